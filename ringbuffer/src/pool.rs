@@ -1,0 +1,205 @@
+//! Rings that outlive their borrowers.
+
+use crate::RingBuffer;
+
+/// The bounds of a [`RingPool`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoolConfig {
+    /// The capacity of a ring that the pool allocates, in bytes. Default: 4 KiB.
+    pub initial_capacity: usize,
+    /// The highest capacity that an idle ring keeps, in bytes; a ring that comes back larger is
+    /// shrunk to `initial_capacity`. Less than `initial_capacity` counts as `initial_capacity`.
+    /// Default: 64 KiB.
+    pub keep_capacity: usize,
+    /// How many idle rings the pool keeps; one that comes back beyond them is freed. Default: 64.
+    pub max_idle: usize,
+}
+
+impl Default for PoolConfig {
+    fn default() -> Self {
+        Self {
+            initial_capacity: 4 * 1024,
+            keep_capacity: 64 * 1024,
+            max_idle: 64,
+        }
+    }
+}
+
+/// A bounded pool that lends rings.
+///
+/// A connection needs a ring only while it has something left to read or to write, so many
+/// connections can share a few rings. The ring given back last is lent first: it is the one whose
+/// memory is most likely still in the processor's cache.
+///
+/// The pool bounds what lies idle, not what is lent: a lender that must bound that too counts its
+/// borrowers.
+///
+/// Invariants: at most `max_idle` rings are idle, each of them empty and of at most
+/// `keep_capacity` bytes, so that the pool never holds more than their product.
+///
+/// ```
+/// use ringwheel_ringbuffer::{PoolConfig, RingPool};
+///
+/// let mut pool = RingPool::new(PoolConfig::default());
+/// let mut ring = pool.lend(1024 * 1024);
+/// ring.extend_from_slice(b"not yet sent").unwrap();
+/// pool.give_back(ring);
+/// assert_eq!(pool.idle(), 1);
+/// assert!(pool.lend(1024).is_empty());
+/// ```
+#[derive(Debug)]
+pub struct RingPool {
+    #[expect(
+        clippy::vec_box,
+        reason = "rings are lent boxed: unboxed here, each loan would allocate"
+    )]
+    idle: Vec<Box<RingBuffer>>,
+    config: PoolConfig,
+}
+
+impl RingPool {
+    /// A pool that holds no ring yet.
+    pub fn new(config: PoolConfig) -> Self {
+        Self {
+            idle: Vec::new(),
+            config: PoolConfig {
+                keep_capacity: config.keep_capacity.max(config.initial_capacity),
+                ..config
+            },
+        }
+    }
+
+    /// An empty ring that holds at most `limit` bytes: the one given back last, or a new one.
+    #[inline]
+    pub fn lend(&mut self, limit: usize) -> Box<RingBuffer> {
+        let mut ring = match self.idle.pop() {
+            Some(ring) => ring,
+            None => self.allocate(),
+        };
+        ring.set_limit(limit);
+        ring
+    }
+
+    /// Takes a ring back, with whatever it still holds, and clears it. Keeps it for the next loan
+    /// within the bounds of the pool's [`PoolConfig`].
+    #[inline]
+    pub fn give_back(&mut self, mut ring: Box<RingBuffer>) {
+        ring.clear();
+        if ring.capacity() > self.config.keep_capacity {
+            self.shrink(&mut ring);
+        }
+        if self.idle.len() < self.config.max_idle {
+            self.idle.push(ring);
+        }
+        self.debug_check();
+    }
+
+    /// How many rings lie idle.
+    #[inline]
+    pub fn idle(&self) -> usize {
+        self.idle.len()
+    }
+
+    /// The capacity of all idle rings together, in bytes.
+    pub fn idle_bytes(&self) -> usize {
+        self.idle.iter().map(|ring| ring.capacity()).sum()
+    }
+
+    #[cold]
+    fn allocate(&self) -> Box<RingBuffer> {
+        Box::new(RingBuffer::with_capacity(self.config.initial_capacity))
+    }
+
+    #[cold]
+    fn shrink(&self, ring: &mut RingBuffer) {
+        ring.shrink_to(self.config.initial_capacity);
+    }
+
+    #[inline]
+    fn debug_check(&self) {
+        debug_assert!(self.idle.len() <= self.config.max_idle);
+        debug_assert!(self.idle.last().is_none_or(|ring| {
+            ring.is_empty() && ring.capacity() <= self.config.keep_capacity
+        }));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn small_pool() -> RingPool {
+        RingPool::new(PoolConfig {
+            initial_capacity: 16,
+            keep_capacity: 64,
+            max_idle: 2,
+        })
+    }
+
+    #[test]
+    fn a_new_pool_holds_nothing_and_lends_its_initial_capacity() {
+        let mut pool = small_pool();
+        assert_eq!((pool.idle(), pool.idle_bytes()), (0, 0));
+        let ring = pool.lend(1000);
+        assert_eq!((ring.capacity(), ring.limit()), (16, 1000));
+        assert!(ring.is_empty());
+    }
+
+    #[test]
+    fn the_ring_given_back_last_is_lent_first_and_clean() {
+        let mut pool = small_pool();
+        let (mut first, mut second) = (pool.lend(100), pool.lend(100));
+        first.extend_from_slice(b"first").unwrap();
+        second.extend_from_slice(b"second").unwrap();
+        let hottest: *const RingBuffer = &*second;
+        pool.give_back(first);
+        pool.give_back(second);
+        assert_eq!((pool.idle(), pool.idle_bytes()), (2, 32));
+        let again = pool.lend(7);
+        assert!(std::ptr::eq(&*again, hottest));
+        assert_eq!((again.len(), again.limit(), pool.idle()), (0, 7, 1));
+    }
+
+    #[test]
+    fn rings_beyond_max_idle_are_freed() {
+        let mut pool = small_pool();
+        let lent: Vec<_> = (0..5).map(|_| pool.lend(100)).collect();
+        lent.into_iter().for_each(|ring| pool.give_back(ring));
+        assert_eq!((pool.idle(), pool.idle_bytes()), (2, 32));
+    }
+
+    #[test]
+    fn a_ring_that_was_large_is_shrunk() {
+        let mut pool = small_pool();
+        for (held, kept) in [(64, 64), (65, 16), (1000, 16)] {
+            let mut ring = Box::new(RingBuffer::with_capacity(held));
+            ring.extend_from_slice(&vec![1; held]).unwrap();
+            pool.give_back(ring);
+            assert_eq!(pool.lend(100).capacity(), kept, "held {held}");
+        }
+    }
+
+    #[test]
+    fn keep_capacity_is_at_least_initial_capacity() {
+        let mut pool = RingPool::new(PoolConfig {
+            initial_capacity: 16,
+            keep_capacity: 0,
+            max_idle: 1,
+        });
+        let ring = pool.lend(100);
+        pool.give_back(ring);
+        assert_eq!(pool.idle_bytes(), 16);
+    }
+
+    #[test]
+    fn a_pool_that_keeps_nothing() {
+        let mut pool = RingPool::new(PoolConfig {
+            max_idle: 0,
+            ..PoolConfig::default()
+        });
+        let ring = pool.lend(100);
+        pool.give_back(ring);
+        assert_eq!(pool.idle(), 0);
+        assert_eq!(pool.lend(100).capacity(), 4096);
+    }
+}

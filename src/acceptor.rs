@@ -1,0 +1,244 @@
+//! Accepting: bounded bursts, admission, and what to do when descriptors run out.
+
+use std::fs::File;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use mio::net::TcpListener;
+use mio::{Events, Interest, Poll, Token, Waker};
+
+use crate::admission::Admission;
+use crate::balance::{Balance, Workers};
+use crate::listen::SocketOptions;
+use crate::mailbox::{Command, Handover, LoopShared, WAKE_TOKEN};
+
+/// How long a listener rests that cannot accept: at most 100 attempts a second while descriptors are out.
+pub(crate) const PAUSE: Duration = Duration::from_millis(10);
+
+/// A listening socket, whoever polls it.
+pub(crate) struct Listener {
+    socket: TcpListener,
+    /// Which of the server's listeners it is.
+    pub(crate) index: u32,
+    options: SocketOptions,
+    /// Accepts in a row, before others have their turn.
+    burst: usize,
+    reserve: Reserve,
+}
+
+/// What a burst of accepts has ended with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Burst {
+    /// Nobody waits any more; an event will tell of the next.
+    Drained,
+    /// Others may still wait: go on soon.
+    Unfinished,
+    /// Accepting failed for now: go on after a [`PAUSE`].
+    Paused,
+}
+
+impl Listener {
+    pub(crate) fn new(socket: TcpListener, index: u32, options: SocketOptions, burst: usize) -> Self {
+        Listener { socket, index, options, burst, reserve: Reserve::new() }
+    }
+
+    pub(crate) fn register(&mut self, registry: &mio::Registry, token: Token) -> io::Result<()> {
+        registry.register(&mut self.socket, token, Interest::READABLE)
+    }
+
+    /// Accepts until nobody waits, within the burst; those who are admitted go to `take`.
+    pub(crate) fn accept(&mut self, admission: &Admission, mut take: impl FnMut(Handover)) -> Burst {
+        for _ in 0..self.burst {
+            match self.socket.accept() {
+                Ok((stream, peer)) => {
+                    if admission.admit(peer.ip()) {
+                        self.options.apply_to_accepted(&stream);
+                        take(Handover { stream, peer, listener: self.index });
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Burst::Drained,
+                Err(error) if is_about_one_peer(&error) => {}
+                Err(error) => {
+                    if is_out_of_descriptors(&error) && self.reserve.shed(&self.socket) {
+                        admission.count_shed();
+                    } else {
+                        log::warn!("listener {} cannot accept: {error}", self.index);
+                    }
+                    return Burst::Paused;
+                }
+            }
+        }
+        Burst::Unfinished
+    }
+}
+
+/// Whether an accept failed over a connection that ended before it was taken, so that the next may do better (accept(2):
+/// errors that are already pending on the new socket).
+fn is_about_one_peer(error: &io::Error) -> bool {
+    use io::ErrorKind::{
+        ConnectionAborted, ConnectionRefused, ConnectionReset, HostUnreachable, Interrupted, NetworkDown,
+        NetworkUnreachable, TimedOut,
+    };
+    matches!(
+        error.kind(),
+        ConnectionAborted
+            | ConnectionRefused
+            | ConnectionReset
+            | HostUnreachable
+            | Interrupted
+            | NetworkDown
+            | NetworkUnreachable
+            | TimedOut
+    )
+}
+
+/// EMFILE and ENFILE, for which std has no kind; the numbers are the same on every Unix that mio knows.
+fn is_out_of_descriptors(error: &io::Error) -> bool {
+    cfg!(unix) && matches!(error.raw_os_error(), Some(23 | 24))
+}
+
+/// A descriptor kept back, so that with none left a waiting peer can still be taken, and told by the close that there is
+/// no room, instead of hanging in the backlog.
+struct Reserve(Option<File>);
+
+impl Reserve {
+    fn new() -> Self {
+        Reserve(if cfg!(unix) { File::open("/dev/null").ok() } else { None })
+    }
+
+    /// Takes one waiting connection and closes it. False if there is no reserve to do it with.
+    fn shed(&mut self, listener: &TcpListener) -> bool {
+        let had_reserve = self.0.take().is_some();
+        let shed = had_reserve && listener.accept().is_ok();
+        *self = Reserve::new();
+        shed
+    }
+}
+
+/// What other threads see of the acceptor.
+pub(crate) struct AcceptorShared {
+    waker: Waker,
+    phase: Mutex<Phase>,
+}
+
+/// What the acceptor is to do; it only moves down this list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Phase {
+    Running,
+    /// Take those that wait in the backlog, and have the workers drain within the deadline.
+    Draining(Duration),
+    Stopping,
+}
+
+impl AcceptorShared {
+    pub(crate) fn new(waker: Waker) -> Self {
+        AcceptorShared { waker, phase: Mutex::new(Phase::Running) }
+    }
+
+    /// Moves the acceptor on to a later phase; a drain that has begun keeps its deadline.
+    pub(crate) fn move_on(&self, to: Phase) {
+        let mut phase = self.lock();
+        if *phase == Phase::Running || to == Phase::Stopping {
+            *phase = to;
+        }
+        drop(phase);
+        if let Err(error) = self.waker.wake() {
+            log::error!("the acceptor could not be woken: {error}");
+        }
+    }
+
+    fn phase(&self) -> Phase {
+        *self.lock()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Phase> {
+        // One word is written at a time, so a panic elsewhere does not spoil it.
+        self.phase.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The loop that accepts and hands over.
+pub(crate) struct Acceptor {
+    pub(crate) poll: Poll,
+    pub(crate) shared: Arc<AcceptorShared>,
+    pub(crate) listeners: Vec<Listener>,
+    pub(crate) admission: Arc<Admission>,
+    pub(crate) balance: Box<dyn Balance>,
+    pub(crate) workers: Vec<Arc<LoopShared>>,
+}
+
+impl Acceptor {
+    /// Accepts until the server ends.
+    pub(crate) fn run(mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(64);
+        for (index, listener) in self.listeners.iter_mut().enumerate() {
+            listener.register(self.poll.registry(), Token(index))?;
+        }
+        let mut bursts = vec![Burst::Drained; self.listeners.len()];
+        let mut pause_ends = Instant::now();
+        loop {
+            let timeout = if bursts.contains(&Burst::Unfinished) {
+                Some(Duration::ZERO)
+            } else if bursts.contains(&Burst::Paused) {
+                Some(pause_ends.saturating_duration_since(Instant::now()))
+            } else {
+                None
+            };
+            match self.poll.poll(&mut events, timeout) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                outcome => outcome?,
+            }
+            match self.shared.phase() {
+                Phase::Running => {}
+                Phase::Draining(deadline) => return self.drain(deadline),
+                Phase::Stopping => return Ok(()),
+            }
+            for event in events.iter().filter(|event| event.token() != WAKE_TOKEN) {
+                // During a pause an event is no news: the backlog is looked at when it is over.
+                let burst = &mut bursts[event.token().0];
+                if *burst != Burst::Paused {
+                    *burst = Burst::Unfinished;
+                }
+            }
+            let pause_over = bursts.contains(&Burst::Paused) && Instant::now() >= pause_ends;
+            for (index, burst) in bursts.iter_mut().enumerate() {
+                if *burst == Burst::Unfinished || (*burst == Burst::Paused && pause_over) {
+                    *burst = self.accept(index);
+                    if *burst == Burst::Paused {
+                        pause_ends = Instant::now() + PAUSE;
+                    }
+                }
+            }
+        }
+    }
+
+    fn accept(&mut self, index: usize) -> Burst {
+        let Acceptor { listeners, balance, workers, admission, .. } = self;
+        listeners[index].accept(admission, |taken| hand_over(taken, &mut **balance, workers, admission))
+    }
+
+    /// Takes those that wait already, closes the listeners, and passes the drain on.
+    fn drain(mut self, deadline: Duration) -> io::Result<()> {
+        for index in 0..self.listeners.len() {
+            self.accept(index);
+        }
+        self.listeners.clear();
+        for worker in &self.workers {
+            // One that has ended has nothing to drain.
+            let _ = worker.command(Command::Drain(deadline));
+        }
+        Ok(())
+    }
+}
+
+/// Gives a connection to the worker that the balancer picks.
+fn hand_over(taken: Handover, balance: &mut dyn Balance, workers: &[Arc<LoopShared>], admission: &Admission) {
+    let worker = &workers[balance.pick(taken.peer, Workers::new(workers)) % workers.len()];
+    worker.count_connection();
+    if let Err(Command::Adopt(lost)) = worker.command(Command::Adopt(taken)) {
+        worker.uncount_connection();
+        admission.release(lost.peer.ip());
+    }
+}
+

@@ -1,0 +1,139 @@
+//! How many connections the server takes, in all and from one address.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Counts live connections against the limits, and what became of those that came.
+///
+/// Touched when a connection comes and goes, never for a message.
+#[derive(Debug)]
+pub(crate) struct Admission {
+    max: usize,
+    max_per_ip: Option<usize>,
+    live: AtomicUsize,
+    per_ip: Mutex<HashMap<IpAddr, usize>>,
+    accepted: AtomicU64,
+    refused: AtomicU64,
+    refused_per_ip: AtomicU64,
+    shed: AtomicU64,
+}
+
+/// Counters of a server since it was built.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ServerStats {
+    /// Connections that are open now.
+    pub connections: usize,
+    /// Connections that were taken.
+    pub accepted: u64,
+    /// Connections that were closed at once because of [`Builder::max_connections`](crate::Builder::max_connections).
+    pub refused: u64,
+    /// Connections that were closed at once because of
+    /// [`Builder::max_connections_per_ip`](crate::Builder::max_connections_per_ip).
+    pub refused_per_ip: u64,
+    /// Connections that were closed at once because the process had no descriptor left.
+    pub shed: u64,
+}
+
+impl Admission {
+    pub(crate) fn new(max: usize, max_per_ip: Option<usize>) -> Self {
+        Admission {
+            max,
+            max_per_ip,
+            live: AtomicUsize::new(0),
+            per_ip: Mutex::default(),
+            accepted: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+            refused_per_ip: AtomicU64::new(0),
+            shed: AtomicU64::new(0),
+        }
+    }
+
+    /// Counts a connection in, unless a limit is reached.
+    pub(crate) fn admit(&self, ip: IpAddr) -> bool {
+        if self.live.fetch_add(1, Ordering::Relaxed) >= self.max {
+            self.live.fetch_sub(1, Ordering::Relaxed);
+            self.refused.fetch_add(1, Ordering::Relaxed);
+            return false;
+        }
+        if let Some(max_per_ip) = self.max_per_ip {
+            let mut per_ip = self.per_ip();
+            let count = per_ip.entry(ip).or_insert(0);
+            if *count >= max_per_ip {
+                if *count == 0 {
+                    per_ip.remove(&ip);
+                }
+                self.live.fetch_sub(1, Ordering::Relaxed);
+                self.refused_per_ip.fetch_add(1, Ordering::Relaxed);
+                return false;
+            }
+            *count += 1;
+        }
+        self.accepted.fetch_add(1, Ordering::Relaxed);
+        true
+    }
+
+    /// Counts a connection out.
+    pub(crate) fn release(&self, ip: IpAddr) {
+        self.live.fetch_sub(1, Ordering::Relaxed);
+        if self.max_per_ip.is_some() {
+            let mut per_ip = self.per_ip();
+            if let Some(count) = per_ip.get_mut(&ip) {
+                *count -= 1;
+                if *count == 0 {
+                    per_ip.remove(&ip);
+                }
+            }
+        }
+    }
+
+    pub(crate) fn count_shed(&self) {
+        self.shed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn stats(&self) -> ServerStats {
+        ServerStats {
+            connections: self.live.load(Ordering::Relaxed),
+            accepted: self.accepted.load(Ordering::Relaxed),
+            refused: self.refused.load(Ordering::Relaxed),
+            refused_per_ip: self.refused_per_ip.load(Ordering::Relaxed),
+            shed: self.shed.load(Ordering::Relaxed),
+        }
+    }
+
+    fn per_ip(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
+        // The map is whole after every statement, so a panic elsewhere does not spoil it.
+        self.per_ip.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+    const THERE: IpAddr = IpAddr::V6(std::net::Ipv6Addr::LOCALHOST);
+
+    #[test]
+    fn limits_hold_and_places_come_back() {
+        let admission = Admission::new(3, Some(2));
+        assert!(admission.admit(HERE) && admission.admit(HERE));
+        assert!(!admission.admit(HERE), "per address");
+        assert!(admission.admit(THERE));
+        assert!(!admission.admit(THERE), "in all");
+        admission.release(HERE);
+        assert!(admission.admit(THERE));
+        let stats = admission.stats();
+        assert_eq!((stats.connections, stats.accepted, stats.refused, stats.refused_per_ip), (3, 4, 1, 1));
+    }
+
+    #[test]
+    fn an_address_is_forgotten_with_its_last_connection() {
+        let admission = Admission::new(9, Some(1));
+        assert!(admission.admit(HERE));
+        admission.release(HERE);
+        assert!(admission.per_ip().is_empty());
+    }
+}

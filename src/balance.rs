@@ -1,0 +1,98 @@
+//! Which worker gets a new connection.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use crate::mailbox::LoopShared;
+
+/// Picks the worker for each connection that the acceptor has admitted.
+///
+/// Any closure of the same shape is one too.
+///
+/// ```
+/// use std::net::SocketAddr;
+/// use ringwheel::{Server, balance::Workers};
+///
+/// let by_port = |peer: SocketAddr, workers: Workers<'_>| usize::from(peer.port()) % workers.len();
+/// let builder = Server::builder().balance(by_port);
+/// # drop(builder);
+/// ```
+pub trait Balance: Send + 'static {
+    /// The index of the worker; one that does not exist is taken modulo their number.
+    fn pick(&mut self, peer: SocketAddr, workers: Workers<'_>) -> usize;
+}
+
+/// The workers to choose from.
+#[derive(Clone, Copy)]
+pub struct Workers<'a> {
+    loops: &'a [Arc<LoopShared>],
+}
+
+impl<'a> Workers<'a> {
+    pub(crate) fn new(loops: &'a [Arc<LoopShared>]) -> Self {
+        Workers { loops }
+    }
+
+    /// How many there are; at least 1.
+    #[expect(clippy::len_without_is_empty, reason = "there is always one")]
+    pub fn len(&self) -> usize {
+        self.loops.len()
+    }
+
+    /// Connections of a worker: those that were handed over to it and have not ended, so a burst counts at once.
+    pub fn connections(&self, worker: usize) -> usize {
+        self.loops[worker].connections()
+    }
+}
+
+impl std::fmt::Debug for Workers<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.loops.iter().map(|shared| shared.connections())).finish()
+    }
+}
+
+impl<F: FnMut(SocketAddr, Workers<'_>) -> usize + Send + 'static> Balance for F {
+    fn pick(&mut self, peer: SocketAddr, workers: Workers<'_>) -> usize {
+        self(peer, workers)
+    }
+}
+
+/// Each worker in turn. The default.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RoundRobin {
+    next: usize,
+}
+
+impl Balance for RoundRobin {
+    fn pick(&mut self, _peer: SocketAddr, workers: Workers<'_>) -> usize {
+        let picked = self.next;
+        self.next = (self.next + 1) % workers.len();
+        picked
+    }
+}
+
+/// The worker that has the fewest connections; the first of several.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LeastConnections;
+
+impl Balance for LeastConnections {
+    fn pick(&mut self, _peer: SocketAddr, workers: Workers<'_>) -> usize {
+        (0..workers.len()).min_by_key(|worker| workers.connections(*worker)).unwrap_or(0)
+    }
+}
+
+/// Always the same worker for the same IP address, so that what one client's connections share needs no lock.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SourceHash;
+
+impl Balance for SourceHash {
+    fn pick(&mut self, peer: SocketAddr, workers: Workers<'_>) -> usize {
+        let bits = match peer.ip() {
+            IpAddr::V4(ip) => u64::from(ip.to_bits()),
+            IpAddr::V6(ip) => (ip.to_bits() >> 64) as u64 ^ ip.to_bits() as u64,
+        };
+        // Fibonacci hashing: multiples of the golden ratio spread neighbouring addresses evenly.
+        let hash = bits.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+        (hash * workers.len() as u64 >> 32) as usize
+    }
+}

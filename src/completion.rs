@@ -1,0 +1,41 @@
+//! Callbacks for what became of one message.
+
+use std::fmt;
+
+/// What became of a message that was sent with a completion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// All of it was handed to the kernel, which sends it as long as the peer reads.
+    Written,
+    /// It was not sent whole: refused, dropped, or the connection ended before.
+    Lost,
+}
+
+/// Called exactly once: when dropped without a word, it says [`Delivery::Lost`].
+pub(crate) struct Completion(Option<Box<dyn FnOnce(Delivery) + Send>>);
+
+impl Completion {
+    pub(crate) fn new(callback: impl FnOnce(Delivery) + Send + 'static) -> Self {
+        Completion(Some(Box::new(callback)))
+    }
+
+    pub(crate) fn complete(mut self, delivery: Delivery) {
+        if let Some(callback) = self.0.take() {
+            callback(delivery);
+        }
+    }
+}
+
+impl Drop for Completion {
+    fn drop(&mut self) {
+        if let Some(callback) = self.0.take() {
+            callback(Delivery::Lost);
+        }
+    }
+}
+
+impl fmt::Debug for Completion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Completion")
+    }
+}

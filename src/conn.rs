@@ -1,0 +1,308 @@
+//! A connection as callbacks see it.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use crate::completion::{Completion, Delivery};
+use crate::conn_table::ConnId;
+use crate::connection::{Connection, Gate, Phase};
+use crate::handler::Cause;
+use crate::limits::{Limits, Overflow};
+use crate::loop_state::{Due, LoopState};
+use crate::mailbox::Post;
+use crate::output::{Output, Packed};
+use crate::protocol::{Encode, EncodeParts, ItemOf, Protocol, Unencodable};
+use crate::remote::Remote;
+use crate::wheel::TimerKey;
+
+/// A connection, for the length of a callback.
+///
+/// Everything here states an intent: what is sent is collected and leaves in one write after the callbacks of this turn,
+/// and closing happens after the callback has returned.
+pub struct Conn<'a, P: Protocol> {
+    pub(crate) encoder: &'a mut P::Encoder,
+    pub(crate) connection: &'a mut Connection,
+    pub(crate) state: &'a mut LoopState,
+    pub(crate) link: &'a Link<P>,
+}
+
+/// What the connections of one service share.
+pub(crate) struct Link<P: Protocol> {
+    pub(crate) limits: Limits,
+    pub(crate) post: Arc<dyn Post<P>>,
+}
+
+/// What became of a message that was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SendStatus {
+    /// It is on its way, or waits for its turn.
+    Queued,
+    /// As `Queued`, and the pending output is now above the high-water mark: better hold back until
+    /// [`Handler::on_drained`](crate::Handler::on_drained). The connection's input is not read meanwhile.
+    AboveHighWater,
+    /// Nothing of it will be sent.
+    Refused(Refusal),
+}
+
+impl SendStatus {
+    /// Whether the message was taken.
+    pub fn is_queued(self) -> bool {
+        !matches!(self, SendStatus::Refused(_))
+    }
+}
+
+/// Why a message was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// The connection is closing, or its write side was shut down.
+    Closing,
+    /// It does not fit below [`Limits::output`], and the policy is [`Overflow::Refuse`], or [`Overflow::Close`] and the
+    /// connection now ends.
+    OutputLimit,
+    /// It does not fit below [`Limits::output`], and the policy is [`Overflow::DropMessage`].
+    Dropped,
+    /// The protocol cannot express it.
+    Unencodable(Unencodable),
+}
+
+/// Counters of one connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ConnStats {
+    /// Bytes received.
+    pub bytes_in: u64,
+    /// Bytes handed to the kernel.
+    pub bytes_out: u64,
+    /// Messages delivered to the handler.
+    pub messages_in: u64,
+    /// Messages taken by `send`.
+    pub messages_out: u64,
+    /// Messages dropped by [`Overflow::DropMessage`].
+    pub dropped: u32,
+}
+
+/// Names a timer of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TimerId(pub(crate) TimerKey);
+
+/// The connection has as many timers as [`Limits::timers`] allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimerLimit;
+
+impl fmt::Display for TimerLimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the connection has as many timers as its limit allows")
+    }
+}
+
+impl std::error::Error for TimerLimit {}
+
+impl<P: Protocol> Conn<'_, P> {
+    /// Sends one message. It is packed at once and leaves with all else that this turn sends.
+    #[inline]
+    pub fn send(&mut self, item: ItemOf<'_, P>) -> SendStatus {
+        self.pack(|encoder, output| encoder.pack(item, output))
+    }
+
+    /// Sends one message, and calls `done` (on this worker's thread) when all of it was handed to the kernel or when it
+    /// is certain that it will not be.
+    pub fn send_then(&mut self, item: ItemOf<'_, P>, done: impl FnOnce(Delivery) + Send + 'static) -> SendStatus {
+        self.send_with(item, Some(Completion::new(done)))
+    }
+
+    pub(crate) fn send_with(&mut self, item: ItemOf<'_, P>, done: Option<Completion>) -> SendStatus {
+        let status = self.send(item);
+        if let (true, Some(done)) = (status.is_queued(), done) {
+            let position = self.connection.output.written() + self.connection.output.len() as u64;
+            self.connection.extra().completions.push_back((position, done));
+        }
+        status
+    }
+
+    /// Sends one message whose payload is given in parts, without joining them first.
+    pub fn send_vectored(&mut self, parts: &[&[u8]]) -> SendStatus
+    where
+        P::Encoder: EncodeParts,
+    {
+        self.pack(|encoder, output| encoder.pack_parts(parts, output))
+    }
+
+    #[inline]
+    fn pack(&mut self, pack: impl FnOnce(&mut P::Encoder, &mut Output) -> Result<(), Unencodable>) -> SendStatus {
+        let connection = &mut *self.connection;
+        if connection.phase != Phase::Open || connection.end_requested {
+            return SendStatus::Refused(Refusal::Closing);
+        }
+        connection.output.begin();
+        if let Err(reason) = pack(self.encoder, &mut connection.output) {
+            return self.refuse(reason);
+        }
+        match connection.output.finish() {
+            Packed::Whole => {}
+            overflow => return self.overflow(overflow),
+        }
+        connection.messages_out += 1;
+        if connection.output.len() > self.link.limits.high_water {
+            connection.gate.add(Gate::PRESSURE);
+            return SendStatus::AboveHighWater;
+        }
+        SendStatus::Queued
+    }
+
+    #[cold]
+    fn refuse(&mut self, reason: Unencodable) -> SendStatus {
+        if self.connection.output.take_back() == Packed::Torn {
+            self.connection.abort(Cause::OutputLimit);
+        }
+        SendStatus::Refused(Refusal::Unencodable(reason))
+    }
+
+    #[cold]
+    fn overflow(&mut self, packed: Packed) -> SendStatus {
+        match self.link.limits.overflow {
+            Overflow::DropMessage if packed == Packed::Overflowed => {
+                self.connection.dropped = self.connection.dropped.saturating_add(1);
+                SendStatus::Refused(Refusal::Dropped)
+            }
+            Overflow::Refuse if packed == Packed::Overflowed => SendStatus::Refused(Refusal::OutputLimit),
+            // The peer must not take a stream with a hole for a whole one: it sees a reset.
+            _ => {
+                self.connection.abort(Cause::OutputLimit);
+                SendStatus::Refused(Refusal::OutputLimit)
+            }
+        }
+    }
+
+    /// Hands what is pending to the kernel now, instead of at the end of this turn.
+    pub fn flush(&mut self) {
+        self.connection.output.flush();
+    }
+
+    /// Ends the connection in order: what is pending is flushed, our end of stream is sent, and the peer's is awaited
+    /// until [`Listen::close_timeout`](crate::Listen::close_timeout). No further message is delivered.
+    pub fn close(&mut self) {
+        self.connection.close(Cause::Local);
+    }
+
+    /// Ends the connection at once with a reset. What is pending is lost.
+    pub fn abort(&mut self) {
+        self.connection.abort(Cause::Aborted);
+    }
+
+    /// Sends our end of stream once what is pending has left. Messages still arrive; nothing more can be sent.
+    pub fn shutdown_write(&mut self) {
+        self.connection.end_requested = true;
+    }
+
+    /// Stops the delivery of messages, also of those that have arrived already, until
+    /// [`resume_reading`](Self::resume_reading). Nothing is read meanwhile, so the peer feels it through its window.
+    pub fn pause_reading(&mut self) {
+        self.connection.gate.add(Gate::PAUSED);
+    }
+
+    /// Undoes [`pause_reading`](Self::pause_reading).
+    pub fn resume_reading(&mut self) {
+        self.connection.gate.remove(Gate::PAUSED);
+        self.state.queue(self.connection);
+    }
+
+    /// Sets a timer: [`Handler::on_timer`](crate::Handler::on_timer) is called with `token` once `after` has passed, not
+    /// earlier, counted from the beginning of the loop's current iteration. Timers end with the connection.
+    ///
+    /// # Errors
+    /// [`TimerLimit`] when the connection has [`Limits::timers`] timers already.
+    pub fn set_timer(&mut self, after: Duration, token: u64) -> Result<TimerId, TimerLimit> {
+        if self.connection.extra().timers.len() >= self.link.limits.timers {
+            return Err(TimerLimit);
+        }
+        let key = self.state.schedule(after, Due::Handler(self.connection.id, token));
+        self.connection.extra().timers.push(key);
+        Ok(TimerId(key))
+    }
+
+    /// Cancels a timer; false if it has fired or was cancelled before.
+    pub fn cancel_timer(&mut self, timer: TimerId) -> bool {
+        let timers = &mut self.connection.extra().timers;
+        let Some(index) = timers.iter().position(|key| *key == timer.0) else {
+            return false;
+        };
+        timers.swap_remove(index);
+        self.state.wheel.cancel(timer.0).is_some()
+    }
+
+    /// A handle to this connection that other threads, and other connections' callbacks, can use.
+    pub fn remote(&mut self) -> Remote<P> {
+        let id = self.connection.id;
+        let alive = self.connection.extra().alive.get_or_insert_with(|| Arc::new(AtomicBool::new(true)));
+        Remote::new(id, self.link.post.clone(), alive.clone())
+    }
+
+    /// The connection's name, unique for the life of the server.
+    pub fn id(&self) -> ConnId {
+        self.connection.id
+    }
+
+    /// The peer's address.
+    pub fn peer_addr(&self) -> SocketAddr {
+        self.connection.peer
+    }
+
+    /// Our address; asks the kernel each time.
+    ///
+    /// # Errors
+    /// What the kernel says, as when the connection was reset.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.connection.output.local_addr()
+    }
+
+    /// Bytes that have arrived and are not part of a delivered message yet.
+    pub fn read_buffer_len(&self) -> usize {
+        self.connection.unread
+    }
+
+    /// Bytes that were sent and are not with the kernel yet.
+    pub fn write_buffer_len(&self) -> usize {
+        self.connection.output.len()
+    }
+
+    /// Whether messages can still be sent.
+    pub fn is_open(&self) -> bool {
+        self.connection.phase == Phase::Open && !self.connection.end_requested
+    }
+
+    /// The connection's counters.
+    pub fn stats(&self) -> ConnStats {
+        ConnStats {
+            bytes_in: self.connection.received,
+            bytes_out: self.connection.output.written(),
+            messages_in: self.connection.messages_in,
+            messages_out: self.connection.messages_out,
+            dropped: self.connection.dropped,
+        }
+    }
+
+    /// How long ago the peer was last heard of, in whole ticks. Sending is no sign of life.
+    pub fn idle_for(&self) -> Duration {
+        self.state.clock.begin(self.state.tick - self.connection.active_at)
+    }
+
+    /// Counts as a sign of life: the idle time starts anew.
+    pub fn touch(&mut self) {
+        self.connection.active_at = self.state.tick;
+    }
+}
+
+impl<P: Protocol> fmt::Debug for Conn<'_, P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Conn")
+            .field("id", &self.connection.id)
+            .field("peer", &self.connection.peer)
+            .field("phase", &self.connection.phase)
+            .finish_non_exhaustive()
+    }
+}

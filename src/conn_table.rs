@@ -1,0 +1,95 @@
+//! Connections by slot, and the names that outlive them.
+
+use std::fmt;
+
+use slab::Slab;
+
+use crate::connection::Connection;
+
+/// Names one connection of a server for good: no later connection is ever named by it, although slots are reused.
+///
+/// Shown as `worker/slot#serial`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConnId {
+    pub(crate) worker: u32,
+    pub(crate) slot: u32,
+    /// Counts the connections of the worker, so two that share a slot differ. It wraps after 2^32 connections; a handle
+    /// would have to be kept that long, and hit the very same slot, to be mistaken.
+    pub(crate) serial: u32,
+}
+
+impl ConnId {
+    /// The index of the worker that owns the connection.
+    pub fn worker(&self) -> usize {
+        self.worker as usize
+    }
+
+    /// The token for the poll: the slot, and the serial where a `usize` has room for it. Where it has not, only the
+    /// removal at the end of an iteration keeps a late event from a connection that has taken the slot over.
+    #[inline]
+    pub(crate) fn token(&self) -> usize {
+        (u64::from(self.serial) << 32 | u64::from(self.slot)) as usize
+    }
+}
+
+impl fmt::Display for ConnId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}#{}", self.worker, self.slot, self.serial)
+    }
+}
+
+/// The connections of one worker.
+pub(crate) struct ConnTable {
+    connections: Slab<Connection>,
+    worker: u32,
+    next_serial: u32,
+}
+
+impl ConnTable {
+    pub(crate) fn new(worker: u32) -> Self {
+        ConnTable { connections: Slab::new(), worker, next_serial: 0 }
+    }
+
+    /// Puts in what `make` builds for the id that it will have.
+    pub(crate) fn insert(&mut self, make: impl FnOnce(ConnId) -> Connection) -> ConnId {
+        let entry = self.connections.vacant_entry();
+        let slot = u32::try_from(entry.key()).expect("a process has fewer than 2^32 descriptors");
+        let id = ConnId { worker: self.worker, slot, serial: self.next_serial };
+        self.next_serial = self.next_serial.wrapping_add(1);
+        entry.insert(make(id));
+        id
+    }
+
+    /// The connection that an event's token was made for.
+    #[inline]
+    pub(crate) fn by_token(&mut self, token: usize) -> Option<&mut Connection> {
+        let connection = self.in_slot(token as u32)?;
+        (connection.id.token() == token).then_some(connection)
+    }
+
+    /// The connection in a slot, whatever its serial.
+    #[inline]
+    pub(crate) fn in_slot(&mut self, slot: u32) -> Option<&mut Connection> {
+        self.connections.get_mut(slot as usize)
+    }
+
+    /// The connection of that name; `None` if it is gone.
+    #[inline]
+    pub(crate) fn get(&mut self, id: ConnId) -> Option<&mut Connection> {
+        let connection = self.connections.get_mut(id.slot as usize)?;
+        (connection.id == id).then_some(connection)
+    }
+
+    pub(crate) fn remove(&mut self, slot: u32) -> Option<Connection> {
+        self.connections.try_remove(slot as usize)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.connections.len()
+    }
+
+    /// The occupied slots, to walk over while the table changes.
+    pub(crate) fn slots(&self) -> Vec<u32> {
+        self.connections.iter().map(|(_, connection)| connection.id.slot).collect()
+    }
+}

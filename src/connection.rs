@@ -1,0 +1,227 @@
+//! The state of one connection, whatever its protocol.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use ringwheel_ringbuffer::RingBuffer;
+
+use crate::completion::Completion;
+use crate::conn_table::ConnId;
+use crate::handler::Cause;
+use crate::output::Output;
+use crate::transport::Socket;
+use crate::wheel::TimerKey;
+
+/// How far a connection's life has gone. It only moves down this list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Phase {
+    /// Messages are delivered and output is taken.
+    Open,
+    /// An orderly close was asked for: what is pending is flushed, what arrives is discarded.
+    Flushing,
+    /// All output is with the kernel and our end of stream is sent: waiting for the peer's.
+    Lingering,
+    /// Over: removed from the table at the end of the iteration.
+    Closed,
+}
+
+/// Why messages are not delivered. Open for delivery when no reason is left.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Gate(u8);
+
+impl Gate {
+    /// The handler paused reading.
+    pub(crate) const PAUSED: Gate = Gate(1);
+    /// The output is above its high-water mark.
+    pub(crate) const PRESSURE: Gate = Gate(2);
+    /// The connection is not [`Phase::Open`].
+    pub(crate) const CLOSING: Gate = Gate(4);
+
+    #[inline]
+    pub(crate) fn is_open(self) -> bool {
+        self.0 == 0
+    }
+
+    #[inline]
+    pub(crate) fn has(self, reason: Gate) -> bool {
+        self.0 & reason.0 != 0
+    }
+
+    #[inline]
+    pub(crate) fn add(&mut self, reason: Gate) {
+        self.0 |= reason.0;
+    }
+
+    #[inline]
+    pub(crate) fn remove(&mut self, reason: Gate) {
+        self.0 &= !reason.0;
+    }
+}
+
+/// What only few connections need, kept out of the way of the others.
+#[derive(Default)]
+pub(crate) struct Extra {
+    /// Called once the output has reached the position (in bytes since the connection opened).
+    pub(crate) completions: VecDeque<(u64, Completion)>,
+    /// The handler's timers, to be cancelled with the connection.
+    pub(crate) timers: Vec<TimerKey>,
+    /// What the connection's remotes look at; made with the first of them.
+    pub(crate) alive: Option<Arc<AtomicBool>>,
+}
+
+/// One connection, as the loop keeps it.
+///
+/// Invariants:
+/// - `gate` has `CLOSING` exactly when `phase` is not `Open`.
+/// - `cause` is set exactly when `phase` is not `Open`.
+/// - `input` holds at least one byte when it is there, and fewer than `needed` unless the gate is shut.
+pub(crate) struct Connection {
+    pub(crate) id: ConnId,
+    /// Which of the worker's services, and the key there.
+    pub(crate) service: u32,
+    pub(crate) key: u32,
+    pub(crate) peer: SocketAddr,
+    pub(crate) output: Output,
+    /// Input that is not consumed yet.
+    pub(crate) input: Option<Box<RingBuffer>>,
+    /// Bytes of input before the protocol is asked again.
+    pub(crate) needed: usize,
+    /// Input not consumed yet, as callbacks see it.
+    pub(crate) unread: usize,
+    pub(crate) received: u64,
+    pub(crate) messages_in: u64,
+    pub(crate) messages_out: u64,
+    pub(crate) dropped: u32,
+    pub(crate) phase: Phase,
+    pub(crate) gate: Gate,
+    /// The kernel may have more for us: set by an event, cleared when a read found the end of it.
+    pub(crate) readable: bool,
+    /// Reads must go on until the socket says `WouldBlock` or end of stream: a short read proves nothing.
+    pub(crate) drain_fully: bool,
+    /// The peer's end of stream was read.
+    pub(crate) peer_ended: bool,
+    /// The handler was told of it, or there was none to tell.
+    pub(crate) end_announced: bool,
+    /// Our end of stream is to be sent once the output is empty, although the connection stays open.
+    pub(crate) end_requested: bool,
+    /// Our end of stream was sent.
+    pub(crate) ended: bool,
+    /// In the ready list.
+    pub(crate) queued: bool,
+    /// The close deadline is set.
+    pub(crate) close_timed: bool,
+    /// Listed for removal.
+    pub(crate) removing: bool,
+    /// While the server drains: turns that are left to answer what has arrived, before the connection closes. 0 when it
+    /// does not.
+    pub(crate) draining: u8,
+    pub(crate) cause: Option<Cause>,
+    /// The tick of the last received byte.
+    pub(crate) active_at: u64,
+    /// `output.written()` when the write-stall timer was last armed.
+    pub(crate) written_at_check: u64,
+    pub(crate) idle_timer: Option<TimerKey>,
+    pub(crate) first_message_timer: Option<TimerKey>,
+    /// Write stall while open, close deadline afterwards.
+    pub(crate) write_timer: Option<TimerKey>,
+    pub(crate) extra: Option<Box<Extra>>,
+}
+
+impl Connection {
+    pub(crate) fn new(id: ConnId, service: u32, socket: Socket, peer: SocketAddr, output_limit: usize, tick: u64) -> Self {
+        Connection {
+            id,
+            service,
+            key: u32::MAX,
+            peer,
+            output: Output::new(socket, output_limit),
+            input: None,
+            needed: 1,
+            unread: 0,
+            received: 0,
+            messages_in: 0,
+            messages_out: 0,
+            dropped: 0,
+            phase: Phase::Open,
+            gate: Gate::default(),
+            readable: false,
+            drain_fully: false,
+            peer_ended: false,
+            end_announced: false,
+            end_requested: false,
+            ended: false,
+            queued: false,
+            close_timed: false,
+            removing: false,
+            draining: 0,
+            cause: None,
+            active_at: tick,
+            written_at_check: 0,
+            idle_timer: None,
+            first_message_timer: None,
+            write_timer: None,
+            extra: None,
+        }
+    }
+
+    /// Asks for an orderly close: flush, end of stream, linger. Only the first cause counts.
+    pub(crate) fn close(&mut self, cause: Cause) {
+        if self.phase == Phase::Open {
+            self.phase = Phase::Flushing;
+            self.gate.add(Gate::CLOSING);
+            // The peer's end came first, so it is what ended the connection.
+            self.cause = Some(match cause {
+                Cause::Local if self.peer_ended => Cause::Peer,
+                cause => cause,
+            });
+        }
+    }
+
+    /// Ends the connection at once with a reset; what is pending is lost.
+    pub(crate) fn abort(&mut self, cause: Cause) {
+        if self.phase != Phase::Closed {
+            self.output.socket().reset_on_drop();
+            self.end_now(cause);
+        }
+    }
+
+    /// Ends the connection because output could not be written; it is lost.
+    pub(crate) fn fail_writing(&mut self, error: io::Error) {
+        if self.cause.as_ref().is_some_and(Cause::is_orderly) {
+            self.cause = None;
+        }
+        self.end_now(Cause::Io(error));
+    }
+
+    /// Ends the connection because the socket failed.
+    pub(crate) fn fail(&mut self, error: io::Error) {
+        self.end_now(Cause::Io(error));
+    }
+
+    /// Ends the connection without a further byte. An orderly cause gives way when output is lost.
+    pub(crate) fn end_now(&mut self, cause: Cause) {
+        if self.phase == Phase::Closed {
+            return;
+        }
+        let lost = !self.output.is_empty();
+        match &self.cause {
+            Some(first) if !(lost && first.is_orderly()) => {}
+            _ => self.cause = Some(cause),
+        }
+        self.phase = Phase::Closed;
+        self.gate.add(Gate::CLOSING);
+    }
+
+    pub(crate) fn extra(&mut self) -> &mut Extra {
+        self.extra.get_or_insert_with(Box::default)
+    }
+
+    /// Whether bytes from the peer are of any use now: to deliver, or to discard on the way out.
+    #[inline]
+    pub(crate) fn wants_input(&self) -> bool {
+        self.phase != Phase::Closed && !self.peer_ended && (self.gate.is_open() || self.phase != Phase::Open)
+    }
+}

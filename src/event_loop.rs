@@ -1,0 +1,185 @@
+//! A worker's loop: wait, tell the time, pass on what happened.
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::Receiver;
+use mio::event::Event;
+use mio::{Events, Interest, Poll, Registry, Token};
+
+use crate::acceptor::{Burst, Listener, PAUSE};
+use crate::admission::Admission;
+use crate::conn_table::ConnId;
+use crate::mailbox::{Command, Handover, LoopShared, WAKE_TOKEN};
+use crate::reactor::{Reactor, Readiness};
+use crate::transport::Socket;
+
+/// Events taken from the kernel at a time.
+const EVENTS: usize = 1024;
+/// Commands obeyed in one iteration; each is at most one new connection.
+const COMMAND_BUDGET: usize = 256;
+
+/// A worker's poll, the listeners it accepts for itself, and its reactor.
+pub(crate) struct EventLoop {
+    poll: Poll,
+    reactor: Reactor,
+    listeners: Vec<Listener>,
+    /// Listeners that have not accepted all who wait.
+    unfinished: Vec<usize>,
+    shared: Arc<LoopShared>,
+    commands: Receiver<Command>,
+    admission: Arc<Admission>,
+    busy_poll: Duration,
+    stopping: bool,
+}
+
+impl EventLoop {
+    pub(crate) fn new(
+        poll: Poll,
+        reactor: Reactor,
+        mut listeners: Vec<Listener>,
+        shared: Arc<LoopShared>,
+        commands: Receiver<Command>,
+        admission: Arc<Admission>,
+        busy_poll: Duration,
+    ) -> io::Result<Self> {
+        for (index, listener) in listeners.iter_mut().enumerate() {
+            listener.register(poll.registry(), listener_token(index))?;
+        }
+        let unfinished = Vec::new();
+        Ok(EventLoop { poll, reactor, listeners, unfinished, shared, commands, admission, busy_poll, stopping: false })
+    }
+
+    /// Runs until the server ends.
+    pub(crate) fn run(mut self) -> io::Result<()> {
+        let start = Instant::now();
+        let mut events = Events::with_capacity(EVENTS);
+        let mut busy_at = start;
+        while !self.stopping && !self.reactor.is_drained() {
+            let must_not_sleep = self.shared.prepare_to_sleep() || !self.unfinished.is_empty();
+            let spinning = !self.busy_poll.is_zero() && busy_at.elapsed() < self.busy_poll;
+            let timeout = if must_not_sleep || spinning { Some(Duration::ZERO) } else { self.reactor.timeout() };
+            match self.poll.poll(&mut events, timeout) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                outcome => outcome?,
+            }
+            self.shared.woke_up();
+            let now = Instant::now();
+            self.reactor.set_now(now - start);
+            if !events.is_empty() {
+                busy_at = now;
+            }
+            for event in &events {
+                self.dispatch(event);
+            }
+            self.accept_unfinished();
+            if self.shared.has_mail() {
+                self.obey_commands();
+            }
+            self.reactor.finish_iteration();
+            self.count_departed();
+        }
+        self.reactor.stop();
+        self.count_departed();
+        Ok(())
+    }
+
+    #[inline]
+    fn dispatch(&mut self, event: &Event) {
+        let token = event.token();
+        if token == WAKE_TOKEN {
+            return;
+        }
+        if token.0 >= FIRST_LISTENER_TOKEN {
+            return self.unfinished.push(listener_index(token));
+        }
+        let readiness = Readiness {
+            readable: event.is_readable() || event.is_read_closed() || event.is_error(),
+            writable: event.is_writable() || event.is_write_closed(),
+            drain_fully: event.is_read_closed() || event.is_error() || event.is_priority(),
+            error: event.is_error(),
+        };
+        self.reactor.on_event(token.0, readiness);
+    }
+
+    /// Lets the listeners accept that have somebody waiting.
+    fn accept_unfinished(&mut self) {
+        self.unfinished.extend(self.reactor.resumed_listeners());
+        for index in std::mem::take(&mut self.unfinished) {
+            let (reactor, registry, shared) = (&mut self.reactor, self.poll.registry(), &self.shared);
+            let admission = &self.admission;
+            let Some(listener) = self.listeners.get_mut(index) else { continue };
+            let burst = listener.accept(admission, |taken| {
+                shared.count_connection();
+                adopt(reactor, registry, taken);
+            });
+            match burst {
+                Burst::Drained => {}
+                Burst::Unfinished => self.unfinished.push(index),
+                Burst::Paused => self.reactor.pause_listener(index, PAUSE),
+            }
+        }
+    }
+
+    fn obey_commands(&mut self) {
+        for _ in 0..COMMAND_BUDGET {
+            let Ok(command) = self.commands.try_recv() else { return };
+            self.shared.release_place();
+            match command {
+                Command::Adopt(taken) => adopt(&mut self.reactor, self.poll.registry(), taken),
+                Command::Schedule(task) => self.reactor.schedule_task(task),
+                Command::Sweep => self.reactor.sweep_tasks(),
+                Command::Drain(deadline) => self.drain(deadline),
+                Command::Stop => self.stopping = true,
+            }
+        }
+    }
+
+    fn drain(&mut self, deadline: Duration) {
+        self.unfinished.extend(0..self.listeners.len());
+        self.accept_unfinished();
+        self.unfinished.clear();
+        self.listeners.clear();
+        self.reactor.begin_drain(deadline);
+    }
+
+    #[inline]
+    fn count_departed(&mut self) {
+        for peer in self.reactor.departed() {
+            self.shared.uncount_connection();
+            self.admission.release(peer.ip());
+        }
+    }
+}
+
+/// Takes a connection in; one that cannot be registered is dropped, and counted out like any other that ends.
+fn adopt(reactor: &mut Reactor, registry: &Registry, taken: Handover) {
+    let register = |socket: &mut Socket, id: ConnId| match socket {
+        Socket::Tcp(stream) => registry.register(stream, Token(id.token()), interest()),
+        _ => Ok(()),
+    };
+    if let Err(error) = reactor.adopt(taken.listener, Socket::Tcp(taken.stream), taken.peer, register) {
+        log::error!("a connection from {} could not be registered: {error}", taken.peer);
+    }
+}
+
+/// All that a connection ever waits for, asked for once. Where urgent data can be told, it is: a short read in front of it
+/// does not mean that the socket is empty.
+fn interest() -> Interest {
+    let interest = Interest::READABLE | Interest::WRITABLE;
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    let interest = interest | Interest::PRIORITY;
+    interest
+}
+
+/// The tokens of a loop's own listeners lie below the waker's and above those of any connection, whose slots are small.
+const FIRST_LISTENER_TOKEN: usize = usize::MAX - 1024;
+
+fn listener_token(index: usize) -> Token {
+    Token(FIRST_LISTENER_TOKEN + index)
+}
+
+fn listener_index(token: Token) -> usize {
+    token.0 - FIRST_LISTENER_TOKEN
+}

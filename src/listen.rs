@@ -1,0 +1,237 @@
+//! What a listener is: an address, a protocol, socket options, limits and deadlines.
+
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::time::Duration;
+
+use mio::net::{TcpListener, TcpStream};
+use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
+
+use crate::limits::{Limits, Timeouts};
+use crate::protocol::Protocol;
+
+/// Where and how to listen, for [`Builder::listen_with`](crate::Builder::listen_with).
+///
+/// ```
+/// use std::time::Duration;
+/// use ringwheel::{Limits, Listen, protocol::Lines};
+///
+/// let listen = Listen::on("127.0.0.1:0")
+///     .protocol(Lines::new().max_length(512))
+///     .idle_timeout(Duration::from_secs(60))
+///     .limits(Limits::default().output(1 << 20));
+/// # let _: Listen<Lines> = listen;
+/// ```
+#[derive(Debug)]
+pub struct Listen<P> {
+    addresses: io::Result<Vec<SocketAddr>>,
+    pub(crate) protocol: P,
+    pub(crate) options: SocketOptions,
+    pub(crate) limits: Limits,
+    pub(crate) timeouts: Timeouts,
+}
+
+impl<P: Protocol + Default> Listen<P> {
+    /// Listens on an address, with the protocol's default. Port 0 takes a free port, which
+    /// [`Builder::local_addrs`](crate::Builder::local_addrs) tells. A name that cannot be resolved is an error of
+    /// [`Builder::listen_with`](crate::Builder::listen_with).
+    pub fn on(address: impl ToSocketAddrs) -> Self {
+        Listen {
+            addresses: address.to_socket_addrs().map(Iterator::collect),
+            protocol: P::default(),
+            options: SocketOptions::default(),
+            limits: Limits::default(),
+            timeouts: Timeouts::default(),
+        }
+    }
+}
+
+impl<P> Listen<P> {
+    /// Speaks this protocol.
+    pub fn protocol<Q: Protocol>(self, protocol: Q) -> Listen<Q> {
+        Listen {
+            addresses: self.addresses,
+            protocol,
+            options: self.options,
+            limits: self.limits,
+            timeouts: self.timeouts,
+        }
+    }
+
+    /// What each connection may hold.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Evicts a connection from which nothing was received for so long. Sending is no sign of life;
+    /// [`Conn::touch`](crate::Conn::touch) is. Default: never.
+    pub fn idle_timeout(mut self, timeout: Duration) -> Self {
+        self.timeouts.idle = Some(timeout);
+        self
+    }
+
+    /// Ends a connection whose first message is not whole after so long. Default: never.
+    pub fn first_message_timeout(mut self, timeout: Duration) -> Self {
+        self.timeouts.first_message = Some(timeout);
+        self
+    }
+
+    /// Ends a connection whose peer takes none of the pending output for so long; `None` for never. Noticed after one to
+    /// two times this. Default 60 s.
+    pub fn write_stall_timeout(mut self, timeout: Option<Duration>) -> Self {
+        self.timeouts.write_stall = timeout;
+        self
+    }
+
+    /// How long an orderly close may take in all: to flush, and to wait for the peer's end of stream. Default 10 s.
+    pub fn close_timeout(mut self, timeout: Duration) -> Self {
+        self.timeouts.close = timeout;
+        self
+    }
+
+    /// Each worker accepts for itself on a socket of its own (`SO_REUSEPORT`), and the kernel spreads the connections.
+    /// Where there is no such option, listening fails. Default off: one acceptor hands over.
+    pub fn reuse_port(mut self, on: bool) -> Self {
+        self.options.reuse_port = on;
+        self
+    }
+
+    /// Connections that the kernel keeps waiting to be accepted. The kernel has a limit of its own. Default 1,024.
+    pub fn backlog(mut self, connections: u32) -> Self {
+        self.options.backlog = connections;
+        self
+    }
+
+    /// `TCP_NODELAY`: small messages leave at once. Default on.
+    pub fn nodelay(mut self, on: bool) -> Self {
+        self.options.nodelay = on;
+        self
+    }
+
+    /// `SO_KEEPALIVE`: the kernel probes a peer that was silent for so long. Default off.
+    pub fn keepalive(mut self, after: Duration) -> Self {
+        self.options.keepalive = Some(after);
+        self
+    }
+
+    /// `SO_RCVBUF`, in bytes. Default: the kernel's own tuning.
+    pub fn receive_buffer_size(mut self, bytes: usize) -> Self {
+        self.options.receive_buffer = Some(bytes);
+        self
+    }
+
+    /// `SO_SNDBUF`, in bytes. Default: the kernel's own tuning.
+    pub fn send_buffer_size(mut self, bytes: usize) -> Self {
+        self.options.send_buffer = Some(bytes);
+        self
+    }
+
+    /// `IPV6_V6ONLY`: an IPv6 listener takes no IPv4 connections. Default: the system's.
+    pub fn v6_only(mut self, on: bool) -> Self {
+        self.options.v6_only = Some(on);
+        self
+    }
+
+    /// Binds to the first address that can be had, and listens.
+    pub(crate) fn bind(&mut self) -> io::Result<TcpListener> {
+        self.limits.check().map_err(|wrong| io::Error::new(io::ErrorKind::InvalidInput, wrong))?;
+        let addresses = std::mem::replace(&mut self.addresses, Ok(Vec::new()))?;
+        let mut failure = io::Error::new(io::ErrorKind::InvalidInput, "no address to listen on");
+        for address in addresses {
+            match self.options.listen(address) {
+                Ok(listener) => return Ok(listener),
+                Err(error) => failure = io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")),
+            }
+        }
+        Err(failure)
+    }
+}
+
+/// Options of the listening socket and of those that it accepts.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SocketOptions {
+    pub(crate) reuse_port: bool,
+    backlog: u32,
+    nodelay: bool,
+    keepalive: Option<Duration>,
+    receive_buffer: Option<usize>,
+    send_buffer: Option<usize>,
+    v6_only: Option<bool>,
+}
+
+impl Default for SocketOptions {
+    fn default() -> Self {
+        SocketOptions {
+            reuse_port: false,
+            backlog: 1024,
+            nodelay: true,
+            keepalive: None,
+            receive_buffer: None,
+            send_buffer: None,
+            v6_only: None,
+        }
+    }
+}
+
+impl SocketOptions {
+    /// Linux hands a listener's options down to the sockets that it accepts, which saves a call for each.
+    const INHERITED: bool = cfg!(any(target_os = "linux", target_os = "android"));
+
+    pub(crate) fn listen(&self, address: SocketAddr) -> io::Result<TcpListener> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+        socket.set_nonblocking(true)?;
+        // On Windows this would let another process take the port over.
+        if cfg!(unix) {
+            socket.set_reuse_address(true)?;
+        }
+        if self.reuse_port {
+            set_reuse_port(&socket)?;
+        }
+        if let (Some(v6_only), true) = (self.v6_only, address.is_ipv6()) {
+            socket.set_only_v6(v6_only)?;
+        }
+        // The window is agreed upon when a connection begins, so buffers must be set before that everywhere.
+        if let Some(bytes) = self.receive_buffer {
+            socket.set_recv_buffer_size(bytes)?;
+        }
+        if let Some(bytes) = self.send_buffer {
+            socket.set_send_buffer_size(bytes)?;
+        }
+        if Self::INHERITED {
+            self.apply(SockRef::from(&socket))?;
+        }
+        socket.bind(&address.into())?;
+        socket.listen(i32::try_from(self.backlog).unwrap_or(i32::MAX))?;
+        Ok(TcpListener::from_std(socket.into()))
+    }
+
+    /// Sets what an accepted socket does not have from its listener. A failure costs latency, not the connection.
+    pub(crate) fn apply_to_accepted(&self, stream: &TcpStream) {
+        if !Self::INHERITED {
+            if let Err(error) = self.apply(SockRef::from(stream)) {
+                log::warn!("socket options could not be set: {error}");
+            }
+        }
+    }
+
+    fn apply(&self, socket: SockRef<'_>) -> io::Result<()> {
+        if self.nodelay {
+            socket.set_tcp_nodelay(true)?;
+        }
+        if let Some(after) = self.keepalive {
+            socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(after))?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(all(unix, not(any(target_os = "solaris", target_os = "illumos", target_os = "cygwin"))))]
+fn set_reuse_port(socket: &Socket) -> io::Result<()> {
+    socket.set_reuse_port(true)
+}
+
+#[cfg(not(all(unix, not(any(target_os = "solaris", target_os = "illumos", target_os = "cygwin")))))]
+fn set_reuse_port(_socket: &Socket) -> io::Result<()> {
+    Err(io::Error::new(io::ErrorKind::Unsupported, "SO_REUSEPORT is not available on this system"))
+}

@@ -1,0 +1,83 @@
+//! What all connections of one worker share.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ringwheel_ringbuffer::{PoolConfig, RingPool};
+
+use crate::conn_table::ConnId;
+use crate::connection::Connection;
+use crate::handler::Timeout;
+use crate::mailbox::LoopShared;
+use crate::wheel::{TickClock, TimerKey, Wheel};
+
+/// What is to happen when a timer fires.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Due {
+    /// A deadline of a connection.
+    Timeout(ConnId, Timeout),
+    /// A timer that a handler has set.
+    Handler(ConnId, u64),
+    /// A task that was scheduled through the server's handle.
+    Task(usize),
+    /// A listener that ran out of descriptors tries again.
+    Accept(usize),
+    /// The drain deadline.
+    Drain,
+}
+
+/// The parts of a worker that callbacks reach: its time, its wheel, its rings, its ready list.
+pub(crate) struct LoopState {
+    pub(crate) shared: Arc<LoopShared>,
+    pub(crate) clock: TickClock,
+    /// Time since the loop started, as of this iteration.
+    pub(crate) now: Duration,
+    /// The same in ticks.
+    pub(crate) tick: u64,
+    pub(crate) wheel: Wheel<Due>,
+    pub(crate) pool: RingPool,
+    /// Slots of connections that have work left which no event will announce.
+    pub(crate) ready: Vec<u32>,
+}
+
+impl LoopState {
+    pub(crate) fn new(shared: Arc<LoopShared>, clock: TickClock, pool: PoolConfig) -> Self {
+        LoopState {
+            shared,
+            clock,
+            now: Duration::ZERO,
+            tick: 0,
+            wheel: Wheel::new(),
+            pool: RingPool::new(pool),
+            ready: Vec::new(),
+        }
+    }
+
+    /// Moves the loop's time; it never goes back.
+    #[inline]
+    pub(crate) fn set_now(&mut self, now: Duration) {
+        if now > self.now {
+            self.now = now;
+            self.tick = self.clock.now(now);
+        }
+    }
+
+    /// The first tick that lies `after` from now or later.
+    pub(crate) fn deadline(&self, after: Duration) -> u64 {
+        self.clock.deadline(self.now.saturating_add(after))
+    }
+
+    pub(crate) fn schedule(&mut self, after: Duration, due: Due) -> TimerKey {
+        let deadline = self.deadline(after);
+        self.wheel.insert(deadline, due)
+    }
+
+    /// Puts a connection on the ready list, once.
+    #[inline]
+    pub(crate) fn queue(&mut self, connection: &mut Connection) {
+        if !connection.queued {
+            connection.queued = true;
+            self.ready.push(connection.id.slot);
+        }
+    }
+}

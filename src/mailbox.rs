@@ -1,0 +1,222 @@
+//! How other threads reach a worker: typed letters to its services, commands to its loop, and one coalesced wake-up.
+
+use std::any::Any;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, unbounded};
+use mio::Waker;
+use mio::net::TcpStream;
+
+use crate::completion::Completion;
+use crate::conn::Conn;
+use crate::conn_table::ConnId;
+use crate::handler::Handler;
+use crate::protocol::{OwnedOf, Protocol};
+use crate::task::Task;
+
+/// A message to one connection.
+pub(crate) struct Letter<P: Protocol> {
+    pub(crate) to: ConnId,
+    pub(crate) content: Content<P>,
+}
+
+pub(crate) enum Content<P: Protocol> {
+    Send(OwnedOf<P>, Option<Completion>),
+    Close,
+    Abort,
+    Run(Box<dyn FnOnce(&mut Conn<'_, P>) + Send>),
+}
+
+/// What is done with each connection that a visit reaches.
+pub(crate) type Visitor<H> =
+    dyn Fn(&mut Conn<'_, <H as Handler>::Protocol>, &mut <H as Handler>::Session) + Send + Sync;
+
+/// What a service finds in its mailbox.
+pub(crate) enum Mail<H: Handler> {
+    One(Letter<H::Protocol>),
+    Each(Arc<Visitor<H>>),
+}
+
+/// Why a letter was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Undeliverable {
+    /// The worker has as many letters waiting as its mailbox limit allows.
+    Full,
+    /// The worker has ended.
+    Gone,
+}
+
+/// The sending side of a service's mailbox, whatever its handler.
+pub(crate) trait Post<P: Protocol>: Send + Sync {
+    /// Takes the letter, or gives it back.
+    fn post(&self, letter: Letter<P>) -> Result<(), (Undeliverable, Letter<P>)>;
+}
+
+/// The sending side of the mailbox of one handler type on one worker.
+pub(crate) struct Mailbox<H: Handler> {
+    sender: Sender<Mail<H>>,
+    pub(crate) shared: Arc<LoopShared>,
+}
+
+impl<H: Handler> Mailbox<H> {
+    pub(crate) fn new(shared: Arc<LoopShared>) -> (Self, Receiver<Mail<H>>) {
+        let (sender, receiver) = unbounded();
+        (Mailbox { sender, shared }, receiver)
+    }
+
+    pub(crate) fn put(&self, mail: Mail<H>) -> Result<(), (Undeliverable, Mail<H>)> {
+        if !self.shared.reserve_place() {
+            return Err((Undeliverable::Full, mail));
+        }
+        match self.sender.send(mail) {
+            Ok(()) => {
+                self.shared.notify();
+                Ok(())
+            }
+            Err(returned) => {
+                self.shared.release_place();
+                Err((Undeliverable::Gone, returned.0))
+            }
+        }
+    }
+}
+
+impl<H: Handler> Post<H::Protocol> for Mailbox<H> {
+    fn post(&self, letter: Letter<H::Protocol>) -> Result<(), (Undeliverable, Letter<H::Protocol>)> {
+        self.put(Mail::One(letter)).map_err(|(why, mail)| match mail {
+            Mail::One(letter) => (why, letter),
+            Mail::Each(_) => unreachable!("the mail that comes back is the one that was put"),
+        })
+    }
+}
+
+/// A socket that was admitted, on its way to a worker.
+pub(crate) struct Handover {
+    pub(crate) stream: TcpStream,
+    pub(crate) peer: SocketAddr,
+    /// Index of the listener, which is that of the service.
+    pub(crate) listener: u32,
+}
+
+/// A command to a worker's loop.
+pub(crate) enum Command {
+    Adopt(Handover),
+    Schedule(Task),
+    /// A task was cancelled: forget it now rather than when it is due.
+    Sweep,
+    /// Answer what has arrived, flush, close; what is left after the deadline is dropped.
+    Drain(Duration),
+    /// Drop everything.
+    Stop,
+}
+
+/// What other threads see of a worker.
+pub(crate) struct LoopShared {
+    pub(crate) worker: usize,
+    commands: Sender<Command>,
+    waker: Waker,
+    /// The loop is running and will look at its mail before it sleeps: no wake-up is needed.
+    awake: AtomicBool,
+    /// Letters and commands that wait.
+    waiting: AtomicUsize,
+    /// Letters that may wait at most.
+    mailbox_limit: usize,
+    /// Connections that were handed over and have not ended.
+    connections: AtomicUsize,
+}
+
+impl LoopShared {
+    pub(crate) fn new(worker: usize, waker: Waker, mailbox_limit: usize) -> (Arc<Self>, Receiver<Command>) {
+        let (commands, receiver) = unbounded();
+        let shared = LoopShared {
+            worker,
+            commands,
+            waker,
+            awake: AtomicBool::new(false),
+            waiting: AtomicUsize::new(0),
+            mailbox_limit,
+            connections: AtomicUsize::new(0),
+        };
+        (Arc::new(shared), receiver)
+    }
+
+    /// Sends a command; commands are few and never refused for lack of room. Gives it back if the worker has ended.
+    pub(crate) fn command(&self, command: Command) -> Result<(), Command> {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        self.commands.send(command).map_err(|returned| {
+            self.release_place();
+            returned.0
+        })?;
+        self.notify();
+        Ok(())
+    }
+
+    fn reserve_place(&self) -> bool {
+        let place = self.waiting.fetch_add(1, Ordering::Relaxed);
+        if place >= self.mailbox_limit {
+            self.release_place();
+            return false;
+        }
+        true
+    }
+
+    /// Something that waited was taken.
+    pub(crate) fn release_place(&self) {
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn has_mail(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) > 0
+    }
+
+    /// Wakes the loop unless it is awake, or being woken, already.
+    fn notify(&self) {
+        // Pairs with the fence in `prepare_to_sleep`: either the loop sees what was just counted as waiting, or this
+        // sees that the loop no longer counts as awake.
+        fence(Ordering::SeqCst);
+        if !self.awake.load(Ordering::Relaxed) && !self.awake.swap(true, Ordering::AcqRel) {
+            if let Err(error) = self.waker.wake() {
+                log::error!("worker {} could not be woken: {error}", self.worker);
+            }
+        }
+    }
+
+    /// From here on a notification wakes the loop. Returns whether there is mail already, so that it must not sleep.
+    pub(crate) fn prepare_to_sleep(&self) -> bool {
+        self.awake.store(false, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        self.has_mail()
+    }
+
+    /// The loop runs again.
+    pub(crate) fn woke_up(&self) {
+        self.awake.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn count_connection(&self) {
+        self.connections.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn uncount_connection(&self) {
+        self.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A mailbox of any handler type, to be found again by that type.
+pub(crate) type AnyMailbox = Arc<dyn Any + Send + Sync>;
+
+/// The poll did not give a waker.
+pub(crate) fn waker(registry: &mio::Registry) -> io::Result<Waker> {
+    Waker::new(registry, WAKE_TOKEN)
+}
+
+/// The token of the waker; no slot reaches it.
+pub(crate) const WAKE_TOKEN: mio::Token = mio::Token(usize::MAX);

@@ -1,0 +1,362 @@
+//! The write side of a connection: a ring that collects, and the socket it drains to.
+
+use std::io::{self, IoSlice};
+
+use ringwheel_ringbuffer::{RingBuffer, RingPool};
+
+use crate::transport::{SHORT_MEANS_DRAINED, Socket};
+
+/// From this many bytes on, a slice is handed to the socket from where it lies instead of being copied into the ring
+/// first: the copy would cost more than a system call saves.
+const DIRECT_WRITE_MIN: usize = 8 * 1024;
+
+/// Where a protocol writes: the output of one connection.
+///
+/// Small pieces collect in a ring, and everything that a burst of messages answers leaves in one write. A large slice
+/// goes to the socket at once, behind what the ring holds, and only what the socket does not take is copied.
+///
+/// What is pending never exceeds the connection's hard limit. A message that would is taken back whole, and
+/// [`Conn::send`](crate::Conn::send) reports it.
+#[derive(Debug)]
+pub struct Output {
+    /// Lent by the worker's pool while there is something to say.
+    ring: Option<Box<RingBuffer>>,
+    socket: Socket,
+    /// Bytes pending at most.
+    hard_limit: usize,
+    /// Bytes that the socket has taken since the connection opened.
+    written: u64,
+    /// Bytes that were pending before the message that is being packed.
+    mark: usize,
+    /// The socket takes nothing more until it says that it is writable.
+    blocked: bool,
+    /// A message is being packed.
+    packing: bool,
+    /// No direct writes: a length field is still to be patched.
+    patching: bool,
+    /// Part of the message that is being packed has left.
+    torn: bool,
+    /// Something did not fit.
+    overflowed: bool,
+    /// The socket failed; what is put from now on is discarded.
+    failure: Option<io::Error>,
+}
+
+/// A field that was reserved in the output, to be filled in once its value is known.
+#[derive(Debug)]
+#[must_use = "a reserved field that is never patched is sent as zeros"]
+pub struct Patch(Option<ringwheel_ringbuffer::Patch>);
+
+/// What became of the message that was packed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Packed {
+    Whole,
+    /// It did not fit below the hard limit and was taken back.
+    Overflowed,
+    /// It did not fit, and part of it has left already: the stream is spoilt.
+    Torn,
+}
+
+impl Output {
+    pub(crate) fn new(socket: Socket, hard_limit: usize) -> Self {
+        Output {
+            ring: None,
+            socket,
+            hard_limit,
+            written: 0,
+            mark: 0,
+            blocked: false,
+            packing: false,
+            patching: false,
+            torn: false,
+            overflowed: false,
+            failure: None,
+        }
+    }
+
+    /// An output that only collects, to try a protocol without a connection.
+    ///
+    /// ```
+    /// use ringwheel::protocol::{Encode, LengthPrefixed, Output, Protocol};
+    ///
+    /// let (_decoder, mut encoder) = LengthPrefixed::u32_be().open();
+    /// let mut output = Output::detached();
+    /// encoder.pack(b"hello", &mut output).unwrap();
+    /// assert_eq!(output.take(), b"\0\0\0\x05hello");
+    /// ```
+    pub fn detached() -> Self {
+        Output::new(Socket::Detached, usize::MAX)
+    }
+
+    /// Bytes that are pending: packed, and not yet taken by the socket.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.ring.as_ref().map_or(0, |ring| ring.len())
+    }
+
+    /// Whether nothing is pending.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Takes all that is pending. Meant for [`detached`](Self::detached) outputs; it would rob a connection of its data.
+    pub fn take(&mut self) -> Vec<u8> {
+        let Some(ring) = &mut self.ring else {
+            return Vec::new();
+        };
+        let taken = ring.contiguous().to_vec();
+        ring.clear();
+        taken
+    }
+
+    /// Appends bytes.
+    #[inline]
+    pub fn put_slice(&mut self, bytes: &[u8]) {
+        if bytes.len() >= DIRECT_WRITE_MIN {
+            return self.put_large(bytes);
+        }
+        let put = self.ring.as_mut().is_some_and(|ring| ring.extend_from_slice(bytes).is_ok());
+        if !put {
+            self.put_unusual(bytes);
+        }
+    }
+
+    /// Appends one byte.
+    #[inline]
+    pub fn put_u8(&mut self, value: u8) {
+        self.put_slice(&[value]);
+    }
+
+    /// Appends a big-endian u16.
+    #[inline]
+    pub fn put_u16_be(&mut self, value: u16) {
+        self.put_slice(&value.to_be_bytes());
+    }
+
+    /// Appends a big-endian u32.
+    #[inline]
+    pub fn put_u32_be(&mut self, value: u32) {
+        self.put_slice(&value.to_be_bytes());
+    }
+
+    /// Appends a big-endian u64.
+    #[inline]
+    pub fn put_u64_be(&mut self, value: u64) {
+        self.put_slice(&value.to_be_bytes());
+    }
+
+    /// Appends a field of `width` zeros for a value that is known only after what follows it; fill it in with
+    /// [`patch`](Self::patch). Nothing leaves before that.
+    ///
+    /// ```
+    /// use ringwheel::protocol::Output;
+    ///
+    /// let mut output = Output::detached();
+    /// let length = output.reserve_patch(2);
+    /// output.put_slice(b"body");
+    /// output.patch(length, &4u16.to_be_bytes());
+    /// assert_eq!(output.take(), b"\0\x04body");
+    /// ```
+    pub fn reserve_patch(&mut self, width: usize) -> Patch {
+        self.patching = true;
+        let hard_limit = self.hard_limit;
+        let ring = self.ring.get_or_insert_with(|| Box::new(RingBuffer::with_limit(hard_limit)));
+        let patch = ring.reserve_patch(width).ok();
+        self.overflowed |= patch.is_none();
+        Patch(patch)
+    }
+
+    /// Fills in a reserved field.
+    ///
+    /// # Panics
+    /// If `bytes` is not as long as the field.
+    pub fn patch(&mut self, patch: Patch, bytes: &[u8]) {
+        self.patching = false;
+        if let (Some(patch), Some(ring)) = (patch.0, &mut self.ring) {
+            ring.patch(patch, bytes);
+        }
+    }
+
+    /// No ring yet, or no room.
+    #[cold]
+    fn put_unusual(&mut self, bytes: &[u8]) {
+        if self.failure.is_some() {
+            return;
+        }
+        let hard_limit = self.hard_limit;
+        let ring = self.ring.get_or_insert_with(|| Box::new(RingBuffer::with_limit(hard_limit)));
+        self.overflowed |= ring.extend_from_slice(bytes).is_err();
+    }
+
+    /// Hands what is pending and `bytes` to the socket, and keeps what it does not take.
+    fn put_large(&mut self, bytes: &[u8]) {
+        let pending = self.len();
+        if self.blocked || self.patching || self.overflowed || !self.socket.is_attached() {
+            return self.put_unusual(bytes);
+        }
+        if pending.saturating_add(bytes.len()) > self.hard_limit {
+            self.overflowed = true;
+            return;
+        }
+        let (front, back) = self.ring.as_ref().map_or((&[][..], &[][..]), |ring| ring.as_slices());
+        let parts = [IoSlice::new(front), IoSlice::new(back), IoSlice::new(bytes)];
+        // A ring whose front is empty is empty.
+        let parts = if front.is_empty() { &parts[2..] } else { &parts[..] };
+        match self.socket.write_vectored(parts) {
+            Ok(count) => {
+                self.written += count as u64;
+                self.torn |= count > self.mark;
+                self.mark = self.mark.saturating_sub(count);
+                let from_ring = count.min(pending);
+                if let Some(ring) = &mut self.ring {
+                    ring.consume(from_ring);
+                }
+                let rest = &bytes[count - from_ring..];
+                if !rest.is_empty() {
+                    self.blocked = SHORT_MEANS_DRAINED;
+                    self.put_unusual(rest);
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.blocked = true;
+                self.put_unusual(bytes);
+            }
+            Err(error) => self.fail(error),
+        }
+    }
+
+    /// Hands all that is pending to the socket, until it is empty or takes no more.
+    pub(crate) fn flush(&mut self) {
+        let Some(ring) = &mut self.ring else { return };
+        while !self.blocked && !ring.is_empty() && self.failure.is_none() {
+            let (front, back) = ring.as_slices();
+            let parts = [IoSlice::new(front), IoSlice::new(back)];
+            let parts = if back.is_empty() { &parts[..1] } else { &parts[..] };
+            match self.socket.write_vectored(parts) {
+                Ok(count) => {
+                    self.written += count as u64;
+                    ring.consume(count);
+                    self.blocked = SHORT_MEANS_DRAINED && !ring.is_empty();
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.blocked = true,
+                Err(error) => {
+                    ring.clear();
+                    self.failure = Some(error);
+                }
+            }
+        }
+    }
+
+    fn fail(&mut self, error: io::Error) {
+        if let Some(ring) = &mut self.ring {
+            ring.clear();
+        }
+        self.failure = Some(error);
+    }
+
+    /// Begins a message, so that it can be taken back.
+    #[inline]
+    pub(crate) fn begin(&mut self) {
+        self.mark = self.len();
+        self.packing = true;
+        self.torn = false;
+        self.overflowed = false;
+    }
+
+    /// Ends the message that was begun.
+    #[inline]
+    pub(crate) fn finish(&mut self) -> Packed {
+        if self.overflowed {
+            return self.take_back();
+        }
+        self.packing = false;
+        Packed::Whole
+    }
+
+    /// Removes what the current message has put.
+    #[cold]
+    pub(crate) fn take_back(&mut self) -> Packed {
+        self.overflowed = false;
+        self.packing = false;
+        self.patching = false;
+        if self.torn {
+            return Packed::Torn;
+        }
+        if let Some(ring) = &mut self.ring {
+            ring.truncate(self.mark);
+        }
+        Packed::Overflowed
+    }
+
+    /// Removes what a message has put whose packing panicked.
+    pub(crate) fn abandon(&mut self) {
+        if self.packing {
+            self.take_back();
+        }
+    }
+
+    /// Whether a protocol's own reply did not fit; asking clears it.
+    #[inline]
+    pub(crate) fn take_overflow(&mut self) -> bool {
+        std::mem::take(&mut self.overflowed)
+    }
+
+    /// Makes sure that there is a ring to write into.
+    #[inline]
+    pub(crate) fn borrow_ring(&mut self, pool: &mut RingPool) {
+        if self.ring.is_none() {
+            self.ring = Some(pool.lend(self.hard_limit));
+        }
+    }
+
+    /// Gives an empty ring back.
+    #[inline]
+    pub(crate) fn return_ring(&mut self, pool: &mut RingPool) {
+        if let Some(ring) = self.ring.take_if(|ring| ring.is_empty()) {
+            pool.give_back(ring);
+        }
+    }
+
+    /// Discards what is pending and gives the ring back.
+    pub(crate) fn discard(&mut self, pool: &mut RingPool) {
+        if let Some(ring) = self.ring.take() {
+            pool.give_back(ring);
+        }
+    }
+
+    #[inline]
+    pub(crate) fn socket(&mut self) -> &mut Socket {
+        &mut self.socket
+    }
+
+    pub(crate) fn local_addr(&self) -> io::Result<std::net::SocketAddr> {
+        self.socket.local_addr()
+    }
+
+    #[inline]
+    pub(crate) fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// The socket said that it is writable.
+    #[inline]
+    pub(crate) fn unblock(&mut self) {
+        self.blocked = false;
+    }
+
+    #[inline]
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failure.is_some()
+    }
+
+    pub(crate) fn take_failure(&mut self) -> Option<io::Error> {
+        self.failure.take()
+    }
+}
+
+impl Default for Output {
+    fn default() -> Self {
+        Output::detached()
+    }
+}

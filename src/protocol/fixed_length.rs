@@ -1,0 +1,152 @@
+//! Messages that are all of one length.
+
+use std::convert::Infallible;
+
+use bytes::Bytes;
+
+use super::{Decode, Encode, EncodeParts, Output, Protocol, Unencodable, Unpacked};
+
+/// Messages of exactly n bytes each, with nothing between them.
+///
+/// The length is the limit, so no input is refused. An item of another length is [`Unencodable`].
+///
+/// ```
+/// use ringwheel::protocol::{Decode, Encode, FixedLength, Output, Protocol, Unpacked};
+///
+/// let (mut decoder, mut encoder) = FixedLength::new(4).open();
+/// let mut output = Output::detached();
+/// let mut input = *b"abcdef";
+/// let unpacked = decoder.unpack(&mut input, &mut output);
+/// assert_eq!(unpacked, Ok(Unpacked::Message { message: &b"abcd"[..], consumed: 4 }));
+/// let unpacked = decoder.unpack(&mut input[4..], &mut output);
+/// assert_eq!(unpacked, Ok(Unpacked::NeedMore { at_least: 2 }));
+///
+/// encoder.pack(b"wxyz", &mut output)?;
+/// assert_eq!(output.take(), b"wxyz");
+/// assert!(encoder.pack(b"xyz", &mut output).is_err());
+/// # Ok::<(), ringwheel::protocol::Unencodable>(())
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct FixedLength {
+    /// At least 1.
+    length: usize,
+}
+
+impl FixedLength {
+    /// Messages of `length` bytes.
+    ///
+    /// # Panics
+    /// If `length` is 0: a stream would hold endlessly many such messages.
+    pub const fn new(length: usize) -> Self {
+        assert!(length > 0, "a fixed length is at least 1 byte");
+        FixedLength { length }
+    }
+
+    /// Bytes in each message.
+    pub const fn length(&self) -> usize {
+        self.length
+    }
+
+    #[inline]
+    fn check(&self, length: Option<usize>) -> Result<(), Unencodable> {
+        match length {
+            Some(length) if length == self.length => Ok(()),
+            _ => Err(Unencodable("it is not of the fixed length")),
+        }
+    }
+}
+
+impl Protocol for FixedLength {
+    type Decoder = FixedLength;
+    type Encoder = FixedLength;
+
+    fn open(&self) -> (FixedLength, FixedLength) {
+        (*self, *self)
+    }
+}
+
+impl Decode for FixedLength {
+    type Message<'a> = &'a [u8];
+    type Error = Infallible;
+
+    #[inline]
+    fn unpack<'a>(
+        &'a mut self,
+        input: &'a mut [u8],
+        _reply: &mut Output,
+    ) -> Result<Unpacked<&'a [u8]>, Infallible> {
+        Ok(match input.get(..self.length) {
+            Some(message) => Unpacked::Message { message, consumed: self.length },
+            None => Unpacked::NeedMore { at_least: self.length - input.len() },
+        })
+    }
+}
+
+impl Encode for FixedLength {
+    type Item<'a> = &'a [u8];
+    type Owned = Bytes;
+
+    #[inline]
+    fn borrow(owned: &Bytes) -> &[u8] {
+        owned
+    }
+
+    #[inline]
+    fn pack(&mut self, item: &[u8], output: &mut Output) -> Result<(), Unencodable> {
+        self.check(Some(item.len()))?;
+        output.put_slice(item);
+        Ok(())
+    }
+}
+
+impl EncodeParts for FixedLength {
+    #[inline]
+    fn pack_parts(&mut self, parts: &[&[u8]], output: &mut Output) -> Result<(), Unencodable> {
+        self.check(total_length(parts))?;
+        for part in parts {
+            output.put_slice(part);
+        }
+        Ok(())
+    }
+}
+
+/// Bytes in all parts, or `None` if that is beyond `usize`: the same bytes may be named many times.
+#[inline]
+pub(super) fn total_length(parts: &[&[u8]]) -> Option<usize> {
+    parts.iter().try_fold(0usize, |total, part| total.checked_add(part.len()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn need_more_names_exactly_what_is_missing() {
+        let mut decoder = FixedLength::new(3);
+        let mut output = Output::detached();
+        for (have, at_least) in [(1, 2), (2, 1)] {
+            let mut input = *b"abc";
+            let unpacked = decoder.unpack(&mut input[..have], &mut output);
+            assert_eq!(unpacked, Ok(Unpacked::NeedMore { at_least }));
+        }
+    }
+
+    #[test]
+    fn items_of_another_length_are_refused_and_write_nothing() {
+        let mut encoder = FixedLength::new(3);
+        let mut output = Output::detached();
+        for item in [&b""[..], b"ab", b"abcd"] {
+            assert!(encoder.pack(item, &mut output).is_err(), "{item:?}");
+            assert!(encoder.pack_parts(&[item, b""], &mut output).is_err(), "{item:?}");
+        }
+        assert!(output.is_empty());
+        encoder.pack_parts(&[b"a", b"", b"bc"], &mut output).unwrap();
+        assert_eq!(output.take(), b"abc");
+    }
+
+    #[test]
+    #[should_panic(expected = "at least 1 byte")]
+    fn no_length_is_no_protocol() {
+        FixedLength::new(0);
+    }
+}

@@ -1,0 +1,266 @@
+//! Lines of text.
+
+use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
+
+use super::delimited::find_byte;
+use super::{Decode, Encode, Output, Protocol, Unencodable, Unpacked};
+
+/// Lines of UTF-8 text, ended by LF or CRLF.
+///
+/// A message is a line without its ending; it may be empty. Both endings are understood, also mixed: of `"a\r\r\n"` one
+/// CR belongs to the ending, and the line is `"a\r"`. What follows the last ending is no line yet.
+///
+/// Lines go out with LF, or with CRLF after [`crlf`](Self::crlf). An item that contains CR or LF is [`Unencodable`], and
+/// so is one longer than the limit: a peer with the same configuration would not read back what was sent.
+///
+/// The limit is in bytes of a line without its ending, 64 KiB by default, and holds in both directions. Input is refused
+/// as soon as it has passed the limit, whether or not the line has ended. Each byte is searched for an ending once,
+/// however small the pieces in which it arrives.
+///
+/// ```
+/// use ringwheel::protocol::{Decode, Encode, Lines, Output, Protocol, Unpacked};
+///
+/// let (mut decoder, mut encoder) = Lines::new().crlf().open();
+/// let mut output = Output::detached();
+/// let mut input = *b"one\ntwo\r\n";
+/// let unpacked = decoder.unpack(&mut input, &mut output);
+/// assert_eq!(unpacked, Ok(Unpacked::Message { message: "one", consumed: 4 }));
+/// let unpacked = decoder.unpack(&mut input[4..], &mut output);
+/// assert_eq!(unpacked, Ok(Unpacked::Message { message: "two", consumed: 5 }));
+///
+/// encoder.pack("three", &mut output)?;
+/// assert_eq!(output.take(), b"three\r\n");
+/// # Ok::<(), ringwheel::protocol::Unencodable>(())
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Lines {
+    max_length: usize,
+    ending: &'static [u8],
+}
+
+impl Lines {
+    /// Bytes of a line without its ending, at most, unless [`max_length`](Self::max_length) says otherwise: 64 KiB.
+    pub const DEFAULT_MAX_LENGTH: usize = 64 * 1024;
+
+    /// Lines that go out ended by LF.
+    pub const fn new() -> Self {
+        Lines { max_length: Self::DEFAULT_MAX_LENGTH, ending: b"\n" }
+    }
+
+    /// Accepts lines of at most `bytes` bytes, not counting the ending.
+    #[must_use]
+    pub const fn max_length(self, bytes: usize) -> Self {
+        Lines { max_length: bytes, ..self }
+    }
+
+    /// Ends the lines that go out by CRLF.
+    #[must_use]
+    pub const fn crlf(self) -> Self {
+        Lines { ending: b"\r\n", ..self }
+    }
+}
+
+impl Default for Lines {
+    fn default() -> Self {
+        Lines::new()
+    }
+}
+
+impl Protocol for Lines {
+    type Decoder = LinesDecoder;
+    type Encoder = Lines;
+
+    fn open(&self) -> (LinesDecoder, Lines) {
+        (LinesDecoder { max_length: self.max_length, searched: 0 }, *self)
+    }
+}
+
+/// The reading half of [`Lines`].
+#[derive(Debug)]
+pub struct LinesDecoder {
+    max_length: usize,
+    /// Bytes at the front of the input that are known to hold no LF.
+    searched: usize,
+}
+
+impl Decode for LinesDecoder {
+    type Message<'a> = &'a str;
+    type Error = LinesError;
+
+    #[inline]
+    fn unpack<'a>(
+        &'a mut self,
+        input: &'a mut [u8],
+        _reply: &mut Output,
+    ) -> Result<Unpacked<&'a str>, LinesError> {
+        // A line within the limit has its LF within this: the line, CR, LF.
+        let reach = input.len().min(self.max_length.saturating_add(2));
+        let found = find_byte(&input[self.searched..reach], b'\n');
+        let end = found.map_or(reach, |at| self.searched + at);
+
+        // Without an LF yet, a CR in the last place may still turn out to belong to the ending.
+        let line = without_trailing_cr(&input[..end]);
+        if line.len() > self.max_length {
+            return Err(LinesError::TooLong { limit: self.max_length });
+        }
+        if found.is_none() {
+            self.searched = end;
+            return Ok(Unpacked::NeedMore { at_least: 1 });
+        }
+        self.searched = 0;
+        match std::str::from_utf8(line) {
+            Ok(message) => Ok(Unpacked::Message { message, consumed: end + 1 }),
+            Err(error) => Err(LinesError::InvalidUtf8 { position: error.valid_up_to() }),
+        }
+    }
+}
+
+#[inline]
+fn without_trailing_cr(bytes: &[u8]) -> &[u8] {
+    bytes.strip_suffix(b"\r").unwrap_or(bytes)
+}
+
+impl Encode for Lines {
+    type Item<'a> = &'a str;
+    type Owned = Arc<str>;
+
+    #[inline]
+    fn borrow(owned: &Arc<str>) -> &str {
+        owned
+    }
+
+    #[inline]
+    fn pack(&mut self, item: &str, output: &mut Output) -> Result<(), Unencodable> {
+        if item.len() > self.max_length {
+            return Err(Unencodable("it is longer than a line may be"));
+        }
+        if contains_line_break(item.as_bytes()) {
+            return Err(Unencodable("it contains a line break"));
+        }
+        output.put_slice(item.as_bytes());
+        output.put_slice(self.ending);
+        Ok(())
+    }
+}
+
+/// Whether `bytes` holds CR or LF. Nothing ends the loop early, so that it compiles to vector instructions.
+#[inline]
+fn contains_line_break(bytes: &[u8]) -> bool {
+    bytes.iter().fold(false, |any, &byte| any | (byte == b'\r') | (byte == b'\n'))
+}
+
+/// Why [`Lines`] refused its input.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LinesError {
+    /// A line is longer than the limit.
+    TooLong {
+        /// The most bytes that a line may have.
+        limit: usize,
+    },
+    /// A line is not UTF-8.
+    InvalidUtf8 {
+        /// Bytes of the line before the first that is not part of a whole character.
+        position: usize,
+    },
+}
+
+impl fmt::Display for LinesError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LinesError::TooLong { limit } => write!(f, "a line is longer than {limit} bytes"),
+            LinesError::InvalidUtf8 { position } => {
+                write!(f, "a line is not UTF-8 from its byte {position} on")
+            }
+        }
+    }
+}
+
+impl Error for LinesError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn assert_unpacks(protocol: Lines, input: &[u8], expected: Result<Unpacked<&str>, LinesError>) {
+        let mut input = input.to_vec();
+        let (mut decoder, _) = protocol.open();
+        assert_eq!(decoder.unpack(&mut input, &mut Output::detached()), expected);
+    }
+
+    fn line(message: &str, consumed: usize) -> Result<Unpacked<&str>, LinesError> {
+        Ok(Unpacked::Message { message, consumed })
+    }
+
+    #[test]
+    fn one_cr_belongs_to_the_ending() {
+        for (input, message) in [
+            (&b"\n"[..], ""),
+            (b"\r\n", ""),
+            (b"\r\r\n", "\r"),
+            (b"a\n", "a"),
+            (b"a\r\n", "a"),
+            (b"a\rb\r\r\n", "a\rb\r"),
+        ] {
+            assert_unpacks(Lines::new(), input, line(message, input.len()));
+        }
+    }
+
+    #[test]
+    fn a_line_at_the_limit_is_accepted_with_either_ending() {
+        let limit = 3;
+        let protocol = Lines::new().max_length(limit);
+        assert_unpacks(protocol, b"abc\n", line("abc", 4));
+        assert_unpacks(protocol, b"abc\r\n", line("abc", 5));
+        for input in [&b"abcd"[..], b"abcd\n", b"abc\rx", b"abc\r\r", b"abc\r\r\n", b"\r\r\r\r\r\n"] {
+            assert_unpacks(protocol, input, Err(LinesError::TooLong { limit }));
+        }
+        for input in [&b"abc"[..], b"abc\r"] {
+            assert_unpacks(protocol, input, Ok(Unpacked::NeedMore { at_least: 1 }));
+        }
+    }
+
+    #[test]
+    fn the_extreme_limits_work() {
+        assert_unpacks(Lines::new().max_length(0), b"\r\n", line("", 2));
+        assert_unpacks(Lines::new().max_length(0), b"a", Err(LinesError::TooLong { limit: 0 }));
+        assert_unpacks(Lines::new().max_length(usize::MAX), b"a\n", line("a", 2));
+    }
+
+    #[test]
+    fn bytes_that_are_not_utf8_are_an_error_with_its_place() {
+        let at = |position| Err(LinesError::InvalidUtf8 { position });
+        assert_unpacks(Lines::new(), b"ab\xFFcd\n", at(2));
+        assert_unpacks(Lines::new(), b"\xC3\xA9\xC3\n", at(2));
+        assert_unpacks(Lines::new(), b"\xC3\xA9\r\n\xFF", line("\u{e9}", 4));
+    }
+
+    #[test]
+    fn items_with_a_line_break_or_beyond_the_limit_are_refused_and_write_nothing() {
+        let (_, mut encoder) = Lines::new().max_length(100).open();
+        let mut output = Output::detached();
+        for at in 0..80 {
+            for line_break in ["\r", "\n"] {
+                let mut item = "x".repeat(79);
+                item.insert_str(at, line_break);
+                assert!(encoder.pack(&item, &mut output).is_err(), "{line_break:?} at {at}");
+            }
+        }
+        assert!(encoder.pack(&"x".repeat(101), &mut output).is_err());
+        assert!(output.is_empty());
+        encoder.pack(&"x".repeat(100), &mut output).unwrap();
+        assert_eq!(output.len(), 101);
+    }
+
+    #[test]
+    fn lines_go_out_with_the_chosen_ending() {
+        let mut output = Output::detached();
+        Lines::new().open().1.pack("lf", &mut output).unwrap();
+        Lines::new().crlf().open().1.pack("crlf", &mut output).unwrap();
+        Lines::new().open().1.pack("", &mut output).unwrap();
+        assert_eq!(output.take(), b"lf\ncrlf\r\n\n");
+    }
+}

@@ -1,0 +1,104 @@
+//! No framing: bytes as they arrive.
+
+use std::convert::Infallible;
+
+use bytes::Bytes;
+
+use super::{Decode, Encode, EncodeParts, Output, Protocol, Unencodable, Unpacked};
+
+/// No framing: a message is everything that has arrived, and an item goes out as it is.
+///
+/// Messages are never empty. Where one ends says nothing about what the peer sent in one piece: a stream has no such
+/// boundaries. There is no limit of its own, since a message is never longer than one read, and no input is refused.
+///
+/// ```
+/// use ringwheel::protocol::{Decode, Encode, Output, Protocol, Raw, Unpacked};
+///
+/// let (mut decoder, mut encoder) = Raw.open();
+/// let mut output = Output::detached();
+/// let mut input = *b"ping";
+/// let unpacked = decoder.unpack(&mut input, &mut output);
+/// assert_eq!(unpacked, Ok(Unpacked::Message { message: &b"ping"[..], consumed: 4 }));
+///
+/// encoder.pack(b"pong", &mut output)?;
+/// assert_eq!(output.take(), b"pong");
+/// # Ok::<(), ringwheel::protocol::Unencodable>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Raw;
+
+impl Protocol for Raw {
+    type Decoder = Raw;
+    type Encoder = Raw;
+
+    fn open(&self) -> (Raw, Raw) {
+        (Raw, Raw)
+    }
+}
+
+impl Decode for Raw {
+    type Message<'a> = &'a [u8];
+    type Error = Infallible;
+
+    #[inline]
+    fn unpack<'a>(
+        &'a mut self,
+        input: &'a mut [u8],
+        _reply: &mut Output,
+    ) -> Result<Unpacked<&'a [u8]>, Infallible> {
+        let consumed = input.len();
+        Ok(Unpacked::Message { message: input, consumed })
+    }
+}
+
+impl Encode for Raw {
+    type Item<'a> = &'a [u8];
+    type Owned = Bytes;
+
+    #[inline]
+    fn borrow(owned: &Bytes) -> &[u8] {
+        owned
+    }
+
+    #[inline]
+    fn pack(&mut self, item: &[u8], output: &mut Output) -> Result<(), Unencodable> {
+        output.put_slice(item);
+        Ok(())
+    }
+}
+
+impl EncodeParts for Raw {
+    #[inline]
+    fn pack_parts(&mut self, parts: &[&[u8]], output: &mut Output) -> Result<(), Unencodable> {
+        for part in parts {
+            output.put_slice(part);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_that_has_arrived_is_one_message() {
+        let mut input = *b"one\ntwo";
+        let (mut decoder, _) = Raw.open();
+        let unpacked = decoder.unpack(&mut input, &mut Output::detached());
+        assert_eq!(unpacked, Ok(Unpacked::Message { message: &b"one\ntwo"[..], consumed: 7 }));
+    }
+
+    #[test]
+    fn items_and_parts_go_out_as_they_are() {
+        let mut output = Output::detached();
+        Raw.pack(b"one", &mut output).unwrap();
+        Raw.pack_parts(&[b"two", b"", b"three"], &mut output).unwrap();
+        assert_eq!(output.take(), b"onetwothree");
+    }
+
+    #[test]
+    fn an_owned_item_is_borrowed_whole() {
+        assert_eq!(Raw::borrow(&Bytes::from_static(b"shared")), b"shared");
+    }
+}

@@ -1,0 +1,294 @@
+//! One worker's connections, timers and mail, without a poll: events and `now` are handed in.
+//!
+//! Everything that a worker decides is decided here; [`event_loop`](crate::event_loop) only waits, asks the clock, and
+//! passes on. So the whole can be driven by a simulated network under a virtual clock.
+//!
+//! An iteration is: events, mail, due timers, the ready list, and at its end the removal of what has closed. Callbacks
+//! only state intents; nothing is removed while something may still refer to it.
+
+mod drain;
+mod read;
+mod settle;
+mod timers;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ringwheel_ringbuffer::PoolConfig;
+use slab::Slab;
+
+use crate::conn_table::{ConnId, ConnTable};
+use crate::connection::{Connection, Phase};
+use crate::handler::{Cause, Timeout};
+use crate::limits::{Limits, Timeouts};
+use crate::loop_state::{Due, LoopState};
+use crate::mailbox::LoopShared;
+use crate::service::{Recipient, Service, contain_drop};
+use crate::transport::Socket;
+use crate::wheel::TickClock;
+
+use timers::ScheduledTask;
+
+/// Letters that a service reads in one iteration.
+const MAIL_BUDGET: usize = 1024;
+
+/// What a worker needs to know besides its services.
+#[derive(Clone, Debug)]
+pub(crate) struct ReactorConfig {
+    pub(crate) clock: TickClock,
+    pub(crate) pool: PoolConfig,
+    /// Bytes of the receive buffer.
+    pub(crate) receive_buffer: usize,
+    /// Bytes read from one connection before the others have their turn.
+    pub(crate) read_budget: usize,
+}
+
+/// A service and what its connections may do.
+pub(crate) struct ServiceSlot {
+    pub(crate) service: Box<dyn Service>,
+    pub(crate) limits: Limits,
+    pub(crate) timeouts: Timeouts,
+}
+
+/// What an event says of a socket.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Readiness {
+    pub(crate) readable: bool,
+    pub(crate) writable: bool,
+    /// The end of the stream or an error is behind the data, or there is urgent data: a short read proves nothing.
+    pub(crate) drain_fully: bool,
+    pub(crate) error: bool,
+}
+
+/// See the [module](self).
+pub(crate) struct Reactor {
+    table: ConnTable,
+    services: Vec<ServiceSlot>,
+    state: LoopState,
+    receive: Box<[u8]>,
+    read_budget: usize,
+    tasks: Slab<ScheduledTask>,
+    /// Slots to remove at the end of the iteration.
+    closed: Vec<u32>,
+    /// Peers of the connections that were removed, for who counts them.
+    departed: Vec<SocketAddr>,
+    /// A drain is under way.
+    draining: bool,
+    /// Listeners whose pause is over.
+    resumed_listeners: Vec<usize>,
+    /// The ready list of the iteration before, being worked off.
+    turn_list: Vec<u32>,
+}
+
+impl Reactor {
+    pub(crate) fn new(config: &ReactorConfig, shared: Arc<LoopShared>, services: Vec<ServiceSlot>) -> Self {
+        let worker = u32::try_from(shared.worker).expect("workers are fewer than 2^32");
+        Reactor {
+            table: ConnTable::new(worker),
+            services,
+            state: LoopState::new(shared, config.clock, config.pool.clone()),
+            receive: vec![0; config.receive_buffer].into_boxed_slice(),
+            read_budget: config.read_budget,
+            tasks: Slab::new(),
+            closed: Vec::new(),
+            departed: Vec::new(),
+            draining: false,
+            resumed_listeners: Vec::new(),
+            turn_list: Vec::new(),
+        }
+    }
+
+    /// Tells the time, as time since the start.
+    #[inline]
+    pub(crate) fn set_now(&mut self, now: Duration) {
+        self.state.set_now(now);
+    }
+
+    /// How long nothing will happen unless an event or mail comes; `None` for ever.
+    pub(crate) fn timeout(&self) -> Option<Duration> {
+        if !self.state.ready.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        self.state.wheel.next_expiry().map(|tick| self.state.clock.until(tick, self.state.now))
+    }
+
+    pub(crate) fn connections(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Takes a new connection. `register` asks for its events.
+    pub(crate) fn adopt(
+        &mut self,
+        service: u32,
+        mut socket: Socket,
+        peer: SocketAddr,
+        register: impl FnOnce(&mut Socket, ConnId) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let slot = &mut self.services[service as usize];
+        let (limits, timeouts, tick) = (slot.limits, slot.timeouts, self.state.tick);
+        let mut registered = Ok(());
+        let id = self.table.insert(|id| {
+            registered = register(&mut socket, id);
+            Connection::new(id, service, socket, peer, limits.output, tick)
+        });
+        let connection = self.table.get(id).expect("it was just inserted");
+        if registered.is_err() || !slot.service.open(connection, &mut self.state) {
+            self.depart(id.slot);
+            return registered;
+        }
+        let deadline = |due| Due::Timeout(id, due);
+        connection.idle_timer = timeouts.idle.map(|after| self.state.schedule(after, deadline(Timeout::Idle)));
+        connection.first_message_timer =
+            timeouts.first_message.map(|after| self.state.schedule(after, deadline(Timeout::FirstMessage)));
+        self.settle(id.slot);
+        if self.draining {
+            self.drain_connection(id.slot);
+        }
+        Ok(())
+    }
+
+    /// An event of the connection that `token` was made for; one that comes after it has gone is ignored.
+    #[inline]
+    pub(crate) fn on_event(&mut self, token: usize, readiness: Readiness) {
+        let Some(connection) = self.table.by_token(token) else { return };
+        let slot = connection.id.slot;
+        if readiness.readable {
+            connection.readable = true;
+            connection.drain_fully |= readiness.drain_fully;
+        }
+        if readiness.writable {
+            connection.output.unblock();
+        }
+        if readiness.error && !connection.wants_input() {
+            // No read will meet the error.
+            if let Ok(Some(error)) = connection.output.socket().take_error() {
+                connection.fail(error);
+            }
+        }
+        self.turn(slot);
+    }
+
+    /// Reads and answers, then sends and sees what has become of the connection.
+    #[inline]
+    fn turn(&mut self, slot: u32) {
+        self.read(slot);
+        self.settle(slot);
+    }
+
+    /// Does all that waits besides events, and removes what has closed: the second half of an iteration.
+    pub(crate) fn finish_iteration(&mut self) {
+        if self.state.shared.has_mail() {
+            self.read_mail();
+        }
+        self.fire_timers();
+        self.work_off_ready_list();
+        if !self.closed.is_empty() {
+            self.remove_closed();
+        }
+    }
+
+    fn work_off_ready_list(&mut self) {
+        std::mem::swap(&mut self.state.ready, &mut self.turn_list);
+        for index in 0..self.turn_list.len() {
+            let slot = self.turn_list[index];
+            if let Some(connection) = self.table.in_slot(slot) {
+                connection.queued = false;
+                self.turn(slot);
+            }
+        }
+        self.turn_list.clear();
+    }
+
+    /// Lets every service read its mail, within a budget.
+    fn read_mail(&mut self) {
+        for service in 0..self.services.len() {
+            for _ in 0..MAIL_BUDGET {
+                let Some(recipient) = self.services[service].service.next_mail() else { break };
+                self.state.shared.release_place();
+                match recipient {
+                    Recipient::One(id) => self.hand_mail(service, id.slot, Some(id)),
+                    Recipient::Each => {
+                        for slot in self.table.slots() {
+                            self.hand_mail(service, slot, None);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Hands the mail at hand to a connection if it is the one meant, is open, and belongs to the service.
+    fn hand_mail(&mut self, service: usize, slot: u32, meant: Option<ConnId>) {
+        let Some(connection) = self.table.in_slot(slot) else { return };
+        let is_meant = meant.is_none_or(|id| connection.id == id);
+        if is_meant && connection.phase == Phase::Open && connection.service as usize == service {
+            self.services[service].service.apply_mail(connection, &mut self.state);
+            self.state.queue(connection);
+        }
+    }
+
+    fn remove_closed(&mut self) {
+        for slot in std::mem::take(&mut self.closed) {
+            let Some(connection) = self.table.in_slot(slot) else { continue };
+            debug_assert!(connection.phase == Phase::Closed);
+            if let Some(extra) = connection.extra.take() {
+                for timer in &extra.timers {
+                    self.state.wheel.cancel(*timer);
+                }
+                if let Some(alive) = &extra.alive {
+                    alive.store(false, std::sync::atomic::Ordering::Release);
+                }
+                contain_drop(extra);
+            }
+            self.services[connection.service as usize].service.close(connection, &mut self.state);
+            self.depart(slot);
+        }
+    }
+
+    /// Drops a connection, with all that it has borrowed.
+    fn depart(&mut self, slot: u32) {
+        let Some(mut connection) = self.table.remove(slot) else { return };
+        let timers = [connection.idle_timer, connection.first_message_timer, connection.write_timer];
+        for timer in timers.into_iter().flatten() {
+            self.state.wheel.cancel(timer);
+        }
+        if let Some(ring) = connection.input.take() {
+            self.state.pool.give_back(ring);
+        }
+        connection.output.discard(&mut self.state.pool);
+        self.departed.push(connection.peer);
+    }
+
+    /// Says after a while, through [`resumed_listeners`](Self::resumed_listeners), that a listener may try again.
+    pub(crate) fn pause_listener(&mut self, listener: usize, pause: Duration) {
+        self.state.schedule(pause, Due::Accept(listener));
+    }
+
+    /// The listeners whose pause has ended since the last call.
+    pub(crate) fn resumed_listeners(&mut self) -> Vec<usize> {
+        std::mem::take(&mut self.resumed_listeners)
+    }
+
+    /// The peers of the connections that were removed since the last call.
+    pub(crate) fn departed(&mut self) -> impl Iterator<Item = SocketAddr> + '_ {
+        self.departed.drain(..)
+    }
+
+    /// Drops every connection, and what mail is left.
+    pub(crate) fn stop(&mut self) {
+        for slot in self.table.slots() {
+            if let Some(connection) = self.table.in_slot(slot) {
+                connection.abort(Cause::Shutdown);
+                self.settle(slot);
+            }
+        }
+        self.remove_closed();
+        for slot in &mut self.services {
+            while slot.service.next_mail().is_some() {
+                self.state.shared.release_place();
+            }
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! Reading: from the socket into the loop's receive buffer, through the protocol, and the rest into the connection's ring.
+
+use std::io;
+
+use crate::connection::{Connection, Phase};
+use crate::handler::Cause;
+use crate::loop_state::LoopState;
+use crate::service::Service;
+use crate::transport::SHORT_MEANS_DRAINED;
+
+use super::Reactor;
+
+/// A rest of at most this many bytes is copied to the front of the receive buffer, so that the next read continues it and
+/// can be long; a larger one stays in its ring and is read into there.
+const JOIN_MAX: usize = 4 * 1024;
+/// The least room for a read into a connection's own ring.
+const RING_READ_MIN: usize = 4 * 1024;
+
+impl Reactor {
+    /// Delivers what is kept, then reads until the socket is drained, the gate shuts, or the budget is spent.
+    #[inline]
+    pub(super) fn read(&mut self, slot: u32) {
+        let Some(connection) = self.table.in_slot(slot) else { return };
+        let slot = &mut self.services[connection.service as usize];
+        let turn = ReadTurn {
+            service: &mut *slot.service,
+            state: &mut self.state,
+            buffer: &mut self.receive,
+            held: 0,
+            input_limit: slot.limits.input,
+            connection,
+        };
+        turn.run(self.read_budget);
+    }
+}
+
+struct ReadTurn<'a> {
+    connection: &'a mut Connection,
+    service: &'a mut dyn Service,
+    state: &'a mut LoopState,
+    /// The loop's receive buffer; its first `held` bytes are this connection's input that is not consumed yet.
+    buffer: &'a mut [u8],
+    held: usize,
+    input_limit: usize,
+}
+
+impl ReadTurn<'_> {
+    fn run(mut self, budget: usize) {
+        if self.connection.input.is_some() {
+            self.take_up_rest();
+        }
+        let mut spent = 0;
+        while self.connection.readable && self.connection.wants_input() {
+            if spent >= budget {
+                self.state.queue(self.connection);
+                break;
+            }
+            let (outcome, room) = self.read_once();
+            match outcome {
+                Ok(0) => {
+                    self.connection.readable = false;
+                    self.connection.peer_ended = true;
+                }
+                Ok(count) => {
+                    spent += count;
+                    self.connection.received += count as u64;
+                    self.connection.active_at = self.state.tick;
+                    if SHORT_MEANS_DRAINED && count < room && !self.connection.drain_fully {
+                        self.connection.readable = false;
+                    }
+                    self.deliver();
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.connection.readable = false;
+                    self.connection.drain_fully = false;
+                }
+                Err(error) => {
+                    self.connection.readable = false;
+                    self.connection.fail(error);
+                }
+            }
+        }
+        if self.held > 0 {
+            self.keep_rest();
+        }
+        if self.connection.peer_ended && !self.connection.end_announced {
+            self.announce_end();
+        }
+    }
+
+    /// Begins with what an earlier turn has left.
+    fn take_up_rest(&mut self) {
+        let small = self.connection.input.take_if(|ring| ring.len() <= JOIN_MAX.min(self.buffer.len() / 2));
+        if let Some(ring) = small {
+            let (front, back) = ring.as_slices();
+            self.held = front.len() + back.len();
+            self.buffer[..front.len()].copy_from_slice(front);
+            self.buffer[front.len()..self.held].copy_from_slice(back);
+            self.state.pool.give_back(ring);
+        }
+        self.deliver();
+    }
+
+    /// One read, behind what is there already. Returns also how much it could have read.
+    #[inline]
+    fn read_once(&mut self) -> (io::Result<usize>, usize) {
+        if self.connection.input.is_some() {
+            return self.read_into_ring();
+        }
+        let room = &mut self.buffer[self.held..];
+        let outcome = self.connection.output.socket().read(room);
+        let room = room.len();
+        if let Ok(count) = outcome {
+            self.held += count;
+        }
+        (outcome, room)
+    }
+
+    /// Reads the rest of a large message to where its beginning is.
+    fn read_into_ring(&mut self) -> (io::Result<usize>, usize) {
+        let Some(ring) = &mut self.connection.input else {
+            return (Err(io::ErrorKind::WouldBlock.into()), 0);
+        };
+        // What a header claims is not taken for granted: the room at most doubles what has really arrived.
+        let missing = self.connection.needed.saturating_sub(ring.len());
+        let room = missing.min(ring.len()).max(RING_READ_MIN).min(self.input_limit - ring.len());
+        ring.reserve(room).expect("a ring's limit is not below the input limit");
+        let (spare, _) = ring.spare();
+        let outcome = self.connection.output.socket().read(spare);
+        let room = spare.len();
+        if let Ok(count) = outcome {
+            ring.commit(count);
+        }
+        (outcome, room)
+    }
+
+    /// Hands what is there to the protocol, if that is enough for it.
+    #[inline]
+    fn deliver(&mut self) {
+        if self.connection.phase != Phase::Open {
+            return self.discard();
+        }
+        if self.connection.input.is_some() {
+            self.deliver_from_ring();
+        } else if self.held >= self.connection.needed && self.connection.gate.is_open() {
+            let input = &mut self.buffer[..self.held];
+            let taken = self.service.receive(self.connection, self.state, input);
+            if taken < self.held {
+                self.buffer.copy_within(taken..self.held, 0);
+            }
+            self.held -= taken;
+        }
+        if self.connection.needed > 1 {
+            self.expect_more();
+        }
+    }
+
+    fn deliver_from_ring(&mut self) {
+        let Some(mut ring) = self.connection.input.take() else { return };
+        if ring.len() >= self.connection.needed && self.connection.gate.is_open() {
+            let taken = self.service.receive(self.connection, self.state, ring.contiguous());
+            ring.consume(taken);
+        }
+        self.connection.unread = ring.len();
+        if ring.is_empty() {
+            self.state.pool.give_back(ring);
+        } else {
+            self.connection.input = Some(ring);
+        }
+    }
+
+    /// The protocol waits for more than there is: see that it fits.
+    fn expect_more(&mut self) {
+        if self.connection.needed > self.input_limit {
+            self.connection.close(Cause::InputLimit);
+            self.discard();
+        } else if self.connection.needed > self.buffer.len() && self.held > 0 {
+            self.keep_rest();
+        }
+    }
+
+    /// Moves what is not consumed from the receive buffer to the connection's own ring.
+    fn keep_rest(&mut self) {
+        if self.connection.phase != Phase::Open {
+            return self.discard();
+        }
+        // Whole messages that a shut gate holds back may be more than one message is allowed to be.
+        let mut ring = self.state.pool.lend(self.input_limit.max(self.buffer.len()));
+        ring.extend_from_slice(&self.buffer[..self.held]).expect("the limit is not below the buffer's size");
+        self.connection.unread = ring.len();
+        self.connection.input = Some(ring);
+        self.held = 0;
+    }
+
+    /// Nobody wants the input of a connection that closes.
+    fn discard(&mut self) {
+        self.held = 0;
+        self.connection.unread = 0;
+        if let Some(ring) = self.connection.input.take() {
+            self.state.pool.give_back(ring);
+        }
+    }
+
+    /// Tells the handler of the peer's end of stream, once everything before it was delivered.
+    fn announce_end(&mut self) {
+        if self.connection.phase != Phase::Open {
+            self.connection.end_announced = true;
+        } else if self.connection.gate.is_open() {
+            self.connection.end_announced = true;
+            if self.connection.input.is_some() {
+                self.connection.close(Cause::Truncated);
+            } else {
+                self.service.half_close(self.connection, self.state);
+            }
+        }
+    }
+}

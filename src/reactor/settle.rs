@@ -1,0 +1,144 @@
+//! What follows from a turn: output leaves, pressure is released, an orderly close moves on.
+
+use crate::connection::{Connection, Gate, Phase};
+use crate::completion::Delivery;
+use crate::handler::{Cause, Timeout};
+use crate::loop_state::{Due, LoopState};
+use crate::service::contain;
+
+use super::{Reactor, ServiceSlot};
+
+impl Reactor {
+    /// Sends what the turn has answered and moves the connection on.
+    #[inline]
+    pub(super) fn settle(&mut self, slot: u32) {
+        let Some(connection) = self.table.in_slot(slot) else { return };
+        connection.output.flush();
+        if connection.is_at_rest() {
+            connection.output.return_ring(&mut self.state.pool);
+            return;
+        }
+        let service = &mut self.services[connection.service as usize];
+        settle_unusual(connection, service, &mut self.state);
+        if connection.draining > 0 {
+            self.advance_drain(slot);
+        }
+        let Some(connection) = self.table.in_slot(slot) else { return };
+        if connection.phase == Phase::Closed && !connection.removing {
+            connection.removing = true;
+            self.closed.push(slot);
+        }
+    }
+}
+
+impl Connection {
+    /// Whether nothing is pending and nothing is about to change: the usual end of a turn.
+    #[inline]
+    fn is_at_rest(&self) -> bool {
+        self.gate.is_open()
+            && self.output.is_empty()
+            && !self.output.has_failed()
+            && self.extra.is_none()
+            && self.write_timer.is_none()
+            && !self.end_requested
+            && self.draining == 0
+    }
+
+    /// Whether a turn would find something to do that no event will announce.
+    pub(super) fn has_work(&self) -> bool {
+        let deliverable = self.gate.is_open() && self.unread >= self.needed;
+        let end_unannounced = self.gate.is_open() && self.peer_ended && !self.end_announced;
+        (self.readable && self.wants_input()) || deliverable || end_unannounced
+    }
+}
+
+fn settle_unusual(connection: &mut Connection, slot: &mut ServiceSlot, state: &mut LoopState) {
+    release_pressure(connection, slot, state);
+    if let Some(error) = connection.output.take_failure() {
+        connection.fail_writing(error);
+    }
+    complete_deliveries(connection);
+    advance_close(connection);
+    watch_writes(connection, slot, state);
+    if connection.phase != Phase::Open {
+        if let Some(ring) = connection.input.take() {
+            state.pool.give_back(ring);
+        }
+        connection.unread = 0;
+    }
+    if connection.has_work() {
+        state.queue(connection);
+    }
+    connection.output.return_ring(&mut state.pool);
+}
+
+/// Opens the gate again once the output has fallen to the low-water mark.
+fn release_pressure(connection: &mut Connection, slot: &mut ServiceSlot, state: &mut LoopState) {
+    let drained = connection.gate.has(Gate::PRESSURE) && connection.output.len() <= slot.limits.low_water;
+    if drained && connection.phase == Phase::Open && !connection.output.has_failed() {
+        connection.gate.remove(Gate::PRESSURE);
+        slot.service.drained(connection, state);
+        connection.output.flush();
+    }
+}
+
+/// Calls the completions of all messages that are with the kernel now.
+fn complete_deliveries(connection: &mut Connection) {
+    let written = connection.output.written();
+    while let Some(extra) = &mut connection.extra {
+        if extra.completions.front().is_none_or(|(position, _)| *position > written) {
+            break;
+        }
+        let Some((_, completion)) = extra.completions.pop_front() else { break };
+        contain(connection, |_| completion.complete(Delivery::Written));
+    }
+}
+
+/// Moves an orderly close on: flush, end of stream, linger, over.
+fn advance_close(connection: &mut Connection) {
+    let wants_end = connection.end_requested || connection.phase == Phase::Flushing;
+    if wants_end && !connection.ended && connection.output.is_empty() && connection.phase != Phase::Closed {
+        if connection.peer_ended && connection.phase == Phase::Flushing {
+            connection.phase = Phase::Closed;
+            return;
+        }
+        connection.ended = true;
+        if let Err(error) = connection.output.socket().shutdown_write() {
+            connection.fail(error);
+        }
+    }
+    if connection.phase == Phase::Open && connection.ended && connection.end_announced {
+        connection.close(Cause::Peer);
+    }
+    if connection.phase == Phase::Flushing && connection.ended {
+        connection.phase = Phase::Lingering;
+    }
+    if connection.phase == Phase::Lingering && connection.peer_ended {
+        connection.phase = Phase::Closed;
+    }
+}
+
+/// Keeps the timer that watches over the output: for a stall while open, for the whole of a close.
+fn watch_writes(connection: &mut Connection, slot: &ServiceSlot, state: &mut LoopState) {
+    match connection.phase {
+        Phase::Open if connection.output.is_empty() => {
+            if let Some(timer) = connection.write_timer.take() {
+                state.wheel.cancel(timer);
+            }
+        }
+        Phase::Open if connection.write_timer.is_none() => {
+            connection.written_at_check = connection.output.written();
+            let due = Due::Timeout(connection.id, Timeout::WriteStall);
+            connection.write_timer = slot.timeouts.write_stall.map(|after| state.schedule(after, due));
+        }
+        Phase::Flushing | Phase::Lingering if !connection.close_timed => {
+            connection.close_timed = true;
+            if let Some(timer) = connection.write_timer.take() {
+                state.wheel.cancel(timer);
+            }
+            let due = Due::Timeout(connection.id, Timeout::Close);
+            connection.write_timer = Some(state.schedule(slot.timeouts.close, due));
+        }
+        _ => {}
+    }
+}

@@ -1,0 +1,139 @@
+//! What happens when timers fire: deadlines of connections, handlers' timers, scheduled tasks.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use crate::conn::TimerId;
+use crate::conn_table::ConnId;
+use crate::connection::Phase;
+use crate::handler::{Cause, Timeout};
+use crate::loop_state::Due;
+use crate::service::{contain_drop, panic_text};
+use crate::task::Task;
+use crate::wheel::TimerKey;
+
+use super::Reactor;
+
+/// Timers that fire in one iteration before events have their turn again.
+const TIMER_BUDGET: usize = 4096;
+
+/// A task that waits on the wheel.
+pub(super) struct ScheduledTask {
+    task: Task,
+    timer: Option<TimerKey>,
+    /// When it is due, as time since the loop's start: a repeating task does not drift.
+    due: Duration,
+}
+
+impl Reactor {
+    pub(super) fn fire_timers(&mut self) {
+        let mut budget = TIMER_BUDGET;
+        while let Some((key, due)) = self.state.wheel.pop_expired_within(self.state.tick, &mut budget) {
+            match due {
+                Due::Timeout(id, timeout) => self.time_out(id, timeout),
+                Due::Handler(id, token) => self.fire_handler_timer(id, key, token),
+                Due::Task(index) => self.run_task(index),
+                Due::Accept(listener) => self.resumed_listeners.push(listener),
+                Due::Drain => self.end_drain(),
+            }
+        }
+    }
+
+    fn time_out(&mut self, id: ConnId, timeout: Timeout) {
+        let Some(connection) = self.table.get(id) else { return };
+        let timeouts = &self.services[connection.service as usize].timeouts;
+        match timeout {
+            Timeout::Idle => {
+                connection.idle_timer = None;
+                let Some(idle) = timeouts.idle.filter(|_| connection.phase == Phase::Open) else { return };
+                // Traffic only stores the tick; what it has put off is made up for here. The last byte may have come
+                // late in its tick, hence one more.
+                let deadline = connection.active_at + self.state.clock.deadline(idle) + 1;
+                if deadline > self.state.tick {
+                    connection.idle_timer = Some(self.state.wheel.insert(deadline, Due::Timeout(id, timeout)));
+                    return;
+                }
+                connection.end_now(Cause::Timeout(timeout));
+            }
+            Timeout::FirstMessage => {
+                connection.first_message_timer = None;
+                if connection.phase != Phase::Open {
+                    return;
+                }
+                connection.end_now(Cause::Timeout(timeout));
+            }
+            Timeout::WriteStall => {
+                connection.write_timer = None;
+                if connection.phase != Phase::Open {
+                    return;
+                }
+                if connection.output.written() == connection.written_at_check {
+                    connection.abort(Cause::Timeout(timeout));
+                }
+            }
+            Timeout::Close => {
+                connection.write_timer = None;
+                if connection.output.is_empty() {
+                    connection.end_now(Cause::Timeout(timeout));
+                } else {
+                    connection.abort(Cause::Timeout(timeout));
+                }
+            }
+        }
+        // A write timer that found progress is set anew there.
+        self.settle(id.slot);
+    }
+
+    fn fire_handler_timer(&mut self, id: ConnId, key: TimerKey, token: u64) {
+        let Some(connection) = self.table.get(id) else { return };
+        if let Some(extra) = &mut connection.extra {
+            extra.timers.retain(|timer| *timer != key);
+        }
+        if connection.phase == Phase::Open {
+            let service = &mut self.services[connection.service as usize].service;
+            service.timer(connection, &mut self.state, TimerId(key), token);
+            self.settle(id.slot);
+        }
+    }
+
+    /// Takes a task that another thread has scheduled.
+    pub(crate) fn schedule_task(&mut self, task: Task) {
+        let due = self.state.now.saturating_add(task.after);
+        let deadline = self.state.clock.deadline(due);
+        let index = self.tasks.insert(ScheduledTask { task, timer: None, due });
+        self.tasks[index].timer = Some(self.state.wheel.insert(deadline, Due::Task(index)));
+    }
+
+    fn run_task(&mut self, index: usize) {
+        let Some(scheduled) = self.tasks.get_mut(index) else { return };
+        scheduled.timer = None;
+        if !scheduled.task.is_cancelled() {
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| (scheduled.task.run)())) {
+                log::error!("a scheduled task panicked: {}", panic_text(&*panic));
+                contain_drop(panic);
+            }
+        }
+        match scheduled.task.every {
+            Some(every) if !scheduled.task.is_cancelled() => {
+                // From when it was due, so that it does not drift; but rounds that were missed are not made up for.
+                scheduled.due = scheduled.due.saturating_add(every).max(self.state.now);
+                let deadline = self.state.clock.deadline(scheduled.due);
+                scheduled.timer = Some(self.state.wheel.insert(deadline, Due::Task(index)));
+            }
+            _ => contain_drop(self.tasks.remove(index)),
+        }
+    }
+
+    /// Forgets the tasks that were cancelled.
+    pub(crate) fn sweep_tasks(&mut self) {
+        let cancelled: Vec<usize> =
+            self.tasks.iter().filter(|(_, scheduled)| scheduled.task.is_cancelled()).map(|(index, _)| index).collect();
+        for index in cancelled {
+            let scheduled = self.tasks.remove(index);
+            if let Some(timer) = scheduled.timer {
+                self.state.wheel.cancel(timer);
+            }
+            contain_drop(scheduled);
+        }
+    }
+}

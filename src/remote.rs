@@ -1,0 +1,225 @@
+//! Handles that leave the loop: to one connection, and to all connections of a handler.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::completion::{Completion, Delivery};
+use crate::conn::Conn;
+use crate::conn_table::ConnId;
+use crate::handler::Handler;
+use crate::mailbox::{Content, Letter, Mail, Mailbox, Post, Undeliverable, Visitor};
+use crate::protocol::{Encode, OwnedOf, Protocol};
+
+/// A handle to one connection, for any thread.
+///
+/// What it is asked for is put into the mailbox of the connection's worker and done there, in order. Once the connection
+/// has ended every call says so, and none can reach a later connection.
+pub struct Remote<P: Protocol> {
+    id: ConnId,
+    post: Arc<dyn Post<P>>,
+    alive: Arc<AtomicBool>,
+}
+
+/// Why something could not be sent from another thread; it gives back what was to be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RemoteError<T> {
+    /// The connection, or its worker, has ended.
+    Closed(T),
+    /// The worker has [`Builder::mailbox_limit`](crate::Builder::mailbox_limit) letters waiting.
+    Full(T),
+}
+
+impl<T> RemoteError<T> {
+    /// What was to be sent.
+    pub fn into_inner(self) -> T {
+        match self {
+            RemoteError::Closed(value) | RemoteError::Full(value) => value,
+        }
+    }
+
+    fn discard(self) -> RemoteError<()> {
+        match self {
+            RemoteError::Closed(_) => RemoteError::Closed(()),
+            RemoteError::Full(_) => RemoteError::Full(()),
+        }
+    }
+}
+
+impl<T> fmt::Display for RemoteError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            RemoteError::Closed(_) => "the connection has ended",
+            RemoteError::Full(_) => "the worker's mailbox is full",
+        })
+    }
+}
+
+impl<T: fmt::Debug> std::error::Error for RemoteError<T> {}
+
+impl<P: Protocol> Remote<P> {
+    pub(crate) fn new(id: ConnId, post: Arc<dyn Post<P>>, alive: Arc<AtomicBool>) -> Self {
+        Remote { id, post, alive }
+    }
+
+    /// The connection's name.
+    pub fn id(&self) -> ConnId {
+        self.id
+    }
+
+    /// Whether the connection has not ended, as far as this thread can know.
+    pub fn is_alive(&self) -> bool {
+        self.alive.load(Ordering::Acquire)
+    }
+
+    /// Sends one message.
+    ///
+    /// # Errors
+    /// [`RemoteError`], with the item, if the connection has ended or the mailbox is full. An `Ok` means that the worker
+    /// has it; should the connection end before, only [`send_then`](Self::send_then) tells.
+    pub fn send(&self, item: impl Into<OwnedOf<P>>) -> Result<(), RemoteError<OwnedOf<P>>> {
+        self.post_item(item.into(), None)
+    }
+
+    /// Sends one message, and calls `done` on the worker's thread when all of it was handed to the kernel or when it is
+    /// certain that it will not be.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send); `done` is then called with [`Delivery::Lost`].
+    pub fn send_then(
+        &self,
+        item: impl Into<OwnedOf<P>>,
+        done: impl FnOnce(Delivery) + Send + 'static,
+    ) -> Result<(), RemoteError<OwnedOf<P>>> {
+        self.post_item(item.into(), Some(Completion::new(done)))
+    }
+
+    fn post_item(&self, item: OwnedOf<P>, done: Option<Completion>) -> Result<(), RemoteError<OwnedOf<P>>> {
+        self.post(Content::Send(item, done)).map_err(|error| match error {
+            RemoteError::Closed(Content::Send(item, _)) => RemoteError::Closed(item),
+            RemoteError::Full(Content::Send(item, _)) => RemoteError::Full(item),
+            _ => unreachable!("what comes back is what was posted"),
+        })
+    }
+
+    /// Closes the connection in order, after all that was sent before: as [`Conn::close`].
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub fn close(&self) -> Result<(), RemoteError<()>> {
+        self.post(Content::Close).map_err(RemoteError::discard)
+    }
+
+    /// Ends the connection with a reset: as [`Conn::abort`].
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub fn abort(&self) -> Result<(), RemoteError<()>> {
+        self.post(Content::Abort).map_err(RemoteError::discard)
+    }
+
+    /// Runs a closure on the connection's worker, if the connection is still open then.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub fn run(&self, job: impl FnOnce(&mut Conn<'_, P>) + Send + 'static) -> Result<(), RemoteError<()>> {
+        self.post(Content::Run(Box::new(job))).map_err(RemoteError::discard)
+    }
+
+    fn post(&self, content: Content<P>) -> Result<(), RemoteError<Content<P>>> {
+        if !self.is_alive() {
+            return Err(RemoteError::Closed(content));
+        }
+        let letter = Letter { to: self.id, content };
+        self.post.post(letter).map_err(|(why, letter)| match why {
+            Undeliverable::Full => RemoteError::Full(letter.content),
+            Undeliverable::Gone => RemoteError::Closed(letter.content),
+        })
+    }
+}
+
+impl<P: Protocol> Clone for Remote<P> {
+    fn clone(&self) -> Self {
+        Remote { id: self.id, post: self.post.clone(), alive: self.alive.clone() }
+    }
+}
+
+impl<P: Protocol> fmt::Debug for Remote<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Remote").field("id", &self.id).field("alive", &self.is_alive()).finish_non_exhaustive()
+    }
+}
+
+/// All connections of the listeners that have a handler of type `H`, for any thread.
+///
+/// Made by [`ServerHandle::clients`](crate::ServerHandle::clients).
+pub struct Clients<H: Handler> {
+    mailboxes: Arc<[Arc<Mailbox<H>>]>,
+}
+
+impl<H: Handler> Clients<H> {
+    pub(crate) fn new(mailboxes: Vec<Arc<Mailbox<H>>>) -> Self {
+        Clients { mailboxes: mailboxes.into() }
+    }
+
+    /// Sends one message to every open connection.
+    ///
+    /// # Errors
+    /// [`RemoteError::Full`] if the mailbox of some worker is full, [`RemoteError::Closed`] if one has ended: the
+    /// connections of that worker do not get the message, the others do.
+    pub fn broadcast(&self, item: impl Into<OwnedOf<H::Protocol>>) -> Result<(), RemoteError<()>> {
+        self.broadcast_if(item, |_, _| true)
+    }
+
+    /// Sends one message to every open connection for which `filter` says so. The filter runs on the workers.
+    ///
+    /// # Errors
+    /// As [`broadcast`](Self::broadcast).
+    pub fn broadcast_if(
+        &self,
+        item: impl Into<OwnedOf<H::Protocol>>,
+        filter: impl Fn(&Conn<'_, H::Protocol>, &H::Session) -> bool + Send + Sync + 'static,
+    ) -> Result<(), RemoteError<()>> {
+        let item = item.into();
+        self.visit(move |conn, session| {
+            if filter(conn, session) {
+                conn.send(<H::Protocol as Protocol>::Encoder::borrow(&item));
+            }
+        })
+    }
+
+    /// Runs a closure on the workers, once for each open connection.
+    ///
+    /// # Errors
+    /// As [`broadcast`](Self::broadcast).
+    pub fn visit(
+        &self,
+        visitor: impl Fn(&mut Conn<'_, H::Protocol>, &mut H::Session) + Send + Sync + 'static,
+    ) -> Result<(), RemoteError<()>> {
+        let visitor: Arc<Visitor<H>> = Arc::new(visitor);
+        let mut outcome = Ok(());
+        for mailbox in self.mailboxes.iter() {
+            if let Err((why, _)) = mailbox.put(Mail::Each(visitor.clone())) {
+                outcome = Err(match why {
+                    Undeliverable::Full => RemoteError::Full(()),
+                    Undeliverable::Gone => RemoteError::Closed(()),
+                });
+            }
+        }
+        outcome
+    }
+}
+
+impl<H: Handler> Clone for Clients<H> {
+    fn clone(&self) -> Self {
+        Clients { mailboxes: self.mailboxes.clone() }
+    }
+}
+
+impl<H: Handler> fmt::Debug for Clients<H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let workers: Vec<usize> = self.mailboxes.iter().map(|mailbox| mailbox.shared.worker).collect();
+        f.debug_struct("Clients").field("workers", &workers).finish()
+    }
+}

@@ -1,0 +1,972 @@
+//! A hierarchical timing wheel: timers in integer ticks, `now` handed in.
+//!
+//! [`Wheel`] holds timers and knows no clock; [`TickClock`] converts between [`Duration`]s since a
+//! start and ticks.
+//!
+//! ```text
+//!  level    slots                       occupancy
+//!    0     [#][ ][#][#] ... [ ]    0 ... 1 1 0 1    a slot is one tick
+//!    1     [ ][#][ ][ ] ... [#]    1 ... 0 0 1 0    64 ticks
+//!    2     [ ][ ][#][ ] ... [ ]    0 ... 0 1 0 0    4096 ticks
+//!    :            │
+//!   10            └─► timer ⇄ timer ⇄ timer         in the order of arming
+//! ```
+//!
+//! A deadline is read as eleven digits of six bits. A timer lives on the level of the highest digit
+//! in which its deadline differs from the wheel's cursor, in the slot that this digit names. So
+//! every timer on a level is due before every timer on the levels above, and the lowest occupied
+//! slot of the lowest occupied level is the next one to look at: two `trailing_zeros`, however many
+//! timers there are and however far apart. When the cursor reaches a slot above level 0, its timers
+//! cascade to the levels below, each at most once a level.
+//!
+//! Eleven levels span all of `u64`: no deadline is too far and none is rounded.
+
+use std::fmt;
+use std::num::{NonZeroU32, NonZeroU64};
+use std::time::Duration;
+
+/// Bits of a deadline that one level resolves.
+const LEVEL_BITS: u32 = 6;
+/// Slots on one level, one bit each in its occupancy word.
+const SLOTS: u32 = 1 << LEVEL_BITS;
+/// Levels, enough for every `u64`.
+const LEVELS: u32 = u64::BITS.div_ceil(LEVEL_BITS);
+/// The end of a list.
+const NIL: u32 = u32::MAX;
+
+/// Names one timer of one [`Wheel`], from [`insert`](Wheel::insert) until it fires or is cancelled.
+///
+/// A key that outlives its timer is stale and inert for good: no later timer is ever named by it,
+/// although the memory is reused. A key takes 8 bytes, and so does an `Option<TimerKey>`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct TimerKey {
+    index: u32,
+    generation: NonZeroU32,
+}
+
+/// A set of timers, each with a deadline in ticks and a value, which come out once `now` has
+/// reached the deadline.
+///
+/// # Costs
+/// [`insert`](Self::insert), [`cancel`](Self::cancel), [`rearm`](Self::rearm) and
+/// [`next_expiry`](Self::next_expiry) take constant time. A timer that fires has been moved at most
+/// once for each level between its first slot and level 0 (twice for a minute of milliseconds, five
+/// times for two years). Empty slots cost nothing, however long the wheel was left alone. The wheel
+/// takes about 6 KiB, and a timer `size_of::<Option<T>>() + 24` bytes, rounded up to the alignment.
+/// The memory of past timers is reused but not given back.
+///
+/// # Order
+/// Timers come out in the order of their deadlines, and those of one tick in the order in which
+/// they were armed (by `insert` or `rearm`).
+///
+/// # Deadlines in the past
+/// A timer armed with a deadline at or before [`now`](Self::now) gets the deadline `now + 1`. So a
+/// timer armed while others are being popped never joins them: each round ends, even when every
+/// callback arms a timer that is due at once.
+///
+/// # Example
+/// ```
+/// use ringwheel::wheel::Wheel;
+///
+/// let mut wheel = Wheel::new();
+/// let ping = wheel.insert(30, "ping");
+/// wheel.insert(20, "handshake timeout");
+/// assert_eq!(wheel.pop_expired(19), None);
+/// assert_eq!(wheel.next_expiry(), Some(20));
+/// assert_eq!(wheel.pop_expired(25).map(|(_, value)| value), Some("handshake timeout"));
+/// assert_eq!(wheel.cancel(ping), Some("ping"));
+/// assert_eq!(wheel.cancel(ping), None);
+/// ```
+//
+// Invariants:
+// - `cursor <= now`, and every live timer's deadline is at or after the cursor.
+// - A live timer is linked in exactly the slot `slot_for(deadline)`, except that those in the
+//   slot being cascaded may still be there.
+// - While a slot is being cascaded, it is the cursor's own on its level, and not empty.
+// - The bit of a slot is set if and only if its list is not empty; the bit of a level if and only
+//   if one of its slots is.
+// - An entry is live (holds a value, is linked), free (in the free list), or retired (its
+//   generations are used up).
+pub struct Wheel<T> {
+    entries: Vec<Entry<T>>,
+    /// The first free entry, chained through `next`.
+    free: u32,
+    /// Live timers.
+    len: usize,
+    /// The last tick handed in.
+    now: u64,
+    /// How far the slots have been worked off: behind `now` only while timers that are due wait to
+    /// be popped.
+    cursor: u64,
+    /// The level of the slot that is being cascaded, 0 if none. That slot is the cursor's own on
+    /// the level, and until it is empty it also takes the new timers of its range, which keeps the
+    /// order of arming.
+    cascading: u32,
+    /// Bit `l` is set if a slot of level `l` is occupied.
+    occupied_levels: u32,
+    /// For each level, bit `s` is set if slot `s` is occupied.
+    occupied: [u64; LEVELS as usize],
+    lists: Box<[List; (LEVELS * SLOTS) as usize]>,
+}
+
+/// The timers of one slot, in the order of arming.
+#[derive(Clone, Copy)]
+struct List {
+    head: u32,
+    tail: u32,
+}
+
+impl List {
+    const EMPTY: Self = Self {
+        head: NIL,
+        tail: NIL,
+    };
+}
+
+/// Room for one timer, with its links.
+struct Entry<T> {
+    deadline: u64,
+    prev: u32,
+    next: u32,
+    /// Of the live timer, or of the next one if the entry is free.
+    generation: NonZeroU32,
+    /// The slot the timer is linked in, as `level * SLOTS + slot`.
+    slot: u16,
+    value: Option<T>,
+}
+
+impl<T> Wheel<T> {
+    /// The last tick. A wheel's [`now`](Self::now) stops there, so a timer for [`u64::MAX`] never
+    /// fires.
+    pub const LAST_TICK: u64 = u64::MAX - 1;
+
+    /// The most entries a wheel can have.
+    pub const MAX_TIMERS: usize = NIL as usize;
+
+    /// An empty wheel at tick 0. It allocates its slots at once, and room for timers as they come.
+    pub fn new() -> Self {
+        Self::with_capacity(0)
+    }
+
+    /// An empty wheel at tick 0 with room for `timers` timers, so that growing to that number never
+    /// copies them.
+    pub fn with_capacity(timers: usize) -> Self {
+        Self {
+            entries: Vec::with_capacity(timers),
+            free: NIL,
+            len: 0,
+            now: 0,
+            cursor: 0,
+            cascading: 0,
+            occupied_levels: 0,
+            occupied: [0; LEVELS as usize],
+            lists: Box::new([List::EMPTY; (LEVELS * SLOTS) as usize]),
+        }
+    }
+
+    /// The number of live timers.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether no timer is live.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The latest tick that was handed to [`pop_expired`](Self::pop_expired), 0 at first.
+    #[inline]
+    pub fn now(&self) -> u64 {
+        self.now
+    }
+
+    /// Arms a timer which comes out with `value` once `deadline` is reached. A deadline at or
+    /// before [`now`](Self::now) is taken as `now + 1`; [`u64::MAX`] is never reached.
+    ///
+    /// # Panics
+    /// If there are [`MAX_TIMERS`](Self::MAX_TIMERS) entries and none is free.
+    #[inline]
+    pub fn insert(&mut self, deadline: u64, value: T) -> TimerKey {
+        let index = self.occupy(value);
+        self.link(index, deadline.max(self.now + 1));
+        TimerKey {
+            index,
+            generation: self.entries[index as usize].generation,
+        }
+    }
+
+    /// Takes a timer out before it fires. `None` if the key is stale.
+    #[inline]
+    pub fn cancel(&mut self, key: TimerKey) -> Option<T> {
+        self.live(key)?;
+        self.unlink(key.index);
+        Some(self.vacate(key.index))
+    }
+
+    /// Moves a timer to another deadline, with the same rule for the past as
+    /// [`insert`](Self::insert). Its key stays valid, and within its tick it comes after the timers
+    /// that were armed before. `false` if the key is stale.
+    #[inline]
+    pub fn rearm(&mut self, key: TimerKey, deadline: u64) -> bool {
+        if self.live(key).is_none() {
+            return false;
+        }
+        self.unlink(key.index);
+        self.link(key.index, deadline.max(self.now + 1));
+        true
+    }
+
+    /// Whether the timer is live: neither fired nor cancelled.
+    #[inline]
+    pub fn contains(&self, key: TimerKey) -> bool {
+        self.live(key).is_some()
+    }
+
+    /// The value of a timer. `None` if the key is stale.
+    #[inline]
+    pub fn peek(&self, key: TimerKey) -> Option<&T> {
+        self.live(key)?.value.as_ref()
+    }
+
+    /// The tick at which a timer fires: at least `now + 1` as it was when it was armed. `None` if
+    /// the key is stale.
+    #[inline]
+    pub fn deadline(&self, key: TimerKey) -> Option<u64> {
+        Some(self.live(key)?.deadline)
+    }
+
+    /// The earliest tick at which [`pop_expired`](Self::pop_expired) has something to do, `None` if
+    /// there is no timer.
+    ///
+    /// It is never later than the earliest deadline. It is earlier, at most once for each level,
+    /// when that timer shares its slot with others and has to cascade first. It is at or before
+    /// [`now`](Self::now) only if timers that may be due were left unpopped: poll without waiting
+    /// and go on.
+    #[inline]
+    pub fn next_expiry(&self) -> Option<u64> {
+        let (slot, start) = self.first_slot()?;
+        let list = self.lists[usize::from(slot)];
+        // An idle loop with one far timer need not wake up to cascade it.
+        let alone = list.head == list.tail && self.cascading == 0;
+        Some(if alone {
+            self.entries[list.head as usize].deadline
+        } else {
+            start
+        })
+    }
+
+    /// Moves on to tick `now` and takes out the first timer that is due. `None` if none is (any
+    /// more).
+    ///
+    /// A `now` before the wheel's own is taken as unchanged. One call can cascade a whole slot; see
+    /// [`pop_expired_within`](Self::pop_expired_within) for a bound.
+    #[inline]
+    pub fn pop_expired(&mut self, now: u64) -> Option<(TimerKey, T)> {
+        self.pop_expired_within(now, &mut { usize::MAX })
+    }
+
+    /// As [`pop_expired`](Self::pop_expired), with a bound on the work: each timer that is popped
+    /// or moved by a cascade takes one from `budget`, and at 0 the answer is `None`.
+    ///
+    /// The wheel stops between any two timers, and goes on from there at the next call: a slot of a
+    /// million timers that has to cascade need not stall the loop. After `None`,
+    /// [`next_expiry`](Self::next_expiry) is at or before [`now`](Self::now) if there may be more
+    /// to do.
+    ///
+    /// ```
+    /// use ringwheel::wheel::Wheel;
+    ///
+    /// let mut wheel = Wheel::new();
+    /// for _ in 0..100 {
+    ///     wheel.insert(10, ());
+    /// }
+    /// let mut budget = 64;
+    /// let mut fired = 0;
+    /// while let Some((_key, ())) = wheel.pop_expired_within(10, &mut budget) {
+    ///     fired += 1;
+    /// }
+    /// assert_eq!(fired, 64);
+    /// assert_eq!(wheel.next_expiry(), Some(10));
+    /// ```
+    pub fn pop_expired_within(&mut self, now: u64, budget: &mut usize) -> Option<(TimerKey, T)> {
+        self.now = self.now.max(now.min(Self::LAST_TICK));
+        while *budget > 0 {
+            let due = self.first_slot().filter(|&(_, start)| start <= self.now);
+            let Some((slot, start)) = due else {
+                // No occupied slot begins in between, so every timer keeps its own.
+                self.cursor = self.now;
+                return None;
+            };
+            self.cursor = start;
+            if u32::from(slot) < SLOTS {
+                *budget -= 1;
+                return Some(self.pop_front(slot));
+            }
+            self.cascade(slot, budget);
+        }
+        None
+    }
+
+    /// The next slot to look at and the first tick of its range.
+    #[inline]
+    fn first_slot(&self) -> Option<(u16, u64)> {
+        if self.cascading != 0 {
+            return Some((slot_at(self.cascading, self.cursor), self.cursor));
+        }
+        if self.occupied_levels == 0 {
+            return None;
+        }
+        let level = self.occupied_levels.trailing_zeros();
+        let digit = self.occupied[level as usize].trailing_zeros();
+        let shift = level * LEVEL_BITS;
+        // No wrap-around: a timer's digit on its level is above the cursor's, and the digits above
+        // are the same.
+        let above = (self.cursor >> shift) & !u64::from(SLOTS - 1);
+        let start = (above | u64::from(digit)) << shift;
+        Some(((level * SLOTS + digit) as u16, start))
+    }
+
+    /// Moves the timers of the cursor's slot on a level to the levels below, as far as the budget
+    /// goes.
+    fn cascade(&mut self, slot: u16, budget: &mut usize) {
+        let mut index = self.lists[usize::from(slot)].head;
+        self.cascading = 0;
+        while index != NIL && *budget > 0 {
+            *budget -= 1;
+            let entry = &self.entries[index as usize];
+            let (next, deadline) = (entry.next, entry.deadline);
+            self.link(index, deadline);
+            index = next;
+        }
+        if index == NIL {
+            self.lists[usize::from(slot)] = List::EMPTY;
+            self.mark_empty(slot);
+        } else {
+            self.lists[usize::from(slot)].head = index;
+            self.entries[index as usize].prev = NIL;
+            self.cascading = u32::from(slot) / SLOTS;
+        }
+    }
+
+    /// Takes out the first timer of the cursor's slot on level 0.
+    #[inline]
+    fn pop_front(&mut self, slot: u16) -> (TimerKey, T) {
+        let index = self.lists[usize::from(slot)].head;
+        let entry = &self.entries[index as usize];
+        debug_assert_eq!(
+            entry.deadline, self.cursor,
+            "a timer on level 0 fires at its own tick"
+        );
+        let key = TimerKey {
+            index,
+            generation: entry.generation,
+        };
+        self.unlink(index);
+        (key, self.vacate(index))
+    }
+
+    /// The slot of a deadline, as seen from the cursor.
+    #[inline]
+    fn slot_for(&self, deadline: u64) -> u16 {
+        debug_assert!(deadline >= self.cursor, "no timer is armed in the past");
+        slot_at(
+            level_for(self.cursor, deadline).max(self.cascading),
+            deadline,
+        )
+    }
+
+    /// Appends an unlinked entry to the slot of its deadline.
+    #[inline]
+    fn link(&mut self, index: u32, deadline: u64) {
+        let slot = self.slot_for(deadline);
+        let list = &mut self.lists[usize::from(slot)];
+        let prev = std::mem::replace(&mut list.tail, index);
+        if prev == NIL {
+            list.head = index;
+            let level = u32::from(slot) / SLOTS;
+            self.occupied[level as usize] |= 1 << (u32::from(slot) % SLOTS);
+            self.occupied_levels |= 1 << level;
+        } else {
+            self.entries[prev as usize].next = index;
+        }
+        let entry = &mut self.entries[index as usize];
+        entry.deadline = deadline;
+        entry.prev = prev;
+        entry.next = NIL;
+        entry.slot = slot;
+    }
+
+    /// Takes a linked entry out of its slot.
+    #[inline]
+    fn unlink(&mut self, index: u32) {
+        let entry = &self.entries[index as usize];
+        let (prev, next, slot) = (entry.prev, entry.next, entry.slot);
+        if prev == NIL {
+            self.lists[usize::from(slot)].head = next;
+        } else {
+            self.entries[prev as usize].next = next;
+        }
+        if next == NIL {
+            self.lists[usize::from(slot)].tail = prev;
+        } else {
+            self.entries[next as usize].prev = prev;
+        }
+        if prev == NIL && next == NIL {
+            self.mark_empty(slot);
+        }
+    }
+
+    /// Clears the bits of a slot whose last timer has left.
+    #[inline]
+    fn mark_empty(&mut self, slot: u16) {
+        let level = u32::from(slot) / SLOTS;
+        let occupied = &mut self.occupied[level as usize];
+        *occupied &= !(1 << (u32::from(slot) % SLOTS));
+        if *occupied == 0 {
+            self.occupied_levels &= !(1 << level);
+        }
+        if slot == slot_at(self.cascading, self.cursor) {
+            self.cascading = 0;
+        }
+    }
+
+    /// Puts a value into a free entry, or a new one. It is not linked yet.
+    #[inline]
+    fn occupy(&mut self, value: T) -> u32 {
+        self.len += 1;
+        let index = self.free;
+        if index == NIL {
+            return self.grow(value);
+        }
+        let entry = &mut self.entries[index as usize];
+        debug_assert!(
+            entry.value.is_none(),
+            "an entry in the free list holds no value"
+        );
+        entry.value = Some(value);
+        self.free = entry.next;
+        index
+    }
+
+    /// Puts a value into a new entry.
+    fn grow(&mut self, value: T) -> u32 {
+        assert!(
+            self.entries.len() < Self::MAX_TIMERS,
+            "a wheel has at most {} timers",
+            Self::MAX_TIMERS
+        );
+        let index = self.entries.len() as u32;
+        let generation = NonZeroU32::MIN;
+        self.entries.push(Entry {
+            deadline: 0,
+            prev: NIL,
+            next: NIL,
+            generation,
+            slot: 0,
+            value: Some(value),
+        });
+        index
+    }
+
+    /// Takes the value out of an unlinked entry and makes its key stale.
+    #[inline]
+    fn vacate(&mut self, index: u32) -> T {
+        let entry = &mut self.entries[index as usize];
+        let value = entry.value.take().expect("a linked entry holds a value");
+        // An entry whose generations are used up is never used again: a few bytes for four thousand
+        // million timers, and no key ever names the wrong timer.
+        if let Some(generation) = entry.generation.checked_add(1) {
+            entry.generation = generation;
+            entry.next = self.free;
+            self.free = index;
+        }
+        self.len -= 1;
+        value
+    }
+
+    /// The entry of a timer, unless the key is stale.
+    #[inline]
+    fn live(&self, key: TimerKey) -> Option<&Entry<T>> {
+        let entry = self.entries.get(key.index as usize)?;
+        (entry.generation == key.generation && entry.value.is_some()).then_some(entry)
+    }
+}
+
+/// The level of the highest digit in which two ticks differ, 0 if they are the same.
+#[inline]
+fn level_for(cursor: u64, deadline: u64) -> u32 {
+    ((cursor ^ deadline) | 1).ilog2() / LEVEL_BITS
+}
+
+/// The slot that a tick names on a level.
+#[inline]
+fn slot_at(level: u32, tick: u64) -> u16 {
+    let digit = (tick >> (level * LEVEL_BITS)) as u32 & (SLOTS - 1);
+    (level * SLOTS + digit) as u16
+}
+
+impl<T> Default for Wheel<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T> fmt::Debug for Wheel<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Wheel")
+            .field("len", &self.len)
+            .field("now", &self.now)
+            .field("next_expiry", &self.next_expiry())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(debug_assertions)]
+impl<T> Wheel<T> {
+    /// Asserts the wheel's invariants. For tests: it looks at every slot and every entry, and
+    /// exists only with debug assertions.
+    ///
+    /// # Panics
+    /// If an invariant does not hold, which is a bug in the wheel.
+    pub fn check_invariants(&self) {
+        assert!(self.cursor <= self.now && self.now <= Self::LAST_TICK);
+        if self.cascading != 0 {
+            let slot = slot_at(self.cascading, self.cursor);
+            assert_ne!(
+                self.lists[usize::from(slot)].head,
+                NIL,
+                "the slot being cascaded"
+            );
+        }
+        let mut linked = 0;
+        for (level, &occupied) in self.occupied.iter().enumerate() {
+            assert_eq!(
+                self.occupied_levels >> level & 1 == 1,
+                occupied != 0,
+                "level {level}"
+            );
+            for digit in 0..SLOTS {
+                let slot = (level as u32 * SLOTS + digit) as u16;
+                let timers = self.check_list(slot);
+                assert_eq!(
+                    occupied >> digit & 1 == 1,
+                    timers > 0,
+                    "level {level} slot {digit}"
+                );
+                linked += timers;
+            }
+        }
+        let live = self
+            .entries
+            .iter()
+            .filter(|entry| entry.value.is_some())
+            .count();
+        assert_eq!(
+            (linked, live),
+            (self.len, self.len),
+            "every live entry is linked once"
+        );
+        let retired = self
+            .entries
+            .iter()
+            .filter(|entry| entry.value.is_none() && entry.generation == NonZeroU32::MAX);
+        assert!(
+            self.check_free_list() + live + retired.count() >= self.entries.len(),
+            "no entry is lost"
+        );
+    }
+
+    /// Checks one slot's list, and counts it.
+    fn check_list(&self, slot: u16) -> usize {
+        let List { head, tail } = self.lists[usize::from(slot)];
+        let being_cascaded = self.cascading != 0 && slot == slot_at(self.cascading, self.cursor);
+        let (mut count, mut prev, mut index) = (0, NIL, head);
+        while index != NIL {
+            let entry = &self.entries[index as usize];
+            assert!(entry.value.is_some() && entry.deadline >= self.cursor);
+            assert_eq!((entry.prev, entry.slot), (prev, slot), "entry {index}");
+            if being_cascaded {
+                assert_eq!(
+                    slot,
+                    slot_at(self.cascading, entry.deadline),
+                    "entry {index} is in the slot's range"
+                );
+            } else {
+                let level = level_for(self.cursor, entry.deadline);
+                assert_eq!(slot, slot_at(level, entry.deadline), "entry {index}");
+            }
+            count += 1;
+            assert!(count <= self.len, "slot {slot} is a ring");
+            (prev, index) = (index, entry.next);
+        }
+        assert_eq!(tail, prev, "slot {slot}");
+        count
+    }
+
+    fn check_free_list(&self) -> usize {
+        let (mut count, mut index) = (0, self.free);
+        while index != NIL {
+            let entry = &self.entries[index as usize];
+            assert!(entry.value.is_none(), "a free entry holds no value");
+            count += 1;
+            assert!(count <= self.entries.len(), "the free list is a ring");
+            index = entry.next;
+        }
+        count
+    }
+}
+
+/// Converts between time since a start and ticks. Pure arithmetic: whoever has the clock hands in
+/// the durations.
+///
+/// A timer never fires early: [`now`](Self::now) rounds down and [`deadline`](Self::deadline)
+/// rounds up, so a timer fires within one tick after its time (plus what the loop takes to come
+/// round). Ticks beyond `u64` saturate.
+///
+/// ```
+/// use ringwheel::wheel::TickClock;
+/// use std::time::Duration;
+///
+/// let clock = TickClock::default();
+/// assert_eq!(clock.tick(), Duration::from_millis(1));
+/// assert_eq!(clock.now(Duration::from_micros(5_300)), 5);
+/// assert_eq!(clock.deadline(Duration::from_micros(5_300)), 6);
+/// assert_eq!(clock.until(6, Duration::from_micros(5_300)), Duration::from_micros(700));
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TickClock {
+    nanos_per_tick: NonZeroU64,
+}
+
+impl TickClock {
+    /// The default length of a tick.
+    pub const DEFAULT_TICK: Duration = Duration::from_millis(1);
+    /// The shortest tick; what is shorter is taken as this.
+    pub const MIN_TICK: Duration = Duration::from_nanos(1);
+    /// The longest tick (about 584 years); what is longer is taken as this.
+    pub const MAX_TICK: Duration = Duration::from_nanos(u64::MAX);
+
+    /// A clock whose ticks are `tick` long, within [`MIN_TICK`](Self::MIN_TICK) and
+    /// [`MAX_TICK`](Self::MAX_TICK).
+    pub fn new(tick: Duration) -> Self {
+        let nanos = u64::try_from(tick.as_nanos()).unwrap_or(u64::MAX);
+        Self {
+            nanos_per_tick: NonZeroU64::new(nanos).unwrap_or(NonZeroU64::MIN),
+        }
+    }
+
+    /// The length of a tick.
+    pub fn tick(&self) -> Duration {
+        Duration::from_nanos(self.nanos_per_tick.get())
+    }
+
+    /// The tick that time has reached: rounded down.
+    #[inline]
+    pub fn now(&self, since_start: Duration) -> u64 {
+        saturate(since_start.as_nanos() / u128::from(self.nanos_per_tick.get()))
+    }
+
+    /// The first tick that does not begin before the given time: rounded up.
+    #[inline]
+    pub fn deadline(&self, since_start: Duration) -> u64 {
+        saturate(
+            since_start
+                .as_nanos()
+                .div_ceil(u128::from(self.nanos_per_tick.get())),
+        )
+    }
+
+    /// How long after the start a tick begins, at most [`Duration::MAX`].
+    #[inline]
+    pub fn begin(&self, tick: u64) -> Duration {
+        let nanos = u128::from(tick) * u128::from(self.nanos_per_tick.get());
+        let nanos_per_second = u128::from(NANOS_PER_SECOND);
+        match u64::try_from(nanos / nanos_per_second) {
+            Ok(seconds) => Duration::new(seconds, (nanos % nanos_per_second) as u32),
+            Err(_) => Duration::MAX,
+        }
+    }
+
+    /// How long it takes from the given time until a tick begins, zero if it has begun: the wait
+    /// for [`Wheel::next_expiry`]. A poll with coarser timeouts must round this up.
+    #[inline]
+    pub fn until(&self, tick: u64, since_start: Duration) -> Duration {
+        self.begin(tick).saturating_sub(since_start)
+    }
+}
+
+impl Default for TickClock {
+    /// A clock with ticks of [`DEFAULT_TICK`](Self::DEFAULT_TICK).
+    fn default() -> Self {
+        Self::new(Self::DEFAULT_TICK)
+    }
+}
+
+const NANOS_PER_SECOND: u64 = 1_000_000_000;
+
+fn saturate(ticks: u128) -> u64 {
+    u64::try_from(ticks).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Everything that is due by `now`, in the order it comes out.
+    fn fired<T>(wheel: &mut Wheel<T>, now: u64) -> Vec<T> {
+        let values = std::iter::from_fn(|| wheel.pop_expired(now))
+            .map(|(_, value)| value)
+            .collect();
+        wheel.check_invariants();
+        values
+    }
+
+    #[test]
+    fn fires_at_its_deadline_from_every_level() {
+        for start in [0, 1, 63, 64, 4_095, 123_456_789_012] {
+            for level in 0..LEVELS {
+                for delay in [
+                    1 << (level * LEVEL_BITS),
+                    (1 << (level * LEVEL_BITS)) + 1,
+                    45 << (level * 5),
+                ] {
+                    let mut wheel = Wheel::new();
+                    assert_eq!(fired(&mut wheel, start), []);
+                    let deadline = start + delay;
+                    wheel.insert(deadline, level);
+                    assert_eq!(wheel.next_expiry(), Some(deadline));
+                    assert_eq!(fired(&mut wheel, deadline - 1), [], "{start} + {delay}");
+                    assert_eq!(fired(&mut wheel, deadline), [level], "{start} + {delay}");
+                    assert_eq!(wheel.next_expiry(), None);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn far_timers_fire_in_one_step_and_in_order() {
+        let mut wheel = Wheel::new();
+        let mut deadlines: Vec<u64> = (0..63).map(|bit| (1 << bit) + bit).collect();
+        for &deadline in deadlines.iter().rev() {
+            wheel.insert(deadline, deadline);
+        }
+        deadlines.sort_unstable();
+        assert_eq!(fired(&mut wheel, u64::MAX), deadlines);
+    }
+
+    #[test]
+    fn the_last_tick_is_reached_and_the_maximum_never() {
+        let mut wheel = Wheel::new();
+        wheel.insert(Wheel::<&str>::LAST_TICK, "last");
+        wheel.insert(u64::MAX, "never");
+        assert_eq!(
+            fired(&mut wheel, Wheel::<&str>::LAST_TICK - 1),
+            Vec::<&str>::new()
+        );
+        assert_eq!(fired(&mut wheel, u64::MAX), ["last"]);
+        assert_eq!(wheel.now(), Wheel::<&str>::LAST_TICK);
+        wheel.insert(0, "past at the end of time");
+        assert_eq!(fired(&mut wheel, u64::MAX), Vec::<&str>::new());
+        assert_eq!((wheel.len(), wheel.next_expiry()), (2, Some(u64::MAX)));
+    }
+
+    #[test]
+    fn one_tick_fires_in_the_order_of_arming() {
+        let mut wheel = Wheel::new();
+        let first = wheel.insert(5_000, 0);
+        wheel.insert(5_000, 1);
+        assert_eq!(fired(&mut wheel, 4_200), []);
+        wheel.insert(5_000, 2);
+        assert_eq!(fired(&mut wheel, 4_999), []);
+        wheel.insert(5_000, 3);
+        assert!(wheel.rearm(first, 5_000));
+        assert_eq!(fired(&mut wheel, 5_000), [1, 2, 3, 0]);
+    }
+
+    #[test]
+    fn a_past_deadline_fires_at_the_next_tick() {
+        let mut wheel = Wheel::new();
+        assert_eq!(fired(&mut wheel, 100), Vec::<&str>::new());
+        let key = wheel.insert(7, "past");
+        assert_eq!(wheel.deadline(key), Some(101));
+        assert_eq!(wheel.next_expiry(), Some(101));
+        assert_eq!(fired(&mut wheel, 100), Vec::<&str>::new());
+        assert_eq!(fired(&mut wheel, 101), ["past"]);
+    }
+
+    #[test]
+    fn a_timer_that_rearms_itself_for_now_cannot_hold_the_round() {
+        let mut wheel = Wheel::new();
+        wheel.insert(0, 0);
+        for now in [1, 2, 50, 51] {
+            let mut popped = 0;
+            // The clock stands far beyond the timer's own tick in the third round.
+            while let Some((_, deadline)) = wheel.pop_expired(now) {
+                wheel.insert(deadline, deadline);
+                popped += 1;
+            }
+            assert_eq!(popped, 1, "at {now}");
+        }
+    }
+
+    #[test]
+    fn the_clock_never_goes_back() {
+        let mut wheel = Wheel::new();
+        wheel.insert(10, "ten");
+        assert_eq!(fired(&mut wheel, 9), Vec::<&str>::new());
+        assert_eq!(fired(&mut wheel, 3), Vec::<&str>::new());
+        assert_eq!(wheel.now(), 9);
+        wheel.insert(4, "four");
+        assert_eq!(fired(&mut wheel, 0), Vec::<&str>::new());
+        assert_eq!(fired(&mut wheel, 10), ["ten", "four"]);
+    }
+
+    #[test]
+    fn a_stale_key_is_inert() {
+        let mut wheel = Wheel::new();
+        let cancelled = wheel.insert(10, "cancelled");
+        assert_eq!(wheel.cancel(cancelled), Some("cancelled"));
+        let popped = wheel.insert(10, "popped");
+        assert_eq!(wheel.pop_expired(10), Some((popped, "popped")));
+        let live = wheel.insert(20, "live");
+        assert_eq!(
+            (cancelled.index, popped.index),
+            (live.index, live.index),
+            "the entry is reused"
+        );
+        for stale in [cancelled, popped] {
+            assert_eq!(wheel.cancel(stale), None);
+            assert!(!wheel.rearm(stale, 90));
+            assert!(!wheel.contains(stale));
+            assert_eq!((wheel.peek(stale), wheel.deadline(stale)), (None, None));
+        }
+        assert_eq!(
+            (wheel.peek(live), wheel.deadline(live)),
+            (Some(&"live"), Some(20))
+        );
+    }
+
+    #[test]
+    fn an_entry_retires_when_its_generations_are_used_up() {
+        let mut wheel = Wheel::new();
+        let key = wheel.insert(10, "first");
+        assert_eq!(wheel.cancel(key), Some("first"));
+        wheel.entries[0].generation = NonZeroU32::MAX;
+        let last = wheel.insert(10, "last");
+        assert_eq!(
+            last,
+            TimerKey {
+                index: 0,
+                generation: NonZeroU32::MAX
+            }
+        );
+        assert_eq!(wheel.cancel(last), Some("last"));
+        assert!(!wheel.contains(last) && wheel.cancel(last).is_none());
+        assert_eq!(wheel.insert(10, "next").index, 1);
+        assert_eq!(fired(&mut wheel, 10), ["next"]);
+    }
+
+    #[test]
+    fn a_budget_bounds_each_call_and_keeps_the_order() {
+        const TIMERS: usize = 100_000;
+        const BUDGET: usize = 1_000;
+        let mut wheel = Wheel::new();
+        let deadline = 3 << (3 * LEVEL_BITS);
+        // All of them in one slot of level 3, every tenth due at the tick at which that slot
+        // begins.
+        for timer in 0..TIMERS {
+            wheel.insert(deadline + u64::from(timer % 10 != 0), timer);
+        }
+        let (mut popped, mut calls) = (Vec::new(), 0);
+        while wheel.next_expiry().is_some_and(|tick| tick <= deadline) {
+            let mut budget = BUDGET;
+            let before = popped.len();
+            while let Some((_, timer)) = wheel.pop_expired_within(deadline, &mut budget) {
+                popped.push(timer);
+            }
+            assert!(popped.len() - before <= BUDGET);
+            calls += 1;
+        }
+        wheel.check_invariants();
+        // Each is moved once and those that are due popped once.
+        assert_eq!(calls, (TIMERS + TIMERS / 10) / BUDGET);
+        assert_eq!(popped, (0..TIMERS).step_by(10).collect::<Vec<_>>());
+        assert_eq!(wheel.len(), TIMERS - TIMERS / 10);
+    }
+
+    #[test]
+    fn a_half_cascaded_slot_takes_new_timers_and_loses_old_ones() {
+        let mut wheel = Wheel::new();
+        let keys: Vec<_> = (0..4).map(|timer| wheel.insert(70, timer)).collect();
+        assert_eq!(wheel.pop_expired_within(64, &mut 2), None);
+        wheel.check_invariants();
+        assert_eq!((wheel.cascading, wheel.next_expiry()), (1, Some(64)));
+        wheel.insert(70, 4);
+        wheel.insert(200, 5);
+        assert_eq!(wheel.cancel(keys[0]), Some(0));
+        assert_eq!(wheel.cancel(keys[3]), Some(3));
+        wheel.check_invariants();
+        assert_eq!(fired(&mut wheel, 70), [1, 2, 4]);
+        assert_eq!(wheel.next_expiry(), Some(200));
+    }
+
+    #[test]
+    fn cancelling_the_rest_of_a_half_cascaded_slot_ends_the_cascade() {
+        let mut wheel = Wheel::new();
+        let keys: Vec<_> = (0..2).map(|timer| wheel.insert(70, timer)).collect();
+        assert_eq!(wheel.pop_expired_within(64, &mut 1), None);
+        assert_eq!(wheel.cancel(keys[1]), Some(1));
+        wheel.check_invariants();
+        assert_eq!((wheel.cascading, wheel.next_expiry()), (0, Some(70)));
+        wheel.insert(130, 2);
+        assert_eq!(fired(&mut wheel, 130), [0, 2]);
+    }
+
+    #[test]
+    fn memory_is_what_the_docs_say() {
+        assert_eq!(size_of::<TimerKey>(), 8);
+        assert_eq!(size_of::<Option<TimerKey>>(), 8);
+        assert_eq!(size_of::<Entry<()>>(), 24);
+        assert_eq!(size_of::<Entry<u32>>(), 24 + 8);
+        assert_eq!(size_of::<Entry<u64>>(), 24 + 16);
+        assert_eq!(size_of::<Entry<Box<u8>>>(), 24 + 8);
+        let wheel = Wheel::<()>::new();
+        assert!(size_of_val(&wheel) + size_of_val(&*wheel.lists) <= 6 * 1024);
+    }
+
+    #[test]
+    fn a_tick_clock_is_never_early_and_less_than_a_tick_late() {
+        for tick in [1, 7, 1_000, 1_000_000, 16_666_667, 3_000_000_000].map(Duration::from_nanos) {
+            let clock = TickClock::new(tick);
+            assert_eq!(clock.tick(), tick);
+            for time in (0..2_000).map(|step| Duration::from_nanos(step * 7_654_321)) {
+                let (now, deadline) = (clock.now(time), clock.deadline(time));
+                assert!(clock.begin(now) <= time && time < clock.begin(now + 1));
+                assert!(clock.begin(deadline) >= time && clock.begin(deadline) - time < tick);
+                assert_eq!(time + clock.until(deadline, time), clock.begin(deadline));
+                assert_eq!(clock.now(time + clock.until(deadline, time)), deadline);
+                assert_eq!(clock.until(now, time), Duration::ZERO);
+            }
+        }
+    }
+
+    #[test]
+    fn a_tick_clock_saturates() {
+        let finest = TickClock::new(Duration::ZERO);
+        assert_eq!(finest.tick(), TickClock::MIN_TICK);
+        assert_eq!(
+            (finest.now(Duration::MAX), finest.deadline(Duration::MAX)),
+            (u64::MAX, u64::MAX)
+        );
+        let coarsest = TickClock::new(Duration::MAX);
+        assert_eq!(coarsest.tick(), TickClock::MAX_TICK);
+        assert_eq!(coarsest.begin(u64::MAX), Duration::MAX);
+        assert_eq!(coarsest.deadline(Duration::from_nanos(1)), 1);
+        let century = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+        let default = TickClock::default();
+        assert_eq!(default.tick(), TickClock::DEFAULT_TICK);
+        assert_eq!(default.begin(default.now(century)), century);
+    }
+}

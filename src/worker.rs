@@ -1,0 +1,52 @@
+//! A worker on its way to its thread.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::Receiver;
+use mio::Poll;
+
+use crate::acceptor::Listener;
+use crate::admission::Admission;
+use crate::event_loop::EventLoop;
+use crate::mailbox::{Command, LoopShared};
+use crate::reactor::{Reactor, ReactorConfig};
+use crate::server::{ServiceSeed, WorkerHook};
+
+/// All that a worker's thread needs. Handlers are made there, so they need not be `Send`.
+pub(crate) struct Worker {
+    pub(crate) poll: Poll,
+    pub(crate) shared: Arc<LoopShared>,
+    pub(crate) commands: Receiver<Command>,
+    /// Those that this worker accepts for itself (`SO_REUSEPORT`).
+    pub(crate) listeners: Vec<Listener>,
+    pub(crate) seeds: Vec<ServiceSeed>,
+    pub(crate) config: ReactorConfig,
+    pub(crate) admission: Arc<Admission>,
+    pub(crate) busy_poll: Duration,
+    pub(crate) on_start: Arc<WorkerHook>,
+}
+
+impl Worker {
+    pub(crate) fn index(&self) -> usize {
+        self.shared.worker
+    }
+
+    /// Runs the worker's loop on the current thread until the server ends.
+    pub(crate) fn run(self) -> io::Result<()> {
+        (self.on_start)(self.index());
+        let services = self.seeds.into_iter().map(|seed| seed()).collect();
+        let reactor = Reactor::new(&self.config, self.shared.clone(), services);
+        EventLoop::new(
+            self.poll,
+            reactor,
+            self.listeners,
+            self.shared,
+            self.commands,
+            self.admission,
+            self.busy_poll,
+        )?
+        .run()
+    }
+}
