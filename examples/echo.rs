@@ -2,32 +2,30 @@
 //!
 //! Try it: `cargo run --release --example echo`, then `nc 127.0.0.1 1833`.
 
+mod support;
+
 use std::io;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use ringwheel::balance::{LeastConnections, RoundRobin, SourceHash};
 use ringwheel::protocol::Raw;
-use ringwheel::{Conn, Handler, Listen, Server};
+use ringwheel::{Conn, Handler, Listen};
+use support::{ServerArgs, seconds};
 
 /// An echo server: sends back whatever arrives.
 #[derive(Parser)]
 struct Args {
-    /// Address to listen on; port 0 takes a free one.
-    #[arg(long, default_value = "127.0.0.1:1833")]
-    addr: SocketAddr,
-    /// Worker loops, each on a thread of its own [default: one per processor].
-    #[arg(long)]
-    workers: Option<usize>,
+    #[command(flatten)]
+    server: ServerArgs,
     /// How new connections are spread over the workers.
     #[arg(long, value_enum, default_value_t = Balance::RoundRobin)]
     balance: Balance,
-    /// Evict connections that were silent for so many seconds [default: never].
-    #[arg(long, value_name = "SECONDS")]
-    idle: Option<f64>,
-    /// Each worker accepts for itself (SO_REUSEPORT) instead of one acceptor for all.
-    #[arg(long)]
+    /// Evict connections that were silent for so long [default: never].
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    idle: Option<Duration>,
+    /// Each worker accepts for itself (SO_REUSEPORT), and the kernel spreads the connections.
+    #[arg(long, conflicts_with = "balance")]
     reuse_port: bool,
 }
 
@@ -54,20 +52,16 @@ impl Handler for Echo {
 
 fn main() -> io::Result<()> {
     let args = Args::parse();
-    let mut builder = Server::builder();
-    if let Some(workers) = args.workers {
-        builder = builder.workers(workers);
-    }
-    builder = match args.balance {
-        Balance::RoundRobin => builder.balance(RoundRobin::default()),
-        Balance::LeastConnections => builder.balance(LeastConnections),
-        Balance::SourceHash => builder.balance(SourceHash),
+    let builder = match args.balance {
+        Balance::RoundRobin => args.server.builder().balance(RoundRobin::default()),
+        Balance::LeastConnections => args.server.builder().balance(LeastConnections),
+        Balance::SourceHash => args.server.builder().balance(SourceHash),
     };
-    let mut listen = Listen::on(args.addr).reuse_port(args.reuse_port);
-    if let Some(seconds) = args.idle {
-        listen = listen.idle_timeout(Duration::from_secs_f64(seconds.max(0.0)));
+    let mut listen = Listen::on(args.server.addr).reuse_port(args.reuse_port);
+    if let Some(idle) = args.idle {
+        listen = listen.idle_timeout(idle);
     }
-    let builder = builder.listen_with(listen, Echo)?;
-    println!("listening on {}", builder.local_addrs()[0]);
-    builder.run()
+    let server = builder.listen_with(listen, Echo)?.build()?;
+    println!("listening on {}", server.local_addrs()[0]);
+    server.run()
 }

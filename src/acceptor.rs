@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use mio::net::TcpListener;
-use mio::{Events, Interest, Poll, Token, Waker};
+use mio::{Events, Interest, Poll, Token};
 
 use crate::admission::Admission;
 use crate::balance::{Balance, Workers};
 use crate::listen::SocketOptions;
-use crate::mailbox::{Command, Handover, LoopShared, WAKE_TOKEN};
+use crate::mailbox::{Command, Handover, LoopShared, WAKE_TOKEN, Wake};
 
 /// How long a listener rests that cannot accept: at most 100 attempts a second while descriptors are out.
 pub(crate) const PAUSE: Duration = Duration::from_millis(10);
@@ -20,7 +20,7 @@ pub(crate) const PAUSE: Duration = Duration::from_millis(10);
 pub(crate) struct Listener {
     socket: TcpListener,
     /// Which of the server's listeners it is.
-    pub(crate) index: u32,
+    pub(crate) index: u16,
     options: SocketOptions,
     /// Accepts in a row, before others have their turn.
     burst: usize,
@@ -39,7 +39,7 @@ pub(crate) enum Burst {
 }
 
 impl Listener {
-    pub(crate) fn new(socket: TcpListener, index: u32, options: SocketOptions, burst: usize) -> Self {
+    pub(crate) fn new(socket: TcpListener, index: u16, options: SocketOptions, burst: usize) -> Self {
         Listener { socket, index, options, burst, reserve: Reserve::new() }
     }
 
@@ -118,7 +118,7 @@ impl Reserve {
 
 /// What other threads see of the acceptor.
 pub(crate) struct AcceptorShared {
-    waker: Waker,
+    wake: Box<Wake>,
     phase: Mutex<Phase>,
 }
 
@@ -132,8 +132,8 @@ pub(crate) enum Phase {
 }
 
 impl AcceptorShared {
-    pub(crate) fn new(waker: Waker) -> Self {
-        AcceptorShared { waker, phase: Mutex::new(Phase::Running) }
+    pub(crate) fn new(wake: Box<Wake>) -> Self {
+        AcceptorShared { wake, phase: Mutex::new(Phase::Running) }
     }
 
     /// Moves the acceptor on to a later phase; a drain that has begun keeps its deadline.
@@ -143,7 +143,7 @@ impl AcceptorShared {
             *phase = to;
         }
         drop(phase);
-        if let Err(error) = self.waker.wake() {
+        if let Err(error) = (self.wake)() {
             log::error!("the acceptor could not be woken: {error}");
         }
     }

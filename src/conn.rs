@@ -28,6 +28,8 @@ pub struct Conn<'a, P: Protocol> {
     pub(crate) connection: &'a mut Connection,
     pub(crate) state: &'a mut LoopState,
     pub(crate) link: &'a Link<P>,
+    /// Input that is not part of a delivered message yet, in bytes.
+    pub(crate) unread: usize,
 }
 
 /// What the connections of one service share.
@@ -83,7 +85,7 @@ pub struct ConnStats {
     /// Messages taken by `send`.
     pub messages_out: u64,
     /// Messages dropped by [`Overflow::DropMessage`].
-    pub dropped: u32,
+    pub dropped: u64,
 }
 
 /// Names a timer of a connection.
@@ -166,7 +168,7 @@ impl<P: Protocol> Conn<'_, P> {
     fn overflow(&mut self, packed: Packed) -> SendStatus {
         match self.link.limits.overflow {
             Overflow::DropMessage if packed == Packed::Overflowed => {
-                self.connection.dropped = self.connection.dropped.saturating_add(1);
+                self.connection.extra().dropped += 1;
                 SendStatus::Refused(Refusal::Dropped)
             }
             Overflow::Refuse if packed == Packed::Overflowed => SendStatus::Refused(Refusal::OutputLimit),
@@ -262,7 +264,7 @@ impl<P: Protocol> Conn<'_, P> {
 
     /// Bytes that have arrived and are not part of a delivered message yet.
     pub fn read_buffer_len(&self) -> usize {
-        self.connection.unread
+        self.unread
     }
 
     /// Bytes that were sent and are not with the kernel yet.
@@ -282,7 +284,7 @@ impl<P: Protocol> Conn<'_, P> {
             bytes_out: self.connection.output.written(),
             messages_in: self.connection.messages_in,
             messages_out: self.connection.messages_out,
-            dropped: self.connection.dropped,
+            dropped: self.connection.extra.as_ref().map_or(0, |extra| extra.dropped),
         }
     }
 

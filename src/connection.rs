@@ -68,6 +68,8 @@ pub(crate) struct Extra {
     pub(crate) completions: VecDeque<(u64, Completion)>,
     /// The handler's timers, to be cancelled with the connection.
     pub(crate) timers: Vec<TimerKey>,
+    /// Messages that were dropped because the output was full.
+    pub(crate) dropped: u64,
     /// What the connection's remotes look at; made with the first of them.
     pub(crate) alive: Option<Arc<AtomicBool>>,
 }
@@ -80,8 +82,11 @@ pub(crate) struct Extra {
 /// - `input` holds at least one byte when it is there, and fewer than `needed` unless the gate is shut.
 pub(crate) struct Connection {
     pub(crate) id: ConnId,
-    /// Which of the worker's services, and the key there.
-    pub(crate) service: u32,
+    /// Which of the worker's services.
+    pub(crate) service: u16,
+    /// Why it ends.
+    pub(crate) cause: Option<Cause>,
+    /// The key in the service.
     pub(crate) key: u32,
     pub(crate) peer: SocketAddr,
     pub(crate) output: Output,
@@ -89,12 +94,9 @@ pub(crate) struct Connection {
     pub(crate) input: Option<Box<RingBuffer>>,
     /// Bytes of input before the protocol is asked again.
     pub(crate) needed: usize,
-    /// Input not consumed yet, as callbacks see it.
-    pub(crate) unread: usize,
     pub(crate) received: u64,
     pub(crate) messages_in: u64,
     pub(crate) messages_out: u64,
-    pub(crate) dropped: u32,
     pub(crate) phase: Phase,
     pub(crate) gate: Gate,
     /// The kernel may have more for us: set by an event, cleared when a read found the end of it.
@@ -118,11 +120,8 @@ pub(crate) struct Connection {
     /// While the server drains: turns that are left to answer what has arrived, before the connection closes. 0 when it
     /// does not.
     pub(crate) draining: u8,
-    pub(crate) cause: Option<Cause>,
     /// The tick of the last received byte.
     pub(crate) active_at: u64,
-    /// `output.written()` when the write-stall timer was last armed.
-    pub(crate) written_at_check: u64,
     pub(crate) idle_timer: Option<TimerKey>,
     pub(crate) first_message_timer: Option<TimerKey>,
     /// Write stall while open, close deadline afterwards.
@@ -131,20 +130,19 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(crate) fn new(id: ConnId, service: u32, socket: Socket, peer: SocketAddr, output_limit: usize, tick: u64) -> Self {
+    pub(crate) fn new(id: ConnId, service: u16, socket: Socket, peer: SocketAddr, tick: u64) -> Self {
         Connection {
             id,
             service,
+            cause: None,
             key: u32::MAX,
             peer,
-            output: Output::new(socket, output_limit),
+            output: Output::new(socket),
             input: None,
             needed: 1,
-            unread: 0,
             received: 0,
             messages_in: 0,
             messages_out: 0,
-            dropped: 0,
             phase: Phase::Open,
             gate: Gate::default(),
             readable: false,
@@ -157,9 +155,7 @@ impl Connection {
             close_timed: false,
             removing: false,
             draining: 0,
-            cause: None,
             active_at: tick,
-            written_at_check: 0,
             idle_timer: None,
             first_message_timer: None,
             write_timer: None,
@@ -173,10 +169,7 @@ impl Connection {
             self.phase = Phase::Flushing;
             self.gate.add(Gate::CLOSING);
             // The peer's end came first, so it is what ended the connection.
-            self.cause = Some(match cause {
-                Cause::Local if self.peer_ended => Cause::Peer,
-                cause => cause,
-            });
+            self.cause = Some(if cause == Cause::Local && self.peer_ended { Cause::Peer } else { cause });
         }
     }
 
@@ -188,17 +181,10 @@ impl Connection {
         }
     }
 
-    /// Ends the connection because output could not be written; it is lost.
-    pub(crate) fn fail_writing(&mut self, error: io::Error) {
-        if self.cause.as_ref().is_some_and(Cause::is_orderly) {
-            self.cause = None;
-        }
-        self.end_now(Cause::Io(error));
-    }
-
     /// Ends the connection because the socket failed.
     pub(crate) fn fail(&mut self, error: io::Error) {
-        self.end_now(Cause::Io(error));
+        self.output.fail(error);
+        self.end_now(Cause::Io);
     }
 
     /// Ends the connection without a further byte. An orderly cause gives way when output is lost.
@@ -207,12 +193,16 @@ impl Connection {
             return;
         }
         let lost = !self.output.is_empty();
-        match &self.cause {
-            Some(first) if !(lost && first.is_orderly()) => {}
-            _ => self.cause = Some(cause),
+        if self.cause.is_none_or(|first| lost && first.is_orderly()) {
+            self.cause = Some(cause);
         }
         self.phase = Phase::Closed;
         self.gate.add(Gate::CLOSING);
+    }
+
+    /// Input that is kept, in bytes.
+    pub(crate) fn kept(&self) -> usize {
+        self.input.as_ref().map_or(0, |ring| ring.len())
     }
 
     pub(crate) fn extra(&mut self) -> &mut Extra {
@@ -223,5 +213,17 @@ impl Connection {
     #[inline]
     pub(crate) fn wants_input(&self) -> bool {
         self.phase != Phase::Closed && !self.peer_ended && (self.gate.is_open() || self.phase != Phase::Open)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An idle connection costs its entry here and little else; what makes it larger wants a reason.
+    #[test]
+    #[cfg(target_pointer_width = "64")]
+    fn a_connection_stays_small() {
+        assert!(size_of::<Connection>() <= 200, "{} bytes", size_of::<Connection>());
     }
 }

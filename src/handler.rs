@@ -129,31 +129,43 @@ pub enum Timeout {
     Close,
 }
 
-/// A [`CloseReason`] before the protocol's error, which the service keeps, is put in.
-pub(crate) type Cause = CloseReason<()>;
+/// A [`CloseReason`] before the errors, which others keep, are put in. Every connection has room for one, so it is small.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cause {
+    Peer,
+    Truncated,
+    Local,
+    Aborted,
+    Protocol,
+    Io,
+    Timeout(Timeout),
+    InputLimit,
+    OutputLimit,
+    Panic,
+    Shutdown,
+}
 
 impl Cause {
-    /// Puts the protocol's error in its place.
-    pub(crate) fn with_error<E>(self, error: Option<E>) -> CloseReason<E> {
+    /// The reason for the handler. The errors are there whenever the cause speaks of them.
+    pub(crate) fn into_reason<E>(self, protocol: Option<E>, socket: Option<io::Error>) -> CloseReason<E> {
         match self {
-            CloseReason::Peer => CloseReason::Peer,
-            CloseReason::Truncated => CloseReason::Truncated,
-            CloseReason::Local => CloseReason::Local,
-            CloseReason::Aborted => CloseReason::Aborted,
-            // The cause is set where the error is stored, so there is one.
-            CloseReason::Protocol(()) => error.map_or(CloseReason::Aborted, CloseReason::Protocol),
-            CloseReason::Io(error) => CloseReason::Io(error),
-            CloseReason::Timeout(timeout) => CloseReason::Timeout(timeout),
-            CloseReason::InputLimit => CloseReason::InputLimit,
-            CloseReason::OutputLimit => CloseReason::OutputLimit,
-            CloseReason::Panic => CloseReason::Panic,
-            CloseReason::Shutdown => CloseReason::Shutdown,
+            Cause::Peer => CloseReason::Peer,
+            Cause::Truncated => CloseReason::Truncated,
+            Cause::Local => CloseReason::Local,
+            Cause::Aborted => CloseReason::Aborted,
+            Cause::Protocol => protocol.map_or(CloseReason::Aborted, CloseReason::Protocol),
+            Cause::Io => CloseReason::Io(socket.unwrap_or_else(|| io::ErrorKind::Other.into())),
+            Cause::Timeout(timeout) => CloseReason::Timeout(timeout),
+            Cause::InputLimit => CloseReason::InputLimit,
+            Cause::OutputLimit => CloseReason::OutputLimit,
+            Cause::Panic => CloseReason::Panic,
+            Cause::Shutdown => CloseReason::Shutdown,
         }
     }
 
     /// Whether this is an orderly end, which lost output turns into something else.
-    pub(crate) fn is_orderly(&self) -> bool {
-        matches!(self, CloseReason::Peer | CloseReason::Truncated | CloseReason::Local | CloseReason::Shutdown)
+    pub(crate) fn is_orderly(self) -> bool {
+        matches!(self, Cause::Peer | Cause::Truncated | Cause::Local | Cause::Shutdown)
     }
 }
 

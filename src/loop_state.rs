@@ -7,15 +7,20 @@ use ringwheel_ringbuffer::{PoolConfig, RingPool};
 
 use crate::conn_table::ConnId;
 use crate::connection::Connection;
-use crate::handler::Timeout;
 use crate::mailbox::LoopShared;
 use crate::wheel::{TickClock, TimerKey, Wheel};
 
 /// What is to happen when a timer fires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Due {
-    /// A deadline of a connection.
-    Timeout(ConnId, Timeout),
+    /// Nothing may have been received for the idle time.
+    Idle(ConnId),
+    /// The first message should have been there.
+    FirstMessage(ConnId),
+    /// Output was pending, and this much had been written: see whether there is progress.
+    WriteStall(ConnId, u64),
+    /// An orderly close should have been done.
+    Close(ConnId),
     /// A timer that a handler has set.
     Handler(ConnId, u64),
     /// A task that was scheduled through the server's handle.

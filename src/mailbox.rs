@@ -99,7 +99,7 @@ pub(crate) struct Handover {
     pub(crate) stream: TcpStream,
     pub(crate) peer: SocketAddr,
     /// Index of the listener, which is that of the service.
-    pub(crate) listener: u32,
+    pub(crate) listener: u16,
 }
 
 /// A command to a worker's loop.
@@ -118,7 +118,8 @@ pub(crate) enum Command {
 pub(crate) struct LoopShared {
     pub(crate) worker: usize,
     commands: Sender<Command>,
-    waker: Waker,
+    /// Interrupts the loop's sleep.
+    wake: Box<Wake>,
     /// The loop is running and will look at its mail before it sleeps: no wake-up is needed.
     awake: AtomicBool,
     /// Letters and commands that wait.
@@ -130,12 +131,12 @@ pub(crate) struct LoopShared {
 }
 
 impl LoopShared {
-    pub(crate) fn new(worker: usize, waker: Waker, mailbox_limit: usize) -> (Arc<Self>, Receiver<Command>) {
+    pub(crate) fn new(worker: usize, wake: Box<Wake>, mailbox_limit: usize) -> (Arc<Self>, Receiver<Command>) {
         let (commands, receiver) = unbounded();
         let shared = LoopShared {
             worker,
             commands,
-            waker,
+            wake,
             awake: AtomicBool::new(false),
             waiting: AtomicUsize::new(0),
             mailbox_limit,
@@ -179,7 +180,7 @@ impl LoopShared {
         // sees that the loop no longer counts as awake.
         fence(Ordering::SeqCst);
         if !self.awake.load(Ordering::Relaxed) && !self.awake.swap(true, Ordering::AcqRel) {
-            if let Err(error) = self.waker.wake() {
+            if let Err(error) = (self.wake)() {
                 log::error!("worker {} could not be woken: {error}", self.worker);
             }
         }
@@ -213,9 +214,13 @@ impl LoopShared {
 /// A mailbox of any handler type, to be found again by that type.
 pub(crate) type AnyMailbox = Arc<dyn Any + Send + Sync>;
 
-/// The poll did not give a waker.
-pub(crate) fn waker(registry: &mio::Registry) -> io::Result<Waker> {
-    Waker::new(registry, WAKE_TOKEN)
+/// Interrupts a poll from any thread.
+pub(crate) type Wake = dyn Fn() -> io::Result<()> + Send + Sync;
+
+/// What interrupts the poll of a registry.
+pub(crate) fn waker(registry: &mio::Registry) -> io::Result<Box<Wake>> {
+    let waker = Waker::new(registry, WAKE_TOKEN)?;
+    Ok(Box::new(move || waker.wake()))
 }
 
 /// The token of the waker; no slot reaches it.

@@ -19,11 +19,9 @@ const DIRECT_WRITE_MIN: usize = 8 * 1024;
 /// [`Conn::send`](crate::Conn::send) reports it.
 #[derive(Debug)]
 pub struct Output {
-    /// Lent by the worker's pool while there is something to say.
+    /// Lent by the worker's pool while there is something to say. Its limit is the connection's output limit.
     ring: Option<Box<RingBuffer>>,
     socket: Socket,
-    /// Bytes pending at most.
-    hard_limit: usize,
     /// Bytes that the socket has taken since the connection opened.
     written: u64,
     /// Bytes that were pending before the message that is being packed.
@@ -38,7 +36,7 @@ pub struct Output {
     torn: bool,
     /// Something did not fit.
     overflowed: bool,
-    /// The socket failed; what is put from now on is discarded.
+    /// How the socket failed; what is put from now on is discarded.
     failure: Option<io::Error>,
 }
 
@@ -58,11 +56,10 @@ pub(crate) enum Packed {
 }
 
 impl Output {
-    pub(crate) fn new(socket: Socket, hard_limit: usize) -> Self {
+    pub(crate) fn new(socket: Socket) -> Self {
         Output {
             ring: None,
             socket,
-            hard_limit,
             written: 0,
             mark: 0,
             blocked: false,
@@ -85,7 +82,7 @@ impl Output {
     /// assert_eq!(output.take(), b"\0\0\0\x05hello");
     /// ```
     pub fn detached() -> Self {
-        Output::new(Socket::Detached, usize::MAX)
+        Output::new(Socket::Detached)
     }
 
     /// Bytes that are pending: packed, and not yet taken by the socket.
@@ -160,8 +157,7 @@ impl Output {
     /// ```
     pub fn reserve_patch(&mut self, width: usize) -> Patch {
         self.patching = true;
-        let hard_limit = self.hard_limit;
-        let ring = self.ring.get_or_insert_with(|| Box::new(RingBuffer::with_limit(hard_limit)));
+        let ring = self.ring.get_or_insert_with(Box::default);
         let patch = ring.reserve_patch(width).ok();
         self.overflowed |= patch.is_none();
         Patch(patch)
@@ -184,22 +180,22 @@ impl Output {
         if self.failure.is_some() {
             return;
         }
-        let hard_limit = self.hard_limit;
-        let ring = self.ring.get_or_insert_with(|| Box::new(RingBuffer::with_limit(hard_limit)));
+        let ring = self.ring.get_or_insert_with(Box::default);
         self.overflowed |= ring.extend_from_slice(bytes).is_err();
     }
 
     /// Hands what is pending and `bytes` to the socket, and keeps what it does not take.
     fn put_large(&mut self, bytes: &[u8]) {
-        let pending = self.len();
-        if self.blocked || self.patching || self.overflowed || !self.socket.is_attached() {
+        let cannot_leave = self.blocked || self.patching || self.overflowed || !self.socket.is_attached();
+        let Some(ring) = self.ring.as_mut().filter(|_| !cannot_leave) else {
             return self.put_unusual(bytes);
-        }
-        if pending.saturating_add(bytes.len()) > self.hard_limit {
+        };
+        let pending = ring.len();
+        if pending.saturating_add(bytes.len()) > ring.limit() {
             self.overflowed = true;
             return;
         }
-        let (front, back) = self.ring.as_ref().map_or((&[][..], &[][..]), |ring| ring.as_slices());
+        let (front, back) = ring.as_slices();
         let parts = [IoSlice::new(front), IoSlice::new(back), IoSlice::new(bytes)];
         // A ring whose front is empty is empty.
         let parts = if front.is_empty() { &parts[2..] } else { &parts[..] };
@@ -209,9 +205,7 @@ impl Output {
                 self.torn |= count > self.mark;
                 self.mark = self.mark.saturating_sub(count);
                 let from_ring = count.min(pending);
-                if let Some(ring) = &mut self.ring {
-                    ring.consume(from_ring);
-                }
+                ring.consume(from_ring);
                 let rest = &bytes[count - from_ring..];
                 if !rest.is_empty() {
                     self.blocked = SHORT_MEANS_DRAINED;
@@ -222,7 +216,11 @@ impl Output {
                 self.blocked = true;
                 self.put_unusual(bytes);
             }
-            Err(error) => self.fail(error),
+            Err(error) => {
+                // What is lost stays pending, so that it can be seen that something was.
+                self.put_unusual(bytes);
+                self.fail(error);
+            }
         }
     }
 
@@ -240,19 +238,14 @@ impl Output {
                     self.blocked = SHORT_MEANS_DRAINED && !ring.is_empty();
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.blocked = true,
-                Err(error) => {
-                    ring.clear();
-                    self.failure = Some(error);
-                }
+                Err(error) => self.failure = Some(error),
             }
         }
     }
 
-    fn fail(&mut self, error: io::Error) {
-        if let Some(ring) = &mut self.ring {
-            ring.clear();
-        }
-        self.failure = Some(error);
+    /// The socket is of no more use; the first failure is the one to tell.
+    pub(crate) fn fail(&mut self, error: io::Error) {
+        self.failure.get_or_insert(error);
     }
 
     /// Begins a message, so that it can be taken back.
@@ -302,11 +295,11 @@ impl Output {
         std::mem::take(&mut self.overflowed)
     }
 
-    /// Makes sure that there is a ring to write into.
+    /// Makes sure that there is a ring to write into, which takes `limit` bytes.
     #[inline]
-    pub(crate) fn borrow_ring(&mut self, pool: &mut RingPool) {
+    pub(crate) fn borrow_ring(&mut self, pool: &mut RingPool, limit: usize) {
         if self.ring.is_none() {
-            self.ring = Some(pool.lend(self.hard_limit));
+            self.ring = Some(pool.lend(limit));
         }
     }
 

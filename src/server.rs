@@ -68,6 +68,9 @@ pub struct Builder {
     listeners: Vec<BoundListener>,
 }
 
+/// Listeners that a server has at most.
+const MAX_LISTENERS: usize = 1024;
+
 /// Called on each worker's thread before it begins.
 pub(crate) type WorkerHook = dyn Fn(usize) + Send + Sync;
 
@@ -283,6 +286,9 @@ impl Builder {
         mut listen: Listen<H::Protocol>,
         make: impl Fn(usize) -> Box<dyn FnOnce() -> H + Send> + 'static,
     ) -> io::Result<Self> {
+        if self.listeners.len() == MAX_LISTENERS {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("at most {MAX_LISTENERS} listeners")));
+        }
         let socket = listen.bind()?;
         let address = socket.local_addr()?;
         let options = listen.options;
@@ -337,7 +343,7 @@ impl Builder {
         let addresses = self.local_addrs();
         let mut mailboxes: HashMap<TypeId, Vec<AnyMailbox>> = HashMap::new();
         let mut listeners = Vec::new();
-        for (index, bound) in (0u32..).zip(self.listeners) {
+        for (index, bound) in (0u16..).zip(self.listeners) {
             let of_handler = mailboxes.entry(bound.handler).or_default();
             for worker in &mut workers {
                 let (seed, mailbox) = (bound.sow)(&worker.shared);

@@ -86,9 +86,10 @@ impl<H: Handler> Hub<H> {
         let Some(Typed { encoder, session, .. }) = typed.get_mut(connection.key as usize) else {
             return;
         };
-        connection.output.borrow_ring(&mut state.pool);
+        connection.output.borrow_ring(&mut state.pool, link.limits.output);
         contain(connection, |connection| {
-            callback(handler, &mut Conn { encoder, connection, state, link }, session);
+            let unread = connection.kept();
+            callback(handler, &mut Conn { encoder, connection, state, link, unread }, session);
         });
     }
 }
@@ -96,10 +97,10 @@ impl<H: Handler> Hub<H> {
 impl<H: Handler> Service for Hub<H> {
     fn open(&mut self, connection: &mut Connection, state: &mut LoopState) -> bool {
         let Hub { handler, protocol, typed, link, .. } = self;
-        connection.output.borrow_ring(&mut state.pool);
+        connection.output.borrow_ring(&mut state.pool, link.limits.output);
         contain(connection, |connection| {
             let (decoder, mut encoder) = protocol.open();
-            let mut conn = Conn { encoder: &mut encoder, connection, state, link };
+            let mut conn = Conn { encoder: &mut encoder, connection, state, link, unread: 0 };
             let session = handler.on_open(&mut conn);
             let key = typed.insert(Typed { decoder, encoder, session, error: None });
             connection.key = u32::try_from(key).expect("a process has fewer than 2^32 descriptors");
@@ -112,7 +113,7 @@ impl<H: Handler> Service for Hub<H> {
         let Some(typed) = typed.get_mut(connection.key as usize) else {
             return input.len();
         };
-        connection.output.borrow_ring(&mut state.pool);
+        connection.output.borrow_ring(&mut state.pool, link.limits.output);
         let before = connection.messages_in;
         let length = input.len();
         let taken = contain(connection, |connection| deliver(handler, typed, link, connection, state, input));
@@ -146,9 +147,9 @@ impl<H: Handler> Service for Hub<H> {
             return;
         };
         let Typed { decoder, mut encoder, session, error } = typed;
-        let reason = connection.cause.take().unwrap_or(Cause::Aborted).with_error(error);
+        let reason = connection.cause.unwrap_or(Cause::Aborted).into_reason(error, connection.output.take_failure());
         contain(connection, |connection| {
-            let conn = Conn { encoder: &mut encoder, connection, state, link };
+            let conn = Conn { encoder: &mut encoder, connection, state, link, unread: 0 };
             handler.on_close(&conn, session, reason);
             drop(decoder);
         });
@@ -198,8 +199,8 @@ fn deliver<H: Handler>(
     input: &mut [u8],
 ) -> usize {
     let Typed { decoder, encoder, session, error } = typed;
-    let mut conn = Conn { encoder, connection, state, link };
     let length = input.len();
+    let mut conn = Conn { encoder, connection, state, link, unread: length };
     let mut taken = 0;
     conn.connection.needed = 1;
     while taken < length && conn.connection.gate.is_open() {
@@ -208,7 +209,7 @@ fn deliver<H: Handler>(
                 taken += consumed;
                 assert!(consumed > 0 && taken <= length, "a message consumes from 1 byte to all");
                 conn.connection.messages_in += 1;
-                conn.connection.unread = length - taken;
+                conn.unread = length - taken;
                 handler.on_message(&mut conn, session, message);
             }
             Ok(Unpacked::Skip { consumed }) => {
@@ -224,14 +225,13 @@ fn deliver<H: Handler>(
             }
             Err(refusal) => {
                 *error = Some(refusal);
-                conn.connection.close(Cause::Protocol(()));
+                conn.connection.close(Cause::Protocol);
             }
         }
         if conn.connection.output.take_overflow() {
             conn.connection.abort(Cause::OutputLimit);
         }
     }
-    conn.connection.unread = length - taken;
     taken
 }
 

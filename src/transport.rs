@@ -6,6 +6,7 @@ use std::net::{Shutdown, SocketAddr};
 use std::time::Duration;
 
 use mio::net::TcpStream;
+use socket2::SockRef;
 
 /// Whether a read that filled less than the buffer proves the socket empty, and a write that was cut short proves it
 /// full.
@@ -42,82 +43,97 @@ pub(crate) trait Transport {
     fn local_addr(&self) -> io::Result<SocketAddr>;
 }
 
+impl Transport for TcpStream {
+    #[inline]
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        Read::read(self, buffer)
+    }
+
+    /// A single part goes out as a plain send, which is cheaper.
+    #[inline]
+    fn write_vectored(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        match parts {
+            [only] => self.write(only),
+            _ => Write::write_vectored(self, parts),
+        }
+    }
+
+    fn shutdown_write(&mut self) -> io::Result<()> {
+        self.shutdown(Shutdown::Write)
+    }
+
+    fn reset_on_drop(&mut self) {
+        // A failure leaves an orderly end where a reset was asked for: the connection is gone either way.
+        let _ = SockRef::from(&*self).set_linger(Some(Duration::ZERO));
+    }
+
+    fn take_error(&mut self) -> io::Result<Option<io::Error>> {
+        TcpStream::take_error(self)
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        TcpStream::local_addr(self)
+    }
+}
+
 /// What carries a connection's bytes. TCP is inline, so that an idle connection needs no allocation for it.
 pub(crate) enum Socket {
     Tcp(TcpStream),
-    /// A transport of the tests: a simulated network.
+    /// A stream of the simulated network.
     #[cfg(test)]
     Simulated(Box<dyn Transport>),
-    /// No transport: output only collects. See [`Output::detached`](crate::protocol::Output::detached).
+    /// No stream: output only collects. See [`Output::detached`](crate::protocol::Output::detached).
     Detached,
 }
 
-impl Socket {
-    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Socket::Tcp(stream) => retry_interrupted(|| stream.read(buffer)),
+/// Calls a method of whatever the socket is; without a stream the outcome is the last argument.
+macro_rules! delegate {
+    ($socket:expr, $method:ident ( $($argument:expr),* ), $detached:expr) => {
+        match $socket {
+            Socket::Tcp(stream) => Transport::$method(stream $(, $argument)*),
             #[cfg(test)]
-            Socket::Simulated(transport) => retry_interrupted(|| transport.read(buffer)),
-            Socket::Detached => Err(io::ErrorKind::WouldBlock.into()),
+            Socket::Simulated(stream) => stream.$method($($argument),*),
+            Socket::Detached => $detached,
         }
+    };
+}
+
+impl Socket {
+    #[inline]
+    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        retry_interrupted(|| delegate!(self, read(buffer), would_block()))
     }
 
-    /// One write of `parts` in order; a single part goes out as a plain send.
+    /// One write of `parts` in order.
+    #[inline]
     pub(crate) fn write_vectored(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
-        match self {
-            Socket::Tcp(stream) => retry_interrupted(|| match parts {
-                [only] => stream.write(only),
-                _ => stream.write_vectored(parts),
-            }),
-            #[cfg(test)]
-            Socket::Simulated(transport) => retry_interrupted(|| transport.write_vectored(parts)),
-            Socket::Detached => Err(io::ErrorKind::WouldBlock.into()),
-        }
+        retry_interrupted(|| delegate!(self, write_vectored(parts), would_block()))
     }
 
     pub(crate) fn shutdown_write(&mut self) -> io::Result<()> {
-        match self {
-            Socket::Tcp(stream) => stream.shutdown(Shutdown::Write),
-            #[cfg(test)]
-            Socket::Simulated(transport) => transport.shutdown_write(),
-            Socket::Detached => Ok(()),
-        }
+        delegate!(self, shutdown_write(), Ok(()))
     }
 
     pub(crate) fn reset_on_drop(&mut self) {
-        match self {
-            // A failure leaves an orderly end where a reset was asked for: the connection is gone either way.
-            Socket::Tcp(stream) => {
-                let _ = socket2::SockRef::from(&*stream).set_linger(Some(Duration::ZERO));
-            }
-            #[cfg(test)]
-            Socket::Simulated(transport) => transport.reset_on_drop(),
-            Socket::Detached => {}
-        }
+        delegate!(self, reset_on_drop(), ());
     }
 
     pub(crate) fn take_error(&mut self) -> io::Result<Option<io::Error>> {
-        match self {
-            Socket::Tcp(stream) => stream.take_error(),
-            #[cfg(test)]
-            Socket::Simulated(transport) => transport.take_error(),
-            Socket::Detached => Ok(None),
-        }
+        delegate!(self, take_error(), Ok(None))
     }
 
     pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
-        match self {
-            Socket::Tcp(stream) => stream.local_addr(),
-            #[cfg(test)]
-            Socket::Simulated(transport) => transport.local_addr(),
-            Socket::Detached => Err(io::ErrorKind::NotConnected.into()),
-        }
+        delegate!(self, local_addr(), Err(io::ErrorKind::NotConnected.into()))
     }
 
     /// Whether bytes can leave at all.
     pub(crate) fn is_attached(&self) -> bool {
         !matches!(self, Socket::Detached)
     }
+}
+
+fn would_block<T>() -> io::Result<T> {
+    Err(io::ErrorKind::WouldBlock.into())
 }
 
 impl fmt::Debug for Socket {
@@ -132,6 +148,7 @@ impl fmt::Debug for Socket {
 }
 
 /// A signal that interrupts a call is no outcome: the call is made again.
+#[inline]
 fn retry_interrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     loop {
         match call() {

@@ -33,6 +33,8 @@ const SLOTS: u32 = 1 << LEVEL_BITS;
 const LEVELS: u32 = u64::BITS.div_ceil(LEVEL_BITS);
 /// The end of a list.
 const NIL: u32 = u32::MAX;
+/// The generation of an entry without a timer. No key ever has it.
+const VACANT: NonZeroU32 = NonZeroU32::MAX;
 
 /// Names one timer of one [`Wheel`], from [`insert`](Wheel::insert) until it fires or is cancelled.
 ///
@@ -53,7 +55,7 @@ pub struct TimerKey {
 /// once for each level between its first slot and level 0 (twice for a minute of milliseconds, five
 /// times for two years). Empty slots cost nothing, however long the wheel was left alone. The wheel
 /// takes about 6 KiB, and a timer `size_of::<Option<T>>() + 24` bytes, rounded up to the alignment.
-/// The memory of past timers is reused but not given back.
+/// The memory of past timers is reused but not given back; while unused it takes 8 bytes more.
 ///
 /// # Order
 /// Timers come out in the order of their deadlines, and those of one tick in the order in which
@@ -85,14 +87,17 @@ pub struct TimerKey {
 // - While a slot is being cascaded, it is the cursor's own on its level, and not empty.
 // - The bit of a slot is set if and only if its list is not empty; the bit of a level if and only
 //   if one of its slots is.
-// - An entry is live (holds a value, is linked), free (in the free list), or retired (its
-//   generations are used up).
+// - An entry is live (holds a value, is linked), free (its next key is in `free`), or retired (its
+//   generations are used up); but for the live ones its generation is `VACANT`.
 pub struct Wheel<T> {
     entries: Vec<Entry<T>>,
-    /// The first free entry, chained through `next`.
-    free: u32,
-    /// Live timers.
-    len: usize,
+    /// The links of the entries, by the same index. They are apart because unlinking and walking a
+    /// list touch them at random, and so touch a fraction of the memory.
+    links: Vec<Link>,
+    /// The keys of the timers to come in entries that are free, the next one last.
+    free: Vec<TimerKey>,
+    /// Entries that are never used again.
+    retired: usize,
     /// The last tick handed in.
     now: u64,
     /// How far the slots have been worked off: behind `now` only while timers that are due wait to
@@ -123,12 +128,17 @@ impl List {
     };
 }
 
-/// Room for one timer, with its links.
-struct Entry<T> {
-    deadline: u64,
+/// An entry's neighbours in its slot.
+#[derive(Clone, Copy)]
+struct Link {
     prev: u32,
     next: u32,
-    /// Of the live timer, or of the next one if the entry is free.
+}
+
+/// Room for one timer.
+struct Entry<T> {
+    deadline: u64,
+    /// Of the timer's key, or `VACANT`.
     generation: NonZeroU32,
     /// The slot the timer is linked in, as `level * SLOTS + slot`.
     slot: u16,
@@ -153,8 +163,9 @@ impl<T> Wheel<T> {
     pub fn with_capacity(timers: usize) -> Self {
         Self {
             entries: Vec::with_capacity(timers),
-            free: NIL,
-            len: 0,
+            links: Vec::with_capacity(timers),
+            free: Vec::new(),
+            retired: 0,
             now: 0,
             cursor: 0,
             cascading: 0,
@@ -167,13 +178,13 @@ impl<T> Wheel<T> {
     /// The number of live timers.
     #[inline]
     pub fn len(&self) -> usize {
-        self.len
+        self.entries.len() - self.free.len() - self.retired
     }
 
     /// Whether no timer is live.
     #[inline]
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        self.occupied_levels == 0
     }
 
     /// The latest tick that was handed to [`pop_expired`](Self::pop_expired), 0 at first.
@@ -189,12 +200,9 @@ impl<T> Wheel<T> {
     /// If there are [`MAX_TIMERS`](Self::MAX_TIMERS) entries and none is free.
     #[inline]
     pub fn insert(&mut self, deadline: u64, value: T) -> TimerKey {
-        let index = self.occupy(value);
-        self.link(index, deadline.max(self.now + 1));
-        TimerKey {
-            index,
-            generation: self.entries[index as usize].generation,
-        }
+        let key = self.occupy(value);
+        self.link(key.index, deadline.max(self.now + 1));
+        key
     }
 
     /// Takes a timer out before it fires. `None` if the key is stale.
@@ -335,9 +343,8 @@ impl<T> Wheel<T> {
         self.cascading = 0;
         while index != NIL && *budget > 0 {
             *budget -= 1;
-            let entry = &self.entries[index as usize];
-            let (next, deadline) = (entry.next, entry.deadline);
-            self.link(index, deadline);
+            let next = self.links[index as usize].next;
+            self.link(index, self.entries[index as usize].deadline);
             index = next;
         }
         if index == NIL {
@@ -345,7 +352,7 @@ impl<T> Wheel<T> {
             self.mark_empty(slot);
         } else {
             self.lists[usize::from(slot)].head = index;
-            self.entries[index as usize].prev = NIL;
+            self.links[index as usize].prev = NIL;
             self.cascading = u32::from(slot) / SLOTS;
         }
     }
@@ -389,29 +396,28 @@ impl<T> Wheel<T> {
             self.occupied[level as usize] |= 1 << (u32::from(slot) % SLOTS);
             self.occupied_levels |= 1 << level;
         } else {
-            self.entries[prev as usize].next = index;
+            self.links[prev as usize].next = index;
         }
         let entry = &mut self.entries[index as usize];
         entry.deadline = deadline;
-        entry.prev = prev;
-        entry.next = NIL;
         entry.slot = slot;
+        self.links[index as usize] = Link { prev, next: NIL };
     }
 
     /// Takes a linked entry out of its slot.
     #[inline]
     fn unlink(&mut self, index: u32) {
-        let entry = &self.entries[index as usize];
-        let (prev, next, slot) = (entry.prev, entry.next, entry.slot);
+        let slot = self.entries[index as usize].slot;
+        let Link { prev, next } = self.links[index as usize];
         if prev == NIL {
             self.lists[usize::from(slot)].head = next;
         } else {
-            self.entries[prev as usize].next = next;
+            self.links[prev as usize].next = next;
         }
         if next == NIL {
             self.lists[usize::from(slot)].tail = prev;
         } else {
-            self.entries[next as usize].prev = prev;
+            self.links[next as usize].prev = prev;
         }
         if prev == NIL && next == NIL {
             self.mark_empty(slot);
@@ -434,40 +440,36 @@ impl<T> Wheel<T> {
 
     /// Puts a value into a free entry, or a new one. It is not linked yet.
     #[inline]
-    fn occupy(&mut self, value: T) -> u32 {
-        self.len += 1;
-        let index = self.free;
-        if index == NIL {
+    fn occupy(&mut self, value: T) -> TimerKey {
+        let Some(key) = self.free.pop() else {
             return self.grow(value);
-        }
-        let entry = &mut self.entries[index as usize];
-        debug_assert!(
-            entry.value.is_none(),
-            "an entry in the free list holds no value"
-        );
+        };
+        let entry = &mut self.entries[key.index as usize];
+        debug_assert!(entry.value.is_none(), "a free entry holds no value");
+        entry.generation = key.generation;
         entry.value = Some(value);
-        self.free = entry.next;
-        index
+        key
     }
 
     /// Puts a value into a new entry.
-    fn grow(&mut self, value: T) -> u32 {
+    fn grow(&mut self, value: T) -> TimerKey {
         assert!(
             self.entries.len() < Self::MAX_TIMERS,
-            "a wheel has at most {} timers",
-            Self::MAX_TIMERS
+            "the wheel has no room for a timer"
         );
         let index = self.entries.len() as u32;
         let generation = NonZeroU32::MIN;
         self.entries.push(Entry {
             deadline: 0,
-            prev: NIL,
-            next: NIL,
             generation,
             slot: 0,
             value: Some(value),
         });
-        index
+        self.links.push(Link {
+            prev: NIL,
+            next: NIL,
+        });
+        TimerKey { index, generation }
     }
 
     /// Takes the value out of an unlinked entry and makes its key stale.
@@ -475,14 +477,15 @@ impl<T> Wheel<T> {
     fn vacate(&mut self, index: u32) -> T {
         let entry = &mut self.entries[index as usize];
         let value = entry.value.take().expect("a linked entry holds a value");
-        // An entry whose generations are used up is never used again: a few bytes for four thousand
-        // million timers, and no key ever names the wrong timer.
-        if let Some(generation) = entry.generation.checked_add(1) {
-            entry.generation = generation;
-            entry.next = self.free;
-            self.free = index;
+        let used = std::mem::replace(&mut entry.generation, VACANT);
+        // An entry whose generations are used up is never used again: that is a few bytes for four
+        // thousand million timers, and no key ever names the wrong one.
+        match used.checked_add(1) {
+            Some(generation) if generation != VACANT => {
+                self.free.push(TimerKey { index, generation });
+            }
+            _ => self.retired += 1,
         }
-        self.len -= 1;
         value
     }
 
@@ -490,7 +493,7 @@ impl<T> Wheel<T> {
     #[inline]
     fn live(&self, key: TimerKey) -> Option<&Entry<T>> {
         let entry = self.entries.get(key.index as usize)?;
-        (entry.generation == key.generation && entry.value.is_some()).then_some(entry)
+        (entry.generation == key.generation).then_some(entry)
     }
 }
 
@@ -516,14 +519,14 @@ impl<T> Default for Wheel<T> {
 impl<T> fmt::Debug for Wheel<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Wheel")
-            .field("len", &self.len)
+            .field("len", &self.len())
             .field("now", &self.now)
             .field("next_expiry", &self.next_expiry())
             .finish_non_exhaustive()
     }
 }
 
-#[cfg(debug_assertions)]
+#[cfg(any(test, debug_assertions))]
 impl<T> Wheel<T> {
     /// Asserts the wheel's invariants. For tests: it looks at every slot and every entry, and
     /// exists only with debug assertions.
@@ -565,17 +568,25 @@ impl<T> Wheel<T> {
             .count();
         assert_eq!(
             (linked, live),
-            (self.len, self.len),
+            (self.len(), self.len()),
             "every live entry is linked once"
         );
-        let retired = self
+        assert_eq!(self.entries.len(), self.links.len());
+        let vacant = self
             .entries
             .iter()
-            .filter(|entry| entry.value.is_none() && entry.generation == NonZeroU32::MAX);
-        assert!(
-            self.check_free_list() + live + retired.count() >= self.entries.len(),
-            "no entry is lost"
+            .filter(|entry| entry.generation == VACANT)
+            .count();
+        assert_eq!(
+            vacant,
+            self.free.len() + self.retired,
+            "every other is free or retired"
         );
+        for key in &self.free {
+            let entry = &self.entries[key.index as usize];
+            assert!(entry.value.is_none() && entry.generation == VACANT);
+            assert_ne!(key.generation, VACANT);
+        }
     }
 
     /// Checks one slot's list, and counts it.
@@ -586,7 +597,8 @@ impl<T> Wheel<T> {
         while index != NIL {
             let entry = &self.entries[index as usize];
             assert!(entry.value.is_some() && entry.deadline >= self.cursor);
-            assert_eq!((entry.prev, entry.slot), (prev, slot), "entry {index}");
+            let link = self.links[index as usize];
+            assert_eq!((link.prev, entry.slot), (prev, slot), "entry {index}");
             if being_cascaded {
                 assert_eq!(
                     slot,
@@ -598,22 +610,10 @@ impl<T> Wheel<T> {
                 assert_eq!(slot, slot_at(level, entry.deadline), "entry {index}");
             }
             count += 1;
-            assert!(count <= self.len, "slot {slot} is a ring");
-            (prev, index) = (index, entry.next);
+            assert!(count <= self.len(), "slot {slot} is a ring");
+            (prev, index) = (index, link.next);
         }
         assert_eq!(tail, prev, "slot {slot}");
-        count
-    }
-
-    fn check_free_list(&self) -> usize {
-        let (mut count, mut index) = (0, self.free);
-        while index != NIL {
-            let entry = &self.entries[index as usize];
-            assert!(entry.value.is_none(), "a free entry holds no value");
-            count += 1;
-            assert!(count <= self.entries.len(), "the free list is a ring");
-            index = entry.next;
-        }
         count
     }
 }
@@ -853,17 +853,16 @@ mod tests {
         let mut wheel = Wheel::new();
         let key = wheel.insert(10, "first");
         assert_eq!(wheel.cancel(key), Some("first"));
-        wheel.entries[0].generation = NonZeroU32::MAX;
-        let last = wheel.insert(10, "last");
-        assert_eq!(
-            last,
-            TimerKey {
-                index: 0,
-                generation: NonZeroU32::MAX
-            }
-        );
+        let generation = NonZeroU32::MAX.get() - 1;
+        let last = TimerKey {
+            index: 0,
+            generation: NonZeroU32::new(generation).expect("not 0"),
+        };
+        wheel.free[0] = last;
+        assert_eq!(wheel.insert(10, "last"), last);
         assert_eq!(wheel.cancel(last), Some("last"));
         assert!(!wheel.contains(last) && wheel.cancel(last).is_none());
+        assert_eq!((wheel.len(), wheel.retired), (0, 1));
         assert_eq!(wheel.insert(10, "next").index, 1);
         assert_eq!(fired(&mut wheel, 10), ["next"]);
     }
@@ -928,10 +927,11 @@ mod tests {
     fn memory_is_what_the_docs_say() {
         assert_eq!(size_of::<TimerKey>(), 8);
         assert_eq!(size_of::<Option<TimerKey>>(), 8);
-        assert_eq!(size_of::<Entry<()>>(), 24);
-        assert_eq!(size_of::<Entry<u32>>(), 24 + 8);
-        assert_eq!(size_of::<Entry<u64>>(), 24 + 16);
-        assert_eq!(size_of::<Entry<Box<u8>>>(), 24 + 8);
+        fn timer<T>() -> usize {
+            size_of::<Entry<T>>() + size_of::<Link>()
+        }
+        assert_eq!((timer::<()>(), timer::<Box<u8>>()), (24, 24 + 8));
+        assert_eq!((timer::<u32>(), timer::<u64>()), (24 + 8, 24 + 16));
         let wheel = Wheel::<()>::new();
         assert!(size_of_val(&wheel) + size_of_val(&*wheel.lists) <= 6 * 1024);
     }

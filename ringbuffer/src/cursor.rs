@@ -158,7 +158,7 @@ mod tests {
         let mut cursor = ring.cursor();
         assert!(cursor.skip(6));
         assert_eq!((cursor.position(), cursor.remaining()), (6, 0));
-        drop(cursor);
+        // Not used again: dropped.
         let mut cursor = ring.cursor();
         assert_eq!(cursor.read_array(), Some(*b"abcdef"));
         cursor.revert();

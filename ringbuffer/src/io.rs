@@ -142,10 +142,8 @@ mod tests {
         let full = ring.read_from(&mut source, 100).unwrap_err();
         assert_eq!(full.kind(), io::ErrorKind::StorageFull);
         assert_eq!(ring.read_from(&mut source, 0).unwrap(), 0);
-        assert_eq!(
-            (ring.contiguous(), source),
-            (&mut b"abcd".clone()[..], &b"ef"[..])
-        );
+        assert_eq!(ring.contiguous(), b"abcd");
+        assert_eq!(source, b"ef");
     }
 
     #[test]
@@ -180,10 +178,8 @@ mod tests {
         let mut ring = wrapped();
         let mut room = [0; 4];
         assert_eq!(ring.write_to(&mut &mut room[..]).unwrap(), 4);
-        assert_eq!(
-            (&room, ring.contiguous()),
-            (b"abcd", &mut b"ef".clone()[..])
-        );
+        assert_eq!(&room, b"abcd");
+        assert_eq!(ring.contiguous(), b"ef");
     }
 
     #[test]
@@ -196,7 +192,6 @@ mod tests {
         let mut out = [0; 3];
         assert_eq!(ring.read(&mut out).unwrap(), 3);
         assert_eq!(&out, b"12-");
-        assert_eq!(wrapped().bytes().count(), 6);
         assert_eq!(io::read_to_string(wrapped()).unwrap(), "abcdef");
     }
 }

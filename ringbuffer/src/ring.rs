@@ -27,10 +27,10 @@ use crate::LimitExceeded;
 ///
 /// # Growth
 ///
-/// A ring starts without an allocation and grows when it must, to at least twice its capacity, so
-/// that an appended byte is copied a constant number of times on average. It never holds more than
-/// [`limit`](Self::limit) bytes: what would exceed that is refused with [`LimitExceeded`] and
-/// changes nothing. It never shrinks by itself; see [`shrink_to`](Self::shrink_to) and
+/// A ring starts without an allocation and grows when it must, to at least twice its capacity as
+/// far as the limit allows, so that an appended byte is copied a constant number of times on
+/// average. It never accepts more than [`limit`](Self::limit) bytes: what would exceed that is
+/// refused with [`LimitExceeded`] and changes nothing. It never shrinks by itself; see [`shrink_to`](Self::shrink_to) and
 /// [`RingPool`](crate::RingPool).
 ///
 /// # Invariants
@@ -160,7 +160,7 @@ impl RingBuffer {
         if count > self.len {
             return None;
         }
-        if self.head + count > self.capacity() {
+        if self.capacity() - self.head < count {
             self.unwrap_seam();
         }
         Some(&mut self.storage[self.head..][..count])
@@ -231,19 +231,20 @@ impl RingBuffer {
     /// Write from the start of the first slice on, then [`commit`](Self::commit) the count.
     #[inline]
     pub fn spare(&mut self) -> (&mut [u8], &mut [u8]) {
-        let free = self.spare_len();
+        let available = self.available();
         let end = self.head + self.len;
         if end < self.capacity() {
             let (before, after) = self.storage.split_at_mut(end);
-            if free <= after.len() {
-                (&mut after[..free], &mut [])
+            if available <= after.len() {
+                (&mut after[..available], &mut [])
             } else {
-                let rest = free - after.len();
-                (after, &mut before[..rest])
+                let second = self.head.min(available - after.len());
+                (after, &mut before[..second])
             }
         } else {
+            let free = self.spare_len();
             let tail = end - self.capacity();
-            (&mut self.storage[tail..tail + free], &mut [])
+            (&mut self.storage[tail..][..free], &mut [])
         }
     }
 
@@ -266,17 +267,18 @@ impl RingBuffer {
     /// [`LimitExceeded`] if they do not fit within the ring's limit.
     #[inline]
     pub fn extend_from_slice(&mut self, bytes: &[u8]) -> Result<(), LimitExceeded> {
-        let tail = self.head + self.len;
-        if bytes.len() <= self.available() {
-            // Neither growth nor the seam: once the readable bytes wrap, `tail` is out of range.
-            if let Some(room) = self.storage.get_mut(tail..tail + bytes.len()) {
+        let allowed = bytes.len() <= self.available();
+        // Once the readable bytes wrap, there is no storage behind them.
+        let behind = self.storage.get_mut(self.head + self.len..);
+        match behind.and_then(|behind| behind.get_mut(..bytes.len())) {
+            Some(room) if allowed => {
                 room.copy_from_slice(bytes);
                 self.len += bytes.len();
                 self.debug_check();
-                return Ok(());
+                Ok(())
             }
+            _ => self.extend_over_seam(bytes),
         }
-        self.extend_over_seam(bytes)
     }
 
     /// Gives capacity back to the allocator until no more than `min_capacity` bytes, or the
@@ -317,9 +319,9 @@ impl RingBuffer {
         if self.len.checked_sub(offset)? < N {
             return None;
         }
-        let start = self.head + offset;
-        match self.storage.get(start..start + N) {
-            Some(bytes) => bytes.try_into().ok(),
+        let behind = self.storage.get(self.head + offset..);
+        match behind.and_then(|behind| behind.first_chunk()) {
+            Some(array) => Some(*array),
             None => Some(self.array_over_seam(offset)),
         }
     }
@@ -661,11 +663,11 @@ mod tests {
     #[test]
     fn a_prefix_before_the_seam_moves_nothing() {
         let mut ring = ring_at(8, 5, b"abcde");
-        assert_eq!(ring.contiguous_prefix(3), Some(&mut b"abc".clone()[..]));
+        assert_eq!(ring.contiguous_prefix(3).as_deref(), Some(&b"abc"[..]));
         assert_eq!(ring.head, 5);
         assert_eq!(ring.contiguous_prefix(6), None);
         assert_eq!(ring.head, 5);
-        assert_eq!(ring.contiguous_prefix(4), Some(&mut b"abcd".clone()[..]));
+        assert_eq!(ring.contiguous_prefix(4).as_deref(), Some(&b"abcd"[..]));
         assert!(!ring.is_wrapped());
     }
 

@@ -13,6 +13,8 @@ const STREAM: &[u8] = b"\x01\x00\x00\x00\x07\x00\x05hello\
 const HEADER: usize = 7;
 
 type Frame = (u8, u32, Vec<u8>);
+type Write = fn(&mut RingBuffer, &[u8]);
+type Take = fn(&mut RingBuffer) -> Option<Frame>;
 
 fn expected() -> Vec<Frame> {
     vec![
@@ -23,7 +25,7 @@ fn expected() -> Vec<Frame> {
 }
 
 /// Ways to put bytes in.
-const WRITERS: [(&str, fn(&mut RingBuffer, &[u8])); 4] = [
+const WRITERS: [(&str, Write); 4] = [
     ("extend_from_slice", |ring, bytes| {
         ring.extend_from_slice(bytes).unwrap();
     }),
@@ -47,7 +49,7 @@ const WRITERS: [(&str, fn(&mut RingBuffer, &[u8])); 4] = [
 ];
 
 /// Ways to take one frame out, or to leave everything.
-const READERS: [(&str, fn(&mut RingBuffer) -> Option<Frame>); 4] = [
+const READERS: [(&str, Take); 4] = [
     ("peek and contiguous_prefix", |ring| {
         let tag = ring.peek_u8(0)?;
         let sequence = ring.peek_u32_be(1)?;

@@ -34,6 +34,7 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
+#[expect(clippy::vec_box, reason = "that is how they are lent")]
 fn apply(pool: &mut RingPool, lent: &mut Vec<Box<RingBuffer>>, op: Op) {
     match op {
         Op::Lend { limit } => {

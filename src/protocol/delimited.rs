@@ -62,7 +62,10 @@ impl Delimited {
     /// Accepts messages of at most `bytes` bytes, not counting the delimiter.
     #[must_use]
     pub fn max_length(self, bytes: usize) -> Self {
-        Delimited { max_length: bytes, ..self }
+        Delimited {
+            max_length: bytes,
+            ..self
+        }
     }
 
     /// Refuses what would not be read back as the one message it is.
@@ -78,7 +81,8 @@ impl Delimited {
             }
         }
         let delimiter = &*self.delimiter.bytes;
-        if matched > 0 && self.delimiter.find_end(delimiter, &mut matched) != Some(delimiter.len()) {
+        if matched > 0 && self.delimiter.find_end(delimiter, &mut matched) != Some(delimiter.len())
+        {
             return Err(Unencodable("its end completes the delimiter early"));
         }
         Ok(())
@@ -124,18 +128,28 @@ impl Decode for DelimitedDecoder {
         let width = self.delimiter.bytes.len();
         // A message within the limit has its delimiter within this.
         let reach = input.len().min(self.max_length.saturating_add(width));
-        if let Some(end) = self.delimiter.find_end(&input[self.searched..reach], &mut self.matched) {
+        if let Some(end) = self
+            .delimiter
+            .find_end(&input[self.searched..reach], &mut self.matched)
+        {
             let consumed = self.searched + end;
             self.searched = 0;
             self.matched = 0;
-            return Ok(Unpacked::Message { message: &input[..consumed - width], consumed });
+            return Ok(Unpacked::Message {
+                message: &input[..consumed - width],
+                consumed,
+            });
         }
         self.searched = reach;
         debug_assert!(self.matched < width && self.matched <= self.searched);
         if self.searched - self.matched > self.max_length {
-            return Err(DelimitedError::TooLong { limit: self.max_length });
+            return Err(DelimitedError::TooLong {
+                limit: self.max_length,
+            });
         }
-        Ok(Unpacked::NeedMore { at_least: width - self.matched })
+        Ok(Unpacked::NeedMore {
+            at_least: width - self.matched,
+        })
     }
 }
 
@@ -179,7 +193,10 @@ struct Delimiter {
 impl Delimiter {
     fn new(bytes: Vec<u8>) -> Self {
         assert!(!bytes.is_empty(), "a delimiter has at least 1 byte");
-        let mut delimiter = Delimiter { borders: vec![0; bytes.len()].into(), bytes: bytes.into() };
+        let mut delimiter = Delimiter {
+            borders: vec![0; bytes.len()].into(),
+            bytes: bytes.into(),
+        };
         let mut matched = 0;
         for at in 1..delimiter.bytes.len() {
             matched = delimiter.advance(matched, delimiter.bytes[at]);
@@ -233,7 +250,9 @@ fn skip_chunks_without(haystack: &[u8], needle: u8) -> usize {
     const CHUNK: usize = 32;
     let is_clear = |chunk: &&[u8]| {
         let chunk: &[u8; CHUNK] = (*chunk).try_into().expect("a chunk is as long as a chunk");
-        !chunk.iter().fold(false, |any, &byte| any | (byte == needle))
+        !chunk
+            .iter()
+            .fold(false, |any, &byte| any | (byte == needle))
     };
     CHUNK * haystack.chunks_exact(CHUNK).take_while(is_clear).count()
 }
@@ -255,7 +274,11 @@ fn find_byte_by_words(haystack: &[u8], needle: u8) -> Option<usize> {
         }
         at += 8;
     }
-    words.remainder().iter().position(|&byte| byte == needle).map(|rest| at + rest)
+    words
+        .remainder()
+        .iter()
+        .position(|&byte| byte == needle)
+        .map(|rest| at + rest)
 }
 
 /// Why [`Delimited`] refused its input.
@@ -273,7 +296,10 @@ impl fmt::Display for DelimitedError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             DelimitedError::TooLong { limit } => {
-                write!(f, "a message is longer than {limit} bytes before its delimiter")
+                write!(
+                    f,
+                    "a message is longer than {limit} bytes before its delimiter"
+                )
             }
         }
     }
@@ -293,7 +319,10 @@ mod tests {
     ) {
         let mut input = input.to_vec();
         let (mut decoder, _) = protocol.open();
-        assert_eq!(decoder.unpack(&mut input, &mut Output::detached()), expected);
+        assert_eq!(
+            decoder.unpack(&mut input, &mut Output::detached()),
+            expected
+        );
     }
 
     fn message(message: &[u8], consumed: usize) -> Result<Unpacked<&[u8]>, DelimitedError> {
@@ -318,9 +347,14 @@ mod tests {
     #[test]
     fn need_more_names_what_is_missing_of_the_delimiter() {
         let protocol = Delimited::new(b"abac");
-        for (input, at_least) in
-            [(&b"x"[..], 4), (b"xa", 3), (b"xab", 2), (b"xaba", 1), (b"xabab", 2), (b"xababa", 1)]
-        {
+        for (input, at_least) in [
+            (&b"x"[..], 4),
+            (b"xa", 3),
+            (b"xab", 2),
+            (b"xaba", 1),
+            (b"xabab", 2),
+            (b"xababa", 1),
+        ] {
             assert_unpacks(&protocol, input, Ok(Unpacked::NeedMore { at_least }));
         }
     }
@@ -357,9 +391,15 @@ mod tests {
             (b"abab", b"xab"),
         ] {
             let (_, mut encoder) = Delimited::new(delimiter).open();
-            assert!(encoder.pack(item, &mut output).is_err(), "{delimiter:?} in {item:?}");
+            assert!(
+                encoder.pack(item, &mut output).is_err(),
+                "{delimiter:?} in {item:?}"
+            );
             let parts: Vec<_> = item.chunks(1).collect();
-            assert!(encoder.pack_parts(&parts, &mut output).is_err(), "{delimiter:?} in {item:?}");
+            assert!(
+                encoder.pack_parts(&parts, &mut output).is_err(),
+                "{delimiter:?} in {item:?}"
+            );
         }
         let (_, mut encoder) = Delimited::new(b"aab").max_length(2).open();
         assert!(encoder.pack(b"xyz", &mut output).is_err());
@@ -383,7 +423,11 @@ mod tests {
                 assert_eq!(find_byte(&haystack, b'\n'), None, "{length} of {fill}");
                 for at in (0..length).rev() {
                     haystack[at] = b'\n';
-                    assert_eq!(find_byte(&haystack, b'\n'), Some(at), "{at} in {length} of {fill}");
+                    assert_eq!(
+                        find_byte(&haystack, b'\n'),
+                        Some(at),
+                        "{at} in {length} of {fill}"
+                    );
                 }
             }
         }

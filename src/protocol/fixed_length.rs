@@ -76,8 +76,13 @@ impl Decode for FixedLength {
         _reply: &mut Output,
     ) -> Result<Unpacked<&'a [u8]>, Infallible> {
         Ok(match input.get(..self.length) {
-            Some(message) => Unpacked::Message { message, consumed: self.length },
-            None => Unpacked::NeedMore { at_least: self.length - input.len() },
+            Some(message) => Unpacked::Message {
+                message,
+                consumed: self.length,
+            },
+            None => Unpacked::NeedMore {
+                at_least: self.length - input.len(),
+            },
         })
     }
 }
@@ -113,7 +118,9 @@ impl EncodeParts for FixedLength {
 /// Bytes in all parts, or `None` if that is beyond `usize`: the same bytes may be named many times.
 #[inline]
 pub(super) fn total_length(parts: &[&[u8]]) -> Option<usize> {
-    parts.iter().try_fold(0usize, |total, part| total.checked_add(part.len()))
+    parts
+        .iter()
+        .try_fold(0usize, |total, part| total.checked_add(part.len()))
 }
 
 #[cfg(test)]
@@ -137,10 +144,15 @@ mod tests {
         let mut output = Output::detached();
         for item in [&b""[..], b"ab", b"abcd"] {
             assert!(encoder.pack(item, &mut output).is_err(), "{item:?}");
-            assert!(encoder.pack_parts(&[item, b""], &mut output).is_err(), "{item:?}");
+            assert!(
+                encoder.pack_parts(&[item, b""], &mut output).is_err(),
+                "{item:?}"
+            );
         }
         assert!(output.is_empty());
-        encoder.pack_parts(&[b"a", b"", b"bc"], &mut output).unwrap();
+        encoder
+            .pack_parts(&[b"a", b"", b"bc"], &mut output)
+            .unwrap();
         assert_eq!(output.take(), b"abc");
     }
 

@@ -157,7 +157,11 @@ impl LengthPrefixed {
     #[must_use]
     pub const fn max_length(self, bytes: usize) -> Self {
         let addressable = isize::MAX as usize - Self::MAX_OFFSET - 8;
-        let max_length = if bytes < addressable { bytes } else { addressable };
+        let max_length = if bytes < addressable {
+            bytes
+        } else {
+            addressable
+        };
         LengthPrefixed { max_length, ..self }
     }
 
@@ -167,8 +171,14 @@ impl LengthPrefixed {
     /// If it is more than [`MAX_OFFSET`](Self::MAX_OFFSET).
     #[must_use]
     pub const fn offset(self, bytes: usize) -> Self {
-        assert!(bytes <= Self::MAX_OFFSET, "the offset of a length field is at most 64 KiB");
-        LengthPrefixed { offset: bytes, ..self }
+        assert!(
+            bytes <= Self::MAX_OFFSET,
+            "the offset of a length field is at most 64 KiB"
+        );
+        LengthPrefixed {
+            offset: bytes,
+            ..self
+        }
     }
 
     /// What to add to the value of the length field to get the number of bytes that follow the field. Default 0.
@@ -187,8 +197,14 @@ impl LengthPrefixed {
     /// If it is more than [`MAX_STRIP`](Self::MAX_STRIP).
     #[must_use]
     pub const fn strip(self, bytes: usize) -> Self {
-        assert!(bytes <= Self::MAX_STRIP, "more is stripped than a header can have");
-        LengthPrefixed { strip: Some(bytes), ..self }
+        assert!(
+            bytes <= Self::MAX_STRIP,
+            "more is stripped than a header can have"
+        );
+        LengthPrefixed {
+            strip: Some(bytes),
+            ..self
+        }
     }
 
     /// Bytes up to the end of the length field.
@@ -241,7 +257,10 @@ impl LengthPrefixed {
         };
         let total = self.header() + following;
         if total < self.stripped() {
-            return Err(LengthPrefixedError::ShorterThanStrip { length: total, strip: self.stripped() });
+            return Err(LengthPrefixedError::ShorterThanStrip {
+                length: total,
+                strip: self.stripped(),
+            });
         }
         Ok(total)
     }
@@ -249,9 +268,10 @@ impl LengthPrefixed {
     #[cold]
     fn refuse(&self, length: u64, following: Option<u64>) -> LengthPrefixedError {
         match following {
-            None if self.adjustment < 0 => {
-                LengthPrefixedError::Negative { length, adjustment: self.adjustment }
-            }
+            None if self.adjustment < 0 => LengthPrefixedError::Negative {
+                length,
+                adjustment: self.adjustment,
+            },
             _ => LengthPrefixedError::TooLong {
                 length: following.unwrap_or(u64::MAX),
                 limit: self.max_length,
@@ -267,7 +287,9 @@ impl LengthPrefixed {
         let following = total
             .ok_or(TOO_LONG)?
             .checked_sub(self.header())
-            .ok_or(Unencodable("it is shorter than the header it should contain"))?;
+            .ok_or(Unencodable(
+                "it is shorter than the header it should contain",
+            ))?;
         if following > self.max_length {
             return Err(TOO_LONG);
         }
@@ -354,12 +376,16 @@ impl Decode for LengthPrefixed {
         _reply: &mut Output,
     ) -> Result<Unpacked<&'a [u8]>, LengthPrefixedError> {
         if input.len() < self.header() {
-            return Ok(Unpacked::NeedMore { at_least: self.header() - input.len() });
+            return Ok(Unpacked::NeedMore {
+                at_least: self.header() - input.len(),
+            });
         }
         let consumed = self.frame_length(self.read_length(input))?;
         Ok(match input.get(self.stripped()..consumed) {
             Some(message) => Unpacked::Message { message, consumed },
-            None => Unpacked::NeedMore { at_least: consumed - input.len() },
+            None => Unpacked::NeedMore {
+                at_least: consumed - input.len(),
+            },
         })
     }
 }
@@ -426,13 +452,22 @@ impl fmt::Display for LengthPrefixedError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             LengthPrefixedError::TooLong { length, limit } => {
-                write!(f, "a frame announces {length} bytes, and {limit} are allowed")
+                write!(
+                    f,
+                    "a frame announces {length} bytes, and {limit} are allowed"
+                )
             }
             LengthPrefixedError::Negative { length, adjustment } => {
-                write!(f, "a length of {length}, adjusted by {adjustment}, is negative")
+                write!(
+                    f,
+                    "a length of {length}, adjusted by {adjustment}, is negative"
+                )
             }
             LengthPrefixedError::ShorterThanStrip { length, strip } => {
-                write!(f, "a frame has {length} bytes, fewer than the {strip} to strip")
+                write!(
+                    f,
+                    "a frame has {length} bytes, fewer than the {strip} to strip"
+                )
             }
         }
     }
@@ -452,13 +487,20 @@ mod tests {
     ) {
         let mut input = input.to_vec();
         let (mut decoder, _) = protocol.open();
-        assert_eq!(decoder.unpack(&mut input, &mut Output::detached()), expected, "{protocol:?}");
+        assert_eq!(
+            decoder.unpack(&mut input, &mut Output::detached()),
+            expected,
+            "{protocol:?}"
+        );
     }
 
     fn packed(protocol: LengthPrefixed, item: &[u8]) -> Result<Vec<u8>, Unencodable> {
         let mut output = Output::detached();
         let outcome = protocol.open().1.pack(item, &mut output);
-        assert!(outcome.is_ok() || output.is_empty(), "a refused item leaves nothing behind");
+        assert!(
+            outcome.is_ok() || output.is_empty(),
+            "a refused item leaves nothing behind"
+        );
         outcome.map(|()| output.take())
     }
 
@@ -468,22 +510,46 @@ mod tests {
             let mut field = vec![0; width];
             field[width - 1] = 3;
             let frame = [&field[..], b"abc"].concat();
-            let message = || Ok(Unpacked::Message { message: &b"abc"[..], consumed: width + 3 });
+            let message = || {
+                Ok(Unpacked::Message {
+                    message: &b"abc"[..],
+                    consumed: width + 3,
+                })
+            };
             assert_unpacks(LengthPrefixed::big_endian(width), &frame, message());
-            assert_eq!(packed(LengthPrefixed::big_endian(width), b"abc").unwrap(), frame);
+            assert_eq!(
+                packed(LengthPrefixed::big_endian(width), b"abc").unwrap(),
+                frame
+            );
 
             field.reverse();
             let frame = [&field[..], b"abc"].concat();
             assert_unpacks(LengthPrefixed::little_endian(width), &frame, message());
-            assert_eq!(packed(LengthPrefixed::little_endian(width), b"abc").unwrap(), frame);
+            assert_eq!(
+                packed(LengthPrefixed::little_endian(width), b"abc").unwrap(),
+                frame
+            );
         }
     }
 
     #[test]
     fn bytes_after_the_field_are_not_taken_for_a_part_of_it() {
-        let message = || Ok(Unpacked::Message { message: &b"\xFF"[..], consumed: 4 });
-        assert_unpacks(LengthPrefixed::big_endian(3), b"\0\0\x01\xFF\xFF\xFF\xFF\xFF\xFF", message());
-        assert_unpacks(LengthPrefixed::little_endian(3), b"\x01\0\0\xFF\xFF\xFF\xFF\xFF\xFF", message());
+        let message = || {
+            Ok(Unpacked::Message {
+                message: &b"\xFF"[..],
+                consumed: 4,
+            })
+        };
+        assert_unpacks(
+            LengthPrefixed::big_endian(3),
+            b"\0\0\x01\xFF\xFF\xFF\xFF\xFF\xFF",
+            message(),
+        );
+        assert_unpacks(
+            LengthPrefixed::little_endian(3),
+            b"\x01\0\0\xFF\xFF\xFF\xFF\xFF\xFF",
+            message(),
+        );
     }
 
     #[test]
@@ -491,9 +557,16 @@ mod tests {
         let protocol = LengthPrefixed::u16_be().offset(1);
         let frame = b"K\0\x03abc";
         for (have, at_least) in [(1, 2), (2, 1), (3, 3), (5, 1)] {
-            assert_unpacks(protocol, &frame[..have], Ok(Unpacked::NeedMore { at_least }));
+            assert_unpacks(
+                protocol,
+                &frame[..have],
+                Ok(Unpacked::NeedMore { at_least }),
+            );
         }
-        let message = Unpacked::Message { message: &b"abc"[..], consumed: 6 };
+        let message = Unpacked::Message {
+            message: &b"abc"[..],
+            consumed: 6,
+        };
         assert_unpacks(protocol, frame, Ok(message));
     }
 
@@ -529,7 +602,11 @@ mod tests {
         let limit = isize::MAX as usize - LengthPrefixed::MAX_OFFSET - 8;
         let protocol = LengthPrefixed::u64_be().max_length(usize::MAX);
         let highest = (limit as u64).to_be_bytes();
-        assert_unpacks(protocol, &highest, Ok(Unpacked::NeedMore { at_least: limit }));
+        assert_unpacks(
+            protocol,
+            &highest,
+            Ok(Unpacked::NeedMore { at_least: limit }),
+        );
         let length = limit as u64 + 1;
         let too_long = Err(LengthPrefixedError::TooLong { length, limit });
         assert_unpacks(protocol, &length.to_be_bytes(), too_long);
@@ -541,19 +618,71 @@ mod tests {
         let limit = LengthPrefixed::DEFAULT_MAX_LENGTH;
         let half = 1 << 63;
         for (length, adjustment, error) in [
-            (u64::MAX, 1, TooLong { length: u64::MAX, limit }),
-            (u64::MAX, i64::MAX, TooLong { length: u64::MAX, limit }),
-            (u64::MAX, i64::MIN, TooLong { length: half - 1, limit }),
-            (0, i64::MAX, TooLong { length: half - 1, limit }),
-            (0, i64::MIN, Negative { length: 0, adjustment: i64::MIN }),
-            (half - 1, i64::MIN, Negative { length: half - 1, adjustment: i64::MIN }),
-            (3, -4, Negative { length: 3, adjustment: -4 }),
+            (
+                u64::MAX,
+                1,
+                TooLong {
+                    length: u64::MAX,
+                    limit,
+                },
+            ),
+            (
+                u64::MAX,
+                i64::MAX,
+                TooLong {
+                    length: u64::MAX,
+                    limit,
+                },
+            ),
+            (
+                u64::MAX,
+                i64::MIN,
+                TooLong {
+                    length: half - 1,
+                    limit,
+                },
+            ),
+            (
+                0,
+                i64::MAX,
+                TooLong {
+                    length: half - 1,
+                    limit,
+                },
+            ),
+            (
+                0,
+                i64::MIN,
+                Negative {
+                    length: 0,
+                    adjustment: i64::MIN,
+                },
+            ),
+            (
+                half - 1,
+                i64::MIN,
+                Negative {
+                    length: half - 1,
+                    adjustment: i64::MIN,
+                },
+            ),
+            (
+                3,
+                -4,
+                Negative {
+                    length: 3,
+                    adjustment: -4,
+                },
+            ),
         ] {
             let protocol = LengthPrefixed::u64_be().adjustment(adjustment);
             assert_unpacks(protocol, &length.to_be_bytes(), Err(error));
         }
         let protocol = LengthPrefixed::u64_be().adjustment(i64::MIN);
-        let message = Unpacked::Message { message: &b"x"[..], consumed: 9 };
+        let message = Unpacked::Message {
+            message: &b"x"[..],
+            consumed: 9,
+        };
         assert_unpacks(protocol, b"\x80\0\0\0\0\0\0\x01x", Ok(message));
         assert_eq!(packed(protocol, b"x").unwrap(), b"\x80\0\0\0\0\0\0\x01x");
         assert!(packed(LengthPrefixed::u64_be().adjustment(i64::MAX), b"x").is_err());
@@ -564,7 +693,11 @@ mod tests {
     fn netty_speaks_the_same_language() {
         let u16_be = LengthPrefixed::u16_be();
         for (protocol, frame, message) in [
-            (u16_be.strip(0), &b"\x00\x0CHELLO, WORLD"[..], &b"\x00\x0CHELLO, WORLD"[..]),
+            (
+                u16_be.strip(0),
+                &b"\x00\x0CHELLO, WORLD"[..],
+                &b"\x00\x0CHELLO, WORLD"[..],
+            ),
             (u16_be.strip(2), b"\x00\x0CHELLO, WORLD", b"HELLO, WORLD"),
             (
                 u16_be.adjustment(-2).strip(0),
@@ -598,16 +731,26 @@ mod tests {
             if protocol.stripped() > 0 {
                 rewritten[..protocol.offset].fill(0);
             }
-            assert_eq!(packed(protocol, message).unwrap(), rewritten, "{protocol:?}");
+            assert_eq!(
+                packed(protocol, message).unwrap(),
+                rewritten,
+                "{protocol:?}"
+            );
         }
     }
 
     #[test]
     fn stripping_beyond_the_frame_is_an_error() {
         let protocol = LengthPrefixed::u8().strip(3);
-        let short = LengthPrefixedError::ShorterThanStrip { length: 2, strip: 3 };
+        let short = LengthPrefixedError::ShorterThanStrip {
+            length: 2,
+            strip: 3,
+        };
         assert_unpacks(protocol, b"\x01", Err(short));
-        let message = Unpacked::Message { message: &b""[..], consumed: 3 };
+        let message = Unpacked::Message {
+            message: &b""[..],
+            consumed: 3,
+        };
         assert_unpacks(protocol, b"\x02ab", Ok(message));
         assert_eq!(packed(protocol, b"").unwrap(), b"\x02\0\0");
     }
@@ -644,7 +787,10 @@ mod tests {
         let protocol = LengthPrefixed::u32_le().max_length(4);
         assert!(packed(protocol, b"four").is_ok());
         assert!(packed(protocol, b"fives").is_err());
-        let too_long = LengthPrefixedError::TooLong { length: 5, limit: 4 };
+        let too_long = LengthPrefixedError::TooLong {
+            length: 5,
+            limit: 4,
+        };
         assert_unpacks(protocol, b"\x05\0\0\0fives", Err(too_long));
     }
 

@@ -47,7 +47,10 @@ impl Decode for Raw {
         _reply: &mut Output,
     ) -> Result<Unpacked<&'a [u8]>, Infallible> {
         let consumed = input.len();
-        Ok(Unpacked::Message { message: input, consumed })
+        Ok(Unpacked::Message {
+            message: input,
+            consumed,
+        })
     }
 }
 
@@ -86,14 +89,21 @@ mod tests {
         let mut input = *b"one\ntwo";
         let (mut decoder, _) = Raw.open();
         let unpacked = decoder.unpack(&mut input, &mut Output::detached());
-        assert_eq!(unpacked, Ok(Unpacked::Message { message: &b"one\ntwo"[..], consumed: 7 }));
+        assert_eq!(
+            unpacked,
+            Ok(Unpacked::Message {
+                message: &b"one\ntwo"[..],
+                consumed: 7
+            })
+        );
     }
 
     #[test]
     fn items_and_parts_go_out_as_they_are() {
         let mut output = Output::detached();
         Raw.pack(b"one", &mut output).unwrap();
-        Raw.pack_parts(&[b"two", b"", b"three"], &mut output).unwrap();
+        Raw.pack_parts(&[b"two", b"", b"three"], &mut output)
+            .unwrap();
         assert_eq!(output.take(), b"onetwothree");
     }
 

@@ -55,7 +55,9 @@ impl TypedFrames {
 
     /// Frames of at most [`DEFAULT_MAX_LENGTH`](Self::DEFAULT_MAX_LENGTH) bytes.
     pub const fn new() -> Self {
-        TypedFrames { max_length: Self::DEFAULT_MAX_LENGTH }
+        TypedFrames {
+            max_length: Self::DEFAULT_MAX_LENGTH,
+        }
     }
 
     /// Accepts frames whose length field (2, and the bytes of the name and of the data) says at most `bytes`. No limit is
@@ -63,7 +65,13 @@ impl TypedFrames {
     #[must_use]
     pub const fn max_length(self, bytes: usize) -> Self {
         let addressable = isize::MAX as usize - LENGTH_WIDTH;
-        TypedFrames { max_length: if bytes < addressable { bytes } else { addressable } }
+        TypedFrames {
+            max_length: if bytes < addressable {
+                bytes
+            } else {
+                addressable
+            },
+        }
     }
 }
 
@@ -104,7 +112,10 @@ impl TypedFrameBuf {
     /// The same frame, borrowed.
     #[inline]
     pub fn as_frame(&self) -> TypedFrame<'_> {
-        TypedFrame { type_name: &self.type_name, data: &self.data }
+        TypedFrame {
+            type_name: &self.type_name,
+            data: &self.data,
+        }
     }
 }
 
@@ -128,33 +139,50 @@ impl Decode for TypedFrames {
         _reply: &mut Output,
     ) -> Result<Unpacked<TypedFrame<'a>>, TypedFramesError> {
         let Some((&length, after_length)) = input.split_first_chunk::<LENGTH_WIDTH>() else {
-            return Ok(Unpacked::NeedMore { at_least: LENGTH_WIDTH - input.len() });
+            return Ok(Unpacked::NeedMore {
+                at_least: LENGTH_WIDTH - input.len(),
+            });
         };
         let length = u32::from_be_bytes(length);
         if length < NAME_LENGTH_WIDTH as u32 {
             return Err(TypedFramesError::TooShort { length });
         }
         if length as usize > self.max_length {
-            return Err(TypedFramesError::TooLong { length, limit: self.max_length });
+            return Err(TypedFramesError::TooLong {
+                length,
+                limit: self.max_length,
+            });
         }
         let Some((&name_length, after_header)) = after_length.split_first_chunk() else {
-            return Ok(Unpacked::NeedMore { at_least: HEADER - input.len() });
+            return Ok(Unpacked::NeedMore {
+                at_least: HEADER - input.len(),
+            });
         };
         let name_length = u16::from_be_bytes(name_length);
         let content_length = length as usize - NAME_LENGTH_WIDTH;
         if usize::from(name_length) > content_length {
-            return Err(TypedFramesError::NameOverrun { name_length, length });
+            return Err(TypedFramesError::NameOverrun {
+                name_length,
+                length,
+            });
         }
         let Some(content) = after_header.get(..content_length) else {
-            return Ok(Unpacked::NeedMore { at_least: content_length - after_header.len() });
+            return Ok(Unpacked::NeedMore {
+                at_least: content_length - after_header.len(),
+            });
         };
         let (name, data) = content.split_at(usize::from(name_length));
         match std::str::from_utf8(name) {
             Ok(type_name) => {
                 let consumed = HEADER + content_length;
-                Ok(Unpacked::Message { message: TypedFrame { type_name, data }, consumed })
+                Ok(Unpacked::Message {
+                    message: TypedFrame { type_name, data },
+                    consumed,
+                })
             }
-            Err(error) => Err(TypedFramesError::NameNotUtf8 { position: error.valid_up_to() }),
+            Err(error) => Err(TypedFramesError::NameNotUtf8 {
+                position: error.valid_up_to(),
+            }),
         }
     }
 }
@@ -223,13 +251,25 @@ impl fmt::Display for TypedFramesError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             TypedFramesError::TooShort { length } => {
-                write!(f, "a frame length of {length} is less than the 2 bytes it must cover")
+                write!(
+                    f,
+                    "a frame length of {length} is less than the 2 bytes it must cover"
+                )
             }
             TypedFramesError::TooLong { length, limit } => {
-                write!(f, "a frame announces {length} bytes, and {limit} are allowed")
+                write!(
+                    f,
+                    "a frame announces {length} bytes, and {limit} are allowed"
+                )
             }
-            TypedFramesError::NameOverrun { name_length, length } => {
-                write!(f, "a type name of {name_length} bytes does not fit a frame length of {length}")
+            TypedFramesError::NameOverrun {
+                name_length,
+                length,
+            } => {
+                write!(
+                    f,
+                    "a type name of {name_length} bytes does not fit a frame length of {length}"
+                )
             }
             TypedFramesError::NameNotUtf8 { position } => {
                 write!(f, "a type name is not UTF-8 from its byte {position} on")
@@ -252,7 +292,10 @@ mod tests {
     ) {
         let mut input = input.to_vec();
         let (mut decoder, _) = protocol.open();
-        assert_eq!(decoder.unpack(&mut input, &mut Output::detached()), expected);
+        assert_eq!(
+            decoder.unpack(&mut input, &mut Output::detached()),
+            expected
+        );
     }
 
     fn need_more<'a>(at_least: usize) -> Result<Unpacked<TypedFrame<'a>>, TypedFramesError> {
@@ -269,9 +312,17 @@ mod tests {
         ] {
             let message = TypedFrame { type_name, data };
             let consumed = input.len();
-            assert_unpacks(TypedFrames::new(), input, Ok(Unpacked::Message { message, consumed }));
+            assert_unpacks(
+                TypedFrames::new(),
+                input,
+                Ok(Unpacked::Message { message, consumed }),
+            );
             let followed = [input, b"\0\0"].concat();
-            assert_unpacks(TypedFrames::new(), &followed, Ok(Unpacked::Message { message, consumed }));
+            assert_unpacks(
+                TypedFrames::new(),
+                &followed,
+                Ok(Unpacked::Message { message, consumed }),
+            );
         }
     }
 
@@ -285,7 +336,11 @@ mod tests {
 
     #[test]
     fn seven_zeros_are_an_error() {
-        assert_unpacks(TypedFrames::new(), &[0; 7], Err(TypedFramesError::TooShort { length: 0 }));
+        assert_unpacks(
+            TypedFrames::new(),
+            &[0; 7],
+            Err(TypedFramesError::TooShort { length: 0 }),
+        );
     }
 
     #[test]
@@ -294,12 +349,48 @@ mod tests {
         let limit = TypedFrames::DEFAULT_MAX_LENGTH;
         for (input, error) in [
             (&b"\0\0\0\x01"[..], TooShort { length: 1 }),
-            (b"\x00\x10\x00\x01", TooLong { length: 0x10_0001, limit }),
-            (b"\x7F\xFF\xFF\xFF", TooLong { length: 0x7FFF_FFFF, limit }),
-            (b"\x80\x00\x00\x00", TooLong { length: 0x8000_0000, limit }),
-            (b"\xFF\xFF\xFF\xFF", TooLong { length: u32::MAX, limit }),
-            (b"\0\0\0\x02\0\x01", NameOverrun { name_length: 1, length: 2 }),
-            (b"\0\0\0\x09\xFF\xFF", NameOverrun { name_length: 0xFFFF, length: 9 }),
+            (
+                b"\x00\x10\x00\x01",
+                TooLong {
+                    length: 0x10_0001,
+                    limit,
+                },
+            ),
+            (
+                b"\x7F\xFF\xFF\xFF",
+                TooLong {
+                    length: 0x7FFF_FFFF,
+                    limit,
+                },
+            ),
+            (
+                b"\x80\x00\x00\x00",
+                TooLong {
+                    length: 0x8000_0000,
+                    limit,
+                },
+            ),
+            (
+                b"\xFF\xFF\xFF\xFF",
+                TooLong {
+                    length: u32::MAX,
+                    limit,
+                },
+            ),
+            (
+                b"\0\0\0\x02\0\x01",
+                NameOverrun {
+                    name_length: 1,
+                    length: 2,
+                },
+            ),
+            (
+                b"\0\0\0\x09\xFF\xFF",
+                NameOverrun {
+                    name_length: 0xFFFF,
+                    length: 9,
+                },
+            ),
             (b"\0\0\0\x05\0\x03ab\xC3", NameNotUtf8 { position: 2 }),
             (b"\0\0\0\x05\0\x01\xC3\xA9x", NameNotUtf8 { position: 0 }),
         ] {
@@ -310,7 +401,10 @@ mod tests {
     #[test]
     fn the_limit_is_on_the_length_field_in_both_directions() {
         let protocol = TypedFrames::new().max_length(5);
-        let frame = |data| TypedFrame { type_name: "ab", data };
+        let frame = |data| TypedFrame {
+            type_name: "ab",
+            data,
+        };
         let (_, mut encoder) = protocol.open();
         let mut output = Output::detached();
         assert!(encoder.pack(frame(b"cd"), &mut output).is_err());
@@ -319,9 +413,15 @@ mod tests {
         assert_eq!(output.take(), b"\0\0\0\x05\0\x02abc");
 
         let message = frame(b"c");
-        let unpacked = Unpacked::Message { message, consumed: 9 };
+        let unpacked = Unpacked::Message {
+            message,
+            consumed: 9,
+        };
         assert_unpacks(protocol, b"\0\0\0\x05\0\x02abc", Ok(unpacked));
-        let too_long = TypedFramesError::TooLong { length: 6, limit: 5 };
+        let too_long = TypedFramesError::TooLong {
+            length: 6,
+            limit: 5,
+        };
         assert_unpacks(protocol, b"\0\0\0\x06\0\x02abcd", Err(too_long));
     }
 
@@ -330,7 +430,11 @@ mod tests {
         let protocol = TypedFrames::new().max_length(usize::MAX);
         if usize::BITS > 32 {
             // 4 GiB and 3 bytes in all, of which 6 are there.
-            assert_unpacks(protocol, b"\xFF\xFF\xFF\xFF\0\0", need_more(0xFFFF_FFFF - 2));
+            assert_unpacks(
+                protocol,
+                b"\xFF\xFF\xFF\xFF\0\0",
+                need_more(0xFFFF_FFFF - 2),
+            );
         }
     }
 
@@ -339,13 +443,29 @@ mod tests {
         let (_, mut encoder) = TypedFrames::new().open();
         let mut output = Output::detached();
         let mut name = "n".repeat(65_536);
-        assert!(encoder.pack(TypedFrame { type_name: &name, data: b"" }, &mut output).is_err());
+        assert!(
+            encoder
+                .pack(
+                    TypedFrame {
+                        type_name: &name,
+                        data: b""
+                    },
+                    &mut output
+                )
+                .is_err()
+        );
         assert!(output.is_empty());
 
         name.pop();
-        let frame = TypedFrame { type_name: &name, data: b"d" };
+        let frame = TypedFrame {
+            type_name: &name,
+            data: b"d",
+        };
         encoder.pack(frame, &mut output).unwrap();
-        let message = Unpacked::Message { message: frame, consumed: 6 + 65_535 + 1 };
+        let message = Unpacked::Message {
+            message: frame,
+            consumed: 6 + 65_535 + 1,
+        };
         assert_unpacks(TypedFrames::new(), &output.take(), Ok(message));
     }
 }

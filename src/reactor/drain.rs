@@ -54,7 +54,7 @@ impl Reactor {
             return;
         }
         // A shut gate with input behind it opens again, or the deadline ends it.
-        let held_back = !connection.gate.is_open() && connection.unread > 0;
+        let held_back = !connection.gate.is_open() && connection.input.is_some();
         if held_back {
             return;
         }

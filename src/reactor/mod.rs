@@ -9,6 +9,8 @@
 mod drain;
 mod read;
 mod settle;
+#[cfg(test)]
+mod simulation;
 mod timers;
 
 use std::io;
@@ -21,7 +23,7 @@ use slab::Slab;
 
 use crate::conn_table::{ConnId, ConnTable};
 use crate::connection::{Connection, Phase};
-use crate::handler::{Cause, Timeout};
+use crate::handler::Cause;
 use crate::limits::{Limits, Timeouts};
 use crate::loop_state::{Due, LoopState};
 use crate::mailbox::LoopShared;
@@ -114,34 +116,29 @@ impl Reactor {
         self.state.wheel.next_expiry().map(|tick| self.state.clock.until(tick, self.state.now))
     }
 
-    pub(crate) fn connections(&self) -> usize {
-        self.table.len()
-    }
-
     /// Takes a new connection. `register` asks for its events.
     pub(crate) fn adopt(
         &mut self,
-        service: u32,
+        service: u16,
         mut socket: Socket,
         peer: SocketAddr,
         register: impl FnOnce(&mut Socket, ConnId) -> io::Result<()>,
     ) -> io::Result<()> {
         let slot = &mut self.services[service as usize];
-        let (limits, timeouts, tick) = (slot.limits, slot.timeouts, self.state.tick);
+        let (timeouts, tick) = (slot.timeouts, self.state.tick);
         let mut registered = Ok(());
         let id = self.table.insert(|id| {
             registered = register(&mut socket, id);
-            Connection::new(id, service, socket, peer, limits.output, tick)
+            Connection::new(id, service, socket, peer, tick)
         });
         let connection = self.table.get(id).expect("it was just inserted");
         if registered.is_err() || !slot.service.open(connection, &mut self.state) {
             self.depart(id.slot);
             return registered;
         }
-        let deadline = |due| Due::Timeout(id, due);
-        connection.idle_timer = timeouts.idle.map(|after| self.state.schedule(after, deadline(Timeout::Idle)));
+        connection.idle_timer = timeouts.idle.map(|after| self.state.schedule(after, Due::Idle(id)));
         connection.first_message_timer =
-            timeouts.first_message.map(|after| self.state.schedule(after, deadline(Timeout::FirstMessage)));
+            timeouts.first_message.map(|after| self.state.schedule(after, Due::FirstMessage(id)));
         self.settle(id.slot);
         if self.draining {
             self.drain_connection(id.slot);

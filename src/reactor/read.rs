@@ -161,7 +161,6 @@ impl ReadTurn<'_> {
             let taken = self.service.receive(self.connection, self.state, ring.contiguous());
             ring.consume(taken);
         }
-        self.connection.unread = ring.len();
         if ring.is_empty() {
             self.state.pool.give_back(ring);
         } else {
@@ -187,7 +186,6 @@ impl ReadTurn<'_> {
         // Whole messages that a shut gate holds back may be more than one message is allowed to be.
         let mut ring = self.state.pool.lend(self.input_limit.max(self.buffer.len()));
         ring.extend_from_slice(&self.buffer[..self.held]).expect("the limit is not below the buffer's size");
-        self.connection.unread = ring.len();
         self.connection.input = Some(ring);
         self.held = 0;
     }
@@ -195,7 +193,6 @@ impl ReadTurn<'_> {
     /// Nobody wants the input of a connection that closes.
     fn discard(&mut self) {
         self.held = 0;
-        self.connection.unread = 0;
         if let Some(ring) = self.connection.input.take() {
             self.state.pool.give_back(ring);
         }

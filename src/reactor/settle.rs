@@ -2,7 +2,7 @@
 
 use crate::connection::{Connection, Gate, Phase};
 use crate::completion::Delivery;
-use crate::handler::{Cause, Timeout};
+use crate::handler::Cause;
 use crate::loop_state::{Due, LoopState};
 use crate::service::contain;
 
@@ -46,7 +46,7 @@ impl Connection {
 
     /// Whether a turn would find something to do that no event will announce.
     pub(super) fn has_work(&self) -> bool {
-        let deliverable = self.gate.is_open() && self.unread >= self.needed;
+        let deliverable = self.gate.is_open() && self.kept() >= self.needed;
         let end_unannounced = self.gate.is_open() && self.peer_ended && !self.end_announced;
         (self.readable && self.wants_input()) || deliverable || end_unannounced
     }
@@ -54,8 +54,8 @@ impl Connection {
 
 fn settle_unusual(connection: &mut Connection, slot: &mut ServiceSlot, state: &mut LoopState) {
     release_pressure(connection, slot, state);
-    if let Some(error) = connection.output.take_failure() {
-        connection.fail_writing(error);
+    if connection.output.has_failed() {
+        connection.end_now(Cause::Io);
     }
     complete_deliveries(connection);
     advance_close(connection);
@@ -64,7 +64,6 @@ fn settle_unusual(connection: &mut Connection, slot: &mut ServiceSlot, state: &m
         if let Some(ring) = connection.input.take() {
             state.pool.give_back(ring);
         }
-        connection.unread = 0;
     }
     if connection.has_work() {
         state.queue(connection);
@@ -127,8 +126,7 @@ fn watch_writes(connection: &mut Connection, slot: &ServiceSlot, state: &mut Loo
             }
         }
         Phase::Open if connection.write_timer.is_none() => {
-            connection.written_at_check = connection.output.written();
-            let due = Due::Timeout(connection.id, Timeout::WriteStall);
+            let due = Due::WriteStall(connection.id, connection.output.written());
             connection.write_timer = slot.timeouts.write_stall.map(|after| state.schedule(after, due));
         }
         Phase::Flushing | Phase::Lingering if !connection.close_timed => {
@@ -136,8 +134,7 @@ fn watch_writes(connection: &mut Connection, slot: &ServiceSlot, state: &mut Loo
             if let Some(timer) = connection.write_timer.take() {
                 state.wheel.cancel(timer);
             }
-            let due = Due::Timeout(connection.id, Timeout::Close);
-            connection.write_timer = Some(state.schedule(slot.timeouts.close, due));
+            connection.write_timer = Some(state.schedule(slot.timeouts.close, Due::Close(connection.id)));
         }
         _ => {}
     }

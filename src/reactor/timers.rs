@@ -30,7 +30,10 @@ impl Reactor {
         let mut budget = TIMER_BUDGET;
         while let Some((key, due)) = self.state.wheel.pop_expired_within(self.state.tick, &mut budget) {
             match due {
-                Due::Timeout(id, timeout) => self.time_out(id, timeout),
+                Due::Idle(id) => self.check_idle(id),
+                Due::FirstMessage(id) => self.check_first_message(id),
+                Due::WriteStall(id, written) => self.check_write_stall(id, written),
+                Due::Close(id) => self.end_close(id),
                 Due::Handler(id, token) => self.fire_handler_timer(id, key, token),
                 Due::Task(index) => self.run_task(index),
                 Due::Accept(listener) => self.resumed_listeners.push(listener),
@@ -39,48 +42,55 @@ impl Reactor {
         }
     }
 
-    fn time_out(&mut self, id: ConnId, timeout: Timeout) {
+    /// Evicts a connection that was silent for the idle time, or sets the timer to when it will have been.
+    fn check_idle(&mut self, id: ConnId) {
         let Some(connection) = self.table.get(id) else { return };
-        let timeouts = &self.services[connection.service as usize].timeouts;
-        match timeout {
-            Timeout::Idle => {
-                connection.idle_timer = None;
-                let Some(idle) = timeouts.idle.filter(|_| connection.phase == Phase::Open) else { return };
-                // Traffic only stores the tick; what it has put off is made up for here. The last byte may have come
-                // late in its tick, hence one more.
-                let deadline = connection.active_at + self.state.clock.deadline(idle) + 1;
-                if deadline > self.state.tick {
-                    connection.idle_timer = Some(self.state.wheel.insert(deadline, Due::Timeout(id, timeout)));
-                    return;
-                }
-                connection.end_now(Cause::Timeout(timeout));
-            }
-            Timeout::FirstMessage => {
-                connection.first_message_timer = None;
-                if connection.phase != Phase::Open {
-                    return;
-                }
-                connection.end_now(Cause::Timeout(timeout));
-            }
-            Timeout::WriteStall => {
-                connection.write_timer = None;
-                if connection.phase != Phase::Open {
-                    return;
-                }
-                if connection.output.written() == connection.written_at_check {
-                    connection.abort(Cause::Timeout(timeout));
-                }
-            }
-            Timeout::Close => {
-                connection.write_timer = None;
-                if connection.output.is_empty() {
-                    connection.end_now(Cause::Timeout(timeout));
-                } else {
-                    connection.abort(Cause::Timeout(timeout));
-                }
-            }
+        connection.idle_timer = None;
+        let idle = self.services[connection.service as usize].timeouts.idle;
+        let Some(idle) = idle.filter(|_| connection.phase == Phase::Open) else { return };
+        // Traffic only stores the tick, and what it has put off is made up for here. The last byte may have come late in
+        // its tick, hence one more.
+        if connection.readable && !connection.gate.is_open() {
+            // It is us who do not listen.
+            connection.active_at = self.state.tick;
         }
-        // A write timer that found progress is set anew there.
+        let deadline = connection.active_at.saturating_add(self.state.clock.deadline(idle)).saturating_add(1);
+        if deadline > self.state.tick {
+            connection.idle_timer = Some(self.state.wheel.insert(deadline, Due::Idle(id)));
+            return;
+        }
+        connection.end_now(Cause::Timeout(Timeout::Idle));
+        self.settle(id.slot);
+    }
+
+    fn check_first_message(&mut self, id: ConnId) {
+        let Some(connection) = self.table.get(id) else { return };
+        connection.first_message_timer = None;
+        if connection.phase == Phase::Open {
+            connection.end_now(Cause::Timeout(Timeout::FirstMessage));
+            self.settle(id.slot);
+        }
+    }
+
+    /// Ends a connection that has taken nothing since its write timer was set; `settle` sets it anew for one that has.
+    fn check_write_stall(&mut self, id: ConnId, written: u64) {
+        let Some(connection) = self.table.get(id) else { return };
+        connection.write_timer = None;
+        if connection.phase == Phase::Open && connection.output.written() == written {
+            connection.abort(Cause::Timeout(Timeout::WriteStall));
+        }
+        self.settle(id.slot);
+    }
+
+    /// Ends a close that has taken too long; a peer that did not get everything sees a reset.
+    fn end_close(&mut self, id: ConnId) {
+        let Some(connection) = self.table.get(id) else { return };
+        connection.write_timer = None;
+        if connection.output.is_empty() {
+            connection.end_now(Cause::Timeout(Timeout::Close));
+        } else {
+            connection.abort(Cause::Timeout(Timeout::Close));
+        }
         self.settle(id.slot);
     }
 

@@ -1,0 +1,270 @@
+//! Connection churn: connect, echo one message, close; again and again.
+//!
+//! When the echo has come the client ends its direction, waits for the server's end, and closes: a server that never
+//! closes is found out, and every counted connection is whole. The client ends first, so the minute of TIME_WAIT is its
+//! own. So that ports last, and none of the ephemeral ports that other programs need is held, connections to 127.0.0.0/8
+//! come from 127.0.0.2 to 127.0.0.251 and ports 10,000 to 19,999, taking turns: 2.5 million. Resetting instead
+//! (`SO_LINGER` 0) would spare the ports, but the server would see an error where real clients say goodbye.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+
+use super::clock::Clock;
+use super::connection::connect_error;
+use super::poller::Poller;
+use super::window::Window;
+use super::{Framing, LoadError, LoadReport, Observer, Until, WireImage};
+
+/// Payload of the one message of each connection, in bytes.
+const MESSAGE: usize = 64;
+/// How long one wait may take before the phase and the server's silence are looked at.
+const TURN: Duration = Duration::from_millis(50);
+/// Source addresses are 127.0.0.FIRST_HOST and the HOSTS - 1 after it, each with PORTS ports from FIRST_PORT on.
+const FIRST_HOST: u8 = 2;
+const HOSTS: usize = 250;
+const FIRST_PORT: u16 = 10_000;
+const PORTS: usize = 10_000;
+/// Sources that are tried, when those whose turn it is are still held, before it is said that none is left. Linux by
+/// default keeps at most 262,144 connections in TIME_WAIT.
+const MAX_TRIES: usize = 300_000;
+
+/// A connection churn load.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ChurnLoad {
+    /// Where the server listens.
+    pub address: SocketAddr,
+    /// Connections that are under way at the same time.
+    pub concurrency: usize,
+    /// What is put in front of the one message.
+    pub framing: Framing,
+    /// Time before the window opens.
+    pub warm_up: Duration,
+    /// When the window closes.
+    pub until: Until,
+}
+
+/// Runs the load to its end. An operation is one connection, opened, used and closed by both ends; its latency counts
+/// from the connect to the server's FIN.
+///
+/// # Errors
+/// The first failure ends the run.
+pub fn churn(load: &ChurnLoad, observer: &mut dyn Observer) -> Result<LoadReport, LoadError> {
+    if load.concurrency == 0 {
+        return Err(LoadError::Options(
+            "a concurrency of at least one is needed".into(),
+        ));
+    }
+    let image = WireImage::new(load.framing, MESSAGE)?;
+    let mut poller = Poller::new()?;
+    let clock = Clock::start();
+    let mut opened = 0;
+    let mut next = |poller: &Poller, slot: usize| -> Result<Visit, LoadError> {
+        let visit = Visit::begin(load.address, opened, &image, clock.now())?;
+        poller.add(&visit.socket, slot)?;
+        opened += 1;
+        Ok(visit)
+    };
+    let mut visits = (0..load.concurrency)
+        .map(|slot| next(&poller, slot))
+        .collect::<Result<Vec<_>, _>>()?;
+    let mut window = Window::new(clock, load.warm_up, load.until, observer);
+
+    while window.turn(load.concurrency as u64)? {
+        for event in 0..poller.wait(TURN)? {
+            let slot = poller.key(event);
+            if visits[slot].advance(load.address, &image)? {
+                let now = clock.now();
+                window.record(visits[slot].began, now);
+                window.answered(MESSAGE as u64, now);
+                // The assignment closes the old socket, which takes it out of the poller.
+                visits[slot] = next(&poller, slot)?;
+            }
+        }
+    }
+    Ok(window.into_report())
+}
+
+/// One short connection.
+struct Visit {
+    socket: Socket,
+    number: usize,
+    began: u64,
+    sent: bool,
+    received: usize,
+}
+
+impl Visit {
+    fn begin(
+        address: SocketAddr,
+        number: usize,
+        image: &WireImage,
+        began: u64,
+    ) -> Result<Self, LoadError> {
+        let socket = connect(address).map_err(|source| connect_error(address, number, source))?;
+        let mut visit = Self {
+            socket,
+            number,
+            began,
+            sent: false,
+            received: 0,
+        };
+        // On loopback the handshake is usually over when connect returns.
+        visit.send(address, image)?;
+        Ok(visit)
+    }
+
+    /// Goes on as far as the socket lets it. `Ok(true)` when the server has answered and closed.
+    fn advance(&mut self, address: SocketAddr, image: &WireImage) -> Result<bool, LoadError> {
+        self.send(address, image)?;
+        if !self.sent {
+            return Ok(false);
+        }
+        let mut buffer = [0; 512];
+        loop {
+            match self.socket.read(&mut buffer) {
+                Ok(0) if self.received == image.frame() => return Ok(true),
+                Ok(0) => return Err(self.closed()),
+                Ok(length) => {
+                    self.check(image, &buffer[..length])?;
+                    if self.received == image.frame() {
+                        return self.end();
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::ConnectionReset => {
+                    return Err(self.closed());
+                }
+                Err(error) => return Err(LoadError::io("receive")(error)),
+            }
+        }
+    }
+
+    /// Sends the message, once the connection stands.
+    fn send(&mut self, address: SocketAddr, image: &WireImage) -> Result<(), LoadError> {
+        if self.sent {
+            return Ok(());
+        }
+        let message = image.slice(image.start(self.number), image.frame() as u64);
+        match self.socket.write(message) {
+            Ok(length) => {
+                debug_assert_eq!(
+                    length,
+                    message.len(),
+                    "an empty socket buffer takes a small message whole"
+                );
+                self.sent = true;
+                Ok(())
+            }
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    ErrorKind::WouldBlock | ErrorKind::NotConnected
+                ) =>
+            {
+                Ok(())
+            }
+            Err(error) => Err(connect_error(address, self.number, error)),
+        }
+    }
+
+    /// Ends the sending direction; the server's end comes later.
+    fn end(&self) -> Result<bool, LoadError> {
+        match self.socket.shutdown(Shutdown::Write) {
+            Ok(()) => Ok(false),
+            // A server that ends first, and resets, is done, too.
+            Err(error) if error.kind() == ErrorKind::NotConnected => Ok(true),
+            Err(error) => Err(LoadError::io("shutdown")(error)),
+        }
+    }
+
+    fn closed(&self) -> LoadError {
+        LoadError::Closed {
+            connection: self.number,
+            outstanding: 1,
+        }
+    }
+
+    fn check(&mut self, image: &WireImage, found: &[u8]) -> Result<(), LoadError> {
+        let expected = image.slice(image.start(self.number), image.frame() as u64);
+        let rest = &expected[self.received..];
+        if found.len() > rest.len() {
+            return Err(LoadError::Surplus {
+                connection: self.number,
+                bytes: (found.len() - rest.len()) as u64,
+            });
+        }
+        if let Some(offset) = found
+            .iter()
+            .zip(rest)
+            .position(|(found, sent)| found != sent)
+        {
+            return Err(LoadError::WrongByte {
+                connection: self.number,
+                position: (self.received + offset) as u64,
+                expected: rest[offset],
+                found: found[offset],
+            });
+        }
+        self.received += found.len();
+        Ok(())
+    }
+}
+
+/// Begins a non-blocking connect, from a source address that is free.
+fn connect(address: SocketAddr) -> io::Result<Socket> {
+    let kind = Type::STREAM.nonblocking().cloexec();
+    let socket = Socket::new(Domain::for_address(address), kind, Some(Protocol::TCP))?;
+    if address.ip().is_loopback() && address.is_ipv4() {
+        bind_to_free_source(&socket)?;
+    }
+    match socket.connect(&address.into()) {
+        Err(error) if error.raw_os_error() == Some(Errno::INPROGRESS.raw_os_error()) => Ok(socket),
+        result => result.map(|()| socket),
+    }
+}
+
+fn bind_to_free_source(socket: &Socket) -> io::Result<()> {
+    /// Goes on over all loads of this process, for closed connections hold their source for a minute.
+    static TURN: AtomicUsize = AtomicUsize::new(0);
+    let first = std::process::id() as usize * MAX_TRIES;
+    for _ in 0..MAX_TRIES {
+        let source = source(first.wrapping_add(TURN.fetch_add(1, Ordering::Relaxed)));
+        match socket.bind(&SockAddr::from(source)) {
+            Err(error) if error.kind() == ErrorKind::AddrInUse => {}
+            result => return result,
+        }
+    }
+    Err(ErrorKind::AddrInUse.into())
+}
+
+/// The source address whose turn is `turn`: all hosts before the next port.
+fn source(turn: usize) -> SocketAddrV4 {
+    // Below 250 and below 10,000, so the casts are exact.
+    let host = FIRST_HOST + (turn % HOSTS) as u8;
+    let port = FIRST_PORT + (turn / HOSTS % PORTS) as u16;
+    SocketAddrV4::new(Ipv4Addr::new(127, 0, 0, host), port)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sources_take_turns() {
+        assert_eq!(source(0), "127.0.0.2:10000".parse().unwrap());
+        assert_eq!(source(249), "127.0.0.251:10000".parse().unwrap());
+        assert_eq!(source(250), "127.0.0.2:10001".parse().unwrap());
+        assert_eq!(
+            source(HOSTS * PORTS - 1),
+            "127.0.0.251:19999".parse().unwrap()
+        );
+        assert_eq!(source(HOSTS * PORTS), source(0));
+    }
+}

@@ -1,0 +1,110 @@
+//! The load generator: one thread, one epoll instance, no allocation per message.
+//!
+//! Each mode is a function that runs to its end and answers with a [`LoadReport`] (idle: its own report), or with the
+//! first [`LoadError`]. An [`Observer`] is told when the measured window opens and closes, so that whoever measures the
+//! server reads its counters at exactly these two moments, from this very thread.
+
+mod churn;
+mod clock;
+mod connection;
+mod echo;
+mod error;
+mod idle;
+mod open;
+mod poller;
+mod window;
+mod wire;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
+
+pub use churn::{ChurnLoad, churn};
+pub use clock::thread_cpu_time;
+pub use echo::{EchoLoad, echo};
+pub use error::LoadError;
+pub use idle::{IdleLoad, IdleReport, idle};
+pub use open::{OpenLoad, open};
+pub use wire::{Framing, WireImage};
+
+/// How long a connect, or a server that owes an answer, may take before the load gives up.
+pub const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What is sent, and over how many connections; shared by the echo modes.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Traffic {
+    /// Where the server listens.
+    pub address: SocketAddr,
+    /// Number of connections held open.
+    pub connections: usize,
+    /// Payload bytes per message, without a frame header.
+    pub size: usize,
+    /// What is put in front of each payload.
+    pub framing: Framing,
+    /// Whether every received byte is compared with what was sent.
+    pub verify: bool,
+}
+
+/// When the measured part of a run ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Until {
+    /// After this long.
+    Elapsed(Duration),
+    /// After this many operations.
+    Operations(u64),
+}
+
+/// Told when the measured window opens and closes, on the load's own thread.
+pub trait Observer {
+    /// The warm-up is over; what follows is measured.
+    ///
+    /// # Errors
+    /// An error ends the run.
+    fn window_opens(&mut self) -> std::io::Result<()>;
+
+    /// The measured part is over.
+    ///
+    /// # Errors
+    /// An error ends the run.
+    fn window_closes(&mut self) -> std::io::Result<()>;
+}
+
+/// Observes nothing.
+impl Observer for () {
+    fn window_opens(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+
+    fn window_closes(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What a run measured within its window.
+#[derive(Debug)]
+pub struct LoadReport {
+    /// Completed operations: messages answered, or connections opened, used and closed.
+    pub operations: u64,
+    /// Payload bytes that came back.
+    pub bytes: u64,
+    /// Length of the window.
+    pub elapsed: Duration,
+    /// Latency of each operation in nanoseconds.
+    pub latency: Histogram<u64>,
+    /// CPU time that the generator's thread used within the window.
+    pub load_cpu: Duration,
+}
+
+impl LoadReport {
+    /// Operations per second.
+    pub fn rate(&self) -> f64 {
+        self.operations as f64 / self.elapsed.as_secs_f64()
+    }
+
+    /// The generator's share of one CPU, 0 to 1.
+    pub fn load_share(&self) -> f64 {
+        self.load_cpu.as_secs_f64() / self.elapsed.as_secs_f64()
+    }
+}

@@ -1,0 +1,150 @@
+//! Warm-up, measured window, end: the same for every mode.
+
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+
+use super::clock::{Clock, thread_cpu_time};
+use super::{LoadError, LoadReport, Observer, PATIENCE, Until};
+
+/// Longest latency that is told apart; longer ones count as this.
+const MAX_LATENCY_NS: u64 = 60_000_000_000;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    WarmUp,
+    Measured,
+    Over,
+}
+
+/// Follows a run through its phases and collects what the measured one brings.
+pub(crate) struct Window<'a> {
+    clock: Clock,
+    observer: &'a mut dyn Observer,
+    until: Until,
+    phase: Phase,
+    /// When the warm-up, and then the measured phase, ends; nanoseconds on `clock`.
+    ends: u64,
+    opened: u64,
+    load_cpu: Duration,
+    operations: u64,
+    bytes: u64,
+    latency: Histogram<u64>,
+    /// When the last answer came, of any phase.
+    last_answer: u64,
+}
+
+impl<'a> Window<'a> {
+    pub(crate) fn new(
+        clock: Clock,
+        warm_up: Duration,
+        until: Until,
+        observer: &'a mut dyn Observer,
+    ) -> Self {
+        let now = clock.now();
+        let latency =
+            Histogram::new_with_bounds(1, MAX_LATENCY_NS, 3).expect("constant bounds are valid");
+        Self {
+            clock,
+            observer,
+            until,
+            phase: Phase::WarmUp,
+            ends: now + warm_up.as_nanos() as u64,
+            opened: 0,
+            load_cpu: Duration::ZERO,
+            operations: 0,
+            bytes: 0,
+            latency,
+            last_answer: now,
+        }
+    }
+
+    /// Counts one operation that began at `began` and was answered at `now`.
+    #[inline]
+    pub(crate) fn record(&mut self, began: u64, now: u64) {
+        self.operations += 1;
+        self.latency
+            .saturating_record(now.saturating_sub(began).max(1));
+    }
+
+    /// Counts payload bytes, and that the server lives.
+    #[inline]
+    pub(crate) fn answered(&mut self, bytes: u64, now: u64) {
+        self.bytes += bytes;
+        self.last_answer = now;
+    }
+
+    /// Whether operations that began at `began` belong to the measured phase.
+    #[inline]
+    pub(crate) fn covers(&self, began: u64) -> bool {
+        self.phase == Phase::Measured && began >= self.opened
+    }
+
+    /// Moves on to the next phase when it is time. `Ok(false)` when the run is over.
+    pub(crate) fn turn(&mut self, outstanding: u64) -> Result<bool, LoadError> {
+        let now = self.clock.now();
+        let silence = Duration::from_nanos(now.saturating_sub(self.last_answer));
+        if outstanding > 0 && silence > PATIENCE {
+            return Err(LoadError::Stalled {
+                silence,
+                outstanding,
+            });
+        }
+        match self.phase {
+            Phase::WarmUp if now >= self.ends => self.open()?,
+            Phase::Measured if self.is_complete(now) => self.close()?,
+            _ => {}
+        }
+        Ok(self.phase != Phase::Over)
+    }
+
+    fn is_complete(&self, now: u64) -> bool {
+        match self.until {
+            Until::Elapsed(_) => now >= self.ends,
+            Until::Operations(count) => self.operations >= count,
+        }
+    }
+
+    fn open(&mut self) -> Result<(), LoadError> {
+        self.observer
+            .window_opens()
+            .map_err(LoadError::io("read the counters"))?;
+        self.phase = Phase::Measured;
+        self.operations = 0;
+        self.bytes = 0;
+        self.latency.reset();
+        self.load_cpu = thread_cpu_time();
+        self.opened = self.clock.now();
+        self.last_answer = self.opened;
+        if let Until::Elapsed(length) = self.until {
+            self.ends = self.opened + length.as_nanos() as u64;
+        }
+        Ok(())
+    }
+
+    fn close(&mut self) -> Result<(), LoadError> {
+        // From here on the fields hold what the window brought, not where it began.
+        self.opened = self.clock.now() - self.opened;
+        self.load_cpu = thread_cpu_time() - self.load_cpu;
+        self.observer
+            .window_closes()
+            .map_err(LoadError::io("read the counters"))?;
+        self.phase = Phase::Over;
+        if self.operations == 0 {
+            let window = Duration::from_nanos(self.opened);
+            return Err(LoadError::NothingDone { window });
+        }
+        Ok(())
+    }
+
+    pub(crate) fn into_report(self) -> LoadReport {
+        debug_assert_eq!(self.phase, Phase::Over);
+        LoadReport {
+            operations: self.operations,
+            bytes: self.bytes,
+            elapsed: Duration::from_nanos(self.opened),
+            latency: self.latency,
+            load_cpu: self.load_cpu,
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! The machine: which CPUs there are, pinning to them, and what it is called in a report.
+
+use std::fs;
+use std::io;
+
+use rustix::process::setpriority_process;
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use serde::{Deserialize, Serialize};
+
+use crate::proc_fs;
+
+/// The CPUs of a run. On a machine with a single CPU nothing is pinned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cpus {
+    /// Where the server runs.
+    pub server: Option<usize>,
+    /// Where the load runs.
+    pub load: Option<usize>,
+}
+
+impl Cpus {
+    /// The first CPU that this process may use for the server, the second for the load.
+    ///
+    /// # Errors
+    /// Fails when the system does not tell.
+    pub fn choose() -> io::Result<Self> {
+        let allowed = sched_getaffinity(None)?;
+        let mut allowed = (0..CpuSet::MAX_CPU).filter(|&cpu| allowed.is_set(cpu));
+        let pair = allowed.next().zip(allowed.next());
+        Ok(Self {
+            server: pair.map(|(first, _)| first),
+            load: pair.map(|(_, second)| second),
+        })
+    }
+
+    /// Both, where there are two.
+    pub fn all(self) -> impl Iterator<Item = usize> {
+        self.server.into_iter().chain(self.load)
+    }
+}
+
+/// Keeps the calling thread, and all that it starts, on `cpu`.
+///
+/// # Errors
+/// Fails when there is no such CPU.
+pub fn pin(cpu: Option<usize>) -> io::Result<()> {
+    let Some(cpu) = cpu else { return Ok(()) };
+    let mut set = CpuSet::new();
+    set.set(cpu);
+    Ok(sched_setaffinity(None, &set)?)
+}
+
+/// Gives the calling thread, and all that it starts, another priority: -20 before all others, 0 as usual, 19 after them.
+/// Below 0 so that a busy machine disturbs less.
+///
+/// # Errors
+/// Fails when the user may not take a priority below 0.
+pub fn set_nice(nice: i32) -> io::Result<()> {
+    setpriority_process(None, nice).map_err(|error| {
+        let error = io::Error::from(error);
+        io::Error::new(error.kind(), format!("nice {nice}: {error}"))
+    })
+}
+
+/// Runs `start` on `cpu`, so that a process it starts inherits that, and returns to where the thread was.
+///
+/// # Errors
+/// Fails when `start` does, or there is no such CPU.
+pub fn with_affinity<T>(
+    cpu: Option<usize>,
+    start: impl FnOnce() -> io::Result<T>,
+) -> io::Result<T> {
+    let before = sched_getaffinity(None)?;
+    pin(cpu)?;
+    let started = start();
+    sched_setaffinity(None, &before)?;
+    started
+}
+
+/// What a report says about the machine.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Machine {
+    /// The CPU's model.
+    pub cpu: String,
+    /// Number of CPUs that are online.
+    pub cpus: usize,
+    /// The kernel's release.
+    pub kernel: String,
+}
+
+impl Machine {
+    /// Describes this machine.
+    pub fn describe() -> Self {
+        let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        Self {
+            cpu: proc_fs::cpu_model(&cpuinfo).unwrap_or("unknown").to_owned(),
+            cpus: cpuinfo
+                .lines()
+                .filter(|line| line.starts_with("processor"))
+                .count(),
+            kernel: rustix::system::uname()
+                .release()
+                .to_string_lossy()
+                .into_owned(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_child_inherits_the_cpu_and_the_parent_returns() {
+        let before = sched_getaffinity(None).unwrap();
+        let cpu = (0..CpuSet::MAX_CPU)
+            .find(|&cpu| before.is_set(cpu))
+            .unwrap();
+        let inside = with_affinity(Some(cpu), || Ok(sched_getaffinity(None)?)).unwrap();
+        assert_eq!((inside.count(), inside.is_set(cpu)), (1, true));
+        assert_eq!(sched_getaffinity(None).unwrap(), before);
+    }
+}

@@ -1,0 +1,273 @@
+//! One measurement: one fresh server, one load, the counters at both ends of the window.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::disturbance::{Counters, Disturbance};
+use crate::load::{
+    self, ChurnLoad, EchoLoad, Framing, LoadError, LoadReport, Observer, OpenLoad, Traffic, Until,
+    thread_cpu_time,
+};
+use crate::machine::Cpus;
+use crate::peers::ServerSpec;
+use crate::proc_fs::Memory;
+use crate::process::{self, CpuTime, ServerProcess};
+use crate::stats::Latency;
+
+/// How the load behaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Mode {
+    /// Ping-pong with this many messages in flight per connection.
+    Echo {
+        /// Messages in flight per connection.
+        in_flight: usize,
+    },
+    /// Messages at a fixed rate.
+    Open {
+        /// Messages per second over all connections.
+        rate: u64,
+    },
+    /// Short connections.
+    Churn,
+}
+
+/// What each server is measured with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Workload {
+    /// How the load behaves.
+    pub mode: Mode,
+    /// Connections held, or short ones under way at a time.
+    pub connections: usize,
+    /// Payload bytes per message (fixed at 64 for churn).
+    pub size: usize,
+    /// What is put in front of each payload.
+    pub framing: Framing,
+    /// Whether every byte that comes back is compared.
+    pub verify: bool,
+    /// Time before the window opens.
+    pub warm_up: Duration,
+    /// When the window closes.
+    pub until: Until,
+}
+
+impl Workload {
+    /// Runs the load on the calling thread.
+    ///
+    /// # Errors
+    /// The first failure ends the run.
+    pub fn run(
+        &self,
+        address: SocketAddr,
+        observer: &mut dyn Observer,
+    ) -> Result<LoadReport, LoadError> {
+        let (warm_up, until, framing) = (self.warm_up, self.until, self.framing);
+        let connections = self.connections;
+        let traffic = Traffic {
+            address,
+            connections,
+            size: self.size,
+            framing,
+            verify: self.verify,
+        };
+        match self.mode {
+            Mode::Echo { in_flight } => load::echo(
+                &EchoLoad {
+                    traffic,
+                    in_flight,
+                    warm_up,
+                    until,
+                },
+                observer,
+            ),
+            Mode::Open { rate } => load::open(
+                &OpenLoad {
+                    traffic,
+                    rate,
+                    warm_up,
+                    until,
+                },
+                observer,
+            ),
+            Mode::Churn => load::churn(
+                &ChurnLoad {
+                    address,
+                    concurrency: connections,
+                    framing,
+                    warm_up,
+                    until,
+                },
+                observer,
+            ),
+        }
+    }
+
+    /// What one operation is called.
+    pub fn operation(&self) -> &'static str {
+        match self.mode {
+            Mode::Churn => "connection",
+            Mode::Echo { .. } | Mode::Open { .. } => "message",
+        }
+    }
+}
+
+/// What one measurement found.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Sample {
+    /// The server's name.
+    pub server: String,
+    /// The round, from 0.
+    pub round: usize,
+    /// Completed operations.
+    pub operations: u64,
+    /// Operations per second.
+    pub rate: f64,
+    /// Server CPU time per operation in microseconds, exact.
+    pub cpu: f64,
+    /// The part of it in user mode, split by sampling.
+    pub cpu_user: f64,
+    /// The part of it in the kernel, split by sampling.
+    pub cpu_system: f64,
+    /// The server's share of one CPU.
+    pub server_share: f64,
+    /// The generator's share of one CPU.
+    pub load_share: f64,
+    /// Latency of the operations.
+    pub latency: Latency,
+    /// The server's memory when the window closed.
+    pub memory: Memory,
+    /// What others took.
+    pub disturbance: Disturbance,
+}
+
+/// Why a measurement failed, and of which server.
+#[derive(Debug)]
+pub struct MeasureError {
+    /// The server's name.
+    pub server: String,
+    /// What happened.
+    pub cause: Cause,
+}
+
+/// What happened.
+#[derive(Debug)]
+pub enum Cause {
+    /// The server did not start, or the machine's counters could not be read.
+    System(io::Error),
+    /// The load failed.
+    Load(LoadError),
+}
+
+impl fmt::Display for MeasureError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.cause {
+            Cause::System(error) => write!(f, "{}: {error}", self.server),
+            Cause::Load(error) => write!(f, "{}: {error}", self.server),
+        }
+    }
+}
+
+impl std::error::Error for MeasureError {}
+
+/// Starts a fresh server, puts the load on it, and kills it. The calling thread is expected to be pinned to the load's
+/// CPU.
+///
+/// # Errors
+/// Fails when the server does not start, or the load fails.
+pub fn measure(
+    spec: &ServerSpec,
+    workload: &Workload,
+    cpus: Cpus,
+    round: usize,
+) -> Result<Sample, MeasureError> {
+    let fail = |cause| MeasureError {
+        server: spec.name.clone(),
+        cause,
+    };
+    let server = ServerProcess::start(&spec.command, cpus.server)
+        .map_err(|error| fail(Cause::System(error)))?;
+    let mut meter = Meter {
+        pid: server.pid(),
+        cpus,
+        opened: None,
+        closed: None,
+    };
+    let report = workload
+        .run(server.address(), &mut meter)
+        .map_err(|error| fail(Cause::Load(error)))?;
+    let memory = process::memory(server.pid()).map_err(|error| fail(Cause::System(error)))?;
+    let (Some(opened), Some(closed)) = (meter.opened, meter.closed) else {
+        unreachable!("a load that succeeds has opened and closed its window");
+    };
+    Ok(sample(spec, round, &report, &opened, &closed, memory))
+}
+
+fn sample(
+    spec: &ServerSpec,
+    round: usize,
+    report: &LoadReport,
+    opened: &Reading,
+    closed: &Reading,
+    memory: Memory,
+) -> Sample {
+    let running = closed.server.scheduled.running - opened.server.scheduled.running;
+    let own = running + (closed.load - opened.load);
+    let user = closed.server.ticks.user - opened.server.ticks.user;
+    let system = closed.server.ticks.system - opened.server.ticks.system;
+    let user_part = user as f64 / (user + system).max(1) as f64;
+    let cpu = running.as_secs_f64() * 1e6 / report.operations.max(1) as f64;
+    Sample {
+        server: spec.name.clone(),
+        round,
+        operations: report.operations,
+        rate: report.rate(),
+        cpu,
+        cpu_user: cpu * user_part,
+        cpu_system: cpu * (1.0 - user_part),
+        server_share: running.as_secs_f64() / report.elapsed.as_secs_f64(),
+        load_share: report.load_share(),
+        latency: Latency::of(&report.latency),
+        memory,
+        disturbance: opened.machine.disturbance(&closed.machine, own),
+    }
+}
+
+/// All counters at one moment.
+struct Reading {
+    machine: Counters,
+    server: CpuTime,
+    load: Duration,
+}
+
+/// Reads the counters when the window opens and closes.
+struct Meter {
+    pid: u32,
+    cpus: Cpus,
+    opened: Option<Reading>,
+    closed: Option<Reading>,
+}
+
+impl Meter {
+    fn read(&self) -> io::Result<Reading> {
+        Ok(Reading {
+            machine: Counters::read(self.cpus)?,
+            load: thread_cpu_time(),
+            server: process::cpu_time(self.pid)?,
+        })
+    }
+}
+
+impl Observer for Meter {
+    fn window_opens(&mut self) -> io::Result<()> {
+        self.opened = Some(self.read()?);
+        Ok(())
+    }
+
+    fn window_closes(&mut self) -> io::Result<()> {
+        self.closed = Some(self.read()?);
+        Ok(())
+    }
+}

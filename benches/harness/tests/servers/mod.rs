@@ -1,0 +1,61 @@
+//! Servers in this process, one thread per connection: right ones and wrong ones.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::thread;
+
+/// What a server does with the bytes of each connection.
+#[derive(Clone, Copy)]
+pub(crate) enum Behaviour {
+    /// Sends them back.
+    Echo,
+    /// Sends them back, with all bits of the one at `position` turned.
+    Corrupt { position: u64 },
+    /// Sends each piece back twice.
+    Twice,
+    /// Closes after that many.
+    HangUp { after: usize },
+    /// Reads, and never answers.
+    Silent,
+}
+
+/// Starts a server that lives as long as the test process, and says where it listens.
+pub(crate) fn serve(behaviour: Behaviour) -> SocketAddr {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            thread::spawn(move || converse(stream, behaviour));
+        }
+    });
+    address
+}
+
+/// Ends when the client does, or fails.
+fn converse(mut stream: TcpStream, behaviour: Behaviour) {
+    let mut buffer = [0; 64 * 1024];
+    let mut received = 0;
+    while let Ok(length @ 1..) = stream.read(&mut buffer) {
+        let bytes = &mut buffer[..length];
+        if let Behaviour::Corrupt { position } = behaviour {
+            let offset = position
+                .checked_sub(received)
+                .and_then(|offset| usize::try_from(offset).ok());
+            if let Some(byte) = offset.and_then(|offset| bytes.get_mut(offset)) {
+                *byte = !*byte;
+            }
+        }
+        received += length as u64;
+        let written = match behaviour {
+            Behaviour::Silent => Ok(()),
+            Behaviour::HangUp { after } if received >= after as u64 => return,
+            Behaviour::Twice => stream.write_all(&[&*bytes, &*bytes].concat()),
+            Behaviour::Echo | Behaviour::Corrupt { .. } | Behaviour::HangUp { .. } => {
+                stream.write_all(bytes)
+            }
+        };
+        if written.is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! A protocol of your own: a request is a big-endian u32 and is answered by its square, a u64.
+//! Try it: `cargo run --example custom_protocol`, then `printf '\0\0\0\7' | nc -N 127.0.0.1 1833 | xxd`.
+
+mod support;
+use ringwheel::protocol::{Decode, Encode, Output, Protocol, Unencodable, Unpacked};
+use ringwheel::{Conn, Handler};
+use std::io;
+
+#[derive(Clone, Default)]
+struct Squares; // Protocol, decoder, encoder and handler: here none of them has any state.
+
+impl Protocol for Squares {
+    type Decoder = Squares;
+    type Encoder = Squares;
+    fn open(&self) -> (Squares, Squares) {
+        (Squares, Squares)
+    }
+}
+
+impl Decode for Squares {
+    type Message<'a> = u32;
+    type Error = io::Error;
+    fn unpack(&mut self, input: &mut [u8], _: &mut Output) -> io::Result<Unpacked<u32>> {
+        let (consumed, at_least) = (4, 4_usize.saturating_sub(input.len()));
+        match input.first_chunk().copied().map(u32::from_be_bytes) {
+            Some(u32::MAX) => Err(io::Error::other("this number is reserved")),
+            Some(message) => Ok(Unpacked::Message { message, consumed }),
+            None => Ok(Unpacked::NeedMore { at_least }),
+        }
+    }
+}
+
+impl Encode for Squares {
+    type Item<'a> = u64;
+    type Owned = u64;
+    fn borrow(owned: &u64) -> u64 {
+        *owned
+    }
+    fn pack(&mut self, item: u64, output: &mut Output) -> Result<(), Unencodable> {
+        output.put_u64_be(item);
+        Ok(())
+    }
+}
+
+impl Handler for Squares {
+    type Protocol = Squares;
+    type Session = ();
+    fn on_open(&mut self, _conn: &mut Conn<'_, Squares>) {}
+    fn on_message(&mut self, conn: &mut Conn<'_, Squares>, _session: &mut (), number: u32) {
+        conn.send(u64::from(number) * u64::from(number));
+    }
+}
+
+fn main() -> io::Result<()> {
+    let args: support::ServerArgs = clap::Parser::parse();
+    let server = args.builder().listen(args.addr, Squares)?.build()?;
+    println!("listening on {}", server.local_addrs()[0]);
+    server.run()
+}

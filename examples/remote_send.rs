@@ -1,0 +1,115 @@
+//! Answers that take long are worked out by another thread, which sends them through a `Remote` when they are ready.
+//! Meanwhile the workers serve everybody else.
+//!
+//! Try it: `cargo run --release --example remote_send`, then `nc 127.0.0.1 1833`, and type numbers up to ten million.
+
+mod support;
+
+use std::io;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread;
+
+use clap::Parser;
+use ringwheel::protocol::Lines;
+use ringwheel::{Conn, Delivery, Handler, Remote};
+use support::ServerArgs;
+
+/// Says how many primes there are below a number, worked out by a thread that is not a worker.
+#[derive(Parser)]
+struct Args {
+    #[command(flatten)]
+    server: ServerArgs,
+    /// Questions that may wait for their answer; one more is turned down.
+    #[arg(long, value_name = "COUNT", default_value_t = 100)]
+    queue: usize,
+}
+
+const HIGHEST: u32 = 10_000_000;
+
+/// What the workers ask of the calculator.
+struct Job {
+    client: Remote<Lines>,
+    question: Question,
+}
+
+enum Question {
+    PrimesBelow(u32),
+    /// The client has asked its last.
+    NoMore,
+}
+
+#[derive(Clone)]
+struct Primes {
+    jobs: SyncSender<Job>,
+}
+
+impl Handler for Primes {
+    type Protocol = Lines;
+    type Session = ();
+
+    fn on_open(&mut self, conn: &mut Conn<'_, Lines>) {
+        conn.send("primes below which number?");
+    }
+
+    fn on_message(&mut self, conn: &mut Conn<'_, Lines>, _session: &mut (), line: &str) {
+        match line.trim().parse() {
+            Ok(number) if number <= HIGHEST => {
+                let (client, question) = (conn.remote(), Question::PrimesBelow(number));
+                if self.jobs.try_send(Job { client, question }).is_err() {
+                    conn.send("too many questions, ask again later");
+                }
+            }
+            _ => {
+                conn.send("not a number up to ten million");
+            }
+        }
+    }
+
+    /// A client that has shut down its side may still wait for answers, so it is not closed before they are sent.
+    fn on_half_close(&mut self, conn: &mut Conn<'_, Lines>, _session: &mut ()) {
+        let (client, question) = (conn.remote(), Question::NoMore);
+        if self.jobs.try_send(Job { client, question }).is_err() {
+            conn.close();
+        }
+    }
+}
+
+fn calculate(jobs: Receiver<Job>) {
+    for Job { client, question } in jobs {
+        let Question::PrimesBelow(number) = question else {
+            // It comes after the answers. A client that is gone needs no closing.
+            let _ = client.close();
+            continue;
+        };
+        if !client.is_alive() {
+            continue;
+        }
+        let answer = format!("primes below {number}: {}", primes_below(number));
+        // What `send_then` returns is told to the completion, too.
+        let _ = client.send_then(answer, move |delivery| {
+            if delivery == Delivery::Lost {
+                eprintln!("nobody waited for the primes below {number}");
+            }
+        });
+    }
+}
+
+fn primes_below(number: u32) -> usize {
+    let is_prime = |n: &u32| (2..=n.isqrt()).all(|divisor| n % divisor != 0);
+    (2..number).filter(is_prime).count()
+}
+
+fn main() -> io::Result<()> {
+    let args = Args::parse();
+    let (jobs, queue) = sync_channel(args.queue);
+    thread::Builder::new()
+        .name("calculator".into())
+        .spawn(move || calculate(queue))?;
+    let server = args
+        .server
+        .builder()
+        .listen(args.server.addr, Primes { jobs })?
+        .build()?;
+    println!("listening on {}", server.local_addrs()[0]);
+    server.run()
+}

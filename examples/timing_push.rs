@@ -1,0 +1,61 @@
+//! The server speaks first, and goes on: every so often it pushes the time to all clients.
+//!
+//! Try it: `cargo run --release --example timing_push -- --every 500`, then `nc 127.0.0.1 1833` in a few terminals.
+
+mod support;
+
+use std::io;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use clap::Parser;
+use ringwheel::protocol::Lines;
+use ringwheel::{Conn, Handler, Limits, Listen, Overflow};
+use support::ServerArgs;
+
+/// Pushes the time to every client, in seconds since 1970.
+#[derive(Parser)]
+struct Args {
+    #[command(flatten)]
+    server: ServerArgs,
+    /// Milliseconds between two pushes.
+    #[arg(long, value_name = "MILLISECONDS", default_value_t = 1000)]
+    every: u64,
+}
+
+#[derive(Clone)]
+struct Clock;
+
+impl Handler for Clock {
+    type Protocol = Lines;
+    type Session = ();
+
+    fn on_open(&mut self, _conn: &mut Conn<'_, Lines>) {}
+
+    fn on_message(&mut self, _conn: &mut Conn<'_, Lines>, _session: &mut (), _line: &str) {}
+}
+
+fn main() -> io::Result<()> {
+    let args = Args::parse();
+    // A client that does not keep up misses some pushes, and nothing else: the time of long ago is of no use to it.
+    let limits = Limits::default()
+        .water(1024, 4096)
+        .output(4096)
+        .overflow(Overflow::DropMessage);
+    let listen = Listen::on(args.server.addr).limits(limits);
+    let server = args.server.builder().listen_with(listen, Clock)?.build()?;
+
+    // One task for all clients. A single one can have timers of its own: see `Conn::set_timer`.
+    let clients = server.handle().clients::<Clock>();
+    server
+        .handle()
+        .run_every(Duration::from_millis(args.every), move || {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH);
+            let now = now.unwrap_or_default().as_secs_f64();
+            if let Err(error) = clients.broadcast(format!("{now:.3}")) {
+                eprintln!("a push did not reach all: {error}");
+            }
+        });
+
+    println!("listening on {}", server.local_addrs()[0]);
+    server.run()
+}

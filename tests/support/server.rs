@@ -1,0 +1,85 @@
+//! A server that ends with its test.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::mpsc::channel;
+use std::thread;
+
+use ringwheel::{Builder, Handler, Listen, RunningServer, Server, ServerHandle};
+
+use super::{Client, DEADLINE, Events};
+
+/// A running server; one that a failing test leaves behind is stopped.
+pub(crate) struct TestServer {
+    running: Option<RunningServer>,
+    handle: ServerHandle,
+}
+
+impl TestServer {
+    /// One worker and one listener.
+    pub(crate) fn start<H: Handler + Clone + Send>(listen: Listen<H::Protocol>, handler: H) -> Self {
+        Self::start_on(Server::builder().workers(1), listen, handler)
+    }
+
+    /// One listener on a server of its own kind.
+    pub(crate) fn start_on<H: Handler + Clone + Send>(
+        builder: Builder,
+        listen: Listen<H::Protocol>,
+        handler: H,
+    ) -> Self {
+        Self::spawn(builder.listen_with(listen, handler).expect("a free port"))
+    }
+
+    pub(crate) fn spawn(builder: Builder) -> Self {
+        Self::adopt(builder.spawn().expect("the server starts"))
+    }
+
+    pub(crate) fn adopt(running: RunningServer) -> Self {
+        TestServer { handle: running.handle(), running: Some(running) }
+    }
+
+    pub(crate) fn addr(&self) -> SocketAddr {
+        self.handle.local_addrs()[0]
+    }
+
+    pub(crate) fn handle(&self) -> &ServerHandle {
+        &self.handle
+    }
+
+    /// A client of the first listener.
+    #[track_caller]
+    pub(crate) fn connect(&self) -> Client {
+        Client::connect(self.addr())
+    }
+
+    /// Waits until the server has ended, and returns what it has to say.
+    #[track_caller]
+    pub(crate) fn outcome(mut self) -> io::Result<()> {
+        let running = self.running.take().expect("a server ends once");
+        let (done, ended) = channel();
+        thread::spawn(move || done.send(running.join()));
+        ended.recv_timeout(DEADLINE + DEADLINE).expect("the server ends")
+    }
+
+    /// Waits until the server has ended well.
+    #[track_caller]
+    pub(crate) fn join(self) {
+        self.outcome().expect("the server ends well");
+    }
+
+    /// Ends the server at once, and checks that every open was closed exactly once.
+    #[track_caller]
+    pub(crate) fn finish(self, events: &Events) {
+        self.handle.stop();
+        self.join();
+        events.assert_lifecycles();
+    }
+}
+
+impl Drop for TestServer {
+    fn drop(&mut self) {
+        if self.running.is_some() {
+            self.handle.stop();
+        }
+    }
+}
