@@ -39,12 +39,7 @@ impl Handler for Echo {
         conn.send(line);
     }
 
-    fn on_close(
-        &mut self,
-        conn: &Conn<'_, Lines>,
-        _session: (),
-        reason: CloseReason<LinesError>,
-    ) {
+    fn on_close(&mut self, conn: &Conn<'_, Lines>, _session: (), reason: CloseReason<LinesError>) {
         if let CloseReason::Timeout(timeout) = reason {
             println!("evicted {}: {timeout}", conn.peer_addr());
         }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::completion::{Completion, Delivery};
 use crate::conn_table::ConnId;
-use crate::connection::{Connection, Gate, Phase};
+use crate::connection::{Connection, Gate, OwnEnd, Phase};
 use crate::handler::Cause;
 use crate::limits::{Limits, Overflow};
 use crate::loop_state::{Due, LoopState};
@@ -137,7 +137,7 @@ impl<P: Protocol> Conn<'_, P> {
     #[inline]
     fn pack(&mut self, pack: impl FnOnce(&mut P::Encoder, &mut Output) -> Result<(), Unencodable>) -> SendStatus {
         let connection = &mut *self.connection;
-        if connection.phase != Phase::Open || connection.end_requested {
+        if connection.phase != Phase::Open || connection.own_end != OwnEnd::Open {
             return SendStatus::Refused(Refusal::Closing);
         }
         connection.output.begin();
@@ -198,7 +198,7 @@ impl<P: Protocol> Conn<'_, P> {
 
     /// Sends our end of stream once what is pending has left. Messages still arrive; nothing more can be sent.
     pub fn shutdown_write(&mut self) {
-        self.connection.end_requested = true;
+        self.connection.own_end = self.connection.own_end.max(OwnEnd::Requested);
     }
 
     /// Stops the delivery of messages, also of those that have arrived already, until
@@ -274,7 +274,7 @@ impl<P: Protocol> Conn<'_, P> {
 
     /// Whether messages can still be sent.
     pub fn is_open(&self) -> bool {
-        self.connection.phase == Phase::Open && !self.connection.end_requested
+        self.connection.phase == Phase::Open && self.connection.own_end == OwnEnd::Open
     }
 
     /// The connection's counters.

@@ -38,6 +38,10 @@ impl fmt::Display for ConnId {
     }
 }
 
+/// Connections for which a worker reserves memory from the start, none of it touched before it is used: so the table is
+/// large enough for allocators to map it on its own and to grow it in place, and leaves no garbage behind.
+pub(crate) const ROOM: usize = 1024;
+
 /// The connections of one worker.
 pub(crate) struct ConnTable {
     connections: Slab<Connection>,
@@ -47,7 +51,7 @@ pub(crate) struct ConnTable {
 
 impl ConnTable {
     pub(crate) fn new(worker: u32) -> Self {
-        ConnTable { connections: Slab::new(), worker, next_serial: 0 }
+        ConnTable { connections: Slab::with_capacity(ROOM), worker, next_serial: 0 }
     }
 
     /// Puts in what `make` builds for the id that it will have.

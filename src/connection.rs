@@ -20,12 +20,34 @@ use crate::wheel::TimerKey;
 pub(crate) enum Phase {
     /// Messages are delivered and output is taken.
     Open,
-    /// An orderly close was asked for: what is pending is flushed, what arrives is discarded.
-    Flushing,
-    /// All output is with the kernel and our end of stream is sent: waiting for the peer's.
-    Lingering,
-    /// Over: removed from the table at the end of the iteration.
+    /// An orderly close was asked for.
+    Closing,
+    /// It is under way and has a deadline: what is pending is flushed, then our end of stream is sent and the peer's is
+    /// awaited, and what arrives meanwhile is discarded.
+    Ending,
+    /// Over.
     Closed,
+    /// Listed for removal at the end of the iteration.
+    Departing,
+}
+
+/// How far the peer's end of stream has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum PeerEnd {
+    Awaited,
+    /// It was read; messages before it may still be undelivered.
+    Read,
+    /// The handler was told, or there was none to tell.
+    Announced,
+}
+
+/// How far our end of stream has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum OwnEnd {
+    Open,
+    /// To be sent once the output is empty.
+    Requested,
+    Sent,
 }
 
 /// Why messages are not delivered. Open for delivery when no reason is left.
@@ -92,8 +114,8 @@ pub(crate) struct Connection {
     pub(crate) output: Output,
     /// Input that is not consumed yet.
     pub(crate) input: Option<Box<RingBuffer>>,
-    /// Bytes of input before the protocol is asked again.
-    pub(crate) needed: usize,
+    /// Bytes of input before the protocol is asked again. No input limit reaches `u32::MAX`.
+    pub(crate) needed: u32,
     pub(crate) received: u64,
     pub(crate) messages_in: u64,
     pub(crate) messages_out: u64,
@@ -103,20 +125,10 @@ pub(crate) struct Connection {
     pub(crate) readable: bool,
     /// Reads must go on until the socket says `WouldBlock` or end of stream: a short read proves nothing.
     pub(crate) drain_fully: bool,
-    /// The peer's end of stream was read.
-    pub(crate) peer_ended: bool,
-    /// The handler was told of it, or there was none to tell.
-    pub(crate) end_announced: bool,
-    /// Our end of stream is to be sent once the output is empty, although the connection stays open.
-    pub(crate) end_requested: bool,
-    /// Our end of stream was sent.
-    pub(crate) ended: bool,
+    pub(crate) peer_end: PeerEnd,
+    pub(crate) own_end: OwnEnd,
     /// In the ready list.
     pub(crate) queued: bool,
-    /// The close deadline is set.
-    pub(crate) close_timed: bool,
-    /// Listed for removal.
-    pub(crate) removing: bool,
     /// While the server drains: turns that are left to answer what has arrived, before the connection closes. 0 when it
     /// does not.
     pub(crate) draining: u8,
@@ -147,13 +159,9 @@ impl Connection {
             gate: Gate::default(),
             readable: false,
             drain_fully: false,
-            peer_ended: false,
-            end_announced: false,
-            end_requested: false,
-            ended: false,
+            peer_end: PeerEnd::Awaited,
+            own_end: OwnEnd::Open,
             queued: false,
-            close_timed: false,
-            removing: false,
             draining: 0,
             active_at: tick,
             idle_timer: None,
@@ -166,16 +174,17 @@ impl Connection {
     /// Asks for an orderly close: flush, end of stream, linger. Only the first cause counts.
     pub(crate) fn close(&mut self, cause: Cause) {
         if self.phase == Phase::Open {
-            self.phase = Phase::Flushing;
+            self.phase = Phase::Closing;
+            self.own_end = self.own_end.max(OwnEnd::Requested);
             self.gate.add(Gate::CLOSING);
             // The peer's end came first, so it is what ended the connection.
-            self.cause = Some(if cause == Cause::Local && self.peer_ended { Cause::Peer } else { cause });
+            self.cause = Some(if cause == Cause::Local && self.peer_has_ended() { Cause::Peer } else { cause });
         }
     }
 
     /// Ends the connection at once with a reset; what is pending is lost.
     pub(crate) fn abort(&mut self, cause: Cause) {
-        if self.phase != Phase::Closed {
+        if self.phase < Phase::Closed {
             self.output.socket().reset_on_drop();
             self.end_now(cause);
         }
@@ -189,7 +198,7 @@ impl Connection {
 
     /// Ends the connection without a further byte. An orderly cause gives way when output is lost.
     pub(crate) fn end_now(&mut self, cause: Cause) {
-        if self.phase == Phase::Closed {
+        if self.phase >= Phase::Closed {
             return;
         }
         let lost = !self.output.is_empty();
@@ -205,6 +214,11 @@ impl Connection {
         self.input.as_ref().map_or(0, |ring| ring.len())
     }
 
+    #[inline]
+    pub(crate) fn peer_has_ended(&self) -> bool {
+        self.peer_end != PeerEnd::Awaited
+    }
+
     pub(crate) fn extra(&mut self) -> &mut Extra {
         self.extra.get_or_insert_with(Box::default)
     }
@@ -212,7 +226,7 @@ impl Connection {
     /// Whether bytes from the peer are of any use now: to deliver, or to discard on the way out.
     #[inline]
     pub(crate) fn wants_input(&self) -> bool {
-        self.phase != Phase::Closed && !self.peer_ended && (self.gate.is_open() || self.phase != Phase::Open)
+        self.phase < Phase::Closed && !self.peer_has_ended() && (self.gate.is_open() || self.phase != Phase::Open)
     }
 }
 

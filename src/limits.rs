@@ -22,7 +22,7 @@ pub enum Overflow {
 pub struct Limits {
     /// Input kept of a message that is not whole yet. A message that needs more ends the connection with
     /// [`CloseReason::InputLimit`](crate::CloseReason::InputLimit). Protocols have a limit of their own, which is
-    /// usually lower and gives the better error. Default 16 MiB.
+    /// usually lower and gives the better error. Below 4 GiB; default 16 MiB.
     pub input: usize,
     /// Output pending at most; [`overflow`](Self::overflow) says what becomes of a message that does not fit.
     /// Default 8 MiB.
@@ -92,8 +92,10 @@ impl Limits {
             Err("the high-water mark is above the output limit")
         } else if self.input == 0 || self.output == 0 {
             Err("an input or output limit of 0 lets nothing through")
-        } else {
+        } else if u32::try_from(self.input).is_ok_and(|bytes| bytes < u32::MAX) {
             Ok(())
+        } else {
+            Err("an input limit of 4 GiB or more is not supported")
         }
     }
 }

@@ -157,8 +157,7 @@ impl Output {
     /// ```
     pub fn reserve_patch(&mut self, width: usize) -> Patch {
         self.patching = true;
-        let ring = self.ring.get_or_insert_with(Box::default);
-        let patch = ring.reserve_patch(width).ok();
+        let patch = self.ring_or_own().reserve_patch(width).ok();
         self.overflowed |= patch.is_none();
         Patch(patch)
     }
@@ -180,8 +179,13 @@ impl Output {
         if self.failure.is_some() {
             return;
         }
-        let ring = self.ring.get_or_insert_with(Box::default);
-        self.overflowed |= ring.extend_from_slice(bytes).is_err();
+        self.overflowed |= self.ring_or_own().extend_from_slice(bytes).is_err();
+    }
+
+    /// The ring; a detached output, to which no pool lends one, gets its own.
+    fn ring_or_own(&mut self) -> &mut RingBuffer {
+        debug_assert!(self.ring.is_some() || !self.socket.is_attached());
+        self.ring.get_or_insert_with(|| Box::new(RingBuffer::with_limit(usize::MAX)))
     }
 
     /// Hands what is pending and `bytes` to the socket, and keeps what it does not take.

@@ -8,7 +8,7 @@ use crossbeam_channel::Receiver;
 use slab::Slab;
 
 use crate::conn::{Conn, Link, TimerId};
-use crate::conn_table::ConnId;
+use crate::conn_table::{ConnId, ROOM};
 use crate::connection::{Connection, Gate};
 use crate::handler::{Cause, Handler};
 use crate::limits::Limits;
@@ -72,7 +72,7 @@ impl<H: Handler> Hub<H> {
         mail: Receiver<Mail<H>>,
     ) -> Self {
         let link = Link { limits, post: mailbox };
-        Hub { handler, protocol, link, typed: Slab::new(), mail, at_hand: None }
+        Hub { handler, protocol, link, typed: Slab::with_capacity(ROOM), mail, at_hand: None }
     }
 
     /// Calls the handler with the typed side of a connection.
@@ -220,7 +220,8 @@ fn deliver<H: Handler>(
                 }
             }
             Ok(Unpacked::NeedMore { at_least }) => {
-                conn.connection.needed = (length - taken).saturating_add(at_least.max(1));
+                let needed = (length - taken).saturating_add(at_least.max(1));
+                conn.connection.needed = u32::try_from(needed).unwrap_or(u32::MAX);
                 break;
             }
             Err(refusal) => {

@@ -229,7 +229,7 @@ impl Reactor {
     fn remove_closed(&mut self) {
         for slot in std::mem::take(&mut self.closed) {
             let Some(connection) = self.table.in_slot(slot) else { continue };
-            debug_assert!(connection.phase == Phase::Closed);
+            debug_assert!(connection.phase == Phase::Departing);
             if let Some(extra) = connection.extra.take() {
                 for timer in &extra.timers {
                     self.state.wheel.cancel(*timer);

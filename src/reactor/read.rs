@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::connection::{Connection, Phase};
+use crate::connection::{Connection, PeerEnd, Phase};
 use crate::handler::Cause;
 use crate::loop_state::LoopState;
 use crate::service::Service;
@@ -59,7 +59,7 @@ impl ReadTurn<'_> {
             match outcome {
                 Ok(0) => {
                     self.connection.readable = false;
-                    self.connection.peer_ended = true;
+                    self.connection.peer_end = PeerEnd::Read;
                 }
                 Ok(count) => {
                     spent += count;
@@ -83,7 +83,7 @@ impl ReadTurn<'_> {
         if self.held > 0 {
             self.keep_rest();
         }
-        if self.connection.peer_ended && !self.connection.end_announced {
+        if self.connection.peer_end == PeerEnd::Read {
             self.announce_end();
         }
     }
@@ -122,7 +122,7 @@ impl ReadTurn<'_> {
             return (Err(io::ErrorKind::WouldBlock.into()), 0);
         };
         // What a header claims is not taken for granted: the room at most doubles what has really arrived.
-        let missing = self.connection.needed.saturating_sub(ring.len());
+        let missing = (self.connection.needed as usize).saturating_sub(ring.len());
         let room = missing.min(ring.len()).max(RING_READ_MIN).min(self.input_limit - ring.len());
         ring.reserve(room).expect("a ring's limit is not below the input limit");
         let (spare, _) = ring.spare();
@@ -142,7 +142,7 @@ impl ReadTurn<'_> {
         }
         if self.connection.input.is_some() {
             self.deliver_from_ring();
-        } else if self.held >= self.connection.needed && self.connection.gate.is_open() {
+        } else if self.held >= self.connection.needed as usize && self.connection.gate.is_open() {
             let input = &mut self.buffer[..self.held];
             let taken = self.service.receive(self.connection, self.state, input);
             if taken < self.held {
@@ -157,7 +157,7 @@ impl ReadTurn<'_> {
 
     fn deliver_from_ring(&mut self) {
         let Some(mut ring) = self.connection.input.take() else { return };
-        if ring.len() >= self.connection.needed && self.connection.gate.is_open() {
+        if ring.len() >= self.connection.needed as usize && self.connection.gate.is_open() {
             let taken = self.service.receive(self.connection, self.state, ring.contiguous());
             ring.consume(taken);
         }
@@ -170,10 +170,11 @@ impl ReadTurn<'_> {
 
     /// The protocol waits for more than there is: see that it fits.
     fn expect_more(&mut self) {
-        if self.connection.needed > self.input_limit {
+        let needed = self.connection.needed as usize;
+        if needed > self.input_limit {
             self.connection.close(Cause::InputLimit);
             self.discard();
-        } else if self.connection.needed > self.buffer.len() && self.held > 0 {
+        } else if needed > self.buffer.len() && self.held > 0 {
             self.keep_rest();
         }
     }
@@ -201,9 +202,9 @@ impl ReadTurn<'_> {
     /// Tells the handler of the peer's end of stream, once everything before it was delivered.
     fn announce_end(&mut self) {
         if self.connection.phase != Phase::Open {
-            self.connection.end_announced = true;
+            self.connection.peer_end = PeerEnd::Announced;
         } else if self.connection.gate.is_open() {
-            self.connection.end_announced = true;
+            self.connection.peer_end = PeerEnd::Announced;
             if self.connection.input.is_some() {
                 self.connection.close(Cause::Truncated);
             } else {

@@ -1,6 +1,6 @@
 //! What follows from a turn: output leaves, pressure is released, an orderly close moves on.
 
-use crate::connection::{Connection, Gate, Phase};
+use crate::connection::{Connection, Gate, OwnEnd, PeerEnd, Phase};
 use crate::completion::Delivery;
 use crate::handler::Cause;
 use crate::loop_state::{Due, LoopState};
@@ -24,8 +24,8 @@ impl Reactor {
             self.advance_drain(slot);
         }
         let Some(connection) = self.table.in_slot(slot) else { return };
-        if connection.phase == Phase::Closed && !connection.removing {
-            connection.removing = true;
+        if connection.phase == Phase::Closed {
+            connection.phase = Phase::Departing;
             self.closed.push(slot);
         }
     }
@@ -40,14 +40,14 @@ impl Connection {
             && !self.output.has_failed()
             && self.extra.is_none()
             && self.write_timer.is_none()
-            && !self.end_requested
+            && self.own_end == OwnEnd::Open
             && self.draining == 0
     }
 
     /// Whether a turn would find something to do that no event will announce.
     pub(super) fn has_work(&self) -> bool {
-        let deliverable = self.gate.is_open() && self.kept() >= self.needed;
-        let end_unannounced = self.gate.is_open() && self.peer_ended && !self.end_announced;
+        let deliverable = self.gate.is_open() && self.kept() >= self.needed as usize;
+        let end_unannounced = self.gate.is_open() && self.peer_end == PeerEnd::Read;
         (self.readable && self.wants_input()) || deliverable || end_unannounced
     }
 }
@@ -93,27 +93,32 @@ fn complete_deliveries(connection: &mut Connection) {
     }
 }
 
-/// Moves an orderly close on: flush, end of stream, linger, over.
+/// Sends our end of stream when it is time, and moves an orderly close on.
 fn advance_close(connection: &mut Connection) {
-    let wants_end = connection.end_requested || connection.phase == Phase::Flushing;
-    if wants_end && !connection.ended && connection.output.is_empty() && connection.phase != Phase::Closed {
-        if connection.peer_ended && connection.phase == Phase::Flushing {
+    if connection.phase >= Phase::Closed {
+        return;
+    }
+    if connection.own_end == OwnEnd::Requested && connection.output.is_empty() {
+        if connection.phase != Phase::Open && connection.peer_has_ended() {
+            // Both sides are done: the close itself tells the peer.
             connection.phase = Phase::Closed;
             return;
         }
-        connection.ended = true;
+        connection.own_end = OwnEnd::Sent;
         if let Err(error) = connection.output.socket().shutdown_write() {
             connection.fail(error);
+            return;
         }
     }
-    if connection.phase == Phase::Open && connection.ended && connection.end_announced {
-        connection.close(Cause::Peer);
-    }
-    if connection.phase == Phase::Flushing && connection.ended {
-        connection.phase = Phase::Lingering;
-    }
-    if connection.phase == Phase::Lingering && connection.peer_ended {
-        connection.phase = Phase::Closed;
+    if connection.own_end == OwnEnd::Sent {
+        match connection.phase {
+            Phase::Open if connection.peer_end == PeerEnd::Announced => connection.close(Cause::Peer),
+            Phase::Open => return,
+            _ => {}
+        }
+        if connection.peer_has_ended() {
+            connection.phase = Phase::Closed;
+        }
     }
 }
 
@@ -129,8 +134,8 @@ fn watch_writes(connection: &mut Connection, slot: &ServiceSlot, state: &mut Loo
             let due = Due::WriteStall(connection.id, connection.output.written());
             connection.write_timer = slot.timeouts.write_stall.map(|after| state.schedule(after, due));
         }
-        Phase::Flushing | Phase::Lingering if !connection.close_timed => {
-            connection.close_timed = true;
+        Phase::Closing => {
+            connection.phase = Phase::Ending;
             if let Some(timer) = connection.write_timer.take() {
                 state.wheel.cancel(timer);
             }
