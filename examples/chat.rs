@@ -144,10 +144,9 @@ impl Handler for Chat {
 fn main() -> io::Result<()> {
     let args = Args::parse();
     let room = Arc::new(Room::default());
-    // Beyond what the kernel buffers, a slow reader may be behind by this much.
+    // So much may wait for a slow reader, besides what the kernel buffers; then the reader is dropped.
     let limits = Limits::default()
-        .water(16 * 1024, 32 * 1024)
-        .output(64 * 1024)
+        .output(1024 * 1024)
         .overflow(Overflow::Close);
     let listen = Listen::on(args.server.addr).limits(limits);
     let chat = Chat { room: room.clone() };

@@ -25,7 +25,7 @@ struct Args {
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     idle: Option<Duration>,
     /// Each worker accepts for itself (SO_REUSEPORT), and the kernel spreads the connections.
-    #[arg(long, conflicts_with = "balance")]
+    #[arg(long)]
     reuse_port: bool,
 }
 

@@ -82,16 +82,21 @@ fn calculate(jobs: Receiver<Job>) {
             continue;
         };
         if !client.is_alive() {
+            nobody_waits(number);
             continue;
         }
         let answer = format!("primes below {number}: {}", primes_below(number));
-        // What `send_then` returns is told to the completion, too.
+        // Whatever becomes of it, the completion is told, so that the result can be left alone.
         let _ = client.send_then(answer, move |delivery| {
             if delivery == Delivery::Lost {
-                eprintln!("nobody waited for the primes below {number}");
+                nobody_waits(number);
             }
         });
     }
+}
+
+fn nobody_waits(number: u32) {
+    eprintln!("nobody waits for the primes below {number} any more");
 }
 
 fn primes_below(number: u32) -> usize {

@@ -39,8 +39,19 @@ pub(crate) enum Burst {
 }
 
 impl Listener {
-    pub(crate) fn new(socket: TcpListener, index: u16, options: SocketOptions, burst: usize) -> Self {
-        Listener { socket, index, options, burst, reserve: Reserve::new() }
+    pub(crate) fn new(
+        socket: TcpListener,
+        index: u16,
+        options: SocketOptions,
+        burst: usize,
+    ) -> Self {
+        Listener {
+            socket,
+            index,
+            options,
+            burst,
+            reserve: Reserve::new(),
+        }
     }
 
     pub(crate) fn register(&mut self, registry: &mio::Registry, token: Token) -> io::Result<()> {
@@ -48,13 +59,21 @@ impl Listener {
     }
 
     /// Accepts until nobody waits, within the burst; those who are admitted go to `take`.
-    pub(crate) fn accept(&mut self, admission: &Admission, mut take: impl FnMut(Handover)) -> Burst {
+    pub(crate) fn accept(
+        &mut self,
+        admission: &Admission,
+        mut take: impl FnMut(Handover),
+    ) -> Burst {
         for _ in 0..self.burst {
             match self.socket.accept() {
                 Ok((stream, peer)) => {
                     if admission.admit(peer.ip()) {
                         self.options.apply_to_accepted(&stream);
-                        take(Handover { stream, peer, listener: self.index });
+                        take(Handover {
+                            stream,
+                            peer,
+                            listener: self.index,
+                        });
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Burst::Drained,
@@ -77,8 +96,8 @@ impl Listener {
 /// errors that are already pending on the new socket).
 fn is_about_one_peer(error: &io::Error) -> bool {
     use io::ErrorKind::{
-        ConnectionAborted, ConnectionRefused, ConnectionReset, HostUnreachable, Interrupted, NetworkDown,
-        NetworkUnreachable, TimedOut,
+        ConnectionAborted, ConnectionRefused, ConnectionReset, HostUnreachable, Interrupted,
+        NetworkDown, NetworkUnreachable, TimedOut,
     };
     matches!(
         error.kind(),
@@ -104,7 +123,11 @@ struct Reserve(Option<File>);
 
 impl Reserve {
     fn new() -> Self {
-        Reserve(if cfg!(unix) { File::open("/dev/null").ok() } else { None })
+        Reserve(if cfg!(unix) {
+            File::open("/dev/null").ok()
+        } else {
+            None
+        })
     }
 
     /// Takes one waiting connection and closes it. False if there is no reserve to do it with.
@@ -133,7 +156,10 @@ pub(crate) enum Phase {
 
 impl AcceptorShared {
     pub(crate) fn new(wake: Box<Wake>) -> Self {
-        AcceptorShared { wake, phase: Mutex::new(Phase::Running) }
+        AcceptorShared {
+            wake,
+            phase: Mutex::new(Phase::Running),
+        }
     }
 
     /// Moves the acceptor on to a later phase; a drain that has begun keeps its deadline.
@@ -214,8 +240,16 @@ impl Acceptor {
     }
 
     fn accept(&mut self, index: usize) -> Burst {
-        let Acceptor { listeners, balance, workers, admission, .. } = self;
-        listeners[index].accept(admission, |taken| hand_over(taken, &mut **balance, workers, admission))
+        let Acceptor {
+            listeners,
+            balance,
+            workers,
+            admission,
+            ..
+        } = self;
+        listeners[index].accept(admission, |taken| {
+            hand_over(taken, &mut **balance, workers, admission)
+        })
     }
 
     /// Takes those that wait already, closes the listeners, and passes the drain on.
@@ -233,7 +267,12 @@ impl Acceptor {
 }
 
 /// Gives a connection to the worker that the balancer picks.
-fn hand_over(taken: Handover, balance: &mut dyn Balance, workers: &[Arc<LoopShared>], admission: &Admission) {
+fn hand_over(
+    taken: Handover,
+    balance: &mut dyn Balance,
+    workers: &[Arc<LoopShared>],
+    admission: &Admission,
+) {
     let worker = &workers[balance.pick(taken.peer, Workers::new(workers)) % workers.len()];
     worker.count_connection();
     if let Err(Command::Adopt(lost)) = worker.command(Command::Adopt(taken)) {
@@ -241,4 +280,3 @@ fn hand_over(taken: Handover, balance: &mut dyn Balance, workers: &[Arc<LoopShar
         admission.release(lost.peer.ip());
     }
 }
-

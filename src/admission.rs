@@ -126,7 +126,15 @@ mod tests {
         admission.release(HERE);
         assert!(admission.admit(THERE));
         let stats = admission.stats();
-        assert_eq!((stats.connections, stats.accepted, stats.refused, stats.refused_per_ip), (3, 4, 1, 1));
+        assert_eq!(
+            (
+                stats.connections,
+                stats.accepted,
+                stats.refused,
+                stats.refused_per_ip
+            ),
+            (3, 4, 1, 1)
+        );
     }
 
     #[test]

@@ -47,7 +47,9 @@ impl<'a> Workers<'a> {
 
 impl std::fmt::Debug for Workers<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_list().entries(self.loops.iter().map(|shared| shared.connections())).finish()
+        f.debug_list()
+            .entries(self.loops.iter().map(|shared| shared.connections()))
+            .finish()
     }
 }
 
@@ -77,7 +79,9 @@ pub struct LeastConnections;
 
 impl Balance for LeastConnections {
     fn pick(&mut self, _peer: SocketAddr, workers: Workers<'_>) -> usize {
-        (0..workers.len()).min_by_key(|worker| workers.connections(*worker)).unwrap_or(0)
+        (0..workers.len())
+            .min_by_key(|worker| workers.connections(*worker))
+            .unwrap_or(0)
     }
 }
 

@@ -113,15 +113,26 @@ impl<P: Protocol> Conn<'_, P> {
 
     /// Sends one message, and calls `done` (on this worker's thread) when all of it was handed to the kernel or when it
     /// is certain that it will not be.
-    pub fn send_then(&mut self, item: ItemOf<'_, P>, done: impl FnOnce(Delivery) + Send + 'static) -> SendStatus {
+    pub fn send_then(
+        &mut self,
+        item: ItemOf<'_, P>,
+        done: impl FnOnce(Delivery) + Send + 'static,
+    ) -> SendStatus {
         self.send_with(item, Some(Completion::new(done)))
     }
 
-    pub(crate) fn send_with(&mut self, item: ItemOf<'_, P>, done: Option<Completion>) -> SendStatus {
+    pub(crate) fn send_with(
+        &mut self,
+        item: ItemOf<'_, P>,
+        done: Option<Completion>,
+    ) -> SendStatus {
         let status = self.send(item);
         if let (true, Some(done)) = (status.is_queued(), done) {
             let position = self.connection.output.written() + self.connection.output.len() as u64;
-            self.connection.extra().completions.push_back((position, done));
+            self.connection
+                .extra()
+                .completions
+                .push_back((position, done));
         }
         status
     }
@@ -135,7 +146,10 @@ impl<P: Protocol> Conn<'_, P> {
     }
 
     #[inline]
-    fn pack(&mut self, pack: impl FnOnce(&mut P::Encoder, &mut Output) -> Result<(), Unencodable>) -> SendStatus {
+    fn pack(
+        &mut self,
+        pack: impl FnOnce(&mut P::Encoder, &mut Output) -> Result<(), Unencodable>,
+    ) -> SendStatus {
         let connection = &mut *self.connection;
         if connection.phase != Phase::Open || connection.own_end != OwnEnd::Open {
             return SendStatus::Refused(Refusal::Closing);
@@ -171,7 +185,9 @@ impl<P: Protocol> Conn<'_, P> {
                 self.connection.extra().dropped += 1;
                 SendStatus::Refused(Refusal::Dropped)
             }
-            Overflow::Refuse if packed == Packed::Overflowed => SendStatus::Refused(Refusal::OutputLimit),
+            Overflow::Refuse if packed == Packed::Overflowed => {
+                SendStatus::Refused(Refusal::OutputLimit)
+            }
             // The peer must not take a stream with a hole for a whole one: it sees a reset.
             _ => {
                 self.connection.abort(Cause::OutputLimit);
@@ -222,7 +238,9 @@ impl<P: Protocol> Conn<'_, P> {
         if self.connection.extra().timers.len() >= self.link.limits.timers {
             return Err(TimerLimit);
         }
-        let key = self.state.schedule(after, Due::Handler(self.connection.id, token));
+        let key = self
+            .state
+            .schedule(after, Due::Handler(self.connection.id, token));
         self.connection.extra().timers.push(key);
         Ok(TimerId(key))
     }
@@ -240,7 +258,11 @@ impl<P: Protocol> Conn<'_, P> {
     /// A handle to this connection that other threads, and other connections' callbacks, can use.
     pub fn remote(&mut self) -> Remote<P> {
         let id = self.connection.id;
-        let alive = self.connection.extra().alive.get_or_insert_with(|| Arc::new(AtomicBool::new(true)));
+        let alive = self
+            .connection
+            .extra()
+            .alive
+            .get_or_insert_with(|| Arc::new(AtomicBool::new(true)));
         Remote::new(id, self.link.post.clone(), alive.clone())
     }
 
@@ -284,13 +306,19 @@ impl<P: Protocol> Conn<'_, P> {
             bytes_out: self.connection.output.written(),
             messages_in: self.connection.messages_in,
             messages_out: self.connection.messages_out,
-            dropped: self.connection.extra.as_ref().map_or(0, |extra| extra.dropped),
+            dropped: self
+                .connection
+                .extra
+                .as_ref()
+                .map_or(0, |extra| extra.dropped),
         }
     }
 
     /// How long ago the peer was last heard of, in whole ticks. Sending is no sign of life.
     pub fn idle_for(&self) -> Duration {
-        self.state.clock.begin(self.state.tick - self.connection.active_at)
+        self.state
+            .clock
+            .begin(self.state.tick - self.connection.active_at)
     }
 
     /// Counts as a sign of life: the idle time starts anew.

@@ -51,14 +51,22 @@ pub(crate) struct ConnTable {
 
 impl ConnTable {
     pub(crate) fn new(worker: u32) -> Self {
-        ConnTable { connections: Slab::with_capacity(ROOM), worker, next_serial: 0 }
+        ConnTable {
+            connections: Slab::with_capacity(ROOM),
+            worker,
+            next_serial: 0,
+        }
     }
 
     /// Puts in what `make` builds for the id that it will have.
     pub(crate) fn insert(&mut self, make: impl FnOnce(ConnId) -> Connection) -> ConnId {
         let entry = self.connections.vacant_entry();
         let slot = u32::try_from(entry.key()).expect("a process has fewer than 2^32 descriptors");
-        let id = ConnId { worker: self.worker, slot, serial: self.next_serial };
+        let id = ConnId {
+            worker: self.worker,
+            slot,
+            serial: self.next_serial,
+        };
         self.next_serial = self.next_serial.wrapping_add(1);
         entry.insert(make(id));
         id
@@ -94,6 +102,9 @@ impl ConnTable {
 
     /// The occupied slots, to walk over while the table changes.
     pub(crate) fn slots(&self) -> Vec<u32> {
-        self.connections.iter().map(|(_, connection)| connection.id.slot).collect()
+        self.connections
+            .iter()
+            .map(|(_, connection)| connection.id.slot)
+            .collect()
     }
 }

@@ -142,7 +142,13 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(crate) fn new(id: ConnId, service: u16, socket: Socket, peer: SocketAddr, tick: u64) -> Self {
+    pub(crate) fn new(
+        id: ConnId,
+        service: u16,
+        socket: Socket,
+        peer: SocketAddr,
+        tick: u64,
+    ) -> Self {
         Connection {
             id,
             service,
@@ -178,7 +184,11 @@ impl Connection {
             self.own_end = self.own_end.max(OwnEnd::Requested);
             self.gate.add(Gate::CLOSING);
             // The peer's end came first, so it is what ended the connection.
-            self.cause = Some(if cause == Cause::Local && self.peer_has_ended() { Cause::Peer } else { cause });
+            self.cause = Some(if cause == Cause::Local && self.peer_has_ended() {
+                Cause::Peer
+            } else {
+                cause
+            });
         }
     }
 
@@ -226,7 +236,9 @@ impl Connection {
     /// Whether bytes from the peer are of any use now: to deliver, or to discard on the way out.
     #[inline]
     pub(crate) fn wants_input(&self) -> bool {
-        self.phase < Phase::Closed && !self.peer_has_ended() && (self.gate.is_open() || self.phase != Phase::Open)
+        self.phase < Phase::Closed
+            && !self.peer_has_ended()
+            && (self.gate.is_open() || self.phase != Phase::Open)
     }
 }
 
@@ -238,6 +250,10 @@ mod tests {
     #[test]
     #[cfg(target_pointer_width = "64")]
     fn a_connection_stays_small() {
-        assert!(size_of::<Connection>() <= 200, "{} bytes", size_of::<Connection>());
+        assert!(
+            size_of::<Connection>() <= 200,
+            "{} bytes",
+            size_of::<Connection>()
+        );
     }
 }

@@ -48,7 +48,17 @@ impl EventLoop {
             listener.register(poll.registry(), listener_token(index))?;
         }
         let unfinished = Vec::new();
-        Ok(EventLoop { poll, reactor, listeners, unfinished, shared, commands, admission, busy_poll, stopping: false })
+        Ok(EventLoop {
+            poll,
+            reactor,
+            listeners,
+            unfinished,
+            shared,
+            commands,
+            admission,
+            busy_poll,
+            stopping: false,
+        })
     }
 
     /// Runs until the server ends.
@@ -59,7 +69,11 @@ impl EventLoop {
         while !self.stopping && !self.reactor.is_drained() {
             let must_not_sleep = self.shared.prepare_to_sleep() || !self.unfinished.is_empty();
             let spinning = !self.busy_poll.is_zero() && busy_at.elapsed() < self.busy_poll;
-            let timeout = if must_not_sleep || spinning { Some(Duration::ZERO) } else { self.reactor.timeout() };
+            let timeout = if must_not_sleep || spinning {
+                Some(Duration::ZERO)
+            } else {
+                self.reactor.timeout()
+            };
             match self.poll.poll(&mut events, timeout) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 outcome => outcome?,
@@ -107,9 +121,12 @@ impl EventLoop {
     fn accept_unfinished(&mut self) {
         self.unfinished.extend(self.reactor.resumed_listeners());
         for index in std::mem::take(&mut self.unfinished) {
-            let (reactor, registry, shared) = (&mut self.reactor, self.poll.registry(), &self.shared);
+            let (reactor, registry, shared) =
+                (&mut self.reactor, self.poll.registry(), &self.shared);
             let admission = &self.admission;
-            let Some(listener) = self.listeners.get_mut(index) else { continue };
+            let Some(listener) = self.listeners.get_mut(index) else {
+                continue;
+            };
             let burst = listener.accept(admission, |taken| {
                 shared.count_connection();
                 adopt(reactor, registry, taken);
@@ -124,7 +141,9 @@ impl EventLoop {
 
     fn obey_commands(&mut self) {
         for _ in 0..COMMAND_BUDGET {
-            let Ok(command) = self.commands.try_recv() else { return };
+            let Ok(command) = self.commands.try_recv() else {
+                return;
+            };
             self.shared.release_place();
             match command {
                 Command::Adopt(taken) => adopt(&mut self.reactor, self.poll.registry(), taken),
@@ -159,8 +178,16 @@ fn adopt(reactor: &mut Reactor, registry: &Registry, taken: Handover) {
         Socket::Tcp(stream) => registry.register(stream, Token(id.token()), interest()),
         _ => Ok(()),
     };
-    if let Err(error) = reactor.adopt(taken.listener, Socket::Tcp(taken.stream), taken.peer, register) {
-        log::error!("a connection from {} could not be registered: {error}", taken.peer);
+    if let Err(error) = reactor.adopt(
+        taken.listener,
+        Socket::Tcp(taken.stream),
+        taken.peer,
+        register,
+    ) {
+        log::error!(
+            "a connection from {} could not be registered: {error}",
+            taken.peer
+        );
     }
 }
 

@@ -31,7 +31,10 @@ use crate::protocol::{ErrorOf, MessageOf, Protocol};
 ///     }
 /// }
 /// ```
-#[expect(unused_variables, reason = "the default bodies do nothing, and the names are documentation")]
+#[expect(
+    unused_variables,
+    reason = "the default bodies do nothing, and the names are documentation"
+)]
 pub trait Handler: Sized + 'static {
     /// How bytes become messages.
     type Protocol: Protocol;
@@ -147,7 +150,11 @@ pub(crate) enum Cause {
 
 impl Cause {
     /// The reason for the handler. The errors are there whenever the cause speaks of them.
-    pub(crate) fn into_reason<E>(self, protocol: Option<E>, socket: Option<io::Error>) -> CloseReason<E> {
+    pub(crate) fn into_reason<E>(
+        self,
+        protocol: Option<E>,
+        socket: Option<io::Error>,
+    ) -> CloseReason<E> {
         match self {
             Cause::Peer => CloseReason::Peer,
             Cause::Truncated => CloseReason::Truncated,
@@ -165,7 +172,10 @@ impl Cause {
 
     /// Whether this is an orderly end, which lost output turns into something else.
     pub(crate) fn is_orderly(self) -> bool {
-        matches!(self, Cause::Peer | Cause::Truncated | Cause::Local | Cause::Shutdown)
+        matches!(
+            self,
+            Cause::Peer | Cause::Truncated | Cause::Local | Cause::Shutdown
+        )
     }
 }
 

@@ -135,13 +135,18 @@ impl<P> Listen<P> {
 
     /// Binds to the first address that can be had, and listens.
     pub(crate) fn bind(&mut self) -> io::Result<TcpListener> {
-        self.limits.check().map_err(|wrong| io::Error::new(io::ErrorKind::InvalidInput, wrong))?;
+        self.limits
+            .check()
+            .map_err(|wrong| io::Error::new(io::ErrorKind::InvalidInput, wrong))?;
         let addresses = std::mem::replace(&mut self.addresses, Ok(Vec::new()))?;
         let mut failure = io::Error::new(io::ErrorKind::InvalidInput, "no address to listen on");
         for address in addresses {
             match self.options.listen(address) {
                 Ok(listener) => return Ok(listener),
-                Err(error) => failure = io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")),
+                Err(error) => {
+                    failure =
+                        io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"))
+                }
             }
         }
         Err(failure)
@@ -226,12 +231,21 @@ impl SocketOptions {
     }
 }
 
-#[cfg(all(unix, not(any(target_os = "solaris", target_os = "illumos", target_os = "cygwin"))))]
+#[cfg(all(
+    unix,
+    not(any(target_os = "solaris", target_os = "illumos", target_os = "cygwin"))
+))]
 fn set_reuse_port(socket: &Socket) -> io::Result<()> {
     socket.set_reuse_port(true)
 }
 
-#[cfg(not(all(unix, not(any(target_os = "solaris", target_os = "illumos", target_os = "cygwin")))))]
+#[cfg(not(all(
+    unix,
+    not(any(target_os = "solaris", target_os = "illumos", target_os = "cygwin"))
+)))]
 fn set_reuse_port(_socket: &Socket) -> io::Result<()> {
-    Err(io::Error::new(io::ErrorKind::Unsupported, "SO_REUSEPORT is not available on this system"))
+    Err(io::Error::new(
+        io::ErrorKind::Unsupported,
+        "SO_REUSEPORT is not available on this system",
+    ))
 }

@@ -86,11 +86,15 @@ impl<H: Handler> Mailbox<H> {
 }
 
 impl<H: Handler> Post<H::Protocol> for Mailbox<H> {
-    fn post(&self, letter: Letter<H::Protocol>) -> Result<(), (Undeliverable, Letter<H::Protocol>)> {
-        self.put(Mail::One(letter)).map_err(|(why, mail)| match mail {
-            Mail::One(letter) => (why, letter),
-            Mail::Each(_) => unreachable!("the mail that comes back is the one that was put"),
-        })
+    fn post(
+        &self,
+        letter: Letter<H::Protocol>,
+    ) -> Result<(), (Undeliverable, Letter<H::Protocol>)> {
+        self.put(Mail::One(letter))
+            .map_err(|(why, mail)| match mail {
+                Mail::One(letter) => (why, letter),
+                Mail::Each(_) => unreachable!("the mail that comes back is the one that was put"),
+            })
     }
 }
 
@@ -131,7 +135,11 @@ pub(crate) struct LoopShared {
 }
 
 impl LoopShared {
-    pub(crate) fn new(worker: usize, wake: Box<Wake>, mailbox_limit: usize) -> (Arc<Self>, Receiver<Command>) {
+    pub(crate) fn new(
+        worker: usize,
+        wake: Box<Wake>,
+        mailbox_limit: usize,
+    ) -> (Arc<Self>, Receiver<Command>) {
         let (commands, receiver) = unbounded();
         let shared = LoopShared {
             worker,

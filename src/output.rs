@@ -28,14 +28,7 @@ pub struct Output {
     mark: usize,
     /// The socket takes nothing more until it says that it is writable.
     blocked: bool,
-    /// A message is being packed.
-    packing: bool,
-    /// No direct writes: a length field is still to be patched.
-    patching: bool,
-    /// Part of the message that is being packed has left.
-    torn: bool,
-    /// Something did not fit.
-    overflowed: bool,
+    state: State,
     /// How the socket failed; what is put from now on is discarded.
     failure: Option<io::Error>,
 }
@@ -44,6 +37,35 @@ pub struct Output {
 #[derive(Debug)]
 #[must_use = "a reserved field that is never patched is sent as zeros"]
 pub struct Patch(Option<ringwheel_ringbuffer::Patch>);
+
+/// What is going on with the message that is being packed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct State(u8);
+
+impl State {
+    const IDLE: State = State(0);
+    /// A message has begun and can be taken back to the mark.
+    const PACKING: State = State(1);
+    /// A length field is still to be patched: nothing may leave.
+    const PATCHING: State = State(2);
+    /// Part of the message has left.
+    const TORN: State = State(4);
+    /// Something did not fit.
+    const OVERFLOWED: State = State(8);
+
+    #[inline]
+    fn has(self, flag: State) -> bool {
+        self.0 & flag.0 != 0
+    }
+
+    fn add(&mut self, flag: State) {
+        self.0 |= flag.0;
+    }
+
+    fn remove(&mut self, flag: State) {
+        self.0 &= !flag.0;
+    }
+}
 
 /// What became of the message that was packed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,10 +85,7 @@ impl Output {
             written: 0,
             mark: 0,
             blocked: false,
-            packing: false,
-            patching: false,
-            torn: false,
-            overflowed: false,
+            state: State::IDLE,
             failure: None,
         }
     }
@@ -113,10 +132,33 @@ impl Output {
         if bytes.len() >= DIRECT_WRITE_MIN {
             return self.put_large(bytes);
         }
-        let put = self.ring.as_mut().is_some_and(|ring| ring.extend_from_slice(bytes).is_ok());
+        let put = self
+            .ring
+            .as_mut()
+            .is_some_and(|ring| ring.extend_from_slice(bytes).is_ok());
         if !put {
             self.put_unusual(bytes);
         }
+    }
+
+    /// Appends a header and its body: as two [`put_slice`](Self::put_slice), but cheaper.
+    #[inline]
+    pub fn put_pair(&mut self, header: &[u8], body: &[u8]) {
+        let is_small = body.len() < DIRECT_WRITE_MIN;
+        let put = is_small
+            && self
+                .ring
+                .as_mut()
+                .is_some_and(|ring| ring.extend_from_pair(header, body).is_ok());
+        if !put {
+            self.put_pair_apart(header, body);
+        }
+    }
+
+    #[cold]
+    fn put_pair_apart(&mut self, header: &[u8], body: &[u8]) {
+        self.put_slice(header);
+        self.put_slice(body);
     }
 
     /// Appends one byte.
@@ -156,9 +198,11 @@ impl Output {
     /// assert_eq!(output.take(), b"\0\x04body");
     /// ```
     pub fn reserve_patch(&mut self, width: usize) -> Patch {
-        self.patching = true;
+        self.state.add(State::PATCHING);
         let patch = self.ring_or_own().reserve_patch(width).ok();
-        self.overflowed |= patch.is_none();
+        if patch.is_none() {
+            self.state.add(State::OVERFLOWED);
+        }
         Patch(patch)
     }
 
@@ -167,7 +211,7 @@ impl Output {
     /// # Panics
     /// If `bytes` is not as long as the field.
     pub fn patch(&mut self, patch: Patch, bytes: &[u8]) {
-        self.patching = false;
+        self.state.remove(State::PATCHING);
         if let (Some(patch), Some(ring)) = (patch.0, &mut self.ring) {
             ring.patch(patch, bytes);
         }
@@ -179,34 +223,44 @@ impl Output {
         if self.failure.is_some() {
             return;
         }
-        self.overflowed |= self.ring_or_own().extend_from_slice(bytes).is_err();
+        if self.ring_or_own().extend_from_slice(bytes).is_err() {
+            self.state.add(State::OVERFLOWED);
+        }
     }
 
     /// The ring; a detached output, to which no pool lends one, gets its own.
     fn ring_or_own(&mut self) -> &mut RingBuffer {
         debug_assert!(self.ring.is_some() || !self.socket.is_attached());
-        self.ring.get_or_insert_with(|| Box::new(RingBuffer::with_limit(usize::MAX)))
+        self.ring
+            .get_or_insert_with(|| Box::new(RingBuffer::with_limit(usize::MAX)))
     }
 
     /// Hands what is pending and `bytes` to the socket, and keeps what it does not take.
     fn put_large(&mut self, bytes: &[u8]) {
-        let cannot_leave = self.blocked || self.patching || self.overflowed || !self.socket.is_attached();
+        let must_wait = self.state.has(State::PATCHING) || self.state.has(State::OVERFLOWED);
+        let cannot_leave = self.blocked || must_wait || !self.socket.is_attached();
         let Some(ring) = self.ring.as_mut().filter(|_| !cannot_leave) else {
             return self.put_unusual(bytes);
         };
         let pending = ring.len();
         if pending.saturating_add(bytes.len()) > ring.limit() {
-            self.overflowed = true;
+            self.state.add(State::OVERFLOWED);
             return;
         }
         let (front, back) = ring.as_slices();
         let parts = [IoSlice::new(front), IoSlice::new(back), IoSlice::new(bytes)];
         // A ring whose front is empty is empty.
-        let parts = if front.is_empty() { &parts[2..] } else { &parts[..] };
+        let parts = if front.is_empty() {
+            &parts[2..]
+        } else {
+            &parts[..]
+        };
         match self.socket.write_vectored(parts) {
             Ok(count) => {
                 self.written += count as u64;
-                self.torn |= count > self.mark;
+                if count > self.mark {
+                    self.state.add(State::TORN);
+                }
                 self.mark = self.mark.saturating_sub(count);
                 let from_ring = count.min(pending);
                 ring.consume(from_ring);
@@ -234,7 +288,11 @@ impl Output {
         while !self.blocked && !ring.is_empty() && self.failure.is_none() {
             let (front, back) = ring.as_slices();
             let parts = [IoSlice::new(front), IoSlice::new(back)];
-            let parts = if back.is_empty() { &parts[..1] } else { &parts[..] };
+            let parts = if back.is_empty() {
+                &parts[..1]
+            } else {
+                &parts[..]
+            };
             match self.socket.write_vectored(parts) {
                 Ok(count) => {
                     self.written += count as u64;
@@ -256,28 +314,25 @@ impl Output {
     #[inline]
     pub(crate) fn begin(&mut self) {
         self.mark = self.len();
-        self.packing = true;
-        self.torn = false;
-        self.overflowed = false;
+        self.state = State::PACKING;
     }
 
     /// Ends the message that was begun.
     #[inline]
     pub(crate) fn finish(&mut self) -> Packed {
-        if self.overflowed {
+        if self.state.has(State::OVERFLOWED) {
             return self.take_back();
         }
-        self.packing = false;
+        self.state = State::IDLE;
         Packed::Whole
     }
 
     /// Removes what the current message has put.
     #[cold]
     pub(crate) fn take_back(&mut self) -> Packed {
-        self.overflowed = false;
-        self.packing = false;
-        self.patching = false;
-        if self.torn {
+        let torn = self.state.has(State::TORN);
+        self.state = State::IDLE;
+        if torn {
             return Packed::Torn;
         }
         if let Some(ring) = &mut self.ring {
@@ -288,15 +343,15 @@ impl Output {
 
     /// Removes what a message has put whose packing panicked.
     pub(crate) fn abandon(&mut self) {
-        if self.packing {
+        if self.state.has(State::PACKING) {
             self.take_back();
         }
     }
 
-    /// Whether a protocol's own reply did not fit; asking clears it.
+    /// Whether a protocol's own reply did not fit.
     #[inline]
-    pub(crate) fn take_overflow(&mut self) -> bool {
-        std::mem::take(&mut self.overflowed)
+    pub(crate) fn has_overflowed(&self) -> bool {
+        self.state.has(State::OVERFLOWED)
     }
 
     /// Makes sure that there is a ring to write into, which takes `limit` bytes.

@@ -95,12 +95,17 @@ impl<P: Protocol> Remote<P> {
         self.post_item(item.into(), Some(Completion::new(done)))
     }
 
-    fn post_item(&self, item: OwnedOf<P>, done: Option<Completion>) -> Result<(), RemoteError<OwnedOf<P>>> {
-        self.post(Content::Send(item, done)).map_err(|error| match error {
-            RemoteError::Closed(Content::Send(item, _)) => RemoteError::Closed(item),
-            RemoteError::Full(Content::Send(item, _)) => RemoteError::Full(item),
-            _ => unreachable!("what comes back is what was posted"),
-        })
+    fn post_item(
+        &self,
+        item: OwnedOf<P>,
+        done: Option<Completion>,
+    ) -> Result<(), RemoteError<OwnedOf<P>>> {
+        self.post(Content::Send(item, done))
+            .map_err(|error| match error {
+                RemoteError::Closed(Content::Send(item, _)) => RemoteError::Closed(item),
+                RemoteError::Full(Content::Send(item, _)) => RemoteError::Full(item),
+                _ => unreachable!("what comes back is what was posted"),
+            })
     }
 
     /// Closes the connection in order, after all that was sent before: as [`Conn::close`].
@@ -123,15 +128,22 @@ impl<P: Protocol> Remote<P> {
     ///
     /// # Errors
     /// As [`send`](Self::send).
-    pub fn run(&self, job: impl FnOnce(&mut Conn<'_, P>) + Send + 'static) -> Result<(), RemoteError<()>> {
-        self.post(Content::Run(Box::new(job))).map_err(RemoteError::discard)
+    pub fn run(
+        &self,
+        job: impl FnOnce(&mut Conn<'_, P>) + Send + 'static,
+    ) -> Result<(), RemoteError<()>> {
+        self.post(Content::Run(Box::new(job)))
+            .map_err(RemoteError::discard)
     }
 
     fn post(&self, content: Content<P>) -> Result<(), RemoteError<Content<P>>> {
         if !self.is_alive() {
             return Err(RemoteError::Closed(content));
         }
-        let letter = Letter { to: self.id, content };
+        let letter = Letter {
+            to: self.id,
+            content,
+        };
         self.post.post(letter).map_err(|(why, letter)| match why {
             Undeliverable::Full => RemoteError::Full(letter.content),
             Undeliverable::Gone => RemoteError::Closed(letter.content),
@@ -141,13 +153,20 @@ impl<P: Protocol> Remote<P> {
 
 impl<P: Protocol> Clone for Remote<P> {
     fn clone(&self) -> Self {
-        Remote { id: self.id, post: self.post.clone(), alive: self.alive.clone() }
+        Remote {
+            id: self.id,
+            post: self.post.clone(),
+            alive: self.alive.clone(),
+        }
     }
 }
 
 impl<P: Protocol> fmt::Debug for Remote<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Remote").field("id", &self.id).field("alive", &self.is_alive()).finish_non_exhaustive()
+        f.debug_struct("Remote")
+            .field("id", &self.id)
+            .field("alive", &self.is_alive())
+            .finish_non_exhaustive()
     }
 }
 
@@ -160,7 +179,9 @@ pub struct Clients<H: Handler> {
 
 impl<H: Handler> Clients<H> {
     pub(crate) fn new(mailboxes: Vec<Arc<Mailbox<H>>>) -> Self {
-        Clients { mailboxes: mailboxes.into() }
+        Clients {
+            mailboxes: mailboxes.into(),
+        }
     }
 
     /// Sends one message to every open connection.
@@ -213,13 +234,21 @@ impl<H: Handler> Clients<H> {
 
 impl<H: Handler> Clone for Clients<H> {
     fn clone(&self) -> Self {
-        Clients { mailboxes: self.mailboxes.clone() }
+        Clients {
+            mailboxes: self.mailboxes.clone(),
+        }
     }
 }
 
 impl<H: Handler> fmt::Debug for Clients<H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let workers: Vec<usize> = self.mailboxes.iter().map(|mailbox| mailbox.shared.worker).collect();
-        f.debug_struct("Clients").field("workers", &workers).finish()
+        let workers: Vec<usize> = self
+            .mailboxes
+            .iter()
+            .map(|mailbox| mailbox.shared.worker)
+            .collect();
+        f.debug_struct("Clients")
+            .field("workers", &workers)
+            .finish()
     }
 }

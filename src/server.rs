@@ -124,7 +124,11 @@ impl Server {
     /// # Errors
     /// When a thread cannot be started, or a poll fails; the rest of the server is then stopped first.
     pub fn run(self) -> io::Result<()> {
-        let Server { acceptor, workers, handle } = self;
+        let Server {
+            acceptor,
+            workers,
+            handle,
+        } = self;
         let mut outcome = Ok(());
         let mut threads: Vec<JoinHandle<io::Result<()>>> = Vec::with_capacity(workers.len());
         for worker in workers {
@@ -143,7 +147,9 @@ impl Server {
             handle.stop();
         }
         for thread in threads {
-            let ended = thread.join().unwrap_or_else(|_| Err(io::Error::other("a worker thread panicked")));
+            let ended = thread
+                .join()
+                .unwrap_or_else(|_| Err(io::Error::other("a worker thread panicked")));
             outcome = outcome.and(ended);
         }
         outcome
@@ -155,7 +161,9 @@ impl Server {
     /// When the thread cannot be started.
     pub fn spawn(self) -> io::Result<RunningServer> {
         let handle = self.handle();
-        let thread = thread::Builder::new().name("ringwheel-acceptor".into()).spawn(|| self.run())?;
+        let thread = thread::Builder::new()
+            .name("ringwheel-acceptor".into())
+            .spawn(|| self.run())?;
         Ok(RunningServer { handle, thread })
     }
 }
@@ -287,7 +295,10 @@ impl Builder {
         make: impl Fn(usize) -> Box<dyn FnOnce() -> H + Send> + 'static,
     ) -> io::Result<Self> {
         if self.listeners.len() == MAX_LISTENERS {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("at most {MAX_LISTENERS} listeners")));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!("at most {MAX_LISTENERS} listeners"),
+            ));
         }
         let socket = listen.bind()?;
         let address = socket.local_addr()?;
@@ -296,23 +307,39 @@ impl Builder {
             let (mailbox, mail) = Mailbox::<H>::new(shared.clone());
             let mailbox = Arc::new(mailbox);
             let make_handler = make(shared.worker);
-            let (protocol, limits, timeouts) = (listen.protocol.clone(), listen.limits, listen.timeouts);
+            let (protocol, limits, timeouts) =
+                (listen.protocol.clone(), listen.limits, listen.timeouts);
             let own_mailbox = mailbox.clone();
             let seed: ServiceSeed = Box::new(move || ServiceSlot {
-                service: Box::new(Hub::new(make_handler(), protocol, limits, own_mailbox, mail)),
+                service: Box::new(Hub::new(
+                    make_handler(),
+                    protocol,
+                    limits,
+                    own_mailbox,
+                    mail,
+                )),
                 limits,
                 timeouts,
             });
             (seed, mailbox as AnyMailbox)
         };
         let handler = TypeId::of::<H>();
-        self.listeners.push(BoundListener { socket, address, options, handler, sow: Box::new(sow) });
+        self.listeners.push(BoundListener {
+            socket,
+            address,
+            options,
+            handler,
+            sow: Box::new(sow),
+        });
         Ok(self)
     }
 
     /// The addresses of the listeners so far.
     pub fn local_addrs(&self) -> Vec<SocketAddr> {
-        self.listeners.iter().map(|listener| listener.address).collect()
+        self.listeners
+            .iter()
+            .map(|listener| listener.address)
+            .collect()
     }
 
     /// Makes the workers' polls and all that they share; nothing is accepted yet.
@@ -320,13 +347,19 @@ impl Builder {
     /// # Errors
     /// When a poll cannot be made, or a port cannot be shared.
     pub fn build(self) -> io::Result<Server> {
-        let count = self.workers.unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from));
-        let admission = Arc::new(Admission::new(self.max_connections, self.max_connections_per_ip));
+        let count = self
+            .workers
+            .unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from));
+        let admission = Arc::new(Admission::new(
+            self.max_connections,
+            self.max_connections_per_ip,
+        ));
         let mut loops = Vec::with_capacity(count);
         let mut workers = Vec::with_capacity(count);
         for index in 0..count {
             let poll = Poll::new()?;
-            let (shared, commands) = LoopShared::new(index, waker(poll.registry())?, self.mailbox_limit);
+            let (shared, commands) =
+                LoopShared::new(index, waker(poll.registry())?, self.mailbox_limit);
             loops.push(shared.clone());
             workers.push(Worker {
                 poll,
@@ -353,7 +386,9 @@ impl Builder {
             let listener = |socket| Listener::new(socket, index, bound.options, self.accept_burst);
             if bound.options.reuse_port {
                 for worker in workers.iter_mut().skip(1) {
-                    worker.listeners.push(listener(bound.options.listen(bound.address)?));
+                    worker
+                        .listeners
+                        .push(listener(bound.options.listen(bound.address)?));
                 }
                 workers[0].listeners.push(listener(bound.socket));
             } else {
@@ -362,12 +397,30 @@ impl Builder {
         }
         let poll = Poll::new()?;
         let acceptor = Arc::new(AcceptorShared::new(waker(poll.registry())?));
-        let shared = Shared { loops: loops.clone(), acceptor: acceptor.clone(), admission, mailboxes, addresses };
-        let handle = ServerHandle { shared: Arc::new(shared) };
+        let shared = Shared {
+            loops: loops.clone(),
+            acceptor: acceptor.clone(),
+            admission,
+            mailboxes,
+            addresses,
+        };
+        let handle = ServerHandle {
+            shared: Arc::new(shared),
+        };
         let admission = handle.shared.admission.clone();
-        let acceptor =
-            Acceptor { poll, shared: acceptor, listeners, admission, balance: self.balance, workers: loops };
-        Ok(Server { acceptor, workers, handle })
+        let acceptor = Acceptor {
+            poll,
+            shared: acceptor,
+            listeners,
+            admission,
+            balance: self.balance,
+            workers: loops,
+        };
+        Ok(Server {
+            acceptor,
+            workers,
+            handle,
+        })
     }
 
     /// Builds the server and runs it until it is shut down.
@@ -389,13 +442,17 @@ impl Builder {
 
 impl fmt::Debug for Builder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Builder").field("listeners", &self.local_addrs()).finish_non_exhaustive()
+        f.debug_struct("Builder")
+            .field("listeners", &self.local_addrs())
+            .finish_non_exhaustive()
     }
 }
 
 impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Server").field("listeners", &self.local_addrs()).finish_non_exhaustive()
+        f.debug_struct("Server")
+            .field("listeners", &self.local_addrs())
+            .finish_non_exhaustive()
     }
 }
 
@@ -460,7 +517,12 @@ impl ServerHandle {
     ) -> TaskHandle {
         let cancelled = Arc::new(AtomicBool::new(false));
         let worker = &self.shared.loops[0];
-        let task = Task { after, every, run: Box::new(run), cancelled: cancelled.clone() };
+        let task = Task {
+            after,
+            every,
+            run: Box::new(run),
+            cancelled: cancelled.clone(),
+        };
         // Nothing runs on a worker that has ended.
         let _ = worker.command(Command::Schedule(task));
         TaskHandle::new(cancelled, worker.clone())
@@ -468,14 +530,24 @@ impl ServerHandle {
 
     /// All connections of the listeners whose handler is of type `H`.
     pub fn clients<H: Handler>(&self) -> Clients<H> {
-        let mailboxes = self.shared.mailboxes.get(&TypeId::of::<H>()).map_or(&[][..], Vec::as_slice);
-        let typed = mailboxes.iter().map(|any| any.clone().downcast::<Mailbox<H>>());
+        let mailboxes = self
+            .shared
+            .mailboxes
+            .get(&TypeId::of::<H>())
+            .map_or(&[][..], Vec::as_slice);
+        let typed = mailboxes
+            .iter()
+            .map(|any| any.clone().downcast::<Mailbox<H>>());
         Clients::new(typed.filter_map(Result::ok).collect())
     }
 
     /// Connections of each worker.
     pub fn connections(&self) -> Vec<usize> {
-        self.shared.loops.iter().map(|shared| shared.connections()).collect()
+        self.shared
+            .loops
+            .iter()
+            .map(|shared| shared.connections())
+            .collect()
     }
 
     /// The server's counters.
@@ -486,7 +558,9 @@ impl ServerHandle {
 
 impl fmt::Debug for ServerHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ServerHandle").field("listeners", &self.shared.addresses).finish_non_exhaustive()
+        f.debug_struct("ServerHandle")
+            .field("listeners", &self.shared.addresses)
+            .finish_non_exhaustive()
     }
 }
 
@@ -513,7 +587,9 @@ impl RunningServer {
     /// # Errors
     /// As [`Server::run`].
     pub fn join(self) -> io::Result<()> {
-        self.thread.join().unwrap_or_else(|_| Err(io::Error::other("the acceptor thread panicked")))
+        self.thread
+            .join()
+            .unwrap_or_else(|_| Err(io::Error::other("the acceptor thread panicked")))
     }
 
     /// Shuts the server down, as [`ServerHandle::shutdown`], and waits until it has ended.

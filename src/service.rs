@@ -24,10 +24,21 @@ pub(crate) trait Service {
     /// close.
     fn open(&mut self, connection: &mut Connection, state: &mut LoopState) -> bool;
     /// Delivers the messages at the front of `input` while the connection's gate is open. Returns the bytes consumed.
-    fn receive(&mut self, connection: &mut Connection, state: &mut LoopState, input: &mut [u8]) -> usize;
+    fn receive(
+        &mut self,
+        connection: &mut Connection,
+        state: &mut LoopState,
+        input: &mut [u8],
+    ) -> usize;
     fn half_close(&mut self, connection: &mut Connection, state: &mut LoopState);
     fn drained(&mut self, connection: &mut Connection, state: &mut LoopState);
-    fn timer(&mut self, connection: &mut Connection, state: &mut LoopState, timer: TimerId, token: u64);
+    fn timer(
+        &mut self,
+        connection: &mut Connection,
+        state: &mut LoopState,
+        timer: TimerId,
+        token: u64,
+    );
     fn shutdown(&mut self, connection: &mut Connection, state: &mut LoopState);
     /// The connection is over; the handler gets its session back.
     fn close(&mut self, connection: &mut Connection, state: &mut LoopState);
@@ -71,8 +82,18 @@ impl<H: Handler> Hub<H> {
         mailbox: Arc<Mailbox<H>>,
         mail: Receiver<Mail<H>>,
     ) -> Self {
-        let link = Link { limits, post: mailbox };
-        Hub { handler, protocol, link, typed: Slab::with_capacity(ROOM), mail, at_hand: None }
+        let link = Link {
+            limits,
+            post: mailbox,
+        };
+        Hub {
+            handler,
+            protocol,
+            link,
+            typed: Slab::with_capacity(ROOM),
+            mail,
+            at_hand: None,
+        }
     }
 
     /// Calls the handler with the typed side of a connection.
@@ -82,41 +103,94 @@ impl<H: Handler> Hub<H> {
         state: &mut LoopState,
         callback: impl FnOnce(&mut H, &mut Conn<'_, H::Protocol>, &mut H::Session),
     ) {
-        let Hub { handler, typed, link, .. } = self;
-        let Some(Typed { encoder, session, .. }) = typed.get_mut(connection.key as usize) else {
+        let Hub {
+            handler,
+            typed,
+            link,
+            ..
+        } = self;
+        let Some(Typed {
+            encoder, session, ..
+        }) = typed.get_mut(connection.key as usize)
+        else {
             return;
         };
-        connection.output.borrow_ring(&mut state.pool, link.limits.output);
+        connection
+            .output
+            .borrow_ring(&mut state.pool, link.limits.output);
         contain(connection, |connection| {
             let unread = connection.kept();
-            callback(handler, &mut Conn { encoder, connection, state, link, unread }, session);
+            callback(
+                handler,
+                &mut Conn {
+                    encoder,
+                    connection,
+                    state,
+                    link,
+                    unread,
+                },
+                session,
+            );
         });
     }
 }
 
 impl<H: Handler> Service for Hub<H> {
     fn open(&mut self, connection: &mut Connection, state: &mut LoopState) -> bool {
-        let Hub { handler, protocol, typed, link, .. } = self;
-        connection.output.borrow_ring(&mut state.pool, link.limits.output);
+        let Hub {
+            handler,
+            protocol,
+            typed,
+            link,
+            ..
+        } = self;
+        connection
+            .output
+            .borrow_ring(&mut state.pool, link.limits.output);
         contain(connection, |connection| {
             let (decoder, mut encoder) = protocol.open();
-            let mut conn = Conn { encoder: &mut encoder, connection, state, link, unread: 0 };
+            let mut conn = Conn {
+                encoder: &mut encoder,
+                connection,
+                state,
+                link,
+                unread: 0,
+            };
             let session = handler.on_open(&mut conn);
-            let key = typed.insert(Typed { decoder, encoder, session, error: None });
+            let key = typed.insert(Typed {
+                decoder,
+                encoder,
+                session,
+                error: None,
+            });
             connection.key = u32::try_from(key).expect("a process has fewer than 2^32 descriptors");
         })
         .is_some()
     }
 
-    fn receive(&mut self, connection: &mut Connection, state: &mut LoopState, input: &mut [u8]) -> usize {
-        let Hub { handler, typed, link, .. } = self;
+    fn receive(
+        &mut self,
+        connection: &mut Connection,
+        state: &mut LoopState,
+        input: &mut [u8],
+    ) -> usize {
+        let Hub {
+            handler,
+            typed,
+            link,
+            ..
+        } = self;
         let Some(typed) = typed.get_mut(connection.key as usize) else {
             return input.len();
         };
-        connection.output.borrow_ring(&mut state.pool, link.limits.output);
+        connection
+            .output
+            .borrow_ring(&mut state.pool, link.limits.output);
         let before = connection.messages_in;
         let length = input.len();
-        let taken = contain(connection, |connection| deliver(handler, typed, link, connection, state, input));
+        let taken = contain(connection, |connection| {
+            deliver(handler, typed, link, connection, state, input)
+        });
         if connection.messages_in != before {
             if let Some(timer) = connection.first_message_timer.take() {
                 state.wheel.cancel(timer);
@@ -126,30 +200,63 @@ impl<H: Handler> Service for Hub<H> {
     }
 
     fn half_close(&mut self, connection: &mut Connection, state: &mut LoopState) {
-        self.call(connection, state, |handler, conn, session| handler.on_half_close(conn, session));
+        self.call(connection, state, |handler, conn, session| {
+            handler.on_half_close(conn, session)
+        });
     }
 
     fn drained(&mut self, connection: &mut Connection, state: &mut LoopState) {
-        self.call(connection, state, |handler, conn, session| handler.on_drained(conn, session));
+        self.call(connection, state, |handler, conn, session| {
+            handler.on_drained(conn, session)
+        });
     }
 
-    fn timer(&mut self, connection: &mut Connection, state: &mut LoopState, timer: TimerId, token: u64) {
-        self.call(connection, state, |handler, conn, session| handler.on_timer(conn, session, timer, token));
+    fn timer(
+        &mut self,
+        connection: &mut Connection,
+        state: &mut LoopState,
+        timer: TimerId,
+        token: u64,
+    ) {
+        self.call(connection, state, |handler, conn, session| {
+            handler.on_timer(conn, session, timer, token)
+        });
     }
 
     fn shutdown(&mut self, connection: &mut Connection, state: &mut LoopState) {
-        self.call(connection, state, |handler, conn, session| handler.on_shutdown(conn, session));
+        self.call(connection, state, |handler, conn, session| {
+            handler.on_shutdown(conn, session)
+        });
     }
 
     fn close(&mut self, connection: &mut Connection, state: &mut LoopState) {
-        let Hub { handler, typed, link, .. } = self;
+        let Hub {
+            handler,
+            typed,
+            link,
+            ..
+        } = self;
         let Some(typed) = typed.try_remove(connection.key as usize) else {
             return;
         };
-        let Typed { decoder, mut encoder, session, error } = typed;
-        let reason = connection.cause.unwrap_or(Cause::Aborted).into_reason(error, connection.output.take_failure());
+        let Typed {
+            decoder,
+            mut encoder,
+            session,
+            error,
+        } = typed;
+        let reason = connection
+            .cause
+            .unwrap_or(Cause::Aborted)
+            .into_reason(error, connection.output.take_failure());
         contain(connection, |connection| {
-            let conn = Conn { encoder: &mut encoder, connection, state, link, unread: 0 };
+            let conn = Conn {
+                encoder: &mut encoder,
+                connection,
+                state,
+                link,
+                unread: 0,
+            };
             handler.on_close(&conn, session, reason);
             drop(decoder);
         });
@@ -198,23 +305,40 @@ fn deliver<H: Handler>(
     state: &mut LoopState,
     input: &mut [u8],
 ) -> usize {
-    let Typed { decoder, encoder, session, error } = typed;
+    let Typed {
+        decoder,
+        encoder,
+        session,
+        error,
+    } = typed;
     let length = input.len();
-    let mut conn = Conn { encoder, connection, state, link, unread: length };
+    let mut conn = Conn {
+        encoder,
+        connection,
+        state,
+        link,
+        unread: length,
+    };
     let mut taken = 0;
     conn.connection.needed = 1;
     while taken < length && conn.connection.gate.is_open() {
         match decoder.unpack(&mut input[taken..], &mut conn.connection.output) {
             Ok(Unpacked::Message { message, consumed }) => {
                 taken += consumed;
-                assert!(consumed > 0 && taken <= length, "a message consumes from 1 byte to all");
+                assert!(
+                    consumed > 0 && taken <= length,
+                    "a message consumes from 1 byte to all"
+                );
                 conn.connection.messages_in += 1;
                 conn.unread = length - taken;
                 handler.on_message(&mut conn, session, message);
             }
             Ok(Unpacked::Skip { consumed }) => {
                 taken += consumed;
-                assert!(consumed > 0 && taken <= length, "a skip consumes from 1 byte to all");
+                assert!(
+                    consumed > 0 && taken <= length,
+                    "a skip consumes from 1 byte to all"
+                );
                 if conn.connection.output.len() > link.limits.high_water {
                     conn.connection.gate.add(Gate::PRESSURE);
                 }
@@ -229,7 +353,7 @@ fn deliver<H: Handler>(
                 conn.connection.close(Cause::Protocol);
             }
         }
-        if conn.connection.output.take_overflow() {
+        if conn.connection.output.has_overflowed() {
             conn.connection.abort(Cause::OutputLimit);
         }
     }
@@ -238,7 +362,10 @@ fn deliver<H: Handler>(
 
 /// Runs the user's code; a panic ends the connection, and nothing else.
 #[inline]
-pub(crate) fn contain<R>(connection: &mut Connection, code: impl FnOnce(&mut Connection) -> R) -> Option<R> {
+pub(crate) fn contain<R>(
+    connection: &mut Connection,
+    code: impl FnOnce(&mut Connection) -> R,
+) -> Option<R> {
     // What the panic leaves behind is a connection that closes, and a handler whose documentation says so.
     match catch_unwind(AssertUnwindSafe(|| code(connection))) {
         Ok(value) => Some(value),
@@ -251,7 +378,11 @@ pub(crate) fn contain<R>(connection: &mut Connection, code: impl FnOnce(&mut Con
 
 #[cold]
 fn panicked(connection: &mut Connection, panic: Box<dyn Any + Send>) {
-    log::error!("connection {}: a callback panicked: {}", connection.id, panic_text(&*panic));
+    log::error!(
+        "connection {}: a callback panicked: {}",
+        connection.id,
+        panic_text(&*panic)
+    );
     contain_drop(panic);
     connection.output.abandon();
     connection.close(Cause::Panic);
@@ -260,7 +391,8 @@ fn panicked(connection: &mut Connection, panic: Box<dyn Any + Send>) {
 /// What a panic said.
 pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("(no text)")
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("(no text)")
 }
 
 /// Drops what the user's code has made, and whose drop may panic.

@@ -49,6 +49,8 @@ impl TaskHandle {
 
 impl fmt::Debug for TaskHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TaskHandle").field("cancelled", &self.cancelled).finish_non_exhaustive()
+        f.debug_struct("TaskHandle")
+            .field("cancelled", &self.cancelled)
+            .finish_non_exhaustive()
     }
 }

@@ -45,15 +45,23 @@ fn frame(body: &[u8]) -> Vec<u8> {
 fn stream_through(client: &mut Client, bytes: Vec<u8>, piece: usize) {
     let mut writer = client.second_half();
     let to_write = bytes.clone();
-    let writing = thread::spawn(move || to_write.chunks(piece).for_each(|chunk| writer.send(chunk)));
+    let writing =
+        thread::spawn(move || to_write.chunks(piece).for_each(|chunk| writer.send(chunk)));
     let mut received = Vec::with_capacity(bytes.len());
     while received.len() < bytes.len() {
         let some = client.receive_some(4096);
-        assert!(!some.is_empty(), "the server ended the stream after {} bytes", received.len());
+        assert!(
+            !some.is_empty(),
+            "the server ended the stream after {} bytes",
+            received.len()
+        );
         received.extend_from_slice(&some);
     }
     writing.join().unwrap();
-    assert!(received == bytes, "the bytes that came back are not those that were sent");
+    assert!(
+        received == bytes,
+        "the bytes that came back are not those that were sent"
+    );
 }
 
 #[test]
@@ -97,7 +105,9 @@ fn twenty_mebibytes_go_both_ways_past_a_slow_reader() {
     let to_write = payload.clone();
     let writing = thread::spawn(move || writer.send(&to_write));
     // Nothing is read before the server has felt it.
-    is_blocked.recv_timeout(DEADLINE).expect("the output piles up");
+    is_blocked
+        .recv_timeout(DEADLINE)
+        .expect("the output piles up");
     assert!(client.receive(payload.len()) == payload);
     writing.join().unwrap();
     server.finish(&events);
@@ -149,13 +159,24 @@ fn listeners_with_different_protocols_share_a_loop() {
     let (lines, line_events) = line_echo();
     let (frames, frame_events) = frame_echo();
     let (threads, on_threads) = channel();
-    let note = move || threads.send(thread::current().name().map(str::to_owned)).unwrap();
+    let note = move || {
+        threads
+            .send(thread::current().name().map(str::to_owned))
+            .unwrap()
+    };
     let (note_raw, note_line, note_frame) = (note.clone(), note.clone(), note);
     let builder = Server::builder()
         .workers(1)
         .listen_with(listen(Raw), raw.on_open(move |_| note_raw()))
-        .and_then(|builder| builder.listen_with(listen(Lines::new()), lines.on_open(move |_| note_line())))
-        .and_then(|builder| builder.listen_with(listen(LengthPrefixed::u32_be()), frames.on_open(move |_| note_frame())))
+        .and_then(|builder| {
+            builder.listen_with(listen(Lines::new()), lines.on_open(move |_| note_line()))
+        })
+        .and_then(|builder| {
+            builder.listen_with(
+                listen(LengthPrefixed::u32_be()),
+                frames.on_open(move |_| note_frame()),
+            )
+        })
         .unwrap();
     let addresses = builder.local_addrs();
     assert_eq!(addresses.iter().collect::<HashSet<_>>().len(), 3);
@@ -163,10 +184,17 @@ fn listeners_with_different_protocols_share_a_loop() {
     let [mut raw, mut lines, mut frames] = [0, 1, 2].map(|index| Client::connect(addresses[index]));
     assert_eq!(raw.ask(b"no framing"), b"no framing");
     lines.send(b"one\r\ntwo\n");
-    assert_eq!(lines.receive(8), b"one\ntwo\n", "the lines are parsed and packed again");
+    assert_eq!(
+        lines.receive(8),
+        b"one\ntwo\n",
+        "the lines are parsed and packed again"
+    );
     assert_eq!(frames.ask(&frame(b"body")), frame(b"body"));
     for _ in 0..3 {
-        assert_eq!(on_threads.recv_timeout(DEADLINE).unwrap().as_deref(), Some("ringwheel-0"));
+        assert_eq!(
+            on_threads.recv_timeout(DEADLINE).unwrap().as_deref(),
+            Some("ringwheel-0")
+        );
     }
     drop((raw, lines, frames));
     server.finish(&raw_events);
@@ -201,9 +229,14 @@ fn with_reuse_port_every_worker_accepts() {
     // The kernel spreads by a hash of the ports: that one of two gets none of 128 does not happen.
     let connections = server.handle().connections();
     assert_eq!(connections.iter().sum::<usize>(), 128);
-    assert!(connections.iter().all(|count| *count > 0), "{connections:?}");
+    assert!(
+        connections.iter().all(|count| *count > 0),
+        "{connections:?}"
+    );
     drop(clients);
-    eventually("all connections are counted out", || server.handle().connections() == [0, 0]);
+    eventually("all connections are counted out", || {
+        server.handle().connections() == [0, 0]
+    });
     server.finish(&events);
 }
 
@@ -212,11 +245,20 @@ fn workers_are_named_and_announced_on_their_threads() {
     let (echo, events) = raw_echo();
     let (names, named) = channel();
     let builder = Server::builder().workers(3).on_worker_start(move |index| {
-        names.send((index, thread::current().name().unwrap().to_owned())).unwrap();
+        names
+            .send((index, thread::current().name().unwrap().to_owned()))
+            .unwrap();
     });
     let server = TestServer::start_on(builder, listen(Raw), echo);
-    let started: HashSet<_> = (0..3).map(|_| named.recv_timeout(DEADLINE).unwrap()).collect();
-    assert_eq!(started, (0..3).map(|index| (index, format!("ringwheel-{index}"))).collect());
+    let started: HashSet<_> = (0..3)
+        .map(|_| named.recv_timeout(DEADLINE).unwrap())
+        .collect();
+    assert_eq!(
+        started,
+        (0..3)
+            .map(|index| (index, format!("ringwheel-{index}")))
+            .collect()
+    );
     server.finish(&events);
 }
 
@@ -225,13 +267,22 @@ fn each_worker_makes_its_handler_on_its_own_thread() {
     let (made, is_made) = channel();
     let (echo, events) = raw_echo();
     let make = move |worker| {
-        made.send((worker, thread::current().name().unwrap().to_owned())).unwrap();
+        made.send((worker, thread::current().name().unwrap().to_owned()))
+            .unwrap();
         echo.clone()
     };
-    let builder = Server::builder().workers(2).listen_made_by(listen(Raw), make).unwrap();
+    let builder = Server::builder()
+        .workers(2)
+        .listen_made_by(listen(Raw), make)
+        .unwrap();
     let server = TestServer::spawn(builder);
-    let made: HashSet<_> = (0..2).map(|_| is_made.recv_timeout(DEADLINE).unwrap()).collect();
-    assert_eq!(made, HashSet::from([(0, "ringwheel-0".into()), (1, "ringwheel-1".into())]));
+    let made: HashSet<_> = (0..2)
+        .map(|_| is_made.recv_timeout(DEADLINE).unwrap())
+        .collect();
+    assert_eq!(
+        made,
+        HashSet::from([(0, "ringwheel-0".into()), (1, "ringwheel-1".into())])
+    );
     let mut clients = [server.connect(), server.connect()];
     clients.iter_mut().for_each(Client::ping);
     server.finish(&events);
@@ -240,7 +291,10 @@ fn each_worker_makes_its_handler_on_its_own_thread() {
 #[test]
 fn smallest_buffer_and_budget_lose_nothing() {
     let (echo, events) = raw_echo();
-    let builder = Server::builder().workers(1).receive_buffer(0).read_budget(0);
+    let builder = Server::builder()
+        .workers(1)
+        .receive_buffer(0)
+        .read_budget(0);
     let server = TestServer::start_on(builder, listen(Raw), echo);
     stream_through(&mut server.connect(), pattern(3, 1 << 20), 65_536);
     server.finish(&events);
@@ -249,7 +303,9 @@ fn smallest_buffer_and_budget_lose_nothing() {
 #[test]
 fn a_busy_poll_serves_and_ends_like_any_other() {
     let (echo, events) = raw_echo();
-    let builder = Server::builder().workers(1).busy_poll(Duration::from_millis(5));
+    let builder = Server::builder()
+        .workers(1)
+        .busy_poll(Duration::from_millis(5));
     let server = TestServer::start_on(builder, listen(Raw), echo);
     let mut client = server.connect();
     (0..100).for_each(|_| client.ping());
@@ -282,19 +338,29 @@ fn addresses_and_counters_are_those_of_the_connection() {
     let (recorder, events) = Recorder::<Lines>::new();
     let (addresses, known) = channel();
     let recorder = recorder
-        .on_open(move |conn| addresses.send((conn.peer_addr(), conn.local_addr().unwrap())).unwrap())
+        .on_open(move |conn| {
+            addresses
+                .send((conn.peer_addr(), conn.local_addr().unwrap()))
+                .unwrap()
+        })
         .on_message(|conn, _| {
             conn.send("answer");
         });
     let server = TestServer::start(listen(Lines::new()), recorder);
     let mut client = server.connect();
-    assert_eq!(known.recv_timeout(DEADLINE).unwrap(), (client.addr(), server.addr()));
+    assert_eq!(
+        known.recv_timeout(DEADLINE).unwrap(),
+        (client.addr(), server.addr())
+    );
     client.send(b"one\ntwo\nthree\n");
     client.receive(21);
     drop(client);
     let stats = events.close().stats;
     assert_eq!((stats.bytes_in, stats.messages_in), (14, 3));
-    assert_eq!((stats.bytes_out, stats.messages_out, stats.dropped), (21, 3, 0));
+    assert_eq!(
+        (stats.bytes_out, stats.messages_out, stats.dropped),
+        (21, 3, 0)
+    );
     server.finish(&events);
 }
 
@@ -305,7 +371,9 @@ fn what_is_unread_and_unsent_can_be_asked_for() {
     let recorder = recorder.on_message(move |conn, _| {
         let before = conn.write_buffer_len();
         conn.send("x");
-        lengths.send((conn.read_buffer_len(), conn.write_buffer_len() - before)).unwrap();
+        lengths
+            .send((conn.read_buffer_len(), conn.write_buffer_len() - before))
+            .unwrap();
     });
     let server = TestServer::start(listen(Lines::new()), recorder);
     let mut client = server.connect();

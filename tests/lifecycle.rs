@@ -9,9 +9,13 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use ringwheel::protocol::{Decode, Encode, LengthPrefixed, Lines, Output, Protocol, Raw, Unencodable, Unpacked};
+use ringwheel::protocol::{
+    Decode, Encode, LengthPrefixed, Lines, Output, Protocol, Raw, Unencodable, Unpacked,
+};
 use ringwheel::{Conn, Limits, Refusal, Remote, SendStatus};
-use support::{Client, DEADLINE, Event, Events, Recorder, TestServer, deliberate_panic, listen, pattern};
+use support::{
+    Client, DEADLINE, Event, Events, Recorder, TestServer, deliberate_panic, listen, pattern,
+};
 
 /// Raw bytes, and words that bring the protocol down.
 #[derive(Clone, Copy)]
@@ -41,14 +45,21 @@ impl Decode for Fragile {
     type Message<'a> = &'a [u8];
     type Error = Refused;
 
-    fn unpack<'a>(&'a mut self, input: &'a mut [u8], reply: &mut Output) -> Result<Unpacked<&'a [u8]>, Refused> {
+    fn unpack<'a>(
+        &'a mut self,
+        input: &'a mut [u8],
+        reply: &mut Output,
+    ) -> Result<Unpacked<&'a [u8]>, Refused> {
         match &*input {
             b"panic in unpack" => deliberate_panic(),
             b"refuse" => {
                 reply.put_slice(b"farewell");
                 Err(Refused)
             }
-            _ => Ok(Unpacked::Message { consumed: input.len(), message: input }),
+            _ => Ok(Unpacked::Message {
+                consumed: input.len(),
+                message: input,
+            }),
         }
     }
 }
@@ -172,7 +183,10 @@ fn close_in_on_open_is_local_and_sends_what_was_said() {
     let recorder = recorder.on_open(|conn| {
         conn.send(b"no room");
         conn.close();
-        assert_eq!(conn.send(b"too late"), SendStatus::Refused(Refusal::Closing));
+        assert_eq!(
+            conn.send(b"too late"),
+            SendStatus::Refused(Refusal::Closing)
+        );
         assert!(!conn.is_open());
     });
     let server = TestServer::start(listen(Fragile), recorder);
@@ -213,7 +227,9 @@ fn close_in_on_half_close_is_peer_for_the_peer_came_first() {
 #[test]
 fn close_in_on_drained_is_local() {
     let (recorder, events) = Recorder::<Raw>::new();
-    let recorder = recorder.on_message(|conn, _| send_until_above_high_water(conn)).on_drained(|conn| conn.close());
+    let recorder = recorder
+        .on_message(|conn, _| send_until_above_high_water(conn))
+        .on_drained(|conn| conn.close());
     let server = TestServer::start(listen(Raw), recorder);
     let mut client = server.connect();
     client.send(b"go");
@@ -255,7 +271,11 @@ fn abort_in_any_callback_resets() {
             conn.abort();
         })
     };
-    let scripts = [(in_open, &b""[..], false), (in_timer, b"timer", false), (in_half_close, b"", true)];
+    let scripts = [
+        (in_open, &b""[..], false),
+        (in_timer, b"timer", false),
+        (in_half_close, b"", true),
+    ];
     for (script, trigger, finishes) in scripts {
         let (recorder, events) = obedient();
         let server = TestServer::start(listen(Fragile), script(recorder));
@@ -273,7 +293,11 @@ fn abort_in_any_callback_resets() {
     let mut client = server.connect();
     client.send(b"timer");
     client.expect_reset();
-    assert_eq!(events.close_reason(), "Local", "the first cause counts where no output was lost");
+    assert_eq!(
+        events.close_reason(),
+        "Local",
+        "the first cause counts where no output was lost"
+    );
     server.finish(&events);
 }
 
@@ -291,7 +315,10 @@ fn a_reset_by_the_peer_is_io() {
 #[test]
 fn a_reset_is_noticed_although_reading_is_paused() {
     let (recorder, events) = obedient();
-    let server = TestServer::start(listen(Fragile), recorder.on_open(|conn| conn.pause_reading()));
+    let server = TestServer::start(
+        listen(Fragile),
+        recorder.on_open(|conn| conn.pause_reading()),
+    );
     let client = server.connect();
     events.open();
     client.reset();
@@ -319,7 +346,7 @@ fn a_reset_while_output_is_pending_is_io() {
         send_more_than_fits(conn);
         blocked.send(()).unwrap();
     });
-    let server = TestServer::start(listen(Raw).send_buffer_size(16 * 1024), recorder);
+    let server = TestServer::start(listen(Raw).send_buffer_size(128 * 1024), recorder);
     let mut client = server.connect();
     client.send(b"go");
     is_blocked.recv_timeout(DEADLINE).unwrap();
@@ -335,7 +362,7 @@ fn a_reset_that_loses_the_output_of_a_close_is_io() {
         send_more_than_fits(conn);
         conn.close();
     });
-    let server = TestServer::start(listen(Raw).send_buffer_size(16 * 1024), recorder);
+    let server = TestServer::start(listen(Raw).send_buffer_size(128 * 1024), recorder);
     let mut client = server.connect();
     client.send(b"go");
     events.message();
@@ -394,7 +421,10 @@ fn after_close_no_message_of_the_burst_is_delivered() {
 #[test]
 fn after_abort_no_message_of_the_burst_is_delivered() {
     let (recorder, events) = Recorder::<Lines>::new();
-    let server = TestServer::start(listen(Lines::new()), recorder.on_message(|conn, _| conn.abort()));
+    let server = TestServer::start(
+        listen(Lines::new()),
+        recorder.on_message(|conn, _| conn.abort()),
+    );
     let mut client = server.connect();
     client.send(b"one\nnever\n");
     client.expect_reset();
@@ -420,7 +450,10 @@ fn what_is_pending_at_a_close_is_flushed() {
     assert!(client.receive_rest() == payload);
     drop(client);
     let ending = events.close();
-    assert_eq!((ending.reason.as_str(), ending.stats.bytes_out), ("Local", 4 << 20));
+    assert_eq!(
+        (ending.reason.as_str(), ending.stats.bytes_out),
+        ("Local", 4 << 20)
+    );
     server.finish(&events);
 }
 
@@ -465,7 +498,12 @@ fn a_close_that_cannot_flush_times_out() {
         send_more_than_fits(conn);
         conn.close();
     });
-    let server = TestServer::start(listen(Raw).send_buffer_size(16 * 1024).close_timeout(timeout), recorder);
+    let server = TestServer::start(
+        listen(Raw)
+            .send_buffer_size(128 * 1024)
+            .close_timeout(timeout),
+        recorder,
+    );
     let mut client = server.connect();
     let start = Instant::now();
     client.send(b"go");
@@ -534,7 +572,9 @@ fn a_panic_in_on_drained_ends_only_its_connection() {
 #[test]
 fn a_panic_in_the_decoder_ends_only_its_connection() {
     let (recorder, events) = obedient();
-    assert_only_the_victim_ends(recorder, &events, |_, victim| victim.send(b"panic in unpack"));
+    assert_only_the_victim_ends(recorder, &events, |_, victim| {
+        victim.send(b"panic in unpack")
+    });
 }
 
 #[test]
@@ -549,14 +589,20 @@ fn a_panic_in_the_encoder_ends_only_its_connection_and_sends_nothing_of_the_item
 #[test]
 fn a_panic_in_a_completion_ends_only_its_connection() {
     let (recorder, events) = obedient();
-    assert_only_the_victim_ends(recorder, &events, |_, victim| victim.send(b"panic in completion"));
+    assert_only_the_victim_ends(recorder, &events, |_, victim| {
+        victim.send(b"panic in completion")
+    });
 }
 
 /// A handler that echoes and gives the test a handle to each connection.
 fn lending() -> (Recorder<Fragile>, Events, Receiver<Remote<Fragile>>) {
     let (recorder, events) = obedient();
     let (remotes, lent) = channel();
-    (recorder.on_open(move |conn| remotes.send(conn.remote()).unwrap()), events, lent)
+    (
+        recorder.on_open(move |conn| remotes.send(conn.remote()).unwrap()),
+        events,
+        lent,
+    )
 }
 
 #[test]
@@ -584,11 +630,14 @@ fn a_panic_in_a_visitor_ends_only_its_connection() {
     let (recorder, events) = obedient();
     assert_only_the_victim_ends(recorder, &events, |server, victim| {
         let address = victim.addr();
-        let visited = server.handle().clients::<Recorder<Fragile>>().visit(move |conn, _| {
-            if conn.peer_addr() == address {
-                deliberate_panic();
-            }
-        });
+        let visited = server
+            .handle()
+            .clients::<Recorder<Fragile>>()
+            .visit(move |conn, _| {
+                if conn.peer_addr() == address {
+                    deliberate_panic();
+                }
+            });
         visited.unwrap();
     });
 }
@@ -600,8 +649,12 @@ fn a_panic_in_a_scheduled_task_ends_nothing() {
     let mut client = server.connect();
     client.ping();
     let (ran, has_run) = channel();
-    server.handle().run_after(Duration::ZERO, || deliberate_panic());
-    server.handle().run_after(Duration::from_millis(5), move || ran.send(()).unwrap());
+    server
+        .handle()
+        .run_after(Duration::ZERO, || deliberate_panic());
+    server
+        .handle()
+        .run_after(Duration::from_millis(5), move || ran.send(()).unwrap());
     has_run.recv_timeout(DEADLINE).unwrap();
     client.ping();
     assert_eq!(events.count(|event| matches!(event, Event::Close(..))), 0);
@@ -626,7 +679,9 @@ fn a_panic_in_on_open_drops_the_connection_and_owes_no_close() {
     armed.store(false, Ordering::Relaxed);
     neighbour.ping();
     server.connect().ping();
-    support::eventually("the dropped connection is counted out", || server.handle().connections()[0] <= 2);
+    support::eventually("the dropped connection is counted out", || {
+        server.handle().connections()[0] <= 2
+    });
     server.finish(&events);
     let ended = events.count(|event| matches!(event, Event::Close(..)));
     assert_eq!(ended, 2, "the neighbour and the late one");
@@ -680,7 +735,11 @@ fn a_slot_is_reused_and_events_of_the_old_connection_do_not_reach_the_new_one() 
     for round in 0..200 {
         let mut client = server.connect();
         client.ping();
-        if round % 2 == 0 { client.reset() } else { drop(client) }
+        if round % 2 == 0 {
+            client.reset()
+        } else {
+            drop(client)
+        }
         let mut next = server.connect();
         next.ping();
         drop(next);
@@ -693,12 +752,20 @@ fn a_slot_is_reused_and_events_of_the_old_connection_do_not_reach_the_new_one() 
 fn connections_are_counted_out_whatever_ends_them() {
     let (recorder, events) = obedient();
     let server = TestServer::start(listen(Fragile), recorder);
-    for end in [&b"close"[..], b"abort", b"panic", b"refuse", b"panic in pack"] {
+    for end in [
+        &b"close"[..],
+        b"abort",
+        b"panic",
+        b"refuse",
+        b"panic in pack",
+    ] {
         let mut client = server.connect();
         client.send(end);
         client.expect_ended();
     }
-    support::eventually("all are counted out", || server.handle().stats().connections == 0);
+    support::eventually("all are counted out", || {
+        server.handle().stats().connections == 0
+    });
     assert_eq!(server.handle().connections(), [0]);
     assert_eq!(server.handle().stats().accepted, 5);
     server.finish(&events);

@@ -281,6 +281,40 @@ impl RingBuffer {
         }
     }
 
+    /// Appends a header and its body, all or nothing, for the price of one look for room.
+    ///
+    /// # Errors
+    /// [`LimitExceeded`] if the ring may not hold that many bytes more; nothing is appended then.
+    #[inline]
+    pub fn extend_from_pair(&mut self, header: &[u8], body: &[u8]) -> Result<(), LimitExceeded> {
+        // No two slices together fill the address space.
+        let total = header.len() + body.len();
+        let allowed = total <= self.available();
+        let behind = self.storage.get_mut(self.head + self.len..);
+        match behind.and_then(|behind| behind.get_mut(..total)) {
+            Some(room) if allowed => {
+                let (front, back) = room.split_at_mut(header.len());
+                front.copy_from_slice(header);
+                back.copy_from_slice(body);
+                self.len += total;
+                self.debug_check();
+                Ok(())
+            }
+            _ => self.extend_with_pair_over_seam(header, body),
+        }
+    }
+
+    #[cold]
+    fn extend_with_pair_over_seam(
+        &mut self,
+        header: &[u8],
+        body: &[u8],
+    ) -> Result<(), LimitExceeded> {
+        self.reserve(header.len() + body.len())?;
+        self.extend_from_slice(header)?;
+        self.extend_from_slice(body)
+    }
+
     /// Gives capacity back to the allocator until no more than `min_capacity` bytes, or the
     /// readable ones if they are more, are left. `shrink_to(0)` frees all that is unused.
     ///

@@ -281,9 +281,9 @@ impl LengthPrefixed {
 
     /// What the length field is to say of the item that `parts` are together.
     #[inline]
-    fn length_to_write(&self, parts: &[&[u8]]) -> Result<u64, Unencodable> {
+    fn length_to_write(&self, item: usize) -> Result<u64, Unencodable> {
         const TOO_LONG: Unencodable = Unencodable("it is longer than a frame may be");
-        let total = total_length(parts).and_then(|item| item.checked_add(self.stripped()));
+        let total = item.checked_add(self.stripped());
         let following = total
             .ok_or(TOO_LONG)?
             .checked_sub(self.header())
@@ -304,17 +304,15 @@ impl LengthPrefixed {
     }
 
     #[inline]
-    fn put_length(&self, length: u64, output: &mut Output) {
-        let word = match self.order {
+    fn length_field(&self, length: u64) -> [u8; 8] {
+        match self.order {
             ByteOrder::BigEndian => (length << self.unused_bits()).to_be_bytes(),
             ByteOrder::LittleEndian => length.to_le_bytes(),
-        };
-        // The usual widths as constants, which makes of the copy one store.
-        match self.width {
-            2 => output.put_slice(&word[..2]),
-            4 => output.put_slice(&word[..4]),
-            width => output.put_slice(&word[..width]),
         }
+    }
+
+    fn put_length(&self, length: u64, output: &mut Output) {
+        output.put_slice(&self.length_field(length)[..self.width]);
     }
 
     /// Writes a frame that is not [plain](Self::is_plain).
@@ -401,14 +399,25 @@ impl Encode for LengthPrefixed {
 
     #[inline]
     fn pack(&mut self, item: &[u8], output: &mut Output) -> Result<(), Unencodable> {
-        self.pack_parts(&[item], output)
+        if !self.is_plain() {
+            return self.pack_parts(&[item], output);
+        }
+        let length = self.length_to_write(item.len())?;
+        let word = self.length_field(length);
+        // The usual widths as constants, which makes of the copy one store.
+        match self.width {
+            2 => output.put_pair(&word[..2], item),
+            4 => output.put_pair(&word[..4], item),
+            width => output.put_pair(&word[..width], item),
+        }
+        Ok(())
     }
 }
 
 impl EncodeParts for LengthPrefixed {
     #[inline]
     fn pack_parts(&mut self, parts: &[&[u8]], output: &mut Output) -> Result<(), Unencodable> {
-        let length = self.length_to_write(parts)?;
+        let length = self.length_to_write(total_length(parts).unwrap_or(usize::MAX))?;
         if self.is_plain() {
             self.put_length(length, output);
             for part in parts {

@@ -27,7 +27,7 @@ pub use fixed_length::FixedLength;
 pub use length_prefixed::{LengthPrefixed, LengthPrefixedError};
 pub use lines::{Lines, LinesError};
 pub use raw::Raw;
-pub use typed_frames::{TypedFrame, TypedFrames, TypedFramesError, TypedFrameBuf};
+pub use typed_frames::{TypedFrame, TypedFrameBuf, TypedFrames, TypedFramesError};
 
 pub use crate::output::Output;
 

@@ -33,7 +33,9 @@ impl Reactor {
 
     /// Gives a connection its last turns.
     pub(super) fn drain_connection(&mut self, slot: u32) {
-        let Some(connection) = self.table.in_slot(slot) else { return };
+        let Some(connection) = self.table.in_slot(slot) else {
+            return;
+        };
         if connection.phase == Phase::Open {
             connection.draining = DRAIN_TURNS;
             connection.readable = true;
@@ -44,7 +46,9 @@ impl Reactor {
 
     /// After a turn of a draining connection: closes it once all that has arrived is answered.
     pub(super) fn advance_drain(&mut self, slot: u32) {
-        let Some(connection) = self.table.in_slot(slot) else { return };
+        let Some(connection) = self.table.in_slot(slot) else {
+            return;
+        };
         if connection.phase != Phase::Open {
             connection.draining = 0;
             return;
@@ -60,7 +64,9 @@ impl Reactor {
         }
         connection.draining = 0;
         let slot_of_service = &mut self.services[connection.service as usize];
-        slot_of_service.service.shutdown(connection, &mut self.state);
+        slot_of_service
+            .service
+            .shutdown(connection, &mut self.state);
         connection.close(Cause::Shutdown);
         self.settle(slot);
     }

@@ -85,7 +85,11 @@ pub(crate) struct Reactor {
 }
 
 impl Reactor {
-    pub(crate) fn new(config: &ReactorConfig, shared: Arc<LoopShared>, services: Vec<ServiceSlot>) -> Self {
+    pub(crate) fn new(
+        config: &ReactorConfig,
+        shared: Arc<LoopShared>,
+        services: Vec<ServiceSlot>,
+    ) -> Self {
         let worker = u32::try_from(shared.worker).expect("workers are fewer than 2^32");
         Reactor {
             table: ConnTable::new(worker),
@@ -113,7 +117,10 @@ impl Reactor {
         if !self.state.ready.is_empty() {
             return Some(Duration::ZERO);
         }
-        self.state.wheel.next_expiry().map(|tick| self.state.clock.until(tick, self.state.now))
+        self.state
+            .wheel
+            .next_expiry()
+            .map(|tick| self.state.clock.until(tick, self.state.now))
     }
 
     /// Takes a new connection. `register` asks for its events.
@@ -136,9 +143,12 @@ impl Reactor {
             self.depart(id.slot);
             return registered;
         }
-        connection.idle_timer = timeouts.idle.map(|after| self.state.schedule(after, Due::Idle(id)));
-        connection.first_message_timer =
-            timeouts.first_message.map(|after| self.state.schedule(after, Due::FirstMessage(id)));
+        connection.idle_timer = timeouts
+            .idle
+            .map(|after| self.state.schedule(after, Due::Idle(id)));
+        connection.first_message_timer = timeouts
+            .first_message
+            .map(|after| self.state.schedule(after, Due::FirstMessage(id)));
         self.settle(id.slot);
         if self.draining {
             self.drain_connection(id.slot);
@@ -149,7 +159,9 @@ impl Reactor {
     /// An event of the connection that `token` was made for; one that comes after it has gone is ignored.
     #[inline]
     pub(crate) fn on_event(&mut self, token: usize, readiness: Readiness) {
-        let Some(connection) = self.table.by_token(token) else { return };
+        let Some(connection) = self.table.by_token(token) else {
+            return;
+        };
         let slot = connection.id.slot;
         if readiness.readable {
             connection.readable = true;
@@ -202,7 +214,9 @@ impl Reactor {
     fn read_mail(&mut self) {
         for service in 0..self.services.len() {
             for _ in 0..MAIL_BUDGET {
-                let Some(recipient) = self.services[service].service.next_mail() else { break };
+                let Some(recipient) = self.services[service].service.next_mail() else {
+                    break;
+                };
                 self.state.shared.release_place();
                 match recipient {
                     Recipient::One(id) => self.hand_mail(service, id.slot, Some(id)),
@@ -218,17 +232,23 @@ impl Reactor {
 
     /// Hands the mail at hand to a connection if it is the one meant, is open, and belongs to the service.
     fn hand_mail(&mut self, service: usize, slot: u32, meant: Option<ConnId>) {
-        let Some(connection) = self.table.in_slot(slot) else { return };
+        let Some(connection) = self.table.in_slot(slot) else {
+            return;
+        };
         let is_meant = meant.is_none_or(|id| connection.id == id);
         if is_meant && connection.phase == Phase::Open && connection.service as usize == service {
-            self.services[service].service.apply_mail(connection, &mut self.state);
+            self.services[service]
+                .service
+                .apply_mail(connection, &mut self.state);
             self.state.queue(connection);
         }
     }
 
     fn remove_closed(&mut self) {
         for slot in std::mem::take(&mut self.closed) {
-            let Some(connection) = self.table.in_slot(slot) else { continue };
+            let Some(connection) = self.table.in_slot(slot) else {
+                continue;
+            };
             debug_assert!(connection.phase == Phase::Departing);
             if let Some(extra) = connection.extra.take() {
                 for timer in &extra.timers {
@@ -239,15 +259,23 @@ impl Reactor {
                 }
                 contain_drop(extra);
             }
-            self.services[connection.service as usize].service.close(connection, &mut self.state);
+            self.services[connection.service as usize]
+                .service
+                .close(connection, &mut self.state);
             self.depart(slot);
         }
     }
 
     /// Drops a connection, with all that it has borrowed.
     fn depart(&mut self, slot: u32) {
-        let Some(mut connection) = self.table.remove(slot) else { return };
-        let timers = [connection.idle_timer, connection.first_message_timer, connection.write_timer];
+        let Some(mut connection) = self.table.remove(slot) else {
+            return;
+        };
+        let timers = [
+            connection.idle_timer,
+            connection.first_message_timer,
+            connection.write_timer,
+        ];
         for timer in timers.into_iter().flatten() {
             self.state.wheel.cancel(timer);
         }

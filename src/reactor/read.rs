@@ -20,7 +20,9 @@ impl Reactor {
     /// Delivers what is kept, then reads until the socket is drained, the gate shuts, or the budget is spent.
     #[inline]
     pub(super) fn read(&mut self, slot: u32) {
-        let Some(connection) = self.table.in_slot(slot) else { return };
+        let Some(connection) = self.table.in_slot(slot) else {
+            return;
+        };
         let slot = &mut self.services[connection.service as usize];
         let turn = ReadTurn {
             service: &mut *slot.service,
@@ -90,7 +92,10 @@ impl ReadTurn<'_> {
 
     /// Begins with what an earlier turn has left.
     fn take_up_rest(&mut self) {
-        let small = self.connection.input.take_if(|ring| ring.len() <= JOIN_MAX.min(self.buffer.len() / 2));
+        let small = self
+            .connection
+            .input
+            .take_if(|ring| ring.len() <= JOIN_MAX.min(self.buffer.len() / 2));
         if let Some(ring) = small {
             let (front, back) = ring.as_slices();
             self.held = front.len() + back.len();
@@ -123,8 +128,12 @@ impl ReadTurn<'_> {
         };
         // What a header claims is not taken for granted: the room at most doubles what has really arrived.
         let missing = (self.connection.needed as usize).saturating_sub(ring.len());
-        let room = missing.min(ring.len()).max(RING_READ_MIN).min(self.input_limit - ring.len());
-        ring.reserve(room).expect("a ring's limit is not below the input limit");
+        let room = missing
+            .min(ring.len())
+            .max(RING_READ_MIN)
+            .min(self.input_limit - ring.len());
+        ring.reserve(room)
+            .expect("a ring's limit is not below the input limit");
         let (spare, _) = ring.spare();
         let outcome = self.connection.output.socket().read(spare);
         let room = spare.len();
@@ -156,9 +165,13 @@ impl ReadTurn<'_> {
     }
 
     fn deliver_from_ring(&mut self) {
-        let Some(mut ring) = self.connection.input.take() else { return };
+        let Some(mut ring) = self.connection.input.take() else {
+            return;
+        };
         if ring.len() >= self.connection.needed as usize && self.connection.gate.is_open() {
-            let taken = self.service.receive(self.connection, self.state, ring.contiguous());
+            let taken = self
+                .service
+                .receive(self.connection, self.state, ring.contiguous());
             ring.consume(taken);
         }
         if ring.is_empty() {
@@ -185,8 +198,12 @@ impl ReadTurn<'_> {
             return self.discard();
         }
         // Whole messages that a shut gate holds back may be more than one message is allowed to be.
-        let mut ring = self.state.pool.lend(self.input_limit.max(self.buffer.len()));
-        ring.extend_from_slice(&self.buffer[..self.held]).expect("the limit is not below the buffer's size");
+        let mut ring = self
+            .state
+            .pool
+            .lend(self.input_limit.max(self.buffer.len()));
+        ring.extend_from_slice(&self.buffer[..self.held])
+            .expect("the limit is not below the buffer's size");
         self.connection.input = Some(ring);
         self.held = 0;
     }

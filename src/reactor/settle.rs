@@ -1,7 +1,7 @@
 //! What follows from a turn: output leaves, pressure is released, an orderly close moves on.
 
-use crate::connection::{Connection, Gate, OwnEnd, PeerEnd, Phase};
 use crate::completion::Delivery;
+use crate::connection::{Connection, Gate, OwnEnd, PeerEnd, Phase};
 use crate::handler::Cause;
 use crate::loop_state::{Due, LoopState};
 use crate::service::contain;
@@ -12,7 +12,9 @@ impl Reactor {
     /// Sends what the turn has answered and moves the connection on.
     #[inline]
     pub(super) fn settle(&mut self, slot: u32) {
-        let Some(connection) = self.table.in_slot(slot) else { return };
+        let Some(connection) = self.table.in_slot(slot) else {
+            return;
+        };
         connection.output.flush();
         if connection.is_at_rest() {
             connection.output.return_ring(&mut self.state.pool);
@@ -23,7 +25,9 @@ impl Reactor {
         if connection.draining > 0 {
             self.advance_drain(slot);
         }
-        let Some(connection) = self.table.in_slot(slot) else { return };
+        let Some(connection) = self.table.in_slot(slot) else {
+            return;
+        };
         if connection.phase == Phase::Closed {
             connection.phase = Phase::Departing;
             self.closed.push(slot);
@@ -73,7 +77,8 @@ fn settle_unusual(connection: &mut Connection, slot: &mut ServiceSlot, state: &m
 
 /// Opens the gate again once the output has fallen to the low-water mark.
 fn release_pressure(connection: &mut Connection, slot: &mut ServiceSlot, state: &mut LoopState) {
-    let drained = connection.gate.has(Gate::PRESSURE) && connection.output.len() <= slot.limits.low_water;
+    let drained =
+        connection.gate.has(Gate::PRESSURE) && connection.output.len() <= slot.limits.low_water;
     if drained && connection.phase == Phase::Open && !connection.output.has_failed() {
         connection.gate.remove(Gate::PRESSURE);
         slot.service.drained(connection, state);
@@ -85,10 +90,16 @@ fn release_pressure(connection: &mut Connection, slot: &mut ServiceSlot, state: 
 fn complete_deliveries(connection: &mut Connection) {
     let written = connection.output.written();
     while let Some(extra) = &mut connection.extra {
-        if extra.completions.front().is_none_or(|(position, _)| *position > written) {
+        if extra
+            .completions
+            .front()
+            .is_none_or(|(position, _)| *position > written)
+        {
             break;
         }
-        let Some((_, completion)) = extra.completions.pop_front() else { break };
+        let Some((_, completion)) = extra.completions.pop_front() else {
+            break;
+        };
         contain(connection, |_| completion.complete(Delivery::Written));
     }
 }
@@ -112,7 +123,9 @@ fn advance_close(connection: &mut Connection) {
     }
     if connection.own_end == OwnEnd::Sent {
         match connection.phase {
-            Phase::Open if connection.peer_end == PeerEnd::Announced => connection.close(Cause::Peer),
+            Phase::Open if connection.peer_end == PeerEnd::Announced => {
+                connection.close(Cause::Peer)
+            }
             Phase::Open => return,
             _ => {}
         }
@@ -132,14 +145,18 @@ fn watch_writes(connection: &mut Connection, slot: &ServiceSlot, state: &mut Loo
         }
         Phase::Open if connection.write_timer.is_none() => {
             let due = Due::WriteStall(connection.id, connection.output.written());
-            connection.write_timer = slot.timeouts.write_stall.map(|after| state.schedule(after, due));
+            connection.write_timer = slot
+                .timeouts
+                .write_stall
+                .map(|after| state.schedule(after, due));
         }
         Phase::Closing => {
             connection.phase = Phase::Ending;
             if let Some(timer) = connection.write_timer.take() {
                 state.wheel.cancel(timer);
             }
-            connection.write_timer = Some(state.schedule(slot.timeouts.close, Due::Close(connection.id)));
+            connection.write_timer =
+                Some(state.schedule(slot.timeouts.close, Due::Close(connection.id)));
         }
         _ => {}
     }

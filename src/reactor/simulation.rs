@@ -134,7 +134,8 @@ impl Transport for Stream {
         if count == 0 && offered > 0 {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        pipe.to_peer.extend(parts.iter().flat_map(|part| part.iter()).take(count));
+        pipe.to_peer
+            .extend(parts.iter().flat_map(|part| part.iter()).take(count));
         Ok(count)
     }
 
@@ -142,7 +143,11 @@ impl Transport for Stream {
         let mut pipe = self.pipe.borrow_mut();
         assert!(!pipe.server_ended, "one end of stream per connection");
         pipe.server_ended = true;
-        if pipe.reset { Err(io::ErrorKind::NotConnected.into()) } else { Ok(()) }
+        if pipe.reset {
+            Err(io::ErrorKind::NotConnected.into())
+        } else {
+            Ok(())
+        }
     }
 
     fn reset_on_drop(&mut self) {
@@ -150,7 +155,11 @@ impl Transport for Stream {
     }
 
     fn take_error(&mut self) -> io::Result<Option<io::Error>> {
-        Ok(self.pipe.borrow().reset.then(|| io::ErrorKind::ConnectionReset.into()))
+        Ok(self
+            .pipe
+            .borrow()
+            .reset
+            .then(|| io::ErrorKind::ConnectionReset.into()))
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -212,7 +221,12 @@ impl Puppet {
     }
 
     fn record(&self, id: ConnId, note: impl FnOnce(&mut Record)) {
-        note(self.records.borrow_mut().get_mut(&id).expect("every connection is recorded"));
+        note(
+            self.records
+                .borrow_mut()
+                .get_mut(&id)
+                .expect("every connection is recorded"),
+        );
     }
 }
 
@@ -221,7 +235,11 @@ impl Handler for Puppet {
     type Session = Option<TimerId>;
 
     fn on_open(&mut self, conn: &mut Conn<'_, P>) -> Option<TimerId> {
-        self.records.borrow_mut().entry(conn.id()).or_default().opened += 1;
+        self.records
+            .borrow_mut()
+            .entry(conn.id())
+            .or_default()
+            .opened += 1;
         if self.random.one_in(4) {
             // A plain connection, with nothing that makes its turns unusual.
             return None;
@@ -252,7 +270,9 @@ impl Handler for Puppet {
             105 => conn.abort(),
             106..=107 => panic!("as the message asked"),
             108..=120 => {
-                *timer = conn.set_timer(Duration::from_millis(self.random.below(30) as u64), 1).ok();
+                *timer = conn
+                    .set_timer(Duration::from_millis(self.random.below(30) as u64), 1)
+                    .ok();
                 if timer.is_some() {
                     conn.pause_reading();
                 }
@@ -263,7 +283,11 @@ impl Handler for Puppet {
                 }
             }
             141..=145 => conn.shutdown_write(),
-            146..=165 => *timer = conn.set_timer(Duration::from_millis(self.random.below(200) as u64), 2).ok(),
+            146..=165 => {
+                *timer = conn
+                    .set_timer(Duration::from_millis(self.random.below(200) as u64), 2)
+                    .ok()
+            }
             166..=175 => {
                 if let Some(timer) = timer.take() {
                     conn.cancel_timer(timer);
@@ -286,7 +310,9 @@ impl Handler for Puppet {
             _ => {
                 let completions = self.completions.clone();
                 completions.fetch_add(1, Ordering::Relaxed);
-                let status = conn.send_then(&copy, move |_| _ = completions.fetch_sub(1, Ordering::Relaxed));
+                let status = conn.send_then(&copy, move |_| {
+                    _ = completions.fetch_sub(1, Ordering::Relaxed)
+                });
                 if status.is_queued() {
                     self.record(conn.id(), |record| record.answered.extend(frame(&copy)));
                 }
@@ -294,7 +320,13 @@ impl Handler for Puppet {
         }
     }
 
-    fn on_timer(&mut self, conn: &mut Conn<'_, P>, _: &mut Option<TimerId>, _: TimerId, token: u64) {
+    fn on_timer(
+        &mut self,
+        conn: &mut Conn<'_, P>,
+        _: &mut Option<TimerId>,
+        _: TimerId,
+        token: u64,
+    ) {
         if token == 1 {
             conn.resume_reading();
         }
@@ -318,11 +350,17 @@ impl Handler for Puppet {
         conn.close();
     }
 
-    fn on_close(&mut self, conn: &Conn<'_, P>, _: Option<TimerId>, reason: CloseReason<ErrorOf<P>>) {
+    fn on_close(
+        &mut self,
+        conn: &Conn<'_, P>,
+        _: Option<TimerId>,
+        reason: CloseReason<ErrorOf<P>>,
+    ) {
         let now = *self.now.borrow();
         self.record(conn.id(), |record| {
             assert!(record.closed.is_none(), "closed twice");
-            record.evicted_at = matches!(reason, CloseReason::Timeout(crate::Timeout::Idle)).then_some(now);
+            record.evicted_at =
+                matches!(reason, CloseReason::Timeout(crate::Timeout::Idle)).then_some(now);
             record.closed = Some(format!("{reason:?}"));
         });
     }
@@ -360,7 +398,11 @@ impl World {
             now: now.clone(),
         };
         let overflow = [Overflow::Close, Overflow::DropMessage, Overflow::Refuse][random.below(3)];
-        let limits = Limits::default().input(INPUT_LIMIT).output(OUTPUT_LIMIT).water(LOW_WATER, 2_000).overflow(overflow);
+        let limits = Limits::default()
+            .input(INPUT_LIMIT)
+            .output(OUTPUT_LIMIT)
+            .water(LOW_WATER, 2_000)
+            .overflow(overflow);
         let timeouts = Timeouts {
             idle: random.one_in(2).then_some(IDLE),
             first_message: random.one_in(3).then_some(Duration::from_millis(300)),
@@ -370,7 +412,11 @@ impl World {
         let (mailbox, mail) = Mailbox::<Puppet>::new(shared.clone());
         let protocol = LengthPrefixed::u16_be().max_length(1_900);
         let hub = Hub::new(puppet, protocol, limits, Arc::new(mailbox), mail);
-        let slot = ServiceSlot { service: Box::new(hub), limits, timeouts };
+        let slot = ServiceSlot {
+            service: Box::new(hub),
+            limits,
+            timeouts,
+        };
         let config = ReactorConfig {
             clock: TickClock::default(),
             pool: PoolConfig::default(),
@@ -378,7 +424,15 @@ impl World {
             read_budget: 1_000,
         };
         let reactor = Reactor::new(&config, shared.clone(), vec![slot]);
-        World { reactor, shared, records, peers: Vec::new(), random, now, completions }
+        World {
+            reactor,
+            shared,
+            records,
+            peers: Vec::new(),
+            random,
+            now,
+            completions,
+        }
     }
 
     fn connect(&mut self) {
@@ -390,7 +444,10 @@ impl World {
             now: self.now.clone(),
             ..Pipe::default()
         }));
-        let stream = Stream { pipe: pipe.clone(), reset_on_drop: false };
+        let stream = Stream {
+            pipe: pipe.clone(),
+            reset_on_drop: false,
+        };
         let mut adopted = None;
         let records = self.records.clone();
         let register = |_: &mut Socket, id: ConnId| {
@@ -400,9 +457,15 @@ impl World {
         };
         self.reactor.set_now(*self.now.borrow());
         let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 9));
-        self.reactor.adopt(0, Socket::Simulated(Box::new(stream)), peer, register).expect("registering succeeds");
+        self.reactor
+            .adopt(0, Socket::Simulated(Box::new(stream)), peer, register)
+            .expect("registering succeeds");
         let id = adopted.expect("every socket is registered");
-        self.peers.push(Peer { id, pipe, reads: !self.random.one_in(8) });
+        self.peers.push(Peer {
+            id,
+            pipe,
+            reads: !self.random.one_in(8),
+        });
     }
 
     /// Something happens on the other side of the network.
@@ -446,7 +509,12 @@ impl World {
                     }
                     let frame = frame(&body);
                     pipe.to_server.extend(&frame);
-                    self.records.borrow_mut().get_mut(&peer.id).expect("recorded").asked.extend(&frame);
+                    self.records
+                        .borrow_mut()
+                        .get_mut(&peer.id)
+                        .expect("recorded")
+                        .asked
+                        .extend(&frame);
                 }
                 pipe.readable = true;
             }
@@ -461,9 +529,18 @@ impl World {
             if !peer.reads && !all || pipe.dropped_with_reset {
                 continue;
             }
-            let count = if all { pipe.to_peer.len() } else { self.random.below(pipe.to_peer.len() + 1) };
+            let count = if all {
+                pipe.to_peer.len()
+            } else {
+                self.random.below(pipe.to_peer.len() + 1)
+            };
             let read: Vec<u8> = pipe.to_peer.drain(..count).collect();
-            self.records.borrow_mut().get_mut(&peer.id).expect("recorded").read.extend(read);
+            self.records
+                .borrow_mut()
+                .get_mut(&peer.id)
+                .expect("recorded")
+                .read
+                .extend(read);
             if count > 0 && pipe.wants_room {
                 pipe.wants_room = false;
                 pipe.writable = true;
@@ -508,18 +585,42 @@ impl World {
             let record = &records[&peer.id];
             let pipe = peer.pipe.borrow();
             assert!(record.opened <= 1 && record.half_closed <= 1);
-            assert!(record.asked.starts_with(&record.delivered), "messages come in order, each once");
+            assert!(
+                record.asked.starts_with(&record.delivered),
+                "messages come in order, each once"
+            );
             let gone = self.reactor.table.get(peer.id).is_none();
-            assert_eq!(gone, pipe.dropped, "a connection lives as long as its socket");
-            assert_eq!(gone, record.closed.is_some() || record.opened == 0, "closed when it goes");
-            assert!(record.evicted_at.is_none_or(|at| at >= pipe.last_heard + IDLE), "evicted early");
-            let Some(connection) = self.reactor.table.get(peer.id) else { continue };
+            assert_eq!(
+                gone, pipe.dropped,
+                "a connection lives as long as its socket"
+            );
+            assert_eq!(
+                gone,
+                record.closed.is_some() || record.opened == 0,
+                "closed when it goes"
+            );
+            assert!(
+                record
+                    .evicted_at
+                    .is_none_or(|at| at >= pipe.last_heard + IDLE),
+                "evicted early"
+            );
+            let Some(connection) = self.reactor.table.get(peer.id) else {
+                continue;
+            };
             assert!(connection.output.len() <= OUTPUT_LIMIT);
             assert!(connection.kept() <= INPUT_LIMIT.max(RECEIVE_BUFFER));
-            assert_eq!(connection.gate.has(crate::connection::Gate::CLOSING), connection.phase != Phase::Open);
+            assert_eq!(
+                connection.gate.has(crate::connection::Gate::CLOSING),
+                connection.phase != Phase::Open
+            );
             assert_eq!(connection.cause.is_some(), connection.phase != Phase::Open);
             // The lost wake-up: work that neither an event nor the ready list will bring up.
-            assert!(connection.queued || !connection.has_work(), "{} was forgotten", peer.id);
+            assert!(
+                connection.queued || !connection.has_work(),
+                "{} was forgotten",
+                peer.id
+            );
             let stuck = !connection.output.is_empty() && !pipe.wants_room && !pipe.writable;
             assert!(!stuck, "{} has output that nobody will send", peer.id);
         }
@@ -531,7 +632,9 @@ impl World {
             *self.now.borrow_mut() += Duration::from_millis(3);
             self.peers_read(true);
             self.iterate();
-            if self.reactor.state.ready.is_empty() && self.peers.iter().all(|peer| !peer.pipe.borrow().readable) {
+            if self.reactor.state.ready.is_empty()
+                && self.peers.iter().all(|peer| !peer.pipe.borrow().readable)
+            {
                 break;
             }
         }
@@ -557,8 +660,15 @@ impl World {
             assert!(self.reactor.is_drained());
         }
         self.reactor.stop();
-        assert_eq!(self.completions.load(Ordering::Relaxed), 0, "every completion is called once");
-        assert_eq!(self.reactor.state.wheel.len(), 1 - usize::from(!gracefully || self.drain_is_over()));
+        assert_eq!(
+            self.completions.load(Ordering::Relaxed),
+            0,
+            "every completion is called once"
+        );
+        assert_eq!(
+            self.reactor.state.wheel.len(),
+            1 - usize::from(!gracefully || self.drain_is_over())
+        );
         let afar = frame(b"from afar");
         for peer in &self.peers {
             let records = self.records.borrow();
@@ -573,10 +683,18 @@ impl World {
                 read.extend(&pipe.to_peer);
             }
             let own = without(&read, &afar);
-            assert!(record.answered.starts_with(&own) || is_cut(&record.answered, &own), "{reason}: a hole or a lie");
-            let orderly = ["Peer", "Local", "Truncated", "Shutdown"].contains(&reason) && gracefully;
+            assert!(
+                record.answered.starts_with(&own) || is_cut(&record.answered, &own),
+                "{reason}: a hole or a lie"
+            );
+            let orderly =
+                ["Peer", "Local", "Truncated", "Shutdown"].contains(&reason) && gracefully;
             if orderly && !pipe.reset && !pipe.dropped_with_reset && reason != "Shutdown" {
-                assert_eq!(own.len(), record.answered.len(), "{reason}: everything arrives");
+                assert_eq!(
+                    own.len(),
+                    record.answered.len(),
+                    "{reason}: everything arrives"
+                );
             }
         }
     }
@@ -631,7 +749,11 @@ fn run(seed: u64) {
 
 #[test]
 fn every_seed_keeps_the_invariants() {
-    let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    let number = |name| {
+        std::env::var(name)
+            .ok()
+            .and_then(|text| text.parse::<u64>().ok())
+    };
     if let Some(seed) = number("RINGWHEEL_SEED") {
         return run(seed);
     }
@@ -644,7 +766,10 @@ struct Blame(u64);
 impl Drop for Blame {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("to see it again: RINGWHEEL_SEED={} cargo test --lib simulation", self.0);
+            eprintln!(
+                "to see it again: RINGWHEEL_SEED={} cargo test --lib simulation",
+                self.0
+            );
         }
     }
 }

@@ -28,7 +28,11 @@ pub(super) struct ScheduledTask {
 impl Reactor {
     pub(super) fn fire_timers(&mut self) {
         let mut budget = TIMER_BUDGET;
-        while let Some((key, due)) = self.state.wheel.pop_expired_within(self.state.tick, &mut budget) {
+        while let Some((key, due)) = self
+            .state
+            .wheel
+            .pop_expired_within(self.state.tick, &mut budget)
+        {
             match due {
                 Due::Idle(id) => self.check_idle(id),
                 Due::FirstMessage(id) => self.check_first_message(id),
@@ -44,17 +48,24 @@ impl Reactor {
 
     /// Evicts a connection that was silent for the idle time, or sets the timer to when it will have been.
     fn check_idle(&mut self, id: ConnId) {
-        let Some(connection) = self.table.get(id) else { return };
+        let Some(connection) = self.table.get(id) else {
+            return;
+        };
         connection.idle_timer = None;
         let idle = self.services[connection.service as usize].timeouts.idle;
-        let Some(idle) = idle.filter(|_| connection.phase == Phase::Open) else { return };
+        let Some(idle) = idle.filter(|_| connection.phase == Phase::Open) else {
+            return;
+        };
         // Traffic only stores the tick, and what it has put off is made up for here. The last byte may have come late in
         // its tick, hence one more.
         if connection.readable && !connection.gate.is_open() {
             // It is us who do not listen.
             connection.active_at = self.state.tick;
         }
-        let deadline = connection.active_at.saturating_add(self.state.clock.deadline(idle)).saturating_add(1);
+        let deadline = connection
+            .active_at
+            .saturating_add(self.state.clock.deadline(idle))
+            .saturating_add(1);
         if deadline > self.state.tick {
             connection.idle_timer = Some(self.state.wheel.insert(deadline, Due::Idle(id)));
             return;
@@ -64,7 +75,9 @@ impl Reactor {
     }
 
     fn check_first_message(&mut self, id: ConnId) {
-        let Some(connection) = self.table.get(id) else { return };
+        let Some(connection) = self.table.get(id) else {
+            return;
+        };
         connection.first_message_timer = None;
         if connection.phase == Phase::Open {
             connection.end_now(Cause::Timeout(Timeout::FirstMessage));
@@ -74,7 +87,9 @@ impl Reactor {
 
     /// Ends a connection that has taken nothing since its write timer was set; `settle` sets it anew for one that has.
     fn check_write_stall(&mut self, id: ConnId, written: u64) {
-        let Some(connection) = self.table.get(id) else { return };
+        let Some(connection) = self.table.get(id) else {
+            return;
+        };
         connection.write_timer = None;
         if connection.phase == Phase::Open && connection.output.written() == written {
             connection.abort(Cause::Timeout(Timeout::WriteStall));
@@ -84,7 +99,9 @@ impl Reactor {
 
     /// Ends a close that has taken too long; a peer that did not get everything sees a reset.
     fn end_close(&mut self, id: ConnId) {
-        let Some(connection) = self.table.get(id) else { return };
+        let Some(connection) = self.table.get(id) else {
+            return;
+        };
         connection.write_timer = None;
         if connection.output.is_empty() {
             connection.end_now(Cause::Timeout(Timeout::Close));
@@ -95,7 +112,9 @@ impl Reactor {
     }
 
     fn fire_handler_timer(&mut self, id: ConnId, key: TimerKey, token: u64) {
-        let Some(connection) = self.table.get(id) else { return };
+        let Some(connection) = self.table.get(id) else {
+            return;
+        };
         if let Some(extra) = &mut connection.extra {
             extra.timers.retain(|timer| *timer != key);
         }
@@ -110,12 +129,18 @@ impl Reactor {
     pub(crate) fn schedule_task(&mut self, task: Task) {
         let due = self.state.now.saturating_add(task.after);
         let deadline = self.state.clock.deadline(due);
-        let index = self.tasks.insert(ScheduledTask { task, timer: None, due });
+        let index = self.tasks.insert(ScheduledTask {
+            task,
+            timer: None,
+            due,
+        });
         self.tasks[index].timer = Some(self.state.wheel.insert(deadline, Due::Task(index)));
     }
 
     fn run_task(&mut self, index: usize) {
-        let Some(scheduled) = self.tasks.get_mut(index) else { return };
+        let Some(scheduled) = self.tasks.get_mut(index) else {
+            return;
+        };
         scheduled.timer = None;
         if !scheduled.task.is_cancelled() {
             if let Err(panic) = catch_unwind(AssertUnwindSafe(|| (scheduled.task.run)())) {
@@ -136,8 +161,12 @@ impl Reactor {
 
     /// Forgets the tasks that were cancelled.
     pub(crate) fn sweep_tasks(&mut self) {
-        let cancelled: Vec<usize> =
-            self.tasks.iter().filter(|(_, scheduled)| scheduled.task.is_cancelled()).map(|(index, _)| index).collect();
+        let cancelled: Vec<usize> = self
+            .tasks
+            .iter()
+            .filter(|(_, scheduled)| scheduled.task.is_cancelled())
+            .map(|(index, _)| index)
+            .collect();
         for index in cancelled {
             let scheduled = self.tasks.remove(index);
             if let Some(timer) = scheduled.timer {

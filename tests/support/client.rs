@@ -26,18 +26,26 @@ impl Client {
     /// From a loopback address of choice.
     #[track_caller]
     pub(crate) fn connect_from(source: IpAddr, address: SocketAddr) -> Self {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).expect("a socket");
-        socket.bind(&SocketAddr::new(source, 0).into()).expect("a loopback address");
-        socket.connect_timeout(&address.into(), DEADLINE).expect("the server accepts");
+        let socket =
+            Socket::new(Domain::for_address(address), Type::STREAM, None).expect("a socket");
+        socket
+            .bind(&SocketAddr::new(source, 0).into())
+            .expect("a loopback address");
+        socket
+            .connect_timeout(&address.into(), DEADLINE)
+            .expect("the server accepts");
         Self::around(socket.into()).expect("a client")
     }
 
     /// With a receive buffer that is soon full.
     #[track_caller]
     pub(crate) fn connect_narrow(address: SocketAddr) -> Self {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).expect("a socket");
+        let socket =
+            Socket::new(Domain::for_address(address), Type::STREAM, None).expect("a socket");
         socket.set_recv_buffer_size(4096).expect("a small buffer");
-        socket.connect_timeout(&address.into(), DEADLINE).expect("the server accepts");
+        socket
+            .connect_timeout(&address.into(), DEADLINE)
+            .expect("the server accepts");
         Self::around(socket.into()).expect("a client")
     }
 
@@ -51,7 +59,9 @@ impl Client {
     /// The same connection for another thread.
     #[track_caller]
     pub(crate) fn second_half(&self) -> Self {
-        Client { stream: self.stream.try_clone().expect("a descriptor") }
+        Client {
+            stream: self.stream.try_clone().expect("a descriptor"),
+        }
     }
 
     pub(crate) fn addr(&self) -> SocketAddr {
@@ -166,11 +176,15 @@ impl Client {
     /// Sends the end of stream, and goes on reading.
     #[track_caller]
     pub(crate) fn finish(&mut self) {
-        self.stream.shutdown(Shutdown::Write).expect("a connected socket");
+        self.stream
+            .shutdown(Shutdown::Write)
+            .expect("a connected socket");
     }
 
     /// Ends the connection with a reset.
     pub(crate) fn reset(self) {
-        SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).expect("a socket");
+        SockRef::from(&self.stream)
+            .set_linger(Some(Duration::ZERO))
+            .expect("a socket");
     }
 }

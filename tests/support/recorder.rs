@@ -71,38 +71,59 @@ impl<P: Protocol> Recorder<P> {
         self
     }
 
-    pub(crate) fn on_open(mut self, action: impl Fn(&mut Conn<'_, P>) + Send + Sync + 'static) -> Self {
+    pub(crate) fn on_open(
+        mut self,
+        action: impl Fn(&mut Conn<'_, P>) + Send + Sync + 'static,
+    ) -> Self {
         self.open = Arc::new(action);
         self
     }
 
-    pub(crate) fn on_message(mut self, action: impl Fn(&mut Conn<'_, P>, &[u8]) + Send + Sync + 'static) -> Self {
+    pub(crate) fn on_message(
+        mut self,
+        action: impl Fn(&mut Conn<'_, P>, &[u8]) + Send + Sync + 'static,
+    ) -> Self {
         self.message = Arc::new(action);
         self
     }
 
-    pub(crate) fn on_drained(mut self, action: impl Fn(&mut Conn<'_, P>) + Send + Sync + 'static) -> Self {
+    pub(crate) fn on_drained(
+        mut self,
+        action: impl Fn(&mut Conn<'_, P>) + Send + Sync + 'static,
+    ) -> Self {
         self.drained = Arc::new(action);
         self
     }
 
     /// Replaces the default, which closes.
-    pub(crate) fn on_half_close(mut self, action: impl Fn(&mut Conn<'_, P>) + Send + Sync + 'static) -> Self {
+    pub(crate) fn on_half_close(
+        mut self,
+        action: impl Fn(&mut Conn<'_, P>) + Send + Sync + 'static,
+    ) -> Self {
         self.half_close = Arc::new(action);
         self
     }
 
-    pub(crate) fn on_timer(mut self, action: impl Fn(&mut Conn<'_, P>, u64) + Send + Sync + 'static) -> Self {
+    pub(crate) fn on_timer(
+        mut self,
+        action: impl Fn(&mut Conn<'_, P>, u64) + Send + Sync + 'static,
+    ) -> Self {
         self.timer = Arc::new(action);
         self
     }
 
-    pub(crate) fn on_shutdown(mut self, action: impl Fn(&mut Conn<'_, P>) + Send + Sync + 'static) -> Self {
+    pub(crate) fn on_shutdown(
+        mut self,
+        action: impl Fn(&mut Conn<'_, P>) + Send + Sync + 'static,
+    ) -> Self {
         self.shutdown = Arc::new(action);
         self
     }
 
-    pub(crate) fn on_close(mut self, action: impl Fn(&Conn<'_, P>) + Send + Sync + 'static) -> Self {
+    pub(crate) fn on_close(
+        mut self,
+        action: impl Fn(&Conn<'_, P>) + Send + Sync + 'static,
+    ) -> Self {
         self.close = Arc::new(action);
         self
     }
@@ -144,7 +165,12 @@ where
         0
     }
 
-    fn on_message(&mut self, conn: &mut Conn<'_, P>, session: &mut usize, message: MessageOf<'_, P>) {
+    fn on_message(
+        &mut self,
+        conn: &mut Conn<'_, P>,
+        session: &mut usize,
+        message: MessageOf<'_, P>,
+    ) {
         *session += 1;
         if self.messages {
             self.report(Event::Message(conn.id(), message.as_ref().to_vec()));
@@ -153,7 +179,10 @@ where
     }
 
     fn on_close(&mut self, conn: &Conn<'_, P>, _session: usize, reason: CloseReason<ErrorOf<P>>) {
-        let ending = Ending { reason: format!("{reason:?}"), stats: conn.stats() };
+        let ending = Ending {
+            reason: format!("{reason:?}"),
+            stats: conn.stats(),
+        };
         self.report(Event::Close(conn.id(), ending));
         (self.close)(conn);
     }
@@ -163,7 +192,13 @@ where
         (self.drained)(conn);
     }
 
-    fn on_timer(&mut self, conn: &mut Conn<'_, P>, _session: &mut usize, _timer: TimerId, token: u64) {
+    fn on_timer(
+        &mut self,
+        conn: &mut Conn<'_, P>,
+        _session: &mut usize,
+        _timer: TimerId,
+        token: u64,
+    ) {
         self.report(Event::Timer(conn.id(), token));
         (self.timer)(conn, token);
     }
@@ -187,7 +222,10 @@ pub(crate) struct Events {
 
 impl Events {
     fn new(receiver: Receiver<Event>) -> Self {
-        Events { receiver, seen: RefCell::default() }
+        Events {
+            receiver,
+            seen: RefCell::default(),
+        }
     }
 
     /// The next event.
@@ -291,17 +329,27 @@ impl Events {
         let mut open: HashMap<ConnId, bool> = HashMap::new();
         for event in self.so_far() {
             match event {
-                Event::Open(conn) => assert!(open.insert(conn, true).is_none(), "{conn} opened twice"),
+                Event::Open(conn) => {
+                    assert!(open.insert(conn, true).is_none(), "{conn} opened twice")
+                }
                 // What a callback of an opening connection reports comes before its open is.
                 Event::Close(conn, _) => {
-                    assert_eq!(open.insert(conn, false), Some(true), "{conn} closed twice, or was never open");
+                    assert_eq!(
+                        open.insert(conn, false),
+                        Some(true),
+                        "{conn} closed twice, or was never open"
+                    );
                 }
                 Event::Message(conn, _)
                 | Event::Drained(conn)
                 | Event::HalfClose(conn)
                 | Event::Timer(conn, _)
                 | Event::Shutdown(conn) => {
-                    assert_eq!(open.get(&conn), Some(&true), "{conn} was told of something while it was not open");
+                    assert_eq!(
+                        open.get(&conn),
+                        Some(&true),
+                        "{conn} was told of something while it was not open"
+                    );
                 }
             }
         }

@@ -17,7 +17,10 @@ pub(crate) struct TestServer {
 
 impl TestServer {
     /// One worker and one listener.
-    pub(crate) fn start<H: Handler + Clone + Send>(listen: Listen<H::Protocol>, handler: H) -> Self {
+    pub(crate) fn start<H: Handler + Clone + Send>(
+        listen: Listen<H::Protocol>,
+        handler: H,
+    ) -> Self {
         Self::start_on(Server::builder().workers(1), listen, handler)
     }
 
@@ -35,7 +38,10 @@ impl TestServer {
     }
 
     pub(crate) fn adopt(running: RunningServer) -> Self {
-        TestServer { handle: running.handle(), running: Some(running) }
+        TestServer {
+            handle: running.handle(),
+            running: Some(running),
+        }
     }
 
     pub(crate) fn addr(&self) -> SocketAddr {
@@ -58,7 +64,9 @@ impl TestServer {
         let running = self.running.take().expect("a server ends once");
         let (done, ended) = channel();
         thread::spawn(move || done.send(running.join()));
-        ended.recv_timeout(DEADLINE + DEADLINE).expect("the server ends")
+        ended
+            .recv_timeout(DEADLINE + DEADLINE)
+            .expect("the server ends")
     }
 
     /// Waits until the server has ended well.
