@@ -16,6 +16,9 @@ use crate::mailbox::{Command, Handover, LoopShared, WAKE_TOKEN, Wake};
 /// How long a listener rests that cannot accept: at most 100 attempts a second while descriptors are out.
 pub(crate) const PAUSE: Duration = Duration::from_millis(10);
 
+/// Bursts in which a listener that closes takes those who wait; a flood does not keep it open.
+pub(crate) const DRAIN_BURSTS: usize = 32;
+
 /// A listening socket, whoever polls it.
 pub(crate) struct Listener {
     socket: TcpListener,
@@ -25,6 +28,8 @@ pub(crate) struct Listener {
     /// Accepts in a row, before others have their turn.
     burst: usize,
     reserve: Reserve,
+    /// That it cannot accept was logged; once is enough until it can again.
+    failing: bool,
 }
 
 /// What a burst of accepts has ended with.
@@ -51,6 +56,7 @@ impl Listener {
             options,
             burst,
             reserve: Reserve::new(),
+            failing: false,
         }
     }
 
@@ -67,6 +73,7 @@ impl Listener {
         for _ in 0..self.burst {
             match self.socket.accept() {
                 Ok((stream, peer)) => {
+                    self.failing = false;
                     if admission.admit(peer.ip()) {
                         self.options.apply_to_accepted(&stream);
                         take(Handover {
@@ -81,7 +88,8 @@ impl Listener {
                 Err(error) => {
                     if is_out_of_descriptors(&error) && self.reserve.shed(&self.socket) {
                         admission.count_shed();
-                    } else {
+                    }
+                    if !std::mem::replace(&mut self.failing, true) {
                         log::warn!("listener {} cannot accept: {error}", self.index);
                     }
                     return Burst::Paused;
@@ -255,7 +263,8 @@ impl Acceptor {
     /// Takes those that wait already, closes the listeners, and passes the drain on.
     fn drain(mut self, deadline: Duration) -> io::Result<()> {
         for index in 0..self.listeners.len() {
-            self.accept(index);
+            let mut bursts = 0..DRAIN_BURSTS;
+            while bursts.next().is_some() && self.accept(index) == Burst::Unfinished {}
         }
         self.listeners.clear();
         for worker in &self.workers {

@@ -97,6 +97,6 @@ impl Balance for SourceHash {
         };
         // Fibonacci hashing: multiples of the golden ratio spread neighbouring addresses evenly.
         let hash = bits.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
-        (hash * workers.len() as u64 >> 32) as usize
+        ((hash * workers.len() as u64) >> 32) as usize
     }
 }

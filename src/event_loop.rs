@@ -8,7 +8,7 @@ use crossbeam_channel::Receiver;
 use mio::event::Event;
 use mio::{Events, Interest, Poll, Registry, Token};
 
-use crate::acceptor::{Burst, Listener, PAUSE};
+use crate::acceptor::{Burst, DRAIN_BURSTS, Listener, PAUSE};
 use crate::admission::Admission;
 use crate::conn_table::ConnId;
 use crate::mailbox::{Command, Handover, LoopShared, WAKE_TOKEN};
@@ -72,7 +72,7 @@ impl EventLoop {
             let timeout = if must_not_sleep || spinning {
                 Some(Duration::ZERO)
             } else {
-                self.reactor.timeout()
+                self.reactor.timeout(|| start.elapsed())
             };
             match self.poll.poll(&mut events, timeout) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -157,7 +157,9 @@ impl EventLoop {
 
     fn drain(&mut self, deadline: Duration) {
         self.unfinished.extend(0..self.listeners.len());
-        self.accept_unfinished();
+        for _ in 0..DRAIN_BURSTS {
+            self.accept_unfinished();
+        }
         self.unfinished.clear();
         self.listeners.clear();
         self.reactor.begin_drain(deadline);

@@ -28,8 +28,11 @@ pub(crate) enum Content<P: Protocol> {
     Send(OwnedOf<P>, Option<Completion>),
     Close,
     Abort,
-    Run(Box<dyn FnOnce(&mut Conn<'_, P>) + Send>),
+    Run(Box<Job<P>>),
 }
+
+/// What is run on a connection's worker.
+pub(crate) type Job<P> = dyn FnOnce(&mut Conn<'_, P>) + Send;
 
 /// What is done with each connection that a visit reaches.
 pub(crate) type Visitor<H> =

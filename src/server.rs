@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread::{self, JoinHandle};
@@ -84,8 +85,10 @@ struct BoundListener {
     options: SocketOptions,
     handler: TypeId,
     /// For a worker: the seed of the service there, and its mailbox.
-    sow: Box<dyn Fn(&Arc<LoopShared>) -> (ServiceSeed, AnyMailbox)>,
+    sow: Box<Sow>,
 }
+
+type Sow = dyn Fn(&Arc<LoopShared>) -> (ServiceSeed, AnyMailbox);
 
 impl Server {
     /// Begins to build a server.
@@ -134,7 +137,13 @@ impl Server {
         for worker in workers {
             let handle = handle.clone();
             let name = format!("ringwheel-{}", worker.index());
-            let run = move || worker.run().inspect_err(|_| handle.stop());
+            // One that fails, or panics outside of any connection, takes the server down with it.
+            let run = move || {
+                let outcome = catch_unwind(AssertUnwindSafe(|| worker.run()));
+                let outcome =
+                    outcome.unwrap_or_else(|_| Err(io::Error::other("a worker panicked")));
+                outcome.inspect_err(|_| handle.stop())
+            };
             match thread::Builder::new().name(name).spawn(run) {
                 Ok(thread) => threads.push(thread),
                 Err(error) => outcome = Err(error),

@@ -258,8 +258,8 @@ impl<H: Handler> Service for Hub<H> {
                 unread: 0,
             };
             handler.on_close(&conn, session, reason);
-            drop(decoder);
         });
+        contain_drop((decoder, encoder));
     }
 
     fn next_mail(&mut self) -> Option<Recipient> {

@@ -85,14 +85,17 @@ fn a_closure_runs_on_the_connections_worker() {
         let ran = ran.clone();
         let run = move |conn: &mut Conn<'_, Raw>| {
             conn.send(b"done");
-            ran.send((conn.id(), thread::current().name().map(str::to_owned))).unwrap();
+            ran.send((conn.id(), thread::current().name().map(str::to_owned)))
+                .unwrap();
         };
         remote.run(run).unwrap();
         let (id, thread) = take(&has_run);
         assert_eq!(id, remote.id());
         assert_eq!(thread, Some(format!("ringwheel-{}", id.worker())));
     }
-    clients.iter_mut().for_each(|client| assert_eq!(client.receive(4), b"done"));
+    clients
+        .iter_mut()
+        .for_each(|client| assert_eq!(client.receive(4), b"done"));
     server.finish(&events);
 }
 
@@ -101,13 +104,18 @@ fn a_send_may_come_from_another_connections_callback() {
     let (recorder, events) = Recorder::<Raw>::new();
     let others: Arc<Mutex<Vec<Remote<Raw>>>> = Arc::default();
     let register = others.clone();
-    let recorder = recorder.on_open(move |conn| register.lock().unwrap().push(conn.remote())).on_message(
-        move |conn, bytes| {
-            for other in others.lock().unwrap().iter().filter(|other| other.id() != conn.id()) {
+    let recorder = recorder
+        .on_open(move |conn| register.lock().unwrap().push(conn.remote()))
+        .on_message(move |conn, bytes| {
+            for other in others
+                .lock()
+                .unwrap()
+                .iter()
+                .filter(|other| other.id() != conn.id())
+            {
                 other.send(bytes.to_vec()).unwrap();
             }
-        },
-    );
+        });
     let server = TestServer::start_on(Server::builder().workers(2), listen(Raw), recorder);
     let mut clients: Vec<Client> = (0..4).map(|_| server.connect()).collect();
     (0..4).for_each(|_| {
@@ -142,7 +150,9 @@ fn four_threads_send_ten_thousand_each_and_all_arrive_in_the_order_of_their_thre
         })
         .collect();
     let closing = thread::spawn(move || {
-        senders.into_iter().for_each(|sender| sender.join().unwrap());
+        senders
+            .into_iter()
+            .for_each(|sender| sender.join().unwrap());
         remote.close().unwrap();
     });
     let received = String::from_utf8(client.receive_rest()).unwrap();
@@ -168,7 +178,9 @@ fn a_completion_says_written_once_the_kernel_has_it() {
     for number in 0..1000u32 {
         let completed = completed.clone();
         let done = move |delivery| completed.send((number, delivery)).unwrap();
-        remote.send_then(number.to_be_bytes().to_vec(), done).unwrap();
+        remote
+            .send_then(number.to_be_bytes().to_vec(), done)
+            .unwrap();
     }
     for number in 0..1000 {
         assert_eq!(take(&completions), (number, Delivery::Written), "in order");
@@ -186,9 +198,15 @@ fn a_completion_waits_for_a_peer_that_does_not_read() {
     let recorder = recorder.on_message(move |conn, _| {
         let (small, large, last) = (completed.clone(), completed.clone(), completed.clone());
         conn.flush();
-        conn.send_then(b"small", move |delivery| small.send(("small", delivery)).unwrap());
-        conn.send_then(&vec![0; FLOOD], move |delivery| large.send(("large", delivery)).unwrap());
-        conn.send_then(b"last", move |delivery| last.send(("last", delivery)).unwrap());
+        conn.send_then(b"small", move |delivery| {
+            small.send(("small", delivery)).unwrap()
+        });
+        conn.send_then(&vec![0; FLOOD], move |delivery| {
+            large.send(("large", delivery)).unwrap()
+        });
+        conn.send_then(b"last", move |delivery| {
+            last.send(("last", delivery)).unwrap()
+        });
     });
     let server = TestServer::start(listen(Raw).send_buffer_size(128 * 1024), recorder);
     let mut client = server.connect();
@@ -197,7 +215,10 @@ fn a_completion_waits_for_a_peer_that_does_not_read() {
     // Turns go by.
     (0..20).for_each(|_| drop(server.connect()));
     (0..20).for_each(|_| drop(events.close()));
-    assert!(completions.try_recv().is_err(), "the large one is not with the kernel");
+    assert!(
+        completions.try_recv().is_err(),
+        "the large one is not with the kernel"
+    );
     client.receive(5 + FLOOD + 4);
     assert_eq!(take(&completions), ("large", Delivery::Written));
     assert_eq!(take(&completions), ("last", Delivery::Written));
@@ -211,16 +232,25 @@ fn completions_of_what_never_left_say_lost() {
     let (completed, completions) = channel();
     let recorder = recorder.on_message(move |conn, _| {
         let (first, second, third) = (completed.clone(), completed.clone(), completed.clone());
-        conn.send_then(&vec![0; FLOOD], move |delivery| first.send((1, delivery)).unwrap());
-        conn.send_then(b"behind it", move |delivery| second.send((2, delivery)).unwrap());
+        conn.send_then(&vec![0; FLOOD], move |delivery| {
+            first.send((1, delivery)).unwrap()
+        });
+        conn.send_then(b"behind it", move |delivery| {
+            second.send((2, delivery)).unwrap()
+        });
         conn.abort();
-        conn.send_then(b"after the end", move |delivery| third.send((3, delivery)).unwrap());
+        conn.send_then(b"after the end", move |delivery| {
+            third.send((3, delivery)).unwrap()
+        });
     });
     let server = TestServer::start(listen(Raw).send_buffer_size(128 * 1024), recorder);
     let mut client = server.connect();
     client.send(b"go");
     client.expect_reset();
-    let told: HashSet<_> = (0..3).map(|_| take(&completions)).map(|(number, delivery)| (number, delivery == Delivery::Lost)).collect();
+    let told: HashSet<_> = (0..3)
+        .map(|_| take(&completions))
+        .map(|(number, delivery)| (number, delivery == Delivery::Lost))
+        .collect();
     assert_eq!(told, HashSet::from([(1, true), (2, true), (3, true)]));
     assert_eq!(events.close_reason(), "Aborted");
     server.finish(&events);
@@ -232,16 +262,26 @@ fn each_of_many_completions_comes_once_while_connections_come_and_go() {
     const ROUNDS: usize = 200;
     const EACH: usize = 50;
     let (recorder, events, remotes) = lending();
-    let server = TestServer::start_on(Server::builder().workers(2), listen(Raw), recorder.without_messages());
+    let server = TestServer::start_on(
+        Server::builder().workers(2),
+        listen(Raw),
+        recorder.without_messages(),
+    );
     let (completed, completions) = channel();
     for round in 0..ROUNDS {
         let client = server.connect();
         let remote = take(&remotes);
-        let ending = thread::spawn(move || if round % 2 == 0 { client.reset() });
+        let ending = thread::spawn(move || {
+            if round % 2 == 0 {
+                client.reset()
+            }
+        });
         for number in 0..EACH {
             let completed = completed.clone();
             // A refusal is a completion too.
-            let _ = remote.send_then(vec![0; 10_000], move |_| completed.send((round, number)).unwrap());
+            let _ = remote.send_then(vec![0; 10_000], move |_| {
+                completed.send((round, number)).unwrap()
+            });
         }
         ending.join().unwrap();
     }
@@ -264,9 +304,14 @@ fn a_stale_handle_is_inert_and_says_so() {
     assert_ne!(stale.id(), remote.id());
 
     let payload = Bytes::from_static(b"not for you");
-    assert_eq!(stale.send(payload.clone()), Err(RemoteError::Closed(payload.clone())));
+    assert_eq!(
+        stale.send(payload.clone()),
+        Err(RemoteError::Closed(payload.clone()))
+    );
     let (completed, completions) = channel();
-    let refused = stale.send_then(payload.clone(), move |delivery| completed.send(delivery).unwrap());
+    let refused = stale.send_then(payload.clone(), move |delivery| {
+        completed.send(delivery).unwrap()
+    });
     assert_eq!(refused, Err(RemoteError::Closed(payload)));
     assert_eq!(take(&completions), Delivery::Lost);
     assert_eq!(stale.close(), Err(RemoteError::Closed(())));
@@ -325,7 +370,10 @@ fn handles_of_an_ended_server_say_closed() {
     server.finish(&events);
     assert!(!remote.is_alive());
     assert_eq!(remote.close(), Err(RemoteError::Closed(())));
-    assert_eq!(everyone.broadcast(Bytes::from_static(b"nobody")), Err(RemoteError::Closed(())));
+    assert_eq!(
+        everyone.broadcast(Bytes::from_static(b"nobody")),
+        Err(RemoteError::Closed(()))
+    );
     assert_eq!(handle.connections(), [0]);
     assert_eq!(handle.stats().connections, 0);
     handle.stop();
@@ -344,14 +392,22 @@ fn a_broadcast_reaches_every_connection_of_every_worker_and_listener() {
         .unwrap();
     let addresses = builder.local_addrs();
     let server = TestServer::spawn(builder);
-    let mut reached: Vec<Client> = (0..20).map(|index| Client::connect(addresses[index % 2])).collect();
+    let mut reached: Vec<Client> = (0..20)
+        .map(|index| Client::connect(addresses[index % 2]))
+        .collect();
     reached.iter_mut().for_each(Client::ping);
     let mut of_another_handler = Client::connect(addresses[2]);
     line_events.open();
     let everyone = server.handle().clients::<Recorder<Raw>>();
     everyone.broadcast(Bytes::from_static(b"news")).unwrap();
-    reached.iter_mut().for_each(|client| assert_eq!(client.receive(4), b"news"));
-    server.handle().clients::<Recorder<Lines>>().broadcast("lines only").unwrap();
+    reached
+        .iter_mut()
+        .for_each(|client| assert_eq!(client.receive(4), b"news"));
+    server
+        .handle()
+        .clients::<Recorder<Lines>>()
+        .broadcast("lines only")
+        .unwrap();
     assert_eq!(of_another_handler.receive(11), b"lines only\n");
     reached.iter_mut().for_each(Client::ping);
     server.finish(&events);
@@ -368,8 +424,14 @@ fn a_filtered_broadcast_reaches_those_that_the_filter_names() {
         events.wait_for(|event| matches!(event, Event::Open(_) | Event::Message(..)).then_some(()));
     });
     let everyone = server.handle().clients::<Recorder<Raw>>();
-    everyone.broadcast_if(Bytes::from_static(b"for talkers"), |_, messages| *messages > 0).unwrap();
-    talkers.iter_mut().for_each(|client| assert_eq!(client.receive(11), b"for talkers"));
+    everyone
+        .broadcast_if(Bytes::from_static(b"for talkers"), |_, messages| {
+            *messages > 0
+        })
+        .unwrap();
+    talkers
+        .iter_mut()
+        .for_each(|client| assert_eq!(client.receive(11), b"for talkers"));
     silent.iter_mut().for_each(Client::ping);
     server.finish(&events);
 }
@@ -389,8 +451,15 @@ fn a_visit_sees_each_connection_once_with_its_session() {
         })
         .unwrap();
     let seen: HashSet<_> = (0..30).map(|_| take(&visits)).collect();
-    assert_eq!(seen, clients.iter().map(|client| (client.addr(), 11)).collect());
-    assert_eq!(visits.recv_timeout(DEADLINE), Err(std::sync::mpsc::RecvTimeoutError::Disconnected), "the visit is over");
+    assert_eq!(
+        seen,
+        clients.iter().map(|client| (client.addr(), 11)).collect()
+    );
+    assert_eq!(
+        visits.recv_timeout(DEADLINE),
+        Err(std::sync::mpsc::RecvTimeoutError::Disconnected),
+        "the visit is over"
+    );
     server.finish(&events);
 }
 
@@ -402,6 +471,8 @@ fn connections_are_counted_per_worker() {
     clients.iter_mut().for_each(Client::ping);
     assert_eq!(server.handle().connections(), [3, 3, 3]);
     drop(clients);
-    eventually("all are counted out", || server.handle().connections() == [0, 0, 0]);
+    eventually("all are counted out", || {
+        server.handle().connections() == [0, 0, 0]
+    });
     server.finish(&events);
 }

@@ -54,8 +54,7 @@ fn timers_fire_in_the_order_of_their_deadlines_and_never_early() {
 #[test]
 fn a_coarse_tick_makes_no_timer_early() {
     let (recorder, events) = Recorder::<Raw>::new();
-    let recorder =
-        recorder.on_message(|conn, _| {
+    let recorder = recorder.on_message(|conn, _| {
         conn.set_timer(Duration::from_millis(10), 1).unwrap();
     });
     let builder = Server::builder()

@@ -16,6 +16,7 @@ mod timers;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use ringwheel_ringbuffer::PoolConfig;
@@ -94,7 +95,7 @@ impl Reactor {
         Reactor {
             table: ConnTable::new(worker),
             services,
-            state: LoopState::new(shared, config.clock, config.pool.clone()),
+            state: LoopState::new(shared, config.clock, config.pool),
             receive: vec![0; config.receive_buffer].into_boxed_slice(),
             read_budget: config.read_budget,
             tasks: Slab::new(),
@@ -112,15 +113,14 @@ impl Reactor {
         self.state.set_now(now);
     }
 
-    /// How long nothing will happen unless an event or mail comes; `None` for ever.
-    pub(crate) fn timeout(&self) -> Option<Duration> {
+    /// How long nothing will happen unless an event or mail comes; `None` for ever. The clock is asked only where there is
+    /// a timer to wait for.
+    pub(crate) fn timeout(&self, now: impl FnOnce() -> Duration) -> Option<Duration> {
         if !self.state.ready.is_empty() {
             return Some(Duration::ZERO);
         }
-        self.state
-            .wheel
-            .next_expiry()
-            .map(|tick| self.state.clock.until(tick, self.state.now))
+        let tick = self.state.wheel.next_expiry()?;
+        Some(self.state.clock.until(tick, now()))
     }
 
     /// Takes a new connection. `register` asks for its events.
@@ -250,15 +250,7 @@ impl Reactor {
                 continue;
             };
             debug_assert!(connection.phase == Phase::Departing);
-            if let Some(extra) = connection.extra.take() {
-                for timer in &extra.timers {
-                    self.state.wheel.cancel(*timer);
-                }
-                if let Some(alive) = &extra.alive {
-                    alive.store(false, std::sync::atomic::Ordering::Release);
-                }
-                contain_drop(extra);
-            }
+            release_extra(connection, &mut self.state);
             self.services[connection.service as usize]
                 .service
                 .close(connection, &mut self.state);
@@ -271,6 +263,7 @@ impl Reactor {
         let Some(mut connection) = self.table.remove(slot) else {
             return;
         };
+        release_extra(&mut connection, &mut self.state);
         let timers = [
             connection.idle_timer,
             connection.first_message_timer,
@@ -316,4 +309,18 @@ impl Reactor {
             }
         }
     }
+}
+
+/// Cancels a connection's timers, tells its remotes, and drops its completions, which thereby say that they are lost.
+fn release_extra(connection: &mut Connection, state: &mut LoopState) {
+    let Some(extra) = connection.extra.take() else {
+        return;
+    };
+    for timer in &extra.timers {
+        state.wheel.cancel(*timer);
+    }
+    if let Some(alive) = &extra.alive {
+        alive.store(false, Ordering::Release);
+    }
+    contain_drop(extra);
 }

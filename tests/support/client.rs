@@ -107,6 +107,13 @@ impl Client {
         bytes
     }
 
+    /// As [`receive`](Self::receive), from a server that may be closing.
+    pub(crate) fn try_receive(&mut self, length: usize) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; length];
+        self.stream.read_exact(&mut bytes)?;
+        Ok(bytes)
+    }
+
     /// Whatever one read gives.
     #[track_caller]
     pub(crate) fn receive_some(&mut self, at_most: usize) -> Vec<u8> {

@@ -1,8 +1,13 @@
 //! What the integration tests share: a handler that reports every event, a server that ends with its test, and a client
 //! whose every call has a deadline.
 
-#![allow(dead_code, reason = "each test binary uses a part of it")]
+#![allow(
+    dead_code,
+    unused_imports,
+    reason = "each test binary uses a part of it"
+)]
 
+mod child;
 mod client;
 mod recorder;
 mod server;
@@ -14,6 +19,7 @@ use std::time::{Duration, Instant};
 use ringwheel::Listen;
 use ringwheel::protocol::{Protocol, Raw};
 
+pub(crate) use child::Child;
 pub(crate) use client::Client;
 pub(crate) use recorder::{Event, Events, Recorder};
 pub(crate) use server::TestServer;

@@ -2,12 +2,16 @@
 
 use std::fs;
 use std::io;
+use std::path::Path;
 
-use rustix::process::setpriority_process;
+use rustix::process::{setpriority_process, setsid};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use serde::{Deserialize, Serialize};
 
 use crate::proc_fs;
+
+/// The priority of this process's session; not there when the kernel does without.
+const AUTOGROUP: &str = "/proc/self/autogroup";
 
 /// The CPUs of a run. On a machine with a single CPU nothing is pinned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,13 +57,21 @@ pub fn pin(cpu: Option<usize>) -> io::Result<()> {
 /// Gives the calling thread, and all that it starts, another priority: -20 before all others, 0 as usual, 19 after them.
 /// Below 0 so that a busy machine disturbs less.
 ///
+/// Linux by default shares the CPUs among sessions first (`autogroup` in sched(7)), which would make the priority count
+/// only within ours. So this process becomes a session of its own, with that priority. A job of an interactive shell
+/// cannot leave its session; there the priority counts within the session, whose other programs should not suffer.
+///
 /// # Errors
 /// Fails when the user may not take a priority below 0.
 pub fn set_nice(nice: i32) -> io::Result<()> {
     setpriority_process(None, nice).map_err(|error| {
         let error = io::Error::from(error);
         io::Error::new(error.kind(), format!("nice {nice}: {error}"))
-    })
+    })?;
+    if setsid().is_ok() && Path::new(AUTOGROUP).exists() {
+        fs::write(AUTOGROUP, nice.to_string())?;
+    }
+    Ok(())
 }
 
 /// Runs `start` on `cpu`, so that a process it starts inherits that, and returns to where the thread was.

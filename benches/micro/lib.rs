@@ -1,0 +1,1 @@
+//! Nothing: this package only holds benchmarks. Run them with `cargo bench -p ringwheel-micro`.

@@ -1,0 +1,107 @@
+//! A server that runs out of descriptors serves those that it has, sheds those that come, and recovers.
+//!
+//! The server is alone in a child process with few descriptors, so that its clients do not compete for them.
+
+#![cfg(target_os = "linux")]
+
+mod support;
+
+use std::fs;
+use std::io::Read;
+use std::time::{Duration, Instant};
+
+use ringwheel::protocol::Raw;
+use ringwheel::{Conn, Server};
+use support::{Child, Client, Recorder, TestServer, eventually, listen};
+
+const DESCRIPTORS: u32 = 40;
+
+/// Runs a server until the parent ends our input, and tells how it fared.
+fn serve_as_child(reuse_port: bool) {
+    let (recorder, events) = Recorder::<Raw>::new();
+    let echo = |conn: &mut Conn<'_, Raw>, bytes: &[u8]| {
+        conn.send(bytes);
+    };
+    let builder = Server::builder().workers(1);
+    let recorder = recorder.without_messages().on_message(echo);
+    let server = TestServer::start_on(builder, listen(Raw).reuse_port(reuse_port), recorder);
+    println!("\nserves on {}", server.addr());
+    std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
+    println!("\nhas shed {}", server.handle().stats().shed);
+    server.finish(&events);
+}
+
+/// Processor time that a process has used, in hundredths of a second (proc(5): `utime` and `stime`, in clock ticks).
+fn processor_time(process: u32) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
+    let fields: Vec<&str> = stat[stat.rfind(')').unwrap()..].split(' ').collect();
+    fields[12].parse::<u64>().unwrap() + fields[13].parse::<u64>().unwrap()
+}
+
+fn exhaust(test: &str, reuse_port: bool) {
+    if Child::is_here() {
+        return serve_as_child(reuse_port);
+    }
+    let mut child = Child::start(test, DESCRIPTORS);
+    let address = child.line("serves on ").parse().unwrap();
+    let is_served =
+        |client: &mut Client| client.try_send(b"ping").is_ok() && client.try_receive(4).is_ok();
+    let mut clients = Vec::new();
+    let mut turned_away = 0;
+    while turned_away < 5 {
+        assert!(
+            clients.len() < DESCRIPTORS as usize,
+            "more connections than descriptors"
+        );
+        let mut client = Client::connect(address);
+        // One that is turned away is told so, and does not hang.
+        if is_served(&mut client) {
+            clients.push(client)
+        } else {
+            turned_away += 1
+        }
+    }
+    assert!(
+        clients.len() > 10,
+        "most of the descriptors serve: {}",
+        clients.len()
+    );
+    clients.iter_mut().for_each(Client::ping);
+
+    // The lack lasts. It must not keep the processor busy, whether somebody knocks or nobody does.
+    let (start, used_before) = (Instant::now(), processor_time(child.id()));
+    Client::connect(address).expect_ended();
+    while start.elapsed() < Duration::from_secs(1) {
+        clients
+            .iter_mut()
+            .for_each(|client| assert!(is_served(client)));
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let used = processor_time(child.id()) - used_before;
+    assert!(used < 50, "{used} hundredths of a second of one");
+
+    // Descriptors return, and with them room for others.
+    clients.truncate(clients.len() / 2);
+    eventually("others are served again", || {
+        is_served(&mut Client::connect(address))
+    });
+    clients.iter_mut().for_each(Client::ping);
+    drop(clients);
+    child.close_input();
+    let shed: u64 = child.line("has shed ").parse().unwrap();
+    assert!(shed >= 6, "{shed}");
+    child.end();
+}
+
+#[test]
+fn an_acceptor_without_descriptors_sheds_and_recovers() {
+    exhaust("an_acceptor_without_descriptors_sheds_and_recovers", false);
+}
+
+#[test]
+fn a_worker_that_accepts_without_descriptors_sheds_and_recovers() {
+    exhaust(
+        "a_worker_that_accepts_without_descriptors_sheds_and_recovers",
+        true,
+    );
+}
