@@ -8,7 +8,7 @@ mod support;
 use std::io;
 
 use clap::Parser;
-use ringwheel::protocol::{LengthPrefixed, Raw};
+use ringwheel::protocol::LengthPrefixed;
 use ringwheel::{Conn, Handler, Listen};
 use support::ServerArgs;
 
@@ -39,7 +39,7 @@ impl Handler for Echo {
 fn main() -> io::Result<()> {
     let args = Args::parse();
     let protocol = LengthPrefixed::u32_be().max_length(args.max_length);
-    let listen = Listen::<Raw>::on(args.server.addr).protocol(protocol);
+    let listen = Listen::speaking(protocol, args.server.addr);
     let server = args.server.builder().listen_with(listen, Echo)?.build()?;
     println!("listening on {}", server.local_addrs()[0]);
     server.run()

@@ -39,6 +39,7 @@ impl Handler for Echo {
     /// All that the client has sent is answered by now.
     fn on_shutdown(&mut self, conn: &mut Conn<'_, Lines>, _session: &mut ()) {
         conn.send("the server shuts down");
+        conn.close();
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,7 @@ use crate::admission::Admission;
 use crate::balance::{Balance, Workers};
 use crate::listen::SocketOptions;
 use crate::mailbox::{Command, Handover, LoopShared, WAKE_TOKEN, Wake};
+use crate::service::{contain_drop, panic_text};
 
 /// How long a listener rests that cannot accept: at most 100 attempts a second while descriptors are out.
 pub(crate) const PAUSE: Duration = Duration::from_millis(10);
@@ -219,14 +221,16 @@ impl Acceptor {
             } else {
                 None
             };
-            match self.poll.poll(&mut events, timeout) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                outcome => outcome?,
-            }
+            // Asked before the poll, not after: where mio emulates edges, accepting can swallow the wake-up that came
+            // with the news.
             match self.shared.phase() {
                 Phase::Running => {}
                 Phase::Draining(deadline) => return self.drain(deadline),
                 Phase::Stopping => return Ok(()),
+            }
+            match self.poll.poll(&mut events, timeout) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                outcome => outcome?,
             }
             for event in events.iter().filter(|event| event.token() != WAKE_TOKEN) {
                 // During a pause an event is no news: the backlog is looked at when it is over.
@@ -282,7 +286,13 @@ fn hand_over(
     workers: &[Arc<LoopShared>],
     admission: &Admission,
 ) {
-    let worker = &workers[balance.pick(taken.peer, Workers::new(workers)) % workers.len()];
+    let pick = || balance.pick(taken.peer, Workers::new(workers));
+    let picked = catch_unwind(AssertUnwindSafe(pick)).unwrap_or_else(|panic| {
+        log::error!("the balancer panicked: {}", panic_text(&*panic));
+        contain_drop(panic);
+        0
+    });
+    let worker = &workers[picked % workers.len()];
     worker.count_connection();
     if let Err(Command::Adopt(lost)) = worker.command(Command::Adopt(taken)) {
         worker.uncount_connection();

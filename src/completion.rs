@@ -2,12 +2,16 @@
 
 use std::fmt;
 
+use crate::conn::Refusal;
+
 /// What became of a message that was sent with a completion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Delivery {
     /// All of it was handed to the kernel, which sends it as long as the peer reads.
     Written,
-    /// It was not sent whole: refused, dropped, or the connection ended before.
+    /// Nothing of it was sent, and why.
+    Refused(Refusal),
+    /// The connection ended before all of it was sent.
     Lost,
 }
 

@@ -35,7 +35,24 @@ pub struct Conn<'a, P: Protocol> {
 /// What the connections of one service share.
 pub(crate) struct Link<P: Protocol> {
     pub(crate) limits: Limits,
+    /// With this much pending the socket is tried before more is packed, so that a peer which reads does not run into
+    /// a limit only because the turn is long.
+    flush_at: usize,
     pub(crate) post: Arc<dyn Post<P>>,
+}
+
+impl<P: Protocol> Link<P> {
+    /// As much as one write usually takes.
+    const FLUSH_AT: usize = 64 * 1024;
+
+    pub(crate) fn new(limits: Limits, post: Arc<dyn Post<P>>) -> Self {
+        let flush_at = Self::FLUSH_AT.min(limits.high_water).max(1);
+        Link {
+            limits,
+            flush_at,
+            post,
+        }
+    }
 }
 
 /// What became of a message that was sent.
@@ -127,12 +144,17 @@ impl<P: Protocol> Conn<'_, P> {
         done: Option<Completion>,
     ) -> SendStatus {
         let status = self.send(item);
-        if let (true, Some(done)) = (status.is_queued(), done) {
-            let position = self.connection.output.written() + self.connection.output.len() as u64;
-            self.connection
-                .extra()
-                .completions
-                .push_back((position, done));
+        match (status, done) {
+            (_, None) => {}
+            (SendStatus::Refused(refusal), Some(done)) => done.complete(Delivery::Refused(refusal)),
+            (_, Some(done)) => {
+                let output = &self.connection.output;
+                let position = output.written() + output.len() as u64;
+                self.connection
+                    .extra()
+                    .completions
+                    .push_back((position, done));
+            }
         }
         status
     }
@@ -154,6 +176,9 @@ impl<P: Protocol> Conn<'_, P> {
         if connection.phase != Phase::Open || connection.own_end != OwnEnd::Open {
             return SendStatus::Refused(Refusal::Closing);
         }
+        if connection.output.len() >= self.link.flush_at {
+            connection.output.flush();
+        }
         connection.output.begin();
         if let Err(reason) = pack(self.encoder, &mut connection.output) {
             return self.refuse(reason);
@@ -164,7 +189,17 @@ impl<P: Protocol> Conn<'_, P> {
         }
         connection.messages_out += 1;
         if connection.output.len() > self.link.limits.high_water {
-            connection.gate.add(Gate::PRESSURE);
+            return self.press();
+        }
+        SendStatus::Queued
+    }
+
+    /// Above the high-water mark, unless the socket takes some.
+    #[cold]
+    fn press(&mut self) -> SendStatus {
+        self.connection.output.flush();
+        if self.connection.output.len() > self.link.limits.high_water {
+            self.connection.gate.add(Gate::PRESSURE);
             return SendStatus::AboveHighWater;
         }
         SendStatus::Queued

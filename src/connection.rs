@@ -83,6 +83,16 @@ impl Gate {
     }
 }
 
+/// What the end of the server means to a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Draining {
+    No,
+    /// It may answer what has arrived, within so many more turns.
+    Turns(u8),
+    /// Its handler was told, and closes it now or later.
+    Told,
+}
+
 /// What only few connections need, kept out of the way of the others.
 #[derive(Default)]
 pub(crate) struct Extra {
@@ -129,9 +139,7 @@ pub(crate) struct Connection {
     pub(crate) own_end: OwnEnd,
     /// In the ready list.
     pub(crate) queued: bool,
-    /// While the server drains: turns that are left to answer what has arrived, before the connection closes. 0 when it
-    /// does not.
-    pub(crate) draining: u8,
+    pub(crate) draining: Draining,
     /// The tick of the last received byte.
     pub(crate) active_at: u64,
     pub(crate) idle_timer: Option<TimerKey>,
@@ -168,7 +176,7 @@ impl Connection {
             peer_end: PeerEnd::Awaited,
             own_end: OwnEnd::Open,
             queued: false,
-            draining: 0,
+            draining: Draining::No,
             active_at: tick,
             idle_timer: None,
             first_message_timer: None,
@@ -183,11 +191,11 @@ impl Connection {
             self.phase = Phase::Closing;
             self.own_end = self.own_end.max(OwnEnd::Requested);
             self.gate.add(Gate::CLOSING);
-            // The peer's end came first, so it is what ended the connection.
-            self.cause = Some(if cause == Cause::Local && self.peer_has_ended() {
-                Cause::Peer
-            } else {
-                cause
+            // What came first is what ended the connection: the end of the peer, or of the server.
+            self.cause = Some(match cause {
+                Cause::Local if self.peer_has_ended() => Cause::Peer,
+                Cause::Local if self.draining != Draining::No => Cause::Shutdown,
+                cause => cause,
             });
         }
     }

@@ -83,9 +83,13 @@ pub trait Handler: Sized + 'static {
         conn.close();
     }
 
-    /// The server is draining: the place for a last word. The connection is then flushed and closed with
-    /// [`CloseReason::Shutdown`].
-    fn on_shutdown(&mut self, conn: &mut Conn<'_, Self::Protocol>, session: &mut Self::Session) {}
+    /// The server is draining, and all that had arrived from this peer is answered: the place for a last word.
+    ///
+    /// By default the connection now closes, with [`CloseReason::Shutdown`]. A handler that still owes answers may close it
+    /// later; what is open when the drain's deadline passes is dropped.
+    fn on_shutdown(&mut self, conn: &mut Conn<'_, Self::Protocol>, session: &mut Self::Session) {
+        conn.close();
+    }
 }
 
 /// Why a connection ended. `E` is the protocol's own error.

@@ -35,3 +35,4 @@ pub use remote::{Clients, Remote, RemoteError};
 pub use ringwheel_ringbuffer as ringbuffer;
 pub use server::{Builder, RunningServer, Server, ServerHandle};
 pub use task::TaskHandle;
+pub use worker::WorkerStart;

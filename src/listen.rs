@@ -16,11 +16,10 @@ use crate::protocol::Protocol;
 /// use std::time::Duration;
 /// use ringwheel::{Limits, Listen, protocol::Lines};
 ///
-/// let listen = Listen::on("127.0.0.1:0")
-///     .protocol(Lines::new().max_length(512))
+/// let listen = Listen::speaking(Lines::new().max_length(512), "127.0.0.1:0")
 ///     .idle_timeout(Duration::from_secs(60))
 ///     .limits(Limits::default().output(1 << 20));
-/// # let _: Listen<Lines> = listen;
+/// # drop(listen);
 /// ```
 #[derive(Debug)]
 pub struct Listen<P> {
@@ -32,13 +31,21 @@ pub struct Listen<P> {
 }
 
 impl<P: Protocol + Default> Listen<P> {
-    /// Listens on an address, with the protocol's default. Port 0 takes a free port, which
-    /// [`Builder::local_addrs`](crate::Builder::local_addrs) tells. A name that cannot be resolved is an error of
-    /// [`Builder::listen_with`](crate::Builder::listen_with).
+    /// Listens on an address, and speaks the protocol that the handler names, with its defaults.
+    ///
+    /// Port 0 takes a free port, which [`Builder::local_addrs`](crate::Builder::local_addrs) tells. A name that cannot be
+    /// resolved is an error of [`Builder::listen_with`](crate::Builder::listen_with).
     pub fn on(address: impl ToSocketAddrs) -> Self {
+        Listen::speaking(P::default(), address)
+    }
+}
+
+impl<P: Protocol> Listen<P> {
+    /// Listens on an address as [`on`](Self::on) does, and speaks the given protocol.
+    pub fn speaking(protocol: P, address: impl ToSocketAddrs) -> Self {
         Listen {
             addresses: address.to_socket_addrs().map(Iterator::collect),
-            protocol: P::default(),
+            protocol,
             options: SocketOptions::default(),
             limits: Limits::default(),
             timeouts: Timeouts::default(),
@@ -47,17 +54,6 @@ impl<P: Protocol + Default> Listen<P> {
 }
 
 impl<P> Listen<P> {
-    /// Speaks this protocol.
-    pub fn protocol<Q: Protocol>(self, protocol: Q) -> Listen<Q> {
-        Listen {
-            addresses: self.addresses,
-            protocol,
-            options: self.options,
-            limits: self.limits,
-            timeouts: self.timeouts,
-        }
-    }
-
     /// What each connection may hold.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
@@ -84,13 +80,14 @@ impl<P> Listen<P> {
         self
     }
 
-    /// How long an orderly close may take in all: to flush, and to wait for the peer's end of stream. Default 10 s.
+    /// How long an orderly close may take in all: to flush, and to wait for the peer's end of stream. While the server
+    /// drains its deadline counts instead. Default 10 s.
     pub fn close_timeout(mut self, timeout: Duration) -> Self {
         self.timeouts.close = timeout;
         self
     }
 
-    /// Each worker accepts for itself on a socket of its own (`SO_REUSEPORT`), and the kernel spreads the connections.
+    /// Each worker accepts for itself on a socket of its own (`SO_REUSEPORT`), and the kernel, not the balancer, spreads the connections.
     /// Where there is no such option, listening fails. Default off: one acceptor hands over.
     pub fn reuse_port(mut self, on: bool) -> Self {
         self.options.reuse_port = on;

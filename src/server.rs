@@ -26,7 +26,7 @@ use crate::remote::Clients;
 use crate::service::Hub;
 use crate::task::{Task, TaskHandle};
 use crate::wheel::TickClock;
-use crate::worker::Worker;
+use crate::worker::{Worker, WorkerStart};
 
 /// A server that is built and bound, and not running yet.
 ///
@@ -76,7 +76,9 @@ const MAX_LISTENERS: usize = 1024;
 pub(crate) type WorkerHook = dyn Fn(usize) + Send + Sync;
 
 /// Makes a worker's service, on the worker's own thread.
-pub(crate) type ServiceSeed = Box<dyn FnOnce() -> ServiceSlot + Send>;
+pub(crate) type ServiceSeed = Box<dyn FnOnce(WorkerStart<'_>) -> ServiceSlot + Send>;
+
+type HandlerSeed<H> = dyn FnOnce(WorkerStart<'_>) -> H + Send;
 
 /// A listener that is bound, with what makes its services.
 struct BoundListener {
@@ -139,7 +141,7 @@ impl Server {
             let name = format!("ringwheel-{}", worker.index());
             // One that fails, or panics outside of any connection, takes the server down with it.
             let run = move || {
-                let outcome = catch_unwind(AssertUnwindSafe(|| worker.run()));
+                let outcome = catch_unwind(AssertUnwindSafe(|| worker.run(&handle)));
                 let outcome =
                     outcome.unwrap_or_else(|_| Err(io::Error::other("a worker panicked")));
                 outcome.inspect_err(|_| handle.stop())
@@ -272,36 +274,36 @@ impl Builder {
     where
         H: Handler + Clone + Send,
     {
-        self.bind(listen, move |_| {
+        self.bind(listen, move || {
             let handler = handler.clone();
-            Box::new(move || handler)
+            Box::new(move |_| handler)
         })
     }
 
-    /// Listens as `listen` says. `make` is called on each worker's thread, with its index, to make the handler there,
-    /// which need not be `Send`.
+    /// Listens as `listen` says. `make` is called on each worker's thread to make the handler there, which need not be
+    /// `Send`. It is told the worker's index, and can get a handle to the server.
     ///
     /// # Errors
     /// As [`listen_with`](Self::listen_with).
     pub fn listen_made_by<H>(
         self,
         listen: Listen<H::Protocol>,
-        make: impl Fn(usize) -> H + Send + Sync + 'static,
+        make: impl Fn(WorkerStart<'_>) -> H + Send + Sync + 'static,
     ) -> io::Result<Self>
     where
         H: Handler,
     {
         let make = Arc::new(make);
-        self.bind(listen, move |worker| {
+        self.bind(listen, move || {
             let make = make.clone();
-            Box::new(move || make(worker))
+            Box::new(move |start: WorkerStart<'_>| make(start))
         })
     }
 
     fn bind<H: Handler>(
         mut self,
         mut listen: Listen<H::Protocol>,
-        make: impl Fn(usize) -> Box<dyn FnOnce() -> H + Send> + 'static,
+        make: impl Fn() -> Box<HandlerSeed<H>> + 'static,
     ) -> io::Result<Self> {
         if self.listeners.len() == MAX_LISTENERS {
             return Err(io::Error::new(
@@ -315,13 +317,13 @@ impl Builder {
         let sow = move |shared: &Arc<LoopShared>| {
             let (mailbox, mail) = Mailbox::<H>::new(shared.clone());
             let mailbox = Arc::new(mailbox);
-            let make_handler = make(shared.worker);
+            let make_handler = make();
             let (protocol, limits, timeouts) =
                 (listen.protocol.clone(), listen.limits, listen.timeouts);
             let own_mailbox = mailbox.clone();
-            let seed: ServiceSeed = Box::new(move || ServiceSlot {
+            let seed: ServiceSeed = Box::new(move |start| ServiceSlot {
                 service: Box::new(Hub::new(
-                    make_handler(),
+                    make_handler(start),
                     protocol,
                     limits,
                     own_mailbox,
@@ -537,7 +539,7 @@ impl ServerHandle {
         TaskHandle::new(cancelled, worker.clone())
     }
 
-    /// All connections of the listeners whose handler is of type `H`.
+    /// All connections of the listeners whose handler is of type `H`; none, for good, if no listener has such a handler.
     pub fn clients<H: Handler>(&self) -> Clients<H> {
         let mailboxes = self
             .shared

@@ -82,10 +82,7 @@ impl<H: Handler> Hub<H> {
         mailbox: Arc<Mailbox<H>>,
         mail: Receiver<Mail<H>>,
     ) -> Self {
-        let link = Link {
-            limits,
-            post: mailbox,
-        };
+        let link = Link::new(limits, mailbox);
         Hub {
             handler,
             protocol,

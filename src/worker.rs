@@ -12,7 +12,26 @@ use crate::admission::Admission;
 use crate::event_loop::EventLoop;
 use crate::mailbox::{Command, LoopShared};
 use crate::reactor::{Reactor, ReactorConfig};
-use crate::server::{ServiceSeed, WorkerHook};
+use crate::server::{ServerHandle, ServiceSeed, WorkerHook};
+
+/// Where a handler is made: for [`Builder::listen_made_by`](crate::Builder::listen_made_by).
+#[derive(Clone, Copy, Debug)]
+pub struct WorkerStart<'a> {
+    index: usize,
+    server: &'a ServerHandle,
+}
+
+impl WorkerStart<'_> {
+    /// The worker's index.
+    pub fn index(&self) -> usize {
+        self.index
+    }
+
+    /// The server: for a handler that broadcasts, schedules, or shuts down.
+    pub fn server(&self) -> ServerHandle {
+        self.server.clone()
+    }
+}
 
 /// All that a worker's thread needs. Handlers are made there, so they need not be `Send`.
 pub(crate) struct Worker {
@@ -34,9 +53,13 @@ impl Worker {
     }
 
     /// Runs the worker's loop on the current thread until the server ends.
-    pub(crate) fn run(self) -> io::Result<()> {
+    pub(crate) fn run(self, server: &ServerHandle) -> io::Result<()> {
         (self.on_start)(self.index());
-        let services = self.seeds.into_iter().map(|seed| seed()).collect();
+        let start = WorkerStart {
+            index: self.index(),
+            server,
+        };
+        let services = self.seeds.into_iter().map(|seed| seed(start)).collect();
         let reactor = Reactor::new(&self.config, self.shared.clone(), services);
         EventLoop::new(
             self.poll,

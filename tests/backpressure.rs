@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use ringwheel::protocol::{LengthPrefixed, Lines, Protocol, Raw};
 use ringwheel::{Conn, Limits, Listen, Overflow, Refusal, SendStatus};
-use support::{DEADLINE, Event, Events, Random, Recorder, TestServer, listen, pattern};
+use support::{DEADLINE, Event, Events, Random, Recorder, TestServer, listen, pattern, text};
 
 /// With little room in the kernel, so that output soon waits here.
 fn narrow<P: Protocol>(protocol: P) -> Listen<P> {
@@ -384,7 +384,7 @@ fn paused_reading_holds_messages_back_and_resuming_delivers_them_all() {
             conn.pause_reading();
             remotes.send(conn.remote()).unwrap();
         } else {
-            conn.send(str::from_utf8(line).unwrap());
+            conn.send(text(line));
         }
     });
     let server = TestServer::start(listen(Lines::new()), recorder);
@@ -414,7 +414,7 @@ fn a_pause_in_every_message_delivers_one_at_a_time() {
     let recorder = recorder
         .on_message(|conn, line| {
             conn.pause_reading();
-            conn.send(str::from_utf8(line).unwrap());
+            conn.send(text(line));
             conn.set_timer(Duration::ZERO, 0).unwrap();
         })
         .on_timer(|conn, _| conn.resume_reading());

@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use ringwheel::protocol::{LengthPrefixed, Lines, Raw};
 use ringwheel::{Conn, Server};
-use support::{Client, DEADLINE, Events, LOCAL, Recorder, TestServer, eventually, listen, pattern};
+use support::{
+    Client, DEADLINE, Events, LOCAL, Recorder, TestServer, eventually, listen, pattern, text,
+};
 
 fn raw_echo() -> (Recorder<Raw>, Events) {
     let (recorder, events) = Recorder::<Raw>::new();
@@ -22,7 +24,7 @@ fn raw_echo() -> (Recorder<Raw>, Events) {
 fn line_echo() -> (Recorder<Lines>, Events) {
     let (recorder, events) = Recorder::<Lines>::new();
     let echo = |conn: &mut Conn<'_, Lines>, line: &[u8]| {
-        conn.send(str::from_utf8(line).unwrap());
+        conn.send(text(line));
     };
     (recorder.on_message(echo), events)
 }
@@ -266,7 +268,8 @@ fn workers_are_named_and_announced_on_their_threads() {
 fn each_worker_makes_its_handler_on_its_own_thread() {
     let (made, is_made) = channel();
     let (echo, events) = raw_echo();
-    let make = move |worker| {
+    let make = move |start: ringwheel::WorkerStart<'_>| {
+        let worker = start.index();
         made.send((worker, thread::current().name().unwrap().to_owned()))
             .unwrap();
         echo.clone()

@@ -8,13 +8,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use ringwheel::protocol::{Lines, Raw};
 use ringwheel::{Refusal, SendStatus};
-use support::{DEADLINE, Event, Recorder, TestServer, listen, pattern};
+use support::{DEADLINE, Event, Recorder, TestServer, listen, pattern, text};
 
 #[test]
 fn all_that_was_asked_for_is_answered_after_the_peers_end() {
     let (recorder, events) = Recorder::<Lines>::new();
     let recorder = recorder.on_message(|conn, line| {
-        conn.send(str::from_utf8(line).unwrap());
+        conn.send(text(line));
     });
     let server = TestServer::start(listen(Lines::new()), recorder);
     let mut client = server.connect();

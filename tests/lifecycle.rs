@@ -14,7 +14,7 @@ use ringwheel::protocol::{
 };
 use ringwheel::{Conn, Limits, Refusal, Remote, SendStatus};
 use support::{
-    Client, DEADLINE, Event, Events, Recorder, TestServer, deliberate_panic, listen, pattern,
+    Client, DEADLINE, Event, Events, Recorder, TestServer, deliberate_panic, listen, pattern, text,
 };
 
 /// Raw bytes, and words that bring the protocol down.
@@ -388,7 +388,7 @@ fn a_protocol_error_ends_the_connection_after_its_farewell() {
 fn a_protocol_error_does_not_lose_the_answers_before_it() {
     let (recorder, events) = Recorder::<Lines>::new();
     let recorder = recorder.on_message(|conn, line| {
-        conn.send(str::from_utf8(line).unwrap());
+        conn.send(text(line));
     });
     let server = TestServer::start(listen(Lines::new().max_length(8)), recorder);
     let mut client = server.connect();

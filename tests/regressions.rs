@@ -15,7 +15,7 @@ use ringwheel::protocol::{Lines, Protocol, Raw};
 use ringwheel::{Conn, Delivery, Limits, Overflow, Refusal, Remote, SendStatus, Server};
 use support::{
     Child, Client, DEADLINE, Event, Events, Recorder, TestServer, deliberate_panic, eventually,
-    listen, pattern,
+    listen, pattern, text,
 };
 
 const SHORT: Duration = Duration::from_millis(150);
@@ -433,7 +433,7 @@ fn a_shutdown_answers_all_that_has_arrived_whatever_the_budget() {
         if line == b"hold" {
             hold.enter();
         }
-        conn.send(str::from_utf8(line).unwrap());
+        conn.send(text(line));
     });
     let builder = Server::builder()
         .workers(1)
@@ -493,7 +493,8 @@ fn a_worker_that_cannot_start_ends_the_server_with_an_error() {
 #[test]
 fn a_handler_that_cannot_be_made_ends_the_server_with_an_error() {
     let (echo, _events) = raw_echo();
-    let make = move |worker| {
+    let make = move |start: ringwheel::WorkerStart<'_>| {
+        let worker = start.index();
         if worker == 1 {
             deliberate_panic();
         }
@@ -532,7 +533,7 @@ fn a_panic_in_the_balancer_costs_one_connection_at_most() {
 fn an_echo_of_much_small_output_under_pressure_arrives_whole() {
     let (recorder, events) = Recorder::<Lines>::new();
     let recorder = recorder.without_messages().on_message(|conn, line| {
-        conn.send(str::from_utf8(line).unwrap());
+        conn.send(text(line));
     });
     let limits = Limits::default().water(0, 1);
     let server = TestServer::start(listen(Lines::new()).limits(limits), recorder);

@@ -11,7 +11,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use ringwheel::protocol::{Lines, Raw};
 use ringwheel::{Server, ServerHandle};
-use support::{Client, DEADLINE, Event, Events, Recorder, TestServer, eventually, listen, pattern};
+use support::{
+    Client, DEADLINE, Event, Events, Recorder, TestServer, eventually, listen, pattern, text,
+};
 
 const SHORT: Duration = Duration::from_millis(150);
 /// More than the kernel takes from a connection with a small send buffer.
@@ -20,7 +22,7 @@ const FLOOD: usize = 6 << 20;
 fn line_echo() -> (Recorder<Lines>, Events) {
     let (recorder, events) = Recorder::<Lines>::new();
     let recorder = recorder.on_message(|conn, line| {
-        conn.send(str::from_utf8(line).unwrap());
+        conn.send(text(line));
     });
     (recorder, events)
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::connection::Phase;
+use crate::connection::{Draining, Phase};
 use crate::handler::Cause;
 use crate::loop_state::Due;
 
@@ -37,37 +37,36 @@ impl Reactor {
             return;
         };
         if connection.phase == Phase::Open {
-            connection.draining = DRAIN_TURNS;
+            connection.draining = Draining::Turns(DRAIN_TURNS);
             connection.readable = true;
             connection.drain_fully = true;
             self.state.queue(connection);
         }
     }
 
-    /// After a turn of a draining connection: closes it once all that has arrived is answered.
+    /// After a turn of a draining connection: tells its handler once all that has arrived is answered.
     pub(super) fn advance_drain(&mut self, slot: u32) {
         let Some(connection) = self.table.in_slot(slot) else {
             return;
         };
+        let Draining::Turns(turns) = connection.draining else {
+            return;
+        };
         if connection.phase != Phase::Open {
-            connection.draining = 0;
+            connection.draining = Draining::Told;
             return;
         }
-        if connection.has_work() && connection.draining > 1 {
-            connection.draining -= 1;
+        if connection.has_work() && turns > 0 {
+            connection.draining = Draining::Turns(turns - 1);
             return;
         }
         // A shut gate with input behind it opens again, or the deadline ends it.
-        let held_back = !connection.gate.is_open() && connection.input.is_some();
-        if held_back {
+        if !connection.gate.is_open() && connection.input.is_some() {
             return;
         }
-        connection.draining = 0;
-        let slot_of_service = &mut self.services[connection.service as usize];
-        slot_of_service
-            .service
-            .shutdown(connection, &mut self.state);
-        connection.close(Cause::Shutdown);
+        connection.draining = Draining::Told;
+        let service = &mut self.services[connection.service as usize].service;
+        service.shutdown(connection, &mut self.state);
         self.settle(slot);
     }
 

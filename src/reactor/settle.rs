@@ -1,7 +1,7 @@
 //! What follows from a turn: output leaves, pressure is released, an orderly close moves on.
 
 use crate::completion::Delivery;
-use crate::connection::{Connection, Gate, OwnEnd, PeerEnd, Phase};
+use crate::connection::{Connection, Draining, Gate, OwnEnd, PeerEnd, Phase};
 use crate::handler::Cause;
 use crate::loop_state::{Due, LoopState};
 use crate::service::contain;
@@ -22,7 +22,7 @@ impl Reactor {
         }
         let service = &mut self.services[connection.service as usize];
         settle_unusual(connection, service, &mut self.state);
-        if connection.draining > 0 {
+        if matches!(connection.draining, Draining::Turns(_)) {
             self.advance_drain(slot);
         }
         let Some(connection) = self.table.in_slot(slot) else {
@@ -45,7 +45,7 @@ impl Connection {
             && self.extra.is_none()
             && self.write_timer.is_none()
             && self.own_end == OwnEnd::Open
-            && self.draining == 0
+            && !matches!(self.draining, Draining::Turns(_))
     }
 
     /// Whether a turn would find something to do that no event will announce.
@@ -155,8 +155,10 @@ fn watch_writes(connection: &mut Connection, slot: &ServiceSlot, state: &mut Loo
             if let Some(timer) = connection.write_timer.take() {
                 state.wheel.cancel(timer);
             }
-            connection.write_timer =
-                Some(state.schedule(slot.timeouts.close, Due::Close(connection.id)));
+            if connection.draining == Draining::No {
+                let due = Due::Close(connection.id);
+                connection.write_timer = Some(state.schedule(slot.timeouts.close, due));
+            }
         }
         _ => {}
     }

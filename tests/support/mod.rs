@@ -29,7 +29,7 @@ pub(crate) const LOCAL: &str = "127.0.0.1:0";
 
 /// Listens on a port of its own.
 pub(crate) fn listen<P: Protocol>(protocol: P) -> Listen<P> {
-    Listen::<Raw>::on(LOCAL).protocol(protocol)
+    Listen::speaking(protocol, LOCAL)
 }
 
 /// How long anything may take that is expected to happen.
@@ -59,6 +59,11 @@ pub(crate) fn pattern(seed: u64, length: usize) -> Vec<u8> {
     }
     bytes.truncate(length);
     bytes
+}
+
+/// The text of a line.
+pub(crate) fn text(line: &[u8]) -> &str {
+    std::str::from_utf8(line).expect("lines are text")
 }
 
 /// A seeded generator (splitmix64).

@@ -211,6 +211,7 @@ where
     fn on_shutdown(&mut self, conn: &mut Conn<'_, P>, _session: &mut usize) {
         self.report(Event::Shutdown(conn.id()));
         (self.shutdown)(conn);
+        conn.close();
     }
 }
 
