@@ -87,8 +87,8 @@ impl Gate {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Draining {
     No,
-    /// It may answer what has arrived, within so many more turns.
-    Turns(u8),
+    /// It answers what has arrived.
+    Answering,
     /// Its handler was told, and closes it now or later.
     Told,
 }

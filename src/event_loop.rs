@@ -63,26 +63,24 @@ impl EventLoop {
 
     /// Runs until the server ends.
     pub(crate) fn run(mut self) -> io::Result<()> {
-        let start = Instant::now();
         let mut events = Events::with_capacity(EVENTS);
-        let mut busy_at = start;
+        let mut busy_at = Instant::now();
         while !self.stopping && !self.reactor.is_drained() {
             let must_not_sleep = self.shared.prepare_to_sleep() || !self.unfinished.is_empty();
             let spinning = !self.busy_poll.is_zero() && busy_at.elapsed() < self.busy_poll;
             let timeout = if must_not_sleep || spinning {
                 Some(Duration::ZERO)
             } else {
-                self.reactor.timeout(|| start.elapsed())
+                self.reactor.timeout(|| self.shared.clock())
             };
             match self.poll.poll(&mut events, timeout) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 outcome => outcome?,
             }
             self.shared.woke_up();
-            let now = Instant::now();
-            self.reactor.set_now(now - start);
-            if !events.is_empty() {
-                busy_at = now;
+            self.reactor.set_now(self.shared.clock());
+            if !self.busy_poll.is_zero() && !events.is_empty() {
+                busy_at = Instant::now();
             }
             for event in &events {
                 self.dispatch(event);
@@ -120,6 +118,10 @@ impl EventLoop {
     /// Lets the listeners accept that have somebody waiting.
     fn accept_unfinished(&mut self) {
         self.unfinished.extend(self.reactor.resumed_listeners());
+        if self.unfinished.is_empty() {
+            return;
+        }
+        self.reactor.set_now(self.shared.clock());
         for index in std::mem::take(&mut self.unfinished) {
             let (reactor, registry, shared) =
                 (&mut self.reactor, self.poll.registry(), &self.shared);
@@ -140,6 +142,8 @@ impl EventLoop {
     }
 
     fn obey_commands(&mut self) {
+        // The callbacks so far may have taken long, and the deadlines of what comes now are counted from now.
+        self.reactor.set_now(self.shared.clock());
         for _ in 0..COMMAND_BUDGET {
             let Ok(command) = self.commands.try_recv() else {
                 return;

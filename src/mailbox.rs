@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use mio::Waker;
@@ -124,6 +124,8 @@ pub(crate) enum Command {
 /// What other threads see of a worker.
 pub(crate) struct LoopShared {
     pub(crate) worker: usize,
+    /// When the loop's time began.
+    epoch: Instant,
     commands: Sender<Command>,
     /// Interrupts the loop's sleep.
     wake: Box<Wake>,
@@ -146,6 +148,7 @@ impl LoopShared {
         let (commands, receiver) = unbounded();
         let shared = LoopShared {
             worker,
+            epoch: Instant::now(),
             commands,
             wake,
             awake: AtomicBool::new(false),
@@ -167,6 +170,16 @@ impl LoopShared {
         Ok(())
     }
 
+    /// The loop's time, by the clock.
+    pub(crate) fn clock(&self) -> Duration {
+        self.epoch.elapsed()
+    }
+
+    /// Letters and commands that wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
     fn reserve_place(&self) -> bool {
         let place = self.waiting.fetch_add(1, Ordering::Relaxed);
         if place >= self.mailbox_limit {
@@ -182,7 +195,7 @@ impl LoopShared {
     }
 
     pub(crate) fn has_mail(&self) -> bool {
-        self.waiting.load(Ordering::Relaxed) > 0
+        self.waiting() > 0
     }
 
     /// Wakes the loop unless it is awake, or being woken, already.

@@ -141,6 +141,32 @@ impl Output {
         }
     }
 
+    /// Says that the current message is `bytes` long in all. If that does not fit, nothing of it leaves: without this a
+    /// message that is put in several large slices can be found not to fit when its beginning has gone out, and then
+    /// the connection must end.
+    #[inline]
+    pub fn announce(&mut self, bytes: usize) {
+        let room = self
+            .ring
+            .as_ref()
+            .map_or(usize::MAX, |ring| ring.limit().saturating_sub(ring.len()));
+        if bytes > room {
+            self.state.add(State::OVERFLOWED);
+        }
+    }
+
+    /// Appends all parts of a message, [announced](Self::announce) together.
+    pub fn put_parts(&mut self, parts: &[&[u8]]) {
+        self.announce(
+            parts
+                .iter()
+                .fold(0, |total: usize, part| total.saturating_add(part.len())),
+        );
+        for part in parts {
+            self.put_slice(part);
+        }
+    }
+
     /// Appends a header and its body: as two [`put_slice`](Self::put_slice), but cheaper.
     #[inline]
     pub fn put_pair(&mut self, header: &[u8], body: &[u8]) {

@@ -529,7 +529,7 @@ impl ServerHandle {
         let cancelled = Arc::new(AtomicBool::new(false));
         let worker = &self.shared.loops[0];
         let task = Task {
-            after,
+            due: worker.clock().saturating_add(after),
             every,
             run: Box::new(run),
             cancelled: cancelled.clone(),

@@ -43,10 +43,12 @@ pub(crate) trait Service {
     /// The connection is over; the handler gets its session back.
     fn close(&mut self, connection: &mut Connection, state: &mut LoopState);
 
-    /// Takes the next piece of mail and says whom it is for. It stays at hand until the next call.
+    /// Takes the next piece of mail to hand and says whom it is for.
     fn next_mail(&mut self) -> Option<Recipient>;
     /// Does what the mail at hand asks for.
     fn apply_mail(&mut self, connection: &mut Connection, state: &mut LoopState);
+    /// Drops the mail at hand, whether it found anybody or not.
+    fn drop_mail(&mut self);
 }
 
 /// Whom a piece of mail is for.
@@ -260,8 +262,6 @@ impl<H: Handler> Service for Hub<H> {
     }
 
     fn next_mail(&mut self) -> Option<Recipient> {
-        // What is at hand still may be a letter that found nobody; a closure dropped here is the user's code too.
-        contain_drop(self.at_hand.take());
         let mail = self.mail.try_recv().ok()?;
         let recipient = match &mail {
             Mail::One(letter) => Recipient::One(letter.to),
@@ -269,6 +269,10 @@ impl<H: Handler> Service for Hub<H> {
         };
         self.at_hand = Some(mail);
         Some(recipient)
+    }
+
+    fn drop_mail(&mut self) {
+        contain_drop(self.at_hand.take());
     }
 
     fn apply_mail(&mut self, connection: &mut Connection, state: &mut LoopState) {

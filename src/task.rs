@@ -9,7 +9,8 @@ use crate::mailbox::{Command, LoopShared};
 
 /// A scheduled closure on its way to, or at, its worker.
 pub(crate) struct Task {
-    pub(crate) after: Duration,
+    /// When, in the loop's time.
+    pub(crate) due: Duration,
     /// For a task that repeats.
     pub(crate) every: Option<Duration>,
     pub(crate) run: Box<dyn FnMut() + Send>,

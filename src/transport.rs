@@ -41,6 +41,8 @@ pub(crate) trait Transport {
     /// The error that is pending on the stream, if there is one.
     fn take_error(&mut self) -> io::Result<Option<io::Error>>;
     fn local_addr(&self) -> io::Result<SocketAddr>;
+    /// Bytes that may have arrived and wait to be read, at most.
+    fn receive_capacity(&self) -> io::Result<usize>;
 }
 
 impl Transport for TcpStream {
@@ -73,6 +75,10 @@ impl Transport for TcpStream {
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
         TcpStream::local_addr(self)
+    }
+
+    fn receive_capacity(&self) -> io::Result<usize> {
+        SockRef::from(self).recv_buffer_size()
     }
 }
 
@@ -124,6 +130,11 @@ impl Socket {
 
     pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
         delegate!(self, local_addr(), Err(io::ErrorKind::NotConnected.into()))
+    }
+
+    /// Bytes that may have arrived and wait to be read, at most; where that cannot be known, nothing waits.
+    pub(crate) fn receive_capacity(&self) -> usize {
+        delegate!(self, receive_capacity(), Ok(0)).unwrap_or(0)
     }
 
     /// Whether bytes can leave at all.

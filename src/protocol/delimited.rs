@@ -172,6 +172,8 @@ impl EncodeParts for Delimited {
     #[inline]
     fn pack_parts(&mut self, parts: &[&[u8]], output: &mut Output) -> Result<(), Unencodable> {
         self.check(parts)?;
+        let length = total_length(parts).unwrap_or(usize::MAX);
+        output.announce(length.saturating_add(self.delimiter.bytes.len()));
         for part in parts {
             output.put_slice(part);
         }

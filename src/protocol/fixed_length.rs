@@ -108,9 +108,7 @@ impl EncodeParts for FixedLength {
     #[inline]
     fn pack_parts(&mut self, parts: &[&[u8]], output: &mut Output) -> Result<(), Unencodable> {
         self.check(total_length(parts))?;
-        for part in parts {
-            output.put_slice(part);
-        }
+        output.put_parts(parts);
         Ok(())
     }
 }

@@ -417,7 +417,9 @@ impl Encode for LengthPrefixed {
 impl EncodeParts for LengthPrefixed {
     #[inline]
     fn pack_parts(&mut self, parts: &[&[u8]], output: &mut Output) -> Result<(), Unencodable> {
-        let length = self.length_to_write(total_length(parts).unwrap_or(usize::MAX))?;
+        let item = total_length(parts).unwrap_or(usize::MAX);
+        let length = self.length_to_write(item)?;
+        output.announce(item.saturating_add(self.stripped()));
         if self.is_plain() {
             self.put_length(length, output);
             for part in parts {

@@ -73,9 +73,7 @@ impl Encode for Raw {
 impl EncodeParts for Raw {
     #[inline]
     fn pack_parts(&mut self, parts: &[&[u8]], output: &mut Output) -> Result<(), Unencodable> {
-        for part in parts {
-            output.put_slice(part);
-        }
+        output.put_parts(parts);
         Ok(())
     }
 }

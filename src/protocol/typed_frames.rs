@@ -210,6 +210,7 @@ impl Encode for TypedFrames {
         let mut header = [0; HEADER];
         header[..LENGTH_WIDTH].copy_from_slice(&length.to_be_bytes());
         header[LENGTH_WIDTH..].copy_from_slice(&name_length.to_be_bytes());
+        output.announce(header.len() + item.type_name.len() + item.data.len());
         output.put_slice(&header);
         output.put_slice(item.type_name.as_bytes());
         output.put_slice(item.data);

@@ -1,25 +1,32 @@
 //! A graceful end: what has arrived is answered, what is pending is flushed, and a deadline bounds it all.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
-use crate::connection::{Draining, Phase};
+use crate::connection::{Draining, Gate, Phase};
 use crate::handler::Cause;
 use crate::loop_state::Due;
 
 use super::Reactor;
 
-/// Turns that a draining connection has to answer what has arrived, so that a peer which never stops talking ends too.
-const DRAIN_TURNS: u8 = 8;
+/// A drain that is under way.
+pub(super) struct Drain {
+    /// For each slot how much is to be received at most before its handler is told: all that can have arrived when the
+    /// drain began, so that a peer which never stops talking ends too.
+    targets: HashMap<u32, u64>,
+}
 
 impl Reactor {
     /// Begins to drain: after `deadline` whatever is left is dropped.
     pub(crate) fn begin_drain(&mut self, deadline: Duration) {
-        if self.draining {
+        if self.drain.is_some() {
             return;
         }
         // What was sent before the drain began is part of what is drained.
-        self.read_mail();
-        self.draining = true;
+        self.read_mail(self.state.shared.waiting());
+        self.drain = Some(Drain {
+            targets: HashMap::new(),
+        });
         self.state.schedule(deadline, Due::Drain);
         for slot in self.table.slots() {
             self.drain_connection(slot);
@@ -28,16 +35,20 @@ impl Reactor {
 
     /// Whether a drain has ended: nothing is left.
     pub(crate) fn is_drained(&self) -> bool {
-        self.draining && self.table.len() == 0
+        self.drain.is_some() && self.table.len() == 0
     }
 
-    /// Gives a connection its last turns.
+    /// Lets a connection answer what has arrived.
     pub(super) fn drain_connection(&mut self, slot: u32) {
-        let Some(connection) = self.table.in_slot(slot) else {
+        let (Some(drain), Some(connection)) = (&mut self.drain, self.table.in_slot(slot)) else {
             return;
         };
         if connection.phase == Phase::Open {
-            connection.draining = Draining::Turns(DRAIN_TURNS);
+            let arrived = connection.output.socket().receive_capacity();
+            drain
+                .targets
+                .insert(slot, connection.received.saturating_add(arrived as u64));
+            connection.draining = Draining::Answering;
             connection.readable = true;
             connection.drain_fully = true;
             self.state.queue(connection);
@@ -46,28 +57,28 @@ impl Reactor {
 
     /// After a turn of a draining connection: tells its handler once all that has arrived is answered.
     pub(super) fn advance_drain(&mut self, slot: u32) {
-        let Some(connection) = self.table.in_slot(slot) else {
+        let (Some(drain), Some(connection)) = (&mut self.drain, self.table.in_slot(slot)) else {
             return;
         };
-        let Draining::Turns(turns) = connection.draining else {
-            return;
-        };
-        if connection.phase != Phase::Open {
-            connection.draining = Draining::Told;
-            return;
-        }
-        if connection.has_work() && turns > 0 {
-            connection.draining = Draining::Turns(turns - 1);
-            return;
-        }
-        // A shut gate with input behind it opens again, or the deadline ends it.
-        if !connection.gate.is_open() && connection.input.is_some() {
+        let is_behind = drain
+            .targets
+            .get(&slot)
+            .is_some_and(|target| connection.received < *target);
+        let is_open = connection.phase == Phase::Open;
+        // What a shut gate holds back is answered when it opens again, or the deadline ends it. A handler that has paused
+        // over nothing waits for something else than this peer.
+        let held_back = connection.gate.has(Gate::PRESSURE)
+            || (!connection.gate.is_open() && connection.input.is_some());
+        if is_open && (held_back || (is_behind && connection.has_work())) {
             return;
         }
+        drain.targets.remove(&slot);
         connection.draining = Draining::Told;
-        let service = &mut self.services[connection.service as usize].service;
-        service.shutdown(connection, &mut self.state);
-        self.settle(slot);
+        if is_open {
+            let service = &mut self.services[connection.service as usize].service;
+            service.shutdown(connection, &mut self.state);
+            self.settle(slot);
+        }
     }
 
     /// The deadline has passed.

@@ -32,6 +32,7 @@ use crate::service::{Recipient, Service, contain_drop};
 use crate::transport::Socket;
 use crate::wheel::TickClock;
 
+use drain::Drain;
 use timers::ScheduledTask;
 
 /// Letters that a service reads in one iteration.
@@ -77,8 +78,7 @@ pub(crate) struct Reactor {
     closed: Vec<u32>,
     /// Peers of the connections that were removed, for who counts them.
     departed: Vec<SocketAddr>,
-    /// A drain is under way.
-    draining: bool,
+    drain: Option<Drain>,
     /// Listeners whose pause is over.
     resumed_listeners: Vec<usize>,
     /// The ready list of the iteration before, being worked off.
@@ -101,7 +101,7 @@ impl Reactor {
             tasks: Slab::new(),
             closed: Vec::new(),
             departed: Vec::new(),
-            draining: false,
+            drain: None,
             resumed_listeners: Vec::new(),
             turn_list: Vec::new(),
         }
@@ -150,7 +150,7 @@ impl Reactor {
             .first_message
             .map(|after| self.state.schedule(after, Due::FirstMessage(id)));
         self.settle(id.slot);
-        if self.draining {
+        if self.drain.is_some() {
             self.drain_connection(id.slot);
         }
         Ok(())
@@ -189,7 +189,7 @@ impl Reactor {
     /// Does all that waits besides events, and removes what has closed: the second half of an iteration.
     pub(crate) fn finish_iteration(&mut self) {
         if self.state.shared.has_mail() {
-            self.read_mail();
+            self.read_mail(MAIL_BUDGET);
         }
         self.fire_timers();
         self.work_off_ready_list();
@@ -210,10 +210,10 @@ impl Reactor {
         self.turn_list.clear();
     }
 
-    /// Lets every service read its mail, within a budget.
-    fn read_mail(&mut self) {
+    /// Lets every service read its mail, `budget` letters each.
+    fn read_mail(&mut self, budget: usize) {
         for service in 0..self.services.len() {
-            for _ in 0..MAIL_BUDGET {
+            for _ in 0..budget {
                 let Some(recipient) = self.services[service].service.next_mail() else {
                     break;
                 };
@@ -226,6 +226,7 @@ impl Reactor {
                         }
                     }
                 }
+                self.services[service].service.drop_mail();
             }
         }
     }
@@ -306,6 +307,7 @@ impl Reactor {
         for slot in &mut self.services {
             while slot.service.next_mail().is_some() {
                 self.state.shared.release_place();
+                slot.service.drop_mail();
             }
         }
     }
@@ -313,14 +315,16 @@ impl Reactor {
 
 /// Cancels a connection's timers, tells its remotes, and drops its completions, which thereby say that they are lost.
 fn release_extra(connection: &mut Connection, state: &mut LoopState) {
-    let Some(extra) = connection.extra.take() else {
+    let Some(extra) = &mut connection.extra else {
         return;
     };
-    for timer in &extra.timers {
-        state.wheel.cancel(*timer);
+    for timer in extra.timers.drain(..) {
+        state.wheel.cancel(timer);
     }
-    if let Some(alive) = &extra.alive {
+    if let Some(alive) = extra.alive.take() {
         alive.store(false, Ordering::Release);
     }
-    contain_drop(extra);
+    for completion in std::mem::take(&mut extra.completions) {
+        contain_drop(completion);
+    }
 }

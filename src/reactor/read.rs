@@ -146,9 +146,6 @@ impl ReadTurn<'_> {
     /// Hands what is there to the protocol, if that is enough for it.
     #[inline]
     fn deliver(&mut self) {
-        if self.connection.phase != Phase::Open {
-            return self.discard();
-        }
         if self.connection.input.is_some() {
             self.deliver_from_ring();
         } else if self.held >= self.connection.needed as usize && self.connection.gate.is_open() {
@@ -161,6 +158,9 @@ impl ReadTurn<'_> {
         }
         if self.connection.needed > 1 {
             self.expect_more();
+        }
+        if self.connection.phase != Phase::Open {
+            self.discard();
         }
     }
 
@@ -186,7 +186,6 @@ impl ReadTurn<'_> {
         let needed = self.connection.needed as usize;
         if needed > self.input_limit {
             self.connection.close(Cause::InputLimit);
-            self.discard();
         } else if needed > self.buffer.len() && self.held > 0 {
             self.keep_rest();
         }

@@ -22,7 +22,7 @@ impl Reactor {
         }
         let service = &mut self.services[connection.service as usize];
         settle_unusual(connection, service, &mut self.state);
-        if matches!(connection.draining, Draining::Turns(_)) {
+        if connection.draining == Draining::Answering {
             self.advance_drain(slot);
         }
         let Some(connection) = self.table.in_slot(slot) else {
@@ -45,7 +45,7 @@ impl Connection {
             && self.extra.is_none()
             && self.write_timer.is_none()
             && self.own_end == OwnEnd::Open
-            && !matches!(self.draining, Draining::Turns(_))
+            && self.draining != Draining::Answering
     }
 
     /// Whether a turn would find something to do that no event will announce.
@@ -83,6 +83,11 @@ fn release_pressure(connection: &mut Connection, slot: &mut ServiceSlot, state: 
         connection.gate.remove(Gate::PRESSURE);
         slot.service.drained(connection, state);
         connection.output.flush();
+        let drained_again = connection.output.len() <= slot.limits.low_water;
+        if connection.gate.has(Gate::PRESSURE) && drained_again {
+            // What the handler has put on top has left already, so no event will say that there is room.
+            state.queue(connection);
+        }
     }
 }
 

@@ -162,6 +162,10 @@ impl Transport for Stream {
             .then(|| io::ErrorKind::ConnectionReset.into()))
     }
 
+    fn receive_capacity(&self) -> io::Result<usize> {
+        Ok(self.pipe.borrow().to_server.len())
+    }
+
     fn local_addr(&self) -> io::Result<SocketAddr> {
         Ok((Ipv4Addr::LOCALHOST, 1).into())
     }

@@ -1,7 +1,6 @@
 //! What happens when timers fire: deadlines of connections, handlers' timers, scheduled tasks.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::Duration;
 
 use crate::conn::TimerId;
 use crate::conn_table::ConnId;
@@ -21,8 +20,6 @@ const TIMER_BUDGET: usize = 4096;
 pub(super) struct ScheduledTask {
     task: Task,
     timer: Option<TimerKey>,
-    /// When it is due, as time since the loop's start: a repeating task does not drift.
-    due: Duration,
 }
 
 impl Reactor {
@@ -127,13 +124,9 @@ impl Reactor {
 
     /// Takes a task that another thread has scheduled.
     pub(crate) fn schedule_task(&mut self, task: Task) {
-        let due = self.state.now.saturating_add(task.after);
-        let deadline = self.state.clock.deadline(due);
-        let index = self.tasks.insert(ScheduledTask {
-            task,
-            timer: None,
-            due,
-        });
+        let deadline = self.state.clock.deadline(task.due);
+        let timer = None;
+        let index = self.tasks.insert(ScheduledTask { task, timer });
         self.tasks[index].timer = Some(self.state.wheel.insert(deadline, Due::Task(index)));
     }
 
@@ -151,8 +144,8 @@ impl Reactor {
         match scheduled.task.every {
             Some(every) if !scheduled.task.is_cancelled() => {
                 // From when it was due, so that it does not drift; but rounds that were missed are not made up for.
-                scheduled.due = scheduled.due.saturating_add(every).max(self.state.now);
-                let deadline = self.state.clock.deadline(scheduled.due);
+                scheduled.task.due = scheduled.task.due.saturating_add(every).max(self.state.now);
+                let deadline = self.state.clock.deadline(scheduled.task.due);
                 scheduled.timer = Some(self.state.wheel.insert(deadline, Due::Task(index)));
             }
             _ => contain_drop(self.tasks.remove(index)),
