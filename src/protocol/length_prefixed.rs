@@ -74,6 +74,8 @@ pub struct LengthPrefixed {
     strip: Option<usize>,
     /// At most `isize::MAX - MAX_OFFSET - 8`, so that the length of a frame within the limit does not overflow.
     max_length: usize,
+    /// The longest body of the usual layout, which has a path of its own: a big-endian u32 and nothing else.
+    usual: Option<usize>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -150,7 +152,29 @@ impl LengthPrefixed {
             adjustment: 0,
             strip: None,
             max_length: Self::DEFAULT_MAX_LENGTH,
+            usual: None,
         }
+        .see_if_usual()
+    }
+
+    /// Every change of the layout ends with this.
+    const fn see_if_usual(self) -> Self {
+        let strips_header = match self.strip {
+            None => true,
+            Some(bytes) => bytes == self.offset + self.width,
+        };
+        let is_u32_be = self.width == 4 && matches!(self.order, ByteOrder::BigEndian);
+        let usual = if is_u32_be && self.offset == 0 && self.adjustment == 0 && strips_header {
+            let expressible = u32::MAX as usize;
+            Some(if self.max_length < expressible {
+                self.max_length
+            } else {
+                expressible
+            })
+        } else {
+            None
+        };
+        LengthPrefixed { usual, ..self }
     }
 
     /// Accepts at most `bytes` bytes after the length field. No limit is higher than what memory can address.
@@ -162,7 +186,7 @@ impl LengthPrefixed {
         } else {
             addressable
         };
-        LengthPrefixed { max_length, ..self }
+        LengthPrefixed { max_length, ..self }.see_if_usual()
     }
 
     /// Leaves `bytes` bytes before the length field. Default 0.
@@ -179,6 +203,7 @@ impl LengthPrefixed {
             offset: bytes,
             ..self
         }
+        .see_if_usual()
     }
 
     /// What to add to the value of the length field to get the number of bytes that follow the field. Default 0.
@@ -187,7 +212,7 @@ impl LengthPrefixed {
     /// what follows.
     #[must_use]
     pub const fn adjustment(self, adjustment: i64) -> Self {
-        LengthPrefixed { adjustment, ..self }
+        LengthPrefixed { adjustment, ..self }.see_if_usual()
     }
 
     /// Leaves the first `bytes` bytes of a frame out of the message. Default: everything up to the end of the length
@@ -205,6 +230,7 @@ impl LengthPrefixed {
             strip: Some(bytes),
             ..self
         }
+        .see_if_usual()
     }
 
     /// Bytes up to the end of the length field.
@@ -280,7 +306,6 @@ impl LengthPrefixed {
     }
 
     /// What the length field is to say of the item that `parts` are together.
-    #[inline]
     fn length_to_write(&self, item: usize) -> Result<u64, Unencodable> {
         const TOO_LONG: Unencodable = Unencodable("it is longer than a frame may be");
         let total = item.checked_add(self.stripped());
@@ -303,7 +328,6 @@ impl LengthPrefixed {
             .ok_or(Unencodable("its length does not fit the length field"))
     }
 
-    #[inline]
     fn length_field(&self, length: u64) -> [u8; 8] {
         match self.order {
             ByteOrder::BigEndian => (length << self.unused_bits()).to_be_bytes(),
@@ -373,6 +397,13 @@ impl Decode for LengthPrefixed {
         input: &'a mut [u8],
         _reply: &mut Output,
     ) -> Result<Unpacked<&'a [u8]>, LengthPrefixedError> {
+        if let (Some(limit), Some((field, rest))) = (self.usual, input.split_first_chunk()) {
+            let length = u32::from_be_bytes(*field) as usize;
+            if let (true, Some(message)) = (length <= limit, rest.get(..length)) {
+                let consumed = field.len() + length;
+                return Ok(Unpacked::Message { message, consumed });
+            }
+        }
         if input.len() < self.header() {
             return Ok(Unpacked::NeedMore {
                 at_least: self.header() - input.len(),
@@ -399,23 +430,15 @@ impl Encode for LengthPrefixed {
 
     #[inline]
     fn pack(&mut self, item: &[u8], output: &mut Output) -> Result<(), Unencodable> {
-        if !self.is_plain() {
+        if self.usual.is_none_or(|limit| item.len() > limit) {
             return self.pack_parts(&[item], output);
         }
-        let length = self.length_to_write(item.len())?;
-        let word = self.length_field(length);
-        // The usual widths as constants, which makes of the copy one store.
-        match self.width {
-            2 => output.put_pair(&word[..2], item),
-            4 => output.put_pair(&word[..4], item),
-            width => output.put_pair(&word[..width], item),
-        }
+        output.put_pair(&(item.len() as u32).to_be_bytes(), item);
         Ok(())
     }
 }
 
 impl EncodeParts for LengthPrefixed {
-    #[inline]
     fn pack_parts(&mut self, parts: &[&[u8]], output: &mut Output) -> Result<(), Unencodable> {
         let item = total_length(parts).unwrap_or(usize::MAX);
         let length = self.length_to_write(item)?;
