@@ -12,7 +12,7 @@ use mio::{Events, Interest, Poll, Token};
 use crate::admission::Admission;
 use crate::balance::{Balance, Workers};
 use crate::listen::SocketOptions;
-use crate::mailbox::{Command, Handover, LoopShared, WAKE_TOKEN, Wake};
+use crate::loop_shared::{Command, Handover, LoopShared, WAKE_TOKEN, Wake};
 use crate::service::{contain_drop, panic_text};
 
 /// How long a listener rests that cannot accept: at most 100 attempts a second while descriptors are out.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::conn::Refusal;
+use crate::send_status::Refusal;
 
 /// What became of a message that was sent with a completion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

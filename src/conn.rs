@@ -7,16 +7,17 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use crate::close_reason::Cause;
 use crate::completion::{Completion, Delivery};
-use crate::conn_table::ConnId;
+use crate::conn_id::ConnId;
 use crate::connection::{Connection, Gate, OwnEnd, Phase};
-use crate::handler::Cause;
 use crate::limits::{Limits, Overflow};
 use crate::loop_state::{Due, LoopState};
 use crate::mailbox::Post;
 use crate::output::{Output, Packed};
 use crate::protocol::{Encode, EncodeParts, ItemOf, Protocol, Unencodable};
 use crate::remote::Remote;
+use crate::send_status::{Refusal, SendStatus};
 use crate::wheel::TimerKey;
 
 /// A connection, for the length of a callback.
@@ -53,40 +54,6 @@ impl<P: Protocol> Link<P> {
             post,
         }
     }
-}
-
-/// What became of a message that was sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SendStatus {
-    /// It is on its way, or waits for its turn.
-    Queued,
-    /// As `Queued`, and the pending output is now above the high-water mark: better hold back until
-    /// [`Handler::on_drained`](crate::Handler::on_drained). The connection's input is not read meanwhile.
-    AboveHighWater,
-    /// Nothing of it will be sent.
-    Refused(Refusal),
-}
-
-impl SendStatus {
-    /// Whether the message was taken.
-    pub fn is_queued(self) -> bool {
-        !matches!(self, SendStatus::Refused(_))
-    }
-}
-
-/// Why a message was refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Refusal {
-    /// The connection is closing, or its write side was shut down.
-    Closing,
-    /// It does not fit below [`Limits::output`], and the policy is [`Overflow::Refuse`], or [`Overflow::Close`] and the
-    /// connection now ends.
-    OutputLimit,
-    /// It does not fit below [`Limits::output`], and the policy is [`Overflow::DropMessage`].
-    Dropped,
-    /// The protocol cannot express it.
-    Unencodable(Unencodable),
 }
 
 /// Counters of one connection.

@@ -8,9 +8,9 @@ use std::sync::atomic::AtomicBool;
 
 use ringwheel_ringbuffer::RingBuffer;
 
+use crate::close_reason::Cause;
 use crate::completion::Completion;
-use crate::conn_table::ConnId;
-use crate::handler::Cause;
+use crate::conn_id::ConnId;
 use crate::output::Output;
 use crate::transport::Socket;
 use crate::wheel::TimerKey;

@@ -10,8 +10,8 @@ use mio::{Events, Interest, Poll, Registry, Token};
 
 use crate::acceptor::{Burst, DRAIN_BURSTS, Listener, PAUSE};
 use crate::admission::Admission;
-use crate::conn_table::ConnId;
-use crate::mailbox::{Command, Handover, LoopShared, WAKE_TOKEN};
+use crate::conn_id::ConnId;
+use crate::loop_shared::{Command, Handover, LoopShared, WAKE_TOKEN};
 use crate::reactor::{Reactor, Readiness};
 use crate::transport::Socket;
 

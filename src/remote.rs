@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::completion::{Completion, Delivery};
 use crate::conn::Conn;
-use crate::conn_table::ConnId;
+use crate::conn_id::ConnId;
 use crate::handler::Handler;
 use crate::mailbox::{Content, Letter, Mail, Mailbox, Post, Undeliverable, Visitor};
 use crate::protocol::{Encode, OwnedOf, Protocol};

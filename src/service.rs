@@ -7,10 +7,12 @@ use std::sync::Arc;
 use crossbeam_channel::Receiver;
 use slab::Slab;
 
+use crate::close_reason::Cause;
 use crate::conn::{Conn, Link, TimerId};
-use crate::conn_table::{ConnId, ROOM};
+use crate::conn_id::ConnId;
+use crate::conn_table::ROOM;
 use crate::connection::{Connection, Gate};
-use crate::handler::{Cause, Handler};
+use crate::handler::Handler;
 use crate::limits::Limits;
 use crate::loop_state::LoopState;
 use crate::mailbox::{Content, Mail, Mailbox};

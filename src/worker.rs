@@ -10,9 +10,15 @@ use mio::Poll;
 use crate::acceptor::Listener;
 use crate::admission::Admission;
 use crate::event_loop::EventLoop;
-use crate::mailbox::{Command, LoopShared};
-use crate::reactor::{Reactor, ReactorConfig};
-use crate::server::{ServerHandle, ServiceSeed, WorkerHook};
+use crate::loop_shared::{Command, LoopShared};
+use crate::reactor::{Reactor, ReactorConfig, ServiceSlot};
+use crate::server_handle::ServerHandle;
+
+/// Called on each worker's thread before it begins.
+pub(crate) type WorkerHook = dyn Fn(usize) + Send + Sync;
+
+/// Makes a worker's service, on the worker's own thread.
+pub(crate) type ServiceSeed = Box<dyn FnOnce(WorkerStart<'_>) -> ServiceSlot + Send>;
 
 /// Where a handler is made: for [`Builder::listen_made_by`](crate::Builder::listen_made_by).
 #[derive(Clone, Copy, Debug)]

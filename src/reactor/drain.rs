@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use crate::close_reason::Cause;
 use crate::connection::{Draining, Gate, Phase};
-use crate::handler::Cause;
 use crate::loop_state::Due;
 
 use super::Reactor;

@@ -22,12 +22,13 @@ use std::time::Duration;
 use ringwheel_ringbuffer::PoolConfig;
 use slab::Slab;
 
-use crate::conn_table::{ConnId, ConnTable};
+use crate::close_reason::Cause;
+use crate::conn_id::ConnId;
+use crate::conn_table::ConnTable;
 use crate::connection::{Connection, Phase};
-use crate::handler::Cause;
 use crate::limits::{Limits, Timeouts};
+use crate::loop_shared::LoopShared;
 use crate::loop_state::{Due, LoopState};
-use crate::mailbox::LoopShared;
 use crate::service::{Recipient, Service, contain_drop};
 use crate::transport::Socket;
 use crate::wheel::TickClock;

@@ -2,8 +2,8 @@
 
 use std::io;
 
+use crate::close_reason::Cause;
 use crate::connection::{Connection, PeerEnd, Phase};
-use crate::handler::Cause;
 use crate::loop_state::LoopState;
 use crate::service::Service;
 use crate::transport::SHORT_MEANS_DRAINED;

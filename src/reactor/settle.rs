@@ -1,8 +1,8 @@
 //! What follows from a turn: output leaves, pressure is released, an orderly close moves on.
 
+use crate::close_reason::Cause;
 use crate::completion::Delivery;
 use crate::connection::{Connection, Draining, Gate, OwnEnd, PeerEnd, Phase};
-use crate::handler::Cause;
 use crate::loop_state::{Due, LoopState};
 use crate::service::contain;
 

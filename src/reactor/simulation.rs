@@ -14,12 +14,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::*;
-use crate::conn::{Conn, SendStatus, TimerId};
-use crate::handler::{CloseReason, Handler};
+use crate::close_reason::CloseReason;
+use crate::conn::{Conn, TimerId};
+use crate::handler::Handler;
 use crate::limits::Overflow;
 use crate::mailbox::Mailbox;
 use crate::protocol::{ErrorOf, LengthPrefixed};
 use crate::remote::Remote;
+use crate::send_status::SendStatus;
 use crate::service::Hub;
 use crate::transport::Transport;
 

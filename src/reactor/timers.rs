@@ -2,10 +2,10 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use crate::close_reason::{Cause, Timeout};
 use crate::conn::TimerId;
-use crate::conn_table::ConnId;
+use crate::conn_id::ConnId;
 use crate::connection::Phase;
-use crate::handler::{Cause, Timeout};
 use crate::loop_state::Due;
 use crate::service::{contain_drop, panic_text};
 use crate::task::Task;

@@ -1,0 +1,359 @@
+//! What a server is to be, step by step.
+
+use std::any::TypeId;
+use std::collections::HashMap;
+use std::fmt;
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use mio::Poll;
+use mio::net::TcpListener;
+use ringwheel_ringbuffer::PoolConfig;
+
+use crate::acceptor::{Acceptor, AcceptorShared, Listener};
+use crate::admission::Admission;
+use crate::balance::{Balance, RoundRobin};
+use crate::handler::Handler;
+use crate::listen::{Listen, SocketOptions};
+use crate::loop_shared::{LoopShared, waker};
+use crate::mailbox::{AnyMailbox, Mailbox};
+use crate::reactor::{ReactorConfig, ServiceSlot};
+use crate::server::{RunningServer, Server};
+use crate::server_handle::{ServerHandle, Shared};
+use crate::service::Hub;
+use crate::wheel::TickClock;
+use crate::worker::{ServiceSeed, Worker, WorkerHook, WorkerStart};
+
+/// What a server is to be. Made by [`Server::builder`].
+pub struct Builder {
+    workers: Option<usize>,
+    balance: Box<dyn Balance>,
+    max_connections: usize,
+    max_connections_per_ip: Option<usize>,
+    accept_burst: usize,
+    mailbox_limit: usize,
+    busy_poll: Duration,
+    reactor: ReactorConfig,
+    on_worker_start: Arc<WorkerHook>,
+    listeners: Vec<BoundListener>,
+}
+
+/// Listeners that a server has at most.
+const MAX_LISTENERS: usize = 1024;
+
+type HandlerSeed<H> = dyn FnOnce(WorkerStart<'_>) -> H + Send;
+
+/// A listener that is bound, with what makes its services.
+struct BoundListener {
+    socket: TcpListener,
+    address: SocketAddr,
+    options: SocketOptions,
+    handler: TypeId,
+    /// For a worker: the seed of the service there, and its mailbox.
+    sow: Box<Sow>,
+}
+
+type Sow = dyn Fn(&Arc<LoopShared>) -> (ServiceSeed, AnyMailbox);
+
+impl Builder {
+    pub(crate) fn new() -> Self {
+        Builder {
+            workers: None,
+            balance: Box::new(RoundRobin::default()),
+            max_connections: 100_000,
+            max_connections_per_ip: None,
+            accept_burst: 128,
+            mailbox_limit: 65_536,
+            busy_poll: Duration::ZERO,
+            reactor: ReactorConfig {
+                clock: TickClock::default(),
+                pool: PoolConfig::default(),
+                receive_buffer: 64 * 1024,
+                read_budget: 256 * 1024,
+            },
+            on_worker_start: Arc::new(|_| {}),
+            listeners: Vec::new(),
+        }
+    }
+
+    /// How many worker loops, each on a thread of its own; 0 counts as 1. Default: one for each processor.
+    pub fn workers(mut self, workers: usize) -> Self {
+        self.workers = Some(workers.max(1));
+        self
+    }
+
+    /// How the acceptor picks the worker for a new connection. Default [`RoundRobin`].
+    pub fn balance(mut self, balance: impl Balance) -> Self {
+        self.balance = Box::new(balance);
+        self
+    }
+
+    /// Connections that may be open at one time; one more is closed at once. Default 100,000.
+    pub fn max_connections(mut self, connections: usize) -> Self {
+        self.max_connections = connections;
+        self
+    }
+
+    /// Connections that may be open from one IP address at one time; one more is closed at once. Default: no limit.
+    pub fn max_connections_per_ip(mut self, connections: usize) -> Self {
+        self.max_connections_per_ip = Some(connections);
+        self
+    }
+
+    /// Connections that a listener takes in a row before others have their turn; 0 counts as 1. Default 128.
+    pub fn accept_burst(mut self, connections: usize) -> Self {
+        self.accept_burst = connections.max(1);
+        self
+    }
+
+    /// Letters (sends, closes, closures, broadcasts) from other threads that may wait for one worker; one more is given
+    /// back to its sender. Default 65,536.
+    pub fn mailbox_limit(mut self, letters: usize) -> Self {
+        self.mailbox_limit = letters;
+        self
+    }
+
+    /// Bytes read from one connection before the others of its worker have their turn. Default 256 KiB.
+    pub fn read_budget(mut self, bytes: usize) -> Self {
+        self.reactor.read_budget = bytes.max(1);
+        self
+    }
+
+    /// Bytes of the buffer into which a worker receives, at least 4 KiB. Default 64 KiB.
+    pub fn receive_buffer(mut self, bytes: usize) -> Self {
+        self.reactor.receive_buffer = bytes.max(4096);
+        self
+    }
+
+    /// The tick of the timing wheels: no timer is more precise. Default 1 ms.
+    pub fn tick(mut self, tick: Duration) -> Self {
+        self.reactor.clock = TickClock::new(tick);
+        self
+    }
+
+    /// How many rings a worker keeps for reuse, and how large. Default [`PoolConfig::default`].
+    pub fn ring_pool(mut self, config: PoolConfig) -> Self {
+        self.reactor.pool = config;
+        self
+    }
+
+    /// After an event a worker asks again for so long before it sleeps: some microseconds of latency for a processor
+    /// that is never idle. Default zero: it sleeps at once.
+    pub fn busy_poll(mut self, duration: Duration) -> Self {
+        self.busy_poll = duration;
+        self
+    }
+
+    /// Called with each worker's index on its thread before it begins: the place to pin it to a processor.
+    pub fn on_worker_start(mut self, hook: impl Fn(usize) + Send + Sync + 'static) -> Self {
+        self.on_worker_start = Arc::new(hook);
+        self
+    }
+
+    /// Listens on an address with the protocol's defaults. Each worker gets a clone of the handler.
+    ///
+    /// # Errors
+    /// When the address cannot be resolved or bound.
+    pub fn listen<H>(self, address: impl ToSocketAddrs, handler: H) -> io::Result<Self>
+    where
+        H: Handler + Clone + Send,
+        H::Protocol: Default,
+    {
+        self.listen_with(Listen::on(address), handler)
+    }
+
+    /// Listens as `listen` says. Each worker gets a clone of the handler.
+    ///
+    /// # Errors
+    /// When the address cannot be resolved or bound, or the limits contradict one another.
+    pub fn listen_with<H>(self, listen: Listen<H::Protocol>, handler: H) -> io::Result<Self>
+    where
+        H: Handler + Clone + Send,
+    {
+        self.bind(listen, move || {
+            let handler = handler.clone();
+            Box::new(move |_| handler)
+        })
+    }
+
+    /// Listens as `listen` says. `make` is called on each worker's thread to make the handler there, which need not be
+    /// `Send`. It is told the worker's index, and can get a handle to the server.
+    ///
+    /// # Errors
+    /// As [`listen_with`](Self::listen_with).
+    pub fn listen_made_by<H>(
+        self,
+        listen: Listen<H::Protocol>,
+        make: impl Fn(WorkerStart<'_>) -> H + Send + Sync + 'static,
+    ) -> io::Result<Self>
+    where
+        H: Handler,
+    {
+        let make = Arc::new(make);
+        self.bind(listen, move || {
+            let make = make.clone();
+            Box::new(move |start: WorkerStart<'_>| make(start))
+        })
+    }
+
+    fn bind<H: Handler>(
+        mut self,
+        mut listen: Listen<H::Protocol>,
+        make: impl Fn() -> Box<HandlerSeed<H>> + 'static,
+    ) -> io::Result<Self> {
+        if self.listeners.len() == MAX_LISTENERS {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!("at most {MAX_LISTENERS} listeners"),
+            ));
+        }
+        let socket = listen.bind()?;
+        let address = socket.local_addr()?;
+        let options = listen.options;
+        let sow = move |shared: &Arc<LoopShared>| {
+            let (mailbox, mail) = Mailbox::<H>::new(shared.clone());
+            let mailbox = Arc::new(mailbox);
+            let make_handler = make();
+            let (protocol, limits, timeouts) =
+                (listen.protocol.clone(), listen.limits, listen.timeouts);
+            let own_mailbox = mailbox.clone();
+            let seed: ServiceSeed = Box::new(move |start| ServiceSlot {
+                service: Box::new(Hub::new(
+                    make_handler(start),
+                    protocol,
+                    limits,
+                    own_mailbox,
+                    mail,
+                )),
+                limits,
+                timeouts,
+            });
+            (seed, mailbox as AnyMailbox)
+        };
+        let handler = TypeId::of::<H>();
+        self.listeners.push(BoundListener {
+            socket,
+            address,
+            options,
+            handler,
+            sow: Box::new(sow),
+        });
+        Ok(self)
+    }
+
+    /// The addresses of the listeners so far.
+    pub fn local_addrs(&self) -> Vec<SocketAddr> {
+        self.listeners
+            .iter()
+            .map(|listener| listener.address)
+            .collect()
+    }
+
+    /// Makes the workers' polls and all that they share; nothing is accepted yet.
+    ///
+    /// # Errors
+    /// When a poll cannot be made, or a port cannot be shared.
+    pub fn build(self) -> io::Result<Server> {
+        let count = self
+            .workers
+            .unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from));
+        let admission = Arc::new(Admission::new(
+            self.max_connections,
+            self.max_connections_per_ip,
+        ));
+        let mut loops = Vec::with_capacity(count);
+        let mut workers = Vec::with_capacity(count);
+        for index in 0..count {
+            let poll = Poll::new()?;
+            let (shared, commands) =
+                LoopShared::new(index, waker(poll.registry())?, self.mailbox_limit);
+            loops.push(shared.clone());
+            workers.push(Worker {
+                poll,
+                shared,
+                commands,
+                listeners: Vec::new(),
+                seeds: Vec::new(),
+                config: self.reactor.clone(),
+                admission: admission.clone(),
+                busy_poll: self.busy_poll,
+                on_start: self.on_worker_start.clone(),
+            });
+        }
+        let addresses = self.local_addrs();
+        let mut mailboxes: HashMap<TypeId, Vec<AnyMailbox>> = HashMap::new();
+        let mut listeners = Vec::new();
+        for (index, bound) in (0u16..).zip(self.listeners) {
+            let of_handler = mailboxes.entry(bound.handler).or_default();
+            for worker in &mut workers {
+                let (seed, mailbox) = (bound.sow)(&worker.shared);
+                worker.seeds.push(seed);
+                of_handler.push(mailbox);
+            }
+            let listener = |socket| Listener::new(socket, index, bound.options, self.accept_burst);
+            if bound.options.reuse_port {
+                for worker in workers.iter_mut().skip(1) {
+                    worker
+                        .listeners
+                        .push(listener(bound.options.listen(bound.address)?));
+                }
+                workers[0].listeners.push(listener(bound.socket));
+            } else {
+                listeners.push(listener(bound.socket));
+            }
+        }
+        let poll = Poll::new()?;
+        let acceptor = Arc::new(AcceptorShared::new(waker(poll.registry())?));
+        let shared = Shared {
+            loops: loops.clone(),
+            acceptor: acceptor.clone(),
+            admission,
+            mailboxes,
+            addresses,
+        };
+        let handle = ServerHandle {
+            shared: Arc::new(shared),
+        };
+        let admission = handle.shared.admission.clone();
+        let acceptor = Acceptor {
+            poll,
+            shared: acceptor,
+            listeners,
+            admission,
+            balance: self.balance,
+            workers: loops,
+        };
+        Ok(Server {
+            acceptor,
+            workers,
+            handle,
+        })
+    }
+
+    /// Builds the server and runs it until it is shut down.
+    ///
+    /// # Errors
+    /// As [`build`](Self::build) and [`Server::run`].
+    pub fn run(self) -> io::Result<()> {
+        self.build()?.run()
+    }
+
+    /// Builds the server and runs it on a thread of its own.
+    ///
+    /// # Errors
+    /// As [`build`](Self::build) and [`Server::spawn`].
+    pub fn spawn(self) -> io::Result<RunningServer> {
+        self.build()?.spawn()
+    }
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder")
+            .field("listeners", &self.local_addrs())
+            .finish_non_exhaustive()
+    }
+}

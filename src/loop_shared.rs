@@ -1,0 +1,160 @@
+//! What other threads see of a worker's loop: commands, a count of its connections, and one coalesced wake-up.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, unbounded};
+use mio::Waker;
+use mio::net::TcpStream;
+
+use crate::task::Task;
+
+/// A socket that was admitted, on its way to a worker.
+pub(crate) struct Handover {
+    pub(crate) stream: TcpStream,
+    pub(crate) peer: SocketAddr,
+    /// Index of the listener, which is that of the service.
+    pub(crate) listener: u16,
+}
+
+/// A command to a worker's loop.
+pub(crate) enum Command {
+    Adopt(Handover),
+    Schedule(Task),
+    /// A task was cancelled: forget it now rather than when it is due.
+    Sweep,
+    /// Answer what has arrived, flush, close; what is left after the deadline is dropped.
+    Drain(Duration),
+    /// Drop everything.
+    Stop,
+}
+
+/// What other threads see of a worker.
+pub(crate) struct LoopShared {
+    pub(crate) worker: usize,
+    /// When the loop's time began.
+    epoch: Instant,
+    commands: Sender<Command>,
+    /// Interrupts the loop's sleep.
+    wake: Box<Wake>,
+    /// The loop is running and will look at its mail before it sleeps: no wake-up is needed.
+    awake: AtomicBool,
+    /// Letters and commands that wait.
+    waiting: AtomicUsize,
+    /// Letters that may wait at most.
+    mailbox_limit: usize,
+    /// Connections that were handed over and have not ended.
+    connections: AtomicUsize,
+}
+
+impl LoopShared {
+    pub(crate) fn new(
+        worker: usize,
+        wake: Box<Wake>,
+        mailbox_limit: usize,
+    ) -> (Arc<Self>, Receiver<Command>) {
+        let (commands, receiver) = unbounded();
+        let shared = LoopShared {
+            worker,
+            epoch: Instant::now(),
+            commands,
+            wake,
+            awake: AtomicBool::new(false),
+            waiting: AtomicUsize::new(0),
+            mailbox_limit,
+            connections: AtomicUsize::new(0),
+        };
+        (Arc::new(shared), receiver)
+    }
+
+    /// Sends a command; commands are few and never refused for lack of room. Gives it back if the worker has ended.
+    pub(crate) fn command(&self, command: Command) -> Result<(), Command> {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        self.commands.send(command).map_err(|returned| {
+            self.release_place();
+            returned.0
+        })?;
+        self.notify();
+        Ok(())
+    }
+
+    /// The loop's time, by the clock.
+    pub(crate) fn clock(&self) -> Duration {
+        self.epoch.elapsed()
+    }
+
+    /// Letters and commands that wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// Counts a letter in, if there is room.
+    pub(crate) fn reserve_place(&self) -> bool {
+        let place = self.waiting.fetch_add(1, Ordering::Relaxed);
+        if place >= self.mailbox_limit {
+            self.release_place();
+            return false;
+        }
+        true
+    }
+
+    /// Something that waited was taken.
+    pub(crate) fn release_place(&self) {
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn has_mail(&self) -> bool {
+        self.waiting() > 0
+    }
+
+    /// Wakes the loop unless it is awake, or being woken, already.
+    pub(crate) fn notify(&self) {
+        // Pairs with the fence in `prepare_to_sleep`: either the loop sees what was just counted as waiting, or this
+        // sees that the loop no longer counts as awake.
+        fence(Ordering::SeqCst);
+        if !self.awake.load(Ordering::Relaxed) && !self.awake.swap(true, Ordering::AcqRel) {
+            if let Err(error) = (self.wake)() {
+                log::error!("worker {} could not be woken: {error}", self.worker);
+            }
+        }
+    }
+
+    /// From here on a notification wakes the loop. Returns whether there is mail already, so that it must not sleep.
+    pub(crate) fn prepare_to_sleep(&self) -> bool {
+        self.awake.store(false, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        self.has_mail()
+    }
+
+    /// The loop runs again.
+    pub(crate) fn woke_up(&self) {
+        self.awake.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn count_connection(&self) {
+        self.connections.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn uncount_connection(&self) {
+        self.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Interrupts a poll from any thread.
+pub(crate) type Wake = dyn Fn() -> io::Result<()> + Send + Sync;
+
+/// What interrupts the poll of a registry.
+pub(crate) fn waker(registry: &mio::Registry) -> io::Result<Box<Wake>> {
+    let waker = Waker::new(registry, WAKE_TOKEN)?;
+    Ok(Box::new(move || waker.wake()))
+}
+
+/// The token of the waker; no slot reaches it.
+pub(crate) const WAKE_TOKEN: mio::Token = mio::Token(usize::MAX);
