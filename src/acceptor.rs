@@ -32,6 +32,7 @@ pub(crate) struct Listener {
     reserve: Reserve,
     /// That it cannot accept was logged; once is enough until it can again.
     failing: bool,
+    burst_end: Burst,
 }
 
 /// What a burst of accepts has ended with.
@@ -59,6 +60,7 @@ impl Listener {
             burst,
             reserve: Reserve::new(),
             failing: false,
+            burst_end: Burst::Drained,
         }
     }
 
@@ -66,12 +68,30 @@ impl Listener {
         registry.register(&mut self.socket, token, Interest::READABLE)
     }
 
+    /// An event says that somebody waits. During a pause that is no news: the backlog is looked at when it is over.
+    pub(crate) fn on_event(&mut self) {
+        if self.burst_end != Burst::Paused {
+            self.burst_end = Burst::Unfinished;
+        }
+    }
+
+    /// A pause is over.
+    pub(crate) fn resume(&mut self) {
+        self.burst_end = Burst::Unfinished;
+    }
+
+    /// What the last burst has ended with, and what has happened since.
+    pub(crate) fn burst_end(&self) -> Burst {
+        self.burst_end
+    }
+
     /// Accepts until nobody waits, within the burst; those who are admitted go to `take`.
-    pub(crate) fn accept(
-        &mut self,
-        admission: &Admission,
-        mut take: impl FnMut(Handover),
-    ) -> Burst {
+    pub(crate) fn accept(&mut self, admission: &Admission, take: impl FnMut(Handover)) -> Burst {
+        self.burst_end = self.accept_burst(admission, take);
+        self.burst_end
+    }
+
+    fn accept_burst(&mut self, admission: &Admission, mut take: impl FnMut(Handover)) -> Burst {
         for _ in 0..self.burst {
             match self.socket.accept() {
                 Ok((stream, peer)) => {
@@ -88,11 +108,17 @@ impl Listener {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Burst::Drained,
                 Err(error) if is_about_one_peer(&error) => {}
                 Err(error) => {
-                    if is_out_of_descriptors(&error) && self.reserve.shed(&self.socket) {
-                        admission.count_shed();
-                    }
                     if !std::mem::replace(&mut self.failing, true) {
                         log::warn!("listener {} cannot accept: {error}", self.index);
+                    }
+                    if !is_out_of_descriptors(&error) {
+                        return Burst::Paused;
+                    }
+                    match self.reserve.shed(&self.socket) {
+                        Some(true) => admission.count_shed(),
+                        // It is not known whether anybody waits: without a descriptor the kernel does not look.
+                        Some(false) => return Burst::Drained,
+                        None => {}
                     }
                     return Burst::Paused;
                 }
@@ -140,10 +166,17 @@ impl Reserve {
         })
     }
 
-    /// Takes one waiting connection and closes it. False if there is no reserve to do it with.
-    fn shed(&mut self, listener: &TcpListener) -> bool {
-        let had_reserve = self.0.take().is_some();
-        let shed = had_reserve && listener.accept().is_ok();
+    /// Takes one waiting connection and closes it. False if nobody waits, `None` if that cannot be known for lack of the
+    /// reserve.
+    fn shed(&mut self, listener: &TcpListener) -> Option<bool> {
+        self.0.take()?;
+        let outcome = listener.accept();
+        let shed = match &outcome {
+            Ok(_) => Some(true),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Some(false),
+            Err(_) => None,
+        };
+        drop(outcome);
         *self = Reserve::new();
         shed
     }
@@ -211,12 +244,17 @@ impl Acceptor {
         for (index, listener) in self.listeners.iter_mut().enumerate() {
             listener.register(self.poll.registry(), Token(index))?;
         }
-        let mut bursts = vec![Burst::Drained; self.listeners.len()];
         let mut pause_ends = Instant::now();
         loop {
-            let timeout = if bursts.contains(&Burst::Unfinished) {
+            let ends_with = |end| {
+                self.listeners
+                    .iter()
+                    .any(|listener| listener.burst_end() == end)
+            };
+            let is_pausing = ends_with(Burst::Paused);
+            let timeout = if ends_with(Burst::Unfinished) {
                 Some(Duration::ZERO)
-            } else if bursts.contains(&Burst::Paused) {
+            } else if is_pausing {
                 Some(pause_ends.saturating_duration_since(Instant::now()))
             } else {
                 None
@@ -233,19 +271,17 @@ impl Acceptor {
                 outcome => outcome?,
             }
             for event in events.iter().filter(|event| event.token() != WAKE_TOKEN) {
-                // During a pause an event is no news: the backlog is looked at when it is over.
-                let burst = &mut bursts[event.token().0];
-                if *burst != Burst::Paused {
-                    *burst = Burst::Unfinished;
-                }
+                self.listeners[event.token().0].on_event();
             }
-            let pause_over = bursts.contains(&Burst::Paused) && Instant::now() >= pause_ends;
-            for (index, burst) in bursts.iter_mut().enumerate() {
-                if *burst == Burst::Unfinished || (*burst == Burst::Paused && pause_over) {
-                    *burst = self.accept(index);
-                    if *burst == Burst::Paused {
-                        pause_ends = Instant::now() + PAUSE;
-                    }
+            let pause_is_over = is_pausing && Instant::now() >= pause_ends;
+            for index in 0..self.listeners.len() {
+                if pause_is_over && self.listeners[index].burst_end() == Burst::Paused {
+                    self.listeners[index].resume();
+                }
+                if self.listeners[index].burst_end() == Burst::Unfinished
+                    && self.accept(index) == Burst::Paused
+                {
+                    pause_ends = Instant::now() + PAUSE;
                 }
             }
         }

@@ -14,9 +14,9 @@ pub enum CloseReason<E> {
     Peer,
     /// The peer ended its stream in the middle of a message.
     Truncated,
-    /// [`Conn::close`] or [`Remote::close`](crate::Remote::close), and all output was handed to the kernel.
+    /// [`Conn::close`](crate::Conn::close) or [`Remote::close`](crate::Remote::close), and all output was handed to the kernel.
     Local,
-    /// [`Conn::abort`] or [`Remote::abort`](crate::Remote::abort).
+    /// [`Conn::abort`](crate::Conn::abort) or [`Remote::abort`](crate::Remote::abort).
     Aborted,
     /// The peer's bytes were refused by the protocol.
     Protocol(E),

@@ -5,7 +5,7 @@ use std::fmt;
 use crate::send_status::Refusal;
 
 /// What became of a message that was sent with a completion.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Delivery {
     /// All of it was handed to the kernel, which sends it as long as the peer reads.
     Written,

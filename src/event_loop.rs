@@ -25,8 +25,6 @@ pub(crate) struct EventLoop {
     poll: Poll,
     reactor: Reactor,
     listeners: Vec<Listener>,
-    /// Listeners that have not accepted all who wait.
-    unfinished: Vec<usize>,
     shared: Arc<LoopShared>,
     commands: Receiver<Command>,
     admission: Arc<Admission>,
@@ -47,12 +45,10 @@ impl EventLoop {
         for (index, listener) in listeners.iter_mut().enumerate() {
             listener.register(poll.registry(), listener_token(index))?;
         }
-        let unfinished = Vec::new();
         Ok(EventLoop {
             poll,
             reactor,
             listeners,
-            unfinished,
             shared,
             commands,
             admission,
@@ -66,7 +62,7 @@ impl EventLoop {
         let mut events = Events::with_capacity(EVENTS);
         let mut busy_at = Instant::now();
         while !self.stopping && !self.reactor.is_drained() {
-            let must_not_sleep = self.shared.prepare_to_sleep() || !self.unfinished.is_empty();
+            let must_not_sleep = self.shared.prepare_to_sleep() || self.has_unfinished_listeners();
             let spinning = !self.busy_poll.is_zero() && busy_at.elapsed() < self.busy_poll;
             let timeout = if must_not_sleep || spinning {
                 Some(Duration::ZERO)
@@ -90,6 +86,7 @@ impl EventLoop {
                 self.obey_commands();
             }
             self.reactor.finish_iteration();
+            self.resume_listeners();
             self.count_departed();
         }
         self.reactor.stop();
@@ -104,7 +101,7 @@ impl EventLoop {
             return;
         }
         if token.0 >= FIRST_LISTENER_TOKEN {
-            return self.unfinished.push(listener_index(token));
+            return self.listeners[listener_index(token)].on_event();
         }
         let readiness = Readiness {
             readable: event.is_readable() || event.is_read_closed() || event.is_error(),
@@ -115,28 +112,37 @@ impl EventLoop {
         self.reactor.on_event(token.0, readiness);
     }
 
+    fn has_unfinished_listeners(&self) -> bool {
+        let is_unfinished = |listener: &Listener| listener.burst_end() == Burst::Unfinished;
+        self.listeners.iter().any(is_unfinished)
+    }
+
     /// Lets the listeners accept that have somebody waiting.
     fn accept_unfinished(&mut self) {
-        self.unfinished.extend(self.reactor.resumed_listeners());
-        if self.unfinished.is_empty() {
+        if !self.has_unfinished_listeners() {
             return;
         }
         self.reactor.set_now(self.shared.clock());
-        for index in std::mem::take(&mut self.unfinished) {
-            let (reactor, registry, shared) =
-                (&mut self.reactor, self.poll.registry(), &self.shared);
-            let admission = &self.admission;
-            let Some(listener) = self.listeners.get_mut(index) else {
+        let (reactor, registry, shared) = (&mut self.reactor, self.poll.registry(), &self.shared);
+        for (index, listener) in self.listeners.iter_mut().enumerate() {
+            if listener.burst_end() != Burst::Unfinished {
                 continue;
-            };
-            let burst = listener.accept(admission, |taken| {
+            }
+            let burst = listener.accept(&self.admission, |taken| {
                 shared.count_connection();
                 adopt(reactor, registry, taken);
             });
-            match burst {
-                Burst::Drained => {}
-                Burst::Unfinished => self.unfinished.push(index),
-                Burst::Paused => self.reactor.pause_listener(index, PAUSE),
+            if burst == Burst::Paused {
+                reactor.pause_listener(index, PAUSE);
+            }
+        }
+    }
+
+    /// The pauses of listeners end with timers.
+    fn resume_listeners(&mut self) {
+        for index in self.reactor.resumed_listeners() {
+            if let Some(listener) = self.listeners.get_mut(index) {
+                listener.resume();
             }
         }
     }
@@ -160,11 +166,10 @@ impl EventLoop {
     }
 
     fn drain(&mut self, deadline: Duration) {
-        self.unfinished.extend(0..self.listeners.len());
+        self.listeners.iter_mut().for_each(Listener::resume);
         for _ in 0..DRAIN_BURSTS {
             self.accept_unfinished();
         }
-        self.unfinished.clear();
         self.listeners.clear();
         self.reactor.begin_drain(deadline);
     }

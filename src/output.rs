@@ -368,9 +368,11 @@ impl Output {
     }
 
     /// Removes what a message has put whose packing panicked.
-    pub(crate) fn abandon(&mut self) {
+    pub(crate) fn abandon(&mut self) -> Packed {
         if self.state.has(State::PACKING) {
-            self.take_back();
+            self.take_back()
+        } else {
+            Packed::Whole
         }
     }
 

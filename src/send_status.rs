@@ -3,7 +3,7 @@
 use crate::protocol::Unencodable;
 
 /// What became of a message that was sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SendStatus {
     /// It is on its way, or waits for its turn.
     Queued,
@@ -22,7 +22,7 @@ impl SendStatus {
 }
 
 /// Why a message was refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Refusal {
     /// The connection is closing, or its write side was shut down.

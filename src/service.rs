@@ -16,6 +16,7 @@ use crate::handler::Handler;
 use crate::limits::Limits;
 use crate::loop_state::LoopState;
 use crate::mailbox::{Content, Mail, Mailbox};
+use crate::output::Packed;
 use crate::protocol::{Decode, Encode, ErrorOf, Protocol, Unpacked};
 
 /// A listener's connections on one worker. The only virtual call on the path of a message.
@@ -325,7 +326,13 @@ fn deliver<H: Handler>(
     let mut taken = 0;
     conn.connection.needed = 1;
     while taken < length && conn.connection.gate.is_open() {
-        match decoder.unpack(&mut input[taken..], &mut conn.connection.output) {
+        let unpacked = decoder.unpack(&mut input[taken..], &mut conn.connection.output);
+        if conn.connection.output.has_overflowed() {
+            // A reply of the protocol itself did not fit.
+            conn.connection.abort(Cause::OutputLimit);
+            break;
+        }
+        match unpacked {
             Ok(Unpacked::Message { message, consumed }) => {
                 taken += consumed;
                 assert!(
@@ -356,9 +363,6 @@ fn deliver<H: Handler>(
                 conn.connection.close(Cause::Protocol);
             }
         }
-        if conn.connection.output.has_overflowed() {
-            conn.connection.abort(Cause::OutputLimit);
-        }
     }
     taken
 }
@@ -387,8 +391,11 @@ fn panicked(connection: &mut Connection, panic: Box<dyn Any + Send>) {
         panic_text(&*panic)
     );
     contain_drop(panic);
-    connection.output.abandon();
-    connection.close(Cause::Panic);
+    match connection.output.abandon() {
+        // Half of a message has left: the peer must not take it for the end of the stream.
+        Packed::Torn => connection.abort(Cause::Panic),
+        _ => connection.close(Cause::Panic),
+    }
 }
 
 /// What a panic said.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ringwheel::protocol::{Lines, Raw};
-use ringwheel::{Conn, Delivery, Remote, RemoteError, Server};
+use ringwheel::{Conn, Delivery, Refusal, Remote, RemoteError, Server};
 use support::{Client, DEADLINE, Event, Events, Recorder, TestServer, eventually, listen};
 
 /// An echo that lends the test a handle to each connection.
@@ -249,9 +249,16 @@ fn completions_of_what_never_left_say_lost() {
     client.expect_reset();
     let told: HashSet<_> = (0..3)
         .map(|_| take(&completions))
-        .map(|(number, delivery)| (number, delivery != Delivery::Written))
+        .map(|(number, delivery)| (number, delivery))
         .collect();
-    assert_eq!(told, HashSet::from([(1, true), (2, true), (3, true)]));
+    assert_eq!(
+        told,
+        HashSet::from([
+            (1, Delivery::Lost),
+            (2, Delivery::Lost),
+            (3, Delivery::Refused(Refusal::Closing)),
+        ])
+    );
     assert_eq!(events.close_reason(), "Aborted");
     server.finish(&events);
     assert!(completions.try_recv().is_err(), "each once");

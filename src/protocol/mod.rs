@@ -127,7 +127,7 @@ pub type ItemOf<'a, P> = <<P as Protocol>::Encoder as Encode>::Item<'a>;
 pub type OwnedOf<P> = <<P as Protocol>::Encoder as Encode>::Owned;
 
 /// An item that a protocol cannot express, such as a line that contains a line break.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Unencodable(
     /// Why, in words.
     pub &'static str,

@@ -1,6 +1,7 @@
 //! What happens when timers fire: deadlines of connections, handlers' timers, scheduled tasks.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
 
 use crate::close_reason::{Cause, Timeout};
 use crate::conn::TimerId;
@@ -143,8 +144,7 @@ impl Reactor {
         }
         match scheduled.task.every {
             Some(every) if !scheduled.task.is_cancelled() => {
-                // From when it was due, so that it does not drift; but rounds that were missed are not made up for.
-                scheduled.task.due = scheduled.task.due.saturating_add(every).max(self.state.now);
+                scheduled.task.due = next_round(scheduled.task.due, every, self.state.now);
                 let deadline = self.state.clock.deadline(scheduled.task.due);
                 scheduled.timer = Some(self.state.wheel.insert(deadline, Due::Task(index)));
             }
@@ -167,5 +167,37 @@ impl Reactor {
             }
             contain_drop(scheduled);
         }
+    }
+}
+
+/// When a task is due again: a whole number of periods after it was due, so that it does not drift, and not before `now`,
+/// so that rounds which were missed are not made up for.
+fn next_round(due: Duration, every: Duration, now: Duration) -> Duration {
+    let period = every.as_nanos().max(1);
+    let missed = now.saturating_sub(due).as_nanos() / period;
+    let ahead = (missed + 1).saturating_mul(period);
+    due.saturating_add(Duration::from_nanos(
+        u64::try_from(ahead).unwrap_or(u64::MAX),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rounds_keep_their_beat_and_are_not_made_up_for() {
+        let ms = Duration::from_millis;
+        assert_eq!(next_round(ms(10), ms(10), ms(10)), ms(20));
+        assert_eq!(next_round(ms(10), ms(10), ms(19)), ms(20));
+        assert_eq!(next_round(ms(10), ms(10), ms(57)), ms(60));
+        assert_eq!(
+            next_round(ms(10), Duration::ZERO, ms(57)),
+            ms(57) + Duration::from_nanos(1)
+        );
+        assert_eq!(
+            next_round(ms(10), Duration::MAX, ms(57)),
+            ms(10) + Duration::from_nanos(u64::MAX)
+        );
     }
 }
