@@ -11,9 +11,9 @@ use mio::{Events, Interest, Poll, Token};
 
 use crate::admission::Admission;
 use crate::balance::{Balance, Workers};
+use crate::contain::{contain_drop, panic_text};
 use crate::listen::SocketOptions;
 use crate::loop_shared::{Command, Handover, LoopShared, WAKE_TOKEN, Wake};
-use crate::service::{contain_drop, panic_text};
 
 /// How long a listener rests that cannot accept: at most 100 attempts a second while descriptors are out.
 pub(crate) const PAUSE: Duration = Duration::from_millis(10);
@@ -239,7 +239,7 @@ pub(crate) struct Acceptor {
 
 impl Acceptor {
     /// Accepts until the server ends.
-    pub(crate) fn run(mut self) -> io::Result<()> {
+    pub(crate) fn run(&mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(64);
         for (index, listener) in self.listeners.iter_mut().enumerate() {
             listener.register(self.poll.registry(), Token(index))?;
@@ -301,7 +301,7 @@ impl Acceptor {
     }
 
     /// Takes those that wait already, closes the listeners, and passes the drain on.
-    fn drain(mut self, deadline: Duration) -> io::Result<()> {
+    fn drain(&mut self, deadline: Duration) -> io::Result<()> {
         for index in 0..self.listeners.len() {
             let mut bursts = 0..DRAIN_BURSTS;
             while bursts.next().is_some() && self.accept(index) == Burst::Unfinished {}

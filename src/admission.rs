@@ -51,7 +51,7 @@ impl Admission {
         }
     }
 
-    /// Counts a connection in, unless a limit is reached.
+    /// Counts a connection in (an IPv4 address is the same whichever way it came), unless a limit is reached.
     pub(crate) fn admit(&self, ip: IpAddr) -> bool {
         if self.live.fetch_add(1, Ordering::Relaxed) >= self.max {
             self.live.fetch_sub(1, Ordering::Relaxed);
@@ -60,6 +60,7 @@ impl Admission {
         }
         if let Some(max_per_ip) = self.max_per_ip {
             let mut per_ip = self.per_ip();
+            let ip = ip.to_canonical();
             let count = per_ip.entry(ip).or_insert(0);
             if *count >= max_per_ip {
                 if *count == 0 {
@@ -80,6 +81,7 @@ impl Admission {
         self.live.fetch_sub(1, Ordering::Relaxed);
         if self.max_per_ip.is_some() {
             let mut per_ip = self.per_ip();
+            let ip = ip.to_canonical();
             if let Some(count) = per_ip.get_mut(&ip) {
                 *count -= 1;
                 if *count == 0 {

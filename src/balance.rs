@@ -91,7 +91,7 @@ pub struct SourceHash;
 
 impl Balance for SourceHash {
     fn pick(&mut self, peer: SocketAddr, workers: Workers<'_>) -> usize {
-        let bits = match peer.ip() {
+        let bits = match peer.ip().to_canonical() {
             IpAddr::V4(ip) => u64::from(ip.to_bits()),
             IpAddr::V6(ip) => (ip.to_bits() >> 64) as u64 ^ ip.to_bits() as u64,
         };

@@ -109,7 +109,7 @@ impl Builder {
         self
     }
 
-    /// Letters (sends, closes, closures, broadcasts) from other threads that may wait for one worker; one more is given
+    /// Letters (sends, closes, closures, broadcasts; however large) from other threads that may wait for one worker; one more is given
     /// back to its sender. Default 65,536.
     pub fn mailbox_limit(mut self, letters: usize) -> Self {
         self.mailbox_limit = letters;

@@ -22,8 +22,8 @@ use crate::wheel::TimerKey;
 
 /// A connection, for the length of a callback.
 ///
-/// Everything here states an intent: what is sent is collected and leaves in one write after the callbacks of this turn,
-/// and closing happens after the callback has returned.
+/// What is sent is collected and leaves in one write after the callbacks of this turn; only what is large, or much, leaves
+/// before. Closing is an intent: it happens after the callback has returned.
 pub struct Conn<'a, P: Protocol> {
     pub(crate) encoder: &'a mut P::Encoder,
     pub(crate) connection: &'a mut Connection,

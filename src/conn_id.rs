@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-/// Names one connection of a server for good: no later connection is ever named by it, although slots are reused.
+/// Names one connection of a server. Slots are reused, but no later connection has the same name before its worker has
+/// had 2^32 of them.
 ///
 /// Shown as `worker/slot#serial`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

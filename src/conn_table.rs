@@ -67,11 +67,11 @@ impl ConnTable {
         self.connections.len()
     }
 
-    /// The occupied slots, to walk over while the table changes.
-    pub(crate) fn slots(&self) -> Vec<u32> {
+    /// The connections' names, to walk over while the table changes.
+    pub(crate) fn ids(&self) -> Vec<ConnId> {
         self.connections
             .iter()
-            .map(|(_, connection)| connection.id.slot)
+            .map(|(_, connection)| connection.id)
             .collect()
     }
 }

@@ -223,6 +223,10 @@ impl Connection {
         if self.cause.is_none_or(|first| lost && first.is_orderly()) {
             self.cause = Some(cause);
         }
+        if lost && !self.output.has_failed() {
+            // The peer must not take a stream that was cut for a whole one.
+            self.output.socket().reset_on_drop();
+        }
         self.phase = Phase::Closed;
         self.gate.add(Gate::CLOSING);
     }

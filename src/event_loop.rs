@@ -1,6 +1,7 @@
 //! A worker's loop: wait, tell the time, pass on what happened.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,6 +12,7 @@ use mio::{Events, Interest, Poll, Registry, Token};
 use crate::acceptor::{Burst, DRAIN_BURSTS, Listener, PAUSE};
 use crate::admission::Admission;
 use crate::conn_id::ConnId;
+use crate::contain::{contain_drop, panic_text};
 use crate::loop_shared::{Command, Handover, LoopShared, WAKE_TOKEN};
 use crate::reactor::{Reactor, Readiness};
 use crate::transport::Socket;
@@ -57,8 +59,23 @@ impl EventLoop {
         })
     }
 
-    /// Runs until the server ends.
+    /// Runs until the server ends. However it ends, every connection is closed in front of its handler.
     pub(crate) fn run(mut self) -> io::Result<()> {
+        let outcome = catch_unwind(AssertUnwindSafe(|| self.iterate()));
+        self.reactor.stop();
+        self.count_departed();
+        self.return_commands();
+        outcome.unwrap_or_else(|panic| {
+            log::error!(
+                "worker {} panicked: {}",
+                self.shared.worker,
+                panic_text(&*panic)
+            );
+            Err(io::Error::other("a worker panicked"))
+        })
+    }
+
+    fn iterate(&mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(EVENTS);
         let mut busy_at = Instant::now();
         while !self.stopping && !self.reactor.is_drained() {
@@ -82,16 +99,26 @@ impl EventLoop {
                 self.dispatch(event);
             }
             self.accept_unfinished();
-            if self.shared.has_mail() {
+            if self.shared.has_commands() {
                 self.obey_commands();
             }
             self.reactor.finish_iteration();
             self.resume_listeners();
             self.count_departed();
         }
-        self.reactor.stop();
-        self.count_departed();
         Ok(())
+    }
+
+    /// Counts out the connections that came too late.
+    fn return_commands(&mut self) {
+        while let Ok(command) = self.commands.try_recv() {
+            self.shared.command_taken();
+            if let Command::Adopt(late) = &command {
+                self.shared.uncount_connection();
+                self.admission.release(late.peer.ip());
+            }
+            contain_drop(command);
+        }
     }
 
     #[inline]
@@ -101,7 +128,10 @@ impl EventLoop {
             return;
         }
         if token.0 >= FIRST_LISTENER_TOKEN {
-            return self.listeners[listener_index(token)].on_event();
+            if let Some(listener) = self.listeners.get_mut(listener_index(token)) {
+                listener.on_event();
+            }
+            return;
         }
         let readiness = Readiness {
             readable: event.is_readable() || event.is_read_closed() || event.is_error(),
@@ -154,11 +184,14 @@ impl EventLoop {
             let Ok(command) = self.commands.try_recv() else {
                 return;
             };
-            self.shared.release_place();
+            self.shared.command_taken();
             match command {
                 Command::Adopt(taken) => adopt(&mut self.reactor, self.poll.registry(), taken),
                 Command::Schedule(task) => self.reactor.schedule_task(task),
-                Command::Sweep => self.reactor.sweep_tasks(),
+                Command::Sweep => {
+                    self.shared.sweep_begins();
+                    self.reactor.sweep_tasks();
+                }
                 Command::Drain(deadline) => self.drain(deadline),
                 Command::Stop => self.stopping = true,
             }

@@ -10,6 +10,7 @@ mod conn;
 mod conn_id;
 mod conn_table;
 mod connection;
+mod contain;
 mod event_loop;
 mod handler;
 mod limits;

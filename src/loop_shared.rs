@@ -42,10 +42,14 @@ pub(crate) struct LoopShared {
     wake: Box<Wake>,
     /// The loop is running and will look at its mail before it sleeps: no wake-up is needed.
     awake: AtomicBool,
-    /// Letters and commands that wait.
-    waiting: AtomicUsize,
+    /// Letters that wait.
+    letters: AtomicUsize,
     /// Letters that may wait at most.
     mailbox_limit: usize,
+    /// Commands that wait.
+    waiting_commands: AtomicUsize,
+    /// A sweep of the cancelled tasks is asked for.
+    sweeping: AtomicBool,
     /// Connections that were handed over and have not ended.
     connections: AtomicUsize,
 }
@@ -63,22 +67,47 @@ impl LoopShared {
             commands,
             wake,
             awake: AtomicBool::new(false),
-            waiting: AtomicUsize::new(0),
+            letters: AtomicUsize::new(0),
             mailbox_limit,
+            waiting_commands: AtomicUsize::new(0),
+            sweeping: AtomicBool::new(false),
             connections: AtomicUsize::new(0),
         };
         (Arc::new(shared), receiver)
     }
 
-    /// Sends a command; commands are few and never refused for lack of room. Gives it back if the worker has ended.
+    /// Sends a command. Commands are the program's own and never refused for lack of room; it comes back if the worker has
+    /// ended.
     pub(crate) fn command(&self, command: Command) -> Result<(), Command> {
-        self.waiting.fetch_add(1, Ordering::Relaxed);
+        self.waiting_commands.fetch_add(1, Ordering::Relaxed);
         self.commands.send(command).map_err(|returned| {
-            self.release_place();
+            self.command_taken();
             returned.0
         })?;
         self.notify();
         Ok(())
+    }
+
+    /// A command was taken.
+    pub(crate) fn command_taken(&self) {
+        self.waiting_commands.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn has_commands(&self) -> bool {
+        self.waiting_commands.load(Ordering::Relaxed) > 0
+    }
+
+    /// Has cancelled tasks forgotten; many cancellations are one sweep.
+    pub(crate) fn sweep(&self) {
+        if !self.sweeping.swap(true, Ordering::AcqRel) {
+            // A worker that has ended has no tasks left to forget.
+            let _ = self.command(Command::Sweep);
+        }
+    }
+
+    /// A sweep begins: what is cancelled from now on needs another.
+    pub(crate) fn sweep_begins(&self) {
+        self.sweeping.store(false, Ordering::Release);
     }
 
     /// The loop's time, by the clock.
@@ -86,14 +115,14 @@ impl LoopShared {
         self.epoch.elapsed()
     }
 
-    /// Letters and commands that wait.
-    pub(crate) fn waiting(&self) -> usize {
-        self.waiting.load(Ordering::Relaxed)
+    /// Letters that wait.
+    pub(crate) fn letters(&self) -> usize {
+        self.letters.load(Ordering::Relaxed)
     }
 
     /// Counts a letter in, if there is room.
     pub(crate) fn reserve_place(&self) -> bool {
-        let place = self.waiting.fetch_add(1, Ordering::Relaxed);
+        let place = self.letters.fetch_add(1, Ordering::Relaxed);
         if place >= self.mailbox_limit {
             self.release_place();
             return false;
@@ -101,13 +130,13 @@ impl LoopShared {
         true
     }
 
-    /// Something that waited was taken.
+    /// A letter was taken.
     pub(crate) fn release_place(&self) {
-        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        self.letters.fetch_sub(1, Ordering::Relaxed);
     }
 
     pub(crate) fn has_mail(&self) -> bool {
-        self.waiting() > 0
+        self.letters() > 0
     }
 
     /// Wakes the loop unless it is awake, or being woken, already.
@@ -126,7 +155,7 @@ impl LoopShared {
     pub(crate) fn prepare_to_sleep(&self) -> bool {
         self.awake.store(false, Ordering::Relaxed);
         fence(Ordering::SeqCst);
-        self.has_mail()
+        self.has_mail() || self.has_commands()
     }
 
     /// The loop runs again.

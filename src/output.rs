@@ -29,6 +29,8 @@ pub struct Output {
     /// The socket takes nothing more until it says that it is writable.
     blocked: bool,
     state: State,
+    /// Length fields that are still to be patched: while there are any, nothing may leave.
+    open_patches: u8,
     /// How the socket failed; what is put from now on is discarded.
     failure: Option<io::Error>,
 }
@@ -46,12 +48,10 @@ impl State {
     const IDLE: State = State(0);
     /// A message has begun and can be taken back to the mark.
     const PACKING: State = State(1);
-    /// A length field is still to be patched: nothing may leave.
-    const PATCHING: State = State(2);
     /// Part of the message has left.
-    const TORN: State = State(4);
+    const TORN: State = State(2);
     /// Something did not fit.
-    const OVERFLOWED: State = State(8);
+    const OVERFLOWED: State = State(4);
 
     #[inline]
     fn has(self, flag: State) -> bool {
@@ -60,10 +60,6 @@ impl State {
 
     fn add(&mut self, flag: State) {
         self.0 |= flag.0;
-    }
-
-    fn remove(&mut self, flag: State) {
-        self.0 &= !flag.0;
     }
 }
 
@@ -86,6 +82,7 @@ impl Output {
             mark: 0,
             blocked: false,
             state: State::IDLE,
+            open_patches: 0,
             failure: None,
         }
     }
@@ -116,9 +113,9 @@ impl Output {
         self.len() == 0
     }
 
-    /// Takes all that is pending. Meant for [`detached`](Self::detached) outputs; it would rob a connection of its data.
+    /// Takes all that a [`detached`](Self::detached) output has collected; from a connection's output nothing.
     pub fn take(&mut self) -> Vec<u8> {
-        let Some(ring) = &mut self.ring else {
+        let Some(ring) = self.ring.as_mut().filter(|_| !self.socket.is_attached()) else {
             return Vec::new();
         };
         let taken = ring.contiguous().to_vec();
@@ -224,7 +221,7 @@ impl Output {
     /// assert_eq!(output.take(), b"\0\x04body");
     /// ```
     pub fn reserve_patch(&mut self, width: usize) -> Patch {
-        self.state.add(State::PATCHING);
+        self.open_patches = self.open_patches.saturating_add(1);
         let patch = self.ring_or_own().reserve_patch(width).ok();
         if patch.is_none() {
             self.state.add(State::OVERFLOWED);
@@ -237,7 +234,7 @@ impl Output {
     /// # Panics
     /// If `bytes` is not as long as the field.
     pub fn patch(&mut self, patch: Patch, bytes: &[u8]) {
-        self.state.remove(State::PATCHING);
+        self.open_patches = self.open_patches.saturating_sub(1);
         if let (Some(patch), Some(ring)) = (patch.0, &mut self.ring) {
             ring.patch(patch, bytes);
         }
@@ -263,7 +260,7 @@ impl Output {
 
     /// Hands what is pending and `bytes` to the socket, and keeps what it does not take.
     fn put_large(&mut self, bytes: &[u8]) {
-        let must_wait = self.state.has(State::PATCHING) || self.state.has(State::OVERFLOWED);
+        let must_wait = self.open_patches > 0 || self.state.has(State::OVERFLOWED);
         let cannot_leave = self.blocked || must_wait || !self.socket.is_attached();
         let Some(ring) = self.ring.as_mut().filter(|_| !cannot_leave) else {
             return self.put_unusual(bytes);
@@ -341,6 +338,7 @@ impl Output {
     pub(crate) fn begin(&mut self) {
         self.mark = self.len();
         self.state = State::PACKING;
+        self.open_patches = 0;
     }
 
     /// Ends the message that was begun.

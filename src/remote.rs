@@ -83,7 +83,7 @@ impl<P: Protocol> Remote<P> {
     }
 
     /// Sends one message, and calls `done` on the worker's thread when all of it was handed to the kernel or when it is
-    /// certain that it will not be.
+    /// certain that it will not be. If the worker does not take it, `done` is called before this returns.
     ///
     /// # Errors
     /// As [`send`](Self::send); `done` is then called with [`Delivery::Lost`].

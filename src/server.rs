@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::acceptor::Acceptor;
 use crate::builder::Builder;
+use crate::contain::contain_drop;
 use crate::server_handle::ServerHandle;
 use crate::worker::Worker;
 
@@ -61,7 +62,7 @@ impl Server {
     /// When a thread cannot be started, or a poll fails; the rest of the server is then stopped first.
     pub fn run(self) -> io::Result<()> {
         let Server {
-            acceptor,
+            mut acceptor,
             workers,
             handle,
         } = self;
@@ -83,11 +84,13 @@ impl Server {
             }
         }
         if outcome.is_ok() {
-            outcome = acceptor.run();
+            let ended = catch_unwind(AssertUnwindSafe(|| acceptor.run()));
+            outcome = ended.unwrap_or_else(|_| Err(io::Error::other("the acceptor panicked")));
         }
         if outcome.is_err() {
             handle.stop();
         }
+        contain_drop(acceptor);
         for thread in threads {
             let ended = thread
                 .join()

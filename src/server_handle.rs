@@ -39,7 +39,7 @@ impl ServerHandle {
 
     /// Ends the server in order: no connection is accepted any more, what has arrived is answered, what is pending is
     /// flushed, and every connection closes with [`CloseReason::Shutdown`](crate::CloseReason). What is left after
-    /// `deadline` is dropped.
+    /// `deadline` is dropped. A second call does not change the deadline of the first.
     pub fn shutdown(&self, deadline: Duration) {
         self.shared.acceptor.move_on(Phase::Draining(deadline));
     }
@@ -53,7 +53,8 @@ impl ServerHandle {
         }
     }
 
-    /// Runs a closure on worker 0 once `after` has passed.
+    /// Runs a closure on worker 0 once `after` has passed. Tasks are the program's own, so their number has no limit; one
+    /// that is scheduled after the server has ended never runs.
     pub fn run_after(&self, after: Duration, task: impl FnOnce() + Send + 'static) -> TaskHandle {
         let mut task = Some(task);
         self.schedule(after, None, move || {
@@ -142,8 +143,7 @@ impl TaskHandle {
     pub fn cancel(&self) -> bool {
         let first = !self.cancelled.swap(true, Ordering::AcqRel);
         if first {
-            // A worker that has ended has no tasks left to forget.
-            let _ = self.shared.command(Command::Sweep);
+            self.shared.sweep();
         }
         first
     }

@@ -1,7 +1,5 @@
 //! The seam: a listener's typed handler and protocol behind one object-safe trait.
 
-use std::any::Any;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use crossbeam_channel::Receiver;
@@ -12,11 +10,11 @@ use crate::conn::{Conn, Link, TimerId};
 use crate::conn_id::ConnId;
 use crate::conn_table::ROOM;
 use crate::connection::{Connection, Gate};
+use crate::contain::{contain, contain_drop};
 use crate::handler::Handler;
 use crate::limits::Limits;
 use crate::loop_state::LoopState;
 use crate::mailbox::{Content, Mail, Mailbox};
-use crate::output::Packed;
 use crate::protocol::{Decode, Encode, ErrorOf, Protocol, Unpacked};
 
 /// A listener's connections on one worker. The only virtual call on the path of a message.
@@ -57,7 +55,10 @@ pub(crate) trait Service {
 /// Whom a piece of mail is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Recipient {
+    /// If it is open.
     One(ConnId),
+    /// Also if it is closing.
+    OneClosing(ConnId),
     Each,
 }
 
@@ -267,6 +268,9 @@ impl<H: Handler> Service for Hub<H> {
     fn next_mail(&mut self) -> Option<Recipient> {
         let mail = self.mail.try_recv().ok()?;
         let recipient = match &mail {
+            Mail::One(letter) if matches!(letter.content, Content::Abort) => {
+                Recipient::OneClosing(letter.to)
+            }
             Mail::One(letter) => Recipient::One(letter.to),
             Mail::Each(_) => Recipient::Each,
         };
@@ -365,51 +369,4 @@ fn deliver<H: Handler>(
         }
     }
     taken
-}
-
-/// Runs the user's code; a panic ends the connection, and nothing else.
-#[inline]
-pub(crate) fn contain<R>(
-    connection: &mut Connection,
-    code: impl FnOnce(&mut Connection) -> R,
-) -> Option<R> {
-    // What the panic leaves behind is a connection that closes, and a handler whose documentation says so.
-    match catch_unwind(AssertUnwindSafe(|| code(connection))) {
-        Ok(value) => Some(value),
-        Err(panic) => {
-            panicked(connection, panic);
-            None
-        }
-    }
-}
-
-#[cold]
-fn panicked(connection: &mut Connection, panic: Box<dyn Any + Send>) {
-    log::error!(
-        "connection {}: a callback panicked: {}",
-        connection.id,
-        panic_text(&*panic)
-    );
-    contain_drop(panic);
-    match connection.output.abandon() {
-        // Half of a message has left: the peer must not take it for the end of the stream.
-        Packed::Torn => connection.abort(Cause::Panic),
-        _ => connection.close(Cause::Panic),
-    }
-}
-
-/// What a panic said.
-pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("(no text)")
-}
-
-/// Drops what the user's code has made, and whose drop may panic.
-pub(crate) fn contain_drop<T>(value: T) {
-    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(value))) {
-        log::error!("a drop panicked: {}", panic_text(&*panic));
-        // A payload whose own drop panics cannot be told apart from one that does so for ever.
-        std::mem::forget(panic);
-    }
 }

@@ -526,13 +526,12 @@ impl<T> fmt::Debug for Wheel<T> {
     }
 }
 
-#[cfg(any(test, debug_assertions))]
 impl<T> Wheel<T> {
-    /// Asserts the wheel's invariants. For tests: it looks at every slot and every entry, and
-    /// exists only with debug assertions.
+    /// Asserts the wheel's invariants. For tests: it looks at every slot and every entry.
     ///
     /// # Panics
     /// If an invariant does not hold, which is a bug in the wheel.
+    #[doc(hidden)]
     pub fn check_invariants(&self) {
         assert!(self.cursor <= self.now && self.now <= Self::LAST_TICK);
         if self.cascading != 0 {

@@ -247,10 +247,7 @@ fn completions_of_what_never_left_say_lost() {
     let mut client = server.connect();
     client.send(b"go");
     client.expect_reset();
-    let told: HashSet<_> = (0..3)
-        .map(|_| take(&completions))
-        .map(|(number, delivery)| (number, delivery))
-        .collect();
+    let told: HashSet<_> = (0..3).map(|_| take(&completions)).collect();
     assert_eq!(
         told,
         HashSet::from([

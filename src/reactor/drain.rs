@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::close_reason::Cause;
+use crate::conn_id::ConnId;
 use crate::connection::{Draining, Gate, Phase};
 use crate::loop_state::Due;
 
@@ -23,13 +24,20 @@ impl Reactor {
             return;
         }
         // What was sent before the drain began is part of what is drained.
-        self.read_mail(self.state.shared.waiting());
+        self.read_mail(
+            usize::MAX.min(
+                self.state
+                    .shared
+                    .letters()
+                    .saturating_mul(1 + self.table.len()),
+            ),
+        );
         self.drain = Some(Drain {
             targets: HashMap::new(),
         });
         self.state.schedule(deadline, Due::Drain);
-        for slot in self.table.slots() {
-            self.drain_connection(slot);
+        for id in self.table.ids() {
+            self.drain_connection(id.slot);
         }
     }
 
@@ -66,9 +74,10 @@ impl Reactor {
             .is_some_and(|target| connection.received < *target);
         let is_open = connection.phase == Phase::Open;
         // What a shut gate holds back is answered when it opens again, or the deadline ends it. A handler that has paused
-        // over nothing waits for something else than this peer.
-        let held_back = connection.gate.has(Gate::PRESSURE)
-            || (!connection.gate.is_open() && connection.input.is_some());
+        // owes an answer, and resumes.
+        let has_more = connection.input.is_some() || connection.readable;
+        let held_back =
+            connection.gate.has(Gate::PAUSED) || (connection.gate.has(Gate::PRESSURE) && has_more);
         if is_open && (held_back || (is_behind && connection.has_work())) {
             return;
         }
@@ -83,9 +92,14 @@ impl Reactor {
 
     /// The deadline has passed.
     pub(super) fn end_drain(&mut self) {
-        for slot in self.table.slots() {
+        for ConnId { slot, .. } in self.table.ids() {
             if let Some(connection) = self.table.in_slot(slot) {
-                connection.abort(Cause::Shutdown);
+                if connection.output.is_empty() {
+                    // The kernel has it all, and goes on sending as long as the peer reads.
+                    connection.end_now(Cause::Shutdown);
+                } else {
+                    connection.abort(Cause::Shutdown);
+                }
                 self.settle(slot);
             }
         }

@@ -26,10 +26,11 @@ use crate::close_reason::Cause;
 use crate::conn_id::ConnId;
 use crate::conn_table::ConnTable;
 use crate::connection::{Connection, Phase};
+use crate::contain::contain_drop;
 use crate::limits::{Limits, Timeouts};
 use crate::loop_shared::LoopShared;
 use crate::loop_state::{Due, LoopState};
-use crate::service::{Recipient, Service, contain_drop};
+use crate::service::{Recipient, Service};
 use crate::transport::Socket;
 use crate::wheel::TickClock;
 
@@ -211,19 +212,23 @@ impl Reactor {
         self.turn_list.clear();
     }
 
-    /// Lets every service read its mail, `budget` letters each.
+    /// Lets every service read its mail, within a budget of connections that are reached.
     fn read_mail(&mut self, budget: usize) {
         for service in 0..self.services.len() {
-            for _ in 0..budget {
+            let mut reached = 0;
+            while reached < budget {
                 let Some(recipient) = self.services[service].service.next_mail() else {
                     break;
                 };
                 self.state.shared.release_place();
+                reached += 1;
                 match recipient {
-                    Recipient::One(id) => self.hand_mail(service, id.slot, Some(id)),
+                    Recipient::One(id) => self.hand_mail(service, id, Phase::Open),
+                    Recipient::OneClosing(id) => self.hand_mail(service, id, Phase::Ending),
                     Recipient::Each => {
-                        for slot in self.table.slots() {
-                            self.hand_mail(service, slot, None);
+                        reached += self.table.len();
+                        for id in self.table.ids() {
+                            self.hand_mail(service, id, Phase::Open);
                         }
                     }
                 }
@@ -232,13 +237,12 @@ impl Reactor {
         }
     }
 
-    /// Hands the mail at hand to a connection if it is the one meant, is open, and belongs to the service.
-    fn hand_mail(&mut self, service: usize, slot: u32, meant: Option<ConnId>) {
-        let Some(connection) = self.table.in_slot(slot) else {
+    /// Hands the mail at hand to a connection of the service, if its life has not gone beyond a phase.
+    fn hand_mail(&mut self, service: usize, id: ConnId, latest: Phase) {
+        let Some(connection) = self.table.get(id) else {
             return;
         };
-        let is_meant = meant.is_none_or(|id| connection.id == id);
-        if is_meant && connection.phase == Phase::Open && connection.service as usize == service {
+        if connection.phase <= latest && connection.service as usize == service {
             self.services[service]
                 .service
                 .apply_mail(connection, &mut self.state);
@@ -296,9 +300,9 @@ impl Reactor {
         self.departed.drain(..)
     }
 
-    /// Drops every connection, and what mail is left.
+    /// Drops every connection, what mail is left, the tasks and the services.
     pub(crate) fn stop(&mut self) {
-        for slot in self.table.slots() {
+        for ConnId { slot, .. } in self.table.ids() {
             if let Some(connection) = self.table.in_slot(slot) {
                 connection.abort(Cause::Shutdown);
                 self.settle(slot);
@@ -311,6 +315,8 @@ impl Reactor {
                 slot.service.drop_mail();
             }
         }
+        self.tasks.drain().for_each(contain_drop);
+        self.services.drain(..).for_each(contain_drop);
     }
 }
 

@@ -135,8 +135,9 @@ impl ReadTurn<'_> {
         ring.reserve(room)
             .expect("a ring's limit is not below the input limit");
         let (spare, _) = ring.spare();
+        let room = room.min(spare.len());
+        let spare = &mut spare[..room];
         let outcome = self.connection.output.socket().read(spare);
-        let room = spare.len();
         if let Ok(count) = outcome {
             ring.commit(count);
         }

@@ -3,8 +3,8 @@
 use crate::close_reason::Cause;
 use crate::completion::Delivery;
 use crate::connection::{Connection, Draining, Gate, OwnEnd, PeerEnd, Phase};
+use crate::contain::contain;
 use crate::loop_state::{Due, LoopState};
-use crate::service::contain;
 
 use super::{Reactor, ServiceSlot};
 

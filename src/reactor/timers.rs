@@ -7,8 +7,8 @@ use crate::close_reason::{Cause, Timeout};
 use crate::conn::TimerId;
 use crate::conn_id::ConnId;
 use crate::connection::Phase;
+use crate::contain::{contain_drop, panic_text};
 use crate::loop_state::Due;
-use crate::service::{contain_drop, panic_text};
 use crate::task::Task;
 use crate::wheel::TimerKey;
 
