@@ -559,3 +559,90 @@ fn an_echo_of_much_small_output_under_pressure_arrives_whole() {
     assert_eq!(events.close_reason(), "Peer");
     server.finish(&events);
 }
+
+/// Evicting a silent peer that had not read its answer ended the stream as if the answer were whole.
+#[test]
+fn an_eviction_with_output_pending_resets() {
+    let (recorder, events) = Recorder::<Raw>::new();
+    let (sent, is_sent) = channel();
+    let recorder = recorder.on_message(move |conn, _| {
+        conn.send(&vec![0; 7 << 20]);
+        conn.flush();
+        sent.send(conn.write_buffer_len()).unwrap();
+    });
+    let listen = listen(Raw).send_buffer_size(64 * 1024).idle_timeout(SHORT);
+    let server = TestServer::start(listen, recorder);
+    let mut client = Client::connect_narrow(server.addr());
+    client.send(b"go");
+    assert!(take(&is_sent) > 0, "more than the kernel takes");
+    assert_eq!(events.close_reason(), "Timeout(Idle)");
+    assert!(client.drain().is_err(), "a reset, not an end of stream");
+    server.finish(&events);
+}
+
+/// What the kernel had taken, and a slow peer was still reading, was thrown away at the drain's deadline.
+#[test]
+fn a_drain_deadline_spares_what_the_kernel_has_taken() {
+    const ANSWER: usize = 100_000;
+    let (recorder, events) = Recorder::<Raw>::new();
+    let (completed, completions) = channel();
+    let recorder = recorder.on_message(move |conn, _| {
+        let completed = completed.clone();
+        conn.send_then(&vec![7; ANSWER], move |delivery| {
+            completed.send(delivery).unwrap()
+        });
+    });
+    let server = TestServer::start(listen(Raw).send_buffer_size(1 << 20), recorder);
+    let mut client = server.connect();
+    client.send(b"go");
+    assert_eq!(take(&completions), Delivery::Written);
+    server.handle().shutdown(SHORT);
+    assert_eq!(events.close_reason(), "Shutdown");
+    assert_eq!(client.receive_rest().len(), ANSWER);
+    server.join();
+    events.assert_lifecycles();
+}
+
+/// A handler that had paused to compute an answer elsewhere was closed before it could give it.
+#[test]
+fn a_drain_waits_for_a_handler_that_has_paused() {
+    let (recorder, events) = Recorder::<Lines>::new();
+    let (asked, questions) = channel();
+    let recorder = recorder.on_message(move |conn, _| {
+        conn.pause_reading();
+        asked.send(conn.remote()).unwrap();
+    });
+    let server = TestServer::start(listen(Lines::new()), recorder);
+    let mut client = server.connect();
+    client.send(b"one\n");
+    let answer = |conn: &mut Conn<'_, Lines>| {
+        conn.send("answer");
+        conn.resume_reading();
+    };
+    let first = take(&questions);
+    client.send(b"two\n");
+    server.handle().shutdown(DEADLINE);
+    wait_until_draining(&server);
+    first.run(answer).unwrap();
+    take(&questions).run(answer).unwrap();
+    assert_eq!(client.receive_rest(), b"answer\nanswer\n");
+    drop(client);
+    server.join();
+    events.assert_lifecycles();
+}
+
+/// An abort did nothing to a connection that was closing in order already, until the close's deadline.
+#[test]
+fn an_abort_cuts_an_orderly_close_short() {
+    let (echo, events) = raw_echo();
+    let (recorder, remotes) = lending(echo);
+    let server = TestServer::start(listen(Raw).close_timeout(10 * DEADLINE), recorder);
+    let mut client = server.connect();
+    let remote = take(&remotes);
+    remote.close().unwrap();
+    client.expect_eof();
+    assert!(remote.is_alive(), "it waits for the peer's end");
+    remote.abort().unwrap();
+    assert_eq!(events.close_reason(), "Local");
+    server.finish(&events);
+}

@@ -24,14 +24,8 @@ impl Reactor {
             return;
         }
         // What was sent before the drain began is part of what is drained.
-        self.read_mail(
-            usize::MAX.min(
-                self.state
-                    .shared
-                    .letters()
-                    .saturating_mul(1 + self.table.len()),
-            ),
-        );
+        let reach = 1 + self.table.len();
+        self.read_mail(self.state.shared.letters().saturating_mul(reach));
         self.drain = Some(Drain {
             targets: HashMap::new(),
         });
