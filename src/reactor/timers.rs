@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::close_reason::{Cause, Timeout};
 use crate::conn::TimerId;
 use crate::conn_id::ConnId;
-use crate::connection::Phase;
+use crate::connection::{Gate, Phase};
 use crate::contain::{contain_drop, panic_text};
 use crate::loop_state::Due;
 use crate::task::Task;
@@ -56,8 +56,8 @@ impl Reactor {
         };
         // Traffic only stores the tick, and what it has put off is made up for here. The last byte may have come late in
         // its tick, hence one more.
-        if connection.readable && !connection.gate.is_open() {
-            // It is us who do not listen.
+        if connection.readable && connection.gate.has(Gate::PAUSED) {
+            // It is the handler that does not listen.
             connection.active_at = self.state.tick;
         }
         let deadline = connection
