@@ -84,8 +84,8 @@ fn exhaust(test: &str, reuse_port: bool) {
         std::thread::sleep(Duration::from_millis(2));
     }
     let used = processor_time(child.id()) - used_before;
-    // A spin would take all of the time; serving the pings takes a few hundredths.
-    assert!(used < 60, "{used} hundredths of a second, of two seconds");
+    // At most 5 % of the time, which includes serving the pings; a spin would take all of it.
+    assert!(used < 10, "{used} hundredths of a second, of two seconds");
 
     // Several knock while the worker is held up, so that one event tells of all of them; and nobody comes after them.
     clients[0].send(b"slow");
