@@ -13,7 +13,7 @@ use crate::admission::Admission;
 use crate::balance::{Balance, Workers};
 use crate::contain::{contain_drop, panic_text};
 use crate::listen::SocketOptions;
-use crate::loop_shared::{Command, Handover, LoopShared, WAKE_TOKEN, Wake};
+use crate::loop_shared::{Command, Handover, LoopShared, WAKE_TOKEN, Wake, drain};
 
 /// How long a listener rests that cannot accept: at most 100 attempts a second while descriptors are out.
 pub(crate) const PAUSE: Duration = Duration::from_millis(10);
@@ -307,10 +307,7 @@ impl Acceptor {
             while bursts.next().is_some() && self.accept(index) == Burst::Unfinished {}
         }
         self.listeners.clear();
-        for worker in &self.workers {
-            // One that has ended has nothing to drain.
-            let _ = worker.command(Command::Drain(deadline));
-        }
+        drain(&self.workers, deadline);
         Ok(())
     }
 }

@@ -21,7 +21,7 @@ use crate::listen::{Listen, SocketOptions};
 use crate::loop_shared::{LoopShared, waker};
 use crate::mailbox::{AnyMailbox, Mailbox};
 use crate::reactor::{ReactorConfig, ServiceSlot};
-use crate::server::{RunningServer, Server};
+use crate::server::{Lead, RunningServer, Server};
 use crate::server_handle::{ServerHandle, Shared};
 use crate::service::Hub;
 use crate::wheel::TickClock;
@@ -79,13 +79,15 @@ impl Builder {
         }
     }
 
-    /// How many worker loops, each on a thread of its own; 0 counts as 1. Default: one for each processor.
+    /// How many worker loops, each on a thread of its own; 0 counts as 1. Default: one for each processor. A single one
+    /// accepts its connections itself and runs on the thread that runs the server.
     pub fn workers(mut self, workers: usize) -> Self {
         self.workers = Some(workers.max(1));
         self
     }
 
-    /// How the acceptor picks the worker for a new connection. Default [`RoundRobin`].
+    /// How the acceptor picks the worker for a new connection. Default [`RoundRobin`]. Not asked where there is one worker:
+    /// that accepts for itself.
     pub fn balance(mut self, balance: impl Balance) -> Self {
         self.balance = Box::new(balance);
         self
@@ -147,7 +149,8 @@ impl Builder {
         self
     }
 
-    /// Called with each worker's index on its thread before it begins: the place to pin it to a processor.
+    /// Called with each worker's index on its thread before it begins: the place to pin it to a processor. (The first may run
+    /// on the thread that calls [`Server::run`].)
     pub fn on_worker_start(mut self, hook: impl Fn(usize) + Send + Sync + 'static) -> Self {
         self.on_worker_start = Arc::new(hook);
         self
@@ -294,7 +297,8 @@ impl Builder {
                 of_handler.push(mailbox);
             }
             let listener = |socket| Listener::new(socket, index, bound.options, self.accept_burst);
-            if bound.options.reuse_port {
+            // A single worker accepts for itself: there is nothing to hand over.
+            if bound.options.reuse_port || count == 1 {
                 for worker in workers.iter_mut().skip(1) {
                     worker
                         .listeners
@@ -306,28 +310,32 @@ impl Builder {
             }
         }
         let poll = Poll::new()?;
-        let acceptor = Arc::new(AcceptorShared::new(waker(poll.registry())?));
-        let shared = Shared {
-            loops: loops.clone(),
-            acceptor: acceptor.clone(),
-            admission,
-            mailboxes,
-            addresses,
+        let acceptor = match listeners.is_empty() {
+            true => None,
+            false => Some(Arc::new(AcceptorShared::new(waker(poll.registry())?))),
         };
         let handle = ServerHandle {
-            shared: Arc::new(shared),
+            shared: Arc::new(Shared {
+                loops: loops.clone(),
+                acceptor: acceptor.clone(),
+                admission: admission.clone(),
+                mailboxes,
+                addresses,
+            }),
         };
-        let admission = handle.shared.admission.clone();
-        let acceptor = Acceptor {
-            poll,
-            shared: acceptor,
-            listeners,
-            admission,
-            balance: self.balance,
-            workers: loops,
+        let lead = match acceptor {
+            Some(shared) => Lead::Acceptor(Acceptor {
+                poll,
+                shared,
+                listeners,
+                admission,
+                balance: self.balance,
+                workers: loops,
+            }),
+            None => Lead::Worker(workers.remove(0)),
         };
         Ok(Server {
-            acceptor,
+            lead,
             workers,
             handle,
         })

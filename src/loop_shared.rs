@@ -176,6 +176,13 @@ impl LoopShared {
     }
 }
 
+/// Has workers drain. One that has ended has nothing to drain.
+pub(crate) fn drain(workers: &[Arc<LoopShared>], deadline: Duration) {
+    for worker in workers {
+        let _ = worker.command(Command::Drain(deadline));
+    }
+}
+
 /// Interrupts a poll from any thread.
 pub(crate) type Wake = dyn Fn() -> io::Result<()> + Send + Sync;
 

@@ -35,9 +35,39 @@ use crate::worker::Worker;
 /// }
 /// ```
 pub struct Server {
-    pub(crate) acceptor: Acceptor,
+    pub(crate) lead: Lead,
+    /// Those that run on threads of their own.
     pub(crate) workers: Vec<Worker>,
     pub(crate) handle: ServerHandle,
+}
+
+/// What runs on the thread that runs the server.
+pub(crate) enum Lead {
+    /// It hands connections to the workers.
+    Acceptor(Acceptor),
+    /// All workers accept for themselves, so the first may as well run here. With one worker the process then needs no
+    /// second thread, and system calls are cheaper for it.
+    Worker(Worker),
+}
+
+impl Lead {
+    fn run(self, handle: &ServerHandle) -> io::Result<()> {
+        match self {
+            Lead::Acceptor(mut acceptor) => {
+                let ended = catch_unwind(AssertUnwindSafe(|| acceptor.run()));
+                contain_drop(acceptor);
+                ended.unwrap_or_else(|_| Err(io::Error::other("the acceptor panicked")))
+            }
+            Lead::Worker(worker) => run_worker(worker, handle),
+        }
+    }
+}
+
+/// Runs a worker. One that fails, or panics outside of any connection, takes the server down with it.
+fn run_worker(worker: Worker, handle: &ServerHandle) -> io::Result<()> {
+    let outcome = catch_unwind(AssertUnwindSafe(|| worker.run(handle)));
+    let outcome = outcome.unwrap_or_else(|_| Err(io::Error::other("a worker panicked")));
+    outcome.inspect_err(|_| handle.stop())
 }
 
 impl Server {
@@ -56,13 +86,15 @@ impl Server {
         self.handle.clone()
     }
 
-    /// Runs the server until it is shut down: the acceptor on this thread, each worker on one of its own.
+    /// Runs the server until it is shut down. The acceptor runs on this thread, and each worker on one of its own. Where
+    /// there is nothing to hand over (one worker, or listeners with [`reuse_port`](crate::Listen::reuse_port) only) the
+    /// first worker runs on this thread instead.
     ///
     /// # Errors
     /// When a thread cannot be started, or a poll fails; the rest of the server is then stopped first.
     pub fn run(self) -> io::Result<()> {
         let Server {
-            mut acceptor,
+            lead,
             workers,
             handle,
         } = self;
@@ -71,26 +103,20 @@ impl Server {
         for worker in workers {
             let handle = handle.clone();
             let name = format!("ringwheel-{}", worker.index());
-            // One that fails, or panics outside of any connection, takes the server down with it.
-            let run = move || {
-                let outcome = catch_unwind(AssertUnwindSafe(|| worker.run(&handle)));
-                let outcome =
-                    outcome.unwrap_or_else(|_| Err(io::Error::other("a worker panicked")));
-                outcome.inspect_err(|_| handle.stop())
-            };
-            match thread::Builder::new().name(name).spawn(run) {
+            let spawned = thread::Builder::new()
+                .name(name)
+                .spawn(move || run_worker(worker, &handle));
+            match spawned {
                 Ok(thread) => threads.push(thread),
                 Err(error) => outcome = Err(error),
             }
         }
         if outcome.is_ok() {
-            let ended = catch_unwind(AssertUnwindSafe(|| acceptor.run()));
-            outcome = ended.unwrap_or_else(|_| Err(io::Error::other("the acceptor panicked")));
+            outcome = lead.run(&handle);
         }
         if outcome.is_err() {
             handle.stop();
         }
-        contain_drop(acceptor);
         for thread in threads {
             let ended = thread
                 .join()
@@ -107,7 +133,7 @@ impl Server {
     pub fn spawn(self) -> io::Result<RunningServer> {
         let handle = self.handle();
         let thread = thread::Builder::new()
-            .name("ringwheel-acceptor".into())
+            .name("ringwheel".into())
             .spawn(|| self.run())?;
         Ok(RunningServer { handle, thread })
     }
@@ -146,7 +172,7 @@ impl RunningServer {
     pub fn join(self) -> io::Result<()> {
         self.thread
             .join()
-            .unwrap_or_else(|_| Err(io::Error::other("the acceptor thread panicked")))
+            .unwrap_or_else(|_| Err(io::Error::other("the server's thread panicked")))
     }
 
     /// Shuts the server down, as [`ServerHandle::shutdown`], and waits until it has ended.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::acceptor::{AcceptorShared, Phase};
 use crate::admission::{Admission, ServerStats};
 use crate::handler::Handler;
-use crate::loop_shared::{Command, LoopShared};
+use crate::loop_shared::{Command, LoopShared, drain};
 use crate::mailbox::{AnyMailbox, Mailbox};
 use crate::remote::Clients;
 use crate::task::Task;
@@ -19,7 +19,8 @@ use crate::task::Task;
 /// What all handles of a server share.
 pub(crate) struct Shared {
     pub(crate) loops: Vec<Arc<LoopShared>>,
-    pub(crate) acceptor: Arc<AcceptorShared>,
+    /// Where workers accept for themselves there is none.
+    pub(crate) acceptor: Option<Arc<AcceptorShared>>,
     pub(crate) admission: Arc<Admission>,
     pub(crate) mailboxes: HashMap<TypeId, Vec<AnyMailbox>>,
     pub(crate) addresses: Vec<SocketAddr>,
@@ -41,12 +42,17 @@ impl ServerHandle {
     /// flushed, and every connection closes with [`CloseReason::Shutdown`](crate::CloseReason). What is left after
     /// `deadline` is dropped. A second call does not change the deadline of the first.
     pub fn shutdown(&self, deadline: Duration) {
-        self.shared.acceptor.move_on(Phase::Draining(deadline));
+        match &self.shared.acceptor {
+            Some(acceptor) => acceptor.move_on(Phase::Draining(deadline)),
+            None => drain(&self.shared.loops, deadline),
+        }
     }
 
     /// Ends the server at once; all that is pending is lost. Every connection still sees its `on_close`.
     pub fn stop(&self) {
-        self.shared.acceptor.move_on(Phase::Stopping);
+        if let Some(acceptor) = &self.shared.acceptor {
+            acceptor.move_on(Phase::Stopping);
+        }
         for worker in &self.shared.loops {
             // One that has ended needs no stopping.
             let _ = worker.command(Command::Stop);

@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::net::SocketAddr;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -12,7 +13,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use ringwheel::balance::Workers;
 use ringwheel::protocol::{Lines, Protocol, Raw};
-use ringwheel::{Conn, Delivery, Limits, Overflow, Refusal, Remote, SendStatus, Server};
+use ringwheel::{Builder, Conn, Delivery, Limits, Overflow, Refusal, Remote, SendStatus, Server};
 use support::{
     Child, Client, DEADLINE, Event, Events, Recorder, TestServer, deliberate_panic, eventually,
     listen, pattern, text,
@@ -88,6 +89,13 @@ fn raw_echo() -> (Recorder<Raw>, Events) {
         conn.send(bytes);
     };
     (recorder.on_message(echo), events)
+}
+
+/// A server whose acceptor gives all connections to the first of two workers, and is there while that one is held up.
+fn behind_an_acceptor() -> Builder {
+    Server::builder()
+        .workers(2)
+        .balance(|_: SocketAddr, _: Workers<'_>| 0)
 }
 
 /// Waits until a draining server takes no more connections: its workers are told right after.
@@ -367,14 +375,15 @@ fn deadlines_of_a_connection_that_comes_while_its_worker_is_busy_are_not_early()
         thread::sleep(2 * SHORT);
         hold.enter();
     });
-    let server = TestServer::start(listen(Raw).first_message_timeout(SHORT), recorder);
+    let listen = listen(Raw).first_message_timeout(SHORT);
+    let server = TestServer::start_on(behind_an_acceptor(), listen, recorder);
     let mut busy = server.connect();
     busy.send(b"go");
     grip.wait();
     let start = Instant::now();
     let mut late = server.connect();
     eventually("it was handed over", || {
-        server.handle().connections() == [2]
+        server.handle().connections() == [2, 0]
     });
     grip.release();
     late.expect_ended();
@@ -440,10 +449,7 @@ fn a_shutdown_answers_all_that_has_arrived_whatever_the_budget() {
         }
         conn.send(text(line));
     });
-    let builder = Server::builder()
-        .workers(1)
-        .receive_buffer(4096)
-        .read_budget(4096);
+    let builder = behind_an_acceptor().receive_buffer(4096).read_budget(4096);
     let server = TestServer::start_on(builder, listen(Lines::new()), recorder);
     let mut client = server.connect();
     client.send(b"hold\n");
@@ -465,7 +471,7 @@ fn a_shutdown_answers_all_that_has_arrived_whatever_the_budget() {
 fn a_shutdown_sends_all_that_was_sent_before_it() {
     let (recorder, events) = raw_echo();
     let (recorder, remotes) = lending(recorder);
-    let server = TestServer::start(listen(Raw), recorder);
+    let server = TestServer::start_on(behind_an_acceptor(), listen(Raw), recorder);
     let mut client = server.connect();
     let remote = take(&remotes);
     let (hold, grip) = Hold::new();
