@@ -121,6 +121,7 @@ impl<P: Protocol> Conn<'_, P> {
                     .extra()
                     .completions
                     .push_back((position, done));
+                self.connection.completing = true;
             }
         }
         status
@@ -144,9 +145,6 @@ impl<P: Protocol> Conn<'_, P> {
         if connection.phase != Phase::Open || connection.own_end != OwnEnd::Open {
             return SendStatus::Refused(Refusal::Closing);
         }
-        if connection.output.len() >= self.link.flush_at {
-            connection.output.flush();
-        }
         connection.output.begin();
         if let Err(reason) = pack(self.encoder, &mut connection.output) {
             return self.refuse(reason);
@@ -156,13 +154,13 @@ impl<P: Protocol> Conn<'_, P> {
             overflow => return self.overflow(overflow),
         }
         connection.messages_out += 1;
-        if connection.output.len() > self.link.limits.high_water {
+        if connection.output.len() >= self.link.flush_at {
             return self.press();
         }
         SendStatus::Queued
     }
 
-    /// Above the high-water mark, unless the socket takes some.
+    /// Much is pending: above the high-water mark, unless the socket takes some.
     #[cold]
     fn press(&mut self) -> SendStatus {
         self.connection.output.flush();

@@ -17,6 +17,7 @@ use crate::wheel::TimerKey;
 
 /// How far a connection's life has gone. It only moves down this list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
 pub(crate) enum Phase {
     /// Messages are delivered and output is taken.
     Open,
@@ -33,6 +34,7 @@ pub(crate) enum Phase {
 
 /// How far the peer's end of stream has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
 pub(crate) enum PeerEnd {
     Awaited,
     /// It was read; messages before it may still be undelivered.
@@ -43,6 +45,7 @@ pub(crate) enum PeerEnd {
 
 /// How far our end of stream has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
 pub(crate) enum OwnEnd {
     Open,
     /// To be sent once the output is empty.
@@ -52,6 +55,7 @@ pub(crate) enum OwnEnd {
 
 /// Why messages are not delivered. Open for delivery when no reason is left.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(transparent)]
 pub(crate) struct Gate(u8);
 
 impl Gate {
@@ -85,6 +89,7 @@ impl Gate {
 
 /// What the end of the server means to a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
 pub(crate) enum Draining {
     No,
     /// It answers what has arrived.
@@ -112,23 +117,19 @@ pub(crate) struct Extra {
 /// - `gate` has `CLOSING` exactly when `phase` is not `Open`.
 /// - `cause` is set exactly when `phase` is not `Open`.
 /// - `input` holds at least one byte when it is there, and fewer than `needed` unless the gate is shut.
+/// - While it [is calm](Self::is_calm) and has no output ring, `write_timer` is not set.
+///
+/// The order is that of the declaration, so that what every turn looks at lies together, and first.
+#[repr(C)]
 pub(crate) struct Connection {
     pub(crate) id: ConnId,
     /// Which of the worker's services.
     pub(crate) service: u16,
+    /// In the ready list.
+    pub(crate) queued: bool,
     /// Why it ends.
     pub(crate) cause: Option<Cause>,
-    /// The key in the service.
-    pub(crate) key: u32,
-    pub(crate) peer: SocketAddr,
-    pub(crate) output: Output,
-    /// Input that is not consumed yet.
-    pub(crate) input: Option<Box<RingBuffer>>,
-    /// Bytes of input before the protocol is asked again. No input limit reaches `u32::MAX`.
-    pub(crate) needed: u32,
-    pub(crate) received: u64,
-    pub(crate) messages_in: u64,
-    pub(crate) messages_out: u64,
+    // Eight bytes that `is_calm` looks at as one word: nothing but bytes, all of them zero while nothing is going on.
     pub(crate) phase: Phase,
     pub(crate) gate: Gate,
     /// The kernel may have more for us: set by an event, cleared when a read found the end of it.
@@ -137,11 +138,22 @@ pub(crate) struct Connection {
     pub(crate) drain_fully: bool,
     pub(crate) peer_end: PeerEnd,
     pub(crate) own_end: OwnEnd,
-    /// In the ready list.
-    pub(crate) queued: bool,
     pub(crate) draining: Draining,
+    /// There are completions to call.
+    pub(crate) completing: bool,
+    /// The key in the service.
+    pub(crate) key: u32,
+    /// Bytes of input before the protocol is asked again. No input limit reaches `u32::MAX`.
+    pub(crate) needed: u32,
+    /// Input that is not consumed yet.
+    pub(crate) input: Option<Box<RingBuffer>>,
+    pub(crate) output: Output,
+    pub(crate) received: u64,
+    pub(crate) messages_in: u64,
+    pub(crate) messages_out: u64,
     /// The tick of the last received byte.
     pub(crate) active_at: u64,
+    pub(crate) peer: SocketAddr,
     pub(crate) idle_timer: Option<TimerKey>,
     pub(crate) first_message_timer: Option<TimerKey>,
     /// Write stall while open, close deadline afterwards.
@@ -160,29 +172,55 @@ impl Connection {
         Connection {
             id,
             service,
+            queued: false,
             cause: None,
-            key: u32::MAX,
-            peer,
-            output: Output::new(socket),
-            input: None,
-            needed: 1,
-            received: 0,
-            messages_in: 0,
-            messages_out: 0,
             phase: Phase::Open,
             gate: Gate::default(),
             readable: false,
             drain_fully: false,
             peer_end: PeerEnd::Awaited,
             own_end: OwnEnd::Open,
-            queued: false,
             draining: Draining::No,
+            completing: false,
+            key: u32::MAX,
+            needed: 1,
+            input: None,
+            output: Output::new(socket),
+            received: 0,
+            messages_in: 0,
+            messages_out: 0,
             active_at: tick,
+            peer,
             idle_timer: None,
             first_message_timer: None,
             write_timer: None,
             extra: None,
         }
+    }
+
+    /// Whether it is open, undisturbed, and waits for input that is not there yet: the usual state between two turns.
+    #[inline]
+    pub(crate) fn is_calm(&self) -> bool {
+        let word = [
+            self.phase as u8,
+            self.gate.0,
+            u8::from(self.readable),
+            u8::from(self.drain_fully),
+            self.peer_end as u8,
+            self.own_end as u8,
+            self.draining as u8,
+            u8::from(self.completing),
+        ];
+        u64::from_ne_bytes(word) == 0
+    }
+
+    /// Whether nothing is kept, neither input nor output: an event of input is all that can happen next.
+    #[inline]
+    pub(crate) fn only_awaits_input(&self) -> bool {
+        let awaits = self.is_calm() && self.input.is_none() && !self.output.has_ring();
+        debug_assert!(!awaits || self.write_timer.is_none());
+        debug_assert!(!awaits || self.needed == 1);
+        awaits
     }
 
     /// Asks for an orderly close: flush, end of stream, linger. Only the first cause counts.

@@ -31,6 +31,8 @@ pub(crate) struct EventLoop {
     commands: Receiver<Command>,
     admission: Arc<Admission>,
     busy_poll: Duration,
+    /// Some listener may have somebody waiting.
+    unfinished: bool,
     stopping: bool,
 }
 
@@ -55,6 +57,7 @@ impl EventLoop {
             commands,
             admission,
             busy_poll,
+            unfinished: false,
             stopping: false,
         })
     }
@@ -79,7 +82,7 @@ impl EventLoop {
         let mut events = Events::with_capacity(EVENTS);
         let mut busy_at = Instant::now();
         while !self.stopping && !self.reactor.is_drained() {
-            let must_not_sleep = self.shared.prepare_to_sleep() || self.has_unfinished_listeners();
+            let must_not_sleep = self.shared.prepare_to_sleep() || self.unfinished;
             let spinning = !self.busy_poll.is_zero() && busy_at.elapsed() < self.busy_poll;
             let timeout = if must_not_sleep || spinning {
                 Some(Duration::ZERO)
@@ -95,16 +98,18 @@ impl EventLoop {
             if !self.busy_poll.is_zero() && !events.is_empty() {
                 busy_at = Instant::now();
             }
-            for event in &events {
-                self.dispatch(event);
+            self.dispatch(&events);
+            if self.unfinished {
+                self.accept_unfinished();
             }
-            self.accept_unfinished();
             if self.shared.has_commands() {
                 self.obey_commands();
             }
             self.reactor.finish_iteration();
-            self.resume_listeners();
-            self.count_departed();
+            if self.reactor.has_news() {
+                self.resume_listeners();
+                self.count_departed();
+            }
         }
         Ok(())
     }
@@ -121,37 +126,33 @@ impl EventLoop {
         }
     }
 
-    #[inline]
-    fn dispatch(&mut self, event: &Event) {
-        let token = event.token();
+    // Out of line, so that it has the processor's registers to itself.
+    #[inline(never)]
+    fn dispatch(&mut self, events: &Events) {
+        for event in events {
+            let token = event.token().0;
+            if token >= FIRST_LISTENER_TOKEN {
+                self.dispatch_to_listener(event.token());
+            } else if !(is_plain_input(event) && self.reactor.on_plain_input(token)) {
+                self.reactor.on_event(token, readiness(event));
+            }
+        }
+    }
+
+    #[cold]
+    fn dispatch_to_listener(&mut self, token: Token) {
         if token == WAKE_TOKEN {
             return;
         }
-        if token.0 >= FIRST_LISTENER_TOKEN {
-            if let Some(listener) = self.listeners.get_mut(listener_index(token)) {
-                listener.on_event();
-            }
-            return;
+        if let Some(listener) = self.listeners.get_mut(listener_index(token)) {
+            listener.on_event();
+            self.unfinished = true;
         }
-        let readiness = Readiness {
-            readable: event.is_readable() || event.is_read_closed() || event.is_error(),
-            writable: event.is_writable() || event.is_write_closed(),
-            drain_fully: event.is_read_closed() || event.is_error() || event.is_priority(),
-            error: event.is_error(),
-        };
-        self.reactor.on_event(token.0, readiness);
-    }
-
-    fn has_unfinished_listeners(&self) -> bool {
-        let is_unfinished = |listener: &Listener| listener.burst_end() == Burst::Unfinished;
-        self.listeners.iter().any(is_unfinished)
     }
 
     /// Lets the listeners accept that have somebody waiting.
     fn accept_unfinished(&mut self) {
-        if !self.has_unfinished_listeners() {
-            return;
-        }
+        self.unfinished = false;
         self.reactor.set_now(self.shared.clock());
         let (reactor, registry, shared) = (&mut self.reactor, self.poll.registry(), &self.shared);
         for (index, listener) in self.listeners.iter_mut().enumerate() {
@@ -162,8 +163,10 @@ impl EventLoop {
                 shared.count_connection();
                 adopt(reactor, registry, taken);
             });
-            if burst == Burst::Paused {
-                reactor.pause_listener(index, PAUSE);
+            match burst {
+                Burst::Drained => {}
+                Burst::Unfinished => self.unfinished = true,
+                Burst::Paused => reactor.pause_listener(index, PAUSE),
             }
         }
     }
@@ -173,6 +176,7 @@ impl EventLoop {
         for index in self.reactor.resumed_listeners() {
             if let Some(listener) = self.listeners.get_mut(index) {
                 listener.resume();
+                self.unfinished = true;
             }
         }
     }
@@ -200,9 +204,13 @@ impl EventLoop {
 
     fn drain(&mut self, deadline: Duration) {
         self.listeners.iter_mut().for_each(Listener::resume);
+        self.unfinished = true;
         for _ in 0..DRAIN_BURSTS {
-            self.accept_unfinished();
+            if self.unfinished {
+                self.accept_unfinished();
+            }
         }
+        self.unfinished = false;
         self.listeners.clear();
         self.reactor.begin_drain(deadline);
     }
@@ -213,6 +221,23 @@ impl EventLoop {
             self.shared.uncount_connection();
             self.admission.release(peer.ip());
         }
+    }
+}
+
+/// Whether an event says that there is input, and nothing beside it that would need a look. Nearly all do.
+#[inline]
+fn is_plain_input(event: &Event) -> bool {
+    let is_unusual = event.is_read_closed() | event.is_error() | event.is_priority();
+    event.is_readable() & !is_unusual
+}
+
+/// All that an event says of a connection.
+fn readiness(event: &Event) -> Readiness {
+    Readiness {
+        readable: event.is_readable() || event.is_read_closed() || event.is_error(),
+        writable: event.is_writable() || event.is_write_closed(),
+        drain_fully: event.is_read_closed() || event.is_error() || event.is_priority(),
+        error: event.is_error(),
     }
 }
 

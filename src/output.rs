@@ -271,14 +271,13 @@ impl Output {
             return;
         }
         let (front, back) = ring.as_slices();
-        let parts = [IoSlice::new(front), IoSlice::new(back), IoSlice::new(bytes)];
-        // A ring whose front is empty is empty.
-        let parts = if front.is_empty() {
-            &parts[2..]
+        let outcome = if pending == 0 {
+            self.socket.write(bytes)
         } else {
-            &parts[..]
+            let parts = [IoSlice::new(front), IoSlice::new(back), IoSlice::new(bytes)];
+            self.socket.write_vectored(&parts)
         };
-        match self.socket.write_vectored(parts) {
+        match outcome {
             Ok(count) => {
                 self.written += count as u64;
                 if count > self.mark {
@@ -293,38 +292,97 @@ impl Output {
                     self.put_unusual(rest);
                 }
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.blocked = true;
-                self.put_unusual(bytes);
-            }
             Err(error) => {
-                // What is lost stays pending, so that it can be seen that something was.
+                // What is lost stays pending, too, so that it can be seen that something was.
                 self.put_unusual(bytes);
-                self.fail(error);
+                self.cannot_write(error);
             }
         }
     }
 
     /// Hands all that is pending to the socket, until it is empty or takes no more.
+    #[inline]
     pub(crate) fn flush(&mut self) {
-        let Some(ring) = &mut self.ring else { return };
-        while !self.blocked && !ring.is_empty() && self.failure.is_none() {
-            let (front, back) = ring.as_slices();
+        while self.flush_once() {}
+    }
+
+    /// One write of what is pending. True when another may help.
+    #[inline]
+    fn flush_once(&mut self) -> bool {
+        let Some(ring) = self.ring.as_mut().filter(|ring| !ring.is_empty()) else {
+            return false;
+        };
+        if self.blocked || self.failure.is_some() {
+            return false;
+        }
+        let (front, back) = ring.as_slices();
+        let outcome = if back.is_empty() {
+            self.socket.write(front)
+        } else {
             let parts = [IoSlice::new(front), IoSlice::new(back)];
-            let parts = if back.is_empty() {
-                &parts[..1]
-            } else {
-                &parts[..]
-            };
-            match self.socket.write_vectored(parts) {
-                Ok(count) => {
-                    self.written += count as u64;
-                    ring.consume(count);
-                    self.blocked = SHORT_MEANS_DRAINED && !ring.is_empty();
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.blocked = true,
-                Err(error) => self.failure = Some(error),
+            self.socket.write_vectored(&parts)
+        };
+        match outcome {
+            Ok(count) => {
+                self.written += count as u64;
+                ring.consume(count);
+                let is_cut = !ring.is_empty();
+                self.blocked = SHORT_MEANS_DRAINED && is_cut;
+                !SHORT_MEANS_DRAINED && is_cut
             }
+            Err(error) => {
+                self.cannot_write(error);
+                false
+            }
+        }
+    }
+
+    /// Hands all that is pending to the socket in one write, and gives the ring back. False if that did not do, so that
+    /// something is pending still.
+    #[inline]
+    pub(crate) fn send_off(&mut self, pool: &mut RingPool) -> bool {
+        let Some(ring) = &mut self.ring else {
+            return true;
+        };
+        let (front, back) = ring.as_slices();
+        if !front.is_empty() {
+            if self.blocked || !back.is_empty() || self.failure.is_some() {
+                return false;
+            }
+            match self.socket.write(front) {
+                Ok(count) if count == front.len() => self.written += count as u64,
+                outcome => {
+                    self.wrote_part(outcome);
+                    return false;
+                }
+            }
+        }
+        if let Some(ring) = self.ring.take() {
+            pool.give_back(ring);
+        }
+        true
+    }
+
+    /// A write has taken less than there was.
+    #[cold]
+    fn wrote_part(&mut self, outcome: io::Result<usize>) {
+        match (outcome, &mut self.ring) {
+            (Ok(count), Some(ring)) => {
+                self.written += count as u64;
+                ring.consume(count);
+                self.blocked = SHORT_MEANS_DRAINED;
+            }
+            (Err(error), _) => self.cannot_write(error),
+            (Ok(_), None) => {}
+        }
+    }
+
+    #[cold]
+    fn cannot_write(&mut self, error: io::Error) {
+        if error.kind() == io::ErrorKind::WouldBlock {
+            self.blocked = true;
+        } else {
+            self.failure = Some(error);
         }
     }
 
@@ -386,6 +444,12 @@ impl Output {
         if self.ring.is_none() {
             self.ring = Some(pool.lend(limit));
         }
+    }
+
+    /// Whether there is a ring, so that something is, or may become, pending.
+    #[inline]
+    pub(crate) fn has_ring(&self) -> bool {
+        self.ring.is_some()
     }
 
     /// Gives an empty ring back.

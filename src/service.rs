@@ -189,15 +189,15 @@ impl<H: Handler> Service for Hub<H> {
         connection
             .output
             .borrow_ring(&mut state.pool, link.limits.output);
-        let before = connection.messages_in;
         let length = input.len();
         let taken = contain(connection, |connection| {
             deliver(handler, typed, link, connection, state, input)
         });
-        if connection.messages_in != before {
-            if let Some(timer) = connection.first_message_timer.take() {
-                state.wheel.cancel(timer);
-            }
+        if let Some(timer) = connection
+            .first_message_timer
+            .take_if(|_| connection.messages_in > 0)
+        {
+            state.wheel.cancel(timer);
         }
         taken.unwrap_or(length)
     }

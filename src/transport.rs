@@ -33,6 +33,9 @@ pub(crate) const SHORT_MEANS_DRAINED: bool = cfg!(all(
 /// the peer's end of stream.
 pub(crate) trait Transport {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize>;
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.write_vectored(&[IoSlice::new(bytes)])
+    }
     fn write_vectored(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize>;
     /// Sends the end of stream after all that was written.
     fn shutdown_write(&mut self) -> io::Result<()>;
@@ -51,13 +54,13 @@ impl Transport for TcpStream {
         Read::read(self, buffer)
     }
 
-    /// A single part goes out as a plain send, which is cheaper.
     #[inline]
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Write::write(self, bytes)
+    }
+
     fn write_vectored(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
-        match parts {
-            [only] => self.write(only),
-            _ => Write::write_vectored(self, parts),
-        }
+        Write::write_vectored(self, parts)
     }
 
     fn shutdown_write(&mut self) -> io::Result<()> {
@@ -110,8 +113,13 @@ impl Socket {
         retry_interrupted(|| delegate!(self, read(buffer), would_block()))
     }
 
-    /// One write of `parts` in order.
+    /// One write.
     #[inline]
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        retry_interrupted(|| delegate!(self, write(bytes), would_block()))
+    }
+
+    /// One write of `parts` in order.
     pub(crate) fn write_vectored(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
         retry_interrupted(|| delegate!(self, write_vectored(parts), would_block()))
     }

@@ -158,8 +158,33 @@ impl Reactor {
         Ok(())
     }
 
-    /// An event of the connection that `token` was made for; one that comes after it has gone is ignored.
+    /// An event that says of a connection that there is input, and nothing that would need a look. False, and nothing has
+    /// happened, if the connection does: then [`on_event`](Self::on_event) is to be told.
     #[inline]
+    pub(crate) fn on_plain_input(&mut self, token: usize) -> bool {
+        let Reactor {
+            table,
+            services,
+            state,
+            receive,
+            read_budget,
+            ..
+        } = self;
+        let Some(connection) = table
+            .by_token(token)
+            .filter(|connection| connection.only_awaits_input())
+        else {
+            return false;
+        };
+        let slot = connection.id.slot;
+        let service = &mut services[connection.service as usize];
+        if !read::usual_turn(connection, service, state, receive, *read_budget) {
+            self.settle(slot);
+        }
+        true
+    }
+
+    /// An event of the connection that `token` was made for; one that comes after it has gone is ignored.
     pub(crate) fn on_event(&mut self, token: usize, readiness: Readiness) {
         let Some(connection) = self.table.by_token(token) else {
             return;
@@ -182,7 +207,6 @@ impl Reactor {
     }
 
     /// Reads and answers, then sends and sees what has become of the connection.
-    #[inline]
     fn turn(&mut self, slot: u32) {
         self.read(slot);
         self.settle(slot);
@@ -193,8 +217,12 @@ impl Reactor {
         if self.state.shared.has_mail() {
             self.read_mail(MAIL_BUDGET);
         }
-        self.fire_timers();
-        self.work_off_ready_list();
+        if !self.state.wheel.is_empty() {
+            self.fire_timers();
+        }
+        if !self.state.ready.is_empty() {
+            self.work_off_ready_list();
+        }
         if !self.closed.is_empty() {
             self.remove_closed();
         }
@@ -288,6 +316,12 @@ impl Reactor {
     /// Says after a while, through [`resumed_listeners`](Self::resumed_listeners), that a listener may try again.
     pub(crate) fn pause_listener(&mut self, listener: usize, pause: Duration) {
         self.state.schedule(pause, Due::Accept(listener));
+    }
+
+    /// Whether there is something for [`resumed_listeners`](Self::resumed_listeners) or [`departed`](Self::departed).
+    #[inline]
+    pub(crate) fn has_news(&self) -> bool {
+        !self.departed.is_empty() || !self.resumed_listeners.is_empty()
     }
 
     /// The listeners whose pause has ended since the last call.

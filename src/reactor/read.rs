@@ -8,7 +8,7 @@ use crate::loop_state::LoopState;
 use crate::service::Service;
 use crate::transport::SHORT_MEANS_DRAINED;
 
-use super::Reactor;
+use super::{Reactor, ServiceSlot};
 
 /// A rest of at most this many bytes is copied to the front of the receive buffer, so that the next read continues it and
 /// can be long; a larger one stays in its ring and is read into there.
@@ -24,15 +24,58 @@ impl Reactor {
             return;
         };
         let slot = &mut self.services[connection.service as usize];
-        let turn = ReadTurn {
-            service: &mut *slot.service,
-            state: &mut self.state,
-            buffer: &mut self.receive,
-            held: 0,
-            input_limit: slot.limits.input,
-            connection,
-        };
-        turn.run(self.read_budget);
+        turn_of(connection, slot, &mut self.state, &mut self.receive).run(self.read_budget);
+    }
+}
+
+/// The turn that nearly all are: there was nothing before, what has come fits into the receive buffer, whole messages
+/// take all of it, and the socket takes all that they answer. It does what [`Reactor::read`] and [`Reactor::settle`] would
+/// do, without asking for what cannot be.
+///
+/// Returns false when it was another turn after all; it is done then, too, but must be settled.
+#[inline]
+pub(super) fn usual_turn(
+    connection: &mut Connection,
+    slot: &mut ServiceSlot,
+    state: &mut LoopState,
+    buffer: &mut [u8],
+    budget: usize,
+) -> bool {
+    let room = buffer.len();
+    let outcome = connection.output.socket().read(buffer);
+    let count = match outcome {
+        Ok(count) if SHORT_MEANS_DRAINED && count > 0 && count < room => count,
+        _ => {
+            connection.readable = true;
+            turn_of(connection, slot, state, buffer).run_from(outcome, room, budget);
+            return false;
+        }
+    };
+    connection.received += count as u64;
+    connection.active_at = state.tick;
+    let taken = slot
+        .service
+        .receive(connection, state, &mut buffer[..count]);
+    if taken < count || !connection.is_calm() {
+        turn_of(connection, slot, state, buffer).end_from(count, taken);
+        return false;
+    }
+    connection.output.send_off(&mut state.pool)
+}
+
+fn turn_of<'a>(
+    connection: &'a mut Connection,
+    slot: &'a mut ServiceSlot,
+    state: &'a mut LoopState,
+    buffer: &'a mut [u8],
+) -> ReadTurn<'a> {
+    ReadTurn {
+        service: &mut *slot.service,
+        state,
+        buffer,
+        held: 0,
+        input_limit: slot.limits.input,
+        connection,
     }
 }
 
@@ -51,37 +94,73 @@ impl ReadTurn<'_> {
         if self.connection.input.is_some() {
             self.take_up_rest();
         }
-        let mut spent = 0;
+        self.read_on(0, budget);
+        self.end();
+    }
+
+    /// Goes on after a first read into the empty buffer, of at most `room` bytes.
+    #[cold]
+    fn run_from(mut self, outcome: io::Result<usize>, room: usize, budget: usize) {
+        if let Ok(count) = outcome {
+            self.held = count;
+        }
+        let spent = self.take_in(outcome, room);
+        self.read_on(spent, budget);
+        self.end();
+    }
+
+    /// Goes on after the first `taken` of `count` bytes in the buffer were consumed, and the socket was drained.
+    #[cold]
+    fn end_from(mut self, count: usize, taken: usize) {
+        self.held = count;
+        self.taken(taken);
+        self.see_to_rest();
+        self.end();
+    }
+
+    /// Reads until the socket is drained, the gate shuts, or the budget is spent.
+    fn read_on(&mut self, mut spent: usize, budget: usize) {
         while self.connection.readable && self.connection.wants_input() {
             if spent >= budget {
                 self.state.queue(self.connection);
                 break;
             }
             let (outcome, room) = self.read_once();
-            match outcome {
-                Ok(0) => {
+            spent += self.take_in(outcome, room);
+        }
+    }
+
+    /// What one read has brought, which could have been `room` bytes. Returns how much it was.
+    #[inline]
+    fn take_in(&mut self, outcome: io::Result<usize>, room: usize) -> usize {
+        match outcome {
+            Ok(0) => {
+                self.connection.readable = false;
+                self.connection.peer_end = PeerEnd::Read;
+            }
+            Ok(count) => {
+                self.connection.received += count as u64;
+                self.connection.active_at = self.state.tick;
+                if SHORT_MEANS_DRAINED && count < room && !self.connection.drain_fully {
                     self.connection.readable = false;
-                    self.connection.peer_end = PeerEnd::Read;
                 }
-                Ok(count) => {
-                    spent += count;
-                    self.connection.received += count as u64;
-                    self.connection.active_at = self.state.tick;
-                    if SHORT_MEANS_DRAINED && count < room && !self.connection.drain_fully {
-                        self.connection.readable = false;
-                    }
-                    self.deliver();
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.connection.readable = false;
-                    self.connection.drain_fully = false;
-                }
-                Err(error) => {
-                    self.connection.readable = false;
-                    self.connection.fail(error);
-                }
+                self.deliver();
+                return count;
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.connection.readable = false;
+                self.connection.drain_fully = false;
+            }
+            Err(error) => {
+                self.connection.readable = false;
+                self.connection.fail(error);
             }
         }
+        0
+    }
+
+    /// Keeps what is left, and tells of the end.
+    fn end(&mut self) {
         if self.held > 0 {
             self.keep_rest();
         }
@@ -152,11 +231,23 @@ impl ReadTurn<'_> {
         } else if self.held >= self.connection.needed as usize && self.connection.gate.is_open() {
             let input = &mut self.buffer[..self.held];
             let taken = self.service.receive(self.connection, self.state, input);
-            if taken < self.held {
-                self.buffer.copy_within(taken..self.held, 0);
-            }
-            self.held -= taken;
+            self.taken(taken);
         }
+        self.see_to_rest();
+    }
+
+    /// The first `count` of the held bytes are consumed.
+    #[inline]
+    fn taken(&mut self, count: usize) {
+        if count < self.held {
+            self.buffer.copy_within(count..self.held, 0);
+        }
+        self.held -= count;
+    }
+
+    /// What follows from a delivery for the input that it has left.
+    #[inline]
+    fn see_to_rest(&mut self) {
         if self.connection.needed > 1 {
             self.expect_more();
         }

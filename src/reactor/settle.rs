@@ -42,7 +42,7 @@ impl Connection {
         self.gate.is_open()
             && self.output.is_empty()
             && !self.output.has_failed()
-            && self.extra.is_none()
+            && !self.completing
             && self.write_timer.is_none()
             && self.own_end == OwnEnd::Open
             && self.draining != Draining::Answering
@@ -93,6 +93,9 @@ fn release_pressure(connection: &mut Connection, slot: &mut ServiceSlot, state: 
 
 /// Calls the completions of all messages that are with the kernel now.
 fn complete_deliveries(connection: &mut Connection) {
+    if !connection.completing {
+        return;
+    }
     let written = connection.output.written();
     while let Some(extra) = &mut connection.extra {
         if extra
@@ -107,6 +110,10 @@ fn complete_deliveries(connection: &mut Connection) {
         };
         contain(connection, |_| completion.complete(Delivery::Written));
     }
+    connection.completing = connection
+        .extra
+        .as_ref()
+        .is_some_and(|extra| !extra.completions.is_empty());
 }
 
 /// Sends our end of stream when it is time, and moves an orderly close on.

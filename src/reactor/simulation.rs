@@ -577,7 +577,11 @@ impl World {
                 }
             };
             // Also for connections that are gone: the event is then a stale one.
-            self.reactor.on_event(peer.id.token(), readiness);
+            // As the event loop does it.
+            let is_plain = readiness.readable && !readiness.drain_fully && !readiness.error;
+            if !(is_plain && self.reactor.on_plain_input(peer.id.token())) {
+                self.reactor.on_event(peer.id.token(), readiness);
+            }
         }
         self.reactor.finish_iteration();
         self.reactor.departed().for_each(drop);
