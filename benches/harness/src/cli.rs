@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::campaign::Care;
 use crate::load::{Framing, IdleLoad, Until};
 use crate::measure::{Mode, Workload};
+use crate::peers::ServerOptions;
 
-/// Measures echo servers: puts load on one, or compares several in interleaved rounds.
+/// Measures ringwheel and its peers side by side, or puts load on any server.
 #[derive(Debug, Parser)]
 #[command(name = "ringwheel-harness", version)]
 pub struct Cli {
@@ -21,15 +23,101 @@ pub struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Compare ringwheel with the floors and the Rust peers, in three minutes
+    Quick(Campaign),
+    /// Compare ringwheel with every peer in every mode, in up to an hour; goes on where it was broken off
+    Full(Campaign),
+    /// Start servers in turn, put one load on each, and compare
+    Compare(Compare),
     /// Put load on a server that is running
     #[command(subcommand)]
     Load(Load),
-    /// Start servers in turn, put the same load on each, and compare
-    Compare(Compare),
-    /// Count the system calls of servers per message, or per short connection, by strace
-    Syscalls(Syscalls),
+    /// Count the system calls of servers per message, or per short connection
+    Syscalls(Count),
+    /// Count the instructions that servers execute in user mode per message, by callgrind
+    Instructions(Count),
+    /// Make the HTML report of a results.json anew
+    Report(Report),
     /// List the peers that come with the harness
-    Peers,
+    Peers(Peers),
+}
+
+/// `peers`
+#[derive(Debug, Args)]
+pub struct Peers {
+    /// Build all that can be built, and tell versions, and what is missing
+    #[arg(long)]
+    pub build: bool,
+}
+
+/// `quick` and `full`
+#[derive(Debug, Args)]
+pub struct Campaign {
+    /// Folder for report.html, results.json and the journal [default: target/harness/quick or .../full]
+    #[arg(long, value_name = "FOLDER")]
+    pub out: Option<PathBuf>,
+    /// Begin anew, even where a journal of the same campaign could be gone on with
+    #[arg(long)]
+    pub fresh: bool,
+    /// Only these peers, ringwheel and the floors
+    #[arg(long, value_delimiter = ',', value_name = "NAMES")]
+    pub peers: Vec<String>,
+    /// Only scenarios whose id contains one of these
+    #[arg(long, value_delimiter = ',', value_name = "PARTS")]
+    pub only: Vec<String>,
+    /// Rounds in which each server is measured once (scaling sections: at most 3)
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub rounds: u16,
+    /// Say what would be measured, and end
+    #[arg(long)]
+    pub list: bool,
+    #[command(flatten)]
+    surroundings: Surroundings,
+    /// Print JSON instead of tables
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl Campaign {
+    /// What is done about others who use the machine.
+    pub fn surroundings(&self) -> &Surroundings {
+        &self.surroundings
+    }
+}
+
+/// What is done about others who use the machine.
+#[derive(Debug, Args)]
+pub struct Surroundings {
+    /// How often a disturbed measurement is repeated
+    #[arg(long, default_value_t = 3)]
+    retries: usize,
+    /// Seconds for which a quiet machine is waited for before each measurement
+    #[arg(long, default_value_t = 5.0)]
+    patience: f64,
+    /// Priority of server and load; -20, where it is permitted, lets a busy machine disturb little
+    #[arg(long, default_value_t = 0, allow_negative_numbers = true, value_parser = clap::value_parser!(i32).range(-20..=19))]
+    pub nice: i32,
+}
+
+impl Surroundings {
+    /// As a campaign wants it; waiting and repeating take at most `budget` in all.
+    pub fn care(&self, budget: Duration) -> Care {
+        Care {
+            retries: self.retries,
+            patience: seconds(self.patience),
+            budget,
+        }
+    }
+}
+
+/// `report`
+#[derive(Debug, Args)]
+pub struct Report {
+    /// The results.json of a campaign
+    pub results: PathBuf,
+    /// Where to write the HTML
+    #[arg(long, default_value = "report.html")]
+    pub html: PathBuf,
 }
 
 /// Which load to put on a running server.
@@ -43,6 +131,10 @@ pub enum Load {
     Churn(LoadChurn),
     /// Hold idle connections and read the server's memory
     Idle(LoadIdle),
+    /// Publish WebSocket messages at a fixed rate to a server that sends each to all
+    Broadcast(LoadBroadcast),
+    /// Ping-pong beside clients that write and never read
+    SlowReaders(LoadSlowReaders),
 }
 
 /// Where the server is, and how to answer.
@@ -91,20 +183,19 @@ pub struct Messages {
     /// Payload bytes per message
     #[arg(long, short, default_value_t = 64)]
     size: usize,
-    /// Put a big-endian u32 length in front of each payload
-    #[arg(long)]
-    framed: bool,
+    #[command(flatten)]
+    wire: Wire,
     /// Do not compare the bytes that come back
     #[arg(long)]
     no_verify: bool,
 }
 
-fn framing(framed: bool) -> Framing {
-    if framed {
-        Framing::LengthPrefixed
-    } else {
-        Framing::Raw
-    }
+/// How messages are told apart.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Wire {
+    /// What is put around each payload
+    #[arg(long, value_enum, default_value_t)]
+    framing: Framing,
 }
 
 impl Messages {
@@ -113,7 +204,7 @@ impl Messages {
             mode,
             connections: self.connections,
             size: self.size,
-            framing: framing(self.framed),
+            framing: self.wire.framing,
             verify: !self.no_verify,
             warm_up,
             until,
@@ -162,9 +253,45 @@ pub struct LoadChurn {
     /// Connections under way at a time
     #[arg(long, short, default_value_t = 50)]
     concurrency: usize,
-    /// Put a big-endian u32 length in front of the message
-    #[arg(long)]
-    framed: bool,
+    #[command(flatten)]
+    wire: Wire,
+}
+
+/// `load broadcast`
+#[derive(Debug, Args)]
+pub struct LoadBroadcast {
+    /// Where to.
+    #[command(flatten)]
+    pub target: Target,
+    #[command(flatten)]
+    length: Length,
+    /// Connections that receive
+    #[arg(long, short, default_value_t = 100)]
+    connections: usize,
+    /// Payload bytes per message
+    #[arg(long, short, default_value_t = 64)]
+    size: usize,
+    /// Messages published per second
+    #[arg(long, default_value_t = 500)]
+    rate: u64,
+}
+
+/// `load slow-readers`
+#[derive(Debug, Args)]
+pub struct LoadSlowReaders {
+    /// Where to.
+    #[command(flatten)]
+    pub target: Target,
+    #[command(flatten)]
+    messages: Messages,
+    #[command(flatten)]
+    length: Length,
+    /// Messages in flight per connection that reads
+    #[arg(long, short = 'k', default_value_t = 1)]
+    in_flight: usize,
+    /// Connections besides that do not read
+    #[arg(long, default_value_t = 10)]
+    slow: usize,
 }
 
 /// `load idle`
@@ -179,9 +306,8 @@ pub struct LoadIdle {
     /// Let each connection exchange one message, too
     #[arg(long)]
     exchange: bool,
-    /// Put a big-endian u32 length in front of that message
-    #[arg(long)]
-    framed: bool,
+    #[command(flatten)]
+    wire: Wire,
     /// Process number of the server
     #[arg(long)]
     pid: u32,
@@ -218,10 +344,38 @@ impl LoadChurn {
         let messages = Messages {
             connections: self.concurrency,
             size: 64,
-            framed: self.framed,
+            wire: self.wire,
             no_verify: false,
         };
         messages.workload(Mode::Churn, self.length.warm_up(), self.length.until())
+    }
+}
+
+impl LoadBroadcast {
+    /// The load that the options describe.
+    pub fn workload(&self) -> Workload {
+        let messages = Messages {
+            connections: self.connections,
+            size: self.size,
+            wire: Wire {
+                framing: Framing::WebSocket,
+            },
+            no_verify: false,
+        };
+        let mode = Mode::Broadcast { rate: self.rate };
+        messages.workload(mode, self.length.warm_up(), self.length.until())
+    }
+}
+
+impl LoadSlowReaders {
+    /// The load that the options describe.
+    pub fn workload(&self) -> Workload {
+        let mode = Mode::SlowReaders {
+            in_flight: self.in_flight,
+            slow: self.slow,
+        };
+        self.messages
+            .workload(mode, self.length.warm_up(), self.length.until())
     }
 }
 
@@ -232,7 +386,7 @@ impl LoadIdle {
             address: self.target.addr,
             connections: self.connections,
             exchange: self.exchange,
-            framing: framing(self.framed),
+            framing: self.wire.framing,
             pid: self.pid,
             settle: seconds(self.settle),
         }
@@ -249,14 +403,56 @@ pub enum ModeName {
     Open,
     /// Short connections.
     Churn,
+    /// WebSocket broadcast.
+    Broadcast,
+    /// Beside slow readers.
+    SlowReaders,
 }
 
-impl ModeName {
-    fn mode(self, in_flight: usize, rate: u64) -> Mode {
-        match self {
-            Self::Echo => Mode::Echo { in_flight },
-            Self::Open => Mode::Open { rate },
-            Self::Churn => Mode::Churn,
+/// The load that several servers are given.
+#[derive(Debug, Args)]
+pub struct LoadChoice {
+    /// The load
+    #[arg(long, value_enum, default_value = "echo")]
+    mode: ModeName,
+    #[command(flatten)]
+    messages: Messages,
+    /// Messages in flight per connection (echo, slow-readers)
+    #[arg(long, short = 'k', default_value_t = 1)]
+    in_flight: usize,
+    /// Messages per second over all connections (open: 50,000; broadcast: 500)
+    #[arg(long)]
+    rate: Option<u64>,
+    /// Connections that do not read (slow-readers)
+    #[arg(long, default_value_t = 10)]
+    slow: usize,
+}
+
+impl LoadChoice {
+    fn workload(&self, warm_up: Duration, until: Until) -> Workload {
+        let in_flight = self.in_flight;
+        let mode = match self.mode {
+            ModeName::Echo => Mode::Echo { in_flight },
+            ModeName::Open => Mode::Open {
+                rate: self.rate.unwrap_or(50_000),
+            },
+            ModeName::Churn => Mode::Churn,
+            ModeName::Broadcast => Mode::Broadcast {
+                rate: self.rate.unwrap_or(500),
+            },
+            ModeName::SlowReaders => Mode::SlowReaders {
+                in_flight,
+                slow: self.slow,
+            },
+        };
+        self.messages.workload(mode, warm_up, until)
+    }
+
+    /// What a peer is asked for, when it is given by name.
+    pub fn server_options(&self) -> ServerOptions {
+        ServerOptions {
+            broadcast: matches!(self.mode, ModeName::Broadcast),
+            ..ServerOptions::framed(self.messages.wire.framing)
         }
     }
 }
@@ -264,74 +460,50 @@ impl ModeName {
 /// `compare`
 #[derive(Debug, Args)]
 pub struct Compare {
-    /// The load
-    #[arg(long, value_enum, default_value = "echo")]
-    mode: ModeName,
+    /// The load.
     #[command(flatten)]
-    messages: Messages,
+    pub load: LoadChoice,
     #[command(flatten)]
     length: Length,
-    /// Messages in flight per connection (echo)
-    #[arg(long, short = 'k', default_value_t = 1)]
-    in_flight: usize,
-    /// Messages per second over all connections (open)
-    #[arg(long, default_value_t = 50_000)]
-    rate: u64,
     /// Rounds in which each server is measured once
     #[arg(long, default_value_t = 5)]
     pub rounds: usize,
-    /// How often a disturbed measurement is repeated
-    #[arg(long, default_value_t = 3)]
-    pub retries: usize,
-    /// Seconds for which a quiet machine is waited for before each measurement
-    #[arg(long, default_value_t = 5.0)]
-    patience: f64,
-    /// Priority of server and load; -20, where it is permitted, lets a busy machine disturb little
-    #[arg(long, default_value_t = 0, allow_negative_numbers = true, value_parser = clap::value_parser!(i32).range(-20..=19))]
-    pub nice: i32,
+    #[command(flatten)]
+    surroundings: Surroundings,
     /// A server: name=command with {addr} where its address belongs, or the name of a peer; once for each
     #[arg(long = "server", value_name = "SERVER")]
     pub servers: Vec<String>,
     /// The server that the others are compared with, given in the same way
-    #[arg(long, default_value = "peer-mio")]
+    #[arg(long, default_value = "mio")]
     pub floor: String,
     /// Print JSON instead of a table
     #[arg(long)]
     pub json: bool,
-    /// Write the JSON to this file, too
+    /// Write the HTML report to this file, too
     #[arg(long, value_name = "FILE")]
-    pub json_file: Option<PathBuf>,
+    pub html: Option<PathBuf>,
 }
 
 impl Compare {
-    /// How long a quiet machine is waited for before each measurement.
-    pub fn patience(&self) -> Duration {
-        seconds(self.patience)
+    /// What is done about others who use the machine.
+    pub fn surroundings(&self) -> &Surroundings {
+        &self.surroundings
     }
 
     /// The load that the options describe.
     pub fn workload(&self) -> Workload {
-        let mode = self.mode.mode(self.in_flight, self.rate);
-        self.messages
-            .workload(mode, self.length.warm_up(), self.length.until())
+        self.load
+            .workload(self.length.warm_up(), self.length.until())
     }
 }
 
-/// `syscalls`
+/// `syscalls` and `instructions`
 #[derive(Debug, Args)]
-pub struct Syscalls {
-    /// The load
-    #[arg(long, value_enum, default_value = "echo")]
-    mode: ModeName,
+pub struct Count {
+    /// The load.
     #[command(flatten)]
-    messages: Messages,
-    /// Messages in flight per connection (echo)
-    #[arg(long, short = 'k', default_value_t = 1)]
-    in_flight: usize,
-    /// Messages per second over all connections (open)
-    #[arg(long, default_value_t = 5_000)]
-    rate: u64,
-    /// Messages, or short connections, to trace
+    pub load: LoadChoice,
+    /// Messages, or short connections, in the counted window
     #[arg(long, default_value_t = 20_000)]
     operations: u64,
     /// A server: name=command with {addr} where its address belongs, or the name of a peer; once for each
@@ -342,15 +514,11 @@ pub struct Syscalls {
     pub json: bool,
 }
 
-impl Syscalls {
+impl Count {
     /// The load that the options describe.
     pub fn workload(&self) -> Workload {
-        let mode = self.mode.mode(self.in_flight, self.rate);
-        self.messages.workload(
-            mode,
-            crate::trace::WARM_UP,
-            Until::Operations(self.operations),
-        )
+        self.load
+            .workload(crate::trace::WARM_UP, Until::Operations(self.operations))
     }
 }
 

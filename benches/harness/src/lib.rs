@@ -1,26 +1,31 @@
-//! The throughput harness of ringwheel: a load generator, the floor peers it is compared with, and the interleaved
-//! measuring run.
+//! The throughput harness of ringwheel: ringwheel and its peers side by side in one run, with pictures.
 //!
 //! ```text
-//!   compare ── rounds ──► measure one server: spawn pinned ─► load (this thread, pinned) ─► sample ─► kill
-//!      │                                          │                 │
-//!      ▼                                          ▼                 ▼
-//!   report (table, JSON)                  process, proc_fs      load::{echo, open, churn, idle}
+//!   plans: quick, full ─► scenarios ─► campaign: A B C, A B C ... ─► journal ─► results ─► report: tables, JSON, HTML
+//!     ▲                                   │
+//!   peers: catalogue,                     ├─ measure: spawn pinned ─► load (pinned) ─► CPU time, latency, memory
+//!   built by their toolchains             ├─ trace: system calls, by tracepoints
+//!                                         └─ instructions, by callgrind
 //! ```
 //!
 //! On loopback both ends pay about the same for TCP, which compresses the rates. The figure to compare is therefore the
 //! **server's CPU time per message**; the generator's own CPU share is always printed beside it.
 
+pub mod campaign;
 pub mod cli;
 pub mod disturbance;
-pub mod listen;
+pub mod instructions;
+pub mod journal;
 pub mod load;
 pub mod machine;
 pub mod measure;
 pub mod peers;
+pub mod plans;
 pub mod proc_fs;
 pub mod process;
+pub mod progress;
 pub mod report;
-pub mod round;
+pub mod results;
+pub mod scenario;
 pub mod stats;
 pub mod trace;

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::path::Path;
+use std::time::SystemTime;
 
 use rustix::process::{setpriority_process, setsid};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
@@ -37,6 +38,14 @@ impl Cpus {
         })
     }
 
+    /// With a server that may use every CPU.
+    pub fn spread(self) -> Self {
+        Self {
+            server: None,
+            ..self
+        }
+    }
+
     /// Both, where there are two.
     pub fn all(self) -> impl Iterator<Item = usize> {
         self.server.into_iter().chain(self.load)
@@ -44,10 +53,7 @@ impl Cpus {
 }
 
 /// Keeps the calling thread, and all that it starts, on `cpu`.
-///
-/// # Errors
-/// Fails when there is no such CPU.
-pub fn pin(cpu: Option<usize>) -> io::Result<()> {
+fn pin(cpu: Option<usize>) -> io::Result<()> {
     let Some(cpu) = cpu else { return Ok(()) };
     let mut set = CpuSet::new();
     set.set(cpu);
@@ -74,23 +80,26 @@ pub fn set_nice(nice: i32) -> io::Result<()> {
     Ok(())
 }
 
-/// Runs `start` on `cpu`, so that a process it starts inherits that, and returns to where the thread was.
+/// Runs `work` on `cpu`, which a process that it starts inherits, and returns to where the thread was.
 ///
 /// # Errors
-/// Fails when `start` does, or there is no such CPU.
-pub fn with_affinity<T>(
-    cpu: Option<usize>,
-    start: impl FnOnce() -> io::Result<T>,
-) -> io::Result<T> {
+/// Fails when there is no such CPU.
+pub fn with_affinity<T>(cpu: Option<usize>, work: impl FnOnce() -> T) -> io::Result<T> {
     let before = sched_getaffinity(None)?;
     pin(cpu)?;
-    let started = start();
+    let done = work();
     sched_setaffinity(None, &before)?;
-    started
+    Ok(done)
+}
+
+/// Today's date, UTC: `2026-11-21`.
+pub fn today() -> String {
+    let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
+    now.split('T').next().unwrap_or(&now).to_owned()
 }
 
 /// What a report says about the machine.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Machine {
     /// The CPU's model.
     pub cpu: String,
@@ -128,7 +137,9 @@ mod tests {
         let cpu = (0..CpuSet::MAX_CPU)
             .find(|&cpu| before.is_set(cpu))
             .unwrap();
-        let inside = with_affinity(Some(cpu), || Ok(sched_getaffinity(None)?)).unwrap();
+        let inside = with_affinity(Some(cpu), || sched_getaffinity(None))
+            .unwrap()
+            .unwrap();
         assert_eq!((inside.count(), inside.is_set(cpu)), (1, true));
         assert_eq!(sched_getaffinity(None).unwrap(), before);
     }

@@ -9,10 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::disturbance::{Counters, Disturbance};
 use crate::load::{
-    self, ChurnLoad, EchoLoad, Framing, LoadError, LoadReport, Observer, OpenLoad, Traffic, Until,
-    thread_cpu_time,
+    self, BroadcastLoad, ChurnLoad, EchoLoad, Framing, LoadError, LoadReport, Observer, OpenLoad,
+    SlowReadersLoad, Traffic, Until, thread_cpu_time,
 };
-use crate::machine::Cpus;
+use crate::machine::{self, Cpus};
 use crate::peers::ServerSpec;
 use crate::proc_fs::Memory;
 use crate::process::{self, CpuTime, ServerProcess};
@@ -33,6 +33,18 @@ pub enum Mode {
     },
     /// Short connections.
     Churn,
+    /// WebSocket messages at a fixed rate, each to all connections.
+    Broadcast {
+        /// Messages published per second.
+        rate: u64,
+    },
+    /// Ping-pong beside clients that do not read.
+    SlowReaders {
+        /// Messages in flight per healthy connection.
+        in_flight: usize,
+        /// Clients that write and do not read.
+        slow: usize,
+    },
 }
 
 /// What each server is measured with.
@@ -102,6 +114,28 @@ impl Workload {
                 },
                 observer,
             ),
+            Mode::Broadcast { rate } => load::broadcast(
+                &BroadcastLoad {
+                    address,
+                    subscribers: connections,
+                    size: self.size,
+                    rate,
+                    verify: self.verify,
+                    warm_up,
+                    until,
+                },
+                observer,
+            ),
+            Mode::SlowReaders { in_flight, slow } => load::slow_readers(
+                &SlowReadersLoad {
+                    traffic,
+                    in_flight,
+                    slow,
+                    warm_up,
+                    until,
+                },
+                observer,
+            ),
         }
     }
 
@@ -109,7 +143,36 @@ impl Workload {
     pub fn operation(&self) -> &'static str {
         match self.mode {
             Mode::Churn => "connection",
-            Mode::Echo { .. } | Mode::Open { .. } => "message",
+            Mode::Broadcast { .. } => "delivery",
+            Mode::Echo { .. } | Mode::Open { .. } | Mode::SlowReaders { .. } => "message",
+        }
+    }
+}
+
+impl fmt::Display for Workload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (connections, size, framing) = (self.connections, self.size, self.framing);
+        match self.mode {
+            Mode::Echo { in_flight } => write!(
+                f,
+                "echo, {connections} connections, {size} B {framing}, {in_flight} in flight"
+            ),
+            Mode::Open { rate } => write!(
+                f,
+                "open loop at {rate}/s, {connections} connections, {size} B {framing}"
+            ),
+            Mode::Churn => write!(
+                f,
+                "churn, {connections} connections at a time, one {framing} echo of 64 B each"
+            ),
+            Mode::Broadcast { rate } => write!(
+                f,
+                "broadcast at {rate}/s, {connections} subscribers, {size} B {framing}"
+            ),
+            Mode::SlowReaders { in_flight, slow } => write!(
+                f,
+                "echo beside {slow} slow readers, {connections} connections, {size} B {framing}, {in_flight} in flight"
+            ),
         }
     }
 }
@@ -172,8 +235,7 @@ impl fmt::Display for MeasureError {
 
 impl std::error::Error for MeasureError {}
 
-/// Starts a fresh server, puts the load on it, and kills it. The calling thread is expected to be pinned to the load's
-/// CPU.
+/// Starts a fresh server on its CPU, puts the load on it from the load's CPU, and kills it.
 ///
 /// # Errors
 /// Fails when the server does not start, or the load fails.
@@ -195,8 +257,9 @@ pub fn measure(
         opened: None,
         closed: None,
     };
-    let report = workload
-        .run(server.address(), &mut meter)
+    let address = server.address();
+    let report = machine::with_affinity(cpus.load, || workload.run(address, &mut meter))
+        .map_err(|error| fail(Cause::System(error)))?
         .map_err(|error| fail(Cause::Load(error)))?;
     let memory = process::memory(server.pid()).map_err(|error| fail(Cause::System(error)))?;
     let (Some(opened), Some(closed)) = (meter.opened, meter.closed) else {

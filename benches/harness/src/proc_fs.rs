@@ -57,15 +57,43 @@ pub struct Memory {
 
 /// Resident memory from `/proc/PID/status`.
 pub fn memory(status: &str) -> Option<Memory> {
-    let kibibytes = |name: &str| -> Option<u64> {
-        let line = status
-            .lines()
-            .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
-        line.trim().strip_suffix("kB")?.trim_end().parse().ok()
-    };
     Some(Memory {
-        resident: kibibytes("VmRSS")? * 1024,
-        anonymous: kibibytes("RssAnon")? * 1024,
+        resident: kibibytes(status, "VmRSS")? * 1024,
+        anonymous: kibibytes(status, "RssAnon")? * 1024,
+    })
+}
+
+/// The value of the line `NAME:  VALUE kB`.
+fn kibibytes(text: &str, name: &str) -> Option<u64> {
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+    line.trim().strip_suffix("kB")?.trim_end().parse().ok()
+}
+
+/// What the kernel keeps for the whole machine, in bytes. Stacks and page tables are left out: they are of threads and
+/// processes, not of connections.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KernelMemory {
+    /// The slabs (`Slab` in `/proc/meminfo`), in which sockets, their files and inodes, and what is registered with epoll
+    /// have their place; also whatever else the kernel allocates or frees meanwhile, so the machine should be quiet, and
+    /// connections that were closed a minute ago or less (TIME_WAIT) few.
+    pub slab: u64,
+    /// Pages that TCP has charged for data in its queues (`mem` of `TCP` in `/proc/net/sockstat`).
+    pub sockets: u64,
+}
+
+/// The kernel's memory from `/proc/meminfo` and `/proc/net/sockstat`, on a machine with pages of `page` bytes.
+pub fn kernel_memory(meminfo: &str, sockstat: &str, page: u64) -> Option<KernelMemory> {
+    let tcp = sockstat
+        .lines()
+        .find_map(|line| line.strip_prefix("TCP:"))?;
+    let mut fields = tcp.split_ascii_whitespace();
+    fields.find(|&field| field == "mem")?;
+    let pages: u64 = fields.next()?.parse().ok()?;
+    Some(KernelMemory {
+        slab: kibibytes(meminfo, "Slab")? * 1024,
+        sockets: pages * page,
     })
 }
 
@@ -148,6 +176,24 @@ mod tests {
         );
         // A zombie has no memory lines.
         assert_eq!(memory("Name:\techo\nState:\tZ (zombie)\n"), None);
+    }
+
+    #[test]
+    fn memory_of_the_kernel() {
+        let meminfo = "MemTotal:       24684084 kB\nKReclaimable:     513336 kB\nSlab:             563448 kB\n\
+                       SReclaimable:     513336 kB\nHugePages_Total:       0\n";
+        let sockstat =
+            "sockets: used 18\nTCP: inuse 1 orphan 0 tw 0 alloc 1 mem 7\nUDP: inuse 0 mem 3\n";
+        assert_eq!(
+            kernel_memory(meminfo, sockstat, 4096),
+            Some(KernelMemory {
+                slab: 563_448 * 1024,
+                sockets: 7 * 4096
+            })
+        );
+        assert_eq!(kernel_memory("MemTotal: 1 kB\n", sockstat, 4096), None);
+        assert_eq!(kernel_memory(meminfo, "UDP: inuse 0 mem 3\n", 4096), None);
+        assert_eq!(kernel_memory(meminfo, "TCP: inuse 1 mem\n", 4096), None);
     }
 
     #[test]

@@ -3,12 +3,17 @@
 use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
+use std::os::fd::AsFd;
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
+
 use crate::machine;
-use crate::proc_fs::{self, Memory, SchedStat, Ticks};
+use crate::proc_fs::{self, KernelMemory, Memory, SchedStat, Ticks};
 
 /// How long a server may take until it accepts.
 const START_PATIENCE: Duration = Duration::from_secs(10);
@@ -31,18 +36,41 @@ impl ServerProcess {
     /// # Errors
     /// Fails when the command cannot be started, ends at once, or does not accept within 10 seconds.
     pub fn start(command: &str, cpu: Option<usize>) -> io::Result<Self> {
+        Self::start_under("", START_PATIENCE, command, cpu)
+    }
+
+    /// As [`ServerProcess::start`], but under `tool`, the beginning of a command line such as `valgrind --tool=none`; and
+    /// the server may take up to `patience` until it accepts.
+    ///
+    /// # Errors
+    /// Fails when the command cannot be started, ends at once, or does not accept in time.
+    pub fn start_under(
+        tool: &str,
+        patience: Duration,
+        command: &str,
+        cpu: Option<usize>,
+    ) -> io::Result<Self> {
         let address = free_address()?;
-        let line = format!("exec {}", command.replace("{addr}", &address.to_string()));
+        let command = command.replace("{addr}", &address.to_string());
         let mut shell = Command::new("/bin/sh");
         shell
             .arg("-c")
-            .arg(line)
+            .arg(format!("exec {tool} {command}"))
             .stdin(Stdio::null())
             .stdout(Stdio::null());
-        let child = machine::with_affinity(cpu, || shell.spawn())?;
+        let child = machine::with_affinity(cpu, || shell.spawn())??;
         let mut server = Self { child, address };
-        server.wait_until_it_accepts()?;
+        server.wait_until_it_accepts(patience)?;
         Ok(server)
+    }
+
+    /// Sends `signal`, which is expected to end the process, and waits until it has ended.
+    ///
+    /// # Errors
+    /// Fails when it has not ended after `patience`; it then still runs.
+    pub fn end_by(&mut self, signal: Signal, patience: Duration) -> io::Result<ExitStatus> {
+        kill_process(Pid::from_child(&self.child), signal)?;
+        wait(&mut self.child, patience)
     }
 
     /// Where it listens.
@@ -55,7 +83,7 @@ impl ServerProcess {
         self.child.id()
     }
 
-    fn wait_until_it_accepts(&mut self) -> io::Result<()> {
+    fn wait_until_it_accepts(&mut self, patience: Duration) -> io::Result<()> {
         let start = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait()? {
@@ -65,8 +93,8 @@ impl ServerProcess {
             }
             match TcpStream::connect_timeout(&self.address, START_PATIENCE) {
                 Ok(_) => return Ok(()),
-                Err(error) if start.elapsed() > START_PATIENCE => {
-                    let seconds = START_PATIENCE.as_secs();
+                Err(error) if start.elapsed() > patience => {
+                    let seconds = patience.as_secs();
                     return Err(io::Error::new(
                         error.kind(),
                         format!("no connection after {seconds} s: {error}"),
@@ -74,6 +102,41 @@ impl ServerProcess {
                 }
                 Err(_) => std::thread::sleep(START_RETRY),
             }
+        }
+    }
+}
+
+/// Waits until `child` has ended, for at most `patience`.
+///
+/// # Errors
+/// Fails when it has not ended by then.
+pub(crate) fn wait(child: &mut Child, patience: Duration) -> io::Result<ExitStatus> {
+    let process = pidfd_open(Pid::from_child(child), PidfdFlags::empty())?;
+    if !is_ready(&process, patience)? {
+        let seconds = patience.as_secs();
+        return Err(io::Error::new(
+            io::ErrorKind::TimedOut,
+            format!("process {} has not ended after {seconds} s", child.id()),
+        ));
+    }
+    child.wait()
+}
+
+/// Waits until there is something to read from `file`, or its end, for at most `patience`; answers whether there is.
+///
+/// # Errors
+/// Fails when the system does.
+pub(crate) fn is_ready(file: impl AsFd, patience: Duration) -> io::Result<bool> {
+    let deadline = Instant::now() + patience;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let timeout = Timespec {
+            tv_sec: left.as_secs() as i64,
+            tv_nsec: left.subsec_nanos().into(),
+        };
+        match poll(&mut [PollFd::new(&file, PollFlags::IN)], Some(&timeout)) {
+            Err(Errno::INTR) => {}
+            result => return Ok(result? > 0),
         }
     }
 }
@@ -125,12 +188,12 @@ pub fn cpu_time(pid: u32) -> io::Result<CpuTime> {
         let Ok(text) = fs::read_to_string(task?.path().join("schedstat")) else {
             continue;
         };
-        let thread = proc_fs::sched_stat(&text).ok_or_else(|| unreadable("schedstat"))?;
+        let thread = proc_fs::sched_stat(&text).ok_or_else(|| unreadable("PID/schedstat"))?;
         scheduled.running += thread.running;
         scheduled.waiting += thread.waiting;
     }
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    let ticks = proc_fs::process_ticks(&stat).ok_or_else(|| unreadable("stat"))?;
+    let ticks = proc_fs::process_ticks(&stat).ok_or_else(|| unreadable("PID/stat"))?;
     Ok(CpuTime { scheduled, ticks })
 }
 
@@ -140,12 +203,55 @@ pub fn cpu_time(pid: u32) -> io::Result<CpuTime> {
 /// Fails when there is no such process, or no `/proc`.
 pub fn memory(pid: u32) -> io::Result<Memory> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    proc_fs::memory(&status).ok_or_else(|| unreadable("status"))
+    proc_fs::memory(&status).ok_or_else(|| unreadable("PID/status"))
+}
+
+/// Reads what the kernel keeps for the whole machine.
+///
+/// # Errors
+/// Fails when there is no `/proc`.
+pub fn kernel_memory() -> io::Result<KernelMemory> {
+    let meminfo = fs::read_to_string("/proc/meminfo")?;
+    let sockstat = fs::read_to_string("/proc/net/sockstat")?;
+    let page = rustix::param::page_size() as u64;
+    proc_fs::kernel_memory(&meminfo, &sockstat, page)
+        .ok_or_else(|| unreadable("meminfo or /proc/net/sockstat"))
 }
 
 fn unreadable(file: &str) -> io::Error {
     io::Error::new(
         io::ErrorKind::InvalidData,
-        format!("/proc/PID/{file} is not as expected"),
+        format!("/proc/{file} is not as expected"),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    #[test]
+    fn a_child_is_waited_for_as_long_as_patience_lasts() {
+        let mut child = Command::new("cat")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let error = wait(&mut child, Duration::ZERO).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        drop(child.stdin.take());
+        assert!(wait(&mut child, Duration::from_secs(10)).unwrap().success());
+    }
+
+    #[test]
+    fn what_can_be_read_is_ready_and_so_is_an_end() {
+        let (mut near, far) = UnixStream::pair().unwrap();
+        assert!(!is_ready(&far, Duration::ZERO).unwrap());
+        near.write_all(b"x").unwrap();
+        assert!(is_ready(&far, Duration::ZERO).unwrap());
+        drop(far);
+        assert!(is_ready(&near, Duration::ZERO).unwrap());
+    }
 }

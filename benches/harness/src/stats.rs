@@ -30,6 +30,9 @@ impl Spread {
     }
 }
 
+/// The quantiles at which a latency curve has its points, up to its greatest value.
+pub const QUANTILES: [f64; 9] = [0.1, 0.25, 0.5, 0.75, 0.9, 0.99, 0.999, 0.9999, 1.0];
+
 /// Percentiles of a latency distribution, in microseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Latency {
@@ -43,6 +46,8 @@ pub struct Latency {
     pub p999: f64,
     /// The slowest.
     pub max: f64,
+    /// The values at [`QUANTILES`], one by one.
+    pub curve: [f64; QUANTILES.len()],
 }
 
 impl Latency {
@@ -55,6 +60,7 @@ impl Latency {
             p99: at(0.99),
             p999: at(0.999),
             max: histogram.max() as f64 / 1e3,
+            curve: QUANTILES.map(at),
         }
     }
 }

@@ -6,10 +6,10 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::time::Duration;
 
 use ringwheel_harness::load::{
-    ChurnLoad, EchoLoad, Framing, IdleLoad, LoadError, Observer, OpenLoad, Traffic, Until, churn,
-    echo, idle, open,
+    BroadcastLoad, ChurnLoad, EchoLoad, Framing, HandshakeError, IdleLoad, LoadError, Observer,
+    OpenLoad, Traffic, Until, broadcast, churn, echo, idle, open,
 };
-use servers::{Behaviour, serve};
+use servers::{Answer, Behaviour, Greeting, serve, serve_websocket};
 
 fn traffic(address: SocketAddr) -> Traffic {
     Traffic {
@@ -55,6 +55,273 @@ fn framed_echo_verifies_headers_and_payloads() {
     load.traffic.framing = Framing::LengthPrefixed;
     let report = echo(&load, &mut ()).unwrap();
     assert!(report.operations >= 500);
+}
+
+#[test]
+fn echoed_lines_are_verified() {
+    let mut load = echo_load(serve(Behaviour::Echo));
+    load.traffic.framing = Framing::Lines;
+    let report = echo(&load, &mut ()).unwrap();
+    assert!(report.operations >= 500);
+    assert_eq!(report.bytes, report.operations * 100);
+    // The line feed of the message after a hundred others.
+    let position = 101 * 101 - 1;
+    load.traffic.address = serve(Behaviour::Corrupt { position });
+    load.traffic.connections = 1;
+    let error = echo(&load, &mut ()).unwrap_err();
+    assert!(
+        matches!(error, LoadError::WrongByte { position: at, expected: b'\n', .. } if at == position),
+        "{error}"
+    );
+}
+
+fn websocket_load(greeting: Greeting, answer: Answer) -> EchoLoad {
+    let mut load = echo_load(serve_websocket(greeting, answer));
+    load.traffic.framing = Framing::WebSocket;
+    load
+}
+
+#[test]
+fn websocket_echo_is_unmasked_and_counted() {
+    // One size for each form of the length, and one beyond the socket buffers.
+    for (size, operations) in [(100, 500), (126, 500), (65_536, 50), (3 * 1024 * 1024, 4)] {
+        let mut load = websocket_load(Greeting::Right, Answer::Echo);
+        load.traffic.size = size;
+        load.until = Until::Operations(operations);
+        let report = echo(&load, &mut ()).unwrap();
+        assert!(report.operations >= operations);
+        assert_eq!(report.bytes, report.operations * size as u64);
+    }
+}
+
+#[test]
+fn websocket_messages_go_in_an_open_loop_too() {
+    let load = OpenLoad {
+        traffic: websocket_load(Greeting::Right, Answer::Echo).traffic,
+        rate: 20_000,
+        warm_up: Duration::ZERO,
+        until: Until::Operations(500),
+    };
+    assert!(open(&load, &mut ()).unwrap().operations >= 500);
+}
+
+#[test]
+fn a_handshake_and_frames_that_come_byte_by_byte_are_understood() {
+    let load = websocket_load(Greeting::Trickle, Answer::Echo);
+    assert!(echo(&load, &mut ()).unwrap().operations >= 500);
+}
+
+/// Why the handshake fails, on the first connection.
+fn handshake_error(greeting: Greeting) -> HandshakeError {
+    match echo(&websocket_load(greeting, Answer::Echo), &mut ()).unwrap_err() {
+        LoadError::Handshake {
+            connection: 0,
+            cause,
+        } => cause,
+        error => panic!("{error}"),
+    }
+}
+
+#[test]
+fn a_wrong_accept_is_refused() {
+    let error = handshake_error(Greeting::WrongAccept);
+    let HandshakeError::WrongAccept { expected, found } = error else {
+        panic!("{error}");
+    };
+    // The server's is that of RFC 6455, 1.3.
+    assert_eq!(found, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+    assert_ne!(expected, found);
+}
+
+#[test]
+fn a_status_other_than_101_is_named() {
+    let error = handshake_error(Greeting::BadRequest);
+    assert_eq!(error.to_string(), "it answered 400 Bad Request");
+}
+
+#[test]
+fn a_head_that_does_not_end_is_given_up() {
+    let error = handshake_error(Greeting::Endless);
+    assert!(matches!(error, HandshakeError::HeadTooLong), "{error}");
+    let error = handshake_error(Greeting::Silence);
+    assert!(matches!(error, HandshakeError::TimedOut), "{error}");
+}
+
+#[test]
+fn a_server_that_does_not_shake_hands_is_named() {
+    let error = handshake_error(Greeting::Closes);
+    assert!(matches!(error, HandshakeError::Closed), "{error}");
+    // It sends the request back.
+    let mut load = echo_load(serve(Behaviour::Echo));
+    load.traffic.framing = Framing::WebSocket;
+    let error = echo(&load, &mut ()).unwrap_err();
+    assert!(
+        matches!(
+            error,
+            LoadError::Handshake {
+                cause: HandshakeError::Malformed(_),
+                ..
+            }
+        ),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_wrong_byte_in_a_websocket_payload_is_located() {
+    let (message, byte) = (70, 99);
+    let load = websocket_load(Greeting::Right, Answer::Corrupt { message, byte });
+    let error = echo(&load, &mut ()).unwrap_err();
+    let LoadError::WrongByte {
+        position,
+        expected,
+        found,
+        ..
+    } = error
+    else {
+        panic!("{error}");
+    };
+    // Each message comes with a header of two bytes.
+    assert_eq!((position, found), (70 * 102 + 2 + 99, !expected));
+}
+
+#[test]
+fn a_masked_answer_is_wrong() {
+    let load = websocket_load(Greeting::Right, Answer::Masked);
+    let error = echo(&load, &mut ()).unwrap_err();
+    assert!(
+        matches!(
+            error,
+            LoadError::WrongByte {
+                position: 1,
+                expected: 100,
+                found: 0xe4,
+                ..
+            }
+        ),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_close_frame_is_told_with_its_code_and_reason() {
+    let answer = Answer::Close {
+        message: 5,
+        code: 1009,
+        reason: "too big",
+    };
+    let error = echo(&websocket_load(Greeting::Right, answer), &mut ()).unwrap_err();
+    let text = error.to_string();
+    assert!(
+        text.ends_with("the server closed it with code 1009 and reason \"too big\""),
+        "{text}"
+    );
+}
+
+#[test]
+fn churn_with_websocket_is_refused() {
+    let mut load = churn_load(serve_websocket(Greeting::Right, Answer::Echo));
+    load.framing = Framing::WebSocket;
+    let error = churn(&load, &mut ()).unwrap_err();
+    assert!(matches!(error, LoadError::Options(_)), "{error}");
+}
+
+fn broadcast_load(answer: Answer) -> BroadcastLoad {
+    BroadcastLoad {
+        address: serve_websocket(Greeting::Right, answer),
+        subscribers: 5,
+        size: 100,
+        rate: 5_000,
+        verify: true,
+        warm_up: Duration::ZERO,
+        until: Until::Operations(1_000),
+    }
+}
+
+#[test]
+fn every_delivery_of_a_broadcast_is_counted_and_its_latency() {
+    let report = broadcast(&broadcast_load(Answer::Broadcast), &mut ()).unwrap();
+    assert!(report.operations >= 1_000);
+    assert_eq!(report.latency.len(), report.operations);
+    assert_eq!(report.bytes, report.operations * 100);
+}
+
+#[test]
+fn what_the_publisher_gets_is_not_counted() {
+    let mut load = broadcast_load(Answer::Forget { connection: 0 });
+    (load.subscribers, load.until) = (1, Until::Elapsed(Duration::from_millis(50)));
+    let error = broadcast(&load, &mut ()).unwrap_err();
+    assert!(matches!(error, LoadError::NothingDone { .. }), "{error}");
+}
+
+#[test]
+fn large_messages_are_broadcast_whole() {
+    let mut load = broadcast_load(Answer::Broadcast);
+    (load.size, load.rate, load.until) = (1024 * 1024, 20, Until::Operations(10));
+    assert!(broadcast(&load, &mut ()).unwrap().operations >= 10);
+}
+
+#[test]
+fn a_dropped_delivery_is_found_out() {
+    let answer = Answer::Drop {
+        message: 20,
+        connection: 3,
+    };
+    let error = broadcast(&broadcast_load(answer), &mut ()).unwrap_err();
+    let LoadError::WrongByte {
+        connection,
+        position,
+        ..
+    } = error
+    else {
+        panic!("{error}");
+    };
+    assert_eq!(connection, 3);
+    // Within the payload of the message after the twentieth.
+    assert!((20 * 102 + 2..21 * 102).contains(&position), "{position}");
+}
+
+#[test]
+fn a_forgotten_subscriber_is_found_out_even_without_verification() {
+    let answer = Answer::Forget { connection: 3 };
+    let mut load = broadcast_load(answer);
+    (load.verify, load.until) = (false, Until::Operations(u64::MAX));
+    let error = broadcast(&load, &mut ()).unwrap_err();
+    assert!(
+        matches!(
+            error,
+            LoadError::Undelivered {
+                message: 0,
+                lacking: 1,
+                ..
+            }
+        ),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_subscriber_that_is_cut_off_is_named() {
+    let answer = Answer::HangUp {
+        message: 20,
+        connection: 2,
+    };
+    let error = broadcast(&broadcast_load(answer), &mut ()).unwrap_err();
+    assert!(
+        matches!(error, LoadError::Closed { connection: 2, .. }),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_rate_that_is_not_taken_is_given_up() {
+    let mut load = broadcast_load(Answer::Silence);
+    load.rate = 1_000_000;
+    let error = broadcast(&load, &mut ()).unwrap_err();
+    assert!(
+        matches!(error, LoadError::Overrun { outstanding, .. } if outstanding > 1_000_000),
+        "{error}"
+    );
 }
 
 #[test]
@@ -269,4 +536,17 @@ fn loads_of_nothing_are_refused() {
     load.in_flight = 1;
     load.traffic.size = 0;
     assert!(matches!(echo(&load, &mut ()), Err(LoadError::Options(_))));
+    for (subscribers, rate, size) in [(0, 1, 1), (1, 0, 1), (1, 1, 0)] {
+        let load = BroadcastLoad {
+            address,
+            subscribers,
+            size,
+            rate,
+            verify: true,
+            warm_up: Duration::ZERO,
+            until: Until::Operations(1),
+        };
+        let error = broadcast(&load, &mut ()).unwrap_err();
+        assert!(matches!(error, LoadError::Options(_)), "{error}");
+    }
 }

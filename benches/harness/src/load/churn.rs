@@ -41,7 +41,7 @@ pub struct ChurnLoad {
     pub address: SocketAddr,
     /// Connections that are under way at the same time.
     pub concurrency: usize,
-    /// What is put in front of the one message.
+    /// What is put around the one message; WebSocket is refused.
     pub framing: Framing,
     /// Time before the window opens.
     pub warm_up: Duration,
@@ -53,11 +53,17 @@ pub struct ChurnLoad {
 /// from the connect to the server's FIN.
 ///
 /// # Errors
-/// The first failure ends the run.
+/// [`LoadError::Options`] for WebSocket, whose handshake would be most of what is measured; else the first failure ends
+/// the run.
 pub fn churn(load: &ChurnLoad, observer: &mut dyn Observer) -> Result<LoadReport, LoadError> {
     if load.concurrency == 0 {
         return Err(LoadError::Options(
             "a concurrency of at least one is needed".into(),
+        ));
+    }
+    if load.framing == Framing::WebSocket {
+        return Err(LoadError::Options(
+            "churn is not supported with WebSocket framing".into(),
         ));
     }
     let image = WireImage::new(load.framing, MESSAGE)?;
@@ -128,11 +134,11 @@ impl Visit {
         let mut buffer = [0; 512];
         loop {
             match self.socket.read(&mut buffer) {
-                Ok(0) if self.received == image.frame() => return Ok(true),
+                Ok(0) if self.received == image.received().frame() => return Ok(true),
                 Ok(0) => return Err(self.closed()),
                 Ok(length) => {
                     self.check(image, &buffer[..length])?;
-                    if self.received == image.frame() {
+                    if self.received == image.received().frame() {
                         return self.end();
                     }
                 }
@@ -151,7 +157,8 @@ impl Visit {
         if self.sent {
             return Ok(());
         }
-        let message = image.slice(image.start(self.number), image.frame() as u64);
+        let ring = image.sent();
+        let message = ring.slice(ring.start(self.number), ring.frame() as u64);
         match self.socket.write(message) {
             Ok(length) => {
                 debug_assert_eq!(
@@ -192,7 +199,8 @@ impl Visit {
     }
 
     fn check(&mut self, image: &WireImage, found: &[u8]) -> Result<(), LoadError> {
-        let expected = image.slice(image.start(self.number), image.frame() as u64);
+        let ring = image.received();
+        let expected = ring.slice(ring.start(self.number), ring.frame() as u64);
         let rest = &expected[self.received..];
         if found.len() > rest.len() {
             return Err(LoadError::Surplus {

@@ -27,42 +27,73 @@ pub struct EchoLoad {
     pub until: Until,
 }
 
-/// Runs the load to its end.
+/// Runs the load to its end. A window of so many operations is exact: these messages are sent and answered in it, and no
+/// others.
 ///
 /// # Errors
 /// The first failure ends the run: no server, a connection closed, wrong bytes, no answer in time.
 pub fn echo(load: &EchoLoad, observer: &mut dyn Observer) -> Result<LoadReport, LoadError> {
-    let traffic = &load.traffic;
-    if traffic.connections == 0 || load.in_flight == 0 {
-        return Err(LoadError::Options(
-            "at least one connection and one message in flight are needed".into(),
-        ));
+    load.check()?;
+    let image = WireImage::new(load.traffic.framing, load.traffic.size)?;
+    let poller = Poller::new()?;
+    echo_beside(load, &image, poller, |_| {}, observer)
+}
+
+impl EchoLoad {
+    pub(crate) fn check(&self) -> Result<(), LoadError> {
+        if self.traffic.connections == 0 || self.in_flight == 0 {
+            return Err(LoadError::Options(
+                "at least one connection and one message in flight are needed".into(),
+            ));
+        }
+        Ok(())
     }
-    let image = WireImage::new(traffic.framing, traffic.size)?;
-    let mut poller = Poller::new()?;
-    let mut connections = open_all(traffic, &image, &poller)?;
+}
+
+/// As [`echo`], beside sockets that are in `poller` already: `others` is given their keys when they are ready. Keys below
+/// the number of connections are those of the load.
+pub(crate) fn echo_beside(
+    load: &EchoLoad,
+    image: &WireImage,
+    mut poller: Poller,
+    mut others: impl FnMut(usize),
+    observer: &mut dyn Observer,
+) -> Result<LoadReport, LoadError> {
+    let traffic = &load.traffic;
+    let mut connections = open_all(traffic, image, &poller)?;
     let clock = Clock::start();
     let mut buffer = vec![0; SLICE];
-    let mut window = Window::new(clock, load.warm_up, load.until, observer);
+    let mut window = Window::new(clock, load.warm_up, load.until, observer).exact();
+    let mut outstanding = 0;
 
-    for connection in &mut connections {
-        connection.enqueue(&image, load.in_flight, clock.now());
-        connection.flush(&image)?;
-    }
-    let outstanding = (traffic.connections * load.in_flight) as u64;
     while window.turn(outstanding)? {
+        if outstanding == 0 {
+            for connection in &mut connections {
+                let messages = window.permits(outstanding).min(load.in_flight as u64);
+                connection.enqueue(image, messages as usize, clock.now());
+                connection.flush(image)?;
+                outstanding += messages;
+            }
+        }
         for event in 0..poller.wait(TURN)? {
-            let connection = &mut connections[poller.key(event)];
-            let answered = connection.receive(&image, &mut buffer, traffic.verify)?;
+            let key = poller.key(event);
+            let Some(connection) = connections.get_mut(key) else {
+                others(key);
+                continue;
+            };
+            let answered = connection.receive(image, &mut buffer, traffic.verify)?;
             if answered > 0 {
                 let now = clock.now();
                 connection
                     .settle(answered)
                     .for_each(|sent| window.record(sent, now));
                 window.answered((answered * traffic.size) as u64, now);
-                connection.enqueue(&image, answered, now);
+                outstanding -= answered as u64;
+                let messages = window.permits(outstanding).min(answered as u64);
+                connection.enqueue(image, messages as usize, now);
+                outstanding += messages;
             }
-            connection.flush(&image)?;
+            connection.flush(image)?;
         }
     }
     Ok(window.into_report())

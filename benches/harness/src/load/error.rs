@@ -5,6 +5,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::HandshakeError;
+
 /// Why a load run ended early. Connections are named by their number, from 0.
 #[derive(Debug)]
 pub enum LoadError {
@@ -22,6 +24,13 @@ pub enum LoadError {
         /// Where to.
         address: SocketAddr,
     },
+    /// The server did not turn the connection into a WebSocket.
+    Handshake {
+        /// Which connection.
+        connection: usize,
+        /// What was wrong.
+        cause: HandshakeError,
+    },
     /// The server ended a connection on which it owed answers.
     Closed {
         /// Which connection.
@@ -29,15 +38,24 @@ pub enum LoadError {
         /// Answers still owed.
         outstanding: usize,
     },
-    /// A byte came back that was not sent.
+    /// The server ended a WebSocket connection with a close frame where a message should have been.
+    CloseFrame {
+        /// Which connection.
+        connection: usize,
+        /// The server's status code (RFC 6455, 7.4), if it gave one.
+        code: Option<u16>,
+        /// What the server said besides.
+        reason: String,
+    },
+    /// A byte came back other than the messages that were sent make it.
     WrongByte {
         /// Which connection.
         connection: usize,
-        /// Offset of the byte within the connection's stream since it was opened.
+        /// Offset of the byte within what came on the connection, without a handshake.
         position: u64,
-        /// The byte that was sent.
+        /// The byte that should have come.
         expected: u8,
-        /// The byte that came back.
+        /// The byte that came.
         found: u8,
     },
     /// More bytes came back than were sent.
@@ -65,6 +83,15 @@ pub enum LoadError {
         rate: u64,
         /// Answers owed when the run was given up.
         outstanding: u64,
+    },
+    /// A published message that not all connections have got within [`super::PATIENCE`].
+    Undelivered {
+        /// Which message, from 0.
+        message: u64,
+        /// How long ago it should have been published.
+        age: Duration,
+        /// Connections that lack it.
+        lacking: usize,
     },
     /// The options do not fit together.
     Options(String),
@@ -108,6 +135,10 @@ impl fmt::Display for LoadError {
                 "no free local port to reach {address}: closed connections hold them for a minute; wait, or lower the \
                  number of connections"
             ),
+            Self::Handshake { connection, cause } => write!(
+                f,
+                "connection {connection}: the server did not switch to WebSocket: {cause}"
+            ),
             Self::Closed {
                 connection,
                 outstanding,
@@ -117,6 +148,17 @@ impl fmt::Display for LoadError {
                     "connection {connection}: the server closed it and owes {outstanding} answers"
                 )
             }
+            Self::CloseFrame {
+                connection,
+                code,
+                reason,
+            } => {
+                write!(f, "connection {connection}: the server closed it")?;
+                match code {
+                    Some(code) => write!(f, " with code {code} and reason {reason:?}"),
+                    None => write!(f, " without a code"),
+                }
+            }
             Self::WrongByte {
                 connection,
                 position,
@@ -124,8 +166,8 @@ impl fmt::Display for LoadError {
                 found,
             } => write!(
                 f,
-                "connection {connection}: wrong byte at offset {position} of its stream: sent {expected:#04x}, got \
-                 back {found:#04x}"
+                "connection {connection}: wrong byte at offset {position} of its stream: {found:#04x} came and not \
+                 {expected:#04x}"
             ),
             Self::Surplus { connection, bytes } => {
                 write!(
@@ -151,6 +193,16 @@ impl fmt::Display for LoadError {
                 f,
                 "{rate} messages/s cannot be held: {outstanding} answers are owed; lower the rate"
             ),
+            Self::Undelivered {
+                message,
+                age,
+                lacking,
+            } => write!(
+                f,
+                "message {message} was due {:.1} s ago and {lacking} connections lack it: the rate cannot be held, or \
+                 they are forgotten",
+                age.as_secs_f64()
+            ),
             Self::Options(problem) => write!(f, "{problem}"),
             Self::Io { doing, source } => write!(f, "{doing}: {source}"),
         }
@@ -161,6 +213,7 @@ impl std::error::Error for LoadError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Connect { source, .. } | Self::Io { source, .. } => Some(source),
+            Self::Handshake { cause, .. } => Some(cause),
             _ => None,
         }
     }

@@ -1,4 +1,5 @@
-//! Idle holding: many connections that say nothing, and what each costs the server in resident memory.
+//! Idle holding: many connections that say nothing, and what each costs: the server in resident memory, and the kernel in
+//! its own, for both ends, since server and generator share the machine.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -7,9 +8,10 @@ use std::time::{Duration, Instant};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::{Deserialize, Serialize};
 
-use super::connection::connect_error;
-use super::{Framing, LoadError, PATIENCE, WireImage};
-use crate::proc_fs::Memory;
+use super::connection::connect;
+use super::wire::Ring;
+use super::{Framing, LoadError, WireImage};
+use crate::proc_fs::{KernelMemory, Memory};
 use crate::process;
 
 /// Payload of the one message that is exchanged, in bytes.
@@ -30,7 +32,7 @@ pub struct IdleLoad {
     pub connections: usize,
     /// Whether each connection also exchanges one message.
     pub exchange: bool,
-    /// What is put in front of that message.
+    /// What is put around that message, and what handshake follows the connect.
     pub framing: Framing,
     /// The server's process.
     pub pid: u32,
@@ -49,6 +51,12 @@ pub struct IdleReport {
     pub connected: Memory,
     /// After each connection has exchanged one message.
     pub exchanged: Option<Memory>,
+    /// What the kernel kept for the whole machine before the first connection.
+    pub before_kernel: KernelMemory,
+    /// With all connections open and nothing said.
+    pub connected_kernel: KernelMemory,
+    /// After each connection has exchanged one message.
+    pub exchanged_kernel: Option<KernelMemory>,
 }
 
 impl IdleReport {
@@ -60,6 +68,12 @@ impl IdleReport {
     /// Resident anonymous bytes (heap and stacks) per connection at `then`.
     pub fn anonymous_per_connection(&self, then: &Memory) -> f64 {
         per_connection(self.before.anonymous, then.anonymous, self.connections)
+    }
+
+    /// Bytes that the kernel keeps per connection at `then`, for both of its ends.
+    pub fn kernel_per_connection(&self, then: &KernelMemory) -> f64 {
+        let all = |memory: &KernelMemory| memory.slab + memory.sockets;
+        per_connection(all(&self.before_kernel), all(then), self.connections)
     }
 }
 
@@ -79,24 +93,28 @@ pub fn idle(load: &IdleLoad) -> Result<IdleReport, LoadError> {
     }
     allow_descriptors(load.connections as u64 + SPARE_DESCRIPTORS)?;
     let image = WireImage::new(load.framing, MESSAGE)?;
-    let before = settled_memory(load)?;
+    let (before, before_kernel) = settled_memory(load)?;
     let mut held = Vec::with_capacity(load.connections);
     for index in 0..load.connections {
-        held.push(connect(load.address, index)?);
+        held.push(connect(load.address, index, load.framing)?);
     }
-    let connected = settled_memory(load)?;
-    let mut exchanged = None;
+    let (connected, connected_kernel) = settled_memory(load)?;
+    let (mut exchanged, mut exchanged_kernel) = (None, None);
     if load.exchange {
         for (index, socket) in held.iter_mut().enumerate() {
             exchange(socket, index, &image)?;
         }
-        exchanged = Some(settled_memory(load)?);
+        (exchanged, exchanged_kernel) =
+            settled_memory(load).map(|(own, kernel)| (Some(own), Some(kernel)))?;
     }
     Ok(IdleReport {
         connections: held.len(),
         before,
         connected,
         exchanged,
+        before_kernel,
+        connected_kernel,
+        exchanged_kernel,
     })
 }
 
@@ -122,38 +140,34 @@ fn allow_descriptors(count: u64) -> Result<(), LoadError> {
     setrlimit(Resource::Nofile, raised).map_err(LoadError::errno("raise the limit of open files"))
 }
 
-fn connect(address: SocketAddr, index: usize) -> Result<TcpStream, LoadError> {
-    let failed = |source| connect_error(address, index, source);
-    let socket = TcpStream::connect_timeout(&address, PATIENCE).map_err(failed)?;
-    socket.set_read_timeout(Some(PATIENCE)).map_err(failed)?;
-    socket.set_write_timeout(Some(PATIENCE)).map_err(failed)?;
-    Ok(socket)
-}
-
 fn exchange(socket: &mut TcpStream, index: usize, image: &WireImage) -> Result<(), LoadError> {
-    let message = image.slice(image.start(index), image.frame() as u64);
-    let mut answer = vec![0; message.len()];
-    socket.write_all(message).map_err(LoadError::io("send"))?;
+    let message = |ring: &'_ Ring| ring.slice(ring.start(index), ring.frame() as u64).to_vec();
+    let expected = message(image.received());
+    let mut answer = vec![0; expected.len()];
+    socket
+        .write_all(&message(image.sent()))
+        .map_err(LoadError::io("send"))?;
     socket
         .read_exact(&mut answer)
         .map_err(LoadError::io("receive"))?;
-    match message
+    match expected
         .iter()
         .zip(&answer)
-        .position(|(sent, found)| sent != found)
+        .position(|(expected, found)| expected != found)
     {
         None => Ok(()),
         Some(offset) => Err(LoadError::WrongByte {
             connection: index,
             position: offset as u64,
-            expected: message[offset],
+            expected: expected[offset],
             found: answer[offset],
         }),
     }
 }
 
-/// The server's memory, once it has not changed for the settling time.
-fn settled_memory(load: &IdleLoad) -> Result<Memory, LoadError> {
+/// The server's memory, once it has not changed for the settling time, and the kernel's then. The kernel's is never still,
+/// so that is not waited for.
+fn settled_memory(load: &IdleLoad) -> Result<(Memory, KernelMemory), LoadError> {
     let read = || process::memory(load.pid).map_err(LoadError::io("read the server's memory"));
     let mut memory = read()?;
     let (mut still_since, start) = (Instant::now(), Instant::now());
@@ -165,5 +179,6 @@ fn settled_memory(load: &IdleLoad) -> Result<Memory, LoadError> {
             still_since = Instant::now();
         }
     }
-    Ok(memory)
+    let kernel = process::kernel_memory().map_err(LoadError::io("read the kernel's memory"))?;
+    Ok((memory, kernel))
 }

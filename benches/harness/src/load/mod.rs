@@ -4,14 +4,20 @@
 //! first [`LoadError`]. An [`Observer`] is told when the measured window opens and closes, so that whoever measures the
 //! server reads its counters at exactly these two moments, from this very thread.
 
+mod broadcast;
 mod churn;
 mod clock;
 mod connection;
 mod echo;
 mod error;
 mod idle;
+mod incoming;
 mod open;
 mod poller;
+mod random;
+mod schedule;
+mod slow_readers;
+mod websocket;
 mod window;
 mod wire;
 
@@ -21,13 +27,16 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
+pub use broadcast::{BroadcastLoad, broadcast};
 pub use churn::{ChurnLoad, churn};
 pub use clock::thread_cpu_time;
 pub use echo::{EchoLoad, echo};
 pub use error::LoadError;
 pub use idle::{IdleLoad, IdleReport, idle};
 pub use open::{OpenLoad, open};
-pub use wire::{Framing, WireImage};
+pub use slow_readers::{SlowReadersLoad, slow_readers};
+pub use websocket::{HandshakeError, MAX_HEAD};
+pub use wire::{Framing, Ring, WireImage};
 
 /// How long a connect, or a server that owes an answer, may take before the load gives up.
 pub const PATIENCE: Duration = Duration::from_secs(5);
@@ -39,9 +48,9 @@ pub struct Traffic {
     pub address: SocketAddr,
     /// Number of connections held open.
     pub connections: usize,
-    /// Payload bytes per message, without a frame header.
+    /// Payload bytes per message, without a frame.
     pub size: usize,
-    /// What is put in front of each payload.
+    /// What is put around each payload.
     pub framing: Framing,
     /// Whether every received byte is compared with what was sent.
     pub verify: bool,

@@ -11,14 +11,13 @@ use serde::{Deserialize, Serialize};
 use super::clock::Clock;
 use super::echo::open_all;
 use super::poller::Poller;
+use super::schedule::Schedule;
 use super::window::Window;
 use super::wire::SLICE;
 use super::{LoadError, LoadReport, Observer, Traffic, Until, WireImage};
 
 /// Messages sent at most before answers are read, when the schedule is behind.
 const BURST: usize = 64;
-/// The generator sleeps only when the next message is further away than this; epoll rounds up to milliseconds.
-const SPIN: Duration = Duration::from_millis(3);
 /// Answers owed at which the run is given up: the rate cannot be held.
 const MAX_OUTSTANDING: u64 = 1_000_000;
 
@@ -51,24 +50,20 @@ pub fn open(load: &OpenLoad, observer: &mut dyn Observer) -> Result<LoadReport, 
     let mut connections = open_all(traffic, &image, &poller)?;
     let clock = Clock::start();
     let mut buffer = vec![0; SLICE];
-    let mut schedule = Schedule {
-        start: clock.now(),
-        rate: load.rate,
-        sent: 0,
-    };
+    let mut schedule = Schedule::new(clock.now(), load.rate);
     let mut window = Window::new(clock, load.warm_up, load.until, observer);
     let mut answered_in_all = 0;
 
-    while window.turn(schedule.sent - answered_in_all)? {
+    while window.turn(schedule.sent() - answered_in_all)? {
         for _ in 0..BURST {
             let Some(due) = schedule.take(clock.now()) else {
                 break;
             };
-            let turn = (schedule.sent % traffic.connections as u64) as usize;
+            let turn = (schedule.sent() % traffic.connections as u64) as usize;
             connections[turn].enqueue(&image, 1, due);
             connections[turn].flush(&image)?;
         }
-        let outstanding = schedule.sent - answered_in_all;
+        let outstanding = schedule.sent() - answered_in_all;
         if outstanding > MAX_OUTSTANDING {
             return Err(LoadError::Overrun {
                 rate: load.rate,
@@ -92,69 +87,4 @@ pub fn open(load: &OpenLoad, observer: &mut dyn Observer) -> Result<LoadReport, 
         }
     }
     Ok(window.into_report())
-}
-
-/// When each message should leave. Message `n` is due `n / rate` seconds after the start, computed from `n`, so that no
-/// rounding adds up.
-struct Schedule {
-    start: u64,
-    rate: u64,
-    sent: u64,
-}
-
-impl Schedule {
-    fn next(&self) -> u64 {
-        self.start + (u128::from(self.sent) * 1_000_000_000 / u128::from(self.rate)) as u64
-    }
-
-    /// The time at which the next message was due, if that has come.
-    fn take(&mut self, now: u64) -> Option<u64> {
-        let due = self.next();
-        (due <= now).then(|| {
-            self.sent += 1;
-            due
-        })
-    }
-
-    /// How long to sleep: not at all when the next message is near.
-    fn idle(&self, now: u64) -> Duration {
-        let gap = Duration::from_nanos(self.next().saturating_sub(now));
-        if gap > SPIN {
-            gap - SPIN / 2
-        } else {
-            Duration::ZERO
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_schedule_is_even_and_exact() {
-        let mut schedule = Schedule {
-            start: 1_000,
-            rate: 3,
-            sent: 0,
-        };
-        assert_eq!(schedule.take(999), None);
-        assert_eq!(schedule.take(1_000), Some(1_000));
-        assert_eq!(schedule.take(333_334_332), None);
-        assert_eq!(schedule.take(2_000_001_000), Some(333_334_333));
-        assert_eq!(schedule.take(2_000_001_000), Some(666_667_666));
-        assert_eq!(schedule.take(2_000_001_000), Some(1_000_001_000));
-    }
-
-    #[test]
-    fn it_sleeps_only_when_the_next_message_is_far() {
-        let schedule = Schedule {
-            start: 0,
-            rate: 1,
-            sent: 1,
-        };
-        assert_eq!(schedule.idle(999_000_000), Duration::ZERO);
-        assert!(schedule.idle(0) > Duration::from_millis(990));
-        assert!(schedule.idle(0) < Duration::from_secs(1));
-    }
 }

@@ -63,4 +63,11 @@ impl Poller {
     pub(crate) fn key(&self, event: usize) -> usize {
         self.events[event].data.u64() as usize
     }
+
+    /// Whether the peer had ended its direction, or the connection had failed, when an event of the last wait was taken.
+    #[inline]
+    pub(crate) fn hung_up(&self, event: usize) -> bool {
+        let flags = self.events[event].flags;
+        flags.intersects(EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR)
+    }
 }

@@ -22,6 +22,8 @@ pub(crate) struct Window<'a> {
     clock: Clock,
     observer: &'a mut dyn Observer,
     until: Until,
+    /// Whether a window of so many operations holds these and nothing else.
+    exact: bool,
     phase: Phase,
     /// When the warm-up, and then the measured phase, ends; nanoseconds on `clock`.
     ends: u64,
@@ -48,6 +50,7 @@ impl<'a> Window<'a> {
             clock,
             observer,
             until,
+            exact: false,
             phase: Phase::WarmUp,
             ends: now + warm_up.as_nanos() as u64,
             opened: 0,
@@ -56,6 +59,26 @@ impl<'a> Window<'a> {
             bytes: 0,
             latency,
             last_answer: now,
+        }
+    }
+
+    /// A window of so many operations then opens and closes when no answer is owed, so that these operations lie in it
+    /// whole, and nothing else does. The load asks [`Self::permits`] before it sends.
+    pub(crate) fn exact(mut self) -> Self {
+        self.exact = matches!(self.until, Until::Operations(_));
+        self
+    }
+
+    /// How many messages may be sent now, when `outstanding` have been sent and not been answered.
+    #[inline]
+    pub(crate) fn permits(&self, outstanding: u64) -> u64 {
+        match (self.phase, self.until) {
+            _ if !self.exact => u64::MAX,
+            (Phase::WarmUp, _) if self.clock.now() < self.ends => u64::MAX,
+            (Phase::Measured, Until::Operations(count)) => {
+                count.saturating_sub(self.operations + outstanding)
+            }
+            _ => 0,
         }
     }
 
@@ -91,7 +114,9 @@ impl<'a> Window<'a> {
             });
         }
         match self.phase {
-            Phase::WarmUp if now >= self.ends => self.open()?,
+            Phase::WarmUp if now >= self.ends && (!self.exact || outstanding == 0) => {
+                self.open()?
+            }
             Phase::Measured if self.is_complete(now) => self.close()?,
             _ => {}
         }

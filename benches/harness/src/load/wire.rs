@@ -2,34 +2,58 @@
 //!
 //! The messages of a connection are a walk along a ring of distinct, pseudo-random messages, each already in its frame.
 //! Message `n` of connection `c` is element `c * STRIDE + n` of the ring. A burst is therefore one contiguous slice:
-//! nothing is built or copied to send it, and verifying is one comparison of slices.
+//! nothing is built, masked or copied to send it, and verifying is one comparison of slices. Where an answer looks other
+//! than what was sent, as with WebSocket, there are two rings of the same messages, one for each direction.
+
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
 use super::LoadError;
+use super::random::SplitMix;
+use super::websocket;
 
-/// What is put in front of each payload.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// What is put around each payload.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 pub enum Framing {
     /// Nothing: the server echoes bytes.
     #[default]
     Raw,
     /// The payload's length as a big-endian `u32`.
     LengthPrefixed,
+    /// Nothing, and a line feed behind it; the payload is printable ASCII, since servers may take lines for text.
+    Lines,
+    /// A WebSocket binary frame, masked on its way there and not on its way back, after a handshake (RFC 6455).
+    #[value(name = "websocket")]
+    WebSocket,
+}
+
+impl fmt::Display for Framing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Raw => "raw",
+            Self::LengthPrefixed => "length-prefixed",
+            Self::Lines => "lines",
+            Self::WebSocket => "WebSocket",
+        })
+    }
 }
 
 impl Framing {
-    const fn header(self) -> usize {
+    /// Bytes that are sent around a payload of `size` bytes.
+    fn overhead(self, size: usize) -> usize {
         match self {
             Self::Raw => 0,
             Self::LengthPrefixed => 4,
+            Self::Lines => 1,
+            Self::WebSocket => websocket::client_header_length(size),
         }
     }
 }
 
 /// Largest payload, in bytes.
 pub(crate) const MAX_SIZE: usize = 16 * 1024 * 1024;
-/// The ring is about this long, so that it stays in the second-level cache beside the socket buffers.
+/// A ring is about this long, so that it stays in the second-level cache beside the socket buffers.
 const RING_BYTES: usize = 64 * 1024;
 /// Even large messages have this many distinct contents.
 const MIN_MESSAGES: usize = 5;
@@ -37,16 +61,18 @@ const MIN_MESSAGES: usize = 5;
 pub(crate) const SLICE: usize = 256 * 1024;
 /// Keeps neighbouring connections apart on the ring.
 const STRIDE: usize = 7919;
+/// Every run sends the same bytes.
+const SEED: u64 = 0x7269_6e67_7768_6565;
 
-/// The ring of prepared messages.
+/// The prepared messages, as they are sent and as they come back.
 ///
-/// Invariants: the bytes from `period` on repeat the beginning, for `SLICE` bytes, so that a slice may start anywhere in
-/// the ring; the number of messages is prime, so that no burst length makes a connection revisit a few of them.
+/// Invariant: both rings hold the same number of messages, with the same payloads in the same order.
 #[derive(Debug)]
 pub struct WireImage {
-    bytes: Vec<u8>,
-    period: usize,
-    frame: usize,
+    framing: Framing,
+    sent: Ring,
+    /// `None` where what comes back is what was sent.
+    received: Option<Ring>,
 }
 
 impl WireImage {
@@ -60,26 +86,87 @@ impl WireImage {
                 "a message has 1 to {MAX_SIZE} bytes, not {size}"
             )));
         }
-        let frame = framing.header() + size;
+        let frame = size + framing.overhead(size);
         let messages = next_prime((RING_BYTES / frame).max(MIN_MESSAGES));
-        let period = messages * frame;
-        let mut bytes = Vec::with_capacity(period + SLICE);
-        let mut random = SplitMix(0x7269_6e67_7768_6565);
+        let mut random = SplitMix::new(SEED);
+        let mut payload = vec![0; size];
+        let mut sent = Vec::with_capacity(messages * frame + SLICE);
+        let mut received = Vec::new();
         for _ in 0..messages {
-            if framing == Framing::LengthPrefixed {
-                // `MAX_SIZE` fits in a `u32`.
-                bytes.extend_from_slice(&(size as u32).to_be_bytes());
+            random.fill(&mut payload);
+            match framing {
+                Framing::Raw => sent.extend_from_slice(&payload),
+                Framing::LengthPrefixed => {
+                    // `MAX_SIZE` fits in a `u32`.
+                    sent.extend_from_slice(&(size as u32).to_be_bytes());
+                    sent.extend_from_slice(&payload);
+                }
+                Framing::Lines => {
+                    sent.extend(payload.iter().map(|&byte| printable(byte)));
+                    sent.push(b'\n');
+                }
+                Framing::WebSocket => {
+                    let mut mask = [0; 4];
+                    random.fill(&mut mask);
+                    websocket::append_client_frame(&mut sent, &payload, mask);
+                    websocket::append_server_frame(&mut received, &payload);
+                }
             }
-            random.fill(&mut bytes, size);
         }
+        Ok(Self {
+            framing,
+            sent: Ring::new(sent, messages),
+            received: (framing == Framing::WebSocket).then(|| Ring::new(received, messages)),
+        })
+    }
+
+    /// What is put around each payload.
+    pub fn framing(&self) -> Framing {
+        self.framing
+    }
+
+    /// The messages as the generator sends them.
+    #[inline]
+    pub fn sent(&self) -> &Ring {
+        &self.sent
+    }
+
+    /// The messages as a right server sends them.
+    #[inline]
+    pub fn received(&self) -> &Ring {
+        self.received.as_ref().unwrap_or(&self.sent)
+    }
+}
+
+/// One of 64 printable ASCII characters; the upper two bits are dropped.
+fn printable(byte: u8) -> u8 {
+    b'0' + (byte & 0x3f)
+}
+
+/// A ring of framed messages of one length.
+///
+/// Invariants: the bytes from `period` on repeat the beginning, for `SLICE` bytes, so that a slice may start anywhere in
+/// the ring; the number of messages is prime, so that no burst length makes a connection revisit a few of them.
+#[derive(Debug)]
+pub struct Ring {
+    bytes: Vec<u8>,
+    period: usize,
+    frame: usize,
+}
+
+impl Ring {
+    /// `bytes` are `messages` frames of the same length.
+    fn new(mut bytes: Vec<u8>, messages: usize) -> Self {
+        let period = bytes.len();
+        debug_assert_eq!(period % messages, 0);
         for index in 0..SLICE {
             bytes.push(bytes[index]);
         }
-        Ok(Self {
+        Self {
             bytes,
             period,
-            frame,
-        })
+            frame: period / messages,
+        }
     }
 
     /// Bytes per message on the wire.
@@ -120,66 +207,121 @@ fn next_prime(from: usize) -> usize {
         .expect("there is always a larger prime")
 }
 
-/// Steele, Lea and Flood's SplitMix64: small, seeded, good enough for payloads.
-struct SplitMix(u64);
-
-impl SplitMix {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn fill(&mut self, bytes: &mut Vec<u8>, mut count: usize) {
-        while count > 0 {
-            let word = self.next().to_le_bytes();
-            let taken = count.min(word.len());
-            bytes.extend_from_slice(&word[..taken]);
-            count -= taken;
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
 
     use super::*;
 
+    const FRAMINGS: [Framing; 4] = [
+        Framing::Raw,
+        Framing::LengthPrefixed,
+        Framing::Lines,
+        Framing::WebSocket,
+    ];
+
+    /// The frames of one period.
+    fn frames(ring: &Ring) -> Vec<&[u8]> {
+        ring.bytes[..ring.period].chunks(ring.frame).collect()
+    }
+
     #[test]
     fn the_ring_repeats_across_its_seam() {
-        let image = WireImage::new(Framing::Raw, 64).unwrap();
-        let before_seam = image.period - 10;
-        let slice = image.slice(before_seam, 30).to_vec();
-        assert_eq!(
-            slice[10..],
-            *image.slice(image.advance(before_seam, 10), 20)
-        );
-        assert_eq!(image.advance(before_seam, 10), 0);
+        for framing in FRAMINGS {
+            let image = WireImage::new(framing, 64).unwrap();
+            for ring in [image.sent(), image.received()] {
+                let before_seam = ring.period - 10;
+                let slice = ring.slice(before_seam, 30).to_vec();
+                assert_eq!(slice[10..], *ring.slice(ring.advance(before_seam, 10), 20));
+                assert_eq!(ring.advance(before_seam, 10), 0);
+            }
+        }
     }
 
     #[test]
     fn every_message_of_the_ring_is_distinct() {
-        let image = WireImage::new(Framing::Raw, 64).unwrap();
-        let messages: HashSet<_> = image.bytes[..image.period].chunks(64).collect();
-        assert_eq!(messages.len(), image.period / 64);
-        assert!(messages.len() >= 1024);
+        for framing in FRAMINGS {
+            let image = WireImage::new(framing, 64).unwrap();
+            for ring in [image.sent(), image.received()] {
+                let messages = frames(ring);
+                assert!(messages.len() >= 900);
+                let distinct: HashSet<_> = messages.iter().collect();
+                assert_eq!(distinct.len(), messages.len(), "{framing}");
+            }
+        }
     }
 
     #[test]
-    fn a_framed_message_begins_with_its_length() {
+    fn only_websocket_answers_look_other_than_what_was_sent() {
+        for framing in FRAMINGS {
+            let image = WireImage::new(framing, 64).unwrap();
+            let shared = std::ptr::eq(image.sent(), image.received());
+            assert_eq!(shared, framing != Framing::WebSocket, "{framing}");
+        }
+    }
+
+    #[test]
+    fn a_length_prefixed_message_begins_with_its_length() {
         let image = WireImage::new(Framing::LengthPrefixed, 300).unwrap();
-        let start = image.start(3);
-        assert_eq!(image.slice(start, 4), 300_u32.to_be_bytes());
-        let second = image.advance(start, image.frame());
-        assert_eq!(image.slice(second, 4), 300_u32.to_be_bytes());
+        let ring = image.sent();
+        let start = ring.start(3);
+        assert_eq!(ring.slice(start, 4), 300_u32.to_be_bytes());
+        let second = ring.advance(start, ring.frame());
+        assert_eq!(ring.slice(second, 4), 300_u32.to_be_bytes());
+    }
+
+    #[test]
+    fn a_line_is_text_and_has_one_line_feed_at_its_end() {
+        let image = WireImage::new(Framing::Lines, 300).unwrap();
+        for frame in frames(image.sent()) {
+            let (&last, payload) = frame.split_last().unwrap();
+            assert_eq!((payload.len(), last), (300, b'\n'));
+            assert!(payload.iter().all(u8::is_ascii_graphic), "{payload:?}");
+        }
+    }
+
+    #[test]
+    fn websocket_rings_hold_the_same_messages_masked_and_unmasked() {
+        // Both sides of each change of the length's form (RFC 6455, 5.2).
+        for (size, length) in [
+            (1, vec![1]),
+            (125, vec![125]),
+            (126, vec![126, 0, 126]),
+            (65_535, vec![126, 0xff, 0xff]),
+            (65_536, vec![127, 0, 0, 0, 0, 0, 1, 0, 0]),
+        ] {
+            let image = WireImage::new(Framing::WebSocket, size).unwrap();
+            let (sent, received) = (frames(image.sent()), frames(image.received()));
+            assert_eq!(sent.len(), received.len());
+            let mut masks = HashSet::new();
+            for (sent, received) in sent.into_iter().zip(received) {
+                let header = 1 + length.len();
+                assert_eq!((received[0], &received[1..header]), (0x82, &length[..]));
+                assert_eq!((sent[0], sent[1]), (0x82, 0x80 | length[0]));
+                assert_eq!(sent.len(), size + Framing::WebSocket.overhead(size));
+                assert_eq!(sent[2..header], length[1..]);
+                let (mask, masked) = sent[header..].split_at(4);
+                let unmasked: Vec<u8> = (0..size).map(|i| masked[i] ^ mask[i % 4]).collect();
+                assert_eq!(unmasked, received[header..]);
+                masks.insert(mask);
+            }
+            assert!(masks.len() > 1, "each message has its own mask");
+        }
+    }
+
+    #[test]
+    fn both_rings_of_a_connection_begin_with_the_same_message() {
+        let image = WireImage::new(Framing::WebSocket, 20).unwrap();
+        let (sent, received) = (image.sent(), image.received());
+        let message = sent.start(17) / sent.frame();
+        assert_ne!(message, 0);
+        assert_eq!(message, received.start(17) / received.frame());
     }
 
     #[test]
     fn a_message_longer_than_a_slice_is_given_in_parts() {
         let image = WireImage::new(Framing::Raw, 1024 * 1024).unwrap();
-        assert_eq!(image.slice(0, 1024 * 1024).len(), SLICE);
+        assert_eq!(image.sent().slice(0, 1024 * 1024).len(), SLICE);
     }
 
     #[test]

@@ -1,8 +1,12 @@
 //! Servers in this process, one thread per connection: right ones and wrong ones.
 
+mod websocket;
+
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::thread;
+
+pub(crate) use websocket::{Answer, Greeting, serve_websocket};
 
 /// What a server does with the bytes of each connection.
 #[derive(Clone, Copy)]

@@ -1,0 +1,326 @@
+//! WebSocket broadcast: one client publishes at a fixed rate, many receive.
+//!
+//! All connections share one walk along the ring, since all get the same messages. The publisher gets its own messages,
+//! too: they are verified like the others, and not counted. As in an open loop, the generator spins between messages
+//! that are near, and its CPU share says nothing.
+
+use std::collections::VecDeque;
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::clock::Clock;
+use super::connection::{Connection, connect};
+use super::incoming::Incoming;
+use super::poller::Poller;
+use super::schedule::Schedule;
+use super::window::Window;
+use super::wire::SLICE;
+use super::{Framing, LoadError, LoadReport, Observer, PATIENCE, Until, WireImage};
+
+/// The walk that all connections share.
+const WALK: usize = 0;
+/// Messages published at most before deliveries are read, when the schedule is behind.
+const BURST: usize = 64;
+/// Deliveries owed at which the run is given up: the rate cannot be held.
+const MAX_OWED: u64 = 1_000_000;
+
+/// A broadcast load.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct BroadcastLoad {
+    /// Where the server listens; it sends every message to all connections, the sender's too.
+    pub address: SocketAddr,
+    /// Connections that receive; one more publishes.
+    pub subscribers: usize,
+    /// Payload bytes per message.
+    pub size: usize,
+    /// Messages published per second.
+    pub rate: u64,
+    /// Whether every received byte is compared with what was sent.
+    pub verify: bool,
+    /// Time before the window opens.
+    pub warm_up: Duration,
+    /// When the window closes; operations are deliveries.
+    pub until: Until,
+}
+
+/// Runs the load to its end. An operation is one delivery within the window; its latency counts from when the message
+/// should have been published. In errors the subscribers are the connections from 0, and the publisher is the one after them.
+///
+/// # Errors
+/// The first failure ends the run: no server, a connection closed, wrong bytes; [`LoadError::Overrun`] when a million
+/// deliveries are owed, [`LoadError::Undelivered`] when a message has not reached all connections in [`PATIENCE`].
+pub fn broadcast(
+    load: &BroadcastLoad,
+    observer: &mut dyn Observer,
+) -> Result<LoadReport, LoadError> {
+    if load.subscribers == 0 || load.rate == 0 {
+        return Err(LoadError::Options(
+            "at least one subscriber and one message per second are needed".into(),
+        ));
+    }
+    let mut poller = Poller::new()?;
+    let mut channel = Channel::open(load, &poller)?;
+    let clock = Clock::start();
+    let mut schedule = Schedule::new(clock.now(), load.rate);
+    let mut window = Window::new(clock, load.warm_up, load.until, observer);
+
+    while window.turn(channel.published.owed)? {
+        channel.publish(&mut schedule, clock.now())?;
+        channel.published.check_age(clock.now())?;
+        for event in 0..poller.wait(schedule.idle(clock.now()))? {
+            loop {
+                channel.receive(poller.key(event), clock, &mut window)?;
+                // Reading from all can take longer than the time between two messages.
+                channel.publish(&mut schedule, clock.now())?;
+                // An end that was signalled together with the last bytes is not signalled again: read on, to meet it.
+                if !poller.hung_up(event) {
+                    break;
+                }
+            }
+        }
+    }
+    Ok(window.into_report())
+}
+
+/// All connections of a broadcast.
+struct Channel {
+    image: WireImage,
+    load: BroadcastLoad,
+    subscribers: Vec<Subscriber>,
+    publisher: Connection,
+    published: Published,
+    buffer: Vec<u8>,
+}
+
+impl Channel {
+    /// Connects the subscribers and the publisher, and registers each under its number.
+    fn open(load: &BroadcastLoad, poller: &Poller) -> Result<Self, LoadError> {
+        let image = WireImage::new(Framing::WebSocket, load.size)?;
+        let mut subscribers = Vec::with_capacity(load.subscribers);
+        for index in 0..load.subscribers {
+            let subscriber = Subscriber::open(load.address, index, &image)?;
+            poller.add(&subscriber.socket, index)?;
+            subscribers.push(subscriber);
+        }
+        let publisher = Connection::open_on_walk(load.address, load.subscribers, WALK, &image)?;
+        poller.add(publisher.socket(), load.subscribers)?;
+        Ok(Self {
+            image,
+            load: load.clone(),
+            subscribers,
+            publisher,
+            published: Published::new(load.subscribers + 1),
+            buffer: vec![0; SLICE],
+        })
+    }
+
+    /// Publishes what is due, [`BURST`] messages at most.
+    #[inline]
+    fn publish(&mut self, schedule: &mut Schedule, now: u64) -> Result<(), LoadError> {
+        let before = schedule.sent();
+        for due in std::iter::from_fn(|| schedule.take(now)).take(BURST) {
+            self.publisher.enqueue(&self.image, 1, due);
+            self.published.publish(due);
+        }
+        if schedule.sent() == before {
+            return Ok(());
+        }
+        if self.published.owed > MAX_OWED {
+            return Err(LoadError::Overrun {
+                rate: self.load.rate,
+                outstanding: self.published.owed,
+            });
+        }
+        self.publisher.flush(&self.image)
+    }
+
+    /// Reads what has come on a connection.
+    #[inline]
+    fn receive(
+        &mut self,
+        connection: usize,
+        clock: Clock,
+        window: &mut Window<'_>,
+    ) -> Result<(), LoadError> {
+        let Some(subscriber) = self.subscribers.get_mut(connection) else {
+            return self.receive_own();
+        };
+        let messages = subscriber.incoming.receive(
+            &subscriber.socket,
+            &self.image,
+            &mut self.buffer,
+            self.load.verify,
+            (self.published.total() - subscriber.delivered) as usize,
+        )?;
+        if messages == 0 {
+            return Ok(());
+        }
+        let now = clock.now();
+        for _ in 0..messages {
+            // Whenever it was due: a server that lags is still at work on messages from before the window.
+            let due = self.published.deliver(subscriber.delivered);
+            subscriber.delivered += 1;
+            window.record(due, now);
+        }
+        window.answered((messages * self.load.size) as u64, now);
+        Ok(())
+    }
+
+    /// Reads what has come back to the publisher, and sends what its socket had no room for.
+    fn receive_own(&mut self) -> Result<(), LoadError> {
+        let messages = self
+            .publisher
+            .receive(&self.image, &mut self.buffer, self.load.verify)?;
+        let delivered = self.published.total() - self.publisher.owed() as u64;
+        for message in 0..messages as u64 {
+            self.published.deliver(delivered + message);
+        }
+        drop(self.publisher.settle(messages));
+        self.publisher.flush(&self.image)
+    }
+}
+
+/// A connection that only receives.
+struct Subscriber {
+    socket: TcpStream,
+    incoming: Incoming,
+    /// Messages that came whole.
+    delivered: u64,
+}
+
+impl Subscriber {
+    fn open(address: SocketAddr, index: usize, image: &WireImage) -> Result<Self, LoadError> {
+        let socket = connect(address, index, Framing::WebSocket)?;
+        socket
+            .set_nonblocking(true)
+            .map_err(LoadError::io("make a socket non-blocking"))?;
+        Ok(Self {
+            socket,
+            incoming: Incoming::new(index, WALK, image),
+            delivered: 0,
+        })
+    }
+}
+
+/// The published messages that some connection still lacks.
+///
+/// Invariants: `messages` begins with message number `first`, which some connection lacks; `owed` is the sum of what is
+/// lacking.
+struct Published {
+    connections: usize,
+    first: u64,
+    messages: VecDeque<Message>,
+    owed: u64,
+}
+
+struct Message {
+    due: u64,
+    /// Connections that have not got it.
+    lacking: usize,
+}
+
+impl Published {
+    fn new(connections: usize) -> Self {
+        debug_assert!(connections > 0);
+        Self {
+            connections,
+            first: 0,
+            messages: VecDeque::new(),
+            owed: 0,
+        }
+    }
+
+    /// How many messages were published.
+    #[inline]
+    fn total(&self) -> u64 {
+        self.first + self.messages.len() as u64
+    }
+
+    fn publish(&mut self, due: u64) {
+        self.messages.push_back(Message {
+            due,
+            lacking: self.connections,
+        });
+        self.owed += self.connections as u64;
+    }
+
+    /// One more connection has got message `number`, which it lacked; answers when it was due.
+    #[inline]
+    fn deliver(&mut self, number: u64) -> u64 {
+        let message = &mut self.messages[(number - self.first) as usize];
+        message.lacking -= 1;
+        self.owed -= 1;
+        let due = message.due;
+        while self.messages.front().is_some_and(|it| it.lacking == 0) {
+            self.messages.pop_front();
+            self.first += 1;
+        }
+        debug_assert_eq!(self.messages.is_empty(), self.owed == 0);
+        due
+    }
+
+    /// Refuses a message that is under way for longer than [`PATIENCE`].
+    fn check_age(&self, now: u64) -> Result<(), LoadError> {
+        let Some(oldest) = self.messages.front() else {
+            return Ok(());
+        };
+        let age = Duration::from_nanos(now.saturating_sub(oldest.due));
+        if age <= PATIENCE {
+            return Ok(());
+        }
+        Err(LoadError::Undelivered {
+            message: self.first,
+            age,
+            lacking: oldest.lacking,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_kept_until_the_slowest_connection_has_it() {
+        let mut published = Published::new(2);
+        for due in [10, 20, 30] {
+            published.publish(due);
+        }
+        assert_eq!((published.total(), published.owed), (3, 6));
+        // One connection has all three before the other has the first.
+        assert_eq!(
+            [0, 1, 2].map(|number| published.deliver(number)),
+            [10, 20, 30]
+        );
+        assert_eq!((published.first, published.owed), (0, 3));
+        assert_eq!(published.deliver(0), 10);
+        assert_eq!((published.first, published.messages.len()), (1, 2));
+        assert_eq!([1, 2].map(|number| published.deliver(number)), [20, 30]);
+        assert_eq!((published.total(), published.owed), (3, 0));
+    }
+
+    #[test]
+    fn a_message_that_is_under_way_for_too_long_is_named() {
+        let patience = PATIENCE.as_nanos() as u64;
+        let mut published = Published::new(3);
+        assert!(published.check_age(u64::MAX).is_ok());
+        published.publish(10);
+        published.publish(20);
+        published.deliver(0);
+        assert!(published.check_age(10 + patience).is_ok());
+        let error = published.check_age(11 + patience).unwrap_err();
+        let LoadError::Undelivered {
+            message, lacking, ..
+        } = error
+        else {
+            panic!("{error}");
+        };
+        assert_eq!((message, lacking), (0, 2));
+        // The next one is not late yet.
+        published.deliver(0);
+        published.deliver(0);
+        assert!(published.check_age(11 + patience).is_ok());
+    }
+}

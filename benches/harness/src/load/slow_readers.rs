@@ -1,0 +1,106 @@
+//! Echo beside clients that write as much as they can and never read.
+//!
+//! What such a client costs is up to the server: it keeps the answers, or stops reading, or closes. Its writes stop at a
+//! limit, so that a server which keeps everything runs out of nothing.
+
+use std::io::{ErrorKind, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::connection::connect;
+use super::echo::echo_beside;
+use super::poller::Poller;
+use super::{EchoLoad, LoadError, LoadReport, Observer, Traffic, Until, WireImage};
+
+/// What one slow reader writes at most, in bytes: whole messages, and at least one.
+const MAX_WRITTEN: u64 = 8 * 1024 * 1024;
+
+/// An echo load with slow readers beside it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SlowReadersLoad {
+    /// What the healthy connections send, and where to.
+    pub traffic: Traffic,
+    /// Messages in flight per healthy connection.
+    pub in_flight: usize,
+    /// Connections besides that write, up to 8 MiB each, and never read.
+    pub slow: usize,
+    /// Time before the window opens.
+    pub warm_up: Duration,
+    /// When the window closes.
+    pub until: Until,
+}
+
+/// Runs the load to its end. Operations and latencies are those of the healthy connections. The slow readers connect and
+/// begin to write before the warm-up.
+///
+/// # Errors
+/// The first failure of a healthy connection ends the run, and so does a slow reader that cannot connect. A server may
+/// close slow readers.
+pub fn slow_readers(
+    load: &SlowReadersLoad,
+    observer: &mut dyn Observer,
+) -> Result<LoadReport, LoadError> {
+    let healthy = EchoLoad {
+        traffic: load.traffic.clone(),
+        in_flight: load.in_flight,
+        warm_up: load.warm_up,
+        until: load.until,
+    };
+    healthy.check()?;
+    let image = WireImage::new(load.traffic.framing, load.traffic.size)?;
+    let poller = Poller::new()?;
+    let first_key = load.traffic.connections;
+    let mut slow = Vec::with_capacity(load.slow);
+    for key in first_key..first_key + load.slow {
+        let mut reader = SlowReader::open(&load.traffic, key, &image)?;
+        // Registered before it is written to, so that no readiness is missed.
+        poller.add(&reader.socket, key)?;
+        reader.write(&image);
+        slow.push(reader);
+    }
+    let ready = |key: usize| slow[key - first_key].write(&image);
+    echo_beside(&healthy, &image, poller, ready, observer)
+}
+
+/// A client that never reads.
+struct SlowReader {
+    socket: TcpStream,
+    /// Where on the sent ring the next byte lies.
+    cursor: usize,
+    /// Bytes that it still writes; 0 when the server has closed the connection.
+    left: u64,
+}
+
+impl SlowReader {
+    fn open(traffic: &Traffic, index: usize, image: &WireImage) -> Result<Self, LoadError> {
+        let socket = connect(traffic.address, index, traffic.framing)?;
+        socket
+            .set_nonblocking(true)
+            .map_err(LoadError::io("make a socket non-blocking"))?;
+        let frame = image.sent().frame() as u64;
+        Ok(Self {
+            socket,
+            cursor: image.sent().start(index),
+            left: (MAX_WRITTEN / frame).max(1) * frame,
+        })
+    }
+
+    /// Writes as much as the socket takes.
+    fn write(&mut self, image: &WireImage) {
+        while self.left > 0 {
+            let slice = image.sent().slice(self.cursor, self.left);
+            match self.socket.write(slice) {
+                Ok(length) => {
+                    self.cursor = image.sent().advance(self.cursor, length);
+                    self.left -= length as u64;
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                // The server has closed it.
+                Err(_) => self.left = 0,
+            }
+        }
+    }
+}

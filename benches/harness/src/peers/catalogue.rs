@@ -1,0 +1,425 @@
+//! The catalogue of peers.
+
+use std::fmt;
+
+use super::ServerOptions;
+use crate::load::Framing;
+
+/// A server that comes with the harness.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// What a report calls it; unique.
+    pub name: &'static str,
+    /// What it is, in a few words.
+    pub about: &'static str,
+    /// What it is written in, which decides how it is built.
+    pub language: Language,
+    /// What its clients speak.
+    pub speaks: Speaks,
+    /// Whether it is on bare system calls, for the others to be compared with. A floor echoes bytes without looking,
+    /// whatever the framing.
+    pub is_floor: bool,
+    /// Whether it can run several event loops or threads.
+    pub many_workers: bool,
+    /// Whether it can keep timers running besides.
+    pub timers: bool,
+    /// Whether it takes part only where the kernel lets it use io_uring.
+    pub io_uring: bool,
+    /// What is built and started: a binary of `ringwheel-peers`, the folder of a command in `go`, a target of the
+    /// makefile, or a script.
+    pub(super) program: &'static str,
+    /// What comes before the options of every peer.
+    pub(super) arguments: &'static [&'static str],
+    /// What its version is that of: a crate, a Go module, a module of pkg-config or a package of npm.
+    pub(super) library: Option<&'static str>,
+}
+
+/// What a peer is written in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Language {
+    /// Built by cargo.
+    Rust,
+    /// Built by go.
+    Go,
+    /// Built by make and a C compiler.
+    C,
+    /// Run by Node; npm brings its library.
+    JavaScript,
+}
+
+impl Language {
+    /// Every language, in the order of building.
+    pub const ALL: [Self; 4] = [Self::Rust, Self::Go, Self::C, Self::JavaScript];
+
+    /// Whether it is compiled to machine code without a runtime of its own, so that callgrind can follow it.
+    pub fn is_native(self) -> bool {
+        matches!(self, Self::Rust | Self::C)
+    }
+}
+
+impl fmt::Display for Language {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Rust => "Rust",
+            Self::Go => "Go",
+            Self::C => "C",
+            Self::JavaScript => "JavaScript",
+        })
+    }
+}
+
+/// What the clients of a peer speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Speaks {
+    /// TCP: bytes, or messages framed one way or the other.
+    Tcp,
+    /// WebSocket.
+    WebSocket,
+}
+
+impl Speaks {
+    /// Whether it includes `framing`.
+    pub fn includes(self, framing: Framing) -> bool {
+        match framing {
+            Framing::Raw | Framing::LengthPrefixed | Framing::Lines => self == Self::Tcp,
+            Framing::WebSocket => self == Self::WebSocket,
+        }
+    }
+}
+
+/// The peer called `name`.
+pub fn find(name: &str) -> Option<&'static Peer> {
+    PEERS.iter().find(|peer| peer.name == name)
+}
+
+impl Peer {
+    /// Whether it can do what `options` ask.
+    pub fn can(&self, options: &ServerOptions) -> bool {
+        self.speaks.includes(options.framing)
+            && (options.workers <= 1 || self.many_workers)
+            && (options.timers == 0 || self.timers)
+            && (!options.broadcast || options.framing == Framing::WebSocket)
+    }
+
+    /// Whether its instructions can be counted by callgrind.
+    pub fn under_callgrind(&self) -> bool {
+        self.language.is_native()
+    }
+}
+
+/// What most entries have in common.
+const USUAL: Peer = Peer {
+    name: "",
+    about: "",
+    language: Language::Rust,
+    speaks: Speaks::Tcp,
+    is_floor: false,
+    many_workers: false,
+    timers: false,
+    io_uring: false,
+    program: "",
+    arguments: &[],
+    library: None,
+};
+
+const GO: Peer = Peer {
+    language: Language::Go,
+    many_workers: true,
+    ..USUAL
+};
+
+const C: Peer = Peer {
+    language: Language::C,
+    ..USUAL
+};
+
+/// Every peer that comes with the harness, in the order of a report.
+pub const PEERS: &[Peer] = &[
+    Peer {
+        name: "ringwheel",
+        about: "this library",
+        many_workers: true,
+        timers: true,
+        program: "peer-ringwheel",
+        library: Some("ringwheel"),
+        ..USUAL
+    },
+    Peer {
+        name: "mio",
+        about: "floor: a bare mio loop",
+        is_floor: true,
+        program: "peer-mio",
+        library: Some("mio"),
+        ..USUAL
+    },
+    Peer {
+        name: "epoll",
+        about: "floor: a bare epoll loop",
+        is_floor: true,
+        program: "peer-epoll",
+        library: Some("libc"),
+        ..USUAL
+    },
+    Peer {
+        name: "io-uring",
+        about: "floor: a bare io_uring loop",
+        is_floor: true,
+        io_uring: true,
+        program: "peer-io-uring",
+        library: Some("io-uring"),
+        ..USUAL
+    },
+    Peer {
+        name: "epoll-websocket",
+        about: "floor: frames over a bare epoll loop",
+        speaks: Speaks::WebSocket,
+        is_floor: true,
+        program: "epoll-websocket",
+        ..C
+    },
+    Peer {
+        name: "tokio",
+        about: "tokio, current-thread runtime",
+        timers: true,
+        program: "peer-tokio",
+        library: Some("tokio"),
+        ..USUAL
+    },
+    Peer {
+        name: "tokio-mt",
+        about: "tokio, multi-thread runtime",
+        many_workers: true,
+        timers: true,
+        program: "peer-tokio",
+        arguments: &["--multi-thread"],
+        library: Some("tokio"),
+        ..USUAL
+    },
+    Peer {
+        name: "monoio",
+        about: "monoio over io_uring",
+        io_uring: true,
+        program: "peer-monoio",
+        library: Some("monoio"),
+        ..USUAL
+    },
+    Peer {
+        name: "gev",
+        about: "gev event loops",
+        timers: true,
+        program: "gev/cmd/gev",
+        library: Some("github.com/Allenxuxu/gev"),
+        ..GO
+    },
+    Peer {
+        name: "gnet",
+        about: "gnet event loops",
+        program: "gnet/cmd/gnet",
+        library: Some("github.com/panjf2000/gnet/v2"),
+        ..GO
+    },
+    Peer {
+        name: "nbio",
+        about: "nbio event loops",
+        timers: true,
+        program: "nbio/cmd/nbio",
+        library: Some("github.com/lesismal/nbio"),
+        ..GO
+    },
+    Peer {
+        name: "getty",
+        about: "getty sessions, a goroutine a connection",
+        program: "getty/cmd/getty",
+        library: Some("github.com/apache/dubbo-getty"),
+        ..GO
+    },
+    Peer {
+        name: "go-net",
+        about: "Go's net package, a goroutine a connection",
+        timers: true,
+        program: "cmd/net",
+        ..GO
+    },
+    Peer {
+        name: "libuv",
+        about: "a libuv loop",
+        timers: true,
+        program: "libuv",
+        library: Some("libuv"),
+        ..C
+    },
+    Peer {
+        name: "libevent",
+        about: "libevent's bufferevents",
+        timers: true,
+        program: "libevent",
+        library: Some("libevent_core"),
+        ..C
+    },
+    Peer {
+        name: "tokio-tungstenite",
+        about: "tungstenite over tokio",
+        speaks: Speaks::WebSocket,
+        many_workers: true,
+        program: "peer-tokio-tungstenite",
+        library: Some("tokio-tungstenite"),
+        ..USUAL
+    },
+    Peer {
+        name: "fastwebsockets",
+        about: "fastwebsockets over tokio",
+        speaks: Speaks::WebSocket,
+        many_workers: true,
+        program: "peer-fastwebsockets",
+        library: Some("fastwebsockets"),
+        ..USUAL
+    },
+    Peer {
+        name: "gws",
+        about: "gws, a goroutine a connection",
+        speaks: Speaks::WebSocket,
+        program: "cmd/gws",
+        library: Some("github.com/lxzan/gws"),
+        ..GO
+    },
+    Peer {
+        name: "nbio-websocket",
+        about: "nbio's WebSocket over its event loops",
+        speaks: Speaks::WebSocket,
+        program: "nbio/cmd/nbio-websocket",
+        library: Some("github.com/lesismal/nbio"),
+        ..GO
+    },
+    Peer {
+        name: "gorilla",
+        about: "gorilla/websocket, a goroutine a connection",
+        speaks: Speaks::WebSocket,
+        program: "cmd/gorilla",
+        library: Some("github.com/gorilla/websocket"),
+        ..GO
+    },
+    Peer {
+        name: "gev-websocket",
+        about: "gev's WebSocket plugin over its event loops",
+        speaks: Speaks::WebSocket,
+        program: "gev/cmd/gev-websocket",
+        library: Some("github.com/Allenxuxu/gev"),
+        ..GO
+    },
+    Peer {
+        name: "ws",
+        about: "ws on Node",
+        language: Language::JavaScript,
+        speaks: Speaks::WebSocket,
+        program: "ws.js",
+        library: Some("ws"),
+        ..USUAL
+    },
+];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+    use std::path::{Path, PathBuf};
+
+    use super::super::versions;
+    use super::*;
+
+    fn in_tree(path: &str) -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../..")
+            .join(path)
+    }
+
+    fn exists(path: &str) -> bool {
+        in_tree(path).exists()
+    }
+
+    fn read(path: &str) -> String {
+        std::fs::read_to_string(in_tree(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+    }
+
+    #[test]
+    fn names_are_unique() {
+        let names: HashSet<_> = PEERS.iter().map(|peer| peer.name).collect();
+        assert_eq!(names.len(), PEERS.len());
+    }
+
+    #[test]
+    fn every_peer_has_a_source_that_starts_a_program() {
+        for peer in PEERS {
+            let (path, sign) = match peer.language {
+                Language::Rust => {
+                    let file = format!("benches/peers/rust/src/bin/{}.rs", peer.program);
+                    let folder = format!("benches/peers/rust/src/bin/{}/main.rs", peer.program);
+                    let path = if exists(&file) { file } else { folder };
+                    (path, "fn main()".to_owned())
+                }
+                Language::Go => {
+                    let path = format!("benches/peers/go/{}/main.go", peer.program);
+                    (path, "func main()".to_owned())
+                }
+                Language::C => {
+                    let target = format!("$(OUT)/{}:", peer.program);
+                    ("benches/peers/c/Makefile".to_owned(), target)
+                }
+                Language::JavaScript => {
+                    let path = format!("benches/peers/node/{}", peer.program);
+                    (path, "--addr".to_owned())
+                }
+            };
+            assert!(read(&path).contains(&sign), "{}: {path}", peer.name);
+        }
+    }
+
+    #[test]
+    fn every_library_is_pinned() {
+        for peer in PEERS {
+            let Some(library) = peer.library else {
+                continue;
+            };
+            let pinned = match peer.language {
+                Language::Rust => {
+                    versions::in_cargo_lock(&read("Cargo.lock"), "ringwheel-peers", library)
+                }
+                Language::Go => {
+                    let module = peer.program.split("cmd/").next().unwrap();
+                    versions::in_go_mod(&read(&format!("benches/peers/go/{module}go.mod")), library)
+                }
+                Language::JavaScript => versions::in_package_lock(
+                    &read("benches/peers/node/package-lock.json"),
+                    library,
+                ),
+                // The system's.
+                Language::C => continue,
+            };
+            assert!(pinned.is_some(), "{}: no version of {library}", peer.name);
+        }
+    }
+
+    #[test]
+    fn a_peer_is_asked_only_for_what_it_can() {
+        let usual = ServerOptions::default();
+        let websocket = ServerOptions {
+            framing: Framing::WebSocket,
+            ..usual
+        };
+        let broadcast = ServerOptions {
+            broadcast: true,
+            ..websocket
+        };
+        let many = ServerOptions {
+            workers: 2,
+            ..usual
+        };
+        let timers = ServerOptions { timers: 1, ..usual };
+        let can = |name: &str| {
+            let peer = find(name).unwrap();
+            [usual, websocket, broadcast, many, timers].map(|options| peer.can(&options))
+        };
+        assert_eq!(can("ringwheel"), [true, false, false, true, true]);
+        assert_eq!(can("mio"), [true, false, false, false, false]);
+        assert_eq!(can("libuv"), [true, false, false, false, true]);
+        assert_eq!(can("ws"), [false, true, true, false, false]);
+    }
+}

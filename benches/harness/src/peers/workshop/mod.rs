@@ -1,0 +1,439 @@
+//! Where peers are built, a toolchain at a time.
+//!
+//! What is missing on the machine skips the peers that need it, and nothing else does: a build that fails is a failure.
+
+mod cargo;
+mod go;
+mod make;
+mod npm;
+
+use std::env;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use rustix::fs::{FlockOperation, flock};
+
+use super::catalogue::{Language, Peer};
+use super::prepared::{Absence, Failure, Prepared};
+use super::tool::{Job, SearchPath};
+
+/// How long one toolchain may take for its peers.
+const DEADLINE: Duration = Duration::from_secs(20 * 60);
+
+/// Is told of progress, a line at a time.
+type Tell<'a> = &'a mut dyn FnMut(&str);
+
+/// Builds all that `peers` need, a toolchain at a time, and finds out their versions. What is up to date is not built
+/// again. `tell` gets a line about each build that takes longer than a few seconds. Each toolchain may take 20 minutes;
+/// another process that builds in the same folder is waited for.
+///
+/// The result has the order of `peers`. A peer whose toolchain or C library is missing is skipped with a reason
+/// ([`Prepared::skipped`]), one that could not be built besides has failed ([`Prepared::failed`]).
+pub fn prepare(peers: &[&'static Peer], tell: &mut dyn FnMut(&str)) -> Vec<Prepared> {
+    let prepared = Workshop::here().and_then(|workshop| {
+        let _lock = workshop.lock(tell)?;
+        Ok(workshop.prepare(peers, tell))
+    });
+    prepared.unwrap_or_else(|error| {
+        let failure = Failure {
+            reason: format!("the peers cannot be built: {error}"),
+            output: String::new(),
+        };
+        peers
+            .iter()
+            .map(|&peer| Prepared {
+                peer,
+                version: None,
+                outcome: Err(Absence::Failed(failure.clone())),
+            })
+            .collect()
+    })
+}
+
+/// The folders and programs that peers are built in and by.
+#[derive(Debug)]
+struct Workshop {
+    /// The root of the source tree.
+    tree: PathBuf,
+    /// Cargo's target folder; what the other toolchains make is in a folder within.
+    target: PathBuf,
+    /// Where tools are looked for.
+    programs: SearchPath,
+    /// The cargo that has been chosen.
+    cargo: PathBuf,
+}
+
+/// Cargo's target folder: that of this program, or the one that the environment, or the tree, says.
+///
+/// # Errors
+/// Fails when the tree that this program was built from is not there any more.
+pub fn target_folder() -> io::Result<PathBuf> {
+    Ok(Workshop::here()?.target)
+}
+
+impl Workshop {
+    fn here() -> io::Result<Self> {
+        let tree = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let tree = tree.canonicalize().map_err(|error| {
+            io::Error::new(error.kind(), format!("{}: {error}", tree.display()))
+        })?;
+        let target = match target_of(&env::current_exe()?) {
+            Some(target) => target,
+            None => match env::var_os("CARGO_TARGET_DIR") {
+                Some(folder) => std::path::absolute(folder)?,
+                None => tree.join("target"),
+            },
+        };
+        Ok(Self {
+            tree,
+            target,
+            programs: SearchPath::from_environment(),
+            cargo: env::var_os("CARGO")
+                .unwrap_or_else(|| "cargo".into())
+                .into(),
+        })
+    }
+
+    /// Makes this the only process that builds here, until the file is closed.
+    fn lock(&self, tell: Tell<'_>) -> io::Result<File> {
+        let folder = self.target.join("peers");
+        fs::create_dir_all(&folder)?;
+        let file = File::create(folder.join("lock"))?;
+        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+            tell("waiting for another process that builds the peers");
+            rustix::io::retry_on_intr(|| flock(&file, FlockOperation::LockExclusive))?;
+        }
+        Ok(file)
+    }
+
+    fn prepare(&self, peers: &[&'static Peer], tell: Tell<'_>) -> Vec<Prepared> {
+        let mut prepared = Vec::new();
+        for language in Language::ALL {
+            let mut group: Vec<&'static Peer> = Vec::new();
+            for &peer in peers {
+                if peer.language == language && !group.contains(&peer) {
+                    group.push(peer);
+                }
+            }
+            if group.is_empty() {
+                continue;
+            }
+            prepared.extend(match language {
+                Language::Rust => cargo::prepare(self, &group, tell),
+                Language::Go => go::prepare(self, &group, tell),
+                Language::C => make::prepare(self, &group, tell),
+                Language::JavaScript => npm::prepare(self, &group, tell),
+            });
+        }
+        let of = |peer: &&'static Peer| prepared.iter().find(|prepared| prepared.peer == *peer);
+        peers.iter().filter_map(of).cloned().collect()
+    }
+
+    /// Where the sources of the peers in one language are.
+    fn sources(&self, folder: &str) -> PathBuf {
+        self.tree.join("benches/peers").join(folder)
+    }
+
+    /// Where what is made of them goes.
+    fn products(&self, folder: &str) -> PathBuf {
+        self.target.join("peers").join(folder)
+    }
+
+    /// The tool called `program`; where it is missing, `remedy` tells how to get it.
+    fn tool(&self, program: impl AsRef<Path>, remedy: &str) -> Result<PathBuf, Absence> {
+        let program = program.as_ref();
+        self.programs.find(program).ok_or_else(|| {
+            let program = program.display();
+            Absence::Uninstalled(format!("{program} is not installed ({remedy})"))
+        })
+    }
+}
+
+/// Runs a tool and returns what it has printed.
+fn run(command: Command, purpose: &str, tell: Tell<'_>) -> Result<String, Failure> {
+    let job = Job {
+        command,
+        purpose,
+        deadline: DEADLINE,
+    };
+    job.run(tell)
+}
+
+impl Failure {
+    fn of(what: &Path, error: &io::Error) -> Self {
+        Self {
+            reason: format!("{}: {error}", what.display()),
+            output: String::new(),
+        }
+    }
+}
+
+impl From<Failure> for Absence {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+/// The target folder that `program` is in, if any: cargo marks it as one not to back up.
+fn target_of(program: &Path) -> Option<PathBuf> {
+    let mut folders = program.ancestors().skip(1);
+    let target = folders.find(|folder| folder.join("CACHEDIR.TAG").is_file())?;
+    Some(target.to_owned())
+}
+
+/// `path` as a word of a command.
+fn word(path: &Path) -> Result<String, Absence> {
+    match path.to_str() {
+        Some(word) => Ok(word.to_owned()),
+        None => Err(Absence::Failed(Failure {
+            reason: format!("{} is not UTF-8", path.display()),
+            output: String::new(),
+        })),
+    }
+}
+
+/// The words that start `program`, which is a peer's own.
+fn start(program: &Path, peer: &Peer) -> Result<Vec<String>, Absence> {
+    let arguments = peer.arguments.iter().map(|&argument| argument.to_owned());
+    Ok([word(program)?].into_iter().chain(arguments).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::catalogue::{PEERS, find};
+    use super::*;
+    use crate::peers::ServerOptions;
+
+    /// A workshop in a folder of its own, with `scripts` as its only tools.
+    struct Mock {
+        workshop: Workshop,
+        folder: PathBuf,
+    }
+
+    impl Mock {
+        fn new(test: &str, scripts: &[(&str, &str)]) -> Self {
+            let name = format!("ringwheel-workshop-{}-{test}", std::process::id());
+            let folder = env::temp_dir().join(name);
+            let (tree, programs) = (folder.join("tree"), folder.join("programs"));
+            for folder in [&tree, &programs] {
+                fs::create_dir_all(folder).unwrap();
+            }
+            for language in ["go/gnet", "c", "node"] {
+                fs::create_dir_all(tree.join("benches/peers").join(language)).unwrap();
+            }
+            for (name, script) in scripts {
+                write_script(&programs.join(name), script);
+            }
+            let workshop = Workshop {
+                tree,
+                target: folder.join("target"),
+                programs: SearchPath::from_iter([programs]),
+                cargo: "cargo".into(),
+            };
+            Self { workshop, folder }
+        }
+
+        fn write(&self, path: &str, text: &str) {
+            fs::write(self.workshop.tree.join(path), text).unwrap();
+        }
+
+        fn prepare(&self, names: &[&str]) -> Vec<Prepared> {
+            let peers: Vec<_> = names.iter().map(|name| find(name).unwrap()).collect();
+            self.workshop.prepare(&peers, &mut |_| {})
+        }
+
+        /// How often a script has left a line in the file `calls`.
+        fn calls(&self) -> usize {
+            let calls = fs::read_to_string(self.folder.join("calls")).unwrap_or_default();
+            calls.lines().count()
+        }
+    }
+
+    impl Drop for Mock {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.folder);
+        }
+    }
+
+    /// By a process of its own: if this one had the file open for writing, a process that another test starts at the
+    /// same time would inherit that for a moment, during which the script could not be executed.
+    fn write_script(file: &Path, script: &str) {
+        let write = r#"printf '#!/bin/sh\n%s\n' "$1" > "$2" && chmod 755 "$2""#;
+        let status = Command::new("/bin/sh")
+            .args(["-c", write, "sh", script])
+            .arg(file)
+            .status();
+        assert!(status.unwrap().success());
+    }
+
+    fn command(prepared: &Prepared) -> String {
+        let options = ServerOptions::plainest(prepared.peer);
+        let problem = || panic!("{:?}", prepared.outcome);
+        prepared.server(&options).unwrap_or_else(problem).command
+    }
+
+    #[test]
+    fn without_tools_every_peer_is_skipped_with_a_remedy_and_none_fails() {
+        let mock = Mock::new("no-tools", &[]);
+        let peers: Vec<_> = PEERS.iter().collect();
+        let prepared = mock.workshop.prepare(&peers, &mut |_| {});
+        let names: Vec<_> = prepared.iter().map(|prepared| prepared.peer.name).collect();
+        let expected: Vec<_> = PEERS.iter().map(|peer| peer.name).collect();
+        assert_eq!(names, expected);
+        for prepared in prepared {
+            let reason = match prepared.peer.language {
+                Language::Rust => "cargo is not installed (https://rustup.rs)",
+                Language::Go => "go is not installed (https://go.dev/dl)",
+                Language::C => "make is not installed (Debian: make)",
+                Language::JavaScript => "node is not installed (https://nodejs.org)",
+            };
+            assert_eq!(prepared.skipped(), Some(reason));
+            assert_eq!(prepared.failed(), None);
+            let options = ServerOptions::plainest(prepared.peer);
+            assert_eq!(prepared.server(&options), None);
+            assert_eq!(prepared.contestant().skipped.as_deref(), Some(reason));
+        }
+    }
+
+    #[test]
+    fn a_build_that_fails_is_a_failure_with_its_output() {
+        let mock = Mock::new(
+            "failing",
+            &[("go", "echo 'main.go:7: undefined: x' >&2; exit 1")],
+        );
+        let prepared = mock.prepare(&["gnet", "go-net"]);
+        for prepared in prepared {
+            let reason = format!(
+                "building {} failed: go ended with exit code 1",
+                prepared.peer.name
+            );
+            let reason = reason.as_str();
+            assert_eq!(prepared.skipped(), Some(reason));
+            let failed = prepared.failed().unwrap();
+            assert_eq!(failed, format!("{reason}\nmain.go:7: undefined: x"));
+        }
+    }
+
+    #[test]
+    fn what_cargo_says_it_has_built_is_started() {
+        let message = r#"{"reason":"compiler-artifact","target":{"name":"peer-tokio"},"executable":"/built here/peer-tokio"}"#;
+        let script = format!("echo 'noise'; echo '{message}'");
+        let mock = Mock::new("cargo", &[("cargo", &script)]);
+        mock.write(
+            "Cargo.lock",
+            "[[package]]\nname = \"ringwheel-peers\"\ndependencies = [\n \"tokio\",\n]\n\n[[package]]\nname = \"tokio\"\nversion = \"1.2.3\"\n",
+        );
+        let prepared = mock.prepare(&["tokio-mt", "tokio", "mio"]);
+        assert_eq!(
+            command(&prepared[0]),
+            "'/built here/peer-tokio' --multi-thread --addr {addr}"
+        );
+        assert_eq!(
+            command(&prepared[1]),
+            "'/built here/peer-tokio' --addr {addr}"
+        );
+        assert_eq!(prepared[1].version.as_deref(), Some("tokio 1.2.3"));
+        let problem = prepared[2].failed().unwrap();
+        assert_eq!(problem, "cargo has built no peer-mio");
+    }
+
+    #[test]
+    fn a_go_peer_has_the_versions_of_its_module_and_of_go() {
+        let script = "if [ $1 = env ]; then echo go1.2.3; fi";
+        let mock = Mock::new("go", &[("go", script)]);
+        mock.write(
+            "benches/peers/go/gnet/go.mod",
+            "require github.com/panjf2000/gnet/v2 v2.9.5\n",
+        );
+        let prepared = mock.prepare(&["gnet", "go-net"]);
+        assert_eq!(
+            prepared[0].version.as_deref(),
+            Some("gnet v2.9.5 (go1.2.3)")
+        );
+        assert_eq!(prepared[1].version.as_deref(), Some("go1.2.3"));
+        let expected = format!(
+            "{}/peers/go/net --addr {{addr}}",
+            mock.workshop.target.display()
+        );
+        assert_eq!(command(&prepared[1]), expected);
+    }
+
+    #[test]
+    fn a_c_library_that_is_missing_skips_its_peer_only() {
+        let pkg_config = "case $2 in libuv) echo 1.44.2;; *) exit 1;; esac";
+        let tools = [("make", "exit 0"), ("cc", ""), ("pkg-config", pkg_config)];
+        let mock = Mock::new("c", &tools);
+        let prepared = mock.prepare(&["libuv", "libevent", "epoll-websocket"]);
+        assert_eq!(prepared[0].version.as_deref(), Some("libuv 1.44.2"));
+        assert!(command(&prepared[0]).ends_with("/peers/c/libuv --addr {addr}"));
+        assert_eq!(
+            prepared[1].skipped(),
+            Some("pkg-config knows no libevent_core (Debian: libevent-dev)")
+        );
+        assert_eq!(prepared[1].failed(), None);
+        assert_eq!(prepared[2].version, None);
+        assert!(command(&prepared[2]).ends_with("/peers/c/epoll-websocket --addr {addr}"));
+    }
+
+    #[test]
+    fn without_pkg_config_what_needs_no_library_is_still_built() {
+        let mock = Mock::new("no-pkg-config", &[("make", ""), ("cc", "")]);
+        let prepared = mock.prepare(&["libuv", "epoll-websocket"]);
+        assert_eq!(
+            prepared[0].skipped(),
+            Some("pkg-config is not installed (Debian: pkg-config)")
+        );
+        assert_eq!(prepared[1].skipped(), None);
+    }
+
+    #[test]
+    fn npm_installs_once_for_a_lock_file_and_again_after_a_failure() {
+        let mock = Mock::new("npm", &[("node", "echo v20.1.0")]);
+        let calls = mock.folder.join("calls");
+        let npm = |status: u8| {
+            let script = format!("echo \"$*\" >> '{}'; exit {status}", calls.display());
+            write_script(&mock.folder.join("programs/npm"), &script);
+        };
+        let lock = |version: &str| {
+            let lock = format!(r#"{{"packages":{{"node_modules/ws":{{"version":"{version}"}}}}}}"#);
+            mock.write("benches/peers/node/package-lock.json", &lock);
+        };
+        mock.write("benches/peers/node/package.json", "{}");
+        mock.write("benches/peers/node/ws.js", "first");
+
+        npm(1);
+        lock("8.0.0");
+        assert!(mock.prepare(&["ws"])[0].failed().is_some());
+        npm(0);
+        let prepared = mock.prepare(&["ws"]).remove(0);
+        assert_eq!(prepared.version.as_deref(), Some("ws 8.0.0 (node v20.1.0)"));
+        assert_eq!(mock.calls(), 2);
+        let script = mock.workshop.target.join("peers/node/ws.js");
+        assert!(command(&prepared).contains(script.to_str().unwrap()));
+
+        // The script is always that of the tree.
+        mock.write("benches/peers/node/ws.js", "second");
+        assert_eq!(mock.prepare(&["ws"])[0].skipped(), None);
+        assert_eq!(mock.calls(), 2);
+        assert_eq!(fs::read_to_string(script).unwrap(), "second");
+
+        lock("9.0.0");
+        let prepared = mock.prepare(&["ws"]).remove(0);
+        assert_eq!(prepared.version.as_deref(), Some("ws 9.0.0 (node v20.1.0)"));
+        assert_eq!(mock.calls(), 3);
+    }
+
+    #[test]
+    fn the_target_folder_is_that_of_the_program() {
+        let mock = Mock::new("target", &[]);
+        let target = mock.folder.join("elsewhere");
+        fs::create_dir_all(&target).unwrap();
+        let program = target.join("debug/deps/harness");
+        assert_eq!(target_of(&program), None);
+        fs::write(target.join("CACHEDIR.TAG"), "").unwrap();
+        assert_eq!(target_of(&program), Some(target));
+    }
+}

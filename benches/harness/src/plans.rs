@@ -1,0 +1,431 @@
+//! The scenarios of the two campaigns: `quick`, which is over in three minutes, and `full`, which takes up to an hour.
+
+use std::time::Duration;
+
+use crate::load::{Framing, Until};
+use crate::measure::{Mode, Workload};
+use crate::peers::{Peer, Prepared, ServerOptions, ServerSpec, Speaks};
+use crate::scenario::{Hold, Scenario, Section, Task};
+
+/// The server that the TCP servers are compared with.
+pub const TCP_FLOOR: &str = "mio";
+/// The server that the WebSocket servers are compared with.
+pub const WEBSOCKET_FLOOR: &str = "epoll-websocket";
+
+/// Connections of most scenarios.
+const CONNECTIONS: usize = 100;
+/// Payload of most messages, in bytes.
+const SIZE: usize = 64;
+/// Connections of the scenarios whose messages grow to a mebibyte, lest the socket buffers alone fill a small machine.
+const LARGE_CONNECTIONS: usize = 10;
+/// Connections held for their memory.
+const HELD: usize = 10_000;
+
+/// Who takes part in the scaling sections: the floor, and one of each kind.
+const SCALED: &[&str] = &[
+    "ringwheel",
+    "mio",
+    "tokio",
+    "monoio",
+    "gnet",
+    "go-net",
+    "libuv",
+];
+
+/// The peers of the quick campaign: what a Rust toolchain alone can build.
+pub const QUICK: &[&str] = &["ringwheel", "mio", "epoll", "io-uring", "tokio", "monoio"];
+
+/// How long each measurement takes.
+#[derive(Clone, Copy, Debug)]
+struct Pace {
+    warm_up: Duration,
+    window: Duration,
+    rounds: usize,
+}
+
+/// A few scenarios that tell the most.
+pub fn quick(prepared: &[Prepared], rounds: usize) -> Vec<Scenario> {
+    let pace = Pace {
+        warm_up: Duration::from_millis(150),
+        window: Duration::from_millis(400),
+        rounds,
+    };
+    let planner = Planner { prepared, pace };
+    with_servers(vec![
+        planner.echo(Framing::Raw, SIZE, 1),
+        planner.echo(Framing::Raw, SIZE, 16),
+        planner.echo(Framing::LengthPrefixed, SIZE, 16),
+        planner.open(Framing::Raw, 50_000),
+        planner.memory(Framing::Raw, 2_000),
+    ])
+}
+
+/// Everything.
+pub fn full(prepared: &[Prepared], rounds: usize) -> Vec<Scenario> {
+    let pace = Pace {
+        warm_up: Duration::from_millis(300),
+        window: Duration::from_millis(800),
+        rounds,
+    };
+    let planner = Planner { prepared, pace };
+    let mut scenarios = planner.echoes();
+    scenarios.extend([
+        planner.open(Framing::Raw, 50_000),
+        planner.open(Framing::LengthPrefixed, 50_000),
+        planner.websocket(SIZE, 1),
+        planner.websocket(SIZE, 16),
+        planner.websocket(16 * 1024, 1),
+        planner.broadcast(),
+        planner.slow_readers(),
+        planner.memory(Framing::Raw, HELD),
+        planner.memory(Framing::WebSocket, HELD),
+    ]);
+    scenarios.extend(planner.counts());
+    scenarios.extend(planner.scaling());
+    // Last: what short connections leave behind in the kernel would disturb the memory of others for a minute.
+    scenarios.push(planner.churn());
+    with_servers(scenarios)
+}
+
+/// Those scenarios that somebody takes part in, with the floor of those that are.
+fn with_servers(mut scenarios: Vec<Scenario>) -> Vec<Scenario> {
+    scenarios.retain(|scenario| !scenario.servers.is_empty());
+    for scenario in &mut scenarios {
+        let mut servers = scenario.servers.iter().map(|server| server.name.as_str());
+        let floor = servers.find(|name| [TCP_FLOOR, WEBSOCKET_FLOOR].contains(name));
+        scenario.floor = floor.map(str::to_owned);
+    }
+    scenarios
+}
+
+struct Planner<'a> {
+    prepared: &'a [Prepared],
+    pace: Pace,
+}
+
+impl Planner<'_> {
+    fn echoes(&self) -> Vec<Scenario> {
+        use Framing::{LengthPrefixed, Lines, Raw};
+        [
+            (Raw, SIZE, 1),
+            (Raw, SIZE, 16),
+            (Raw, 1024, 1),
+            (Raw, 16 * 1024, 1),
+            (LengthPrefixed, SIZE, 1),
+            (LengthPrefixed, SIZE, 16),
+            (LengthPrefixed, 1024, 1),
+            (LengthPrefixed, 16 * 1024, 1),
+            (Lines, SIZE, 1),
+            (Lines, SIZE, 16),
+        ]
+        .map(|(framing, size, in_flight)| self.echo(framing, size, in_flight))
+        .into()
+    }
+
+    fn echo(&self, framing: Framing, size: usize, in_flight: usize) -> Scenario {
+        let section = match framing {
+            Framing::Raw => Section::Echo,
+            Framing::LengthPrefixed | Framing::Lines => Section::Framed,
+            Framing::WebSocket => Section::WebSocket,
+        };
+        let mut scenario = self.scenario(
+            format!("echo-{framing}-{size}-{in_flight}"),
+            section,
+            echo_title(framing, size, in_flight),
+            Task::Load(self.workload(Mode::Echo { in_flight }, CONNECTIONS, size, framing)),
+        );
+        scenario.servers = self.servers(framing, |_| true);
+        scenario
+    }
+
+    fn open(&self, framing: Framing, rate: u64) -> Scenario {
+        let mut scenario = self.scenario(
+            format!("open-{framing}-{rate}"),
+            Section::Open,
+            format!("{SIZE} B {framing}, {rate} messages/s"),
+            Task::Load(self.workload(Mode::Open { rate }, CONNECTIONS, SIZE, framing)),
+        );
+        scenario.servers = self.servers(framing, |_| true);
+        scenario
+    }
+
+    fn websocket(&self, size: usize, in_flight: usize) -> Scenario {
+        let mut scenario = self.echo(Framing::WebSocket, size, in_flight);
+        scenario.id = format!("websocket-{size}-{in_flight}");
+        scenario
+    }
+
+    fn broadcast(&self) -> Scenario {
+        let (rate, subscribers) = (500, CONNECTIONS);
+        let mut scenario = self.scenario(
+            format!("broadcast-{subscribers}-{rate}"),
+            Section::Broadcast,
+            format!("{SIZE} B to {subscribers} subscribers, {rate} messages/s"),
+            Task::Load(self.workload(
+                Mode::Broadcast { rate },
+                subscribers,
+                SIZE,
+                Framing::WebSocket,
+            )),
+        );
+        let options = ServerOptions {
+            broadcast: true,
+            ..ServerOptions::framed(Framing::WebSocket)
+        };
+        scenario.servers = self.servers_with(&options, |_| true);
+        scenario
+    }
+
+    fn churn(&self) -> Scenario {
+        let concurrency = 50;
+        let mut scenario = self.scenario(
+            format!("churn-{concurrency}"),
+            Section::Churn,
+            format!("{concurrency} at a time"),
+            Task::Load(self.workload(Mode::Churn, concurrency, SIZE, Framing::Raw)),
+        );
+        scenario.servers = self.servers(Framing::Raw, |_| true);
+        scenario
+    }
+
+    fn slow_readers(&self) -> Scenario {
+        let slow = 10;
+        let mode = Mode::SlowReaders { in_flight: 1, slow };
+        let mut scenario = self.scenario(
+            format!("slow-readers-{slow}"),
+            Section::SlowReaders,
+            format!("{CONNECTIONS} healthy connections, {slow} that do not read"),
+            Task::Load(self.workload(mode, CONNECTIONS, SIZE, Framing::Raw)),
+        );
+        scenario.servers = self.servers(Framing::Raw, |_| true);
+        scenario
+    }
+
+    fn memory(&self, framing: Framing, connections: usize) -> Scenario {
+        let mut scenario = self.scenario(
+            format!("memory-{framing}-{connections}"),
+            Section::Memory,
+            format!("{connections} {framing} connections"),
+            Task::Hold(Hold {
+                connections,
+                framing,
+            }),
+        );
+        scenario.servers = self.servers(framing, |_| true);
+        scenario.rounds = 1;
+        scenario
+    }
+
+    /// What is counted instead of timed, once.
+    fn counts(&self) -> Vec<Scenario> {
+        let mut scenarios = Vec::new();
+        for (framing, in_flight) in [
+            (Framing::Raw, 1),
+            (Framing::Raw, 16),
+            (Framing::LengthPrefixed, 16),
+        ] {
+            let workload = Workload {
+                until: Until::Operations(20_000),
+                ..self.workload(Mode::Echo { in_flight }, CONNECTIONS, SIZE, framing)
+            };
+            let title = echo_title(framing, SIZE, in_flight);
+            let id = format!("{framing}-{SIZE}-{in_flight}");
+            let mut instructions = self.scenario(
+                format!("instructions-{id}"),
+                Section::Instructions,
+                title.clone(),
+                Task::Instructions(workload.clone()),
+            );
+            instructions.servers = self.servers(framing, |peer| peer.under_callgrind());
+            let mut syscalls = self.scenario(
+                format!("syscalls-{id}"),
+                Section::Syscalls,
+                title,
+                Task::Syscalls(workload),
+            );
+            syscalls.servers = self.servers(framing, |_| true);
+            scenarios.extend([instructions, syscalls]);
+        }
+        scenarios.sort_by_key(|scenario| scenario.section);
+        for scenario in &mut scenarios {
+            scenario.rounds = 1;
+        }
+        scenarios
+    }
+
+    fn scaling(&self) -> Vec<Scenario> {
+        let mut scenarios = Vec::new();
+        for connections in [1, 10, 100, 1_000, 10_000] {
+            let mode = Mode::Echo { in_flight: 1 };
+            let workload = self.workload(mode, connections, SIZE, Framing::Raw);
+            let servers = self.servers(Framing::Raw, is_scaled);
+            scenarios.push(self.point(Section::Connections, connections, workload, servers));
+        }
+        for size in [16, 256, 4 << 10, 64 << 10, 1 << 20] {
+            let mode = Mode::Echo { in_flight: 1 };
+            let workload = self.workload(mode, LARGE_CONNECTIONS, size, Framing::Raw);
+            let servers = self.servers(Framing::Raw, is_scaled);
+            scenarios.push(self.point(Section::Sizes, size, workload, servers));
+        }
+        for workers in [1, 2] {
+            let mode = Mode::Echo { in_flight: 16 };
+            let workload = self.workload(mode, CONNECTIONS, SIZE, Framing::Raw);
+            let options = ServerOptions {
+                workers,
+                ..ServerOptions::framed(Framing::Raw)
+            };
+            let servers = self.servers_with(&options, |peer| peer.many_workers);
+            let mut scenario = self.point(Section::Workers, workers, workload, servers);
+            scenario.spread = true;
+            scenarios.push(scenario);
+        }
+        for timers in [1_000, 10_000, 100_000, 1_000_000] {
+            let mode = Mode::Open { rate: 20_000 };
+            let workload = self.workload(mode, CONNECTIONS, SIZE, Framing::Raw);
+            let options = ServerOptions {
+                timers,
+                ..ServerOptions::framed(Framing::Raw)
+            };
+            let servers = self.servers_with(&options, |peer| peer.timers);
+            scenarios.push(self.point(Section::Timers, timers, workload, servers));
+        }
+        scenarios
+    }
+
+    /// One point of a scaling section's axis.
+    fn point(
+        &self,
+        section: Section,
+        scale: usize,
+        workload: Workload,
+        servers: Vec<ServerSpec>,
+    ) -> Scenario {
+        let (name, unit) = match section {
+            Section::Connections => ("connections", "connections"),
+            Section::Sizes => ("sizes", "B"),
+            Section::Workers => ("workers", "workers"),
+            _ => ("timers", "timers"),
+        };
+        let mut scenario = self.scenario(
+            format!("{name}-{scale}"),
+            section,
+            format!("{scale} {unit}"),
+            Task::Load(workload),
+        );
+        scenario.scale = Some(scale as u64);
+        scenario.rounds = self.pace.rounds.min(3);
+        scenario.servers = servers;
+        scenario
+    }
+
+    /// A scenario without servers yet, on the pace of the campaign.
+    fn scenario(&self, id: String, section: Section, title: String, task: Task) -> Scenario {
+        let id = id.to_lowercase();
+        Scenario {
+            id,
+            section,
+            title,
+            scale: None,
+            task,
+            servers: Vec::new(),
+            floor: None,
+            rounds: self.pace.rounds,
+            spread: false,
+        }
+    }
+
+    fn workload(&self, mode: Mode, connections: usize, size: usize, framing: Framing) -> Workload {
+        Workload {
+            mode,
+            connections,
+            size,
+            framing,
+            verify: true,
+            warm_up: self.pace.warm_up,
+            until: Until::Elapsed(self.pace.window),
+        }
+    }
+
+    fn servers(&self, framing: Framing, takes_part: impl Fn(&Peer) -> bool) -> Vec<ServerSpec> {
+        self.servers_with(&ServerOptions::framed(framing), takes_part)
+    }
+
+    /// Those of the prepared peers that speak the framing and take part.
+    fn servers_with(
+        &self,
+        options: &ServerOptions,
+        takes_part: impl Fn(&Peer) -> bool,
+    ) -> Vec<ServerSpec> {
+        let speaks = match options.framing {
+            Framing::WebSocket => Speaks::WebSocket,
+            _ => Speaks::Tcp,
+        };
+        self.prepared
+            .iter()
+            .filter(|prepared| prepared.peer.speaks == speaks && takes_part(prepared.peer))
+            .filter_map(|prepared| prepared.server(options))
+            .collect()
+    }
+}
+
+fn is_scaled(peer: &Peer) -> bool {
+    SCALED.contains(&peer.name)
+}
+
+fn echo_title(framing: Framing, size: usize, in_flight: usize) -> String {
+    let size = if size >= 1024 && size % 1024 == 0 {
+        format!("{} KiB", size / 1024)
+    } else {
+        format!("{size} B")
+    };
+    format!("{size} {framing}, {in_flight} in flight")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+    use crate::peers::PEERS;
+
+    fn all_prepared() -> Vec<Prepared> {
+        PEERS.iter().map(Prepared::started_by_its_name).collect()
+    }
+
+    fn check(scenarios: &[Scenario]) {
+        let ids: HashSet<_> = scenarios.iter().map(|scenario| &scenario.id).collect();
+        assert_eq!(ids.len(), scenarios.len(), "ids are unique");
+        for scenario in scenarios {
+            let id = &scenario.id;
+            let plain =
+                |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+            assert!(id.bytes().all(plain), "{id}");
+            assert!(scenario.rounds > 0, "{id}");
+            let needs_none = matches!(scenario.section, Section::Workers | Section::Timers);
+            assert_eq!(scenario.floor.is_none(), needs_none, "{id}");
+        }
+    }
+
+    #[test]
+    fn every_scenario_has_its_servers_and_its_floor() {
+        let prepared = all_prepared();
+        check(&quick(&prepared, 5));
+        let full = full(&prepared, 5);
+        check(&full);
+        let sections: HashSet<_> = full.iter().map(|scenario| scenario.section).collect();
+        assert_eq!(sections.len(), Section::ALL.len(), "no section is left out");
+        for peer in PEERS {
+            let takes_part = |scenario: &Scenario| {
+                let mut servers = scenario.servers.iter();
+                servers.any(|server| server.name == peer.name)
+            };
+            assert!(full.iter().any(takes_part), "{}", peer.name);
+        }
+    }
+
+    #[test]
+    fn without_peers_nothing_is_planned() {
+        assert!(quick(&[], 5).is_empty());
+        assert!(full(&[], 5).is_empty());
+    }
+}

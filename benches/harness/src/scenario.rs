@@ -1,0 +1,173 @@
+//! What a campaign measures: scenarios, each one task that several servers are given in turn.
+
+use serde::{Deserialize, Serialize};
+
+use crate::load::Framing;
+use crate::measure::Workload;
+use crate::peers::ServerSpec;
+
+/// One task, and the servers that are given it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scenario {
+    /// Unique in a campaign, for the journal and for links: `echo-raw-64-1`.
+    pub id: String,
+    /// Where it stands in a report.
+    pub section: Section,
+    /// What it is, within its section: `64 B, 1 in flight`.
+    pub title: String,
+    /// What is put on the horizontal axis, in the scaling sections.
+    pub scale: Option<u64>,
+    /// What each server is given to do.
+    pub task: Task,
+    /// The servers, in the order of each round; those that could not be built are not among them.
+    pub servers: Vec<ServerSpec>,
+    /// The name of the server that the others are compared with; it is one of them.
+    pub floor: Option<String>,
+    /// How often each is measured.
+    pub rounds: usize,
+    /// Whether the server may use the load's CPU, too: for more than one worker.
+    pub spread: bool,
+}
+
+/// The parts of a report, in its order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Section {
+    /// Closed-loop echo of bytes.
+    Echo,
+    /// Closed-loop echo of framed messages.
+    Framed,
+    /// Messages at a fixed rate.
+    Open,
+    /// WebSocket echo.
+    WebSocket,
+    /// WebSocket broadcast.
+    Broadcast,
+    /// Short connections.
+    Churn,
+    /// Echo beside clients that do not read.
+    SlowReaders,
+    /// Memory per idle connection.
+    Memory,
+    /// User instructions per message.
+    Instructions,
+    /// System calls per message.
+    Syscalls,
+    /// Echo over more and more connections.
+    Connections,
+    /// Echo of larger and larger messages.
+    Sizes,
+    /// Echo with more workers.
+    Workers,
+    /// A fixed rate beside more and more running timers.
+    Timers,
+}
+
+impl Section {
+    /// Every section, in the order of a report.
+    pub const ALL: [Self; 14] = [
+        Self::Echo,
+        Self::Framed,
+        Self::Open,
+        Self::WebSocket,
+        Self::Broadcast,
+        Self::Churn,
+        Self::SlowReaders,
+        Self::Memory,
+        Self::Instructions,
+        Self::Syscalls,
+        Self::Connections,
+        Self::Sizes,
+        Self::Workers,
+        Self::Timers,
+    ];
+
+    /// Its heading.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Echo => "Echo",
+            Self::Framed => "Framed echo",
+            Self::Open => "Open loop",
+            Self::WebSocket => "WebSocket echo",
+            Self::Broadcast => "WebSocket broadcast",
+            Self::Churn => "Short connections",
+            Self::SlowReaders => "Beside slow readers",
+            Self::Memory => "Memory per idle connection",
+            Self::Instructions => "User instructions per message",
+            Self::Syscalls => "System calls per message",
+            Self::Connections => "Scaling: connections",
+            Self::Sizes => "Scaling: message size",
+            Self::Workers => "Scaling: workers",
+            Self::Timers => "Scaling: running timers",
+        }
+    }
+
+    /// What the reader should know of it, in a sentence or two.
+    pub fn explanation(self) -> &'static str {
+        match self {
+            Self::Echo => {
+                "Each connection keeps messages in flight and sends the next for each answer; every byte is compared."
+            }
+            Self::Framed => {
+                "As above, but the servers split the stream into messages. The floors echo bytes without looking."
+            }
+            Self::Open => {
+                "Messages leave on a schedule, answered or not, so that servers can batch little. Latency counts from \
+                 when a message should have left."
+            }
+            Self::WebSocket => {
+                "Masked binary messages there, unmasked ones back, every byte compared."
+            }
+            Self::Broadcast => {
+                "One client publishes at a fixed rate, all others receive. An operation is one delivery; latency counts \
+                 from when the message should have been published."
+            }
+            Self::Churn => {
+                "Connect, echo one message of 64 bytes, close. An operation is one connection."
+            }
+            Self::SlowReaders => {
+                "Some clients write as much as they can and never read. Figures are those of the others; memory is the \
+                 server's at the end."
+            }
+            Self::Memory => {
+                "Resident memory of the server process per connection that is held open, and what the kernel keeps for \
+                 both ends of it."
+            }
+            Self::Instructions => {
+                "Counted by callgrind, which sees user mode only. Go and Node servers cannot run under it."
+            }
+            Self::Syscalls => {
+                "Counted by tracepoints in a run of its own. Calls shared by many messages, as a poll is, count in part."
+            }
+            Self::Connections => "Ping-pong of 64 bytes, one message in flight per connection.",
+            Self::Sizes => "Ping-pong of raw bytes, one message in flight per connection.",
+            Self::Workers => {
+                "Ping-pong with 64 bytes; server and load share all CPUs, so only the time per message can be compared."
+            }
+            Self::Timers => {
+                "A fixed rate of messages while so many timers run, each set for 5 to 65 seconds and again when it fires."
+            }
+        }
+    }
+}
+
+/// What a server is given to do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Task {
+    /// A load, with the counters at both ends of its window.
+    Load(Workload),
+    /// Connections that are held, and what memory they cost.
+    Hold(Hold),
+    /// A load of so many operations under callgrind.
+    Instructions(Workload),
+    /// A load under system call tracepoints.
+    Syscalls(Workload),
+}
+
+/// Connections that are held and say nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hold {
+    /// How many.
+    pub connections: usize,
+    /// What is put in front of the one message that each exchanges, and what handshake comes before it.
+    pub framing: Framing,
+}

@@ -1,0 +1,249 @@
+//! WebSocket servers in this process, one thread per connection: right ones, and ones that are wrong in one way.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use sha1::{Digest, Sha1};
+
+/// How a server answers the handshake.
+#[derive(Clone, Copy)]
+pub(crate) enum Greeting {
+    /// As RFC 6455 has it.
+    Right,
+    /// The same, a byte at a time; and messages, too.
+    Trickle,
+    /// With the accept of another key.
+    WrongAccept,
+    /// With an HTTP error.
+    BadRequest,
+    /// Not at all.
+    Silence,
+    /// With a head that does not end.
+    Endless,
+    /// By closing.
+    Closes,
+}
+
+/// What a server does with the messages of each connection, which are counted from 0, as are connections.
+#[derive(Clone, Copy)]
+pub(crate) enum Answer {
+    /// Sends each back.
+    Echo,
+    /// Sends each back, with all bits of one payload byte of one message turned.
+    Corrupt { message: usize, byte: usize },
+    /// Sends each back masked, as only a client may.
+    Masked,
+    /// Sends a close frame in the place of one message.
+    Close {
+        message: usize,
+        code: u16,
+        reason: &'static str,
+    },
+    /// Sends each to all connections.
+    Broadcast,
+    /// Sends each to all, except one of them to one connection.
+    Drop { message: usize, connection: usize },
+    /// Sends each to all, except that one connection gets nothing.
+    Forget { connection: usize },
+    /// Sends each to all, and ends one connection with that message.
+    HangUp { message: usize, connection: usize },
+    /// Reads, and sends nothing.
+    Silence,
+}
+
+/// All connections, in the order in which they were accepted.
+type Audience = Arc<Mutex<Vec<TcpStream>>>;
+
+/// Starts a server that lives as long as the test process, and says where it listens.
+pub(crate) fn serve_websocket(greeting: Greeting, answer: Answer) -> SocketAddr {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    let audience = Audience::default();
+    thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            stream.set_nodelay(true).unwrap();
+            let audience = Arc::clone(&audience);
+            thread::spawn(move || {
+                // Ends when the client does, or fails.
+                let _ = converse(stream, greeting, answer, &audience);
+            });
+        }
+    });
+    address
+}
+
+fn converse(
+    mut stream: TcpStream,
+    greeting: Greeting,
+    answer: Answer,
+    audience: &Audience,
+) -> io::Result<()> {
+    let mut input = BufReader::new(stream.try_clone()?);
+    let key = read_request(&mut input)?;
+    // The client connects again only when it has its answer, so this is the order in which it counts.
+    audience.lock().unwrap().push(stream.try_clone()?);
+    greet(&mut stream, greeting, &key)?;
+    for number in 0.. {
+        let mut payload = read_message(&mut input)?;
+        match answer {
+            Answer::Corrupt { message, byte } if message == number => {
+                payload[byte] = !payload[byte];
+                stream.write_all(&frame(0x82, &payload))?;
+            }
+            Answer::Close {
+                message,
+                code,
+                reason,
+            } if message == number => {
+                let body = [&code.to_be_bytes(), reason.as_bytes()].concat();
+                stream.write_all(&frame(0x88, &body))?;
+            }
+            Answer::Masked => {
+                let mut frame = frame(0x82, &payload);
+                frame[1] |= 0x80;
+                // With a mask of zeros the payload stays as it is.
+                frame.splice(2..2, [0; 4]);
+                stream.write_all(&frame)?;
+            }
+            Answer::Echo | Answer::Corrupt { .. } | Answer::Close { .. } => {
+                send(&mut stream, greeting, &frame(0x82, &payload))?;
+            }
+            Answer::Silence => {}
+            Answer::Broadcast
+            | Answer::Drop { .. }
+            | Answer::Forget { .. }
+            | Answer::HangUp { .. } => {
+                let frame = frame(0x82, &payload);
+                for (index, mut stream) in audience.lock().unwrap().iter().enumerate() {
+                    match answer {
+                        Answer::Forget { connection } if connection == index => {}
+                        Answer::Drop {
+                            message,
+                            connection,
+                        } if (message, connection) == (number, index) => {}
+                        Answer::HangUp {
+                            message,
+                            connection,
+                        } if (message, connection) == (number, index) => {
+                            stream.write_all(&frame)?;
+                            stream.shutdown(Shutdown::Write)?;
+                        }
+                        Answer::HangUp {
+                            message,
+                            connection,
+                        } if number > message && connection == index => {}
+                        _ => stream.write_all(&frame)?,
+                    }
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The key in a request that is as RFC 6455, 4.1, has it.
+fn read_request(input: &mut impl BufRead) -> io::Result<String> {
+    let lines = input
+        .lines()
+        .take_while(|line| line.as_ref().map_or(true, |line| !line.is_empty()))
+        .collect::<io::Result<Vec<_>>>()?;
+    assert_eq!(lines[0], "GET / HTTP/1.1");
+    for line in [
+        "Upgrade: websocket",
+        "Connection: Upgrade",
+        "Sec-WebSocket-Version: 13",
+    ] {
+        assert!(lines.iter().any(|it| it == line), "{line}");
+    }
+    assert!(
+        lines
+            .iter()
+            .any(|line| line.starts_with("Host: 127.0.0.1:"))
+    );
+    let key = lines
+        .iter()
+        .find_map(|line| line.strip_prefix("Sec-WebSocket-Key: "))
+        .unwrap();
+    assert_eq!(BASE64.decode(key).unwrap().len(), 16);
+    Ok(key.to_owned())
+}
+
+fn greet(stream: &mut TcpStream, greeting: Greeting, key: &str) -> io::Result<()> {
+    let key = match greeting {
+        Greeting::WrongAccept => "dGhlIHNhbXBsZSBub25jZQ==",
+        _ => key,
+    };
+    let hash = Sha1::digest(format!("{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11"));
+    let accept = BASE64.encode(hash);
+    let head = match greeting {
+        Greeting::Right | Greeting::Trickle | Greeting::WrongAccept => format!(
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Accept: {accept}\r\n\r\n"
+        ),
+        Greeting::BadRequest => "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n".into(),
+        Greeting::Silence => String::new(),
+        Greeting::Endless => format!("HTTP/1.1 101 Yes\r\nX: {}", "x".repeat(1 << 20)),
+        Greeting::Closes => return stream.shutdown(Shutdown::Both),
+    };
+    send(stream, greeting, head.as_bytes())
+}
+
+fn send(stream: &mut TcpStream, greeting: Greeting, bytes: &[u8]) -> io::Result<()> {
+    match greeting {
+        Greeting::Trickle => bytes.chunks(1).try_for_each(|byte| stream.write_all(byte)),
+        _ => stream.write_all(bytes),
+    }
+}
+
+/// The unmasked payload of a masked binary frame in the shortest form.
+fn read_message(input: &mut impl Read) -> io::Result<Vec<u8>> {
+    let [opcode, short] = read_array(input)?;
+    assert_eq!((opcode, short & 0x80), (0x82, 0x80));
+    let length = match short & 0x7f {
+        126 => u64::from(u16::from_be_bytes(read_array(input)?)),
+        127 => u64::from_be_bytes(read_array(input)?),
+        length => u64::from(length),
+    };
+    let shortest = match length {
+        0..=125 => length as u8,
+        126..=0xffff => 126,
+        _ => 127,
+    };
+    assert_eq!(short & 0x7f, shortest);
+    let mask: [u8; 4] = read_array(input)?;
+    let mut payload = vec![0; length as usize];
+    input.read_exact(&mut payload)?;
+    for (byte, mask) in payload.iter_mut().zip(mask.iter().cycle()) {
+        *byte ^= mask;
+    }
+    Ok(payload)
+}
+
+fn read_array<const N: usize>(input: &mut impl Read) -> io::Result<[u8; N]> {
+    let mut array = [0; N];
+    input.read_exact(&mut array)?;
+    Ok(array)
+}
+
+/// An unmasked frame in the shortest form.
+fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
+    let length = payload.len();
+    let mut frame = vec![opcode];
+    match length {
+        0..=125 => frame.push(length as u8),
+        126..=0xffff => {
+            frame.push(126);
+            frame.extend((length as u16).to_be_bytes());
+        }
+        _ => {
+            frame.push(127);
+            frame.extend((length as u64).to_be_bytes());
+        }
+    }
+    frame.extend(payload);
+    frame
+}

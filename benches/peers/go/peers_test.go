@@ -1,0 +1,23 @@
+package peers_test
+
+import (
+	"testing"
+
+	"ringwheel/benches/peers/internal/peertest"
+)
+
+func TestMain(m *testing.M) {
+	peertest.Main(m)
+}
+
+func TestNet(t *testing.T) {
+	peertest.TCP(t, "net", nil)
+}
+
+func TestGws(t *testing.T) {
+	peertest.WebSocket(t, "gws", nil)
+}
+
+func TestGorilla(t *testing.T) {
+	peertest.WebSocket(t, "gorilla", nil)
+}
