@@ -164,24 +164,24 @@ impl Output {
         }
     }
 
-    /// Appends a header and its body: as two [`put_slice`](Self::put_slice), but cheaper.
+    /// Appends two parts of a message, [announced](Self::announce) together: as [`put_parts`](Self::put_parts), but cheaper.
     #[inline]
-    pub fn put_pair(&mut self, header: &[u8], body: &[u8]) {
-        let is_small = body.len() < DIRECT_WRITE_MIN;
+    pub fn put_pair(&mut self, front: &[u8], back: &[u8]) {
+        // No two slices together fill the address space.
+        let is_small = front.len() + back.len() < DIRECT_WRITE_MIN;
         let put = is_small
             && self
                 .ring
                 .as_mut()
-                .is_some_and(|ring| ring.extend_from_pair(header, body).is_ok());
+                .is_some_and(|ring| ring.extend_from_pair(front, back).is_ok());
         if !put {
-            self.put_pair_apart(header, body);
+            self.put_pair_apart(front, back);
         }
     }
 
     #[cold]
-    fn put_pair_apart(&mut self, header: &[u8], body: &[u8]) {
-        self.put_slice(header);
-        self.put_slice(body);
+    fn put_pair_apart(&mut self, front: &[u8], back: &[u8]) {
+        self.put_parts(&[front, back]);
     }
 
     /// Appends one byte.

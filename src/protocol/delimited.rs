@@ -164,7 +164,9 @@ impl Encode for Delimited {
 
     #[inline]
     fn pack(&mut self, item: &[u8], output: &mut Output) -> Result<(), Unencodable> {
-        self.pack_parts(&[item], output)
+        self.check(&[item])?;
+        output.put_pair(item, &self.delimiter.bytes);
+        Ok(())
     }
 }
 
@@ -223,6 +225,15 @@ impl Delimiter {
     /// matched at the end of what was searched.
     #[inline]
     fn find_end(&self, bytes: &[u8], matched: &mut usize) -> Option<usize> {
+        // Of one byte nothing can be matched in part.
+        if let [only] = *self.bytes {
+            return find_byte(bytes, only).map(|at| at + 1);
+        }
+        self.find_end_of_many(bytes, matched)
+    }
+
+    #[inline(never)]
+    fn find_end_of_many(&self, bytes: &[u8], matched: &mut usize) -> Option<usize> {
         let mut at = 0;
         while at < bytes.len() {
             if *matched == 0 {

@@ -161,9 +161,7 @@ impl Encode for Lines {
         if contains_line_break(item.as_bytes()) {
             return Err(Unencodable("it contains a line break"));
         }
-        output.announce(item.len().saturating_add(self.ending.len()));
-        output.put_slice(item.as_bytes());
-        output.put_slice(self.ending);
+        output.put_pair(item.as_bytes(), self.ending);
         Ok(())
     }
 }

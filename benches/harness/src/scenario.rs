@@ -133,7 +133,8 @@ impl Section {
                  both ends of it."
             }
             Self::Instructions => {
-                "Counted by callgrind, which sees user mode only. Go and Node servers cannot run under it."
+                "Counted by callgrind, which sees user mode only. Go and Node servers cannot run under it, \
+                 those on io_uring do not end under it."
             }
             Self::Syscalls => {
                 "Counted by tracepoints in a run of its own. Calls shared by many messages, as a poll is, count in part."

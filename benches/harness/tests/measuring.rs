@@ -257,35 +257,15 @@ fn connections_of_every_framing_are_held_and_used() {
     }
 }
 
-// System calls and instructions, which are counted of a process: this program itself, as a server with a thread for each
-// connection. Each message costs one `recv` and one `send`.
-
-#[test]
-#[ignore = "a server, which other tests start"]
-fn child_echo_server() {
-    // As all ignored tests are run, there is no address.
-    let Some(Ok(address)) = env::args()
-        .next_back()
-        .map(|last| last.parse::<SocketAddr>())
-    else {
-        return;
-    };
-    let listener = TcpListener::bind(address).unwrap();
-    for stream in listener.incoming() {
-        let stream = stream.unwrap();
-        thread::spawn(move || echo_back(stream, |_| {}));
-    }
-}
+// System calls and instructions are counted of a process: of the echo server among the examples, which cargo builds for the
+// tests. Each message costs it one `recv` and one `send`.
 
 fn child() -> ServerSpec {
-    let program = env::current_exe().unwrap();
-    let command = format!(
-        "'{}' --ignored --exact child_echo_server {{addr}}",
-        program.display()
-    );
+    let tests = env::current_exe().unwrap();
+    let examples = tests.parent().unwrap().with_file_name("examples");
     ServerSpec {
         name: "child".into(),
-        command,
+        command: format!("'{}' {{addr}}", examples.join("plain_echo").display()),
     }
 }
 

@@ -380,18 +380,3 @@ fn tables_fit_a_terminal() {
         }
     }
 }
-
-#[test]
-#[ignore = "writes the sample's page, to look at"]
-fn write_the_page() {
-    let file = std::env::temp_dir().join("ringwheel-report-sample.html");
-    std::fs::write(&file, html::page(&sample_results())).unwrap();
-    println!("{}", file.display());
-    let results = sample_results();
-    for section in Section::ALL {
-        println!(
-            "{}",
-            terminal::table(&results, &scenario_of(&results, section))
-        );
-    }
-}
