@@ -78,6 +78,7 @@ pub fn run(
         cpus,
         care,
         spent: Duration::ZERO,
+        quiet: false,
         tell,
     };
     for scenario in journal.results().scenarios.clone() {
@@ -107,6 +108,8 @@ struct Runner<'a> {
     care: Care,
     /// What waiting and repeating have taken of the budget.
     spent: Duration,
+    /// The last sample was undisturbed, so the machine is taken to be quiet.
+    quiet: bool,
     tell: &'a mut dyn FnMut(Event<'_>),
 }
 
@@ -165,6 +168,7 @@ impl Runner<'_> {
         let system = |error| system_failure(server, error);
         self.wait_until_quiet().map_err(system)?;
         let mut best = measure(cpus)?;
+        self.quiet = !best.disturbance.is_disturbed();
         (self.tell)(Event::Attempt(&best));
         for _ in 0..self.care.retries {
             if !best.disturbance.is_disturbed() || self.spent >= self.care.budget {
@@ -173,6 +177,7 @@ impl Runner<'_> {
             let began = Instant::now();
             self.wait_until_quiet().map_err(system)?;
             let sample = measure(cpus)?;
+            self.quiet = !sample.disturbance.is_disturbed();
             (self.tell)(Event::Attempt(&sample));
             self.spent += began.elapsed();
             if sample.disturbance.severity() < best.disturbance.severity() {
@@ -183,6 +188,9 @@ impl Runner<'_> {
     }
 
     fn wait_until_quiet(&mut self) -> io::Result<()> {
+        if self.quiet {
+            return Ok(());
+        }
         let began = Instant::now();
         let left = self.care.budget.saturating_sub(self.spent);
         wait_until_quiet(self.cpus, self.care.patience.min(left))?;

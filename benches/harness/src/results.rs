@@ -49,8 +49,8 @@ pub struct Contestant {
     pub version: Option<String>,
     /// Why it takes no part.
     pub skipped: Option<String>,
-    /// When its program was made, in seconds since 1970: so that a campaign is not gone on with when it is another.
-    pub built: Option<u64>,
+    /// The SHA-1 of its program or script: a campaign is not gone on with when that has become another.
+    pub program: Option<String>,
 }
 
 impl Contestant {
@@ -62,7 +62,7 @@ impl Contestant {
             language: "-".to_owned(),
             version: None,
             skipped: None,
-            built: None,
+            program: None,
         }
     }
 }

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::clock::Clock;
 use super::connection::{Connection, connect};
+use super::descriptors::allow_descriptors;
 use super::incoming::Incoming;
 use super::poller::Poller;
 use super::schedule::Schedule;
@@ -97,6 +98,7 @@ struct Channel {
 impl Channel {
     /// Connects the subscribers and the publisher, and registers each under its number.
     fn open(load: &BroadcastLoad, poller: &Poller) -> Result<Self, LoadError> {
+        allow_descriptors(load.subscribers + 1)?;
         let image = WireImage::new(Framing::WebSocket, load.size)?;
         let mut subscribers = Vec::with_capacity(load.subscribers);
         for index in 0..load.subscribers {

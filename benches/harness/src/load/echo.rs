@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::clock::Clock;
 use super::connection::Connection;
+use super::descriptors::allow_descriptors;
 use super::poller::Poller;
 use super::window::Window;
 use super::wire::SLICE;
@@ -105,6 +106,7 @@ pub(crate) fn open_all(
     image: &WireImage,
     poller: &Poller,
 ) -> Result<Vec<Connection>, LoadError> {
+    allow_descriptors(traffic.connections)?;
     let mut connections = Vec::with_capacity(traffic.connections);
     for index in 0..traffic.connections {
         let connection = Connection::open(traffic.address, index, image)?;

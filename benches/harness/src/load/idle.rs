@@ -5,10 +5,10 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::{Deserialize, Serialize};
 
 use super::connection::connect;
+use super::descriptors::allow_descriptors;
 use super::wire::Ring;
 use super::{Framing, LoadError, WireImage};
 use crate::proc_fs::{KernelMemory, Memory};
@@ -16,8 +16,6 @@ use crate::process;
 
 /// Payload of the one message that is exchanged, in bytes.
 const MESSAGE: usize = 64;
-/// Descriptors that the generator needs besides its connections.
-const SPARE_DESCRIPTORS: u64 = 16;
 /// The server's memory is looked at this often until it has been still for the settling time.
 const LOOK: Duration = Duration::from_millis(100);
 /// A server whose memory still moves after this many settling times is measured as it is.
@@ -91,7 +89,7 @@ pub fn idle(load: &IdleLoad) -> Result<IdleReport, LoadError> {
             "at least one connection is needed".into(),
         ));
     }
-    allow_descriptors(load.connections as u64 + SPARE_DESCRIPTORS)?;
+    allow_descriptors(load.connections)?;
     let image = WireImage::new(load.framing, MESSAGE)?;
     let (before, before_kernel) = settled_memory(load)?;
     let mut held = Vec::with_capacity(load.connections);
@@ -116,28 +114,6 @@ pub fn idle(load: &IdleLoad) -> Result<IdleReport, LoadError> {
         connected_kernel,
         exchanged_kernel,
     })
-}
-
-/// Raises the soft limit of open files, to the hard limit if need be.
-///
-/// # Errors
-/// Fails when even the hard limit is below `count`.
-fn allow_descriptors(count: u64) -> Result<(), LoadError> {
-    let limit = getrlimit(Resource::Nofile);
-    if limit.current.is_none_or(|soft| soft >= count) {
-        return Ok(());
-    }
-    if limit.maximum.is_some_and(|hard| hard < count) {
-        let hard = limit.maximum.unwrap_or(count);
-        return Err(LoadError::Options(format!(
-            "{count} descriptors are needed, and the hard limit (ulimit -Hn) is {hard}"
-        )));
-    }
-    let raised = Rlimit {
-        current: limit.maximum.or(Some(count)),
-        maximum: limit.maximum,
-    };
-    setrlimit(Resource::Nofile, raised).map_err(LoadError::errno("raise the limit of open files"))
 }
 
 fn exchange(socket: &mut TcpStream, index: usize, image: &WireImage) -> Result<(), LoadError> {

@@ -8,6 +8,7 @@ mod broadcast;
 mod churn;
 mod clock;
 mod connection;
+mod descriptors;
 mod echo;
 mod error;
 mod idle;

@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::connection::connect;
+use super::descriptors::allow_descriptors;
 use super::echo::echo_beside;
 use super::poller::Poller;
 use super::{EchoLoad, LoadError, LoadReport, Observer, Traffic, Until, WireImage};
@@ -49,6 +50,7 @@ pub fn slow_readers(
         until: load.until,
     };
     healthy.check()?;
+    allow_descriptors(load.traffic.connections + load.slow)?;
     let image = WireImage::new(load.traffic.framing, load.traffic.size)?;
     let poller = Poller::new()?;
     let first_key = load.traffic.connections;

@@ -1,7 +1,8 @@
 //! A peer that is ready to be started, or why it is not.
 
 use std::fs;
-use std::time::UNIX_EPOCH;
+
+use sha1::{Digest, Sha1};
 
 use super::catalogue::Peer;
 use super::server::{ServerOptions, ServerSpec};
@@ -73,12 +74,13 @@ impl Prepared {
         }
     }
 
-    /// When its program, or script, was made.
-    fn built(&self) -> Option<u64> {
-        let files = self.outcome.as_ref().ok()?.iter().take(2);
-        let made = files.filter_map(|word| fs::metadata(word).ok()?.modified().ok());
-        let since = made.max()?.duration_since(UNIX_EPOCH).ok()?;
-        Some(since.as_secs())
+    /// The SHA-1 of its program, or of the script that its program runs. (When it was made says nothing: go writes anew what
+    /// has not changed.)
+    fn program(&self) -> Option<String> {
+        let words = self.outcome.as_ref().ok()?;
+        let file = words.iter().rev().find_map(|word| fs::read(word).ok())?;
+        let digest = Sha1::digest(file);
+        Some(digest.iter().map(|byte| format!("{byte:02x}")).collect())
     }
 
     /// As a report names it.
@@ -89,7 +91,7 @@ impl Prepared {
             language: self.peer.language.to_string(),
             version: self.version.clone(),
             skipped: self.skipped().map(str::to_owned),
-            built: self.built(),
+            program: self.program(),
         }
     }
 }

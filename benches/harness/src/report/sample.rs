@@ -77,7 +77,7 @@ fn circumstances() -> Circumstances {
             language: (*language).to_owned(),
             version: (!name.starts_with("epoll")).then(|| "1.2.3".to_owned()),
             skipped: None,
-            built: None,
+            program: None,
         })
         .collect();
     contestants.push(Contestant {
@@ -86,7 +86,7 @@ fn circumstances() -> Circumstances {
         language: "Java".into(),
         version: None,
         skipped: Some("no java on this machine".into()),
-        built: None,
+        program: None,
     });
     Circumstances {
         date: "2026-11-21".into(),
