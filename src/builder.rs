@@ -71,7 +71,7 @@ impl Builder {
             reactor: ReactorConfig {
                 clock: TickClock::default(),
                 pool: PoolConfig::default(),
-                receive_buffer: 64 * 1024,
+                receive_buffer: 32 * 1024,
                 read_budget: 256 * 1024,
             },
             on_worker_start: Arc::new(|_| {}),
@@ -124,7 +124,8 @@ impl Builder {
         self
     }
 
-    /// Bytes of the buffer into which a worker receives, at least 4 KiB. Default 64 KiB.
+    /// Bytes of the buffer into which a worker receives, at least 4 KiB. Default 32 KiB: measured, messages of a mebibyte cost
+    /// less with it than with 64 KiB, and others the same.
     pub fn receive_buffer(mut self, bytes: usize) -> Self {
         self.reactor.receive_buffer = bytes.max(4096);
         self
