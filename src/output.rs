@@ -382,7 +382,7 @@ impl Output {
         if error.kind() == io::ErrorKind::WouldBlock {
             self.blocked = true;
         } else {
-            self.failure = Some(error);
+            self.fail(error);
         }
     }
 
