@@ -1,8 +1,7 @@
-//! A protocol of your own: a request is a big-endian u32 and is answered by its square, a u64.
-//! Try it: `cargo run --example custom_protocol`, then `printf '\0\0\0\7' | nc -N 127.0.0.1 1833 | xxd`.
+//! A u32 is answered by its square. Try it: `cargo run --example custom_protocol`, `printf "\0\0\0\7" | nc -N 127.0.0.1 1833 | xxd`.
 
 mod support;
-use ringwheel::protocol::{Decode, Encode, Output, Protocol, Unencodable, Unpacked};
+use ringwheel::protocol::{Decode, Encode, Output, Protocol, Turn, Unencodable, Unpacked};
 use ringwheel::{Conn, Handler};
 use std::io;
 
@@ -18,9 +17,10 @@ impl Protocol for Squares {
 }
 
 impl Decode for Squares {
+    type Encoder = Squares;
     type Message<'a> = u32;
     type Error = io::Error;
-    fn unpack(&mut self, input: &mut [u8], _: &mut Output) -> io::Result<Unpacked<u32>> {
+    fn unpack(&mut self, input: &mut [u8], _: &mut Turn<Self>) -> io::Result<Unpacked<u32>> {
         let (consumed, at_least) = (4, 4_usize.saturating_sub(input.len()));
         match input.first_chunk().copied().map(u32::from_be_bytes) {
             Some(u32::MAX) => Err(io::Error::other("this number is reserved")),

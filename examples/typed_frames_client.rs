@@ -14,7 +14,9 @@ use std::net::{SocketAddr, TcpStream};
 use clap::Parser;
 use messages::{Add, Failure, Hello, Sum, Welcome};
 use prost::{Message, Name};
-use ringwheel::protocol::{Decode, Encode, Output, Protocol, TypedFrame, TypedFrames, Unpacked};
+use ringwheel::protocol::{
+    Decode, Encode, Output, Protocol, Turn, TypedFrame, TypedFrames, Unpacked,
+};
 
 /// Says hello to a typed frames server, and has it add numbers.
 #[derive(Parser)]
@@ -68,17 +70,15 @@ impl Client {
         loop {
             // A decoder is never asked about nothing.
             if !self.input.is_empty() {
-                match self.decoder.unpack(&mut self.input, &mut self.output)? {
+                let turn = &mut Turn::detached(&mut self.output, &mut self.encoder);
+                match self.decoder.unpack(&mut self.input, turn)? {
                     Unpacked::Message { message, consumed } => {
                         let answer = decode(message);
                         self.input.drain(..consumed);
                         return answer;
                     }
-                    Unpacked::Skip { consumed } => {
-                        self.input.drain(..consumed);
-                        continue;
-                    }
                     Unpacked::NeedMore { .. } => {}
+                    other => unreachable!("frames are all there is: {other:?}"),
                 }
             }
             self.read()?;

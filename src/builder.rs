@@ -231,6 +231,7 @@ impl Builder {
                     limits,
                     own_mailbox,
                     mail,
+                    Box::new(start.server().clients::<H>()),
                 )),
                 limits,
                 timeouts,

@@ -4,6 +4,8 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 
+use crate::protocol::Farewell;
+
 /// Why a connection ended. `E` is the protocol's own error.
 ///
 /// The first cause counts; but where output was lost after an orderly close had begun, the reason is what lost it.
@@ -83,6 +85,20 @@ impl Cause {
             Cause::OutputLimit => CloseReason::OutputLimit,
             Cause::Panic => CloseReason::Panic,
             Cause::Shutdown => CloseReason::Shutdown,
+        }
+    }
+
+    /// Why a protocol says farewell when the connection closes for this.
+    pub(crate) fn into_farewell(self) -> Farewell {
+        match self {
+            Cause::Peer | Cause::Truncated => Farewell::PeerEnded,
+            Cause::Shutdown => Farewell::Shutdown,
+            Cause::Protocol => Farewell::Refused,
+            Cause::InputLimit => Farewell::InputLimit,
+            Cause::Panic => Farewell::Panic,
+            Cause::Local | Cause::Aborted | Cause::Io | Cause::Timeout(_) | Cause::OutputLimit => {
+                Farewell::Closed
+            }
         }
     }
 

@@ -1,5 +1,6 @@
 //! A connection as callbacks see it.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -10,14 +11,17 @@ use std::time::Duration;
 use crate::close_reason::Cause;
 use crate::completion::{Completion, Delivery};
 use crate::conn_id::ConnId;
-use crate::connection::{Connection, Gate, OwnEnd, Phase};
+use crate::connection::{Connection, Draining, Gate, OwnEnd, Phase};
 use crate::limits::{Limits, Overflow};
 use crate::loop_state::{Due, LoopState};
 use crate::mailbox::Post;
 use crate::output::{Output, Packed};
-use crate::protocol::{Encode, EncodeParts, ItemOf, Protocol, Unencodable};
-use crate::remote::Remote;
+use crate::protocol::{
+    Encode, EncodeParts, Farewell, ItemOf, OwnedOf, Parting, Protocol, Unencodable,
+};
+use crate::remote::{Remote, RemoteError};
 use crate::send_status::{Refusal, SendStatus};
+use crate::topics::{Publication, Publish, SubscriptionLimit, Topics};
 use crate::wheel::TimerKey;
 
 /// A connection, for the length of a callback.
@@ -40,18 +44,34 @@ pub(crate) struct Link<P: Protocol> {
     /// a limit only because the turn is long.
     flush_at: usize,
     pub(crate) post: Arc<dyn Post<P>>,
+    /// The topics of this service.
+    pub(crate) topics: RefCell<Topics>,
+    /// Where is published: on all loops.
+    group: Box<dyn Publish<P>>,
 }
 
 impl<P: Protocol> Link<P> {
     /// As much as one write usually takes.
     const FLUSH_AT: usize = 64 * 1024;
 
-    pub(crate) fn new(limits: Limits, post: Arc<dyn Post<P>>) -> Self {
+    pub(crate) fn new(limits: Limits, post: Arc<dyn Post<P>>, group: Box<dyn Publish<P>>) -> Self {
         let flush_at = Self::FLUSH_AT.min(limits.high_water).max(1);
         Link {
             limits,
             flush_at,
             post,
+            topics: RefCell::default(),
+            group,
+        }
+    }
+
+    /// Ends the subscriptions of a connection.
+    pub(crate) fn leave_all(&self, connection: &mut Connection) {
+        if let Some(extra) = &mut connection.extra {
+            let mut topics = self.topics.borrow_mut();
+            for subscription in extra.subscriptions.drain(..) {
+                topics.leave(subscription);
+            }
         }
     }
 }
@@ -95,6 +115,11 @@ impl<P: Protocol> Conn<'_, P> {
         self.pack(|encoder, output| encoder.pack(item, output))
     }
 
+    /// Sends one message that others may share: as [`send`](Self::send), but a protocol can keep a costly encoding with it.
+    pub fn send_owned(&mut self, item: &OwnedOf<P>) -> SendStatus {
+        self.pack(|encoder, output| encoder.pack_owned(item, output))
+    }
+
     /// Sends one message, and calls `done` (on this worker's thread) when all of it was handed to the kernel or when it
     /// is certain that it will not be.
     pub fn send_then(
@@ -102,15 +127,19 @@ impl<P: Protocol> Conn<'_, P> {
         item: ItemOf<'_, P>,
         done: impl FnOnce(Delivery) + Send + 'static,
     ) -> SendStatus {
-        self.send_with(item, Some(Completion::new(done)))
+        let status = self.send(item);
+        self.complete_with(status, Some(Completion::new(done)));
+        status
     }
 
-    pub(crate) fn send_with(
-        &mut self,
-        item: ItemOf<'_, P>,
-        done: Option<Completion>,
-    ) -> SendStatus {
-        let status = self.send(item);
+    /// As [`send_owned`](Self::send_owned), with a completion.
+    pub(crate) fn send_owned_with(&mut self, item: &OwnedOf<P>, done: Option<Completion>) {
+        let status = self.send_owned(item);
+        self.complete_with(status, done);
+    }
+
+    /// Sees that the completion of a message which has this status is called.
+    fn complete_with(&mut self, status: SendStatus, done: Option<Completion>) {
         match (status, done) {
             (_, None) => {}
             (SendStatus::Refused(refusal), Some(done)) => done.complete(Delivery::Refused(refusal)),
@@ -124,7 +153,6 @@ impl<P: Protocol> Conn<'_, P> {
                 self.connection.completing = true;
             }
         }
-        status
     }
 
     /// Sends one message whose payload is given in parts, without joining them first.
@@ -137,7 +165,7 @@ impl<P: Protocol> Conn<'_, P> {
 
     // Once for each kind of send; as a call of its own it is a fifth of the instructions of a small message.
     #[inline(always)]
-    fn pack(
+    pub(crate) fn pack(
         &mut self,
         pack: impl FnOnce(&mut P::Encoder, &mut Output) -> Result<(), Unencodable>,
     ) -> SendStatus {
@@ -204,8 +232,31 @@ impl<P: Protocol> Conn<'_, P> {
 
     /// Ends the connection in order: what is pending is flushed, our end of stream is sent, and the peer's is awaited
     /// until [`Listen::close_timeout`](crate::Listen::close_timeout). No further message is delivered.
+    ///
+    /// A protocol that says farewell does so behind what was sent, and awaits the peer's answer before that.
     pub fn close(&mut self) {
-        self.connection.close(Cause::Local);
+        if self.connection.is_parting() {
+            return;
+        }
+        if self.connection.phase != Phase::Open || self.connection.own_end != OwnEnd::Open {
+            return self.connection.close(Cause::Local);
+        }
+        let why = match self.connection.draining {
+            _ if self.connection.peer_has_ended() => Farewell::PeerEnded,
+            Draining::No => Farewell::Closed,
+            _ => Farewell::Shutdown,
+        };
+        let output = &mut self.connection.output;
+        output.begin();
+        let parting = self.encoder.farewell(why, output);
+        match output.finish() {
+            Packed::Whole if parting == Parting::AwaitAnswer && why != Farewell::PeerEnded => {
+                self.connection.part(Cause::Local);
+                self.state.queue(self.connection);
+            }
+            Packed::Torn => self.connection.abort(Cause::OutputLimit),
+            _ => self.connection.close(Cause::Local),
+        }
     }
 
     /// Ends the connection at once with a reset. What is pending is lost.
@@ -215,13 +266,17 @@ impl<P: Protocol> Conn<'_, P> {
 
     /// Sends our end of stream once what is pending has left. Messages still arrive; nothing more can be sent.
     pub fn shutdown_write(&mut self) {
-        self.connection.own_end = self.connection.own_end.max(OwnEnd::Requested);
+        if !self.connection.is_parting() {
+            self.connection.own_end = self.connection.own_end.max(OwnEnd::Requested);
+        }
     }
 
     /// Stops the delivery of messages, also of those that have arrived already, until
     /// [`resume_reading`](Self::resume_reading). Nothing is read meanwhile, so the peer feels it through its window.
     pub fn pause_reading(&mut self) {
-        self.connection.gate.add(Gate::PAUSED);
+        if !self.connection.is_parting() {
+            self.connection.gate.add(Gate::PAUSED);
+        }
     }
 
     /// Undoes [`pause_reading`](Self::pause_reading).
@@ -254,6 +309,74 @@ impl<P: Protocol> Conn<'_, P> {
         };
         timers.swap_remove(index);
         self.state.wheel.cancel(timer.0).is_some()
+    }
+
+    /// Subscribes to a topic: what is [published](Self::publish) to it from now on is sent to this connection too. A topic
+    /// is there when somebody subscribes, and is one for all connections with the same handler type, on all workers.
+    /// Subscriptions end with the connection. True if it is new.
+    ///
+    /// # Errors
+    /// [`SubscriptionLimit`], by [`Limits::subscriptions`] and [`Limits::topic_name`].
+    pub fn subscribe(&mut self, topic: &str) -> Result<bool, SubscriptionLimit> {
+        if topic.len() > self.link.limits.topic_name {
+            return Err(SubscriptionLimit::NameLength);
+        }
+        if self.subscription_to(topic).is_some() {
+            return Ok(false);
+        }
+        let id = self.connection.id;
+        let subscriptions = &mut self.connection.extra().subscriptions;
+        if subscriptions.len() >= self.link.limits.subscriptions {
+            return Err(SubscriptionLimit::Count);
+        }
+        subscriptions.push(self.link.topics.borrow_mut().join(topic, id));
+        Ok(true)
+    }
+
+    /// Ends a subscription; false if there is none.
+    pub fn unsubscribe(&mut self, topic: &str) -> bool {
+        let Some(index) = self.subscription_to(topic) else {
+            return false;
+        };
+        let subscription = self.connection.extra().subscriptions.swap_remove(index);
+        self.link.topics.borrow_mut().leave(subscription);
+        true
+    }
+
+    /// Which of the connection's subscriptions is to this topic.
+    fn subscription_to(&self, topic: &str) -> Option<usize> {
+        let extra = self.connection.extra.as_ref()?;
+        let topic = self.link.topics.borrow().find(topic)?;
+        extra
+            .subscriptions
+            .iter()
+            .position(|subscription| subscription.is_to(topic))
+    }
+
+    /// The topics that the connection subscribes to, in no particular order.
+    pub fn subscriptions(&self) -> Vec<String> {
+        let topics = self.link.topics.borrow();
+        let extra = self.connection.extra.as_ref();
+        extra
+            .map_or(&[][..], |extra| &extra.subscriptions)
+            .iter()
+            .filter_map(|subscription| topics.name(*subscription).map(String::from))
+            .collect()
+    }
+
+    /// Publishes a message to all subscribers of a topic, this connection among them if it is one: as
+    /// [`Clients::publish`](crate::Clients::publish). It is sent after the callbacks of this iteration, so behind what they
+    /// send themselves.
+    ///
+    /// # Errors
+    /// As [`Clients::publish`](crate::Clients::publish).
+    pub fn publish(
+        &mut self,
+        topic: &str,
+        item: impl Into<OwnedOf<P>>,
+    ) -> Result<(), RemoteError<()>> {
+        let publication = Publication::new(topic, item.into(), None);
+        self.link.group.publish(publication)
     }
 
     /// A handle to this connection that other threads, and other connections' callbacks, can use.

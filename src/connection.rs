@@ -12,6 +12,7 @@ use crate::close_reason::Cause;
 use crate::completion::Completion;
 use crate::conn_id::ConnId;
 use crate::output::Output;
+use crate::topics::Subscription;
 use crate::transport::Socket;
 use crate::wheel::TimerKey;
 
@@ -48,6 +49,10 @@ pub(crate) enum PeerEnd {
 #[repr(u8)]
 pub(crate) enum OwnEnd {
     Open,
+    /// The protocol has said its last words, and awaits the peer's answer to them.
+    Parting,
+    /// It has a deadline for that.
+    PartingTimed,
     /// To be sent once the output is empty.
     Requested,
     Sent,
@@ -105,6 +110,8 @@ pub(crate) struct Extra {
     pub(crate) completions: VecDeque<(u64, Completion)>,
     /// The handler's timers, to be cancelled with the connection.
     pub(crate) timers: Vec<TimerKey>,
+    /// What it subscribes to.
+    pub(crate) subscriptions: Vec<Subscription>,
     /// Messages that were dropped because the output was full.
     pub(crate) dropped: u64,
     /// What the connection's remotes look at; made with the first of them.
@@ -115,7 +122,7 @@ pub(crate) struct Extra {
 ///
 /// Invariants:
 /// - `gate` has `CLOSING` exactly when `phase` is not `Open`.
-/// - `cause` is set exactly when `phase` is not `Open`.
+/// - `cause` is set when `phase` is not `Open`, and while it is [parting](Self::is_parting).
 /// - `input` holds at least one byte when it is there, and fewer than `needed` unless the gate is shut.
 /// - While it [is calm](Self::is_calm) and has no output ring, `write_timer` is not set.
 ///
@@ -158,6 +165,8 @@ pub(crate) struct Connection {
     pub(crate) first_message_timer: Option<TimerKey>,
     /// Write stall while open, close deadline afterwards.
     pub(crate) write_timer: Option<TimerKey>,
+    /// The protocol's own deadline.
+    pub(crate) protocol_timer: Option<TimerKey>,
     pub(crate) extra: Option<Box<Extra>>,
 }
 
@@ -194,6 +203,7 @@ impl Connection {
             idle_timer: None,
             first_message_timer: None,
             write_timer: None,
+            protocol_timer: None,
             extra: None,
         }
     }
@@ -226,16 +236,34 @@ impl Connection {
     /// Asks for an orderly close: flush, end of stream, linger. Only the first cause counts.
     pub(crate) fn close(&mut self, cause: Cause) {
         if self.phase == Phase::Open {
+            self.set_cause(cause);
             self.phase = Phase::Closing;
             self.own_end = self.own_end.max(OwnEnd::Requested);
             self.gate.add(Gate::CLOSING);
-            // What came first is what ended the connection: the end of the peer, or of the server.
-            self.cause = Some(match cause {
-                Cause::Local if self.peer_has_ended() => Cause::Peer,
-                Cause::Local if self.draining != Draining::No => Cause::Shutdown,
-                cause => cause,
-            });
         }
+    }
+
+    /// The last words were said, and the peer's answer to them is awaited: nothing more is sent, and input goes only to
+    /// the protocol.
+    pub(crate) fn part(&mut self, cause: Cause) {
+        debug_assert!(self.phase == Phase::Open && self.own_end == OwnEnd::Open);
+        self.set_cause(cause);
+        self.own_end = OwnEnd::Parting;
+        self.gate.remove(Gate::PAUSED);
+    }
+
+    #[inline]
+    pub(crate) fn is_parting(&self) -> bool {
+        matches!(self.own_end, OwnEnd::Parting | OwnEnd::PartingTimed)
+    }
+
+    /// What came first is what ended the connection: the end of the peer, or of the server.
+    fn set_cause(&mut self, cause: Cause) {
+        self.cause.get_or_insert(match cause {
+            Cause::Local if self.peer_has_ended() => Cause::Peer,
+            Cause::Local if self.draining != Draining::No => Cause::Shutdown,
+            cause => cause,
+        });
     }
 
     /// Ends the connection at once with a reset; what is pending is lost.
@@ -301,7 +329,7 @@ mod tests {
     #[cfg(all(target_pointer_width = "64", not(mio_unsupported_force_poll_poll)))]
     fn a_connection_stays_small() {
         assert!(
-            size_of::<Connection>() <= 200,
+            size_of::<Connection>() <= 208,
             "{} bytes",
             size_of::<Connection>()
         );

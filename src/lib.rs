@@ -27,7 +27,10 @@ mod server;
 mod server_handle;
 mod service;
 mod task;
+mod topics;
 mod transport;
+#[cfg(feature = "websocket")]
+pub mod websocket;
 pub mod wheel;
 mod worker;
 
@@ -45,4 +48,5 @@ pub use ringwheel_ringbuffer as ringbuffer;
 pub use send_status::{Refusal, SendStatus};
 pub use server::{RunningServer, Server};
 pub use server_handle::{ServerHandle, TaskHandle};
+pub use topics::{Published, SubscriptionLimit};
 pub use worker::WorkerStart;

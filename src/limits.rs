@@ -37,6 +37,10 @@ pub struct Limits {
     pub overflow: Overflow,
     /// Timers that a connection may have set at one time. Default 64.
     pub timers: usize,
+    /// Topics that a connection may subscribe to at one time. Default 256.
+    pub subscriptions: usize,
+    /// The longest name of a topic, in bytes. Default 256.
+    pub topic_name: usize,
 }
 
 impl Default for Limits {
@@ -48,6 +52,8 @@ impl Default for Limits {
             low_water: 64 * 1024,
             overflow: Overflow::Close,
             timers: 64,
+            subscriptions: 256,
+            topic_name: 256,
         }
     }
 }
@@ -81,6 +87,13 @@ impl Limits {
     /// Sets [`timers`](Self::timers).
     pub fn timers(mut self, count: usize) -> Self {
         self.timers = count;
+        self
+    }
+
+    /// Sets [`subscriptions`](Self::subscriptions) and [`topic_name`](Self::topic_name).
+    pub fn subscriptions(mut self, count: usize, name_bytes: usize) -> Self {
+        self.subscriptions = count;
+        self.topic_name = name_bytes;
         self
     }
 

@@ -124,15 +124,15 @@ impl LoopShared {
     pub(crate) fn reserve_place(&self) -> bool {
         let place = self.letters.fetch_add(1, Ordering::Relaxed);
         if place >= self.mailbox_limit {
-            self.release_place();
+            self.release_places(1);
             return false;
         }
         true
     }
 
-    /// A letter was taken.
-    pub(crate) fn release_place(&self) {
-        self.letters.fetch_sub(1, Ordering::Relaxed);
+    /// Letters were taken.
+    pub(crate) fn release_places(&self, letters: usize) {
+        self.letters.fetch_sub(letters, Ordering::Relaxed);
     }
 
     pub(crate) fn has_mail(&self) -> bool {

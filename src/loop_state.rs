@@ -21,6 +21,8 @@ pub(crate) enum Due {
     WriteStall(ConnId, u64),
     /// An orderly close should have been done.
     Close(ConnId),
+    /// A deadline of the connection's protocol.
+    Protocol(ConnId),
     /// A timer that a handler has set.
     Handler(ConnId, u64),
     /// A task that was scheduled through the server's handle.

@@ -11,6 +11,7 @@ use crate::conn_id::ConnId;
 use crate::handler::Handler;
 use crate::loop_shared::LoopShared;
 use crate::protocol::{OwnedOf, Protocol};
+use crate::topics::Publication;
 
 /// A message to one connection.
 pub(crate) struct Letter<P: Protocol> {
@@ -36,6 +37,8 @@ pub(crate) type Visitor<H> =
 pub(crate) enum Mail<H: Handler> {
     One(Letter<H::Protocol>),
     Each(Arc<Visitor<H>>),
+    /// For the subscribers of its topic.
+    Topic(Arc<Publication<H::Protocol>>),
 }
 
 /// Why a letter was not taken.
@@ -75,7 +78,7 @@ impl<H: Handler> Mailbox<H> {
                 Ok(())
             }
             Err(returned) => {
-                self.shared.release_place();
+                self.shared.release_places(1);
                 Err((Undeliverable::Gone, returned.0))
             }
         }
@@ -90,7 +93,9 @@ impl<H: Handler> Post<H::Protocol> for Mailbox<H> {
         self.put(Mail::One(letter))
             .map_err(|(why, mail)| match mail {
                 Mail::One(letter) => (why, letter),
-                Mail::Each(_) => unreachable!("the mail that comes back is the one that was put"),
+                Mail::Each(_) | Mail::Topic(_) => {
+                    unreachable!("the mail that comes back is the one that was put")
+                }
             })
     }
 }

@@ -9,7 +9,8 @@ use crate::conn::Conn;
 use crate::conn_id::ConnId;
 use crate::handler::Handler;
 use crate::mailbox::{Content, Letter, Mail, Mailbox, Post, Undeliverable, Visitor};
-use crate::protocol::{Encode, OwnedOf, Protocol};
+use crate::protocol::{OwnedOf, Protocol};
+use crate::topics::{Publication, Publish, Published};
 
 /// A handle to one connection, for any thread.
 ///
@@ -205,9 +206,44 @@ impl<H: Handler> Clients<H> {
         let item = item.into();
         self.visit(move |conn, session| {
             if filter(conn, session) {
-                conn.send(<H::Protocol as Protocol>::Encoder::borrow(&item));
+                conn.send_owned(&item);
             }
         })
+    }
+
+    /// Sends one message to every open connection that has [subscribed](crate::Conn::subscribe) to a topic.
+    ///
+    /// A protocol encodes the message once for all of them where that saves work. Each worker writes it to its subscribers
+    /// when it reads its mail, with each connection's own limits: one whose output is full does not get it, and what else
+    /// follows for it, [`Limits::overflow`](crate::Limits::overflow) says.
+    ///
+    /// # Errors
+    /// As [`broadcast`](Self::broadcast).
+    pub fn publish(
+        &self,
+        topic: &str,
+        item: impl Into<OwnedOf<H::Protocol>>,
+    ) -> Result<(), RemoteError<()>> {
+        self.reach(Publication::new(topic, item.into(), None))
+    }
+
+    /// As [`publish`](Self::publish), and calls `done` when all workers are done with it: on the thread of the last of
+    /// them, or on this one if none could be reached.
+    ///
+    /// # Errors
+    /// As [`broadcast`](Self::broadcast); `done` is called all the same.
+    pub fn publish_then(
+        &self,
+        topic: &str,
+        item: impl Into<OwnedOf<H::Protocol>>,
+        done: impl FnOnce(Published) + Send + 'static,
+    ) -> Result<(), RemoteError<()>> {
+        self.reach(Publication::new(topic, item.into(), Some(Box::new(done))))
+    }
+
+    fn reach(&self, publication: Publication<H::Protocol>) -> Result<(), RemoteError<()>> {
+        let publication = Arc::new(publication);
+        self.put_all(|| Mail::Topic(publication.clone()), || publication.miss())
     }
 
     /// Runs a closure on the workers, once for each open connection.
@@ -219,9 +255,19 @@ impl<H: Handler> Clients<H> {
         visitor: impl Fn(&mut Conn<'_, H::Protocol>, &mut H::Session) + Send + Sync + 'static,
     ) -> Result<(), RemoteError<()>> {
         let visitor: Arc<Visitor<H>> = Arc::new(visitor);
+        self.put_all(|| Mail::Each(visitor.clone()), || {})
+    }
+
+    /// Puts mail into all mailboxes; `missed` is called for each that does not take it.
+    fn put_all(
+        &self,
+        mail: impl Fn() -> Mail<H>,
+        missed: impl Fn(),
+    ) -> Result<(), RemoteError<()>> {
         let mut outcome = Ok(());
         for mailbox in self.mailboxes.iter() {
-            if let Err((why, _)) = mailbox.put(Mail::Each(visitor.clone())) {
+            if let Err((why, _)) = mailbox.put(mail()) {
+                missed();
                 outcome = Err(match why {
                     Undeliverable::Full => RemoteError::Full(()),
                     Undeliverable::Gone => RemoteError::Closed(()),
@@ -229,6 +275,12 @@ impl<H: Handler> Clients<H> {
             }
         }
         outcome
+    }
+}
+
+impl<H: Handler> Publish<H::Protocol> for Clients<H> {
+    fn publish(&self, publication: Publication<H::Protocol>) -> Result<(), RemoteError<()>> {
+        self.reach(publication)
     }
 }
 

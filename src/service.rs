@@ -13,9 +13,12 @@ use crate::connection::{Connection, Gate};
 use crate::contain::{contain, contain_drop};
 use crate::handler::Handler;
 use crate::limits::Limits;
-use crate::loop_state::LoopState;
+use crate::loop_state::{Due, LoopState};
 use crate::mailbox::{Content, Mail, Mailbox};
-use crate::protocol::{Decode, Encode, ErrorOf, Protocol, Unpacked};
+use crate::output::Packed;
+use crate::protocol::{Decode, Encode, ErrorOf, Farewell, Protocol, Turn, Unpacked};
+use crate::send_status::{Refusal, SendStatus};
+use crate::topics::{Publication, Publish};
 
 /// A listener's connections on one worker. The only virtual call on the path of a message.
 ///
@@ -41,11 +44,17 @@ pub(crate) trait Service {
         token: u64,
     );
     fn shutdown(&mut self, connection: &mut Connection, state: &mut LoopState);
+    /// The protocol's deadline may have come.
+    fn deadline(&mut self, connection: &mut Connection, state: &mut LoopState);
+    /// The connection is about to send its end of the stream: the protocol's last words.
+    fn farewell(&mut self, connection: &mut Connection, state: &mut LoopState);
     /// The connection is over; the handler gets its session back.
     fn close(&mut self, connection: &mut Connection, state: &mut LoopState);
 
     /// Takes the next piece of mail to hand and says whom it is for.
     fn next_mail(&mut self) -> Option<Recipient>;
+    /// Appends the subscribers for whom the mail at hand is.
+    fn list_subscribers(&self, list: &mut Vec<ConnId>);
     /// Does what the mail at hand asks for.
     fn apply_mail(&mut self, connection: &mut Connection, state: &mut LoopState);
     /// Drops the mail at hand, whether it found anybody or not.
@@ -60,13 +69,26 @@ pub(crate) enum Recipient {
     /// Also if it is closing.
     OneClosing(ConnId),
     Each,
+    /// Those who [subscribe](Service::list_subscribers), for so many letters at a time.
+    Subscribers(usize),
+}
+
+impl Recipient {
+    /// Letters that are at hand.
+    pub(crate) fn letters(self) -> usize {
+        match self {
+            Recipient::Subscribers(letters) => letters,
+            _ => 1,
+        }
+    }
 }
 
 /// The typed side of a connection.
 struct Typed<H: Handler> {
     decoder: <H::Protocol as Protocol>::Decoder,
     encoder: <H::Protocol as Protocol>::Encoder,
-    session: H::Session,
+    /// There from `on_open` on.
+    session: Option<H::Session>,
     error: Option<ErrorOf<H::Protocol>>,
 }
 
@@ -78,7 +100,14 @@ pub(crate) struct Hub<H: Handler> {
     typed: Slab<Typed<H>>,
     mail: Receiver<Mail<H>>,
     at_hand: Option<Mail<H>>,
+    /// The publications at hand: some in a row to the same topic, so that a subscriber gets them in one write.
+    published: Vec<Arc<Publication<H::Protocol>>>,
+    /// Mail that was taken out to see whether it is another of them.
+    next: Option<Mail<H>>,
 }
+
+/// Publications that are handed out together at most.
+const PUBLISHED_TOGETHER: usize = 64;
 
 impl<H: Handler> Hub<H> {
     pub(crate) fn new(
@@ -87,8 +116,9 @@ impl<H: Handler> Hub<H> {
         limits: Limits,
         mailbox: Arc<Mailbox<H>>,
         mail: Receiver<Mail<H>>,
+        group: Box<dyn Publish<H::Protocol>>,
     ) -> Self {
-        let link = Link::new(limits, mailbox);
+        let link = Link::new(limits, mailbox, group);
         Hub {
             handler,
             protocol,
@@ -96,7 +126,59 @@ impl<H: Handler> Hub<H> {
             typed: Slab::with_capacity(ROOM),
             mail,
             at_hand: None,
+            published: Vec::new(),
+            next: None,
         }
+    }
+
+    /// The next piece of mail, which is a publication to `topic`.
+    fn next_publication(&mut self, topic: &str) -> Option<Arc<Publication<H::Protocol>>> {
+        if self.next.is_none() {
+            self.next = self.mail.try_recv().ok();
+        }
+        match self.next.take_if(
+            |mail| matches!(mail, Mail::Topic(publication) if *publication.topic == *topic),
+        ) {
+            Some(Mail::Topic(publication)) => Some(publication),
+            _ => None,
+        }
+    }
+
+    /// Sends what is published to one subscriber.
+    fn deliver_published(&mut self, connection: &mut Connection, state: &mut LoopState) {
+        let Hub {
+            typed,
+            link,
+            published,
+            ..
+        } = self;
+        let Some(Typed {
+            decoder, encoder, ..
+        }) = typed.get_mut(connection.key as usize)
+        else {
+            return;
+        };
+        connection
+            .output
+            .borrow_ring(&mut state.pool, link.limits.output);
+        contain(connection, |connection| {
+            let unread = connection.kept();
+            let mut conn = Conn {
+                encoder,
+                connection,
+                state,
+                link,
+                unread,
+            };
+            for publication in published.iter() {
+                match conn.send_owned(&publication.item) {
+                    SendStatus::Queued | SendStatus::AboveHighWater => publication.count(1, 0),
+                    SendStatus::Refused(Refusal::Closing) => {}
+                    SendStatus::Refused(_) => publication.count(0, 1),
+                }
+            }
+            arm_deadline::<H>(decoder, encoder, connection, state);
+        });
     }
 
     /// Calls the handler with the typed side of a connection.
@@ -113,7 +195,10 @@ impl<H: Handler> Hub<H> {
             ..
         } = self;
         let Some(Typed {
-            encoder, session, ..
+            decoder,
+            encoder,
+            session: Some(session),
+            ..
         }) = typed.get_mut(connection.key as usize)
         else {
             return;
@@ -135,6 +220,32 @@ impl<H: Handler> Hub<H> {
                 session,
             );
         });
+        arm_deadline::<H>(decoder, encoder, connection, state);
+    }
+
+    /// Whether the handler knows the connection.
+    fn is_open(&self, connection: &Connection) -> bool {
+        self.typed
+            .get(connection.key as usize)
+            .is_some_and(|typed| typed.session.is_some())
+    }
+}
+
+/// Sets the timer of the protocol's next deadline, unless one is set.
+#[inline]
+fn arm_deadline<H: Handler>(
+    decoder: &mut <H::Protocol as Protocol>::Decoder,
+    encoder: &mut <H::Protocol as Protocol>::Encoder,
+    connection: &mut Connection,
+    state: &mut LoopState,
+) {
+    if <H::Protocol as Protocol>::Decoder::HAS_DEADLINES && connection.protocol_timer.is_none() {
+        if let Some(deadline) = decoder.next_deadline(encoder, state.now) {
+            // One that has passed already is met in the next iteration, so that no two meet each other for ever.
+            let tick = state.clock.deadline(deadline).max(state.tick + 1);
+            let due = Due::Protocol(connection.id);
+            connection.protocol_timer = Some(state.wheel.insert(tick, due));
+        }
     }
 }
 
@@ -150,16 +261,19 @@ impl<H: Handler> Service for Hub<H> {
         connection
             .output
             .borrow_ring(&mut state.pool, link.limits.output);
-        contain(connection, |connection| {
-            let (decoder, mut encoder) = protocol.open();
-            let mut conn = Conn {
-                encoder: &mut encoder,
-                connection,
-                state,
-                link,
-                unread: 0,
-            };
-            let session = handler.on_open(&mut conn);
+        let is_open = contain(connection, |connection| {
+            let (mut decoder, mut encoder) = protocol.open();
+            encoder.greet(&mut connection.output);
+            let session = H::Protocol::OPENS_AT_ONCE.then(|| {
+                handler.on_open(&mut Conn {
+                    encoder: &mut encoder,
+                    connection,
+                    state,
+                    link,
+                    unread: 0,
+                })
+            });
+            arm_deadline::<H>(&mut decoder, &mut encoder, connection, state);
             let key = typed.insert(Typed {
                 decoder,
                 encoder,
@@ -168,7 +282,11 @@ impl<H: Handler> Service for Hub<H> {
             });
             connection.key = u32::try_from(key).expect("a process has fewer than 2^32 descriptors");
         })
-        .is_some()
+        .is_some();
+        if !is_open {
+            link.leave_all(connection);
+        }
+        is_open
     }
 
     fn receive(
@@ -191,7 +309,10 @@ impl<H: Handler> Service for Hub<H> {
             .borrow_ring(&mut state.pool, link.limits.output);
         let length = input.len();
         let taken = contain(connection, |connection| {
-            deliver(handler, typed, link, connection, state, input)
+            let taken = deliver(handler, typed, link, connection, state, input);
+            typed.decoder.end_turn();
+            arm_deadline::<H>(&mut typed.decoder, &mut typed.encoder, connection, state);
+            taken
         });
         if let Some(timer) = connection
             .first_message_timer
@@ -203,6 +324,9 @@ impl<H: Handler> Service for Hub<H> {
     }
 
     fn half_close(&mut self, connection: &mut Connection, state: &mut LoopState) {
+        if !self.is_open(connection) {
+            return connection.close(Cause::Peer);
+        }
         self.call(connection, state, |handler, conn, session| {
             handler.on_half_close(conn, session)
         });
@@ -227,8 +351,63 @@ impl<H: Handler> Service for Hub<H> {
     }
 
     fn shutdown(&mut self, connection: &mut Connection, state: &mut LoopState) {
+        if !self.is_open(connection) {
+            return connection.close(Cause::Shutdown);
+        }
         self.call(connection, state, |handler, conn, session| {
             handler.on_shutdown(conn, session)
+        });
+    }
+
+    fn deadline(&mut self, connection: &mut Connection, state: &mut LoopState) {
+        let Hub { typed, link, .. } = self;
+        let Some(Typed {
+            decoder,
+            encoder,
+            error,
+            ..
+        }) = typed.get_mut(connection.key as usize)
+        else {
+            return;
+        };
+        connection
+            .output
+            .borrow_ring(&mut state.pool, link.limits.output);
+        contain(connection, |connection| {
+            let due = decoder.next_deadline(encoder, state.now);
+            if due.is_some_and(|due| due <= state.now) {
+                let Connection { output, peer, .. } = &mut *connection;
+                let mut turn = Turn::new(output, encoder, state.now, peer);
+                if let Err(refusal) = decoder.on_deadline(&mut turn) {
+                    *error = Some(refusal);
+                    connection.close(Cause::Protocol);
+                }
+                if connection.output.has_overflowed() {
+                    connection.abort(Cause::OutputLimit);
+                }
+            }
+            arm_deadline::<H>(decoder, encoder, connection, state);
+        });
+    }
+
+    fn farewell(&mut self, connection: &mut Connection, state: &mut LoopState) {
+        let Hub { typed, link, .. } = self;
+        let Some(typed) = typed.get_mut(connection.key as usize) else {
+            return;
+        };
+        let why = connection
+            .cause
+            .map_or(Farewell::Closed, Cause::into_farewell);
+        connection
+            .output
+            .borrow_ring(&mut state.pool, link.limits.output);
+        contain(connection, |connection| {
+            connection.output.begin();
+            // However it parts, nobody waits any more.
+            let _ = typed.encoder.farewell(why, &mut connection.output);
+            if connection.output.finish() == Packed::Torn {
+                connection.abort(Cause::OutputLimit);
+            }
         });
     }
 
@@ -239,6 +418,7 @@ impl<H: Handler> Service for Hub<H> {
             link,
             ..
         } = self;
+        link.leave_all(connection);
         let Some(typed) = typed.try_remove(connection.key as usize) else {
             return;
         };
@@ -260,19 +440,35 @@ impl<H: Handler> Service for Hub<H> {
                 link,
                 unread: 0,
             };
-            handler.on_close(&conn, session, reason);
+            if let Some(session) = session {
+                handler.on_close(&conn, session, reason);
+            }
         });
         contain_drop((decoder, encoder));
     }
 
     fn next_mail(&mut self) -> Option<Recipient> {
-        let mail = self.mail.try_recv().ok()?;
+        let mail = match self.next.take() {
+            Some(mail) => mail,
+            None => self.mail.try_recv().ok()?,
+        };
+        if let Mail::Topic(first) = mail {
+            let topic = first.clone();
+            self.published.push(first);
+            while self.published.len() < PUBLISHED_TOGETHER {
+                let Some(publication) = self.next_publication(&topic.topic) else {
+                    break;
+                };
+                self.published.push(publication);
+            }
+            return Some(Recipient::Subscribers(self.published.len()));
+        }
         let recipient = match &mail {
             Mail::One(letter) if matches!(letter.content, Content::Abort) => {
                 Recipient::OneClosing(letter.to)
             }
             Mail::One(letter) => Recipient::One(letter.to),
-            Mail::Each(_) => Recipient::Each,
+            Mail::Each(_) | Mail::Topic(_) => Recipient::Each,
         };
         self.at_hand = Some(mail);
         Some(recipient)
@@ -280,6 +476,16 @@ impl<H: Handler> Service for Hub<H> {
 
     fn drop_mail(&mut self) {
         contain_drop(self.at_hand.take());
+        for publication in self.published.drain(..) {
+            contain_drop(publication);
+        }
+    }
+
+    fn list_subscribers(&self, list: &mut Vec<ConnId>) {
+        if let Some(publication) = self.published.first() {
+            let topics = self.link.topics.borrow();
+            topics.list_subscribers(&publication.topic, list);
+        }
     }
 
     fn apply_mail(&mut self, connection: &mut Connection, state: &mut LoopState) {
@@ -290,11 +496,11 @@ impl<H: Handler> Service for Hub<H> {
                 self.at_hand = Some(Mail::Each(visitor));
                 return;
             }
-            None => return,
+            Some(Mail::Topic(_)) | None => return self.deliver_published(connection, state),
         };
         self.call(connection, state, |_, conn, _| match content {
             Content::Send(item, done) => {
-                conn.send_with(<H::Protocol as Protocol>::Encoder::borrow(&item), done);
+                conn.send_owned_with(&item, done);
             }
             Content::Close => conn.close(),
             Content::Abort => conn.abort(),
@@ -330,7 +536,9 @@ fn deliver<H: Handler>(
     let mut taken = 0;
     conn.connection.needed = 1;
     while taken < length && conn.connection.gate.is_open() {
-        let unpacked = decoder.unpack(&mut input[taken..], &mut conn.connection.output);
+        let Connection { output, peer, .. } = &mut *conn.connection;
+        let mut turn = Turn::new(output, &mut *conn.encoder, conn.state.now, peer);
+        let unpacked = decoder.unpack(&mut input[taken..], &mut turn);
         if conn.connection.output.has_overflowed() {
             // A reply of the protocol itself did not fit.
             conn.connection.abort(Cause::OutputLimit);
@@ -345,7 +553,11 @@ fn deliver<H: Handler>(
                 );
                 conn.connection.messages_in += 1;
                 conn.unread = length - taken;
-                handler.on_message(&mut conn, session, message);
+                match session {
+                    _ if conn.connection.is_parting() => {}
+                    Some(session) => handler.on_message(&mut conn, session, message),
+                    None => unreachable!("a message comes after the opening handshake"),
+                }
             }
             Ok(Unpacked::Skip { consumed }) => {
                 taken += consumed;
@@ -356,6 +568,27 @@ fn deliver<H: Handler>(
                 if conn.connection.output.len() > link.limits.high_water {
                     conn.connection.gate.add(Gate::PRESSURE);
                 }
+            }
+            Ok(Unpacked::Opened { consumed }) => {
+                taken += consumed;
+                assert!(
+                    session.is_none() && consumed > 0 && taken <= length,
+                    "a connection opens once, with from 1 byte to all"
+                );
+                conn.unread = length - taken;
+                // The deadline of the handshake is met; another may follow.
+                if let Some(timer) = conn.connection.protocol_timer.take() {
+                    conn.state.wheel.cancel(timer);
+                }
+                *session = Some(handler.on_open(&mut conn));
+            }
+            Ok(Unpacked::End { consumed }) => {
+                taken += consumed;
+                assert!(
+                    consumed > 0 && taken <= length,
+                    "an end consumes from 1 byte to all"
+                );
+                conn.connection.close(Cause::Peer);
             }
             Ok(Unpacked::NeedMore { at_least }) => {
                 let needed = (length - taken).saturating_add(at_least.max(1));

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use ringwheel::protocol::{
-    Decode, Encode, LengthPrefixed, Lines, Output, Protocol, Raw, Unencodable, Unpacked,
+    Decode, Encode, LengthPrefixed, Lines, Output, Protocol, Raw, Turn, Unencodable, Unpacked,
 };
 use ringwheel::{Conn, Limits, Refusal, Remote, SendStatus};
 use support::{
@@ -43,18 +43,19 @@ impl Protocol for Fragile {
 }
 
 impl Decode for Fragile {
+    type Encoder = Fragile;
     type Message<'a> = &'a [u8];
     type Error = Refused;
 
     fn unpack<'a>(
         &'a mut self,
         input: &'a mut [u8],
-        reply: &mut Output,
+        turn: &mut Turn<'_, Fragile>,
     ) -> Result<Unpacked<&'a [u8]>, Refused> {
         match &*input {
             b"panic in unpack" => deliberate_panic(),
             b"refuse" => {
-                reply.put_slice(b"farewell");
+                turn.output.put_slice(b"farewell");
                 Err(Refused)
             }
             _ => Ok(Unpacked::Message {

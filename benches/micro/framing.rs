@@ -7,7 +7,7 @@ use std::hint::black_box;
 
 use criterion::{Criterion, Throughput};
 use ringwheel::protocol::{
-    Decode, Delimited, Encode, ItemOf, LengthPrefixed, Lines, MessageOf, Output, Protocol,
+    Decode, Delimited, Encode, ItemOf, LengthPrefixed, Lines, MessageOf, Output, Protocol, Turn,
     TypedFrame, TypedFrames, Unpacked,
 };
 
@@ -66,7 +66,8 @@ fn bench_echo<P: Echo>(criterion: &mut Criterion, name: &str, protocol: P) {
         bencher.iter(|| {
             let mut rest = black_box(&mut input[..]);
             while !rest.is_empty() {
-                let Ok(Unpacked::Message { message, consumed }) = decoder.unpack(rest, &mut reply)
+                let Ok(Unpacked::Message { message, consumed }) =
+                    decoder.unpack(rest, &mut Turn::detached(&mut reply, &mut encoder))
                 else {
                     panic!("the burst is whole messages");
                 };

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::fixed_length::total_length;
-use super::{Decode, Encode, EncodeParts, Output, Protocol, Unencodable, Unpacked};
+use super::{Decode, Encode, EncodeParts, Output, Protocol, Turn, Unencodable, Unpacked};
 
 /// Byte messages, each followed by a delimiter of one or more bytes.
 ///
@@ -22,14 +22,14 @@ use super::{Decode, Encode, EncodeParts, Output, Protocol, Unencodable, Unpacked
 /// whatever the delimiter and the input are: each byte is looked at once, also when the delimiter arrives in pieces.
 ///
 /// ```
-/// use ringwheel::protocol::{Decode, Delimited, Encode, Output, Protocol, Unpacked};
+/// use ringwheel::protocol::{Decode, Delimited, Encode, Output, Protocol, Turn, Unpacked};
 ///
 /// let (mut decoder, mut encoder) = Delimited::new(b"\r\n\r\n").max_length(8 * 1024).open();
 /// let mut output = Output::detached();
 /// let mut input = *b"a: 1\r\nb: 2\r\n\r\nc: 3\r\n";
-/// let unpacked = decoder.unpack(&mut input, &mut output);
+/// let unpacked = decoder.unpack(&mut input, &mut Turn::detached(&mut output, &mut encoder));
 /// assert_eq!(unpacked, Ok(Unpacked::Message { message: &b"a: 1\r\nb: 2"[..], consumed: 14 }));
-/// let unpacked = decoder.unpack(&mut input[14..], &mut output);
+/// let unpacked = decoder.unpack(&mut input[14..], &mut Turn::detached(&mut output, &mut encoder));
 /// assert_eq!(unpacked, Ok(Unpacked::NeedMore { at_least: 2 }));
 ///
 /// encoder.pack(b"d: 4", &mut output)?;
@@ -116,6 +116,7 @@ pub struct DelimitedDecoder {
 }
 
 impl Decode for DelimitedDecoder {
+    type Encoder = Delimited;
     type Message<'a> = &'a [u8];
     type Error = DelimitedError;
 
@@ -123,7 +124,7 @@ impl Decode for DelimitedDecoder {
     fn unpack<'a>(
         &'a mut self,
         input: &'a mut [u8],
-        _reply: &mut Output,
+        _turn: &mut Turn<'_, Delimited>,
     ) -> Result<Unpacked<&'a [u8]>, DelimitedError> {
         let width = self.delimiter.bytes.len();
         // A message within the limit has its delimiter within this.
@@ -331,9 +332,12 @@ mod tests {
         expected: Result<Unpacked<&[u8]>, DelimitedError>,
     ) {
         let mut input = input.to_vec();
-        let (mut decoder, _) = protocol.open();
+        let (mut decoder, mut encoder) = protocol.open();
         assert_eq!(
-            decoder.unpack(&mut input, &mut Output::detached()),
+            decoder.unpack(
+                &mut input,
+                &mut Turn::detached(&mut Output::detached(), &mut encoder)
+            ),
             expected
         );
     }

@@ -4,21 +4,21 @@ use std::convert::Infallible;
 
 use bytes::Bytes;
 
-use super::{Decode, Encode, EncodeParts, Output, Protocol, Unencodable, Unpacked};
+use super::{Decode, Encode, EncodeParts, Output, Protocol, Turn, Unencodable, Unpacked};
 
 /// Messages of exactly n bytes each, with nothing between them.
 ///
 /// The length is the limit, so no input is refused. An item of another length is [`Unencodable`].
 ///
 /// ```
-/// use ringwheel::protocol::{Decode, Encode, FixedLength, Output, Protocol, Unpacked};
+/// use ringwheel::protocol::{Decode, Encode, FixedLength, Output, Protocol, Turn, Unpacked};
 ///
 /// let (mut decoder, mut encoder) = FixedLength::new(4).open();
 /// let mut output = Output::detached();
 /// let mut input = *b"abcdef";
-/// let unpacked = decoder.unpack(&mut input, &mut output);
+/// let unpacked = decoder.unpack(&mut input, &mut Turn::detached(&mut output, &mut encoder));
 /// assert_eq!(unpacked, Ok(Unpacked::Message { message: &b"abcd"[..], consumed: 4 }));
-/// let unpacked = decoder.unpack(&mut input[4..], &mut output);
+/// let unpacked = decoder.unpack(&mut input[4..], &mut Turn::detached(&mut output, &mut encoder));
 /// assert_eq!(unpacked, Ok(Unpacked::NeedMore { at_least: 2 }));
 ///
 /// encoder.pack(b"wxyz", &mut output)?;
@@ -66,6 +66,7 @@ impl Protocol for FixedLength {
 }
 
 impl Decode for FixedLength {
+    type Encoder = FixedLength;
     type Message<'a> = &'a [u8];
     type Error = Infallible;
 
@@ -73,7 +74,7 @@ impl Decode for FixedLength {
     fn unpack<'a>(
         &'a mut self,
         input: &'a mut [u8],
-        _reply: &mut Output,
+        _turn: &mut Turn<'_, FixedLength>,
     ) -> Result<Unpacked<&'a [u8]>, Infallible> {
         Ok(match input.get(..self.length) {
             Some(message) => Unpacked::Message {
@@ -127,11 +128,14 @@ mod tests {
 
     #[test]
     fn need_more_names_exactly_what_is_missing() {
-        let mut decoder = FixedLength::new(3);
+        let (mut decoder, mut encoder) = FixedLength::new(3).open();
         let mut output = Output::detached();
         for (have, at_least) in [(1, 2), (2, 1)] {
             let mut input = *b"abc";
-            let unpacked = decoder.unpack(&mut input[..have], &mut output);
+            let unpacked = decoder.unpack(
+                &mut input[..have],
+                &mut Turn::detached(&mut output, &mut encoder),
+            );
             assert_eq!(unpacked, Ok(Unpacked::NeedMore { at_least }));
         }
     }

@@ -6,7 +6,7 @@ use std::fmt;
 use bytes::Bytes;
 
 use super::fixed_length::total_length;
-use super::{Decode, Encode, EncodeParts, Output, Protocol, Unencodable, Unpacked};
+use super::{Decode, Encode, EncodeParts, Output, Protocol, Turn, Unencodable, Unpacked};
 
 /// Byte messages, each in a frame that says how long it is.
 ///
@@ -19,14 +19,14 @@ use super::{Decode, Encode, EncodeParts, Output, Protocol, Unencodable, Unpacked
 /// The field is 1 to 8 bytes wide in either byte order. Most formats need no more than a constructor:
 ///
 /// ```
-/// use ringwheel::protocol::{Decode, Encode, LengthPrefixed, Output, Protocol, Unpacked};
+/// use ringwheel::protocol::{Decode, Encode, LengthPrefixed, Output, Protocol, Turn, Unpacked};
 ///
 /// let (mut decoder, mut encoder) = LengthPrefixed::u16_be().open();
 /// let mut output = Output::detached();
 /// let mut input = *b"\x00\x05hello\x00\x03by";
-/// let unpacked = decoder.unpack(&mut input, &mut output);
+/// let unpacked = decoder.unpack(&mut input, &mut Turn::detached(&mut output, &mut encoder));
 /// assert_eq!(unpacked, Ok(Unpacked::Message { message: &b"hello"[..], consumed: 7 }));
-/// let unpacked = decoder.unpack(&mut input[7..], &mut output);
+/// let unpacked = decoder.unpack(&mut input[7..], &mut Turn::detached(&mut output, &mut encoder));
 /// assert_eq!(unpacked, Ok(Unpacked::NeedMore { at_least: 1 }));
 ///
 /// encoder.pack(b"world", &mut output)?;
@@ -38,13 +38,13 @@ use super::{Decode, Encode, EncodeParts, Output, Protocol, Unencodable, Unpacked
 /// kind stands before the length, the length counts itself too, and the message is the whole frame:
 ///
 /// ```
-/// use ringwheel::protocol::{Decode, Encode, LengthPrefixed, Output, Protocol, Unpacked};
+/// use ringwheel::protocol::{Decode, Encode, LengthPrefixed, Output, Protocol, Turn, Unpacked};
 ///
 /// let protocol = LengthPrefixed::u16_be().offset(1).adjustment(-2).strip(0);
 /// let (mut decoder, mut encoder) = protocol.open();
 /// let mut output = Output::detached();
 /// let mut input = *b"K\x00\x06body";
-/// let unpacked = decoder.unpack(&mut input, &mut output);
+/// let unpacked = decoder.unpack(&mut input, &mut Turn::detached(&mut output, &mut encoder));
 /// assert_eq!(unpacked, Ok(Unpacked::Message { message: &b"K\x00\x06body"[..], consumed: 7 }));
 ///
 /// // The length field in the item is a placeholder.
@@ -388,6 +388,7 @@ impl Protocol for LengthPrefixed {
 }
 
 impl Decode for LengthPrefixed {
+    type Encoder = LengthPrefixed;
     type Message<'a> = &'a [u8];
     type Error = LengthPrefixedError;
 
@@ -395,7 +396,7 @@ impl Decode for LengthPrefixed {
     fn unpack<'a>(
         &'a mut self,
         input: &'a mut [u8],
-        _reply: &mut Output,
+        _turn: &mut Turn<'_, LengthPrefixed>,
     ) -> Result<Unpacked<&'a [u8]>, LengthPrefixedError> {
         if let (Some(limit), Some((field, rest))) = (self.usual, input.split_first_chunk()) {
             let length = u32::from_be_bytes(*field) as usize;
@@ -520,9 +521,12 @@ mod tests {
         expected: Result<Unpacked<&[u8]>, LengthPrefixedError>,
     ) {
         let mut input = input.to_vec();
-        let (mut decoder, _) = protocol.open();
+        let (mut decoder, mut encoder) = protocol.open();
         assert_eq!(
-            decoder.unpack(&mut input, &mut Output::detached()),
+            decoder.unpack(
+                &mut input,
+                &mut Turn::detached(&mut Output::detached(), &mut encoder)
+            ),
             expected,
             "{protocol:?}"
         );

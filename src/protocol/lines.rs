@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::delimited::find_byte;
-use super::{Decode, Encode, Output, Protocol, Unencodable, Unpacked};
+use super::{Decode, Encode, Output, Protocol, Turn, Unencodable, Unpacked};
 
 /// Lines of UTF-8 text, ended by LF or CRLF.
 ///
@@ -20,14 +20,14 @@ use super::{Decode, Encode, Output, Protocol, Unencodable, Unpacked};
 /// however small the pieces in which it arrives.
 ///
 /// ```
-/// use ringwheel::protocol::{Decode, Encode, Lines, Output, Protocol, Unpacked};
+/// use ringwheel::protocol::{Decode, Encode, Lines, Output, Protocol, Turn, Unpacked};
 ///
 /// let (mut decoder, mut encoder) = Lines::new().crlf().open();
 /// let mut output = Output::detached();
 /// let mut input = *b"one\ntwo\r\n";
-/// let unpacked = decoder.unpack(&mut input, &mut output);
+/// let unpacked = decoder.unpack(&mut input, &mut Turn::detached(&mut output, &mut encoder));
 /// assert_eq!(unpacked, Ok(Unpacked::Message { message: "one", consumed: 4 }));
-/// let unpacked = decoder.unpack(&mut input[4..], &mut output);
+/// let unpacked = decoder.unpack(&mut input[4..], &mut Turn::detached(&mut output, &mut encoder));
 /// assert_eq!(unpacked, Ok(Unpacked::Message { message: "two", consumed: 5 }));
 ///
 /// encoder.pack("three", &mut output)?;
@@ -101,6 +101,7 @@ pub struct LinesDecoder {
 }
 
 impl Decode for LinesDecoder {
+    type Encoder = Lines;
     type Message<'a> = &'a str;
     type Error = LinesError;
 
@@ -108,7 +109,7 @@ impl Decode for LinesDecoder {
     fn unpack<'a>(
         &'a mut self,
         input: &'a mut [u8],
-        _reply: &mut Output,
+        _turn: &mut Turn<'_, Lines>,
     ) -> Result<Unpacked<&'a str>, LinesError> {
         // A line within the limit has its LF within this: the line, CR, LF.
         let reach = input.len().min(self.max_length.saturating_add(2));
@@ -211,9 +212,12 @@ mod tests {
     #[track_caller]
     fn assert_unpacks(protocol: Lines, input: &[u8], expected: Result<Unpacked<&str>, LinesError>) {
         let mut input = input.to_vec();
-        let (mut decoder, _) = protocol.open();
+        let (mut decoder, mut encoder) = protocol.open();
         assert_eq!(
-            decoder.unpack(&mut input, &mut Output::detached()),
+            decoder.unpack(
+                &mut input,
+                &mut Turn::detached(&mut Output::detached(), &mut encoder)
+            ),
             expected
         );
     }

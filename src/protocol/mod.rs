@@ -33,6 +33,8 @@ pub use crate::output::Output;
 
 use std::error::Error;
 use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 /// What [`Decode::unpack`] found at the front of the input.
 #[derive(Debug, PartialEq, Eq)]
@@ -43,8 +45,7 @@ pub enum Unpacked<M> {
         /// Bytes still missing.
         at_least: usize,
     },
-    /// `consumed` bytes (at least 1) were dealt with and give no message: a blank line, a ping that was answered through
-    /// `reply`.
+    /// `consumed` bytes (at least 1) were dealt with and give no message: a blank line, a ping that was answered.
     Skip {
         /// Bytes to drop from the front of the input.
         consumed: usize,
@@ -56,10 +57,71 @@ pub enum Unpacked<M> {
         /// Bytes that it took from the front of the input (at least 1).
         consumed: usize,
     },
+    /// The opening handshake is over: [`Handler::on_open`](crate::Handler::on_open) is called now. Only of a protocol that
+    /// does not [open at once](Protocol::OPENS_AT_ONCE), once, and before the first message.
+    Opened {
+        /// Bytes that it took from the front of the input (at least 1).
+        consumed: usize,
+    },
+    /// The conversation has ended as the protocol has it: the connection is flushed and closed in order. What lies behind
+    /// is discarded.
+    End {
+        /// Bytes that it took from the front of the input (at least 1).
+        consumed: usize,
+    },
 }
+
+/// What a decoder has at hand besides the input.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Turn<'a, E> {
+    /// The connection's output, for what the protocol answers by itself: a pong, a farewell. What is put here before an
+    /// error is returned is sent before the connection closes.
+    pub output: &'a mut Output,
+    /// The connection's other half: what it has begun (a close) the decoder can see.
+    pub encoder: &'a mut E,
+    /// The time since the loop started, as of its current iteration.
+    pub now: Duration,
+    /// The peer's address.
+    pub peer: &'a SocketAddr,
+}
+
+impl<'a, E> Turn<'a, E> {
+    #[inline]
+    pub(crate) fn new(
+        output: &'a mut Output,
+        encoder: &'a mut E,
+        now: Duration,
+        peer: &'a SocketAddr,
+    ) -> Self {
+        Turn {
+            output,
+            encoder,
+            now,
+            peer,
+        }
+    }
+
+    /// A turn without a connection, at time zero and with an unspecified peer, to try a decoder with
+    /// [`Output::detached`].
+    pub fn detached(output: &'a mut Output, encoder: &'a mut E) -> Self {
+        Turn::new(output, encoder, Duration::ZERO, &NOBODY)
+    }
+
+    /// The same turn at another time.
+    #[must_use]
+    pub fn at(self, now: Duration) -> Self {
+        Turn { now, ..self }
+    }
+}
+
+/// Who is on the other side where there is no other side.
+static NOBODY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
 /// The reading half of a protocol.
 pub trait Decode: 'static {
+    /// The writing half that it is paired with.
+    type Encoder: Encode;
     /// What the handler sees; it may borrow from the input.
     type Message<'a>;
     /// Why a peer's bytes were refused. It ends the connection, as [`CloseReason::Protocol`](crate::CloseReason).
@@ -68,16 +130,42 @@ pub trait Decode: 'static {
     /// Looks for one message at the front of `input`.
     ///
     /// `input` is never empty and begins where the last call stopped consuming. It may be changed in place (unmasking).
-    /// What the protocol answers by itself (a pong, a farewell) goes into `reply`, also when it then returns an error:
-    /// the reply is sent before the connection closes.
+    /// `turn` has the output and the other half, for what the protocol answers by itself.
     ///
     /// # Errors
     /// Whatever makes the input unacceptable. The decoder is not called again after an error.
     fn unpack<'a>(
         &'a mut self,
         input: &'a mut [u8],
-        reply: &mut Output,
+        turn: &mut Turn<'_, Self::Encoder>,
     ) -> Result<Unpacked<Self::Message<'a>>, Self::Error>;
+
+    /// What has arrived is dealt with, for now, and no message borrows from the decoder any more: what was only kept for
+    /// that can go. By default nothing is.
+    #[inline]
+    fn end_turn(&mut self) {}
+
+    /// Whether the protocol has deadlines of its own; if not, the two methods below are not called.
+    const HAS_DEADLINES: bool = false;
+
+    /// When [`on_deadline`](Self::on_deadline) is to be called, as time since the loop started; `None` for never.
+    ///
+    /// It is asked when the connection opens, after each turn in which it unpacked or was packed for while no deadline was
+    /// set, and after each deadline. A deadline that moves back in the meantime needs no word: `on_deadline` is then called
+    /// early, does nothing, and names the new one. One that moves forward is noticed only with the old one.
+    fn next_deadline(&mut self, encoder: &mut Self::Encoder, now: Duration) -> Option<Duration> {
+        let _ = (encoder, now);
+        None
+    }
+
+    /// The time named by [`next_deadline`](Self::next_deadline) has come, or passed.
+    ///
+    /// # Errors
+    /// What ends the connection, as in [`unpack`](Self::unpack); farewell bytes are sent before.
+    fn on_deadline(&mut self, turn: &mut Turn<'_, Self::Encoder>) -> Result<(), Self::Error> {
+        let _ = turn;
+        Ok(())
+    }
 }
 
 /// The writing half of a protocol.
@@ -95,6 +183,56 @@ pub trait Encode: 'static {
     /// # Errors
     /// [`Unencodable`] when the protocol cannot express the item. What was written for it is then taken back.
     fn pack(&mut self, item: Self::Item<'_>, output: &mut Output) -> Result<(), Unencodable>;
+
+    /// As [`pack`](Self::pack) with an item that several connections may share, so that a costly encoding can be kept with
+    /// it.
+    ///
+    /// # Errors
+    /// As [`pack`](Self::pack).
+    #[inline]
+    fn pack_owned(&mut self, owned: &Self::Owned, output: &mut Output) -> Result<(), Unencodable> {
+        self.pack(Self::borrow(owned), output)
+    }
+
+    /// Says what is to be said before anything is heard. By default nothing.
+    fn greet(&mut self, output: &mut Output) {
+        let _ = output;
+    }
+
+    /// Says the last words before our end of the stream, once: called when the connection is about to close in order, for
+    /// whatever reason, with everything that was sent before in the output. By default there are none.
+    fn farewell(&mut self, why: Farewell, output: &mut Output) -> Parting {
+        let _ = (why, output);
+        Parting::AtOnce
+    }
+}
+
+/// Why [`Encode::farewell`] is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Farewell {
+    /// The handler, or another thread, closes the connection.
+    Closed,
+    /// The server shuts down.
+    Shutdown,
+    /// The peer has ended its stream, or the protocol has come to its own end.
+    PeerEnded,
+    /// The decoder refused the peer's bytes.
+    Refused,
+    /// A message does not fit below [`Limits::input`](crate::Limits::input).
+    InputLimit,
+    /// A callback panicked.
+    Panic,
+}
+
+/// What follows a farewell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Parting {
+    /// Our end of the stream, once everything has left.
+    AtOnce,
+    /// The peer's answer: the decoder goes on unpacking until it returns [`Unpacked::End`], the peer ends its stream, or
+    /// [`Listen::close_timeout`](crate::Listen::close_timeout) has passed. Messages that it still finds are not delivered.
+    AwaitAnswer,
 }
 
 /// An [`Encode`] whose items are plain payload bytes and can be given in parts, which are sent as one message.
@@ -108,8 +246,12 @@ pub trait EncodeParts: Encode {
 
 /// A factory of the two halves, one pair per connection.
 pub trait Protocol: Clone + Send + 'static {
+    /// Whether a connection is open for the handler as soon as it is accepted. If not,
+    /// [`Handler::on_open`](crate::Handler::on_open) waits for [`Unpacked::Opened`], and a connection that ends before has
+    /// no callback at all.
+    const OPENS_AT_ONCE: bool = true;
     /// The reading half.
-    type Decoder: Decode;
+    type Decoder: Decode<Encoder = Self::Encoder>;
     /// The writing half.
     type Encoder: Encode;
 

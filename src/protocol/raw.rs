@@ -4,7 +4,7 @@ use std::convert::Infallible;
 
 use bytes::Bytes;
 
-use super::{Decode, Encode, EncodeParts, Output, Protocol, Unencodable, Unpacked};
+use super::{Decode, Encode, EncodeParts, Output, Protocol, Turn, Unencodable, Unpacked};
 
 /// No framing: a message is everything that has arrived, and an item goes out as it is.
 ///
@@ -12,12 +12,12 @@ use super::{Decode, Encode, EncodeParts, Output, Protocol, Unencodable, Unpacked
 /// boundaries. There is no limit of its own, since a message is never longer than one read, and no input is refused.
 ///
 /// ```
-/// use ringwheel::protocol::{Decode, Encode, Output, Protocol, Raw, Unpacked};
+/// use ringwheel::protocol::{Decode, Encode, Output, Protocol, Raw, Turn, Unpacked};
 ///
 /// let (mut decoder, mut encoder) = Raw.open();
 /// let mut output = Output::detached();
 /// let mut input = *b"ping";
-/// let unpacked = decoder.unpack(&mut input, &mut output);
+/// let unpacked = decoder.unpack(&mut input, &mut Turn::detached(&mut output, &mut encoder));
 /// assert_eq!(unpacked, Ok(Unpacked::Message { message: &b"ping"[..], consumed: 4 }));
 ///
 /// encoder.pack(b"pong", &mut output)?;
@@ -37,6 +37,7 @@ impl Protocol for Raw {
 }
 
 impl Decode for Raw {
+    type Encoder = Raw;
     type Message<'a> = &'a [u8];
     type Error = Infallible;
 
@@ -44,7 +45,7 @@ impl Decode for Raw {
     fn unpack<'a>(
         &'a mut self,
         input: &'a mut [u8],
-        _reply: &mut Output,
+        _turn: &mut Turn<'_, Raw>,
     ) -> Result<Unpacked<&'a [u8]>, Infallible> {
         let consumed = input.len();
         Ok(Unpacked::Message {
@@ -85,8 +86,11 @@ mod tests {
     #[test]
     fn all_that_has_arrived_is_one_message() {
         let mut input = *b"one\ntwo";
-        let (mut decoder, _) = Raw.open();
-        let unpacked = decoder.unpack(&mut input, &mut Output::detached());
+        let (mut decoder, mut encoder) = Raw.open();
+        let unpacked = decoder.unpack(
+            &mut input,
+            &mut Turn::detached(&mut Output::detached(), &mut encoder),
+        );
         assert_eq!(
             unpacked,
             Ok(Unpacked::Message {

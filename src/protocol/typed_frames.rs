@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Decode, Encode, Output, Protocol, Unencodable, Unpacked};
+use super::{Decode, Encode, Output, Protocol, Turn, Unencodable, Unpacked};
 
 /// Frames of a type name and data, laid out as gev's protobuf plugin does, so that its clients are understood:
 ///
@@ -23,7 +23,7 @@ use super::{Decode, Encode, Output, Protocol, Unencodable, Unpacked};
 /// bytes.
 ///
 /// ```
-/// use ringwheel::protocol::{Decode, Encode, Output, Protocol, TypedFrame, TypedFrames, Unpacked};
+/// use ringwheel::protocol::{Decode, Encode, Output, Protocol, TypedFrame, TypedFrames, Turn, Unpacked};
 ///
 /// let (mut decoder, mut encoder) = TypedFrames::new().open();
 /// let mut output = Output::detached();
@@ -32,7 +32,7 @@ use super::{Decode, Encode, Output, Protocol, Unencodable, Unpacked};
 /// let mut bytes = output.take();
 /// assert_eq!(bytes, b"\x00\x00\x00\x08\x00\x04Ping\x08\x01");
 ///
-/// let unpacked = decoder.unpack(&mut bytes, &mut output);
+/// let unpacked = decoder.unpack(&mut bytes, &mut Turn::detached(&mut output, &mut encoder));
 /// assert_eq!(unpacked, Ok(Unpacked::Message { message: frame, consumed: 12 }));
 /// # Ok::<(), ringwheel::protocol::Unencodable>(())
 /// ```
@@ -129,6 +129,7 @@ impl From<TypedFrame<'_>> for TypedFrameBuf {
 }
 
 impl Decode for TypedFrames {
+    type Encoder = TypedFrames;
     type Message<'a> = TypedFrame<'a>;
     type Error = TypedFramesError;
 
@@ -136,7 +137,7 @@ impl Decode for TypedFrames {
     fn unpack<'a>(
         &'a mut self,
         input: &'a mut [u8],
-        _reply: &mut Output,
+        _turn: &mut Turn<'_, TypedFrames>,
     ) -> Result<Unpacked<TypedFrame<'a>>, TypedFramesError> {
         let Some((&length, after_length)) = input.split_first_chunk::<LENGTH_WIDTH>() else {
             return Ok(Unpacked::NeedMore {
@@ -292,9 +293,12 @@ mod tests {
         expected: Result<Unpacked<TypedFrame<'_>>, TypedFramesError>,
     ) {
         let mut input = input.to_vec();
-        let (mut decoder, _) = protocol.open();
+        let (mut decoder, mut encoder) = protocol.open();
         assert_eq!(
-            decoder.unpack(&mut input, &mut Output::detached()),
+            decoder.unpack(
+                &mut input,
+                &mut Turn::detached(&mut Output::detached(), &mut encoder)
+            ),
             expected
         );
     }

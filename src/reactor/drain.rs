@@ -77,7 +77,7 @@ impl Reactor {
         }
         drain.targets.remove(&slot);
         connection.draining = Draining::Told;
-        if is_open {
+        if is_open && !connection.is_parting() {
             let service = &mut self.services[connection.service as usize].service;
             service.shutdown(connection, &mut self.state);
             self.settle(slot);

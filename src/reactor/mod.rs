@@ -85,6 +85,8 @@ pub(crate) struct Reactor {
     resumed_listeners: Vec<usize>,
     /// The ready list of the iteration before, being worked off.
     turn_list: Vec<u32>,
+    /// The subscribers that a publication reaches; empty in between.
+    subscribers: Vec<ConnId>,
 }
 
 impl Reactor {
@@ -106,6 +108,7 @@ impl Reactor {
             drain: None,
             resumed_listeners: Vec::new(),
             turn_list: Vec::new(),
+            subscribers: Vec::new(),
         }
     }
 
@@ -248,8 +251,8 @@ impl Reactor {
                 let Some(recipient) = self.services[service].service.next_mail() else {
                     break;
                 };
-                self.state.shared.release_place();
-                reached += 1;
+                self.state.shared.release_places(recipient.letters());
+                reached += recipient.letters();
                 match recipient {
                     Recipient::One(id) => self.hand_mail(service, id, Phase::Open),
                     Recipient::OneClosing(id) => self.hand_mail(service, id, Phase::Ending),
@@ -259,6 +262,7 @@ impl Reactor {
                             self.hand_mail(service, id, Phase::Open);
                         }
                     }
+                    Recipient::Subscribers(_) => reached += self.hand_publications(service),
                 }
                 self.services[service].service.drop_mail();
             }
@@ -276,6 +280,31 @@ impl Reactor {
                 .apply_mail(connection, &mut self.state);
             self.state.queue(connection);
         }
+    }
+
+    /// Sends the publications at hand to those who subscribe. Returns how many they are.
+    ///
+    /// Each is settled at once: its output leaves, and the ring goes on to the next, so that a publication to many takes the
+    /// memory of one.
+    fn hand_publications(&mut self, service: usize) -> usize {
+        let mut subscribers = std::mem::take(&mut self.subscribers);
+        self.services[service]
+            .service
+            .list_subscribers(&mut subscribers);
+        let count = subscribers.len();
+        for id in subscribers.drain(..) {
+            let Some(connection) = self.table.get(id) else {
+                continue;
+            };
+            if connection.phase == Phase::Open {
+                self.services[service]
+                    .service
+                    .apply_mail(connection, &mut self.state);
+                self.settle(id.slot);
+            }
+        }
+        self.subscribers = subscribers;
+        count
     }
 
     fn remove_closed(&mut self) {
@@ -302,6 +331,7 @@ impl Reactor {
             connection.idle_timer,
             connection.first_message_timer,
             connection.write_timer,
+            connection.protocol_timer,
         ];
         for timer in timers.into_iter().flatten() {
             self.state.wheel.cancel(timer);
@@ -344,8 +374,8 @@ impl Reactor {
         }
         self.remove_closed();
         for slot in &mut self.services {
-            while slot.service.next_mail().is_some() {
-                self.state.shared.release_place();
+            while let Some(recipient) = slot.service.next_mail() {
+                self.state.shared.release_places(recipient.letters());
                 slot.service.drop_mail();
             }
         }

@@ -315,6 +315,8 @@ impl ReadTurn<'_> {
             self.connection.peer_end = PeerEnd::Announced;
             if self.connection.input.is_some() {
                 self.connection.close(Cause::Truncated);
+            } else if self.connection.is_parting() {
+                self.connection.close(Cause::Local);
             } else {
                 self.service.half_close(self.connection, self.state);
             }

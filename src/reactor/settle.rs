@@ -15,7 +15,9 @@ impl Reactor {
         let Some(connection) = self.table.in_slot(slot) else {
             return;
         };
-        connection.output.flush();
+        if connection.phase < Phase::Closed {
+            connection.output.flush();
+        }
         if connection.is_at_rest() {
             connection.output.return_ring(&mut self.state.pool);
             return;
@@ -57,6 +59,10 @@ impl Connection {
 }
 
 fn settle_unusual(connection: &mut Connection, slot: &mut ServiceSlot, state: &mut LoopState) {
+    if connection.phase == Phase::Closing {
+        slot.service.farewell(connection, state);
+        connection.output.flush();
+    }
     release_pressure(connection, slot, state);
     if connection.output.has_failed() {
         connection.end_now(Cause::Io);
@@ -150,6 +156,11 @@ fn advance_close(connection: &mut Connection) {
 /// Keeps the timer that watches over the output: for a stall while open, for the whole of a close.
 fn watch_writes(connection: &mut Connection, slot: &ServiceSlot, state: &mut LoopState) {
     match connection.phase {
+        Phase::Open if connection.own_end == OwnEnd::Parting => {
+            connection.own_end = OwnEnd::PartingTimed;
+            limit_close(connection, slot, state);
+        }
+        Phase::Open if connection.own_end == OwnEnd::PartingTimed => {}
         Phase::Open if connection.output.is_empty() => {
             if let Some(timer) = connection.write_timer.take() {
                 state.wheel.cancel(timer);
@@ -164,14 +175,19 @@ fn watch_writes(connection: &mut Connection, slot: &ServiceSlot, state: &mut Loo
         }
         Phase::Closing => {
             connection.phase = Phase::Ending;
-            if let Some(timer) = connection.write_timer.take() {
-                state.wheel.cancel(timer);
-            }
-            if connection.draining == Draining::No {
-                let due = Due::Close(connection.id);
-                connection.write_timer = Some(state.schedule(slot.timeouts.close, due));
-            }
+            limit_close(connection, slot, state);
         }
         _ => {}
+    }
+}
+
+/// Sets the close deadline. A drain has its own.
+fn limit_close(connection: &mut Connection, slot: &ServiceSlot, state: &mut LoopState) {
+    if let Some(timer) = connection.write_timer.take() {
+        state.wheel.cancel(timer);
+    }
+    if connection.draining == Draining::No {
+        let due = Due::Close(connection.id);
+        connection.write_timer = Some(state.schedule(slot.timeouts.close, due));
     }
 }

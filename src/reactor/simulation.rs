@@ -20,7 +20,7 @@ use crate::handler::Handler;
 use crate::limits::Overflow;
 use crate::mailbox::Mailbox;
 use crate::protocol::{ErrorOf, LengthPrefixed};
-use crate::remote::Remote;
+use crate::remote::{Clients, Remote};
 use crate::send_status::SendStatus;
 use crate::service::Hub;
 use crate::transport::Transport;
@@ -417,7 +417,9 @@ impl World {
         };
         let (mailbox, mail) = Mailbox::<Puppet>::new(shared.clone());
         let protocol = LengthPrefixed::u16_be().max_length(1_900);
-        let hub = Hub::new(puppet, protocol, limits, Arc::new(mailbox), mail);
+        let mailbox = Arc::new(mailbox);
+        let clients = Box::new(Clients::new(vec![mailbox.clone()]));
+        let hub = Hub::new(puppet, protocol, limits, mailbox, mail, clients);
         let slot = ServiceSlot {
             service: Box::new(hub),
             limits,

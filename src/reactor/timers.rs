@@ -36,6 +36,7 @@ impl Reactor {
                 Due::FirstMessage(id) => self.check_first_message(id),
                 Due::WriteStall(id, written) => self.check_write_stall(id, written),
                 Due::Close(id) => self.end_close(id),
+                Due::Protocol(id) => self.meet_protocol_deadline(id),
                 Due::Handler(id, token) => self.fire_handler_timer(id, key, token),
                 Due::Task(index) => self.run_task(index),
                 Due::Accept(listener) => self.resumed_listeners.push(listener),
@@ -107,6 +108,18 @@ impl Reactor {
             connection.abort(Cause::Timeout(Timeout::Close));
         }
         self.settle(id.slot);
+    }
+
+    fn meet_protocol_deadline(&mut self, id: ConnId) {
+        let Some(connection) = self.table.get(id) else {
+            return;
+        };
+        connection.protocol_timer = None;
+        if connection.phase == Phase::Open {
+            let service = &mut self.services[connection.service as usize].service;
+            service.deadline(connection, &mut self.state);
+            self.settle(id.slot);
+        }
     }
 
     fn fire_handler_timer(&mut self, id: ConnId, key: TimerKey, token: u64) {

@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use bytes::Bytes;
 use ringwheel::protocol::{
     Decode, Delimited, Encode, ErrorOf, FixedLength, ItemOf, LengthPrefixed, Lines, MessageOf,
-    Output, OwnedOf, Protocol, Raw, TypedFrame, TypedFrameBuf, TypedFrames, Unpacked,
+    Output, OwnedOf, Protocol, Raw, Turn, TypedFrame, TypedFrameBuf, TypedFrames, Unpacked,
 };
 
 /// A protocol whose messages can be kept, and sent again.
@@ -73,6 +73,7 @@ pub(crate) enum Asking {
 /// The receiving end of a connection.
 pub(crate) struct Receiver<P: Subject> {
     decoder: P::Decoder,
+    encoder: P::Encoder,
     asking: Asking,
     /// What has arrived and is not consumed.
     pub(crate) input: Vec<u8>,
@@ -86,10 +87,11 @@ pub(crate) struct Receiver<P: Subject> {
 
 impl<P: Subject> Receiver<P> {
     pub(crate) fn new(protocol: &P, asking: Asking) -> Self {
-        let (decoder, _) = protocol.open();
+        let (decoder, encoder) = protocol.open();
         let (input, messages) = (Vec::new(), Vec::new());
         Receiver {
             decoder,
+            encoder,
             asking,
             input,
             missing: 0,
@@ -119,12 +121,18 @@ impl<P: Subject> Receiver<P> {
         let available = rest.len();
         let mut reply = Output::detached();
         self.calls += 1;
-        let consumed = match self.decoder.unpack(rest, &mut reply) {
+        let consumed = match self
+            .decoder
+            .unpack(rest, &mut Turn::detached(&mut reply, &mut self.encoder))
+        {
             Ok(Unpacked::NeedMore { at_least }) => {
                 self.missing = at_least.max(1);
                 return 0;
             }
             Ok(Unpacked::Skip { consumed }) => consumed,
+            Ok(Unpacked::Opened { .. } | Unpacked::End { .. }) => {
+                unreachable!("framing neither opens nor ends")
+            }
             Ok(Unpacked::Message { message, consumed }) => {
                 self.messages.push(P::keep(message));
                 consumed

@@ -3,21 +3,22 @@
 //! Work is not counted here but made visible: once a decoder has asked for more, everything it has seen is overwritten by
 //! delimiters. One that looked there again would find them.
 
-use ringwheel::protocol::{Decode, Delimited, Lines, Output, Protocol, Unpacked};
+use ringwheel::protocol::{Decode, Delimited, Lines, Output, Protocol, Turn, Unpacked};
 
 use crate::drive::{Asking, Receiver};
 
 /// Drips `stream`, one message to its very end, and returns how much was consumed. `poison` is repeated over what was
 /// seen.
 fn drip_poisoned<P: Protocol>(protocol: &P, stream: &[u8], poison: &[u8]) -> usize {
-    let (mut decoder, _) = protocol.open();
+    let (mut decoder, mut encoder) = protocol.open();
+    let mut output = Output::detached();
     let mut input: Vec<u8> = Vec::new();
     for byte in stream {
         input.push(*byte);
-        match decoder.unpack(&mut input, &mut Output::detached()) {
+        match decoder.unpack(&mut input, &mut Turn::detached(&mut output, &mut encoder)) {
             Ok(Unpacked::NeedMore { .. }) => {}
             Ok(Unpacked::Message { consumed, .. }) => return consumed,
-            Ok(Unpacked::Skip { .. }) => panic!("a delimited message is never skipped"),
+            Ok(_) => panic!("a delimited message is all there is"),
             Err(error) => panic!("{error}"),
         }
         for (seen, byte) in input.iter_mut().zip(poison.iter().cycle()) {

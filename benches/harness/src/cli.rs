@@ -10,6 +10,7 @@ use crate::campaign::Care;
 use crate::load::{Framing, IdleLoad, Until};
 use crate::measure::{Mode, Workload};
 use crate::peers::ServerOptions;
+use crate::plans;
 
 /// Measures ringwheel and its peers side by side, or puts load on any server.
 #[derive(Debug, Parser)]
@@ -274,6 +275,9 @@ pub struct LoadBroadcast {
     /// Messages published per second
     #[arg(long, default_value_t = 500)]
     rate: u64,
+    /// Those of the connections that do not read
+    #[arg(long, default_value_t = 0)]
+    stalled: usize,
 }
 
 /// `load slow-readers`
@@ -362,7 +366,10 @@ impl LoadBroadcast {
             },
             no_verify: false,
         };
-        let mode = Mode::Broadcast { rate: self.rate };
+        let mode = Mode::Broadcast {
+            rate: self.rate,
+            stalled: self.stalled,
+        };
         messages.workload(mode, self.length.warm_up(), self.length.until())
     }
 }
@@ -426,6 +433,9 @@ pub struct LoadChoice {
     /// Connections that do not read (slow-readers)
     #[arg(long, default_value_t = 10)]
     slow: usize,
+    /// Those of the connections that do not read (broadcast)
+    #[arg(long, default_value_t = 0)]
+    stalled: usize,
 }
 
 impl LoadChoice {
@@ -439,6 +449,7 @@ impl LoadChoice {
             ModeName::Churn => Mode::Churn,
             ModeName::Broadcast => Mode::Broadcast {
                 rate: self.rate.unwrap_or(500),
+                stalled: self.stalled,
             },
             ModeName::SlowReaders => Mode::SlowReaders {
                 in_flight,
@@ -473,9 +484,10 @@ pub struct Compare {
     /// A server: name=command with {addr} where its address belongs, or the name of a peer; once for each
     #[arg(long = "server", value_name = "SERVER")]
     pub servers: Vec<String>,
-    /// The server that the others are compared with, given in the same way
-    #[arg(long, default_value = "mio")]
-    pub floor: String,
+    /// The server that the others are compared with, given in the same way [default: mio; for WebSocket epoll-websocket;
+    /// where it is deflated the first server]
+    #[arg(long)]
+    floor: Option<String>,
     /// Print JSON instead of a table
     #[arg(long)]
     pub json: bool,
@@ -488,6 +500,17 @@ impl Compare {
     /// What is done about others who use the machine.
     pub fn surroundings(&self) -> &Surroundings {
         &self.surroundings
+    }
+
+    /// The servers, that which the others are compared with first.
+    pub fn contestants(&self) -> impl Iterator<Item = &str> {
+        let floor = match &self.floor {
+            Some(floor) => Some(floor.as_str()),
+            None => plans::floor(self.load.messages.wire.framing),
+        };
+        floor
+            .into_iter()
+            .chain(self.servers.iter().map(String::as_str))
     }
 
     /// The load that the options describe.

@@ -204,10 +204,11 @@ fn list_scenarios(scenarios: &[Scenario]) {
 }
 
 fn compare(options: &Compare) -> Outcome {
-    let (contestants, servers) = contestants(
-        std::iter::once(&options.floor).chain(&options.servers),
-        &options.load.server_options(),
-    )?;
+    let (contestants, servers) =
+        contestants(options.contestants(), &options.load.server_options())?;
+    if servers.is_empty() {
+        return Err("no --server is given".into());
+    }
     let workload = options.workload();
     let scenario = Scenario {
         id: "compare".to_owned(),
@@ -247,14 +248,14 @@ fn section(workload: &Workload) -> Section {
         (Mode::Broadcast { .. }, _) => Section::Broadcast,
         (Mode::SlowReaders { .. }, _) => Section::SlowReaders,
         (Mode::Echo { .. }, load::Framing::Raw) => Section::Echo,
-        (Mode::Echo { .. }, load::Framing::WebSocket) => Section::WebSocket,
+        (Mode::Echo { .. }, framing) if framing.is_websocket() => Section::WebSocket,
         (Mode::Echo { .. }, _) => Section::Framed,
     }
 }
 
 /// Servers given as `name=command` or as the name of a peer; no name twice.
 fn contestants<'a>(
-    given: impl Iterator<Item = &'a String>,
+    given: impl Iterator<Item = &'a str>,
     options: &ServerOptions,
 ) -> Result<(Vec<Contestant>, Vec<ServerSpec>), Box<dyn Error>> {
     let (mut contestants, mut servers) = (Vec::new(), Vec::<ServerSpec>::new());
@@ -346,7 +347,10 @@ fn count<T: Serialize>(
     count: impl Fn(&ServerSpec, &Workload, Cpus) -> Result<T, MeasureError>,
     text: impl Fn(&T) -> String,
 ) -> Outcome {
-    let (_, servers) = contestants(options.servers.iter(), &options.load.server_options())?;
+    let (_, servers) = contestants(
+        options.servers.iter().map(String::as_str),
+        &options.load.server_options(),
+    )?;
     let (workload, cpus) = (options.workload(), Cpus::choose()?);
     let mut counted = Vec::new();
     for server in &servers {

@@ -37,6 +37,9 @@ pub enum Mode {
     Broadcast {
         /// Messages published per second.
         rate: u64,
+        /// Those of the connections that do not read.
+        #[serde(default)]
+        stalled: usize,
     },
     /// Ping-pong beside clients that do not read.
     SlowReaders {
@@ -114,10 +117,11 @@ impl Workload {
                 },
                 observer,
             ),
-            Mode::Broadcast { rate } => load::broadcast(
+            Mode::Broadcast { rate, stalled } => load::broadcast(
                 &BroadcastLoad {
                     address,
                     subscribers: connections,
+                    stalled,
                     size: self.size,
                     rate,
                     verify: self.verify,
@@ -137,6 +141,11 @@ impl Workload {
                 observer,
             ),
         }
+    }
+
+    /// Whether the server's memory is looked at while the window is open: there are those who do not read.
+    pub fn watches_memory(&self) -> bool {
+        matches!(self.mode, Mode::Broadcast { stalled: 1.., .. })
     }
 
     /// What one operation is called.
@@ -165,10 +174,13 @@ impl fmt::Display for Workload {
                 f,
                 "churn, {connections} connections at a time, one {framing} echo of 64 B each"
             ),
-            Mode::Broadcast { rate } => write!(
-                f,
-                "broadcast at {rate}/s, {connections} subscribers, {size} B {framing}"
-            ),
+            Mode::Broadcast { rate, stalled } => {
+                write!(f, "broadcast at {rate}/s, {connections} subscribers")?;
+                if stalled > 0 {
+                    write!(f, " of which {stalled} do not read")?;
+                }
+                write!(f, ", {size} B {framing}")
+            }
             Mode::SlowReaders { in_flight, slow } => write!(
                 f,
                 "echo beside {slow} slow readers, {connections} connections, {size} B {framing}, {in_flight} in flight"
@@ -202,6 +214,10 @@ pub struct Sample {
     pub latency: Latency,
     /// The server's memory when the window closed.
     pub memory: Memory,
+    /// The server's resident bytes while the window was open, at its begin, after each tenth, and at its end; empty unless
+    /// the workload [watches](Workload::watches_memory).
+    #[serde(default)]
+    pub resident_over_time: Vec<u64>,
     /// What others took.
     pub disturbance: Disturbance,
 }
@@ -254,6 +270,8 @@ pub fn measure(
     let mut meter = Meter {
         pid: server.pid(),
         cpus,
+        watch: workload.watches_memory(),
+        resident: Vec::new(),
         opened: None,
         closed: None,
     };
@@ -265,7 +283,10 @@ pub fn measure(
     let (Some(opened), Some(closed)) = (meter.opened, meter.closed) else {
         unreachable!("a load that succeeds has opened and closed its window");
     };
-    Ok(sample(spec, round, &report, &opened, &closed, memory))
+    Ok(Sample {
+        resident_over_time: meter.resident,
+        ..sample(spec, round, &report, &opened, &closed, memory)
+    })
 }
 
 fn sample(
@@ -294,6 +315,7 @@ fn sample(
         load_share: report.load_share(),
         latency: Latency::of(&report.latency),
         memory,
+        resident_over_time: Vec::new(),
         disturbance: opened.machine.disturbance(&closed.machine, own),
     }
 }
@@ -309,6 +331,9 @@ struct Reading {
 struct Meter {
     pid: u32,
     cpus: Cpus,
+    /// Whether memory is looked at, too.
+    watch: bool,
+    resident: Vec<u64>,
     opened: Option<Reading>,
     closed: Option<Reading>,
 }
@@ -321,16 +346,28 @@ impl Meter {
             server: process::cpu_time(self.pid)?,
         })
     }
+
+    fn look_at_memory(&mut self) -> io::Result<()> {
+        if self.watch {
+            self.resident.push(process::memory(self.pid)?.resident);
+        }
+        Ok(())
+    }
 }
 
 impl Observer for Meter {
     fn window_opens(&mut self) -> io::Result<()> {
+        self.look_at_memory()?;
         self.opened = Some(self.read()?);
         Ok(())
     }
 
+    fn window_goes_on(&mut self) -> io::Result<()> {
+        self.look_at_memory()
+    }
+
     fn window_closes(&mut self) -> io::Result<()> {
         self.closed = Some(self.read()?);
-        Ok(())
+        self.look_at_memory()
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::load::{Framing, Until};
 use crate::measure::{Mode, Workload};
-use crate::peers::{Peer, Prepared, ServerOptions, ServerSpec, Speaks};
+use crate::peers::{Peer, Prepared, ServerOptions, ServerSpec};
 use crate::scenario::{Hold, Scenario, Section, Task};
 
 /// The server that the TCP servers are compared with.
@@ -20,6 +20,28 @@ const SIZE: usize = 64;
 const LARGE_CONNECTIONS: usize = 10;
 /// Connections held for their memory.
 const HELD: usize = 10_000;
+/// WebSocket connections held for their memory; a hard limit of 20,000 descriptors, which is common, leaves room for them.
+const HELD_WEBSOCKETS: usize = 15_000;
+/// Bytes of the documents that are sent deflated.
+const DOCUMENT: usize = 1024;
+/// The large broadcast: payload, subscribers, messages per second.
+const LARGE_BROADCAST: (usize, usize, u64) = (128, 5_000, 10);
+/// The broadcast of whose subscribers one in ten does not read: payload, subscribers, messages per second.
+const STALLED_BROADCAST: (usize, usize, u64) = (1024, 1_000, 50);
+/// Before that, what the kernel takes for those who do not read is full...
+const STALLED_WARM_UP: Duration = Duration::from_secs(3);
+/// ...and by then a server that keeps everything has grown.
+const STALLED_WINDOW: Duration = Duration::from_secs(6);
+
+/// The server that those which speak `framing` are compared with; none where the messages are deflated, as no floor
+/// does.
+pub fn floor(framing: Framing) -> Option<&'static str> {
+    match framing {
+        Framing::Raw | Framing::LengthPrefixed | Framing::Lines => Some(TCP_FLOOR),
+        Framing::WebSocket => Some(WEBSOCKET_FLOOR),
+        Framing::WebSocketDeflate => None,
+    }
+}
 
 /// Who takes part in the scaling sections: the floor, and one of each kind.
 const SCALED: &[&str] = &[
@@ -72,13 +94,17 @@ pub fn full(prepared: &[Prepared], rounds: usize) -> Vec<Scenario> {
     scenarios.extend([
         planner.open(Framing::Raw, 50_000),
         planner.open(Framing::LengthPrefixed, 50_000),
-        planner.websocket(SIZE, 1),
-        planner.websocket(SIZE, 16),
-        planner.websocket(16 * 1024, 1),
-        planner.broadcast(),
+        planner.websocket(Framing::WebSocket, SIZE, 1),
+        planner.websocket(Framing::WebSocket, SIZE, 16),
+        planner.websocket(Framing::WebSocket, 16 * 1024, 1),
+        planner.websocket(Framing::WebSocketDeflate, DOCUMENT, 1),
+        planner.broadcast((SIZE, CONNECTIONS, 500)),
+        planner.broadcast(LARGE_BROADCAST),
+        planner.stalled_broadcast(),
         planner.slow_readers(),
         planner.memory(Framing::Raw, HELD),
-        planner.memory(Framing::WebSocket, HELD),
+        planner.memory(Framing::WebSocket, HELD_WEBSOCKETS),
+        planner.memory(Framing::WebSocketDeflate, HELD_WEBSOCKETS),
     ]);
     scenarios.extend(planner.counts());
     scenarios.extend(planner.scaling());
@@ -126,7 +152,7 @@ impl Planner<'_> {
         let section = match framing {
             Framing::Raw => Section::Echo,
             Framing::LengthPrefixed | Framing::Lines => Section::Framed,
-            Framing::WebSocket => Section::WebSocket,
+            Framing::WebSocket | Framing::WebSocketDeflate => Section::WebSocket,
         };
         let mut scenario = self.scenario(
             format!("echo-{framing}-{size}-{in_flight}"),
@@ -149,30 +175,41 @@ impl Planner<'_> {
         scenario
     }
 
-    fn websocket(&self, size: usize, in_flight: usize) -> Scenario {
-        let mut scenario = self.echo(Framing::WebSocket, size, in_flight);
-        scenario.id = format!("websocket-{size}-{in_flight}");
+    fn websocket(&self, framing: Framing, size: usize, in_flight: usize) -> Scenario {
+        let mut scenario = self.echo(framing, size, in_flight);
+        scenario.id = format!("{framing}-{size}-{in_flight}").to_lowercase();
         scenario
     }
 
-    fn broadcast(&self) -> Scenario {
-        let (rate, subscribers) = (500, CONNECTIONS);
+    fn broadcast(&self, (size, subscribers, rate): (usize, usize, u64)) -> Scenario {
+        let mode = Mode::Broadcast { rate, stalled: 0 };
         let mut scenario = self.scenario(
-            format!("broadcast-{subscribers}-{rate}"),
+            format!("broadcast-{size}-{subscribers}"),
             Section::Broadcast,
-            format!("{SIZE} B to {subscribers} subscribers, {rate} messages/s"),
-            Task::Load(self.workload(
-                Mode::Broadcast { rate },
-                subscribers,
-                SIZE,
-                Framing::WebSocket,
-            )),
+            format!("{size} B to {subscribers} subscribers, {rate} messages/s"),
+            Task::Load(self.workload(mode, subscribers, size, Framing::WebSocket)),
         );
         let options = ServerOptions {
             broadcast: true,
             ..ServerOptions::framed(Framing::WebSocket)
         };
         scenario.servers = self.servers_with(&options, |_| true);
+        scenario
+    }
+
+    fn stalled_broadcast(&self) -> Scenario {
+        let (size, subscribers, rate) = STALLED_BROADCAST;
+        let stalled = subscribers / 10;
+        let mode = Mode::Broadcast { rate, stalled };
+        let mut scenario = self.broadcast(STALLED_BROADCAST);
+        scenario.id = format!("broadcast-stalled-{size}-{subscribers}");
+        scenario.title = format!("{}, {stalled} do not read", scenario.title);
+        scenario.task = Task::Load(Workload {
+            warm_up: STALLED_WARM_UP,
+            until: Until::Elapsed(STALLED_WINDOW),
+            ..self.workload(mode, subscribers, size, Framing::WebSocket)
+        });
+        scenario.rounds = 1;
         scenario
     }
 
@@ -350,19 +387,15 @@ impl Planner<'_> {
         self.servers_with(&ServerOptions::framed(framing), takes_part)
     }
 
-    /// Those of the prepared peers that speak the framing and take part.
+    /// Those of the prepared peers that can do it and take part.
     fn servers_with(
         &self,
         options: &ServerOptions,
         takes_part: impl Fn(&Peer) -> bool,
     ) -> Vec<ServerSpec> {
-        let speaks = match options.framing {
-            Framing::WebSocket => Speaks::WebSocket,
-            _ => Speaks::Tcp,
-        };
         self.prepared
             .iter()
-            .filter(|prepared| prepared.peer.speaks == speaks && takes_part(prepared.peer))
+            .filter(|prepared| takes_part(prepared.peer))
             .filter_map(|prepared| prepared.server(options))
             .collect()
     }
@@ -401,7 +434,8 @@ mod tests {
                 |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
             assert!(id.bytes().all(plain), "{id}");
             assert!(scenario.rounds > 0, "{id}");
-            let needs_none = matches!(scenario.section, Section::Workers | Section::Timers);
+            let needs_none = matches!(scenario.section, Section::Workers | Section::Timers)
+                || id.contains("deflate");
             assert_eq!(scenario.floor.is_none(), needs_none, "{id}");
         }
     }
@@ -420,6 +454,45 @@ mod tests {
                 servers.any(|server| server.name == peer.name)
             };
             assert!(full.iter().any(takes_part), "{}", peer.name);
+        }
+    }
+
+    #[test]
+    fn deflate_is_measured_in_full_by_those_who_can() {
+        let prepared = all_prepared();
+        let is_deflated = |scenario: &&Scenario| scenario.id == "websocket-deflate-1024-1";
+        assert!(quick(&prepared, 5).iter().find(is_deflated).is_none());
+        let full = full(&prepared, 5);
+        let scenario = full.iter().find(is_deflated).unwrap();
+        let names: Vec<_> = scenario.servers.iter().map(|it| it.name.as_str()).collect();
+        let expected = [
+            "ringwheel",
+            "uwebsockets",
+            "gws",
+            "nbio-websocket",
+            "gorilla",
+            "ws",
+        ];
+        assert_eq!(names, expected);
+        for server in &scenario.servers {
+            let asked = server.command.contains("--framing websocket-deflate");
+            assert!(asked, "{}", server.command);
+        }
+    }
+
+    #[test]
+    fn a_plan_is_for_both_broadcasts_and_for_those_who_stop_reading() {
+        let full = full(&all_prepared(), 5);
+        for id in [
+            "broadcast-64-100",
+            "broadcast-128-5000",
+            "broadcast-stalled-1024-1000",
+        ] {
+            let scenario = full.iter().find(|scenario| scenario.id == id).unwrap();
+            assert_eq!(scenario.servers.len(), 10, "{id}");
+            for server in &scenario.servers {
+                assert!(server.command.contains("--broadcast"), "{}", server.command);
+            }
         }
     }
 

@@ -115,11 +115,13 @@ impl Section {
                  when a message should have left."
             }
             Self::WebSocket => {
-                "Masked binary messages there, unmasked ones back, every byte compared."
+                "Masked binary messages there, unmasked ones back, every byte compared. Deflated: JSON documents as text, \
+                 without context takeover; every answer is verified."
             }
             Self::Broadcast => {
                 "One client publishes at a fixed rate, all others receive. An operation is one delivery; latency counts \
-                 from when the message should have been published."
+                 from when the message should have been published. Where some do not read, the server's memory over the \
+                 time of measuring says whether it keeps what they do not take."
             }
             Self::Churn => {
                 "Connect, echo one message of 64 bytes, close. An operation is one connection."

@@ -6,8 +6,8 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::time::Duration;
 
 use ringwheel_harness::load::{
-    BroadcastLoad, ChurnLoad, EchoLoad, Framing, HandshakeError, IdleLoad, LoadError, Observer,
-    OpenLoad, Traffic, Until, broadcast, churn, echo, idle, open,
+    AnswerError, BroadcastLoad, ChurnLoad, EchoLoad, Framing, HandshakeError, IdleLoad, LoadError,
+    Observer, OpenLoad, Traffic, Until, broadcast, churn, echo, idle, open,
 };
 use servers::{Answer, Behaviour, Greeting, serve, serve_websocket};
 
@@ -226,10 +226,112 @@ fn churn_with_websocket_is_refused() {
     assert!(matches!(error, LoadError::Options(_)), "{error}");
 }
 
+fn deflate_load(greeting: Greeting, answer: Answer) -> EchoLoad {
+    let mut load = echo_load(serve_websocket(greeting, answer));
+    (load.traffic.framing, load.traffic.size) = (Framing::WebSocketDeflate, 1024);
+    load
+}
+
+#[test]
+fn deflated_documents_are_echoed_and_counted_in_the_size_that_they_inflate_to() {
+    for in_flight in [1, 7] {
+        let mut load = deflate_load(Greeting::Deflate, Answer::Echo);
+        load.in_flight = in_flight;
+        let report = echo(&load, &mut ()).unwrap();
+        assert_eq!(report.bytes, report.operations * 1024);
+    }
+}
+
+#[test]
+fn deflated_documents_go_in_an_open_loop_too() {
+    let load = OpenLoad {
+        traffic: deflate_load(Greeting::Deflate, Answer::Echo).traffic,
+        rate: 2_000,
+        warm_up: Duration::ZERO,
+        until: Until::Operations(200),
+    };
+    assert!(open(&load, &mut ()).unwrap().operations >= 200);
+}
+
+#[test]
+fn a_document_that_comes_back_as_another_is_found() {
+    for (message, byte) in [(0, 0), (30, 1023)] {
+        let mut load = deflate_load(Greeting::Deflate, Answer::Corrupt { message, byte });
+        load.traffic.connections = 1;
+        let error = echo(&load, &mut ()).unwrap_err();
+        assert!(
+            matches!(
+                error,
+                LoadError::WrongAnswer {
+                    connection: 0,
+                    message: found,
+                    cause: AnswerError::OtherText { offset },
+                } if found == message as u64 && offset == byte
+            ),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn a_server_that_stops_deflating_is_found() {
+    let error = echo(&deflate_load(Greeting::Deflate, Answer::Inflated), &mut ()).unwrap_err();
+    assert!(
+        matches!(
+            error,
+            LoadError::WrongAnswer {
+                message: 1,
+                cause: AnswerError::FirstByte(0x81),
+                ..
+            }
+        ),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_server_that_closes_a_deflated_connection_is_quoted() {
+    let (message, code, reason) = (3, 1007, "not text");
+    let answer = Answer::Close {
+        message,
+        code,
+        reason,
+    };
+    let error = echo(&deflate_load(Greeting::Deflate, answer), &mut ()).unwrap_err();
+    assert!(
+        matches!(&error, LoadError::CloseFrame { code: Some(1007), reason, .. } if reason == "not text"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_server_that_does_not_agree_to_deflate_is_refused() {
+    for greeting in [Greeting::Right, Greeting::Takeover] {
+        let error = echo(&deflate_load(greeting, Answer::Echo), &mut ()).unwrap_err();
+        let LoadError::Handshake { cause, .. } = error else {
+            panic!("{error}");
+        };
+        assert!(matches!(cause, HandshakeError::NoDeflate { .. }), "{cause}");
+    }
+}
+
+#[test]
+fn a_broadcast_goes_on_beside_subscribers_that_do_not_read() {
+    let mut load = broadcast_load(Answer::Broadcast);
+    // So few messages that even this server, which waits for each to be taken, can hand them to the kernel.
+    (load.stalled, load.until) = (2, Until::Operations(60));
+    let report = broadcast(&load, &mut ()).unwrap();
+    assert!(report.operations >= 60);
+    load.stalled = load.subscribers;
+    let error = broadcast(&load, &mut ()).unwrap_err();
+    assert!(matches!(error, LoadError::Options(_)), "{error}");
+}
+
 fn broadcast_load(answer: Answer) -> BroadcastLoad {
     BroadcastLoad {
         address: serve_websocket(Greeting::Right, answer),
         subscribers: 5,
+        stalled: 0,
         size: 100,
         rate: 5_000,
         verify: true,
@@ -351,6 +453,35 @@ fn the_observer_sees_the_window_open_and_then_close() {
     let mut log = Log::default();
     echo(&echo_load(serve(Behaviour::Echo)), &mut log).unwrap();
     assert_eq!(log.0, ["opens", "closes"]);
+}
+
+#[test]
+fn the_observer_is_told_that_a_window_goes_on() {
+    #[derive(Default)]
+    struct Log(Vec<&'static str>);
+    impl Observer for Log {
+        fn window_opens(&mut self) -> std::io::Result<()> {
+            self.0.push("opens");
+            Ok(())
+        }
+        fn window_goes_on(&mut self) -> std::io::Result<()> {
+            self.0.push("goes on");
+            Ok(())
+        }
+        fn window_closes(&mut self) -> std::io::Result<()> {
+            self.0.push("closes");
+            Ok(())
+        }
+    }
+    let mut log = Log::default();
+    let mut load = echo_load(serve(Behaviour::Echo));
+    load.until = Until::Elapsed(Duration::from_millis(200));
+    echo(&load, &mut log).unwrap();
+    let (&last, looks) = log.0[1..].split_last().unwrap();
+    assert_eq!((log.0[0], last), ("opens", "closes"));
+    // On a machine with more to do, fewer.
+    assert!((1..=10).contains(&looks.len()), "{looks:?}");
+    assert!(looks.iter().all(|&look| look == "goes on"));
 }
 
 #[test]
@@ -540,6 +671,7 @@ fn loads_of_nothing_are_refused() {
         let load = BroadcastLoad {
             address,
             subscribers,
+            stalled: 0,
             size,
             rate,
             verify: true,

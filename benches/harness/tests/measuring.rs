@@ -226,14 +226,10 @@ fn slow_readers_of_websocket_shake_hands_first() {
 
 #[test]
 fn connections_of_every_framing_are_held_and_used() {
-    for framing in [
-        Framing::Raw,
-        Framing::LengthPrefixed,
-        Framing::Lines,
-        Framing::WebSocket,
-    ] {
+    for framing in Framing::ALL {
         let address = match framing {
             Framing::WebSocket => serve_websocket(Greeting::Right, Answer::Echo),
+            Framing::WebSocketDeflate => serve_websocket(Greeting::Deflate, Answer::Echo),
             _ => serve(Behaviour::Echo),
         };
         let load = IdleLoad {

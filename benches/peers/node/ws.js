@@ -6,11 +6,19 @@ import { WebSocket, WebSocketServer } from 'ws';
 const PAYLOAD_MAX = 16 * 1024 * 1024;
 const BACKLOG = 4096; // connections that may wait to be accepted; the kernel lowers it to net.core.somaxconn
 const PAUSE_ABOVE = 1024 * 1024; // reading from a connection pauses while more than this waits to be written to it
+// As the other peers: every message, at level 1, without context takeover.
+const DEFLATE = {
+  zlibDeflateOptions: { level: 1 },
+  threshold: 0,
+  serverNoContextTakeover: true,
+  clientNoContextTakeover: true,
+};
 
 const HELP = `Usage: node ws.js [OPTION]...
 A WebSocket echo server to measure beside others.
 
   --addr HOST:PORT   listen there (default 127.0.0.1:1833; port 0: the system chooses)
+  --framing NAME     websocket (default), or websocket-deflate: with permessage-deflate
   --workers N        event loops; only 1 (default) is possible
   --broadcast        send every message to all connections, not just back
   --help             print this`;
@@ -23,6 +31,7 @@ function fail(problem) {
 function readOptions() {
   const options = {
     addr: { type: 'string', default: '127.0.0.1:1833' },
+    framing: { type: 'string', default: 'websocket' },
     workers: { type: 'string', default: '1' },
     broadcast: { type: 'boolean', default: false },
     help: { type: 'boolean', default: false },
@@ -64,6 +73,9 @@ if (options.help) {
   console.log(HELP);
   process.exit(0);
 }
+if (!['websocket', 'websocket-deflate'].includes(options.framing)) {
+  fail('--framing: websocket or websocket-deflate');
+}
 if (options.workers !== '1') {
   fail('--workers: this peer has one event loop');
 }
@@ -73,7 +85,7 @@ const server = new WebSocketServer({
   ...parseAddress(options.addr),
   backlog: BACKLOG,
   maxPayload: PAYLOAD_MAX,
-  perMessageDeflate: false,
+  perMessageDeflate: options.framing === 'websocket-deflate' && DEFLATE,
   clientTracking: options.broadcast,
 });
 

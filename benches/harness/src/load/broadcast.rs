@@ -3,6 +3,8 @@
 //! All connections share one walk along the ring, since all get the same messages. The publisher gets its own messages,
 //! too: they are verified like the others, and not counted. As in an open loop, the generator spins between messages
 //! that are near, and its CPU share says nothing.
+//!
+//! Some subscribers may stop reading. What they are sent is up to the server: it keeps it, drops it, or closes them.
 
 use std::collections::VecDeque;
 use std::net::{SocketAddr, TcpStream};
@@ -11,7 +13,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::clock::Clock;
-use super::connection::{Connection, connect};
+use super::connection::{Connection, connect, connect_prepared};
 use super::descriptors::allow_descriptors;
 use super::incoming::Incoming;
 use super::poller::Poller;
@@ -24,6 +26,10 @@ use super::{Framing, LoadError, LoadReport, Observer, PATIENCE, Until, WireImage
 const WALK: usize = 0;
 /// Messages published at most before deliveries are read, when the schedule is behind.
 const BURST: usize = 64;
+/// A subscriber that does not read takes little from the server's hands: the smallest buffer that the system permits, and
+/// segments so small that the server's own buffer, which the system sizes by them, stays small, too.
+const STALLED_BUFFER: usize = 1;
+const STALLED_SEGMENT: u32 = 536;
 /// Deliveries owed at which the run is given up: the rate cannot be held.
 const MAX_OWED: u64 = 1_000_000;
 
@@ -34,6 +40,9 @@ pub struct BroadcastLoad {
     pub address: SocketAddr,
     /// Connections that receive; one more publishes.
     pub subscribers: usize,
+    /// Those of them, the last, that never read after the handshake. Nothing is owed to them, and the server may close
+    /// them. Fewer than all.
+    pub stalled: usize,
     /// Payload bytes per message.
     pub size: usize,
     /// Messages published per second.
@@ -59,6 +68,11 @@ pub fn broadcast(
     if load.subscribers == 0 || load.rate == 0 {
         return Err(LoadError::Options(
             "at least one subscriber and one message per second are needed".into(),
+        ));
+    }
+    if load.stalled >= load.subscribers {
+        return Err(LoadError::Options(
+            "at least one subscriber must read".into(),
         ));
     }
     let mut poller = Poller::new()?;
@@ -89,7 +103,10 @@ pub fn broadcast(
 struct Channel {
     image: WireImage,
     load: BroadcastLoad,
+    /// Those that read.
     subscribers: Vec<Subscriber>,
+    /// Those that do not: open, and that is all.
+    _stalled: Vec<TcpStream>,
     publisher: Connection,
     published: Published,
     buffer: Vec<u8>,
@@ -100,20 +117,25 @@ impl Channel {
     fn open(load: &BroadcastLoad, poller: &Poller) -> Result<Self, LoadError> {
         allow_descriptors(load.subscribers + 1)?;
         let image = WireImage::new(Framing::WebSocket, load.size)?;
-        let mut subscribers = Vec::with_capacity(load.subscribers);
-        for index in 0..load.subscribers {
+        let reading = load.subscribers - load.stalled;
+        let mut subscribers = Vec::with_capacity(reading);
+        for index in 0..reading {
             let subscriber = Subscriber::open(load.address, index, &image)?;
             poller.add(&subscriber.socket, index)?;
             subscribers.push(subscriber);
         }
+        let stalled = (reading..load.subscribers)
+            .map(|index| connect_stalled(load.address, index))
+            .collect::<Result<_, _>>()?;
         let publisher = Connection::open_on_walk(load.address, load.subscribers, WALK, &image)?;
         poller.add(publisher.socket(), load.subscribers)?;
         Ok(Self {
             image,
             load: load.clone(),
             subscribers,
+            _stalled: stalled,
             publisher,
-            published: Published::new(load.subscribers + 1),
+            published: Published::new(reading + 1),
             buffer: vec![0; SLICE],
         })
     }
@@ -182,6 +204,13 @@ impl Channel {
         drop(self.publisher.settle(messages));
         self.publisher.flush(&self.image)
     }
+}
+
+fn connect_stalled(address: SocketAddr, index: usize) -> Result<TcpStream, LoadError> {
+    connect_prepared(address, index, Framing::WebSocket, |socket| {
+        socket.set_recv_buffer_size(STALLED_BUFFER)?;
+        socket.set_tcp_mss(STALLED_SEGMENT)
+    })
 }
 
 /// A connection that only receives.

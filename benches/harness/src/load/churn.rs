@@ -61,7 +61,7 @@ pub fn churn(load: &ChurnLoad, observer: &mut dyn Observer) -> Result<LoadReport
             "a concurrency of at least one is needed".into(),
         ));
     }
-    if load.framing == Framing::WebSocket {
+    if load.framing.is_websocket() {
         return Err(LoadError::Options(
             "churn is not supported with WebSocket framing".into(),
         ));
@@ -134,11 +134,11 @@ impl Visit {
         let mut buffer = [0; 512];
         loop {
             match self.socket.read(&mut buffer) {
-                Ok(0) if self.received == image.received().frame() => return Ok(true),
+                Ok(0) if self.received == image.sent().frame() => return Ok(true),
                 Ok(0) => return Err(self.closed()),
                 Ok(length) => {
                     self.check(image, &buffer[..length])?;
-                    if self.received == image.received().frame() {
+                    if self.received == image.sent().frame() {
                         return self.end();
                     }
                 }
@@ -199,7 +199,7 @@ impl Visit {
     }
 
     fn check(&mut self, image: &WireImage, found: &[u8]) -> Result<(), LoadError> {
-        let ring = image.received();
+        let ring = image.sent();
         let expected = ring.slice(ring.start(self.number), ring.frame() as u64);
         let rest = &expected[self.received..];
         if found.len() > rest.len() {

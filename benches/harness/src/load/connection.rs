@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Write};
 use std::net::{SocketAddr, TcpStream};
 
+use socket2::{Domain, Protocol, Socket, Type};
+
 use super::incoming::Incoming;
 use super::{Framing, LoadError, PATIENCE, WireImage, websocket};
 
@@ -12,6 +14,8 @@ pub(crate) struct Connection {
     socket: TcpStream,
     /// Where on the sent ring the next byte lies.
     cursor: usize,
+    /// The message on it that is enqueued next.
+    next: usize,
     /// Bytes that may be sent and that the socket has not taken yet.
     unsent: u64,
     incoming: Incoming,
@@ -43,6 +47,7 @@ impl Connection {
         Ok(Self {
             socket,
             cursor: image.sent().start(walk),
+            next: image.sent().first(walk),
             unsent: 0,
             incoming: Incoming::new(index, walk, image),
             due: VecDeque::new(),
@@ -56,7 +61,9 @@ impl Connection {
     /// Permits `messages` more to be sent; their latency counts from `at`.
     #[inline]
     pub(crate) fn enqueue(&mut self, image: &WireImage, messages: usize, at: u64) {
-        self.unsent += (messages * image.sent().frame()) as u64;
+        let (bytes, next) = image.sent().span(self.next, messages);
+        self.unsent += bytes;
+        self.next = next;
         self.due.extend(std::iter::repeat_n(at, messages));
     }
 
@@ -119,16 +126,34 @@ pub(crate) fn connect(
     index: usize,
     framing: Framing,
 ) -> Result<TcpStream, LoadError> {
-    let prepare = || {
-        let socket = TcpStream::connect_timeout(&address, PATIENCE)?;
+    connect_prepared(address, index, framing, |_| Ok(()))
+}
+
+/// As [`connect`], with a socket that is first given to `prepare`.
+pub(crate) fn connect_prepared(
+    address: SocketAddr,
+    index: usize,
+    framing: Framing,
+    prepare: impl FnOnce(&Socket) -> io::Result<()>,
+) -> Result<TcpStream, LoadError> {
+    let connect = || {
+        let socket = Socket::new(
+            Domain::for_address(address),
+            Type::STREAM,
+            Some(Protocol::TCP),
+        )?;
+        prepare(&socket)?;
+        socket.connect_timeout(&address.into(), PATIENCE)?;
+        let socket = TcpStream::from(socket);
         socket.set_nodelay(true)?;
         socket.set_read_timeout(Some(PATIENCE))?;
         socket.set_write_timeout(Some(PATIENCE))?;
         Ok(socket)
     };
-    let mut socket = prepare().map_err(|source| connect_error(address, index, source))?;
-    if framing == Framing::WebSocket {
-        websocket::upgrade(&mut socket, index)?;
+    let mut socket = connect().map_err(|source| connect_error(address, index, source))?;
+    if framing.is_websocket() {
+        let deflate = framing == Framing::WebSocketDeflate;
+        websocket::upgrade(&mut socket, index, deflate)?;
     }
     Ok(socket)
 }

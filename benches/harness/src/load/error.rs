@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::HandshakeError;
+use super::{AnswerError, HandshakeError};
 
 /// Why a load run ended early. Connections are named by their number, from 0.
 #[derive(Debug)]
@@ -57,6 +57,15 @@ pub enum LoadError {
         expected: u8,
         /// The byte that came.
         found: u8,
+    },
+    /// An answer that should be a document, deflated, and is not.
+    WrongAnswer {
+        /// Which connection.
+        connection: usize,
+        /// Which of its answers, from 0.
+        message: u64,
+        /// What is wrong with it.
+        cause: AnswerError,
     },
     /// More bytes came back than were sent.
     Surplus {
@@ -169,6 +178,11 @@ impl fmt::Display for LoadError {
                 "connection {connection}: wrong byte at offset {position} of its stream: {found:#04x} came and not \
                  {expected:#04x}"
             ),
+            Self::WrongAnswer {
+                connection,
+                message,
+                cause,
+            } => write!(f, "connection {connection}: answer {message} {cause}"),
             Self::Surplus { connection, bytes } => {
                 write!(
                     f,
@@ -214,6 +228,7 @@ impl std::error::Error for LoadError {
         match self {
             Self::Connect { source, .. } | Self::Io { source, .. } => Some(source),
             Self::Handshake { cause, .. } => Some(cause),
+            Self::WrongAnswer { cause, .. } => Some(cause),
             _ => None,
         }
     }

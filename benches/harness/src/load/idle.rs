@@ -1,7 +1,7 @@
 //! Idle holding: many connections that say nothing, and what each costs: the server in resident memory, and the kernel in
 //! its own, for both ends, since server and generator share the machine.
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
@@ -9,13 +9,16 @@ use serde::{Deserialize, Serialize};
 
 use super::connection::connect;
 use super::descriptors::allow_descriptors;
-use super::wire::Ring;
-use super::{Framing, LoadError, WireImage};
+use super::incoming::Incoming;
+use super::wire::SLICE;
+use super::{Framing, LoadError, PATIENCE, WireImage};
 use crate::proc_fs::{KernelMemory, Memory};
 use crate::process;
 
 /// Payload of the one message that is exchanged, in bytes.
 const MESSAGE: usize = 64;
+/// The same, where it is deflated.
+const DOCUMENT: usize = 1024;
 /// The server's memory is looked at this often until it has been still for the settling time.
 const LOOK: Duration = Duration::from_millis(100);
 /// A server whose memory still moves after this many settling times is measured as it is.
@@ -90,7 +93,11 @@ pub fn idle(load: &IdleLoad) -> Result<IdleReport, LoadError> {
         ));
     }
     allow_descriptors(load.connections)?;
-    let image = WireImage::new(load.framing, MESSAGE)?;
+    let size = match load.framing {
+        Framing::WebSocketDeflate => DOCUMENT,
+        _ => MESSAGE,
+    };
+    let image = WireImage::new(load.framing, size)?;
     let (before, before_kernel) = settled_memory(load)?;
     let mut held = Vec::with_capacity(load.connections);
     for index in 0..load.connections {
@@ -99,8 +106,9 @@ pub fn idle(load: &IdleLoad) -> Result<IdleReport, LoadError> {
     let (connected, connected_kernel) = settled_memory(load)?;
     let (mut exchanged, mut exchanged_kernel) = (None, None);
     if load.exchange {
+        let mut buffer = vec![0; SLICE];
         for (index, socket) in held.iter_mut().enumerate() {
-            exchange(socket, index, &image)?;
+            exchange(socket, index, &image, &mut buffer)?;
         }
         (exchanged, exchanged_kernel) =
             settled_memory(load).map(|(own, kernel)| (Some(own), Some(kernel)))?;
@@ -116,29 +124,30 @@ pub fn idle(load: &IdleLoad) -> Result<IdleReport, LoadError> {
     })
 }
 
-fn exchange(socket: &mut TcpStream, index: usize, image: &WireImage) -> Result<(), LoadError> {
-    let message = |ring: &'_ Ring| ring.slice(ring.start(index), ring.frame() as u64).to_vec();
-    let expected = message(image.received());
-    let mut answer = vec![0; expected.len()];
+/// Sends one message and waits for its answer, for [`PATIENCE`] at most.
+fn exchange(
+    socket: &mut TcpStream,
+    index: usize,
+    image: &WireImage,
+    buffer: &mut [u8],
+) -> Result<(), LoadError> {
+    let ring = image.sent();
+    let (length, _) = ring.span(ring.first(index), 1);
     socket
-        .write_all(&message(image.sent()))
+        .write_all(ring.slice(ring.start(index), length))
         .map_err(LoadError::io("send"))?;
-    socket
-        .read_exact(&mut answer)
-        .map_err(LoadError::io("receive"))?;
-    match expected
-        .iter()
-        .zip(&answer)
-        .position(|(expected, found)| expected != found)
-    {
-        None => Ok(()),
-        Some(offset) => Err(LoadError::WrongByte {
-            connection: index,
-            position: offset as u64,
-            expected: expected[offset],
-            found: answer[offset],
-        }),
+    let mut incoming = Incoming::new(index, index, image);
+    let start = Instant::now();
+    // The socket blocks, until its timeout: a read is as much of the answer as has come, or nothing.
+    while incoming.receive(socket, image, buffer, true, 1)? == 0 {
+        if start.elapsed() > PATIENCE {
+            return Err(LoadError::Stalled {
+                silence: start.elapsed(),
+                outstanding: 1,
+            });
+        }
     }
+    Ok(())
 }
 
 /// The server's memory, once it has not changed for the settling time, and the kernel's then. The kernel's is never still,

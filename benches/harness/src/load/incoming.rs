@@ -3,27 +3,44 @@
 use std::io::{self, ErrorKind, Read};
 use std::net::TcpStream;
 
-use super::wire::Ring;
+use super::deflate::{Answers, Stop};
+use super::wire::{Expected, Ring};
 use super::{Framing, LoadError, WireImage, websocket};
 
-/// Invariants: `partial` is below the length of a message, and as far into one as `cursor` is.
 pub(crate) struct Incoming {
     connection: usize,
+    walk: Walk,
+    /// Bytes that have come in all.
+    received: u64,
+}
+
+/// Where a connection is among what it should get.
+enum Walk {
+    Bytes(ByteWalk),
+    Documents(Answers),
+}
+
+/// Invariants: `partial` is below the length of a message, and as far into one as `cursor` is.
+struct ByteWalk {
     /// Where on the received ring the next byte lies.
     cursor: usize,
     /// Bytes that have come of the message that is arriving.
     partial: usize,
-    /// Bytes that have come in all.
-    received: u64,
 }
 
 impl Incoming {
     /// `connection` names it in errors; `walk` is the number of its walk along the ring.
     pub(crate) fn new(connection: usize, walk: usize, image: &WireImage) -> Self {
+        let walk = match image.expected() {
+            Expected::Bytes(ring) => Walk::Bytes(ByteWalk {
+                cursor: ring.start(walk),
+                partial: 0,
+            }),
+            Expected::Documents(_) => Walk::Documents(Answers::from(image.sent().first(walk))),
+        };
         Self {
             connection,
-            cursor: image.received().start(walk),
-            partial: 0,
+            walk,
             received: 0,
         }
     }
@@ -39,8 +56,7 @@ impl Incoming {
         verify: bool,
         owed: usize,
     ) -> Result<usize, LoadError> {
-        let ring = image.received();
-        let mut bytes = 0;
+        let mut messages = 0;
         loop {
             let length = match socket.read(buffer) {
                 Ok(0) => return Err(self.closed(owed)),
@@ -49,44 +65,70 @@ impl Incoming {
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(error) => return Err(self.failure("receive", owed, error)),
             };
-            if verify {
-                self.check(image, &buffer[..length])?;
-            }
-            self.cursor = ring.advance(self.cursor, length);
+            messages += self.take(image, &buffer[..length], verify, owed - messages)?;
             self.received += length as u64;
-            bytes += length;
             if length < buffer.len() {
                 break;
             }
         }
-        self.count(ring, bytes, owed)
-    }
-
-    /// Counts the messages that `bytes` more bytes make whole.
-    #[inline]
-    fn count(&mut self, ring: &Ring, bytes: usize, owed: usize) -> Result<usize, LoadError> {
-        let total = self.partial + bytes;
-        let messages = total / ring.frame();
-        self.partial = total % ring.frame();
-        debug_assert_eq!(self.cursor % ring.frame(), self.partial);
-        if messages > owed || (messages == owed && self.partial > 0) {
-            let bytes = (messages - owed) * ring.frame() + self.partial;
-            return Err(LoadError::Surplus {
-                connection: self.connection,
-                bytes: bytes as u64,
-            });
-        }
         Ok(messages)
     }
 
-    /// `found` is at most one slice of the ring long, as the buffer to read into is.
+    /// Takes bytes that have come, and answers how many messages they make whole.
     #[inline]
-    fn check(&self, image: &WireImage, found: &[u8]) -> Result<(), LoadError> {
-        let expected = image.received().slice(self.cursor, found.len() as u64);
-        if found == expected {
-            Ok(())
-        } else {
-            Err(self.wrong_byte(image, expected, found))
+    fn take(
+        &mut self,
+        image: &WireImage,
+        found: &[u8],
+        verify: bool,
+        owed: usize,
+    ) -> Result<usize, LoadError> {
+        match (&mut self.walk, image.expected()) {
+            (Walk::Bytes(walk), Expected::Bytes(ring)) => {
+                // At most one slice of the ring long, as the buffer to read into is.
+                let expected = ring.slice(walk.cursor, found.len() as u64);
+                if verify && found != expected {
+                    return Err(self.wrong_byte(image, expected, found));
+                }
+                walk.take(ring, found.len(), owed)
+                    .map_err(|bytes| self.surplus(bytes))
+            }
+            (Walk::Documents(answers), Expected::Documents(documents)) => {
+                let taken = answers.take(documents, found, verify, owed);
+                taken.map_err(|stop| self.stopped(stop))
+            }
+            _ => unreachable!("a connection stays with its image"),
+        }
+    }
+
+    #[cold]
+    fn surplus(&self, bytes: usize) -> LoadError {
+        LoadError::Surplus {
+            connection: self.connection,
+            bytes: bytes as u64,
+        }
+    }
+
+    #[cold]
+    fn stopped(&self, stop: Stop) -> LoadError {
+        match stop {
+            Stop::Wrong(message, cause) => LoadError::WrongAnswer {
+                connection: self.connection,
+                message,
+                cause,
+            },
+            Stop::Close(frame) => self.close_frame(&frame),
+            Stop::Surplus(bytes) => self.surplus(bytes),
+        }
+    }
+
+    #[cold]
+    fn close_frame(&self, frame: &[u8]) -> LoadError {
+        let (code, reason) = websocket::close_reason(frame);
+        LoadError::CloseFrame {
+            connection: self.connection,
+            code,
+            reason,
         }
     }
 
@@ -97,17 +139,17 @@ impl Incoming {
             .zip(found)
             .position(|(sent, back)| sent != back);
         let offset = differs.expect("called with slices that differ");
-        let between_messages = (self.cursor + offset) % image.received().frame() == 0;
+        let between_messages = match (&self.walk, image.expected()) {
+            (Walk::Bytes(walk), Expected::Bytes(ring)) => {
+                (walk.cursor + offset) % ring.frame() == 0
+            }
+            _ => false,
+        };
         if image.framing() == Framing::WebSocket
             && between_messages
             && found[offset] == websocket::CLOSE
         {
-            let (code, reason) = websocket::close_reason(&found[offset..]);
-            return LoadError::CloseFrame {
-                connection: self.connection,
-                code,
-                reason,
-            };
+            return self.close_frame(&found[offset..]);
         }
         LoadError::WrongByte {
             connection: self.connection,
@@ -137,5 +179,22 @@ impl Incoming {
             ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => self.closed(outstanding),
             _ => LoadError::Io { doing, source },
         }
+    }
+}
+
+impl ByteWalk {
+    /// Goes on by `bytes`, and answers how many messages they make whole; the error is by how many bytes that is more
+    /// than are owed.
+    #[inline]
+    fn take(&mut self, ring: &Ring, bytes: usize, owed: usize) -> Result<usize, usize> {
+        self.cursor = ring.advance(self.cursor, bytes);
+        let total = self.partial + bytes;
+        let messages = total / ring.frame();
+        self.partial = total % ring.frame();
+        debug_assert_eq!(self.cursor % ring.frame(), self.partial);
+        if messages > owed || (messages == owed && self.partial > 0) {
+            return Err((messages - owed) * ring.frame() + self.partial);
+        }
+        Ok(messages)
     }
 }

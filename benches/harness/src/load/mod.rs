@@ -8,7 +8,9 @@ mod broadcast;
 mod churn;
 mod clock;
 mod connection;
+mod deflate;
 mod descriptors;
+mod documents;
 mod echo;
 mod error;
 mod idle;
@@ -31,6 +33,7 @@ use serde::{Deserialize, Serialize};
 pub use broadcast::{BroadcastLoad, broadcast};
 pub use churn::{ChurnLoad, churn};
 pub use clock::thread_cpu_time;
+pub use deflate::AnswerError;
 pub use echo::{EchoLoad, echo};
 pub use error::LoadError;
 pub use idle::{IdleLoad, IdleReport, idle};
@@ -66,6 +69,9 @@ pub enum Until {
     Operations(u64),
 }
 
+/// How many parts of a window [`Observer::window_goes_on`] tells apart.
+pub const TENTHS: u32 = 10;
+
 /// Told when the measured window opens and closes, on the load's own thread.
 pub trait Observer {
     /// The warm-up is over; what follows is measured.
@@ -73,6 +79,14 @@ pub trait Observer {
     /// # Errors
     /// An error ends the run.
     fn window_opens(&mut self) -> std::io::Result<()>;
+
+    /// The measured part goes on. Called now and then, about [`TENTHS`] times in a window of some length.
+    ///
+    /// # Errors
+    /// An error ends the run.
+    fn window_goes_on(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 
     /// The measured part is over.
     ///

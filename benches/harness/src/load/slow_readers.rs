@@ -15,7 +15,7 @@ use super::echo::echo_beside;
 use super::poller::Poller;
 use super::{EchoLoad, LoadError, LoadReport, Observer, Traffic, Until, WireImage};
 
-/// What one slow reader writes at most, in bytes: whole messages, and at least one.
+/// What one slow reader writes, in bytes, about: whole messages, and at least one.
 const MAX_WRITTEN: u64 = 8 * 1024 * 1024;
 
 /// An echo load with slow readers beside it.
@@ -81,11 +81,12 @@ impl SlowReader {
         socket
             .set_nonblocking(true)
             .map_err(LoadError::io("make a socket non-blocking"))?;
-        let frame = image.sent().frame() as u64;
+        let ring = image.sent();
+        let messages = (MAX_WRITTEN as usize / ring.frame()).max(1);
         Ok(Self {
             socket,
-            cursor: image.sent().start(index),
-            left: (MAX_WRITTEN / frame).max(1) * frame,
+            cursor: ring.start(index),
+            left: ring.span(ring.first(index), messages).0,
         })
     }
 

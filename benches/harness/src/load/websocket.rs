@@ -9,6 +9,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use sha1::{Digest, Sha1};
 
+use super::deflate::{OFFER, agrees};
 use super::random::SplitMix;
 use super::{LoadError, PATIENCE};
 
@@ -18,9 +19,13 @@ pub const MAX_HEAD: usize = 8 * 1024;
 const MAX_FIELDS: usize = 64;
 /// What the server appends to the key before it hashes (RFC 6455, 1.3).
 const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+const EXTENSIONS: &str = "Sec-WebSocket-Extensions";
+const PROTOCOL: &str = "Sec-WebSocket-Protocol";
 
 /// FIN and the opcode of a binary frame (5.2).
-const BINARY: u8 = 0x82;
+pub(crate) const BINARY: u8 = 0x82;
+/// FIN, the opcode of a text frame, and RSV1, which says that it is deflated (RFC 7692, 6).
+pub(crate) const DEFLATED_TEXT: u8 = 0xc1;
 /// FIN and the opcode of a close frame.
 pub(crate) const CLOSE: u8 = 0x88;
 /// The bit that says that a frame is masked.
@@ -50,6 +55,11 @@ pub enum HandshakeError {
     },
     /// An extension or a subprotocol that was not asked for.
     NotAskedFor(&'static str),
+    /// It does not agree to permessage-deflate without context takeover.
+    NoDeflate {
+        /// The extensions that it agrees to; may be empty.
+        found: String,
+    },
     /// The head does not end within [`MAX_HEAD`] bytes.
     HeadTooLong,
     /// The head does not end within [`PATIENCE`].
@@ -70,6 +80,10 @@ impl fmt::Display for HandshakeError {
                 write!(f, "Sec-WebSocket-Accept is {found:?} and not {expected:?}")
             }
             Self::NotAskedFor(name) => write!(f, "{name} was not asked for"),
+            Self::NoDeflate { found } => write!(
+                f,
+                "it agreed to the extensions {found:?} and not to permessage-deflate without context takeover"
+            ),
             Self::HeadTooLong => write!(f, "the head of its answer is over {MAX_HEAD} bytes"),
             Self::TimedOut => write!(
                 f,
@@ -105,21 +119,30 @@ impl From<io::Error> for HandshakeError {
 
 /// Turns a fresh connection into a WebSocket, within [`PATIENCE`]. The socket is blocking; nothing that follows the head
 /// of the answer is taken from it, so that frames which come with it are not lost. Leaves [`PATIENCE`] as its read
-/// timeout.
+/// timeout. With `deflate`, messages are then deflated by both sides, without context takeover.
 ///
 /// # Errors
 /// [`LoadError::Handshake`], whatever the reason.
-pub(crate) fn upgrade(socket: &mut TcpStream, connection: usize) -> Result<(), LoadError> {
-    exchange_heads(socket, connection).map_err(|cause| LoadError::Handshake { connection, cause })
+pub(crate) fn upgrade(
+    socket: &mut TcpStream,
+    connection: usize,
+    deflate: bool,
+) -> Result<(), LoadError> {
+    exchange_heads(socket, connection, deflate)
+        .map_err(|cause| LoadError::Handshake { connection, cause })
 }
 
-fn exchange_heads(socket: &mut TcpStream, connection: usize) -> Result<(), HandshakeError> {
+fn exchange_heads(
+    socket: &mut TcpStream,
+    connection: usize,
+    deflate: bool,
+) -> Result<(), HandshakeError> {
     let key = key(connection);
-    let request = request(socket.peer_addr()?, &key);
+    let request = request(socket.peer_addr()?, &key, deflate);
     socket.write_all(request.as_bytes())?;
     let head = read_head(socket)?;
     socket.set_read_timeout(Some(PATIENCE))?;
-    check_head(&head, &accept(&key))
+    check_head(&head, &accept(&key), deflate)
 }
 
 /// 16 bytes, other ones for each connection and the same ones in each run.
@@ -129,10 +152,15 @@ fn key(connection: usize) -> String {
     BASE64.encode(nonce)
 }
 
-fn request(address: SocketAddr, key: &str) -> String {
+fn request(address: SocketAddr, key: &str, deflate: bool) -> String {
+    let extensions = if deflate {
+        format!("{EXTENSIONS}: {OFFER}\r\n")
+    } else {
+        String::new()
+    };
     format!(
         "GET / HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n"
+         Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n{extensions}\r\n"
     )
 }
 
@@ -194,8 +222,8 @@ impl Head {
     }
 }
 
-/// What RFC 6455, 4.1, has a client check. Nothing that a server may choose was asked for.
-fn check_head(head: &[u8], accept: &str) -> Result<(), HandshakeError> {
+/// What RFC 6455, 4.1, has a client check. Of what a server may choose, at most `deflate` was asked for.
+fn check_head(head: &[u8], accept: &str, deflate: bool) -> Result<(), HandshakeError> {
     let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
     let mut response = httparse::Response::new(&mut fields);
     response.parse(head).map_err(HandshakeError::Malformed)?;
@@ -217,12 +245,18 @@ fn check_head(head: &[u8], accept: &str) -> Result<(), HandshakeError> {
             found: String::from_utf8_lossy(&found.join(&b", "[..])).into_owned(),
         });
     }
-    for name in ["Sec-WebSocket-Extensions", "Sec-WebSocket-Protocol"] {
-        if values(fields, name).next().is_some() {
-            return Err(HandshakeError::NotAskedFor(name));
-        }
+    let extensions: Vec<_> = values(fields, EXTENSIONS).collect();
+    if deflate && !matches!(extensions[..], [answer] if agrees(answer)) {
+        let found = String::from_utf8_lossy(&extensions.join(&b", "[..])).into_owned();
+        return Err(HandshakeError::NoDeflate { found });
     }
-    Ok(())
+    if !deflate && !extensions.is_empty() {
+        return Err(HandshakeError::NotAskedFor(EXTENSIONS));
+    }
+    match values(fields, PROTOCOL).next() {
+        Some(_) => Err(HandshakeError::NotAskedFor(PROTOCOL)),
+        None => Ok(()),
+    }
 }
 
 /// The values of the fields of this name, without space around them.
@@ -240,9 +274,14 @@ fn lists(fields: &[httparse::Header<'_>], name: &str, token: &str) -> bool {
         .any(|item| item.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
 }
 
-/// Appends a masked binary frame.
-pub(crate) fn append_client_frame(output: &mut Vec<u8>, payload: &[u8], mask: [u8; MASK_LENGTH]) {
-    append_header(output, MASKED, payload.len());
+/// Appends a masked frame that begins with the byte `first`.
+pub(crate) fn append_client_frame(
+    output: &mut Vec<u8>,
+    first: u8,
+    payload: &[u8],
+    mask: [u8; MASK_LENGTH],
+) {
+    append_header(output, first, MASKED, payload.len());
     output.extend_from_slice(&mask);
     let masked = payload
         .iter()
@@ -251,15 +290,15 @@ pub(crate) fn append_client_frame(output: &mut Vec<u8>, payload: &[u8], mask: [u
     output.extend(masked);
 }
 
-/// Appends an unmasked binary frame.
-pub(crate) fn append_server_frame(output: &mut Vec<u8>, payload: &[u8]) {
-    append_header(output, 0, payload.len());
+/// Appends an unmasked frame that begins with the byte `first`.
+pub(crate) fn append_server_frame(output: &mut Vec<u8>, first: u8, payload: &[u8]) {
+    append_header(output, first, 0, payload.len());
     output.extend_from_slice(payload);
 }
 
 /// The length has the shortest of its three forms, the only one that RFC 6455, 5.2, permits.
-fn append_header(output: &mut Vec<u8>, masked: u8, length: usize) {
-    output.push(BINARY);
+fn append_header(output: &mut Vec<u8>, first: u8, masked: u8, length: usize) {
+    output.push(first);
     match length {
         0..=125 => output.push(masked | length as u8),
         126..=0xffff => {
@@ -315,7 +354,7 @@ mod tests {
     /// The answer with one part replaced.
     fn check(from: &str, to: &str) -> Result<(), HandshakeError> {
         assert!(ANSWER.contains(from));
-        check_head(ANSWER.replace(from, to).as_bytes(), ACCEPT)
+        check_head(ANSWER.replace(from, to).as_bytes(), ACCEPT, false)
     }
 
     #[test]
@@ -428,6 +467,29 @@ mod tests {
     }
 
     #[test]
+    fn deflate_that_was_asked_for_must_be_agreed_to_once() {
+        let check = |extensions: &str| {
+            let head = ANSWER.replace("\r\n\r\n", &format!("\r\n{extensions}\r\n"));
+            check_head(head.as_bytes(), ACCEPT, true)
+        };
+        let agreed = format!("{EXTENSIONS}: {OFFER}\r\n");
+        check(&agreed).unwrap();
+        for refused in [
+            String::new(),
+            agreed.repeat(2),
+            format!("{EXTENSIONS}: x\r\n"),
+        ] {
+            let error = check(&refused).unwrap_err();
+            assert!(matches!(error, HandshakeError::NoDeflate { .. }), "{error}");
+        }
+        let request = request("127.0.0.1:1".parse().unwrap(), KEY, true);
+        assert!(
+            request.contains(&format!("\r\n{EXTENSIONS}: {OFFER}\r\n\r\n")),
+            "{request}"
+        );
+    }
+
+    #[test]
     fn a_frame_that_comes_with_the_head_stays_in_the_socket() {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
@@ -438,7 +500,7 @@ mod tests {
         server
             .write_all(&[head.as_bytes(), &frame].concat())
             .unwrap();
-        upgrade(&mut client, 7).unwrap();
+        upgrade(&mut client, 7, false).unwrap();
         assert_eq!(client.read_timeout().unwrap(), Some(PATIENCE));
         let mut rest = [0; 3];
         client.read_exact(&mut rest).unwrap();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 
 use super::clock::{Clock, thread_cpu_time};
-use super::{LoadError, LoadReport, Observer, PATIENCE, Until};
+use super::{LoadError, LoadReport, Observer, PATIENCE, TENTHS, Until};
 
 /// Longest latency that is told apart; longer ones count as this.
 const MAX_LATENCY_NS: u64 = 60_000_000_000;
@@ -27,6 +27,8 @@ pub(crate) struct Window<'a> {
     phase: Phase,
     /// When the warm-up, and then the measured phase, ends; nanoseconds on `clock`.
     ends: u64,
+    /// When the observer is next told that the measured phase goes on.
+    next_look: u64,
     opened: u64,
     load_cpu: Duration,
     operations: u64,
@@ -53,6 +55,7 @@ impl<'a> Window<'a> {
             exact: false,
             phase: Phase::WarmUp,
             ends: now + warm_up.as_nanos() as u64,
+            next_look: u64::MAX,
             opened: 0,
             load_cpu: Duration::ZERO,
             operations: 0,
@@ -118,6 +121,7 @@ impl<'a> Window<'a> {
                 self.open()?
             }
             Phase::Measured if self.is_complete(now) => self.close()?,
+            Phase::Measured if now >= self.next_look => self.look()?,
             _ => {}
         }
         Ok(self.phase != Phase::Over)
@@ -143,7 +147,23 @@ impl<'a> Window<'a> {
         self.last_answer = self.opened;
         if let Until::Elapsed(length) = self.until {
             self.ends = self.opened + length.as_nanos() as u64;
+            self.next_look = self.opened + self.tenth();
         }
+        Ok(())
+    }
+
+    /// Of a window of some length, in nanoseconds; not 0.
+    fn tenth(&self) -> u64 {
+        ((self.ends - self.opened) / u64::from(TENTHS)).max(1)
+    }
+
+    fn look(&mut self) -> Result<(), LoadError> {
+        self.observer
+            .window_goes_on()
+            .map_err(LoadError::io("read the counters"))?;
+        // Of looks that are overdue, one is enough.
+        let tenths = (self.clock.now() - self.opened) / self.tenth() + 1;
+        self.next_look = self.opened + tenths * self.tenth();
         Ok(())
     }
 

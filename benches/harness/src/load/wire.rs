@@ -3,15 +3,17 @@
 //! The messages of a connection are a walk along a ring of distinct, pseudo-random messages, each already in its frame.
 //! Message `n` of connection `c` is element `c * STRIDE + n` of the ring. A burst is therefore one contiguous slice:
 //! nothing is built, masked or copied to send it, and verifying is one comparison of slices. Where an answer looks other
-//! than what was sent, as with WebSocket, there are two rings of the same messages, one for each direction.
+//! than what was sent, as with WebSocket, there are two rings of the same messages, one for each direction. Where servers
+//! may choose how an answer looks, as when it is deflated, the second is none of bytes, but of [`Documents`].
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
 use super::LoadError;
+use super::deflate::Documents;
 use super::random::SplitMix;
-use super::websocket;
+use super::websocket::{self, BINARY, DEFLATED_TEXT};
 
 /// What is put around each payload.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -26,6 +28,10 @@ pub enum Framing {
     /// A WebSocket binary frame, masked on its way there and not on its way back, after a handshake (RFC 6455).
     #[value(name = "websocket")]
     WebSocket,
+    /// A WebSocket text frame with a JSON document, deflated in both directions without context takeover (RFC 7692); the
+    /// size is that of the document.
+    #[value(name = "websocket-deflate")]
+    WebSocketDeflate,
 }
 
 impl fmt::Display for Framing {
@@ -35,18 +41,33 @@ impl fmt::Display for Framing {
             Self::LengthPrefixed => "length-prefixed",
             Self::Lines => "lines",
             Self::WebSocket => "WebSocket",
+            Self::WebSocketDeflate => "WebSocket-deflate",
         })
     }
 }
 
 impl Framing {
-    /// Bytes that are sent around a payload of `size` bytes.
+    /// Every framing.
+    pub const ALL: [Self; 5] = [
+        Self::Raw,
+        Self::LengthPrefixed,
+        Self::Lines,
+        Self::WebSocket,
+        Self::WebSocketDeflate,
+    ];
+
+    /// Whether a handshake comes first, and frames of WebSocket then.
+    pub fn is_websocket(self) -> bool {
+        matches!(self, Self::WebSocket | Self::WebSocketDeflate)
+    }
+
+    /// Bytes that are sent around a payload of `size` bytes, which is not deflated.
     fn overhead(self, size: usize) -> usize {
         match self {
             Self::Raw => 0,
             Self::LengthPrefixed => 4,
             Self::Lines => 1,
-            Self::WebSocket => websocket::client_header_length(size),
+            Self::WebSocket | Self::WebSocketDeflate => websocket::client_header_length(size),
         }
     }
 }
@@ -57,6 +78,8 @@ pub(crate) const MAX_SIZE: usize = 16 * 1024 * 1024;
 const RING_BYTES: usize = 64 * 1024;
 /// Even large messages have this many distinct contents.
 const MIN_MESSAGES: usize = 5;
+/// As many documents as this, or a few more, are deflated for each ring.
+const DOCUMENTS: usize = 256;
 /// Longest slice that is written or compared at once, and so the length of a buffer to read into.
 pub(crate) const SLICE: usize = 256 * 1024;
 /// Keeps neighbouring connections apart on the ring.
@@ -71,24 +94,42 @@ const SEED: u64 = 0x7269_6e67_7768_6565;
 pub struct WireImage {
     framing: Framing,
     sent: Ring,
-    /// `None` where what comes back is what was sent.
-    received: Option<Ring>,
+    received: Received,
+}
+
+#[derive(Debug)]
+enum Received {
+    AsSent,
+    Otherwise(Ring),
+    Deflated(Documents),
+}
+
+/// What a right server sends.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Expected<'a> {
+    /// These bytes.
+    Bytes(&'a Ring),
+    /// These documents, deflated in whatever way.
+    Documents(&'a Documents),
 }
 
 impl WireImage {
     /// Prepares messages with payloads of `size` bytes.
     ///
     /// # Errors
-    /// A size of 0 or above 16 MiB is refused.
+    /// A size of 0, of a document below 128, or above 16 MiB is refused.
     pub fn new(framing: Framing, size: usize) -> Result<Self, LoadError> {
         if size == 0 || size > MAX_SIZE {
             return Err(LoadError::Options(format!(
                 "a message has 1 to {MAX_SIZE} bytes, not {size}"
             )));
         }
+        let mut random = SplitMix::new(SEED);
+        if framing == Framing::WebSocketDeflate {
+            return Self::deflated(size, &mut random);
+        }
         let frame = size + framing.overhead(size);
         let messages = next_prime((RING_BYTES / frame).max(MIN_MESSAGES));
-        let mut random = SplitMix::new(SEED);
         let mut payload = vec![0; size];
         let mut sent = Vec::with_capacity(messages * frame + SLICE);
         let mut received = Vec::new();
@@ -105,18 +146,37 @@ impl WireImage {
                     sent.extend(payload.iter().map(|&byte| printable(byte)));
                     sent.push(b'\n');
                 }
-                Framing::WebSocket => {
+                Framing::WebSocket | Framing::WebSocketDeflate => {
                     let mut mask = [0; 4];
                     random.fill(&mut mask);
-                    websocket::append_client_frame(&mut sent, &payload, mask);
-                    websocket::append_server_frame(&mut received, &payload);
+                    websocket::append_client_frame(&mut sent, BINARY, &payload, mask);
+                    websocket::append_server_frame(&mut received, BINARY, &payload);
                 }
             }
         }
         Ok(Self {
             framing,
-            sent: Ring::new(sent, messages),
-            received: (framing == Framing::WebSocket).then(|| Ring::new(received, messages)),
+            sent: Ring::of_equals(sent, messages),
+            received: match framing {
+                Framing::WebSocket => Received::Otherwise(Ring::of_equals(received, messages)),
+                _ => Received::AsSent,
+            },
+        })
+    }
+
+    fn deflated(size: usize, random: &mut SplitMix) -> Result<Self, LoadError> {
+        let documents = Documents::new(next_prime(DOCUMENTS), size, random)?;
+        let (mut sent, mut starts) = (Vec::new(), vec![0]);
+        for payload in documents.deflated() {
+            let mut mask = [0; 4];
+            random.fill(&mut mask);
+            websocket::append_client_frame(&mut sent, DEFLATED_TEXT, &payload, mask);
+            starts.push(sent.len());
+        }
+        Ok(Self {
+            framing: Framing::WebSocketDeflate,
+            sent: Ring::new(sent, starts),
+            received: Received::Deflated(documents),
         })
     }
 
@@ -133,8 +193,12 @@ impl WireImage {
 
     /// The messages as a right server sends them.
     #[inline]
-    pub fn received(&self) -> &Ring {
-        self.received.as_ref().unwrap_or(&self.sent)
+    pub(crate) fn expected(&self) -> Expected<'_> {
+        match &self.received {
+            Received::AsSent => Expected::Bytes(&self.sent),
+            Received::Otherwise(ring) => Expected::Bytes(ring),
+            Received::Deflated(documents) => Expected::Documents(documents),
+        }
     }
 }
 
@@ -143,41 +207,73 @@ fn printable(byte: u8) -> u8 {
     b'0' + (byte & 0x3f)
 }
 
-/// A ring of framed messages of one length.
+/// A ring of framed messages.
 ///
 /// Invariants: the bytes from `period` on repeat the beginning, for `SLICE` bytes, so that a slice may start anywhere in
-/// the ring; the number of messages is prime, so that no burst length makes a connection revisit a few of them.
+/// the ring; the number of messages is prime, so that no burst length makes a connection revisit a few of them; `starts`
+/// ascends from 0 to `period` and has one more entry than there are messages.
 #[derive(Debug)]
 pub struct Ring {
     bytes: Vec<u8>,
     period: usize,
-    frame: usize,
+    starts: Vec<usize>,
 }
 
 impl Ring {
     /// `bytes` are `messages` frames of the same length.
-    fn new(mut bytes: Vec<u8>, messages: usize) -> Self {
+    fn of_equals(bytes: Vec<u8>, messages: usize) -> Self {
+        debug_assert_eq!(bytes.len() % messages, 0);
+        let frame = bytes.len() / messages;
+        let starts = (0..=messages).map(|message| message * frame).collect();
+        Self::new(bytes, starts)
+    }
+
+    fn new(mut bytes: Vec<u8>, starts: Vec<usize>) -> Self {
         let period = bytes.len();
-        debug_assert_eq!(period % messages, 0);
+        debug_assert!(starts.is_sorted());
+        debug_assert_eq!((starts[0], starts[starts.len() - 1]), (0, period));
         for index in 0..SLICE {
             bytes.push(bytes[index]);
         }
         Self {
             bytes,
             period,
-            frame: period / messages,
+            starts,
         }
     }
 
-    /// Bytes per message on the wire.
+    /// Bytes of the first message on the wire; of each, unless they are deflated.
     #[inline]
     pub fn frame(&self) -> usize {
-        self.frame
+        self.starts[1]
+    }
+
+    fn messages(&self) -> usize {
+        self.starts.len() - 1
+    }
+
+    /// With which message the walk of a connection begins.
+    pub fn first(&self, connection: usize) -> usize {
+        connection * STRIDE % self.messages()
     }
 
     /// Where the walk of a connection begins.
     pub fn start(&self, connection: usize) -> usize {
-        (connection * STRIDE % (self.period / self.frame)) * self.frame
+        self.starts[self.first(connection)]
+    }
+
+    /// The bytes of `count` messages from number `message` on, and the number of the one after them.
+    #[inline]
+    pub fn span(&self, message: usize, count: usize) -> (u64, usize) {
+        debug_assert!(message < self.messages());
+        let end = message + count;
+        let (rounds, next) = if end < self.messages() {
+            (0, end)
+        } else {
+            (end / self.messages(), end % self.messages())
+        };
+        let bytes = rounds * self.period + self.starts[next] - self.starts[message];
+        (bytes as u64, next)
     }
 
     /// At most `length` bytes from `cursor` on, as many as lie in one slice.
@@ -213,23 +309,29 @@ mod tests {
 
     use super::*;
 
-    const FRAMINGS: [Framing; 4] = [
-        Framing::Raw,
-        Framing::LengthPrefixed,
-        Framing::Lines,
-        Framing::WebSocket,
-    ];
-
     /// The frames of one period.
     fn frames(ring: &Ring) -> Vec<&[u8]> {
-        ring.bytes[..ring.period].chunks(ring.frame).collect()
+        let frame = |ends: &[usize]| &ring.bytes[ends[0]..ends[1]];
+        ring.starts.windows(2).map(frame).collect()
+    }
+
+    /// The rings of bytes.
+    fn rings(image: &WireImage) -> Vec<&Ring> {
+        match image.expected() {
+            Expected::Bytes(received) => vec![image.sent(), received],
+            Expected::Documents(_) => vec![image.sent()],
+        }
+    }
+
+    fn received(image: &WireImage) -> &Ring {
+        rings(image)[1]
     }
 
     #[test]
     fn the_ring_repeats_across_its_seam() {
-        for framing in FRAMINGS {
-            let image = WireImage::new(framing, 64).unwrap();
-            for ring in [image.sent(), image.received()] {
+        for framing in Framing::ALL {
+            let image = WireImage::new(framing, 128).unwrap();
+            for ring in rings(&image) {
                 let before_seam = ring.period - 10;
                 let slice = ring.slice(before_seam, 30).to_vec();
                 assert_eq!(slice[10..], *ring.slice(ring.advance(before_seam, 10), 20));
@@ -240,11 +342,11 @@ mod tests {
 
     #[test]
     fn every_message_of_the_ring_is_distinct() {
-        for framing in FRAMINGS {
-            let image = WireImage::new(framing, 64).unwrap();
-            for ring in [image.sent(), image.received()] {
+        for framing in Framing::ALL {
+            let image = WireImage::new(framing, 128).unwrap();
+            for ring in rings(&image) {
                 let messages = frames(ring);
-                assert!(messages.len() >= 900);
+                assert!(messages.len() >= 256);
                 let distinct: HashSet<_> = messages.iter().collect();
                 assert_eq!(distinct.len(), messages.len(), "{framing}");
             }
@@ -253,10 +355,12 @@ mod tests {
 
     #[test]
     fn only_websocket_answers_look_other_than_what_was_sent() {
-        for framing in FRAMINGS {
-            let image = WireImage::new(framing, 64).unwrap();
-            let shared = std::ptr::eq(image.sent(), image.received());
-            assert_eq!(shared, framing != Framing::WebSocket, "{framing}");
+        for framing in Framing::ALL {
+            let image = WireImage::new(framing, 128).unwrap();
+            let shared = rings(&image)[1..]
+                .iter()
+                .any(|&ring| std::ptr::eq(image.sent(), ring));
+            assert_eq!(shared, !framing.is_websocket(), "{framing}");
         }
     }
 
@@ -291,7 +395,7 @@ mod tests {
             (65_536, vec![127, 0, 0, 0, 0, 0, 1, 0, 0]),
         ] {
             let image = WireImage::new(Framing::WebSocket, size).unwrap();
-            let (sent, received) = (frames(image.sent()), frames(image.received()));
+            let (sent, received) = (frames(image.sent()), frames(received(&image)));
             assert_eq!(sent.len(), received.len());
             let mut masks = HashSet::new();
             for (sent, received) in sent.into_iter().zip(received) {
@@ -312,10 +416,48 @@ mod tests {
     #[test]
     fn both_rings_of_a_connection_begin_with_the_same_message() {
         let image = WireImage::new(Framing::WebSocket, 20).unwrap();
-        let (sent, received) = (image.sent(), image.received());
+        let (sent, received) = (image.sent(), received(&image));
         let message = sent.start(17) / sent.frame();
         assert_ne!(message, 0);
         assert_eq!(message, received.start(17) / received.frame());
+        assert_eq!(message, sent.first(17));
+    }
+
+    #[test]
+    fn a_span_of_messages_is_as_long_as_they_are() {
+        for framing in Framing::ALL {
+            let image = WireImage::new(framing, 1000).unwrap();
+            let ring = image.sent();
+            let lengths: Vec<_> = frames(ring).iter().map(|frame| frame.len()).collect();
+            let mut walk = (0..ring.messages()).cycle().skip(3);
+            let (mut message, mut cursor) = (3, ring.starts[3]);
+            for count in [0, 1, 2, 70, 7 * ring.messages() + 1] {
+                let length: usize = walk.by_ref().take(count).map(|it| lengths[it]).sum();
+                let (bytes, next) = ring.span(message, count);
+                assert_eq!(bytes, length as u64, "{framing}");
+                cursor = (cursor + length) % ring.period;
+                assert_eq!(ring.starts[next], cursor);
+                message = next;
+            }
+        }
+    }
+
+    #[test]
+    fn deflated_messages_are_masked_text_of_several_lengths() {
+        let image = WireImage::new(Framing::WebSocketDeflate, 1024).unwrap();
+        let lengths: HashSet<_> = frames(image.sent())
+            .iter()
+            .map(|frame| {
+                assert_eq!(frame[..2], [0xc1, 0x80 | 126]);
+                assert_eq!(
+                    frame.len(),
+                    8 + usize::from(frame[2]) * 256 + usize::from(frame[3])
+                );
+                frame.len()
+            })
+            .collect();
+        assert!(lengths.len() > 10);
+        assert!(lengths.iter().all(|&length| length < 800), "{lengths:?}");
     }
 
     #[test]
@@ -328,6 +470,7 @@ mod tests {
     fn sizes_beyond_the_limits_are_refused() {
         assert!(WireImage::new(Framing::Raw, 0).is_err());
         assert!(WireImage::new(Framing::Raw, MAX_SIZE + 1).is_err());
+        assert!(WireImage::new(Framing::WebSocketDeflate, 127).is_err());
     }
 
     #[test]

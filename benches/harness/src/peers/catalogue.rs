@@ -14,8 +14,8 @@ pub struct Peer {
     pub about: &'static str,
     /// What it is written in, which decides how it is built.
     pub language: Language,
-    /// What its clients speak.
-    pub speaks: Speaks,
+    /// What its clients speak; the first without being asked for.
+    pub framings: &'static [Framing],
     /// Whether it is on bare system calls, for the others to be compared with. A floor echoes bytes without looking,
     /// whatever the framing.
     pub is_floor: bool,
@@ -43,17 +43,19 @@ pub enum Language {
     Go,
     /// Built by make and a C compiler.
     C,
+    /// Built by make and a C++ compiler; cargo brings the sources of its library.
+    Cpp,
     /// Run by Node; npm brings its library.
     JavaScript,
 }
 
 impl Language {
     /// Every language, in the order of building.
-    pub const ALL: [Self; 4] = [Self::Rust, Self::Go, Self::C, Self::JavaScript];
+    pub const ALL: [Self; 5] = [Self::Rust, Self::Go, Self::C, Self::Cpp, Self::JavaScript];
 
     /// Whether it is compiled to machine code without a runtime of its own, so that callgrind can follow it.
     pub fn is_native(self) -> bool {
-        matches!(self, Self::Rust | Self::C)
+        matches!(self, Self::Rust | Self::C | Self::Cpp)
     }
 }
 
@@ -63,29 +65,18 @@ impl fmt::Display for Language {
             Self::Rust => "Rust",
             Self::Go => "Go",
             Self::C => "C",
+            Self::Cpp => "C++",
             Self::JavaScript => "JavaScript",
         })
     }
 }
 
-/// What the clients of a peer speak.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Speaks {
-    /// TCP: bytes, or messages framed one way or the other.
-    Tcp,
-    /// WebSocket.
-    WebSocket,
-}
-
-impl Speaks {
-    /// Whether it includes `framing`.
-    pub fn includes(self, framing: Framing) -> bool {
-        match framing {
-            Framing::Raw | Framing::LengthPrefixed | Framing::Lines => self == Self::Tcp,
-            Framing::WebSocket => self == Self::WebSocket,
-        }
-    }
-}
+/// What speaks TCP speaks all of these; floors treat them alike.
+const TCP: &[Framing] = &[Framing::Raw, Framing::LengthPrefixed, Framing::Lines];
+/// Without compression.
+const WEBSOCKET: &[Framing] = &[Framing::WebSocket];
+/// With and without.
+const DEFLATE: &[Framing] = &[Framing::WebSocket, Framing::WebSocketDeflate];
 
 /// The peer called `name`.
 pub fn find(name: &str) -> Option<&'static Peer> {
@@ -95,7 +86,7 @@ pub fn find(name: &str) -> Option<&'static Peer> {
 impl Peer {
     /// Whether it can do what `options` ask.
     pub fn can(&self, options: &ServerOptions) -> bool {
-        self.speaks.includes(options.framing)
+        self.framings.contains(&options.framing)
             && (options.workers <= 1 || self.many_workers)
             && (options.timers == 0 || self.timers)
             && (!options.broadcast || options.framing == Framing::WebSocket)
@@ -112,7 +103,7 @@ const USUAL: Peer = Peer {
     name: "",
     about: "",
     language: Language::Rust,
-    speaks: Speaks::Tcp,
+    framings: TCP,
     is_floor: false,
     many_workers: false,
     timers: false,
@@ -138,6 +129,7 @@ pub const PEERS: &[Peer] = &[
     Peer {
         name: "ringwheel",
         about: "this library",
+        framings: &Framing::ALL,
         many_workers: true,
         timers: true,
         program: "peer-ringwheel",
@@ -172,7 +164,7 @@ pub const PEERS: &[Peer] = &[
     Peer {
         name: "epoll-websocket",
         about: "floor: frames over a bare epoll loop",
-        speaks: Speaks::WebSocket,
+        framings: WEBSOCKET,
         is_floor: true,
         program: "epoll-websocket",
         ..C
@@ -257,9 +249,18 @@ pub const PEERS: &[Peer] = &[
         ..C
     },
     Peer {
+        name: "uwebsockets",
+        about: "uWebSockets on its own event loop",
+        language: Language::Cpp,
+        framings: DEFLATE,
+        program: "uwebsockets",
+        library: Some("libuwebsockets-sys"),
+        ..USUAL
+    },
+    Peer {
         name: "tokio-tungstenite",
         about: "tungstenite over tokio",
-        speaks: Speaks::WebSocket,
+        framings: WEBSOCKET,
         many_workers: true,
         program: "peer-tokio-tungstenite",
         library: Some("tokio-tungstenite"),
@@ -268,7 +269,7 @@ pub const PEERS: &[Peer] = &[
     Peer {
         name: "fastwebsockets",
         about: "fastwebsockets over tokio",
-        speaks: Speaks::WebSocket,
+        framings: WEBSOCKET,
         many_workers: true,
         program: "peer-fastwebsockets",
         library: Some("fastwebsockets"),
@@ -277,7 +278,7 @@ pub const PEERS: &[Peer] = &[
     Peer {
         name: "gws",
         about: "gws, a goroutine a connection",
-        speaks: Speaks::WebSocket,
+        framings: DEFLATE,
         program: "cmd/gws",
         library: Some("github.com/lxzan/gws"),
         ..GO
@@ -285,7 +286,7 @@ pub const PEERS: &[Peer] = &[
     Peer {
         name: "nbio-websocket",
         about: "nbio's WebSocket over its event loops",
-        speaks: Speaks::WebSocket,
+        framings: DEFLATE,
         program: "nbio/cmd/nbio-websocket",
         library: Some("github.com/lesismal/nbio"),
         ..GO
@@ -293,7 +294,7 @@ pub const PEERS: &[Peer] = &[
     Peer {
         name: "gorilla",
         about: "gorilla/websocket, a goroutine a connection",
-        speaks: Speaks::WebSocket,
+        framings: DEFLATE,
         program: "cmd/gorilla",
         library: Some("github.com/gorilla/websocket"),
         ..GO
@@ -301,7 +302,7 @@ pub const PEERS: &[Peer] = &[
     Peer {
         name: "gev-websocket",
         about: "gev's WebSocket plugin over its event loops",
-        speaks: Speaks::WebSocket,
+        framings: WEBSOCKET,
         program: "gev/cmd/gev-websocket",
         library: Some("github.com/Allenxuxu/gev"),
         ..GO
@@ -310,7 +311,7 @@ pub const PEERS: &[Peer] = &[
         name: "ws",
         about: "ws on Node",
         language: Language::JavaScript,
-        speaks: Speaks::WebSocket,
+        framings: DEFLATE,
         program: "ws.js",
         library: Some("ws"),
         ..USUAL
@@ -363,6 +364,10 @@ mod tests {
                     let target = format!("$(OUT)/{}:", peer.program);
                     ("benches/peers/c/Makefile".to_owned(), target)
                 }
+                Language::Cpp => {
+                    let target = format!("$(OUT)/{}:", peer.program);
+                    ("benches/peers/cpp/Makefile".to_owned(), target)
+                }
                 Language::JavaScript => {
                     let path = format!("benches/peers/node/{}", peer.program);
                     (path, "--addr".to_owned())
@@ -390,6 +395,11 @@ mod tests {
                     &read("benches/peers/node/package-lock.json"),
                     library,
                 ),
+                Language::Cpp => versions::in_cargo_lock(
+                    &read("benches/peers/cpp/Cargo.lock"),
+                    "ringwheel-peers-cpp",
+                    library,
+                ),
                 // The system's.
                 Language::C => continue,
             };
@@ -404,6 +414,10 @@ mod tests {
             framing: Framing::WebSocket,
             ..usual
         };
+        let deflate = ServerOptions {
+            framing: Framing::WebSocketDeflate,
+            ..usual
+        };
         let broadcast = ServerOptions {
             broadcast: true,
             ..websocket
@@ -415,11 +429,13 @@ mod tests {
         let timers = ServerOptions { timers: 1, ..usual };
         let can = |name: &str| {
             let peer = find(name).unwrap();
-            [usual, websocket, broadcast, many, timers].map(|options| peer.can(&options))
+            [usual, websocket, deflate, broadcast, many, timers].map(|options| peer.can(&options))
         };
-        assert_eq!(can("ringwheel"), [true, false, false, true, true]);
-        assert_eq!(can("mio"), [true, false, false, false, false]);
-        assert_eq!(can("libuv"), [true, false, false, false, true]);
-        assert_eq!(can("ws"), [false, true, true, false, false]);
+        assert_eq!(can("ringwheel"), [true; 6]);
+        assert_eq!(can("mio"), [true, false, false, false, false, false]);
+        assert_eq!(can("libuv"), [true, false, false, false, false, true]);
+        let plain = [false, true, false, true, false, false];
+        assert_eq!(can("fastwebsockets"), plain);
+        assert_eq!(can("ws"), [false, true, true, true, false, false]);
     }
 }

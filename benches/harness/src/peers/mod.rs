@@ -17,7 +17,7 @@ mod tool;
 mod versions;
 mod workshop;
 
-pub use catalogue::{Language, PEERS, Peer, Speaks, find};
+pub use catalogue::{Language, PEERS, Peer, find};
 pub use prepared::Prepared;
 pub use server::{ServerOptions, ServerSpec};
 pub use workshop::{prepare, target_folder};

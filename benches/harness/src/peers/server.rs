@@ -4,7 +4,7 @@ use std::io;
 
 use serde::{Deserialize, Serialize};
 
-use super::catalogue::{PEERS, Peer, Speaks, find};
+use super::catalogue::{PEERS, Peer, find};
 use super::workshop::prepare;
 use crate::load::Framing;
 use crate::results::Contestant;
@@ -53,10 +53,7 @@ impl ServerOptions {
 
     /// The defaults, in what `peer` speaks.
     pub fn plainest(peer: &Peer) -> Self {
-        Self::framed(match peer.speaks {
-            Speaks::Tcp => Framing::Raw,
-            Speaks::WebSocket => Framing::WebSocket,
-        })
+        Self::framed(peer.framings[0])
     }
 }
 
@@ -65,9 +62,9 @@ impl ServerSpec {
     pub(super) fn of_peer(peer: &Peer, words: &[String], options: &ServerOptions) -> Self {
         let mut command: Vec<String> = words.iter().map(|word| quoted(word)).collect();
         command.push("--addr {addr}".to_owned());
-        match options.framing {
-            Framing::Raw | Framing::WebSocket => {}
-            framing => command.push(format!("--framing {framing}")),
+        if options.framing != ServerOptions::plainest(peer).framing {
+            let framing = options.framing.to_string().to_lowercase();
+            command.push(format!("--framing {framing}"));
         }
         if options.workers > 1 {
             command.push(format!("--workers {}", options.workers));
@@ -196,7 +193,12 @@ mod tests {
     fn options_become_arguments() {
         let words = ["/a b/peer".to_owned(), "--multi-thread".to_owned()];
         let command = |name: &str, options: &ServerOptions| {
-            ServerSpec::of_peer(find(name).unwrap(), &words, options).command
+            let words = if name == "tokio-mt" {
+                &words[..]
+            } else {
+                &words[..1]
+            };
+            ServerSpec::of_peer(find(name).unwrap(), words, options).command
         };
         assert_eq!(
             command("tokio-mt", &ServerOptions::default()),
@@ -219,7 +221,19 @@ mod tests {
         };
         assert_eq!(
             command("gws", &broadcast),
-            "'/a b/peer' --multi-thread --addr {addr} --broadcast"
+            "'/a b/peer' --addr {addr} --broadcast"
         );
+        // What a peer speaks without being asked for is not said; ringwheel speaks TCP then.
+        assert_eq!(
+            command("ringwheel", &broadcast),
+            "'/a b/peer' --addr {addr} --framing websocket --broadcast"
+        );
+        let deflate = ServerOptions::framed(Framing::WebSocketDeflate);
+        for name in ["gws", "ringwheel"] {
+            assert_eq!(
+                command(name, &deflate),
+                "'/a b/peer' --addr {addr} --framing websocket-deflate"
+            );
+        }
     }
 }

@@ -199,7 +199,15 @@ fn scenarios() -> Vec<Scenario> {
             Section::Broadcast,
             "20/s to 500",
             None,
-            load(Mode::Broadcast { rate: 20 }, 500, 64, socket),
+            load(
+                Mode::Broadcast {
+                    rate: 20,
+                    stalled: 50,
+                },
+                500,
+                64,
+                socket,
+            ),
         ),
         scenario(
             Section::Churn,
@@ -277,6 +285,13 @@ fn scenarios() -> Vec<Scenario> {
         all.push(scenario(Section::Timers, &title, Some(timers), task));
     }
     all
+}
+
+/// Bytes of a server that keeps what is not taken, as the floor does here, or drops it.
+fn course(server: &str, tenth: u64) -> u64 {
+    let keeps = server == WEBSOCKET[0].0;
+    let kept = if keeps { 3 * tenth } else { tenth.min(4) };
+    (10 + kept) << 20
 }
 
 /// Between 0 and 1, and the same each time.
@@ -359,7 +374,7 @@ fn sample(
     let (in_flight, rate) = match workload.mode {
         Mode::Echo { in_flight } | Mode::SlowReaders { in_flight, .. } => (in_flight as f64, None),
         Mode::Open { rate } => (1.0, Some(rate as f64)),
-        Mode::Broadcast { rate } => (1.0, Some(rate as f64 * workload.connections as f64)),
+        Mode::Broadcast { rate, .. } => (1.0, Some(rate as f64 * workload.connections as f64)),
         Mode::Churn => (0.1, None),
     };
     let timers = if scenario.section == Section::Timers {
@@ -413,6 +428,11 @@ fn sample(
         memory: Memory {
             resident: 4_000_000 + (dear * 1.5e6) as u64,
             anonymous: 1_000_000 + (dear * 1.3e6) as u64,
+        },
+        resident_over_time: if workload.watches_memory() {
+            (0..=10).map(|tenth| course(server, tenth)).collect()
+        } else {
+            Vec::new()
         },
         disturbance: Disturbance {
             steal: if disturbed { 0.08 } else { 0.001 },

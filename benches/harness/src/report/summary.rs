@@ -113,6 +113,42 @@ pub struct LoadFigures {
     pub resident: Spread,
     /// Of that, heap and stacks.
     pub anonymous: Spread,
+    /// Resident memory while the window was open, where it was watched.
+    pub resident_over_time: Option<Course>,
+}
+
+/// How something that was watched went: medians over the rounds.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Course {
+    /// When the window opened.
+    pub begin: f64,
+    /// Halfway.
+    pub middle: f64,
+    /// When it closed.
+    pub end: f64,
+}
+
+impl Course {
+    /// What grows by less than this share in the second half is level.
+    const LEVEL: f64 = 0.02;
+
+    /// Whether there is no end of it in sight: it still grew in the second half.
+    pub fn grows(&self) -> bool {
+        self.end > self.middle * (1.0 + Self::LEVEL)
+    }
+
+    fn of(samples: &[&Sample]) -> Option<Self> {
+        let median = |moment: fn(&[u64]) -> Option<u64>| {
+            let bytes = |sample: &&Sample| moment(&sample.resident_over_time);
+            let moments = samples.iter().filter_map(bytes).map(|bytes| bytes as f64);
+            Spread::of(moments).map(|spread| spread.median)
+        };
+        Some(Self {
+            begin: median(|course| course.first().copied())?,
+            middle: median(|course| course.get(course.len() / 2).copied())?,
+            end: median(|course| course.last().copied())?,
+        })
+    }
 }
 
 /// What holding connections found.
@@ -387,6 +423,7 @@ fn load_figures(samples: &[&Sample]) -> Option<LoadFigures> {
         load_share: spread(|sample| sample.load_share)?,
         resident: spread(|sample| sample.memory.resident as f64)?,
         anonymous: spread(|sample| sample.memory.anonymous as f64)?,
+        resident_over_time: Course::of(samples),
     })
 }
 

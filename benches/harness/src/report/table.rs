@@ -2,6 +2,7 @@
 
 use super::summary::{Figures, LoadFigures, OURS, PerConnection, Summary};
 use super::wording::{NONE, figure, grouped, percent, printable, range, times};
+use crate::measure::{Mode, Workload};
 use crate::scenario::{Scenario, Task};
 use crate::stats::{QUANTILES, Spread};
 
@@ -40,7 +41,7 @@ impl Table {
     pub(super) fn of(scenario: &Scenario, summaries: &[Summary], room: Room) -> Self {
         let mut columns = vec![column("server", |summary| printable(&summary.server))];
         columns.extend(match &scenario.task {
-            Task::Load(workload) => load_columns(workload.operation(), room),
+            Task::Load(workload) => load_columns(workload, room),
             Task::Hold(_) => memory_columns(room),
             Task::Instructions(workload) => {
                 cost_columns(format!("instructions/{}", workload.operation()), room)
@@ -117,26 +118,41 @@ fn cost_columns(name: String, room: Room) -> Vec<Column> {
     columns
 }
 
-fn load_columns(operation: &'static str, room: Room) -> Vec<Column> {
+fn load_columns(workload: &Workload, room: Room) -> Vec<Column> {
     fn load(cell: fn(&LoadFigures) -> String) -> impl Fn(&Summary) -> String {
         move |summary| summary.load().map_or(NONE.to_owned(), cell)
     }
+    let operation = workload.operation();
     let [cpu, rate] = match room {
         Room::Terminal => ["CPU µs".to_owned(), "per s".to_owned()],
         Room::Page => [format!("CPU µs/{operation}"), plural_per_second(operation)],
     };
+    let broadcasts = matches!(workload.mode, Mode::Broadcast { .. });
+    let watches = workload.watches_memory();
+    // On a terminal something has to go where more is to be told.
+    let has_room = |is_longer: bool| room == Room::Page || !is_longer;
     let mut columns = vec![
         column(cpu, load(|load| figure(load.cpu.median))),
         column("min–max", load(|load| range(&load.cpu))),
-        column("user", load(|load| figure(load.cpu_user.median))),
-        column("system", load(|load| figure(load.cpu_system.median))),
     ];
+    if has_room(broadcasts) {
+        columns.extend([
+            column("user", load(|load| figure(load.cpu_user.median))),
+            column("system", load(|load| figure(load.cpu_system.median))),
+        ]);
+    }
     columns.extend(ratio_columns(room));
-    columns.extend([
-        column(rate, load(|load| grouped(load.rate.median))),
-        column("p50 µs", load(|load| grouped(load.p50.median))),
-        column("p99 µs", load(|load| grouped(load.p99.median))),
-    ]);
+    if broadcasts {
+        let per_cpu_second = load(|load| grouped((MICROSECONDS / load.cpu.median).round()));
+        columns.push(column("per CPU s", per_cpu_second));
+    }
+    if has_room(watches) {
+        columns.extend([
+            column(rate, load(|load| grouped(load.rate.median))),
+            column("p50 µs", load(|load| grouped(load.p50.median))),
+        ]);
+    }
+    columns.push(column("p99 µs", load(|load| grouped(load.p99.median))));
     if room == Room::Page {
         columns.extend([
             column("p99.9 µs", load(|load| grouped(at_quantile(load, 0.999)))),
@@ -147,12 +163,32 @@ fn load_columns(operation: &'static str, room: Room) -> Vec<Column> {
             ),
         ]);
     }
-    columns.extend([
-        column("server", load(|load| percent(load.server_share.median))),
-        column("load", load(|load| percent(load.load_share.median))),
-    ]);
+    if watches {
+        columns.push(column("MiB over time", load(memory_cell)));
+    }
+    columns.push(column(
+        "server",
+        load(|load| percent(load.server_share.median)),
+    ));
+    if has_room(watches) {
+        columns.push(column("load", load(|load| percent(load.load_share.median))));
+    }
     columns
 }
+
+/// `12 → 31 → 52, grows`: at the window's begin, in its middle, and at its end.
+fn memory_cell(load: &LoadFigures) -> String {
+    let Some(course) = load.resident_over_time else {
+        return NONE.to_owned();
+    };
+    let moments = [course.begin, course.middle, course.end];
+    let moments = moments.map(|bytes| format!("{:.0}", bytes / MEBIBYTE));
+    let tendency = if course.grows() { "grows" } else { "flat" };
+    format!("{}, {tendency}", moments.join(" → "))
+}
+
+/// In a second.
+const MICROSECONDS: f64 = 1e6;
 
 /// Bytes.
 pub(super) const MEBIBYTE: f64 = (1 << 20) as f64;

@@ -4,6 +4,7 @@ use roxmltree::{Document, ParsingOptions};
 
 use super::sample::sample_results;
 use super::summary::{self, summarise};
+use super::wording::grouped;
 use super::{html, terminal};
 use crate::disturbance::Disturbance;
 use crate::results::{Found, Record, Results};
@@ -379,4 +380,32 @@ fn tables_fit_a_terminal() {
             );
         }
     }
+}
+
+#[test]
+fn a_broadcast_tells_deliveries_per_second_of_cpu_and_whether_memory_grows() {
+    let mut results = sample_results();
+    let broadcast = scenario_of(&results, Section::Broadcast);
+    let (first, second) = (&broadcast.servers[0].name, &broadcast.servers[1].name);
+    for round in 0..broadcast.rounds {
+        set(&mut results, &broadcast, first, round, 4.0, 0.0);
+    }
+    let table = terminal::table(&results, &broadcast);
+    let row = |name: &str| {
+        let mut lines = table.lines();
+        lines
+            .find(|line| line.starts_with(name))
+            .unwrap()
+            .to_owned()
+    };
+    assert!(table.contains("per CPU s"), "{table}");
+    assert!(row(first).contains(&grouped(250_000.0)), "{table}");
+    assert!(row(first).contains("10 → 25 → 40, grows"), "{table}");
+    assert!(row(second).contains("10 → 14 → 14, flat"), "{table}");
+    // Nothing of the kind elsewhere.
+    let echo = terminal::table(&results, &scenario_of(&results, Section::Echo));
+    assert!(
+        !echo.contains("per CPU s") && !echo.contains("over time"),
+        "{echo}"
+    );
 }

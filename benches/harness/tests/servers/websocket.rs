@@ -7,6 +7,7 @@ use std::thread;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress};
 use sha1::{Digest, Sha1};
 
 /// How a server answers the handshake.
@@ -16,6 +17,10 @@ pub(crate) enum Greeting {
     Right,
     /// The same, a byte at a time; and messages, too.
     Trickle,
+    /// With permessage-deflate, which must have been offered; messages are then deflated, too.
+    Deflate,
+    /// With permessage-deflate whose context is taken over, though it was not offered so.
+    Takeover,
     /// With the accept of another key.
     WrongAccept,
     /// With an HTTP error.
@@ -35,6 +40,8 @@ pub(crate) enum Answer {
     Echo,
     /// Sends each back, with all bits of one payload byte of one message turned.
     Corrupt { message: usize, byte: usize },
+    /// Sends each but the first back as a text that is not deflated.
+    Inflated,
     /// Sends each back masked, as only a client may.
     Masked,
     /// Sends a close frame in the place of one message.
@@ -87,12 +94,18 @@ fn converse(
     // The client connects again only when it has its answer, so this is the order in which it counts.
     audience.lock().unwrap().push(stream.try_clone()?);
     greet(&mut stream, greeting, &key)?;
+    let deflates = matches!(greeting, Greeting::Deflate);
+    let opcode = if deflates { 0xc1 } else { 0x82 };
     for number in 0.. {
-        let mut payload = read_message(&mut input)?;
+        let mut payload = read_message(&mut input, opcode)?;
+        if deflates {
+            payload = inflate(&payload);
+        }
         match answer {
             Answer::Corrupt { message, byte } if message == number => {
                 payload[byte] = !payload[byte];
-                stream.write_all(&frame(0x82, &payload))?;
+                let payload = if deflates { deflate(&payload) } else { payload };
+                stream.write_all(&frame(opcode, &payload))?;
             }
             Answer::Close {
                 message,
@@ -109,8 +122,10 @@ fn converse(
                 frame.splice(2..2, [0; 4]);
                 stream.write_all(&frame)?;
             }
-            Answer::Echo | Answer::Corrupt { .. } | Answer::Close { .. } => {
-                send(&mut stream, greeting, &frame(0x82, &payload))?;
+            Answer::Inflated if number > 0 => stream.write_all(&frame(0x81, &payload))?,
+            Answer::Echo | Answer::Corrupt { .. } | Answer::Close { .. } | Answer::Inflated => {
+                let payload = if deflates { deflate(&payload) } else { payload };
+                send(&mut stream, greeting, &frame(opcode, &payload))?;
             }
             Answer::Silence => {}
             Answer::Broadcast
@@ -180,6 +195,17 @@ fn greet(stream: &mut TcpStream, greeting: Greeting, key: &str) -> io::Result<()
     let hash = Sha1::digest(format!("{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11"));
     let accept = BASE64.encode(hash);
     let head = match greeting {
+        Greeting::Deflate | Greeting::Takeover => {
+            let how = match greeting {
+                Greeting::Deflate => "; server_no_context_takeover",
+                _ => "",
+            };
+            format!(
+                "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+                 Sec-WebSocket-Accept: {accept}\r\n\
+                 Sec-WebSocket-Extensions: permessage-deflate{how}\r\n\r\n"
+            )
+        }
         Greeting::Right | Greeting::Trickle | Greeting::WrongAccept => format!(
             "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
              Sec-WebSocket-Accept: {accept}\r\n\r\n"
@@ -199,10 +225,30 @@ fn send(stream: &mut TcpStream, greeting: Greeting, bytes: &[u8]) -> io::Result<
     }
 }
 
-/// The unmasked payload of a masked binary frame in the shortest form.
-fn read_message(input: &mut impl Read) -> io::Result<Vec<u8>> {
+/// RFC 7692, 7.2.2.
+fn inflate(payload: &[u8]) -> Vec<u8> {
+    let input = [payload, &[0, 0, 0xff, 0xff]].concat();
+    let mut text = Vec::with_capacity(64 * 1024);
+    Decompress::new(false)
+        .decompress_vec(&input, &mut text, FlushDecompress::Sync)
+        .unwrap();
+    text
+}
+
+/// RFC 7692, 7.2.1.
+fn deflate(text: &[u8]) -> Vec<u8> {
+    let mut payload = Vec::with_capacity(64 * 1024);
+    Compress::new(Compression::new(1), false)
+        .compress_vec(text, &mut payload, FlushCompress::Sync)
+        .unwrap();
+    payload.truncate(payload.len() - 4);
+    payload
+}
+
+/// The unmasked payload of a masked frame that begins with `first`, in the shortest form.
+fn read_message(input: &mut impl Read, first: u8) -> io::Result<Vec<u8>> {
     let [opcode, short] = read_array(input)?;
-    assert_eq!((opcode, short & 0x80), (0x82, 0x80));
+    assert_eq!((opcode, short & 0x80), (first, 0x80));
     let length = match short & 0x7f {
         126 => u64::from(u16::from_be_bytes(read_array(input)?)),
         127 => u64::from_be_bytes(read_array(input)?),

@@ -3,6 +3,7 @@
 //! What is missing on the machine skips the peers that need it, and nothing else does: a build that fails is a failure.
 
 mod cargo;
+mod cpp;
 mod go;
 mod make;
 mod npm;
@@ -125,6 +126,7 @@ impl Workshop {
                 Language::Rust => cargo::prepare(self, &group, tell),
                 Language::Go => go::prepare(self, &group, tell),
                 Language::C => make::prepare(self, &group, tell),
+                Language::Cpp => cpp::prepare(self, &group, tell),
                 Language::JavaScript => npm::prepare(self, &group, tell),
             });
         }
@@ -221,7 +223,7 @@ mod tests {
             for folder in [&tree, &programs] {
                 fs::create_dir_all(folder).unwrap();
             }
-            for language in ["go/gnet", "c", "node"] {
+            for language in ["go/gnet", "c", "cpp", "node"] {
                 fs::create_dir_all(tree.join("benches/peers").join(language)).unwrap();
             }
             for (name, script) in scripts {
@@ -287,7 +289,7 @@ mod tests {
             let reason = match prepared.peer.language {
                 Language::Rust => "cargo is not installed (https://rustup.rs)",
                 Language::Go => "go is not installed (https://go.dev/dl)",
-                Language::C => "make is not installed (Debian: make)",
+                Language::C | Language::Cpp => "make is not installed (Debian: make)",
                 Language::JavaScript => "node is not installed (https://nodejs.org)",
             };
             assert_eq!(prepared.skipped(), Some(reason));
@@ -387,6 +389,46 @@ mod tests {
             Some("pkg-config is not installed (Debian: pkg-config)")
         );
         assert_eq!(prepared[1].skipped(), None);
+    }
+
+    #[test]
+    fn a_cpp_peer_is_made_with_the_sources_that_cargo_has_fetched() {
+        let metadata = r#"{"packages":[
+            {"name":"other","manifest_path":"/elsewhere/Cargo.toml"},
+            {"name":"libuwebsockets-sys","manifest_path":"/registry/uws-1/Cargo.toml"}
+        ]}"#;
+        let cargo = format!("echo '{}'", metadata.replace('\n', " "));
+        let mock = Mock::new("cpp", &[("cargo", &cargo), ("g++", "")]);
+        let calls = mock.folder.join("calls");
+        let make = format!("echo \"$*\" >> '{}'", calls.display());
+        write_script(&mock.folder.join("programs/make"), &make);
+        mock.write(
+            "benches/peers/cpp/Cargo.lock",
+            "[[package]]\nname = \"libuwebsockets-sys\"\nversion = \"0.1.2\"\n\n[[package]]\nname = \"ringwheel-peers-cpp\"\ndependencies = [\n \"libuwebsockets-sys\",\n]\n",
+        );
+        let prepared = mock.prepare(&["uwebsockets"]).remove(0);
+        let expected = Some("libuwebsockets-sys 0.1.2");
+        assert_eq!(prepared.version.as_deref(), expected);
+        assert!(command(&prepared).ends_with("/peers/cpp/uwebsockets --addr {addr}"));
+        let calls = fs::read_to_string(calls).unwrap();
+        assert!(calls.contains("LIBRARY=/registry/uws-1"), "{calls}");
+    }
+
+    #[test]
+    fn without_a_cpp_compiler_or_zlib_its_peer_is_skipped() {
+        let mock = Mock::new("no-cpp", &[("make", ""), ("cargo", "")]);
+        let prepared = mock.prepare(&["uwebsockets"]).remove(0);
+        assert_eq!(
+            prepared.skipped(),
+            Some("g++ is not installed (Debian: g++)")
+        );
+        assert_eq!(prepared.failed(), None);
+
+        let mock = Mock::new("no-zlib", &[("make", ""), ("cargo", ""), ("g++", "exit 1")]);
+        let prepared = mock.prepare(&["uwebsockets"]).remove(0);
+        let reason = "g++ finds no zlib.h (Debian: zlib1g-dev)";
+        assert_eq!(prepared.skipped(), Some(reason));
+        assert_eq!(prepared.failed(), None);
     }
 
     #[test]

@@ -21,7 +21,10 @@ var upgrader = websocket.Upgrader{
 func main() {
 	flags := peer.NewFlags()
 	broadcast := flags.Broadcast()
+	framing := flags.Deflate()
 	flags.Parse()
+	// It knows compression without context takeover only.
+	upgrader.EnableCompression = *framing == peer.WebSocketDeflate
 	serve := echo
 	if *broadcast {
 		serve = newHub().serve
@@ -32,6 +35,7 @@ func main() {
 			return // The upgrader has answered.
 		}
 		conn.SetReadLimit(peer.MaxMessage)
+		_ = conn.SetCompressionLevel(peer.DeflateLevel) // which is a valid one
 		// In a goroutine of its own, so that the handler's can end and free what belongs to the request.
 		go serve(conn)
 	}

@@ -15,16 +15,24 @@ import (
 func main() {
 	flags := peer.NewFlags()
 	broadcast := flags.Broadcast()
+	framing := flags.Deflate()
 	flags.Parse()
 	var handler gws.Event = echo{}
 	if *broadcast {
 		handler = newHub()
 	}
 	// Off, as they are by default: handling a connection's messages side by side, which would lose their order, the
-	// check of texts for UTF-8, and compression.
+	// check of texts for UTF-8, and, unless it is asked for, compression.
 	server := gws.NewServer(handler, &gws.ServerOption{
 		ReadMaxPayloadSize:  peer.MaxMessage,
 		WriteMaxPayloadSize: peer.MaxMessage,
+		// By default without context takeover.
+		PermessageDeflate: gws.PermessageDeflate{
+			Enabled: *framing == peer.WebSocketDeflate,
+			Level:   peer.DeflateLevel,
+			// Every message; 0 would be the default of 512.
+			Threshold: 1,
+		},
 	})
 	// By default a failed handshake is logged, and a connection whose request cannot be read stays open.
 	server.OnError = func(conn net.Conn, _ error) {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 )
 
@@ -27,6 +28,17 @@ const (
 	Lines Framing = "lines"
 )
 
+// The framings that a WebSocket peer speaks.
+const (
+	// WebSocket has frames without compression.
+	WebSocket Framing = "websocket"
+	// WebSocketDeflate agrees to permessage-deflate, without context takeover.
+	WebSocketDeflate Framing = "websocket-deflate"
+)
+
+// DeflateLevel is what peers compress with: the fastest that does compress, for all the same.
+const DeflateLevel = 1
+
 // Flags is the command line of a peer. Every peer takes -addr and -workers; it asks for what else it can do.
 type Flags struct {
 	set     *flag.FlagSet
@@ -45,13 +57,22 @@ func NewFlags() *Flags {
 	}
 }
 
-// Framing adds -framing.
+// Framing adds -framing, for a TCP peer.
 func (f *Flags) Framing() *Framing {
-	framing := Raw
-	usage := fmt.Sprintf("how messages are told apart: %s, %s or %s (default %s)", Raw, LengthPrefixed, Lines, Raw)
+	return f.framing(Raw, LengthPrefixed, Lines)
+}
+
+// Deflate adds -framing, for a WebSocket peer that can compress.
+func (f *Flags) Deflate() *Framing {
+	return f.framing(WebSocket, WebSocketDeflate)
+}
+
+// framing adds a choice of framings, of which the first is the default.
+func (f *Flags) framing(choice ...Framing) *Framing {
+	framing := choice[0]
+	usage := fmt.Sprintf("how messages are told apart: one of %v (default %s)", choice, framing)
 	f.set.Func("framing", usage, func(name string) error {
-		switch framing = Framing(name); framing {
-		case Raw, LengthPrefixed, Lines:
+		if framing = Framing(name); slices.Contains(choice, framing) {
 			return nil
 		}
 		return errors.New("no such framing")

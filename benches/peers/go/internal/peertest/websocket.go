@@ -3,11 +3,13 @@ package peertest
 import (
 	"bufio"
 	"bytes"
+	"compress/flate"
 	"encoding/binary"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"strings"
 	"testing"
 )
 
@@ -24,7 +26,12 @@ const (
 const (
 	fin    = 0x80
 	masked = 0x80
+	// rsv1 says that a message is deflated (RFC 7692, section 6).
+	rsv1 = 0x40
 )
+
+// tail is what a deflated message ends with, which is not sent (RFC 7692, section 7.2.1).
+const tail = "\x00\x00\xff\xff"
 
 // webSockets is what holds for a peer that speaks WebSocket.
 var webSockets = []check{
@@ -37,6 +44,7 @@ var webSockets = []check{
 	{"a WebSocket ends without the closing handshake", aWebSocketEndsWithoutTheClosingHandshake},
 	{"a message above the limit ends its WebSocket alone", aMessageAboveTheLimitEndsItsWebSocketAlone},
 	{"what is no handshake is refused and closed", whatIsNoHandshakeIsRefusedAndClosed},
+	{"deflated messages come back deflated", deflatedMessagesComeBackDeflated},
 	{"a broadcast reaches all and loses nothing", aBroadcastReachesAllAndLosesNothing},
 	{"a broadcast waits for a slow client", aBroadcastWaitsForASlowClient},
 	{"a broadcast outlives a client that is gone", aBroadcastOutlivesAClientThatIsGone},
@@ -48,13 +56,24 @@ type webSocket struct {
 	in *bufio.Reader
 }
 
-// upgrade opens a connection with the key and the answer of RFC 6455, section 1.3, and offers compression.
+// upgrade opens a connection to a peer that does not compress.
 func upgrade(t *testing.T, server server) webSocket {
+	t.Helper()
+	conn, extensions := upgradeOffering(t, server, "permessage-deflate")
+	if extensions != "" {
+		t.Fatalf("agreed to %q", extensions)
+	}
+	return conn
+}
+
+// upgradeOffering opens a connection with the key and the answer of RFC 6455, section 1.3, and returns the extensions
+// that the peer agrees to, too.
+func upgradeOffering(t *testing.T, server server, extensions string) (webSocket, string) {
 	t.Helper()
 	conn := server.connect(t)
 	write(t, conn, fmt.Appendf(nil, "GET / HTTP/1.1\r\nHost: %s\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"+
 		"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"+
-		"Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n", server.addr))
+		"Sec-WebSocket-Extensions: %s\r\n\r\n", server.addr, extensions))
 	in := bufio.NewReader(conn)
 	response, err := http.ReadResponse(in, nil)
 	if err != nil {
@@ -64,10 +83,7 @@ func upgrade(t *testing.T, server server) webSocket {
 	if response.StatusCode != http.StatusSwitchingProtocols || accept != "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" {
 		t.Fatalf("answered %v with %q", response.Status, accept)
 	}
-	if extensions := response.Header.Get("Sec-WebSocket-Extensions"); extensions != "" {
-		t.Fatalf("agreed to %q", extensions)
-	}
-	return webSocket{conn, in}
+	return webSocket{conn, in}, response.Header.Get("Sec-WebSocket-Extensions")
 }
 
 // frame encodes a client's frame.
@@ -89,8 +105,13 @@ func frame(first byte, payload []byte) []byte {
 	return image
 }
 
-// read takes a frame that must be whole and unmasked, with its length in the shortest form.
+// read takes a frame that must be whole, unmasked and not deflated, with its length in the shortest form.
 func (c webSocket) read() (opcode byte, payload []byte, err error) {
+	return c.readWith(0)
+}
+
+// readWith takes a frame that must have these reserved bits.
+func (c webSocket) readWith(reserved byte) (opcode byte, payload []byte, err error) {
 	var header [2]byte
 	if _, err := io.ReadFull(c.in, header[:]); err != nil {
 		return 0, nil, err
@@ -108,12 +129,12 @@ func (c webSocket) read() (opcode byte, payload []byte, err error) {
 	switch {
 	case err != nil:
 		return 0, nil, err
-	case header[0]&0xF0 != fin || header[1]&masked != 0 || length < least || length > 16<<20:
+	case header[0]&0xF0 != fin|reserved || header[1]&masked != 0 || length < least || length > 16<<20:
 		return 0, nil, fmt.Errorf("header %x with length %d", header, length)
 	}
 	payload = make([]byte, length)
 	_, err = io.ReadFull(c.in, payload)
-	return header[0] &^ fin, payload, err
+	return header[0] & 0x0F, payload, err
 }
 
 func (c webSocket) expect(t *testing.T, opcode byte, payload []byte) {
@@ -237,6 +258,60 @@ func whatIsNoHandshakeIsRefusedAndClosed(t *testing.T, peer string) {
 			t.Errorf("%q was answered with %q: %v", request, answer, err)
 		}
 	}
+}
+
+func deflatedMessagesComeBackDeflated(t *testing.T, peer string) {
+	server := start(t, peer, "--framing", "websocket-deflate")
+	conn, extensions := upgradeOffering(t, server,
+		"permessage-deflate; server_no_context_takeover; client_no_context_takeover")
+	for _, part := range []string{"permessage-deflate", "server_no_context_takeover"} {
+		if !strings.Contains(extensions, part) {
+			t.Fatalf("agreed to %q", extensions)
+		}
+	}
+	// The second time, an answer that relies on the first would be shorter.
+	for _, length := range []int{1024, 1024, 3000} {
+		message := []byte(strings.Repeat(`{"key": "value", "number": 12345}, `, length/35+1))[:length]
+		write(t, conn, frame(fin|rsv1|text, deflated(t, message)))
+		opcode, payload, err := conn.readWith(rsv1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := inflated(t, payload); opcode != text || !bytes.Equal(got, message) || len(payload) >= length {
+			t.Fatalf("got opcode %x with %d bytes that inflate to %q", opcode, len(payload), got)
+		}
+	}
+	// One that is not deflated is as good.
+	write(t, conn, frame(fin|text, []byte("plain")))
+	if opcode, payload, err := conn.readWith(rsv1); err != nil || opcode != text ||
+		string(inflated(t, payload)) != "plain" {
+		t.Fatalf("got opcode %x with %q: %v", opcode, payload, err)
+	}
+}
+
+func deflated(t *testing.T, message []byte) []byte {
+	t.Helper()
+	var payload bytes.Buffer
+	writer, err := flate.NewWriter(&payload, flate.DefaultCompression)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Writing into a buffer does not fail.
+	_, _ = writer.Write(message)
+	_ = writer.Flush()
+	return bytes.TrimSuffix(payload.Bytes(), []byte(tail))
+}
+
+// inflated does without what went before, as it must where no context is taken over.
+func inflated(t *testing.T, payload []byte) []byte {
+	t.Helper()
+	// An empty final block ends the stream.
+	stream := io.MultiReader(bytes.NewReader(payload), strings.NewReader(tail+"\x01\x00\x00\xff\xff"))
+	message, err := io.ReadAll(flate.NewReader(stream))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return message
 }
 
 // joined upgrades a connection and waits until it is among those that a broadcast reaches.

@@ -2,58 +2,104 @@
 
 use std::io;
 use std::marker::PhantomData;
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use ringwheel::protocol::{Decode, Delimited, Encode, LengthPrefixed, Protocol, Raw};
+use ringwheel::websocket::{Deflate, Message, MessageBuf, WebSocket};
 use ringwheel::{Conn, Handler, Limits, Listen, Server};
-use ringwheel_peers::options::{Framing, TcpOptions, Threads, Timers};
+use ringwheel_peers::options::{Threads, Timers};
 use ringwheel_peers::{MAX_MESSAGE, start, timers};
 
 /// How long what is pending at the client's FIN may take to leave.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(60);
+/// What the connections of a broadcast subscribe to.
+const TOPIC: &str = "all";
 
 /// An echo server on ringwheel.
 #[derive(Parser)]
 #[command(name = "peer-ringwheel")]
 struct Options {
-    #[command(flatten)]
-    tcp: TcpOptions,
+    /// Address to listen on; port 0 takes a free one
+    #[arg(long, default_value = "127.0.0.1:1833")]
+    addr: SocketAddr,
+    /// What a message is
+    #[arg(long, value_enum, default_value_t = Framing::Raw)]
+    framing: Framing,
+    /// Send every WebSocket message to all connections, the sender's too, instead of back
+    #[arg(long)]
+    broadcast: bool,
     #[command(flatten)]
     threads: Threads,
     #[command(flatten)]
     timers: Timers,
 }
 
+/// What a message is.
+#[derive(Clone, Copy, ValueEnum)]
+enum Framing {
+    /// Bytes as they come.
+    Raw,
+    /// A payload after its length, a big-endian u32.
+    LengthPrefixed,
+    /// Bytes up to a line feed.
+    Lines,
+    /// A WebSocket message.
+    Websocket,
+    /// A WebSocket message, compressed.
+    WebsocketDeflate,
+}
+
 fn main() -> ExitCode {
-    start::run(|options: Options| match options.tcp.framing {
-        Framing::Raw => serve(&options, Raw),
+    start::run(|options: Options| match options.framing {
+        Framing::Raw => serve(&options, Raw, Echo(PhantomData)),
         Framing::LengthPrefixed => {
-            serve(&options, LengthPrefixed::u32_be().max_length(MAX_MESSAGE))
+            let protocol = LengthPrefixed::u32_be().max_length(MAX_MESSAGE);
+            serve(&options, protocol, Echo(PhantomData))
         }
-        // `Lines` would take UTF-8 only.
-        Framing::Lines => serve(&options, Delimited::new(b"\n").max_length(MAX_MESSAGE)),
+        Framing::Lines => {
+            // `Lines` would take UTF-8 only.
+            let protocol = Delimited::new(b"\n").max_length(MAX_MESSAGE);
+            serve(&options, protocol, Echo(PhantomData))
+        }
+        Framing::Websocket => serve_websocket(&options, websocket()),
+        Framing::WebsocketDeflate => {
+            // As the other peers: every message, at level 1, without context takeover.
+            let deflate = Deflate::new().level(1).min_size(0);
+            serve_websocket(&options, websocket().deflate(deflate))
+        }
     })
 }
 
-fn serve<P>(options: &Options, protocol: P) -> io::Result<()>
+fn websocket() -> WebSocket {
+    WebSocket::new().max_message(MAX_MESSAGE)
+}
+
+fn serve_websocket(options: &Options, protocol: WebSocket) -> io::Result<()> {
+    match options.broadcast {
+        true => serve(options, protocol, Broadcast),
+        false => serve(options, protocol, WebSocketEcho),
+    }
+}
+
+fn serve<H>(options: &Options, protocol: H::Protocol, handler: H) -> io::Result<()>
 where
-    P: Protocol,
-    Echo<P>: Handler<Protocol = P>,
+    H: Handler + Clone + Send,
 {
     // The water marks, which pause reading, stay at their defaults; the limits only let the largest message through.
     let limits = Limits::default()
         .input(2 * MAX_MESSAGE)
         .output(2 * MAX_MESSAGE);
-    let listen = Listen::speaking(protocol, options.tcp.addr)
+    let listen = Listen::speaking(protocol, options.addr)
         .limits(limits)
         // A client may take as long as it likes to read.
         .write_stall_timeout(None)
         .close_timeout(CLOSE_TIMEOUT);
     let server = Server::builder()
         .workers(options.threads.workers.get())
-        .listen_with(listen, Echo::<P>(PhantomData))?
+        .listen_with(listen, handler)?
         .build()?;
     for duration in timers::durations(options.timers.timers) {
         server.handle().run_every(duration, || {});
@@ -84,5 +130,49 @@ where
 
     fn on_message(&mut self, conn: &mut Conn<'_, P>, _session: &mut (), message: &[u8]) {
         conn.send(message);
+    }
+}
+
+/// Sends every WebSocket message back.
+#[derive(Clone)]
+struct WebSocketEcho;
+
+impl Handler for WebSocketEcho {
+    type Protocol = WebSocket;
+    type Session = ();
+
+    fn on_open(&mut self, _conn: &mut Conn<'_, WebSocket>) {}
+
+    fn on_message(
+        &mut self,
+        conn: &mut Conn<'_, WebSocket>,
+        _session: &mut (),
+        message: Message<'_>,
+    ) {
+        conn.send(message);
+    }
+}
+
+/// Sends every WebSocket message to all.
+#[derive(Clone)]
+struct Broadcast;
+
+impl Handler for Broadcast {
+    type Protocol = WebSocket;
+    type Session = ();
+
+    fn on_open(&mut self, conn: &mut Conn<'_, WebSocket>) {
+        conn.subscribe(TOPIC)
+            .expect("one topic with a short name is within the limits");
+    }
+
+    fn on_message(
+        &mut self,
+        conn: &mut Conn<'_, WebSocket>,
+        _session: &mut (),
+        message: Message<'_>,
+    ) {
+        // Fails only when the server ends.
+        let _ = conn.publish(TOPIC, MessageBuf::from(message));
     }
 }

@@ -19,12 +19,17 @@ import (
 func main() {
 	flags := peer.NewFlags()
 	broadcast := flags.Broadcast()
+	framing := flags.Deflate()
 	flags.Parse()
 	listener := flags.Listen()
 	logging.SetLevel(logging.LevelNone)
 	upgrader := websocket.NewUpgrader()
 	upgrader.MessageLengthLimit = peer.MaxMessage
 	upgrader.KeepaliveTime = 0 // no deadline, which would be set anew for each message
+	if *framing == peer.WebSocketDeflate {
+		upgrader.EnableCompression(true)
+		_ = upgrader.SetCompressionLevel(peer.DeflateLevel) // which is a valid one
+	}
 	if *broadcast {
 		newHub().attach(upgrader)
 	} else {

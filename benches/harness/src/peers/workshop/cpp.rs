@@ -1,0 +1,103 @@
+//! The C++ peers: targets of the makefile in `benches/peers/cpp`, on a library whose sources come from the crates' registry.
+//!
+//! The crate is not built, nor used by any Rust: cargo only fetches it, by the lock file beside the makefile, and says
+//! where it is.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+use super::{Tell, Workshop, run, start};
+use crate::peers::catalogue::Peer;
+use crate::peers::prepared::{Absence, Failure, Prepared};
+use crate::peers::versions;
+
+/// The package whose dependencies are the sources.
+const PACKAGE: &str = "ringwheel-peers-cpp";
+
+pub(super) fn prepare(
+    workshop: &Workshop,
+    peers: &[&'static Peer],
+    tell: Tell<'_>,
+) -> Vec<Prepared> {
+    let lock = workshop.sources("cpp").join("Cargo.lock");
+    // Without it there are no versions, and cargo will have said so.
+    let lock = fs::read_to_string(lock).unwrap_or_default();
+    let mut prepared = Vec::new();
+    for &peer in peers {
+        let version = peer.library.and_then(|library| {
+            let version = versions::in_cargo_lock(&lock, PACKAGE, library)?;
+            Some(format!("{library} {version}"))
+        });
+        let outcome = build(workshop, peer, tell).and_then(|program| start(&program, peer));
+        prepared.push(Prepared {
+            peer,
+            version,
+            outcome,
+        });
+    }
+    prepared
+}
+
+/// Builds one peer and returns its program.
+fn build(workshop: &Workshop, peer: &Peer, tell: Tell<'_>) -> Result<PathBuf, Absence> {
+    let make = workshop.tool("make", "Debian: make")?;
+    let compiler = workshop.tool("g++", "Debian: g++")?;
+    find_zlib(&compiler, tell)?;
+    let library = fetch(workshop, peer, tell)?;
+    let products = workshop.products("cpp");
+    let program = products.join(peer.program);
+    let variable = |name: &str, value: &Path| {
+        let mut word = OsString::from(name);
+        word.push("=");
+        word.push(value);
+        word
+    };
+    let mut command = Command::new(make);
+    command
+        .arg("-C")
+        .arg(workshop.sources("cpp"))
+        .arg(variable("OUT", &products))
+        .arg(variable("LIBRARY", &library))
+        .arg(&program);
+    run(command, &format!("building {}", peer.name), tell)?;
+    Ok(program)
+}
+
+fn find_zlib(compiler: &Path, tell: Tell<'_>) -> Result<(), Absence> {
+    let mut command = Command::new(compiler);
+    command.args(["-E", "-x", "c++", "-include", "zlib.h", "/dev/null"]);
+    run(command, "looking for zlib", tell)
+        .map_err(|_| Absence::Uninstalled("g++ finds no zlib.h (Debian: zlib1g-dev)".to_owned()))?;
+    Ok(())
+}
+
+/// Has cargo fetch the sources of the peer's library, and returns the folder that they are in.
+fn fetch(workshop: &Workshop, peer: &Peer, tell: Tell<'_>) -> Result<PathBuf, Absence> {
+    let cargo = workshop.tool(&workshop.cargo, "https://rustup.rs")?;
+    let mut command = Command::new(cargo);
+    command
+        .args(["metadata", "--locked", "--format-version=1"])
+        // Whichever, lest what the crate would depend on elsewhere be fetched, too.
+        .args(["--filter-platform", "x86_64-unknown-linux-gnu"])
+        .current_dir(workshop.sources("cpp"));
+    let metadata = run(command, "fetching the sources of the C++ peers", tell)?;
+    let folder = peer.library.and_then(|library| source(&metadata, library));
+    folder.ok_or_else(|| {
+        let reason = format!("cargo has fetched no sources for {}", peer.name);
+        let output = String::new();
+        Absence::Failed(Failure { reason, output })
+    })
+}
+
+/// The folder of the package `name`, by what `cargo metadata` prints.
+fn source(metadata: &str, name: &str) -> Option<PathBuf> {
+    let metadata: Value = serde_json::from_str(metadata).ok()?;
+    let mut packages = metadata["packages"].as_array()?.iter();
+    let package = packages.find(|package| package["name"] == name)?;
+    let manifest = Path::new(package["manifest_path"].as_str()?);
+    manifest.parent().map(Path::to_owned)
+}

@@ -1,0 +1,1 @@
+//! Nothing, since a package must have something: see the makefile beside it.

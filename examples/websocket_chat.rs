@@ -1,0 +1,196 @@
+//! A chat for the browser: the page comes from the same port as the WebSocket, and each room is a topic, so that what one
+//! says reaches the others on whichever worker they are. Who does not read what comes is dropped.
+//!
+//! Try it: `cargo run --release --features websocket --example websocket_chat`, then open <http://127.0.0.1:1833/> in two
+//! windows. `http://127.0.0.1:1833/?name=ada&room=attic` joins at once.
+//!
+//! Nobody proves who they are here: a server that needs it checks a cookie or a token where this one checks the name.
+
+#[path = "websocket_chat/door.rs"]
+mod door;
+#[path = "websocket_chat/roster.rs"]
+mod roster;
+mod support;
+
+use std::borrow::Cow;
+use std::io;
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use clap::Parser;
+use ringwheel::websocket::{CloseCode, Message, Origins, WebSocket, WebSocketError};
+use ringwheel::{Clients, CloseReason, Conn, Handler, Limits, Listen, Overflow};
+use serde::{Deserialize, Serialize};
+use support::ServerArgs;
+
+use door::{Door, Visitor};
+use roster::Roster;
+
+/// A chat server, and the page to chat on.
+#[derive(Parser)]
+struct Args {
+    #[command(flatten)]
+    server: ServerArgs,
+    /// How many people a room has place for.
+    #[arg(long, value_name = "PEOPLE", default_value = "250")]
+    room_size: NonZeroUsize,
+    /// Compress messages for browsers that offer it (permessage-deflate).
+    #[cfg(feature = "deflate")]
+    #[arg(long)]
+    deflate: bool,
+}
+
+const LONGEST_MESSAGE: usize = 4 * 1024;
+
+/// What the page sends.
+#[derive(Deserialize)]
+struct Words<'a> {
+    /// Borrowed unless something in it is escaped.
+    #[serde(borrow)]
+    say: Cow<'a, str>,
+}
+
+/// What the page receives.
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+enum Event<'a> {
+    Welcome { people: Vec<&'a str> },
+    Joined { name: &'a str },
+    Left { name: &'a str },
+    Said { name: &'a str, text: &'a str },
+    Notice { text: &'a str },
+}
+
+impl Event<'_> {
+    fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("texts are valid JSON")
+    }
+}
+
+/// What the handlers of all workers share.
+struct House {
+    room_size: NonZeroUsize,
+    /// Locked when somebody comes or goes, and not for what they say. Whoever changes it publishes the change before it is
+    /// unlocked, so that all pages hear of the changes in their order.
+    roster: Mutex<Roster>,
+    /// Everybody who is connected; known once the server is built.
+    clients: OnceLock<Clients<Chat>>,
+}
+
+impl House {
+    fn roster(&self) -> MutexGuard<'_, Roster> {
+        self.roster.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells a room who has come or left.
+    fn announce(&self, room: &str, event: &Event<'_>) {
+        let Some(clients) = self.clients.get() else {
+            return;
+        };
+        if let Err(error) = clients.publish(room, event.to_json()) {
+            eprintln!("not everybody in {room:?} was told: {error}");
+        }
+    }
+}
+
+#[derive(Clone)]
+struct Chat {
+    house: Arc<House>,
+}
+
+impl Handler for Chat {
+    type Protocol = WebSocket<Door>;
+    /// `None` for one who found the room full.
+    type Session = Option<Visitor>;
+
+    fn on_open(&mut self, conn: &mut Conn<'_, WebSocket<Door>>) -> Option<Visitor> {
+        let visitor = conn.take_state()?;
+        let Visitor { name, room } = &visitor;
+        let mut roster = self.house.roster();
+        let Some(is_new) = roster.enter(&visitor, self.house.room_size) else {
+            conn.close_with(CloseCode::TRY_AGAIN, "the room is full");
+            return None;
+        };
+        conn.subscribe(room)
+            .expect("one subscription, to a name of 32 characters, is within the limits");
+        let people = roster.people(room);
+        conn.send_text(&Event::Welcome { people }.to_json());
+        if is_new {
+            self.house.announce(room, &Event::Joined { name });
+        }
+        drop(roster);
+        Some(visitor)
+    }
+
+    fn on_message(
+        &mut self,
+        conn: &mut Conn<'_, WebSocket<Door>>,
+        visitor: &mut Option<Visitor>,
+        message: Message<'_>,
+    ) {
+        let Some(Visitor { name, room }) = visitor else {
+            return;
+        };
+        let Some(text) = message.as_text() else {
+            return conn.close_with(CloseCode::UNSUPPORTED, "text, please");
+        };
+        let Ok(Words { say }) = serde_json::from_str(text) else {
+            return conn.close_with(CloseCode::POLICY, "that is nothing to say");
+        };
+        let text = say.trim();
+        if text.is_empty() {
+            return;
+        }
+        if let Err(error) = conn.publish(room, Event::Said { name, text }.to_json()) {
+            let text = &format!("not everybody got that: {error}");
+            conn.send_text(&Event::Notice { text }.to_json());
+        }
+    }
+
+    fn on_close(
+        &mut self,
+        _conn: &Conn<'_, WebSocket<Door>>,
+        visitor: Option<Visitor>,
+        _reason: CloseReason<WebSocketError>,
+    ) {
+        let Some(visitor) = visitor else { return };
+        let mut roster = self.house.roster();
+        if roster.leave(&visitor) {
+            let Visitor { name, room } = &visitor;
+            self.house.announce(room, &Event::Left { name });
+        }
+    }
+}
+
+fn main() -> io::Result<()> {
+    let args = Args::parse();
+    let protocol = WebSocket::accepting(Door)
+        .origins(Origins::same_host())
+        .max_message(LONGEST_MESSAGE)
+        .ping_every(Duration::from_secs(30));
+    #[cfg(feature = "deflate")]
+    let protocol = match args.deflate {
+        true => protocol.deflate(ringwheel::websocket::Deflate::new()),
+        false => protocol,
+    };
+    // So much may wait for a slow reader, besides what the kernel buffers; then the reader is dropped, and its page comes
+    // back for what is said now.
+    let limits = Limits::default()
+        .water(64 * 1024, 128 * 1024)
+        .output(512 * 1024)
+        .overflow(Overflow::Close);
+    let listen = Listen::speaking(protocol, args.server.addr).limits(limits);
+    let house = Arc::new(House {
+        room_size: args.room_size,
+        roster: Mutex::default(),
+        clients: OnceLock::new(),
+    });
+    let chat = Chat {
+        house: house.clone(),
+    };
+    let server = args.server.builder().listen_with(listen, chat)?.build()?;
+    house.clients.get_or_init(|| server.handle().clients());
+    println!("listening on {}", server.local_addrs()[0]);
+    server.run()
+}

@@ -1,0 +1,188 @@
+//! Who is let in: the application's say in the opening handshake.
+
+use super::request::Request;
+use super::response::{FieldLines, Response};
+
+/// Decides what becomes of the request that a connection begins with.
+///
+/// It is called on the loop's thread, once for each connection, so it must not block. Most servers need only
+/// [`upgrade`](Self::upgrade), and that as a function:
+///
+/// ```
+/// use ringwheel::websocket::{Answer, Request, Response};
+///
+/// struct Visitor {
+///     room: String,
+/// }
+///
+/// fn admit(request: &Request<'_>) -> Answer<Visitor> {
+///     let Some(room) = request.path().strip_prefix("/rooms/") else {
+///         return Answer::reject(Response::text(404, "no such room\n"));
+///     };
+///     let answer = Answer::accept(Visitor { room: room.to_owned() });
+///     match request.subprotocols().find(|offered| *offered == "chat.v2") {
+///         Some(chosen) => answer.subprotocol(chosen),
+///         None => answer,
+///     }
+/// }
+///
+/// // What it is called where a type is to be named.
+/// type Admit = fn(&Request<'_>) -> Answer<Visitor>;
+/// # let _: Admit = admit;
+/// # fn is_accept<A: ringwheel::websocket::Accept>(_: A) {}
+/// # is_accept(admit as Admit);
+/// # let _ = |visitor: Visitor| visitor.room;
+/// ```
+pub trait Accept: Send + Sync + 'static {
+    /// What is known of a connection from its handshake on: a user, a room.
+    type State: 'static;
+
+    /// Answers a valid request for an upgrade to WebSocket, from an origin that is allowed.
+    fn upgrade(&self, request: &Request<'_>) -> Answer<Self::State>;
+
+    /// Answers a GET or HEAD that asks for no upgrade: a page, a health check. The connection ends with the answer.
+    ///
+    /// By default, and with `None`, the answer is 426 (Upgrade Required). Of a response to HEAD the body is left out.
+    fn http(&self, request: &Request<'_>) -> Option<Response> {
+        let _ = request;
+        None
+    }
+}
+
+/// Lets everyone in, without a subprotocol.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AcceptAll;
+
+impl Accept for AcceptAll {
+    type State = ();
+
+    fn upgrade(&self, _request: &Request<'_>) -> Answer<()> {
+        Answer::accept(())
+    }
+}
+
+/// A function is an [`Accept::upgrade`].
+impl<S, F> Accept for F
+where
+    S: 'static,
+    F: Fn(&Request<'_>) -> Answer<S> + Send + Sync + 'static,
+{
+    type State = S;
+
+    fn upgrade(&self, request: &Request<'_>) -> Answer<S> {
+        self(request)
+    }
+}
+
+/// What a request for an upgrade is answered.
+#[derive(Debug)]
+#[must_use]
+pub struct Answer<S>(Verdict<S>);
+
+/// An [`Answer`] for the handshake to carry out.
+#[derive(Debug)]
+pub(crate) enum Verdict<S> {
+    Accept(Acceptance<S>),
+    Reject(Response),
+}
+
+/// With what a connection is accepted.
+#[derive(Debug)]
+pub(crate) struct Acceptance<S> {
+    pub(crate) state: S,
+    pub(crate) subprotocol: Option<Box<str>>,
+    pub(crate) fields: FieldLines,
+}
+
+impl<S> Answer<S> {
+    /// The connection becomes a WebSocket, and has `state`.
+    pub fn accept(state: S) -> Self {
+        Answer(Verdict::Accept(Acceptance {
+            state,
+            subprotocol: None,
+            fields: FieldLines::default(),
+        }))
+    }
+
+    /// The connection ends with this response.
+    pub fn reject(response: Response) -> Self {
+        Answer(Verdict::Reject(response))
+    }
+
+    /// Chooses a subprotocol. Without this there is none.
+    ///
+    /// It must be one that the client [offers](Request::subprotocols), letter for letter: if it is not, the handshake is
+    /// refused with status 500, and an error is logged. On a rejection it has no effect.
+    pub fn subprotocol(mut self, name: &str) -> Self {
+        if let Verdict::Accept(acceptance) = &mut self.0 {
+            acceptance.subprotocol = Some(name.into());
+        }
+        self
+    }
+
+    /// Adds a header to the answer, accepting or rejecting, as [`Response::header`] does. What that does not allow makes the
+    /// handshake fail with status 500.
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        match &mut self.0 {
+            Verdict::Accept(acceptance) => acceptance.fields.add(name, value),
+            Verdict::Reject(response) => response.add_header(name, value),
+        }
+        self
+    }
+
+    pub(crate) fn into_verdict(self) -> Verdict<S> {
+        self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::request::with_request;
+    use super::*;
+
+    fn state_of<A: Accept>(accept: &A, room: &str) -> Option<A::State> {
+        with_request("example.com", &[("X-Room", room)], |request| {
+            match accept.upgrade(request).into_verdict() {
+                Verdict::Accept(acceptance) => Some(acceptance.state),
+                Verdict::Reject(_) => None,
+            }
+        })
+    }
+
+    fn room(request: &Request<'_>) -> Answer<String> {
+        match request.header("X-Room") {
+            Some("") | None => Answer::reject(Response::new(404)),
+            Some(room) => Answer::accept(room.to_owned()),
+        }
+    }
+
+    #[test]
+    fn functions_pointers_and_closures_accept() {
+        assert_eq!(state_of(&room, "hall"), Some("hall".to_owned()));
+        let pointer: fn(&Request<'_>) -> Answer<String> = room;
+        assert_eq!(state_of(&pointer, ""), None);
+        let doors = 3;
+        let closure = move |_: &Request<'_>| Answer::accept(doors);
+        assert_eq!(state_of(&closure, ""), Some(3));
+        assert_eq!(state_of(&AcceptAll, ""), Some(()));
+    }
+
+    #[test]
+    fn by_default_there_is_nothing_but_websocket() {
+        with_request("example.com", &[], |request| {
+            assert!(AcceptAll.http(request).is_none());
+            assert!(room.http(request).is_none());
+        });
+    }
+
+    #[test]
+    fn a_rejection_takes_headers_too() {
+        let answer = Answer::<()>::reject(Response::new(401)).header("WWW-Authenticate", "Bearer");
+        let Verdict::Reject(response) = answer.subprotocol("chat").into_verdict() else {
+            panic!("it is a rejection");
+        };
+        let text = String::from_utf8(response.write(false).unwrap()).unwrap();
+        assert!(text.contains("WWW-Authenticate: Bearer\r\n"), "{text}");
+        assert!(!text.contains("chat"), "{text}");
+    }
+}

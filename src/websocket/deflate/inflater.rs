@@ -1,0 +1,541 @@
+//! The decompression of what the peer sends.
+
+use std::collections::VecDeque;
+
+use flate2::{FlushDecompress, Status};
+
+use super::pool::{self, Decompressor, Lease, SCRATCH_LENGTH};
+use super::{Agreed, Deflate};
+
+/// Inflates messages, as agreed for the peer's direction.
+///
+/// Between messages it has nothing but, with context takeover, what the peer may still refer to: a message ends at a
+/// block's end and on a byte, so there is no more to remember, and any decompressor that is given those bytes goes on from
+/// there.
+#[derive(Debug)]
+pub(crate) struct Inflater {
+    /// Of a message whose end has not been seen.
+    message: Option<Lease<Decompressor>>,
+    /// `None` without context takeover.
+    window: Option<Box<Window>>,
+    max_ratio: u32,
+    ratio_floor: u32,
+}
+
+/// Why a message is refused. The inflater is of no further use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum InflateError<E> {
+    /// It is not deflate, or ends within a block.
+    Corrupt,
+    /// It inflates to more bytes than there is room for.
+    TooLong,
+    /// It inflates to more bytes than its own allow, see [`Deflate::max_ratio`].
+    Ratio,
+    /// The sink did not want a chunk.
+    Sink(E),
+}
+
+/// What is read after the last byte of a message: the marker that the peer did not send (RFC 7692, section 7.2.2), and an
+/// empty final block, since only the end of a final block is told. A message that ends elsewhere is thus found out.
+const TAIL: [u8; 9] = [0x00, 0x00, 0xff, 0xff, 0x01, 0x00, 0x00, 0xff, 0xff];
+
+impl Inflater {
+    pub(crate) fn new(agreed: Agreed, settings: &Deflate) -> Self {
+        let window = agreed
+            .theirs
+            .context_takeover
+            .then(|| Box::new(Window::new(agreed.theirs.window_bits)));
+        Inflater {
+            message: None,
+            window,
+            max_ratio: settings.max_ratio,
+            ratio_floor: settings.ratio_floor,
+        }
+    }
+
+    /// Inflates the next piece of a message, of any length, and hands what it gives to `sink`, in chunks of at most 16 KiB.
+    /// With the last piece the message is over, and the next call begins another.
+    ///
+    /// # Errors
+    /// If the message is corrupt, inflates to more than `room` bytes in this call, or exceeds the ratio: at the chunk that
+    /// does, which is not handed out. Or if `sink` fails.
+    pub(crate) fn inflate<E>(
+        &mut self,
+        piece: &[u8],
+        is_last: bool,
+        room: usize,
+        sink: &mut impl FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<(), InflateError<E>> {
+        let mut message = match self.message.take() {
+            Some(message) => message,
+            None => self.begin()?,
+        };
+        let mut room = room;
+        self.read(&mut message, piece, &mut room, sink)?;
+        if !is_last {
+            self.message = Some(message);
+            return Ok(());
+        }
+        // Some do not send the octet that is to follow a final block, or send an empty message as no octet at all.
+        if message.is_at_end || message.compressed == 0 {
+            return Ok(());
+        }
+        self.read(&mut message, &TAIL, &mut room, sink)?;
+        if message.is_at_end {
+            Ok(())
+        } else {
+            Err(InflateError::Corrupt)
+        }
+    }
+
+    /// A decompressor that knows what the peer may refer to.
+    fn begin<E>(&self) -> Result<Lease<Decompressor>, InflateError<E>> {
+        let mut message = pool::decompressor();
+        message.refer_to(self.window.as_deref())?;
+        Ok(message)
+    }
+
+    /// Inflates all of `input`.
+    fn read<E>(
+        &mut self,
+        message: &mut Decompressor,
+        input: &[u8],
+        room: &mut usize,
+        sink: &mut impl FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<(), InflateError<E>> {
+        let mut scratch = pool::scratch();
+        let mut input = input;
+        let mut has_more = !input.is_empty();
+        while has_more {
+            if message.is_at_end {
+                // Another sequence of blocks follows a final one (RFC 7692, section 7.2.3.4).
+                message.stream.reset(false);
+                message.refer_to(self.window.as_deref())?;
+                message.is_at_end = false;
+            }
+            let (consumed, inflated) = message.step(input, &mut scratch.0)?;
+            input = &input[consumed..];
+            let chunk = &scratch.0[..inflated];
+            *room = room.checked_sub(inflated).ok_or(InflateError::TooLong)?;
+            self.check_ratio(message)?;
+            if !chunk.is_empty() {
+                if let Some(window) = &mut self.window {
+                    window.push(chunk);
+                }
+                sink(chunk).map_err(InflateError::Sink)?;
+            }
+            // What fills the output may not be all.
+            has_more = !input.is_empty() || (inflated == SCRATCH_LENGTH && !message.is_at_end);
+            if has_more && consumed == 0 && inflated == 0 && !message.is_at_end {
+                // It cannot be, with input and output at hand.
+                return Err(InflateError::Corrupt);
+            }
+        }
+        Ok(())
+    }
+
+    fn check_ratio<E>(&self, message: &Decompressor) -> Result<(), InflateError<E>> {
+        let allowed = message.compressed.saturating_mul(self.max_ratio.into());
+        if message.inflated > self.ratio_floor.into() && message.inflated > allowed {
+            return Err(InflateError::Ratio);
+        }
+        Ok(())
+    }
+}
+
+impl Decompressor {
+    /// Gives the stream, which has to be at its beginning, what came before.
+    fn refer_to<E>(&mut self, window: Option<&Window>) -> Result<(), InflateError<E>> {
+        let Some(window) = window else {
+            return Ok(());
+        };
+        let (older, newer) = window.bytes.as_slices();
+        for part in [older, newer] {
+            if !part.is_empty() {
+                let known = self.stream.set_dictionary(part);
+                known.map_err(|_| InflateError::Corrupt)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Inflates until the input is used up, the output is full or a final block ends. Answers the bytes of both.
+    fn step<E>(
+        &mut self,
+        input: &[u8],
+        output: &mut [u8],
+    ) -> Result<(usize, usize), InflateError<E>> {
+        let (before_in, before_out) = (self.stream.total_in(), self.stream.total_out());
+        let status = self
+            .stream
+            .decompress(input, output, FlushDecompress::Sync)
+            .map_err(|_| InflateError::Corrupt)?;
+        let consumed = self.stream.total_in() - before_in;
+        let inflated = self.stream.total_out() - before_out;
+        self.compressed += consumed;
+        self.inflated += inflated;
+        self.is_at_end = status == Status::StreamEnd;
+        // Both are at most the lengths of slices.
+        Ok((consumed as usize, inflated as usize))
+    }
+}
+
+/// The last bytes that were inflated, as many as the peer may refer to.
+#[derive(Debug)]
+struct Window {
+    /// At most `length`, in order.
+    bytes: VecDeque<u8>,
+    length: usize,
+}
+
+impl Window {
+    /// zlib, asked for 8 window bits, has long used 9 without telling; so there are at least 9.
+    const MIN_BITS: u8 = 9;
+
+    fn new(bits: u8) -> Self {
+        Window {
+            bytes: VecDeque::new(),
+            length: 1 << bits.max(Self::MIN_BITS),
+        }
+    }
+
+    fn push(&mut self, chunk: &[u8]) {
+        let newest = &chunk[chunk.len().saturating_sub(self.length)..];
+        let total = self.bytes.len() + newest.len();
+        self.bytes.drain(..total.saturating_sub(self.length));
+        if total > self.bytes.capacity() {
+            // Doubled, but never beyond the window.
+            let capacity = total.next_power_of_two().min(self.length);
+            self.bytes.reserve_exact(capacity - self.bytes.len());
+        }
+        self.bytes.extend(newest);
+        debug_assert!(self.bytes.len() <= self.length);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{agreed, deflater, inflate, inflater};
+    use super::*;
+
+    const ROOM: usize = 1 << 20;
+
+    fn hex(digits: &str) -> Vec<u8> {
+        assert!(digits.len() % 2 == 0);
+        (0..digits.len() / 2)
+            .map(|i| u8::from_str_radix(&digits[2 * i..2 * i + 2], 16).expect("hexadecimal"))
+            .collect()
+    }
+
+    /// Whole, cut in two at every byte, and byte by byte.
+    fn assert_inflates(context: &[&str], message: &str, expected: &[u8]) {
+        let message = hex(message);
+        let every_byte = vec![1; message.len()];
+        let in_two = (0..=message.len()).map(|cut| vec![cut]);
+        for cuts in in_two.chain([vec![], every_byte, vec![0; 3]]) {
+            let mut inflater = inflater(!context.is_empty());
+            for before in context {
+                inflate(&mut inflater, &hex(before), &[], ROOM).expect("the context is valid");
+            }
+            let inflated = inflate(&mut inflater, &message, &cuts, ROOM);
+            assert_eq!(inflated.as_deref(), Ok(expected), "cut at {cuts:?}");
+        }
+    }
+
+    /// RFC 7692, section 7.2.3.
+    #[test]
+    fn the_examples_of_the_rfc_inflate() {
+        for message in [
+            "f248cdc9c90700",             // one block
+            "000500faff48656c6c6f00",     // a block without compression
+            "f348cdc9c9070000",           // a final block
+            "f24805000000ffffcac9c90700", // two blocks
+        ] {
+            assert_inflates(&[], message, b"Hello");
+            assert_inflates(&[message], "f200110000", b"Hello");
+            assert_inflates(&[message, "f200110000"], "f200110000", b"Hello");
+        }
+        assert_inflates(&[], "00", b"");
+        assert_inflates(&["f248cdc9c90700", "00"], "f200110000", b"Hello");
+    }
+
+    #[test]
+    fn blocks_after_a_final_block_are_inflated_too() {
+        let finals = "f348cdc9c90700";
+        assert_inflates(&[], &[finals, finals, "00"].concat(), b"HelloHello");
+        assert_inflates(&[], &[finals, "f248cdc9c90700"].concat(), b"HelloHello");
+        // With the context the second may refer to the first, within a message too.
+        assert_inflates(&[finals], &[finals, "f200110000"].concat(), b"HelloHello");
+    }
+
+    #[test]
+    fn an_octet_left_out_after_a_final_block_or_of_an_empty_message_is_forgiven() {
+        assert_inflates(&[], "f348cdc9c90700", b"Hello");
+        assert_inflates(&[], "", b"");
+        assert_inflates(&["f348cdc9c90700", ""], "f200110000", b"Hello");
+    }
+
+    /// Made with CPython's `zlib.compressobj(level, DEFLATED, -15, 9, strategy)`, flushed with `Z_SYNC_FLUSH`.
+    #[test]
+    fn messages_of_zlib_inflate() {
+        let first = br#"{"symbol":"EURUSD","bid":1.0841,"ask":1.0843,"at":1700000001}"#;
+        let fixed = "aa562aaecc4dcacf51b252720d0d0a0d7651d2514aca4c51b232d433b03031d4514a2cce86728c819c1220dbdc00020c6b\
+                     0100";
+        let huffman_only = "aa562aaecc4dcacf51b252720d0d0a0d7651d2514aca4c51b232d433b03031d4514a2cce56b232d433b03031d65\
+                            14a2c51b232343730303030303030ac0500";
+        let finished = "ab562aaecc4dcacf51b252720d0d0a0d7651d2514aca4c51b232d433b03031d4514a2cce86728c819c1220dbdc00020\
+                        c6b0100";
+        let in_pieces = "aa562aaecc4dcacf51b252720d0d0a0d7651d25102000000ffff4aca4c51b232d433b03031d4514a2cce067100000\
+                         000ffff02728c819c1220dbdc00020c01000000ffffaa0500";
+        for message in [fixed, huffman_only, finished, in_pieces] {
+            assert_inflates(&[], message, first);
+        }
+
+        let second = br#"{"symbol":"EURUSD","bid":1.0842,"ask":1.0844,"at":1700000002}"#;
+        let after_first = "aac6abd90859b3099a66a35a0000";
+        assert_inflates(&[fixed], after_first, second);
+        assert_inflates(&[in_pieces], after_first, second);
+        let third = br#"{"symbol":"USDJPY","bid":151.21,"ask":151.23,"at":1700000003}"#;
+        let after_second = "42d20cd4e9151009d76c6aa86704b719c441b7d9b81600";
+        assert_inflates(&[fixed, after_first], after_second, third);
+
+        let dynamic = "ecc1010d000000c2a0acef5fc21e0e28000000e0dd00";
+        assert_inflates(&[], dynamic, &[b'a'; 4096]);
+    }
+
+    #[test]
+    fn without_context_takeover_nothing_before_can_be_referred_to() {
+        let mut inflater = inflater(false);
+        let hello = hex("f248cdc9c90700");
+        assert!(inflate(&mut inflater, &hello, &[], ROOM).is_ok());
+        let referring = inflate(&mut inflater, &hex("f200110000"), &[], ROOM);
+        assert_eq!(referring, Err(InflateError::Corrupt));
+    }
+
+    #[test]
+    fn a_peer_can_refer_to_its_window_and_no_further() {
+        // The first repeats what the last of its 600 bytes are, at a distance.
+        let noise: Vec<u8> = (0..600_u32).map(|i| (i * i * 7 + i / 3) as u8).collect();
+        let mut wide = deflater(9, true);
+        let (mut first, mut second) = (Vec::new(), Vec::new());
+        assert!(wide.deflate(&noise, &mut first));
+        assert!(wide.deflate(&noise[..80], &mut second));
+
+        for (bits, expected) in [
+            (15, Ok(noise[..80].to_vec())),
+            (10, Ok(noise[..80].to_vec())),
+            (9, Err(InflateError::Corrupt)),
+        ] {
+            let mut inflater = Inflater::new(agreed(true, bits), &Deflate::new());
+            assert!(inflate(&mut inflater, &first, &[], ROOM).is_ok());
+            assert_eq!(
+                inflate(&mut inflater, &second, &[], ROOM),
+                expected,
+                "{bits} bits"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_not_deflate_is_corrupt() {
+        for message in [
+            "07",                     // a block of the reserved type
+            "000500faff",             // a stored block without its bytes
+            "00ffff000048656c6c6f",   // a stored block with too few of them
+            "000500fafe48656c6c6f00", // a stored block whose lengths disagree
+            "f200110000",             // a distance to before the beginning
+            "f248cdc9c9070000",       // another empty block's header without its lengths
+            "f248cdc9c907000000ffff", // the marker that is not to be sent
+            "f348cdc9c9070007",       // a reserved type after a final block
+        ] {
+            let message = hex(message);
+            for cuts in [vec![], vec![1; message.len()]] {
+                for context_takeover in [false, true] {
+                    let result = inflate(&mut inflater(context_takeover), &message, &cuts, ROOM);
+                    assert_eq!(result, Err(InflateError::Corrupt), "{message:02x?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_message_that_is_cut_short_is_corrupt() {
+        let payload = br#"{"type":"message","room":"lobby","text":"hello, hello, hello"}"#;
+        let mut message = Vec::new();
+        assert!(deflater(6, true).deflate(payload, &mut message));
+        for length in 1..message.len() {
+            let result = inflate(&mut inflater(true), &message[..length], &[], ROOM);
+            assert_eq!(result, Err(InflateError::Corrupt), "{length} bytes");
+        }
+    }
+
+    /// A message that inflates to so many zeros, at more than 1,000:1.
+    fn bomb(length: usize) -> Vec<u8> {
+        let mut message = Vec::new();
+        assert!(deflater(9, true).deflate(&vec![0; length], &mut message));
+        assert!(message.len() < length / 1000 + 32);
+        message
+    }
+
+    fn without_ratio(context_takeover: bool) -> Inflater {
+        Inflater::new(
+            agreed(context_takeover, 15),
+            &Deflate::new().max_ratio(u32::MAX),
+        )
+    }
+
+    #[test]
+    fn a_message_may_fill_the_room_and_not_a_byte_more() {
+        for length in [
+            1,
+            100,
+            SCRATCH_LENGTH - 1,
+            SCRATCH_LENGTH,
+            3 * SCRATCH_LENGTH,
+            500_000,
+        ] {
+            let bomb = bomb(length);
+            for cuts in [vec![], vec![1; bomb.len()]] {
+                let fits = inflate(&mut without_ratio(true), &bomb, &cuts, length);
+                assert_eq!(fits, Ok(vec![0; length]));
+                let longer = inflate(&mut without_ratio(true), &bomb, &cuts, length - 1);
+                assert_eq!(longer, Err(InflateError::TooLong));
+            }
+        }
+    }
+
+    #[test]
+    fn a_bomb_is_stopped_at_the_limit_whole_or_in_pieces() {
+        // Blocks that end in a marker can be put one after another.
+        let mut bomb = [bomb(1 << 20), vec![0x00, 0x00, 0xff, 0xff]]
+            .concat()
+            .repeat(64);
+        bomb.truncate(bomb.len() - 4);
+        for context_takeover in [false, true] {
+            for cuts in [vec![], vec![1; 5000]] {
+                let mut inflater = without_ratio(context_takeover);
+                // The helper asserts that no more than the room is handed out.
+                let result = inflate(&mut inflater, &bomb, &cuts, ROOM);
+                assert_eq!(result, Err(InflateError::TooLong));
+            }
+        }
+    }
+
+    #[test]
+    fn a_bomb_that_refers_to_messages_before_is_stopped_too() {
+        let mut deflater = deflater(9, true);
+        let mut inflater = without_ratio(true);
+        let mut message = Vec::new();
+        for _ in 0..20 {
+            message.clear();
+            assert!(deflater.deflate(&[0; 40_000], &mut message));
+            let inflated = inflate(&mut inflater, &message, &[], 40_000);
+            assert_eq!(inflated, Ok(vec![0; 40_000]));
+            let window = inflater.window.as_ref().expect("agreed on");
+            assert!(window.bytes.capacity() <= 32 * 1024);
+        }
+        message.clear();
+        assert!(deflater.deflate(&[0; 40_001], &mut message));
+        let result = inflate(&mut inflater, &message, &[], 40_000);
+        assert_eq!(result, Err(InflateError::TooLong));
+    }
+
+    #[test]
+    fn the_ratio_counts_past_the_floor_over_the_whole_message() {
+        let settings = Deflate::new().max_ratio(100).ratio_floor(100_000);
+        for (length, cuts, expected) in [
+            (100_000, vec![], true),
+            (100_000, vec![1; 90], true),
+            (120_000, vec![], false),
+            (120_000, vec![1; 90], false),
+        ] {
+            let mut inflater = Inflater::new(agreed(false, 15), &settings);
+            let result = inflate(&mut inflater, &bomb(length), &cuts, ROOM);
+            match expected {
+                true => assert_eq!(result, Ok(vec![0; length])),
+                false => assert_eq!(result, Err(InflateError::Ratio)),
+            }
+        }
+
+        // What does not get shorter pays for what gets much shorter after it.
+        let noise: Vec<u8> = (0..5000_u32)
+            .map(|i| (i.wrapping_mul(i).wrapping_mul(2_654_435_761) >> 19) as u8)
+            .collect();
+        let payload = [noise, vec![0; 200_000]].concat();
+        let mut message = Vec::new();
+        assert!(deflater(9, false).deflate(&payload, &mut message));
+        assert!(message.len() > 2100, "the noise is noise");
+        for cuts in [vec![], vec![4000, 1, 500]] {
+            let mut inflater = Inflater::new(agreed(false, 15), &settings);
+            let result = inflate(&mut inflater, &message, &cuts, ROOM);
+            assert!(result.as_ref() == Ok(&payload));
+        }
+
+        // It begins anew with each message.
+        let mut inflater = Inflater::new(agreed(true, 15), &settings);
+        for _ in 0..3 {
+            let result = inflate(&mut inflater, &bomb(90_000), &[5], ROOM);
+            assert_eq!(result, Ok(vec![0; 90_000]));
+        }
+    }
+
+    #[test]
+    fn a_message_of_one_letter_is_not_refused_by_default() {
+        let chat = vec![b'a'; Deflate::DEFAULT_RATIO_FLOOR as usize];
+        let mut message = Vec::new();
+        assert!(deflater(9, false).deflate(&chat, &mut message));
+        let inflated = inflate(&mut inflater(false), &message, &[], chat.len());
+        assert_eq!(inflated, Ok(chat));
+    }
+
+    #[test]
+    fn a_piece_hands_out_all_that_it_gives() {
+        let mut inflated = 0;
+        let result = inflater(false).inflate(&bomb(100_000), false, ROOM, &mut |chunk| {
+            inflated += chunk.len();
+            Ok::<(), ()>(())
+        });
+        assert_eq!((result, inflated), (Ok(()), 100_000));
+    }
+
+    #[test]
+    fn the_sink_stops_it_at_once() {
+        let bomb = bomb(500_000);
+        let mut chunks = 0;
+        let result = inflater(false).inflate(&bomb, true, ROOM, &mut |_| {
+            chunks += 1;
+            if chunks == 2 { Err("enough") } else { Ok(()) }
+        });
+        assert_eq!(result, Err(InflateError::Sink("enough")));
+        assert_eq!(chunks, 2);
+    }
+
+    #[test]
+    fn a_message_in_progress_keeps_its_decompressor_and_no_other_does() {
+        let mut inflater = inflater(true);
+        let no_sink = &mut |_: &[u8]| Ok::<(), ()>(());
+        assert!(inflater.message.is_none());
+        let message = hex("f248cdc9c90700");
+        assert_eq!(
+            inflater.inflate(&message[..3], false, ROOM, no_sink),
+            Ok(())
+        );
+        assert!(inflater.message.is_some());
+        assert_eq!(inflater.inflate(&message[3..], true, ROOM, no_sink), Ok(()));
+        assert!(inflater.message.is_none());
+    }
+
+    #[test]
+    fn a_window_keeps_the_newest_bytes() {
+        let mut window = Window::new(9);
+        let mut all = Vec::new();
+        for length in [1, 0, 200, 311, 1, 511, 512, 513, 30_000, 7] {
+            let chunk: Vec<u8> = (0..length).map(|i| (i ^ all.len()) as u8).collect();
+            window.push(&chunk);
+            all.extend_from_slice(&chunk);
+            let newest = &all[all.len().saturating_sub(512)..];
+            assert!(window.bytes.iter().eq(newest));
+            assert!(window.bytes.capacity() <= 512);
+        }
+    }
+}

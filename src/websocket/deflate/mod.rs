@@ -1,0 +1,427 @@
+//! The permessage-deflate extension of RFC 7692: what is agreed, and the two engines that carry it out.
+//!
+//! Sans-io like everything below the loop: [`negotiate`] reads and writes header values, [`Deflater`] and [`Inflater`]
+//! see the payloads of messages, and none of them knows a frame, a socket or a clock. What the engines work with comes
+//! from pools of the thread and goes back after each message, so that a connection between two messages has nothing of
+//! it, unless context takeover was agreed.
+
+mod deflater;
+mod inflater;
+mod negotiation;
+mod pool;
+
+pub use negotiation::DeflateAnswerError;
+
+pub(crate) use deflater::Deflater;
+pub(crate) use inflater::{InflateError, Inflater};
+pub(crate) use negotiation::{Agreed, agree, negotiate, offer};
+pub(crate) use pool::{Lease, frame_buffer};
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+/// Compression of messages: the settings of permessage-deflate (RFC 7692).
+///
+/// Both sides compress only what they think worth it, and each can be kept from using too much of the other's memory. The
+/// defaults are a server's with many connections: fast, and without memory per connection.
+///
+/// ```
+/// use std::time::Duration;
+/// use ringwheel::websocket::Deflate;
+///
+/// // A few busy connections with messages that are alike: every one is compressed against those before it.
+/// let deflate = Deflate::new()
+///     .level(3)
+///     .min_size(32)
+///     .server_context_takeover(true)
+///     .server_max_window_bits(12)
+///     .idle_release(Duration::from_secs(60));
+/// ```
+///
+/// # Memory
+/// | per | what | bytes |
+/// | --- | --- | --- |
+/// | thread | compressors, at most 4 kept | 248 KiB each for 9 window bits, 372 KiB for 15 |
+/// | thread | decompressors, at most 4 kept | 47 KiB each |
+/// | connection with a message half arrived | its decompressor | 47 KiB |
+/// | connection that compresses with takeover | its compressor, until it [is idle](Self::idle_release) | 248 to 372 KiB |
+/// | connection whose peer does | what the peer may still refer to, which cannot be let go | what it has sent, at most 2^window bits: 512 B to 32 KiB |
+/// | any other | | none |
+///
+/// # Limits
+/// | limit | default | past it |
+/// | --- | --- | --- |
+/// | the protocol's limit on messages, which counts inflated bytes | the protocol's | the connection ends; inflating stops within 16 KiB of it |
+/// | [`max_ratio`](Self::max_ratio) of a message past [`ratio_floor`](Self::ratio_floor) | 256 past 1 MiB | the same |
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deflate {
+    /// 0 to 9.
+    level: u8,
+    min_size: u32,
+    server_context_takeover: bool,
+    client_context_takeover: bool,
+    /// Both within `WINDOW_BITS`.
+    server_max_window_bits: u8,
+    client_max_window_bits: u8,
+    /// At least 1.
+    max_ratio: u32,
+    ratio_floor: u32,
+    idle_release: Duration,
+}
+
+/// Window bits that can be compressed with. The RFC knows 8 too, which zlib cannot do on a stream without header.
+const WINDOW_BITS: RangeInclusive<u8> = 9..=15;
+
+/// The window bits of who did not agree on fewer.
+const MAX_WINDOW_BITS: u8 = *WINDOW_BITS.end();
+
+impl Deflate {
+    /// The level unless [`level`](Self::level) says otherwise: 1.
+    pub const DEFAULT_LEVEL: u8 = 1;
+    /// The shortest message that is compressed, in bytes, unless [`min_size`](Self::min_size) says otherwise: 256.
+    pub const DEFAULT_MIN_SIZE: u32 = 256;
+    /// Inflated bytes for each compressed byte, at most, unless [`max_ratio`](Self::max_ratio) says otherwise: 256.
+    pub const DEFAULT_MAX_RATIO: u32 = 256;
+    /// Inflated bytes that are allowed at any ratio, unless [`ratio_floor`](Self::ratio_floor) says otherwise: 1 MiB.
+    pub const DEFAULT_RATIO_FLOOR: u32 = 1024 * 1024;
+    /// How long an unused compressor is kept, unless [`idle_release`](Self::idle_release) says otherwise: 10 seconds.
+    pub const DEFAULT_IDLE_RELEASE: Duration = Duration::from_secs(10);
+
+    /// The defaults: level 1 from 256 bytes on, no context takeover in either direction, windows of 32 KiB.
+    pub const fn new() -> Self {
+        Deflate {
+            level: Self::DEFAULT_LEVEL,
+            min_size: Self::DEFAULT_MIN_SIZE,
+            server_context_takeover: false,
+            client_context_takeover: false,
+            server_max_window_bits: MAX_WINDOW_BITS,
+            client_max_window_bits: MAX_WINDOW_BITS,
+            max_ratio: Self::DEFAULT_MAX_RATIO,
+            ratio_floor: Self::DEFAULT_RATIO_FLOOR,
+            idle_release: Self::DEFAULT_IDLE_RELEASE,
+        }
+    }
+
+    /// How hard our messages are compressed: 0 (not at all) to 9.
+    ///
+    /// The default is 1, since it is where most of the saving is for the least time. For messages of 1 KiB of JSON, each
+    /// by itself, it takes off 47% in 7 µs of a 3 GHz core; level 3 takes off 59% in 17 µs, and level 6 60% in 18 µs.
+    /// With context takeover it is 63% in 4 µs, 73% in 12 µs and 76% in 28 µs.
+    ///
+    /// # Panics
+    /// If `level` is above 9.
+    #[must_use]
+    pub const fn level(mut self, level: u8) -> Self {
+        assert!(level <= 9, "a compression level is 0 to 9");
+        self.level = level;
+        self
+    }
+
+    /// The shortest message, in bytes, that is compressed; a shorter one is sent as it is. 256 by default.
+    ///
+    /// Without context takeover JSON of 64 bytes gets longer, of 128 loses 3%, of 256 22%, and the 4 µs are the same.
+    /// With it a message of 64 bytes may lose more than half, so there a smaller size, such as 32, is worth while.
+    #[must_use]
+    pub const fn min_size(mut self, bytes: u32) -> Self {
+        self.min_size = bytes;
+        self
+    }
+
+    /// Whether the server compresses a message against those before it, if the client does not forbid it. `false` by
+    /// default.
+    ///
+    /// As the server, it costs a compressor for each connection that is sent messages; as the client, up to the server's
+    /// window.
+    #[must_use]
+    pub const fn server_context_takeover(mut self, yes: bool) -> Self {
+        self.server_context_takeover = yes;
+        self
+    }
+
+    /// Whether the client may compress a message against those before it. `false` by default.
+    ///
+    /// As the server, it costs up to the client's window for each connection; as the client, a compressor.
+    #[must_use]
+    pub const fn client_context_takeover(mut self, yes: bool) -> Self {
+        self.client_context_takeover = yes;
+        self
+    }
+
+    /// The base-2 logarithm of the server's window in bytes, at most: 9 to 15, 15 by default.
+    ///
+    /// # Panics
+    /// If `bits` is not 9 to 15.
+    #[must_use]
+    pub const fn server_max_window_bits(mut self, bits: u8) -> Self {
+        assert_window_bits(bits);
+        self.server_max_window_bits = bits;
+        self
+    }
+
+    /// The base-2 logarithm of the client's window in bytes, at most: 9 to 15, 15 by default.
+    ///
+    /// A client that does not let its window be limited (it has to say that it does) gets no context takeover where the
+    /// limit is below 15, so that the memory is limited all the same.
+    ///
+    /// # Panics
+    /// If `bits` is not 9 to 15.
+    #[must_use]
+    pub const fn client_max_window_bits(mut self, bits: u8) -> Self {
+        assert_window_bits(bits);
+        self.client_max_window_bits = bits;
+        self
+    }
+
+    /// Inflated bytes of a message for each of its compressed bytes, at most, once it is past the
+    /// [floor](Self::ratio_floor). 256 by default; from 1,032, which deflate cannot exceed, there is no limit.
+    ///
+    /// It makes work cost the peer bandwidth where the limit on messages is large. It is not what bounds memory: that is
+    /// the limit on messages, which counts inflated bytes.
+    ///
+    /// # Panics
+    /// If `ratio` is 0.
+    #[must_use]
+    pub const fn max_ratio(mut self, ratio: u32) -> Self {
+        assert!(ratio > 0, "a ratio of 0 would refuse every message");
+        self.max_ratio = ratio;
+        self
+    }
+
+    /// Inflated bytes of a message that are allowed at any [ratio](Self::max_ratio). 1 MiB by default.
+    ///
+    /// A chat message of nothing but one letter is as good as any other.
+    #[must_use]
+    pub const fn ratio_floor(mut self, bytes: u32) -> Self {
+        self.ratio_floor = bytes;
+        self
+    }
+
+    /// How long a connection without messages to compress keeps its compressor: at least this, and less than twice this.
+    /// 10 seconds by default. Only with context takeover, without which none is kept.
+    ///
+    /// The next message is then compressed without those before it.
+    #[must_use]
+    pub const fn idle_release(mut self, after: Duration) -> Self {
+        self.idle_release = after;
+        self
+    }
+
+    /// When to call [`Deflater::release_if_idle`], counted from the last call or the first message.
+    pub(crate) const fn idle_release_period(&self) -> Duration {
+        self.idle_release
+    }
+}
+
+impl Default for Deflate {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+const fn assert_window_bits(bits: u8) {
+    assert!(
+        *WINDOW_BITS.start() <= bits && bits <= *WINDOW_BITS.end(),
+        "window bits are 9 to 15"
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use proptest::prelude::*;
+    use proptest::test_runner::RngSeed;
+
+    use super::negotiation::Direction;
+    use super::*;
+
+    pub(super) fn agreed(context_takeover: bool, window_bits: u8) -> Agreed {
+        let direction = Direction {
+            context_takeover,
+            window_bits,
+        };
+        Agreed {
+            ours: direction,
+            theirs: direction,
+        }
+    }
+
+    /// An inflater with default settings and windows of 32 KiB.
+    pub(super) fn inflater(context_takeover: bool) -> Inflater {
+        Inflater::new(agreed(context_takeover, 15), &Deflate::new())
+    }
+
+    /// A deflater that compresses whatever it is given.
+    pub(super) fn deflater(level: u8, context_takeover: bool) -> Deflater {
+        Deflater::new(
+            agreed(context_takeover, 15),
+            &Deflate::new().level(level).min_size(0),
+        )
+    }
+
+    /// Inflates a message that arrives in pieces, cut where `cuts` say (modulo what is left), in at most `room` bytes.
+    pub(super) fn inflate(
+        inflater: &mut Inflater,
+        message: &[u8],
+        cuts: &[usize],
+        room: usize,
+    ) -> Result<Vec<u8>, InflateError<Infallible>> {
+        let mut inflated = Vec::new();
+        let mut rest = message;
+        for cut in cuts {
+            let (piece, after) = rest.split_at(cut % (rest.len() + 1));
+            inflate_piece(inflater, piece, false, room, &mut inflated)?;
+            rest = after;
+        }
+        inflate_piece(inflater, rest, true, room, &mut inflated)?;
+        Ok(inflated)
+    }
+
+    fn inflate_piece(
+        inflater: &mut Inflater,
+        piece: &[u8],
+        is_last: bool,
+        room: usize,
+        inflated: &mut Vec<u8>,
+    ) -> Result<(), InflateError<Infallible>> {
+        let left = room - inflated.len();
+        inflater.inflate(piece, is_last, left, &mut |chunk| {
+            assert!(!chunk.is_empty() && chunk.len() <= pool::SCRATCH_LENGTH);
+            inflated.extend_from_slice(chunk);
+            assert!(inflated.len() <= room, "more was handed out than allowed");
+            Ok(())
+        })
+    }
+
+    #[test]
+    fn connections_hold_little_and_can_change_threads() {
+        fn is_send<T: Send>() {}
+        is_send::<Deflater>();
+        is_send::<Inflater>();
+        assert!(size_of::<Agreed>() <= 8);
+        assert!(size_of::<Deflater>() <= 24);
+        assert!(size_of::<Inflater>() <= 32);
+    }
+
+    #[test]
+    #[should_panic(expected = "window bits are 9 to 15")]
+    fn eight_window_bits_cannot_be_set() {
+        let _ = Deflate::new().server_max_window_bits(8);
+    }
+
+    #[test]
+    #[should_panic(expected = "a compression level is 0 to 9")]
+    fn level_ten_cannot_be_set() {
+        let _ = Deflate::new().level(10);
+    }
+
+    /// A piece of a message: text with much repetition, or noise.
+    fn part() -> impl Strategy<Value = Vec<u8>> {
+        prop_oneof![
+            ("[a-d]{1,12}", 1..400_usize).prop_map(|(word, times)| word.repeat(times).into_bytes()),
+            proptest::collection::vec(any::<u8>(), 0..3000),
+            (any::<u8>(), 0..40_000_usize).prop_map(|(byte, times)| vec![byte; times]),
+            Just(br#"{"type":"message","room":"lobby","text":"hello, world"}"#.to_vec()),
+        ]
+    }
+
+    #[derive(Clone, Debug)]
+    struct Message {
+        payload: Vec<u8>,
+        cuts: Vec<usize>,
+        is_context_reset: bool,
+        is_idle_before: bool,
+    }
+
+    fn message() -> impl Strategy<Value = Message> {
+        (
+            proptest::collection::vec(part(), 0..4),
+            proptest::collection::vec(any::<usize>(), 0..6),
+            proptest::bool::weighted(0.1),
+            proptest::bool::weighted(0.1),
+        )
+            .prop_map(|(parts, cuts, is_context_reset, is_idle_before)| Message {
+                payload: parts.concat(),
+                cuts,
+                is_context_reset,
+                is_idle_before,
+            })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig {
+            cases: 256,
+            // The same cases in every run.
+            rng_seed: RngSeed::Fixed(0x7692),
+            failure_persistence: None,
+            ..ProptestConfig::default()
+        })]
+
+        #[test]
+        fn what_is_deflated_inflates_to_the_same(
+            messages in proptest::collection::vec(message(), 1..6),
+            level in 0..=9_u8,
+            window_bits in WINDOW_BITS,
+            context_takeover in any::<bool>(),
+        ) {
+            let agreed = agreed(context_takeover, window_bits);
+            let settings = Deflate::new().level(level).min_size(0);
+            let mut deflater = Deflater::new(agreed, &settings);
+            let mut inflater = Inflater::new(agreed, &settings);
+            let mut frame = frame_buffer();
+            for Message { payload, cuts, is_context_reset, is_idle_before } in messages {
+                if is_context_reset {
+                    deflater.reset_context();
+                }
+                if is_idle_before {
+                    deflater.release_if_idle();
+                    prop_assert!(!deflater.release_if_idle());
+                }
+                frame.clear();
+                frame.extend_from_slice(b"before");
+                if !deflater.deflate(&payload, &mut frame) {
+                    prop_assert!(!context_takeover || payload.is_empty());
+                    prop_assert_eq!(&frame[..], b"before");
+                    continue;
+                }
+                let deflated = frame.strip_prefix(b"before").expect("what was there stays");
+                prop_assert!(context_takeover || deflated.len() < payload.len());
+                let inflated = inflate(&mut inflater, deflated, &cuts, payload.len());
+                prop_assert!(inflated == Ok(payload), "not what was deflated");
+            }
+        }
+
+        #[test]
+        fn any_bytes_inflate_within_the_limits_or_are_refused(
+            messages in proptest::collection::vec(
+                (proptest::collection::vec(any::<u8>(), 0..400), proptest::collection::vec(any::<usize>(), 0..4)),
+                1..6,
+            ),
+            room in 0..5000_usize,
+            context_takeover in any::<bool>(),
+        ) {
+            let mut inflater = inflater(context_takeover);
+            for (message, cuts) in messages {
+                if inflate(&mut inflater, &message, &cuts, room).is_err() {
+                    break;
+                }
+            }
+        }
+
+        #[test]
+        fn a_message_with_changed_bytes_inflates_within_the_limits_or_is_refused(
+            payload in part(),
+            changes in proptest::collection::vec((any::<usize>(), any::<u8>()), 1..4),
+            level in 1..=9_u8,
+        ) {
+            let mut deflated = Vec::new();
+            if deflater(level, true).deflate(&payload, &mut deflated) {
+                for (index, byte) in changes {
+                    let index = index % deflated.len();
+                    deflated[index] = byte;
+                }
+                let _ = inflate(&mut inflater(true), &deflated, &[], 2 * payload.len());
+            }
+        }
+    }
+}

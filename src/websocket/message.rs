@@ -1,0 +1,222 @@
+//! What is sent and received.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::frame::{Opcode, Written};
+
+/// A message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Message<'a> {
+    /// Text.
+    Text(&'a str),
+    /// Anything else.
+    Binary(&'a [u8]),
+}
+
+impl<'a> Message<'a> {
+    /// What kind it is.
+    #[inline]
+    pub fn kind(&self) -> Kind {
+        match self {
+            Message::Text(_) => Kind::Text,
+            Message::Binary(_) => Kind::Binary,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn opcode(&self) -> Opcode {
+        match self {
+            Message::Text(_) => Opcode::Text,
+            Message::Binary(_) => Opcode::Binary,
+        }
+    }
+
+    /// The payload.
+    #[inline]
+    pub fn as_bytes(&self) -> &'a [u8] {
+        match self {
+            Message::Text(text) => text.as_bytes(),
+            Message::Binary(bytes) => bytes,
+        }
+    }
+
+    /// The text, if it is one.
+    #[inline]
+    pub fn as_text(&self) -> Option<&'a str> {
+        match self {
+            Message::Text(text) => Some(text),
+            Message::Binary(_) => None,
+        }
+    }
+
+    /// Bytes of the payload.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.as_bytes().len()
+    }
+
+    /// Whether the payload is empty.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl<'a> From<&'a str> for Message<'a> {
+    fn from(text: &'a str) -> Self {
+        Message::Text(text)
+    }
+}
+
+impl<'a> From<&'a [u8]> for Message<'a> {
+    fn from(bytes: &'a [u8]) -> Self {
+        Message::Binary(bytes)
+    }
+}
+
+/// A message that owns its payload and can be sent to many: a clone shares it, and with it the frame that it was encoded to,
+/// plain or compressed.
+#[derive(Clone, Debug)]
+pub struct MessageBuf(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    payload: Payload,
+    /// The header of the frame that a server sends.
+    header: Written,
+    /// That frame, compressed without a context; `None` if compressing does not help.
+    #[cfg(feature = "deflate")]
+    compressed: std::sync::OnceLock<Option<Bytes>>,
+}
+
+#[derive(Debug)]
+enum Payload {
+    Text(Box<str>),
+    Binary(Bytes),
+}
+
+impl Payload {
+    #[inline]
+    fn as_message(&self) -> Message<'_> {
+        match self {
+            Payload::Text(text) => Message::Text(text),
+            Payload::Binary(bytes) => Message::Binary(bytes),
+        }
+    }
+}
+
+impl MessageBuf {
+    fn new(payload: Payload) -> Self {
+        let header = Written::of_message(payload.as_message());
+        MessageBuf(Arc::new(Shared {
+            payload,
+            header,
+            #[cfg(feature = "deflate")]
+            compressed: std::sync::OnceLock::new(),
+        }))
+    }
+
+    /// A text message.
+    pub fn text(text: impl Into<String>) -> Self {
+        MessageBuf::new(Payload::Text(text.into().into_boxed_str()))
+    }
+
+    /// A binary message.
+    pub fn binary(bytes: impl Into<Bytes>) -> Self {
+        MessageBuf::new(Payload::Binary(bytes.into()))
+    }
+
+    /// The message.
+    #[inline]
+    pub fn as_message(&self) -> Message<'_> {
+        self.0.payload.as_message()
+    }
+
+    /// The header of the frame that a server sends.
+    #[inline]
+    pub(crate) fn header(&self) -> &[u8] {
+        self.0.header.as_slice()
+    }
+
+    /// The compressed frame; `make` makes it if it is not there.
+    #[cfg(feature = "deflate")]
+    pub(crate) fn compressed_frame(
+        &self,
+        make: impl FnOnce(Message<'_>) -> Option<Bytes>,
+    ) -> Option<&Bytes> {
+        self.0
+            .compressed
+            .get_or_init(|| make(self.as_message()))
+            .as_ref()
+    }
+}
+
+impl PartialEq for MessageBuf {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_message() == other.as_message()
+    }
+}
+
+impl Eq for MessageBuf {}
+
+impl From<String> for MessageBuf {
+    fn from(text: String) -> Self {
+        MessageBuf::text(text)
+    }
+}
+
+impl From<&str> for MessageBuf {
+    fn from(text: &str) -> Self {
+        MessageBuf::text(text)
+    }
+}
+
+impl From<Bytes> for MessageBuf {
+    fn from(bytes: Bytes) -> Self {
+        MessageBuf::binary(bytes)
+    }
+}
+
+impl From<Vec<u8>> for MessageBuf {
+    fn from(bytes: Vec<u8>) -> Self {
+        MessageBuf::binary(bytes)
+    }
+}
+
+impl From<Message<'_>> for MessageBuf {
+    fn from(message: Message<'_>) -> Self {
+        match message {
+            Message::Text(text) => MessageBuf::text(text),
+            Message::Binary(bytes) => MessageBuf::binary(Bytes::copy_from_slice(bytes)),
+        }
+    }
+}
+
+/// What kind a message is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// Text.
+    Text,
+    /// Anything else.
+    Binary,
+}
+
+/// A piece of a message, for those who take messages as they arrive: the protocol is then
+/// [`WebSocket<A, Pieces>`](super::Pieces).
+///
+/// A message may come in any number of pieces, cut anywhere, whatever frames the peer has made. The text of one is valid
+/// UTF-8 as a whole, and so far as it has come; a piece may begin or end within a character.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Piece<'a> {
+    /// What the message is.
+    pub kind: Kind,
+    /// The next bytes of it; may be empty.
+    pub bytes: &'a [u8],
+    /// The message begins with this piece.
+    pub is_first: bool,
+    /// The message ends with this piece.
+    pub is_last: bool,
+}

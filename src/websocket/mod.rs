@@ -1,0 +1,249 @@
+//! WebSocket (RFC 6455) with permessage-deflate (RFC 7692), as a [`Protocol`] like any other.
+//!
+//! ```no_run
+//! use ringwheel::websocket::{Message, WebSocket};
+//! use ringwheel::{Conn, Handler, Server};
+//!
+//! #[derive(Clone)]
+//! struct Echo;
+//!
+//! impl Handler for Echo {
+//!     type Protocol = WebSocket;
+//!     type Session = ();
+//!     fn on_open(&mut self, _conn: &mut Conn<'_, WebSocket>) {}
+//!     fn on_message(&mut self, conn: &mut Conn<'_, WebSocket>, _session: &mut (), message: Message<'_>) {
+//!         conn.send(message);
+//!     }
+//! }
+//!
+//! Server::builder().listen("127.0.0.1:1833", Echo)?.run()
+//! # ; Ok::<(), std::io::Error>(())
+//! ```
+//!
+//! # What it does by itself
+//! The opening handshake, with an HTTP answer to whatever is no WebSocket; the closing handshake, in both directions; pongs;
+//! pings, if [asked to](WebSocket::ping_every); compression, if [asked to](WebSocket::deflate) and the client offers it.
+//! [`Handler::on_open`](crate::Handler::on_open) is called once the opening handshake is over. Who may connect, with what
+//! subprotocol, and what is left for the session, an [`Accept`] decides; it can also answer plain HTTP requests, so that a
+//! page or a health check lives on the same port.
+//!
+//! [`Conn::close`](crate::Conn::close) sends a close frame with code 1000 (1001 when the server shuts down) and awaits the
+//! peer's; [`Conn::close_with`](crate::Conn) takes a code and a reason. When the peer closes, it is answered, the connection
+//! ends with [`CloseReason::Peer`](crate::CloseReason::Peer), and `Conn::peer_close` has what it said.
+//!
+//! # Limits
+//! | limit | default | what happens |
+//! | --- | --- | --- |
+//! | [`max_message`](WebSocket::max_message), inflated | 1 MiB | close code 1009 |
+//! | [`fragment_overhead`](WebSocket::fragment_overhead), header bytes of one message's fragments | 1 MiB | close code 1009 |
+//! | [`control_rate`](WebSocket::control_rate), control frames in a second | 1,000 | close code 1008 |
+//! | [`max_head`](WebSocket::max_head), bytes of the opening request | 8 KiB | HTTP status 431 or 414 |
+//! | [`max_headers`](WebSocket::max_headers) of it | 64 | HTTP status 431 |
+//! | [`handshake_timeout`](WebSocket::handshake_timeout) | 10 s | HTTP status 408 |
+//! | [`pong_timeout`](WebSocket::pong_timeout), after an automatic ping | 20 s | close code 1008 |
+//! | [`Listen::close_timeout`](crate::Listen::close_timeout), for the peer's close frame | 10 s | it is cut off |
+//!
+//! Output is limited as for every protocol, by [`Limits`](crate::Limits): pongs count, and a peer that does not read is not read.
+//!
+//! # Memory
+//! An idle connection holds no buffer. A message that lies whole in the receive buffer is unmasked and handed out there; one
+//! that comes in parts is collected in a buffer of its own, at most twice as large as what has come of it.
+
+mod accept;
+mod assembly;
+mod client;
+mod close;
+#[cfg(feature = "deflate")]
+mod compression;
+mod conn;
+mod decoder;
+#[cfg(feature = "deflate")]
+mod deflate;
+mod delivery;
+mod encoder;
+mod error;
+mod frame;
+mod handshake;
+mod keepalive;
+mod mask;
+mod masker;
+mod message;
+mod opening;
+mod origin;
+mod request;
+mod response;
+mod settings;
+mod text;
+
+pub use accept::{Accept, AcceptAll, Answer};
+pub use client::WebSocketClient;
+pub use close::{CloseCode, CloseFrame};
+pub use decoder::WebSocketDecoder;
+#[cfg(feature = "deflate")]
+pub use deflate::Deflate;
+pub use delivery::{Delivery, Pieces, Whole};
+pub use encoder::WebSocketEncoder;
+pub use error::{Violation, WebSocketError};
+pub use handshake::{ClientHandshakeError, HandshakeError};
+pub use message::{Kind, Message, MessageBuf, Piece};
+pub use origin::Origins;
+pub use request::Request;
+pub use response::Response;
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::protocol::Protocol;
+use opening::ServerOpening;
+use settings::Settings;
+
+/// The server's side of WebSocket; see the [module](self).
+///
+/// `A` decides on opening handshakes, and `D` is how messages are handed to the handler: [`Whole`] or in [`Pieces`].
+///
+/// ```
+/// use std::time::Duration;
+/// use ringwheel::Listen;
+/// use ringwheel::websocket::{Origins, WebSocket};
+///
+/// let protocol: WebSocket = WebSocket::new()
+///     .origins(Origins::same_host())
+///     .max_message(64 * 1024)
+///     .ping_every(Duration::from_secs(30));
+/// let listen = Listen::speaking(protocol, "127.0.0.1:0");
+/// # drop(listen);
+/// ```
+pub struct WebSocket<A = AcceptAll, D = Whole> {
+    accept: Arc<A>,
+    settings: Arc<Settings>,
+    delivery: PhantomData<fn() -> D>,
+}
+
+impl WebSocket {
+    /// Accepts every valid opening handshake, from any origin.
+    pub fn new() -> Self {
+        WebSocket::accepting(AcceptAll)
+    }
+}
+
+impl<A: Accept, D: Delivery> WebSocket<A, D> {
+    /// Accepts the opening handshakes that `accept` does. All workers share it.
+    pub fn accepting(accept: A) -> Self {
+        WebSocket {
+            accept: Arc::new(accept),
+            settings: Arc::default(),
+            delivery: PhantomData,
+        }
+    }
+
+    fn set(mut self, change: impl FnOnce(&mut Settings)) -> Self {
+        change(Arc::make_mut(&mut self.settings));
+        self
+    }
+
+    /// The longest message that is accepted, in bytes, inflated or not, whole or in fragments. Default 1 MiB. A longer one
+    /// is refused with close code 1009 as soon as its length is known, and nothing is allocated on a header's word.
+    #[must_use]
+    pub fn max_message(self, bytes: usize) -> Self {
+        self.set(|settings| settings.max_message = bytes)
+    }
+
+    /// How many bytes of headers the fragments of one message may take, the first fragment's not counted. Default 1 MiB. It
+    /// keeps peers from sending a message in fragments of nothing for ever; close code 1009.
+    #[must_use]
+    pub fn fragment_overhead(self, bytes: usize) -> Self {
+        self.set(|settings| settings.fragment_overhead = bytes)
+    }
+
+    /// How many control frames (ping, pong, close) a peer may send within a second. Default 1,000; close code 1008.
+    #[must_use]
+    pub fn control_rate(self, frames: u16) -> Self {
+        self.set(|settings| settings.control_rate = frames)
+    }
+
+    /// The longest head of an opening request, in bytes. Default 8 KiB.
+    #[must_use]
+    pub fn max_head(self, bytes: usize) -> Self {
+        self.set(|settings| settings.handshake.head_bytes = bytes)
+    }
+
+    /// How many headers an opening request may have. Default 64.
+    #[must_use]
+    pub fn max_headers(self, headers: usize) -> Self {
+        self.set(|settings| settings.handshake.headers = headers)
+    }
+
+    /// How long the opening handshake may take. Default 10 s.
+    #[must_use]
+    pub fn handshake_timeout(self, timeout: Duration) -> Self {
+        self.set(|settings| settings.handshake_timeout = timeout)
+    }
+
+    /// The web pages that may connect; a browser says from which a connection comes, and without this any page that a user
+    /// visits can use the server in the user's name (cross-site WebSocket hijacking). Default: any.
+    #[must_use]
+    pub fn origins(self, origins: Origins) -> Self {
+        self.set(|settings| settings.origins = origins)
+    }
+
+    /// Sends each peer a ping so often. Default: never. It costs some 200 bytes for each connection.
+    #[must_use]
+    pub fn ping_every(self, period: Duration) -> Self {
+        // Not more than one in an iteration of the loop.
+        let period = period.max(Duration::from_millis(1));
+        self.set(|settings| settings.ping_every = Some(period))
+    }
+
+    /// How long a peer has to answer an automatic ping, before it is closed with 1008. Default 20 s.
+    #[must_use]
+    pub fn pong_timeout(self, timeout: Duration) -> Self {
+        self.set(|settings| settings.pong_timeout = timeout)
+    }
+
+    /// Compresses messages for those clients that offer it. Default: none are.
+    #[cfg(feature = "deflate")]
+    #[must_use]
+    pub fn deflate(self, deflate: Deflate) -> Self {
+        self.set(|settings| settings.deflate = Some(deflate))
+    }
+}
+
+impl<A: Accept + Default, D: Delivery> Default for WebSocket<A, D> {
+    fn default() -> Self {
+        WebSocket::accepting(A::default())
+    }
+}
+
+impl<A, D> Clone for WebSocket<A, D> {
+    fn clone(&self) -> Self {
+        WebSocket {
+            accept: self.accept.clone(),
+            settings: self.settings.clone(),
+            delivery: PhantomData,
+        }
+    }
+}
+
+impl<A: Accept, D: Delivery> Protocol for WebSocket<A, D> {
+    const OPENS_AT_ONCE: bool = false;
+    type Decoder = WebSocketDecoder<ServerOpening<A>, D>;
+    type Encoder = WebSocketEncoder<A::State>;
+
+    fn open(&self) -> (Self::Decoder, Self::Encoder) {
+        let opening = ServerOpening::new(self.accept.clone());
+        (
+            WebSocketDecoder::new(self.settings.clone(), opening),
+            WebSocketEncoder::server(),
+        )
+    }
+}
+
+impl<A, D> fmt::Debug for WebSocket<A, D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WebSocket")
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
+}

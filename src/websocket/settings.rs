@@ -1,0 +1,38 @@
+//! What a WebSocket connection is allowed and does by itself.
+
+use std::time::Duration;
+
+use super::handshake::HandshakeLimits;
+use super::origin::Origins;
+
+/// The settings of a [`WebSocket`](super::WebSocket), where they are documented. All connections share one value.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub(crate) max_message: usize,
+    pub(crate) fragment_overhead: usize,
+    pub(crate) control_rate: u16,
+    pub(crate) handshake: HandshakeLimits,
+    pub(crate) handshake_timeout: Duration,
+    pub(crate) origins: Origins,
+    pub(crate) ping_every: Option<Duration>,
+    pub(crate) pong_timeout: Duration,
+    #[cfg(feature = "deflate")]
+    pub(crate) deflate: Option<super::deflate::Deflate>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            max_message: 1024 * 1024,
+            fragment_overhead: 1024 * 1024,
+            control_rate: 1000,
+            handshake: HandshakeLimits::default(),
+            handshake_timeout: Duration::from_secs(10),
+            origins: Origins::any(),
+            ping_every: None,
+            pong_timeout: Duration::from_secs(20),
+            #[cfg(feature = "deflate")]
+            deflate: None,
+        }
+    }
+}
