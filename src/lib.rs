@@ -1,4 +1,5 @@
 #![doc = include_str!("../README.md")]
+#![cfg_attr(not(feature = "websocket"), forbid(unsafe_code))]
 
 mod acceptor;
 mod admission;

@@ -116,7 +116,7 @@ impl<O: Opening, D: Delivery> WebSocketDecoder<O, D> {
     }
 
     /// The frame at the front of the input, if it is the usual one: a short message in one masked frame that is all there.
-    #[inline]
+    #[inline(always)]
     fn usual_frame(&self, input: &[u8]) -> Option<UsualFrame> {
         if !O::FROM_CLIENT || !matches!(self.stage, Stage::Between) {
             return None;
@@ -362,7 +362,8 @@ impl<O: Opening, D: Delivery> Decode for WebSocketDecoder<O, D> {
     type Message<'a> = D::Message<'a>;
     type Error = WebSocketError;
 
-    #[inline]
+    // A call of its own would cost as much as the rest of it does.
+    #[inline(always)]
     fn unpack<'a>(
         &'a mut self,
         input: &'a mut [u8],

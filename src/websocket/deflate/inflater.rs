@@ -490,12 +490,21 @@ mod tests {
 
     #[test]
     fn a_piece_hands_out_all_that_it_gives() {
-        let mut inflated = 0;
-        let result = inflater(false).inflate(&bomb(100_000), false, ROOM, &mut |chunk| {
-            inflated += chunk.len();
-            Ok::<(), ()>(())
-        });
-        assert_eq!((result, inflated), (Ok(()), 100_000));
+        let bomb = bomb(100_000);
+        let mut all = vec![0; 100_000];
+        for length in 0..=bomb.len() {
+            let piece = &bomb[..length];
+            let mut stream = flate2::Decompress::new(false);
+            let inflates = stream.decompress(piece, &mut all, FlushDecompress::Sync);
+            assert!(inflates.is_ok());
+
+            let mut inflated = 0;
+            let result = inflater(false).inflate(piece, false, ROOM, &mut |chunk| {
+                inflated += chunk.len() as u64;
+                Ok::<(), ()>(())
+            });
+            assert_eq!((result, inflated), (Ok(()), stream.total_out()));
+        }
     }
 
     #[test]

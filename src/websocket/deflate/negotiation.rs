@@ -26,8 +26,7 @@ pub(crate) struct Direction {
 
 /// Why a server's answer to an offer of permessage-deflate is not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum DeflateAnswerError {
+pub(crate) enum AnswerError {
     /// The header is not a list of extensions with their parameters.
     Malformed,
     /// It names an extension that was not offered, or the same one again.
@@ -42,7 +41,7 @@ pub enum DeflateAnswerError {
     ClientWindow,
 }
 
-impl fmt::Display for DeflateAnswerError {
+impl fmt::Display for AnswerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Malformed => "the answered extensions are malformed",
@@ -55,7 +54,7 @@ impl fmt::Display for DeflateAnswerError {
     }
 }
 
-impl Error for DeflateAnswerError {}
+impl Error for AnswerError {}
 
 const EXTENSION: &str = "permessage-deflate";
 const SERVER_NO_CONTEXT_TAKEOVER: &str = "server_no_context_takeover";
@@ -136,34 +135,32 @@ pub(crate) fn offer(settings: &Deflate) -> String {
 ///
 /// # Errors
 /// If the answer is not one to the offer. The client has to fail the connection then (RFC 7692, section 5.1).
-pub(crate) fn agree(answer: &str, settings: &Deflate) -> Result<Agreed, DeflateAnswerError> {
+pub(crate) fn agree(answer: &str, settings: &Deflate) -> Result<Agreed, AnswerError> {
     let mut extensions = Extensions::of(answer);
-    let answered = extensions.next().ok_or(DeflateAnswerError::Malformed)??;
+    let answered = extensions.next().ok_or(AnswerError::Malformed)??;
     if let Some(another) = extensions.next() {
         another?;
-        return Err(DeflateAnswerError::NotOffered);
+        return Err(AnswerError::NotOffered);
     }
     if answered.name != EXTENSION {
-        return Err(DeflateAnswerError::NotOffered);
+        return Err(AnswerError::NotOffered);
     }
-    let answer = answered
-        .parameters
-        .ok_or(DeflateAnswerError::InvalidParameter)?;
+    let answer = answered.parameters.ok_or(AnswerError::InvalidParameter)?;
     if !settings.server_context_takeover && !answer.server_no_context_takeover {
-        return Err(DeflateAnswerError::ServerContextTakeover);
+        return Err(AnswerError::ServerContextTakeover);
     }
     let server_bits = answer.server_max_window_bits.unwrap_or(MAX_WINDOW_BITS);
     if server_bits > settings.server_max_window_bits {
-        return Err(DeflateAnswerError::ServerWindow);
+        return Err(AnswerError::ServerWindow);
     }
     let client_bits = match answer.client_max_window_bits {
         None => settings.client_max_window_bits,
         // Only an offer may leave out the value.
-        Some(None) => return Err(DeflateAnswerError::InvalidParameter),
+        Some(None) => return Err(AnswerError::InvalidParameter),
         Some(Some(bits)) => bits,
     };
     if !WINDOW_BITS.contains(&client_bits) || client_bits > settings.client_max_window_bits {
-        return Err(DeflateAnswerError::ClientWindow);
+        return Err(AnswerError::ClientWindow);
     }
     Ok(Agreed {
         ours: Direction {
@@ -345,7 +342,7 @@ impl<'a> Extensions<'a> {
 }
 
 impl<'a> Iterator for Extensions<'a> {
-    type Item = Result<Extension<'a>, DeflateAnswerError>;
+    type Item = Result<Extension<'a>, AnswerError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         // A list may have empty elements (RFC 9110, section 5.6.1.2).
@@ -358,7 +355,7 @@ impl<'a> Iterator for Extensions<'a> {
         if element.is_none() {
             self.rest = "";
         }
-        Some(element.ok_or(DeflateAnswerError::Malformed))
+        Some(element.ok_or(AnswerError::Malformed))
     }
 }
 
@@ -647,7 +644,7 @@ mod tests {
 
     #[test]
     fn answers_to_what_was_not_offered_are_errors() {
-        use DeflateAnswerError::*;
+        use AnswerError::*;
         let none = Deflate::new();
         let limited = TAKEOVER
             .server_max_window_bits(11)

@@ -1,0 +1,200 @@
+//! Frames made and read by hand, so that the codec is not its own judge.
+
+/// The masking key of frames for which it does not matter.
+pub(crate) const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
+
+const FIN: u8 = 0x80;
+pub(crate) const RSV1: u8 = 0x40;
+const MASKED: u8 = 0x80;
+
+/// A frame, valid or not (RFC 6455, section 5.2).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Frame {
+    /// FIN, the reserved bits and the opcode.
+    pub(crate) first: u8,
+    pub(crate) key: Option<[u8; 4]>,
+    /// Not masked.
+    pub(crate) payload: Vec<u8>,
+}
+
+impl Frame {
+    /// An unmasked and final one.
+    pub(crate) fn new(opcode: u8, payload: impl AsRef<[u8]>) -> Self {
+        Frame {
+            first: FIN | opcode,
+            key: None,
+            payload: payload.as_ref().to_vec(),
+        }
+    }
+
+    pub(crate) fn continuation(payload: impl AsRef<[u8]>) -> Self {
+        Frame::new(0x0, payload)
+    }
+
+    pub(crate) fn text(payload: impl AsRef<[u8]>) -> Self {
+        Frame::new(0x1, payload)
+    }
+
+    pub(crate) fn binary(payload: impl AsRef<[u8]>) -> Self {
+        Frame::new(0x2, payload)
+    }
+
+    pub(crate) fn close(code: u16, reason: impl AsRef<[u8]>) -> Self {
+        Frame::new(0x8, [&code.to_be_bytes(), reason.as_ref()].concat())
+    }
+
+    pub(crate) fn close_without_code() -> Self {
+        Frame::new(0x8, b"")
+    }
+
+    pub(crate) fn ping(payload: impl AsRef<[u8]>) -> Self {
+        Frame::new(0x9, payload)
+    }
+
+    pub(crate) fn pong(payload: impl AsRef<[u8]>) -> Self {
+        Frame::new(0xA, payload)
+    }
+
+    /// Not the last fragment.
+    pub(crate) fn fragment(mut self) -> Self {
+        self.first &= !FIN;
+        self
+    }
+
+    /// With reserved bits.
+    pub(crate) fn reserved(mut self, bits: u8) -> Self {
+        self.first |= bits;
+        self
+    }
+
+    pub(crate) fn masked(mut self, key: [u8; 4]) -> Self {
+        self.key = Some(key);
+        self
+    }
+
+    pub(crate) fn opcode(&self) -> u8 {
+        self.first & 0xF
+    }
+
+    pub(crate) fn is_final(&self) -> bool {
+        self.first & FIN != 0
+    }
+
+    /// What a close frame says.
+    #[track_caller]
+    pub(crate) fn close_words(&self) -> Option<(u16, &str)> {
+        assert_eq!(self.opcode(), 0x8, "{self:?}");
+        let (code, reason) = self.payload.split_first_chunk()?;
+        let reason = std::str::from_utf8(reason).expect("a reason is UTF-8");
+        Some((u16::from_be_bytes(*code), reason))
+    }
+
+    /// As it is sent, its length in the shortest form.
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        let length = self.payload.len();
+        let form = match length {
+            0..126 => 0,
+            126..65536 => 2,
+            _ => 8,
+        };
+        self.bytes_with_length(length as u64, form)
+    }
+
+    /// As it is sent, with any length in a field of `form` further bytes (0, 2 or 8).
+    pub(crate) fn bytes_with_length(&self, length: u64, form: usize) -> Vec<u8> {
+        let short = match form {
+            0 => length as u8,
+            2 => 126,
+            _ => 127,
+        };
+        let mask_bit = if self.key.is_some() { MASKED } else { 0 };
+        let mut bytes = vec![self.first, short | mask_bit];
+        bytes.extend_from_slice(&length.to_be_bytes()[8 - form..]);
+        let key = self.key.unwrap_or_default();
+        bytes.extend_from_slice(&key[..if self.key.is_some() { 4 } else { 0 }]);
+        let masked = self.payload.iter().zip(key.iter().cycle());
+        bytes.extend(masked.map(|(byte, key)| byte ^ key));
+        bytes
+    }
+
+    /// The frame at the front of `bytes` and its size, if it is whole.
+    pub(crate) fn parse(bytes: &[u8]) -> Option<(Frame, usize)> {
+        let (&[first, second], rest) = bytes.split_first_chunk()?;
+        let (length, rest) = match second & !MASKED {
+            126 => {
+                let (length, rest) = rest.split_first_chunk()?;
+                (u64::from(u16::from_be_bytes(*length)), rest)
+            }
+            127 => {
+                let (length, rest) = rest.split_first_chunk()?;
+                (u64::from_be_bytes(*length), rest)
+            }
+            short => (u64::from(short), rest),
+        };
+        let (key, rest) = match second & MASKED {
+            0 => (None, rest),
+            _ => {
+                let (key, rest) = rest.split_first_chunk()?;
+                (Some(*key), rest)
+            }
+        };
+        let header = bytes.len() - rest.len();
+        let length = usize::try_from(length).ok()?;
+        let masked = rest.get(..length)?.iter();
+        let payload = masked
+            .zip(key.unwrap_or_default().iter().cycle())
+            .map(|(byte, key)| byte ^ key)
+            .collect();
+        let frame = Frame {
+            first,
+            key,
+            payload,
+        };
+        Some((frame, header + length))
+    }
+
+    /// All frames of a stream that ends with one.
+    #[track_caller]
+    pub(crate) fn parse_all(mut bytes: &[u8]) -> Vec<Frame> {
+        let mut frames = Vec::new();
+        while !bytes.is_empty() {
+            let (frame, size) = Frame::parse(bytes).expect("a whole frame");
+            frames.push(frame);
+            bytes = &bytes[size..];
+        }
+        frames
+    }
+}
+
+/// The stream of `frames`, all masked as a client's.
+pub(crate) fn from_client(frames: &[Frame]) -> Vec<u8> {
+    let masked = frames.iter().map(|frame| frame.clone().masked(KEY).bytes());
+    masked.collect::<Vec<_>>().concat()
+}
+
+/// The examples of section 5.7.
+#[test]
+fn section_5_7_examples() {
+    let examples: [(Frame, &[u8]); 6] = [
+        (Frame::text("Hello"), b"\x81\x05Hello"),
+        (
+            Frame::text("Hello").masked(KEY),
+            b"\x81\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58",
+        ),
+        (Frame::text("Hel").fragment(), b"\x01\x03Hel"),
+        (Frame::continuation("lo"), b"\x80\x02lo"),
+        (Frame::ping("Hello"), b"\x89\x05Hello"),
+        (
+            Frame::pong("Hello").masked(KEY),
+            b"\x8a\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58",
+        ),
+    ];
+    for (frame, bytes) in examples {
+        assert_eq!(frame.bytes(), bytes);
+        assert_eq!(Frame::parse(bytes), Some((frame, bytes.len())));
+    }
+    for length in [0, 125, 126, 65535, 65536] {
+        let frame = Frame::binary(vec![7; length]).masked(KEY);
+        assert_eq!(Frame::parse_all(&frame.bytes()), [frame]);
+    }
+}

@@ -1,0 +1,111 @@
+//! Pings by themselves, and the answers that are due, without a clock.
+
+use std::time::Duration;
+
+use ringwheel::websocket::{WebSocket, WebSocketError};
+
+use crate::endpoint::{Endpoint, REQUEST};
+use crate::frames::{Frame, from_client};
+
+const EVERY: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(45);
+
+/// A server's end that is open since 7 s.
+fn open() -> Endpoint<WebSocket> {
+    let protocol = WebSocket::new().ping_every(EVERY).pong_timeout(TIMEOUT);
+    let mut server = Endpoint::new(&protocol);
+    server.now = Duration::from_secs(7);
+    server.receive(REQUEST);
+    server.take_found();
+    server.take_said();
+    server
+}
+
+/// Lets time pass until the next deadline, meets it, and returns the ping that was due.
+#[track_caller]
+fn next_ping(server: &mut Endpoint<WebSocket>) -> Frame {
+    server.now = server.next_deadline().expect("a ping is due");
+    server.meet_deadline().expect("nothing is overdue");
+    let mut said = Frame::parse_all(&server.take_said());
+    assert_eq!(said.len(), 1);
+    let ping = said.remove(0);
+    assert_eq!(ping.first, 0x89);
+    ping
+}
+
+#[test]
+fn pings_are_sent_in_their_period() {
+    let mut server = open();
+    for round in 1..=5 {
+        let ping = next_ping(&mut server);
+        assert_eq!(server.now, Duration::from_secs(7) + EVERY * round);
+        server.receive(&from_client(&[Frame::pong(ping.payload)]));
+    }
+    assert_eq!(server.failure, None);
+}
+
+#[test]
+fn a_deadline_that_is_met_early_does_nothing() {
+    let mut server = open();
+    let due = server.next_deadline();
+    server.now += EVERY - Duration::from_millis(1);
+    assert_eq!(server.meet_deadline(), Ok(()));
+    assert_eq!(server.take_said(), b"");
+    assert_eq!(server.next_deadline(), due);
+}
+
+#[test]
+fn a_ping_that_is_not_answered_in_time_ends_the_connection() {
+    let mut server = open();
+    next_ping(&mut server);
+    let pinged = server.now;
+    // A message is no pong.
+    server.receive(&from_client(&[Frame::text("x")]));
+    // The second ping does not put off what the first one is due.
+    next_ping(&mut server);
+    assert_eq!(server.next_deadline(), Some(pinged + TIMEOUT));
+    server.now = pinged + TIMEOUT;
+    assert_eq!(server.meet_deadline(), Err(WebSocketError::PongTimeout));
+    let said = Frame::parse_all(&server.take_said());
+    let reason = WebSocketError::PongTimeout.to_string();
+    assert_eq!(said, [Frame::close(1008, reason)]);
+    assert_eq!(server.next_deadline(), None);
+}
+
+/// Section 5.5.3: a pong may be unsolicited; the peer is there in any case.
+#[test]
+fn any_pong_is_a_sign_of_life() {
+    let mut server = open();
+    for _ in 0..5 {
+        next_ping(&mut server);
+        server.receive(&from_client(&[Frame::pong("of another kind")]));
+    }
+    assert_eq!(server.failure, None);
+}
+
+/// A pong that comes in time but is read when the deadline is looked at counts.
+#[test]
+fn a_pong_takes_the_deadline_back() {
+    let mut server = open();
+    let ping = next_ping(&mut server);
+    server.now += TIMEOUT;
+    server.receive(&from_client(&[Frame::pong(ping.payload)]));
+    assert_eq!(server.meet_deadline(), Ok(()));
+}
+
+#[test]
+fn a_connection_that_closes_is_not_pinged() {
+    let mut server = open();
+    server.receive(&from_client(&[Frame::close(1000, "")]));
+    server.take_said();
+    assert_eq!(server.next_deadline(), None);
+}
+
+#[test]
+fn a_connection_without_pings_has_no_deadline() {
+    let mut server = Endpoint::new(&WebSocket::new());
+    server.receive(REQUEST);
+    assert_eq!(server.next_deadline(), None);
+    server.receive(&from_client(&[Frame::pong(""), Frame::text("x")]));
+    assert_eq!(server.next_deadline(), None);
+}
