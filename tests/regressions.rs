@@ -652,3 +652,21 @@ fn an_abort_cuts_an_orderly_close_short() {
     assert_eq!(events.close_reason(), "Local");
     server.finish(&events);
 }
+
+/// What was pending was sent once more at the end of the turn in which the connection was aborted.
+#[test]
+fn an_abort_loses_what_is_pending() {
+    let (recorder, events) = Recorder::<Raw>::new();
+    let recorder = recorder.on_message(|conn, bytes| {
+        conn.send(bytes);
+        conn.abort();
+    });
+    let server = TestServer::start(listen(Raw), recorder);
+    let mut client = server.connect();
+    client.send(b"pending");
+    let ending = events.close();
+    assert_eq!(ending.reason, "Aborted");
+    assert_eq!(ending.stats.bytes_out, 0);
+    client.expect_ended();
+    server.finish(&events);
+}
