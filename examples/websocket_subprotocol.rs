@@ -193,7 +193,7 @@ fn main() -> io::Result<()> {
     };
     let origins = match &args.origins[..] {
         [] => Origins::same_host(),
-        listed => Origins::list(listed),
+        listed => Origins::try_list(listed).map_err(io::Error::other)?,
     };
     let protocol = WebSocket::accepting(gate).origins(origins);
     let listen = Listen::speaking(protocol, args.server.addr);

@@ -370,11 +370,7 @@ impl<P: Protocol> Conn<'_, P> {
     ///
     /// # Errors
     /// As [`Clients::publish`](crate::Clients::publish).
-    pub fn publish(
-        &mut self,
-        topic: &str,
-        item: impl Into<OwnedOf<P>>,
-    ) -> Result<(), RemoteError<()>> {
+    pub fn publish(&self, topic: &str, item: impl Into<OwnedOf<P>>) -> Result<(), RemoteError<()>> {
         let publication = Publication::new(topic, item.into(), None);
         self.link.group.publish(publication)
     }

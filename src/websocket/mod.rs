@@ -86,7 +86,7 @@ pub use encoder::WebSocketEncoder;
 pub use error::{Violation, WebSocketError};
 pub use handshake::{ClientHandshakeError, HandshakeError};
 pub use message::{Kind, Message, MessageBuf, Piece};
-pub use origin::Origins;
+pub use origin::{NoOrigin, Origins};
 pub use request::Request;
 pub use response::Response;
 

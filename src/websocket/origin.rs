@@ -1,5 +1,6 @@
 //! Which pages may open connections.
 
+use std::fmt;
 use std::str;
 use std::sync::Arc;
 
@@ -40,6 +41,25 @@ enum Rule {
     List(Arc<[Box<str>]>),
 }
 
+/// A text that was given for an origin, and is none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NoOrigin(
+    /// The text.
+    pub Box<str>,
+);
+
+impl fmt::Display for NoOrigin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "not an origin, which is a scheme, a host and perhaps a port: {:?}",
+            self.0
+        )
+    }
+}
+
+impl std::error::Error for NoOrigin {}
+
 impl Origins {
     /// All pages. Right for servers that do not trust cookies or the network that a client is in.
     #[must_use]
@@ -59,22 +79,37 @@ impl Origins {
     /// own (from a file, or in a sandboxed frame, which any site can make: seldom a good idea).
     ///
     /// # Panics
-    /// If one of them is no origin; with a path, for instance, or just a slash at the end.
+    /// If one of them is no origin; [`try_list`](Self::try_list) is for those that the program does not know.
     #[must_use]
     pub fn list<I>(origins: I) -> Self
     where
         I: IntoIterator,
         I::Item: AsRef<str>,
     {
+        match Origins::try_list(origins) {
+            Ok(origins) => origins,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// As [`list`](Self::list), with origins from the command line or a file.
+    ///
+    /// # Errors
+    /// If one of them is no origin; with a path, for instance, or just a slash at the end.
+    pub fn try_list<I>(origins: I) -> Result<Self, NoOrigin>
+    where
+        I: IntoIterator,
+        I::Item: AsRef<str>,
+    {
         let checked = |origin: I::Item| {
-            let origin = origin.as_ref();
-            assert!(
-                Origin::parse(origin).is_some(),
-                "not an origin, which is a scheme, a host and perhaps a port: {origin:?}"
-            );
-            Box::from(origin)
+            let origin = Box::from(origin.as_ref());
+            match Origin::parse(&origin) {
+                Some(_) => Ok(origin),
+                None => Err(NoOrigin(origin)),
+            }
         };
-        Rule::List(origins.into_iter().map(checked).collect()).into()
+        let list: Result<_, NoOrigin> = origins.into_iter().map(checked).collect();
+        Ok(Rule::List(list?).into())
     }
 
     /// Refuses requests without an origin too, and with them most programs that are no browsers.

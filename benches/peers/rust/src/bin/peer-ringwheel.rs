@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::{Parser, ValueEnum};
 use ringwheel::protocol::{Decode, Delimited, Encode, LengthPrefixed, Protocol, Raw};
 use ringwheel::websocket::{Deflate, Message, MessageBuf, WebSocket};
-use ringwheel::{Conn, Handler, Limits, Listen, Server};
+use ringwheel::{Conn, Handler, Limits, Listen, Overflow, Server};
 use ringwheel_peers::options::{Threads, Timers};
 use ringwheel_peers::{MAX_MESSAGE, start, timers};
 
@@ -79,7 +79,14 @@ fn websocket() -> WebSocket {
 
 fn serve_websocket(options: &Options, protocol: WebSocket) -> io::Result<()> {
     match options.broadcast {
-        true => serve(options, protocol, Broadcast),
+        true => {
+            // A subscriber that does not read misses messages, and costs no more than this.
+            let limits = Limits::default()
+                .output(128 * 1024)
+                .water(32 * 1024, 64 * 1024)
+                .overflow(Overflow::DropMessage);
+            serve_within(options, limits, protocol, Broadcast)
+        }
         false => serve(options, protocol, WebSocketEcho),
     }
 }
@@ -92,6 +99,18 @@ where
     let limits = Limits::default()
         .input(2 * MAX_MESSAGE)
         .output(2 * MAX_MESSAGE);
+    serve_within(options, limits, protocol, handler)
+}
+
+fn serve_within<H>(
+    options: &Options,
+    limits: Limits,
+    protocol: H::Protocol,
+    handler: H,
+) -> io::Result<()>
+where
+    H: Handler + Clone + Send,
+{
     let listen = Listen::speaking(protocol, options.addr)
         .limits(limits)
         // A client may take as long as it likes to read.

@@ -1,0 +1,288 @@
+//! A protocol that uses all that a protocol may: it greets, opens with a handshake, answers by itself, keeps deadlines,
+//! says farewell and awaits the answer; and it panics, and refuses, where it is told to.
+
+use std::fmt;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::protocol::{
+    Decode, Encode, Farewell, Output, Parting, Protocol, Turn, Unencodable, Unpacked,
+};
+
+use super::ledger::Book;
+use super::{MAX_MESSAGE, quiet_panic};
+
+/// A frame is its kind, the length of its body in two bytes, and the body.
+pub(super) const HEADER: usize = 3;
+pub(super) const HELLO: u8 = 1;
+pub(super) const WELCOME: u8 = 2;
+pub(super) const DATA: u8 = 3;
+pub(super) const PING: u8 = 4;
+pub(super) const PONG: u8 = 5;
+pub(super) const BYE: u8 = 6;
+/// The decoder panics.
+pub(super) const POISON: u8 = 7;
+
+/// The opening handshake takes no longer.
+pub(super) const HANDSHAKE: Duration = Duration::from_micros(60_300);
+const PING_EVERY: Duration = Duration::from_micros(70_700);
+const PONG_WITHIN: Duration = Duration::from_micros(90_100);
+
+/// A message of this length cannot be expressed, and of the other it cannot even be tried.
+pub(super) const UNENCODABLE: usize = 666;
+pub(super) const UNSPEAKABLE: usize = 777;
+
+pub(super) fn frame(kind: u8, body: &[u8]) -> Vec<u8> {
+    let mut frame = vec![kind];
+    frame.extend_from_slice(&(body.len() as u16).to_be_bytes());
+    frame.extend_from_slice(body);
+    frame
+}
+
+#[derive(Clone)]
+pub(super) struct Courtesy {
+    pub(super) book: Book,
+}
+
+impl Protocol for Courtesy {
+    const OPENS_AT_ONCE: bool = false;
+    type Decoder = Listening;
+    type Encoder = Speaking;
+
+    fn open(&self) -> (Listening, Speaking) {
+        // The connection is the last that was recorded.
+        let number = self.book.open().records.len() - 1;
+        let decoder = Listening {
+            number,
+            book: self.book.clone(),
+            stage: Stage::Opening,
+            due: None,
+            pong_due: None,
+        };
+        let encoder = Speaking {
+            number,
+            book: self.book.clone(),
+            has_parted: false,
+        };
+        (decoder, encoder)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Opening,
+    Open,
+    Over,
+}
+
+/// The reading half.
+pub(super) struct Listening {
+    number: usize,
+    book: Book,
+    stage: Stage,
+    /// When the handshake is to be over, or the next ping is due.
+    due: Option<Duration>,
+    pong_due: Option<Duration>,
+}
+
+/// Why a peer is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rudeness {
+    TooLong,
+    OutOfTurn,
+    LateHandshake,
+    LatePong,
+}
+
+impl fmt::Display for Rudeness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self:?}")
+    }
+}
+
+impl std::error::Error for Rudeness {}
+
+impl Listening {
+    fn next_due(&self) -> Option<Duration> {
+        match (self.due, self.pong_due) {
+            (Some(due), Some(pong)) => Some(due.min(pong)),
+            (due, pong) => due.or(pong),
+        }
+    }
+
+    /// Writes down what the reactor now has to see to.
+    fn note_deadline(&self) {
+        let mut ledger = self.book.open();
+        let pending = self.next_due().map(|due| ledger.pending(due));
+        let noted = &mut ledger.records[self.number].deadline;
+        if pending.map(|new| new.due) != noted.map(|old| old.due) {
+            *noted = pending;
+        }
+    }
+
+    fn take<'a>(
+        &mut self,
+        kind: u8,
+        body: &'a [u8],
+        turn: &mut Turn<'_, Speaking>,
+    ) -> Result<Unpacked<&'a [u8]>, Rudeness> {
+        let consumed = HEADER + body.len();
+        match (self.stage, kind) {
+            (_, POISON) => quiet_panic(),
+            (Stage::Opening, HELLO) => {
+                turn.output.put_slice(&frame(WELCOME, &[]));
+                self.stage = Stage::Open;
+                self.due = Some(turn.now + PING_EVERY);
+                self.book.open().records[self.number].has_shaken_hands = true;
+                Ok(Unpacked::Opened { consumed })
+            }
+            (Stage::Open, DATA) => Ok(Unpacked::Message {
+                message: body,
+                consumed,
+            }),
+            (Stage::Open, PING) => {
+                if !turn.encoder.has_parted {
+                    turn.output.put_slice(&frame(PONG, body));
+                    self.book.open().records[self.number].pongs += 1;
+                }
+                Ok(Unpacked::Skip { consumed })
+            }
+            (Stage::Open, PONG) => {
+                self.pong_due = None;
+                Ok(Unpacked::Skip { consumed })
+            }
+            (Stage::Open, BYE) => {
+                if !turn.encoder.has_parted {
+                    turn.encoder.has_parted = true;
+                    turn.output.put_slice(&frame(BYE, &[]));
+                }
+                self.stage = Stage::Over;
+                (self.due, self.pong_due) = (None, None);
+                Ok(Unpacked::End { consumed })
+            }
+            _ => Err(Rudeness::OutOfTurn),
+        }
+    }
+}
+
+impl Decode for Listening {
+    type Encoder = Speaking;
+    type Message<'a> = &'a [u8];
+    type Error = Rudeness;
+    const HAS_DEADLINES: bool = true;
+
+    fn unpack<'a>(
+        &'a mut self,
+        input: &'a mut [u8],
+        turn: &mut Turn<'_, Speaking>,
+    ) -> Result<Unpacked<&'a [u8]>, Rudeness> {
+        self.book
+            .open()
+            .claim(self.stage != Stage::Over, || "unpacks behind the end".into());
+        let input = &*input;
+        let Some((header, rest)) = input.split_first_chunk::<HEADER>() else {
+            let at_least = HEADER - input.len();
+            return Ok(Unpacked::NeedMore { at_least });
+        };
+        let length = usize::from(u16::from_be_bytes([header[1], header[2]]));
+        if length > MAX_MESSAGE {
+            return Err(Rudeness::TooLong);
+        }
+        let Some(body) = rest.get(..length) else {
+            let at_least = length - rest.len();
+            return Ok(Unpacked::NeedMore { at_least });
+        };
+        let taken = self.take(header[0], body, turn);
+        self.note_deadline();
+        taken
+    }
+
+    fn next_deadline(&mut self, encoder: &mut Speaking, now: Duration) -> Option<Duration> {
+        if self.stage == Stage::Opening {
+            self.due.get_or_insert(now + HANDSHAKE);
+        }
+        if encoder.has_parted {
+            (self.due, self.pong_due) = (None, None);
+        }
+        self.note_deadline();
+        self.next_due()
+    }
+
+    fn on_deadline(&mut self, turn: &mut Turn<'_, Speaking>) -> Result<(), Rudeness> {
+        let due = self.next_due();
+        self.book
+            .open()
+            .claim(due.is_some_and(|due| due <= turn.now), || {
+                format!("a protocol is called at {:?} for {due:?}", turn.now)
+            });
+        if self.stage == Stage::Opening {
+            return Err(Rudeness::LateHandshake);
+        }
+        if self.pong_due.is_some_and(|due| due <= turn.now) {
+            return Err(Rudeness::LatePong);
+        }
+        if turn.now.subsec_micros() % 41 == 0 {
+            quiet_panic();
+        }
+        turn.output.put_slice(&frame(PING, &[]));
+        self.due = Some(turn.now + PING_EVERY);
+        self.pong_due.get_or_insert(turn.now + PONG_WITHIN);
+        self.note_deadline();
+        Ok(())
+    }
+}
+
+/// The writing half.
+pub(super) struct Speaking {
+    number: usize,
+    book: Book,
+    /// The last words are said.
+    has_parted: bool,
+}
+
+impl Encode for Speaking {
+    type Item<'a> = &'a [u8];
+    type Owned = Bytes;
+
+    fn borrow(owned: &Bytes) -> &[u8] {
+        owned
+    }
+
+    fn pack(&mut self, item: &[u8], output: &mut Output) -> Result<(), Unencodable> {
+        self.book.open().claim(!self.has_parted, || {
+            format!("{} speaks behind its farewell", self.number)
+        });
+        output.put_slice(&[DATA]);
+        match item.len() {
+            UNENCODABLE => return Err(Unencodable("its length is ominous")),
+            UNSPEAKABLE => quiet_panic(),
+            _ => {}
+        }
+        output.put_u16_be(item.len() as u16);
+        output.put_slice(item);
+        Ok(())
+    }
+
+    fn greet(&mut self, output: &mut Output) {
+        output.put_slice(&frame(HELLO, b"who are you?"));
+    }
+
+    fn farewell(&mut self, why: Farewell, output: &mut Output) -> Parting {
+        let mut ledger = self.book.open();
+        let record = &mut ledger.records[self.number];
+        record.farewells += 1;
+        let (farewells, is_open) = (record.farewells, record.has_shaken_hands);
+        ledger.claim(farewells == 1, || {
+            format!("{} says farewell again: {why:?}", self.number)
+        });
+        if std::mem::replace(&mut self.has_parted, true) || why == Farewell::PeerEnded {
+            return Parting::AtOnce;
+        }
+        output.put_slice(&frame(BYE, &[why as u8]));
+        if is_open && self.number % 5 > 0 {
+            return Parting::AwaitAnswer;
+        }
+        Parting::AtOnce
+    }
+}

@@ -1,0 +1,200 @@
+//! The simulated network: pipes that cut, delay, interrupt and reset.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::transport::Transport;
+
+use super::Random;
+use super::ledger::Book;
+
+/// The most that the kernel takes of what the peer does not read.
+pub(super) const WINDOW: usize = 1_500;
+
+/// The two directions between a peer and the reactor, as the kernel keeps them.
+pub(super) struct Pipe {
+    pub(super) to_server: VecDeque<u8>,
+    pub(super) peer_ended: bool,
+    pub(super) reset: bool,
+    /// What the peer has not read yet.
+    pub(super) to_peer: VecDeque<u8>,
+    pub(super) server_ended: bool,
+    pub(super) dropped: bool,
+    pub(super) dropped_with_reset: bool,
+    /// Events that the poll would report.
+    pub(super) readable: bool,
+    pub(super) writable: bool,
+    /// A write found no room: there is an event once there is.
+    pub(super) wants_room: bool,
+    /// When the reactor last received something, and last sent something.
+    pub(super) heard_at: Duration,
+    pub(super) took_at: Duration,
+    /// Chance of a fault, as one in so many times a small number; none at 0.
+    pub(super) calmness: usize,
+    pub(super) faults: Random,
+    pub(super) book: Book,
+}
+
+impl Pipe {
+    pub(super) fn new(faults: Random, calmness: usize, book: Book) -> Self {
+        let now = book.open().now;
+        Pipe {
+            to_server: VecDeque::new(),
+            peer_ended: false,
+            reset: false,
+            to_peer: VecDeque::new(),
+            server_ended: false,
+            dropped: false,
+            dropped_with_reset: false,
+            readable: false,
+            writable: true,
+            wants_room: false,
+            heard_at: now,
+            took_at: now,
+            calmness,
+            faults,
+            book,
+        }
+    }
+
+    fn fault(&mut self, one_in: usize) -> bool {
+        self.calmness > 0 && self.faults.one_in(one_in * self.calmness)
+    }
+
+    /// A part of `whole`, at least one byte.
+    fn cut(&mut self, whole: usize) -> usize {
+        1 + self.faults.below(whole.max(2) - 1)
+    }
+
+    /// Whether the reactor would find something in a read: bytes, the end, an error.
+    pub(super) fn has_news(&self) -> bool {
+        !self.to_server.is_empty() || self.peer_ended || self.reset
+    }
+
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.fault(5) {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+        if self.to_server.is_empty() {
+            return match (self.reset, self.peer_ended) {
+                (true, _) => Err(io::ErrorKind::ConnectionReset.into()),
+                (_, true) => Ok(0),
+                _ => Err(io::ErrorKind::WouldBlock.into()),
+            };
+        }
+        if self.fault(8) {
+            // It has not arrived after all; when it does there is an event.
+            self.readable = true;
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let mut count = buffer.len().min(self.to_server.len());
+        if count > 1 && self.fault(2) {
+            // The rest arrives a moment later, with an event of its own.
+            count = self.cut(count);
+            self.readable = true;
+        }
+        let (front, back) = self.to_server.as_slices();
+        let middle = count.min(front.len());
+        buffer[..middle].copy_from_slice(&front[..middle]);
+        buffer[middle..count].copy_from_slice(&back[..count - middle]);
+        self.to_server.drain(..count);
+        self.heard_at = self.book.open().now;
+        Ok(count)
+    }
+
+    fn write(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        if self.fault(5) {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+        if self.server_ended {
+            self.book
+                .open()
+                .claim(false, || "a write behind the end of the stream".into());
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        if self.reset {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        let offered = parts.iter().map(|part| part.len()).sum::<usize>();
+        let mut count = offered.min(WINDOW - self.to_peer.len());
+        if self.fault(8) {
+            count = 0;
+        } else if count > 1 && self.fault(3) {
+            count = self.cut(count);
+        }
+        if count < offered {
+            // Memory that the kernel lacks for a moment is room that comes by itself.
+            self.wants_room = self.to_peer.len() + count == WINDOW;
+            self.writable |= !self.wants_room;
+        }
+        if count == 0 && offered > 0 {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let mut rest = count;
+        for part in parts {
+            let taken = rest.min(part.len());
+            self.to_peer.extend(&part[..taken]);
+            rest -= taken;
+        }
+        self.took_at = self.book.open().now;
+        Ok(count)
+    }
+}
+
+/// The reactor's end of a pipe.
+pub(super) struct Stream {
+    pub(super) pipe: Rc<RefCell<Pipe>>,
+    pub(super) reset_on_drop: bool,
+}
+
+impl Transport for Stream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.pipe.borrow_mut().read(buffer)
+    }
+
+    fn write_vectored(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.pipe.borrow_mut().write(parts)
+    }
+
+    fn shutdown_write(&mut self) -> io::Result<()> {
+        let mut pipe = self.pipe.borrow_mut();
+        let is_first = !std::mem::replace(&mut pipe.server_ended, true);
+        pipe.book
+            .open()
+            .claim(is_first, || "a second end of the stream".into());
+        if pipe.reset {
+            return Err(io::ErrorKind::NotConnected.into());
+        }
+        Ok(())
+    }
+
+    fn reset_on_drop(&mut self) {
+        self.reset_on_drop = true;
+    }
+
+    fn take_error(&mut self) -> io::Result<Option<io::Error>> {
+        let has_error = self.pipe.borrow().reset;
+        Ok(has_error.then(|| io::ErrorKind::ConnectionReset.into()))
+    }
+
+    fn receive_capacity(&self) -> io::Result<usize> {
+        Ok(self.pipe.borrow().to_server.len())
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        Ok((Ipv4Addr::LOCALHOST, 1).into())
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        let mut pipe = self.pipe.borrow_mut();
+        pipe.dropped = true;
+        // Closing over input that nobody has read resets, as the kernel does.
+        pipe.dropped_with_reset = self.reset_on_drop || !pipe.to_server.is_empty();
+    }
+}
