@@ -24,8 +24,8 @@ pub struct Limits {
     /// [`CloseReason::InputLimit`](crate::CloseReason::InputLimit). Protocols have a limit of their own, which is
     /// usually lower and gives the better error. Below 4 GiB; default 16 MiB.
     pub input: usize,
-    /// Output pending at most; [`overflow`](Self::overflow) says what becomes of a message that does not fit.
-    /// Default 8 MiB.
+    /// Output pending at most; [`overflow`](Self::overflow) says what becomes of a message that does not fit. Below 4 GiB;
+    /// default 8 MiB.
     pub output: usize,
     /// Above this much pending output the connection's input is not read, and its messages are not delivered.
     /// Default 256 KiB.
@@ -105,10 +105,10 @@ impl Limits {
             Err("the high-water mark is above the output limit")
         } else if self.input == 0 || self.output == 0 {
             Err("an input or output limit of 0 lets nothing through")
-        } else if u32::try_from(self.input).is_ok_and(|bytes| bytes < u32::MAX) {
-            Ok(())
+        } else if self.input.max(self.output) >= u32::MAX as usize {
+            Err("an input or output limit of 4 GiB or more is not supported")
         } else {
-            Err("an input limit of 4 GiB or more is not supported")
+            Ok(())
         }
     }
 }

@@ -25,7 +25,7 @@ pub struct Output {
     /// Bytes that the socket has taken since the connection opened.
     written: u64,
     /// Bytes that were pending before the message that is being packed.
-    mark: usize,
+    mark: u32,
     /// The socket takes nothing more until it says that it is writable.
     blocked: bool,
     state: State,
@@ -280,10 +280,12 @@ impl Output {
         match outcome {
             Ok(count) => {
                 self.written += count as u64;
-                if count > self.mark {
+                if count > self.mark as usize {
                     self.state.add(State::TORN);
                 }
-                self.mark = self.mark.saturating_sub(count);
+                self.mark = self
+                    .mark
+                    .saturating_sub(u32::try_from(count).unwrap_or(u32::MAX));
                 let from_ring = count.min(pending);
                 ring.consume(from_ring);
                 let rest = &bytes[count - from_ring..];
@@ -394,7 +396,8 @@ impl Output {
     /// Begins a message, so that it can be taken back.
     #[inline]
     pub(crate) fn begin(&mut self) {
-        self.mark = self.len();
+        // No output limit reaches 4 GiB.
+        self.mark = self.len() as u32;
         self.state = State::PACKING;
         self.open_patches = 0;
     }
@@ -418,7 +421,7 @@ impl Output {
             return Packed::Torn;
         }
         if let Some(ring) = &mut self.ring {
-            ring.truncate(self.mark);
+            ring.truncate(self.mark as usize);
         }
         Packed::Overflowed
     }

@@ -1,0 +1,597 @@
+//! The client's side: the request, and what the response must be.
+
+use std::error::Error;
+use std::fmt;
+use std::str;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use super::head::{HandshakeLimits, Head, HeadFault, Place, split_first_line};
+use super::{SUPPORTED_VERSION, accept_value, sole_text};
+use crate::websocket::request::{Authority, FieldSection, Target, is_token};
+use crate::websocket::response::{FieldLines, is_field_value, write_field};
+
+/// A client's request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ClientRequest<'a> {
+    /// The server's host, with the port if it is not the scheme's default.
+    pub(crate) host: &'a str,
+    /// Path and query.
+    pub(crate) target: &'a str,
+    /// What is offered, the preferred ones first.
+    pub(crate) subprotocols: &'a [String],
+    /// The value of `Sec-WebSocket-Extensions`.
+    pub(crate) extensions: Option<&'a str>,
+    /// Further headers: an origin, an authorization.
+    pub(crate) headers: &'a [(String, String)],
+    /// Chosen at random for each connection.
+    pub(crate) key: [u8; 16],
+}
+
+impl ClientRequest<'_> {
+    /// The request as bytes (RFC 6455 section 4.1).
+    ///
+    /// # Errors
+    /// What of it cannot be sent.
+    pub(crate) fn write(&self) -> Result<Vec<u8>, ClientHandshakeError> {
+        let fields = self.check()?;
+        let mut text = Vec::with_capacity(512);
+        text.extend_from_slice(format!("GET {} HTTP/1.1\r\n", self.target).as_bytes());
+        write_field(&mut text, "Host", self.host);
+        text.extend_from_slice(b"Upgrade: websocket\r\nConnection: Upgrade\r\n");
+        write_field(&mut text, "Sec-WebSocket-Key", &self.key_value());
+        write_field(&mut text, "Sec-WebSocket-Version", SUPPORTED_VERSION);
+        if !self.subprotocols.is_empty() {
+            let offer = self.subprotocols.join(", ");
+            write_field(&mut text, "Sec-WebSocket-Protocol", &offer);
+        }
+        if let Some(extensions) = self.extensions {
+            write_field(&mut text, "Sec-WebSocket-Extensions", extensions);
+        }
+        text.extend_from_slice(fields.text());
+        text.extend_from_slice(b"\r\n");
+        Ok(text)
+    }
+
+    /// Checks what the user says, and returns the further headers.
+    fn check(&self) -> Result<FieldLines, ClientHandshakeError> {
+        const OWN: [&str; 3] = ["host", "sec-websocket-key", "sec-websocket-version"];
+        if Authority::parse(self.host).is_none() {
+            return Err(ClientHandshakeError::InvalidHost);
+        }
+        if !self.target.starts_with('/') || Target::parse(self.target).is_none() {
+            return Err(ClientHandshakeError::InvalidTarget);
+        }
+        let mut offered = self.subprotocols.iter().enumerate();
+        let is_unique = |(index, name)| !self.subprotocols[..index].contains(name);
+        if !offered.all(|(index, name)| is_token(name.as_bytes()) && is_unique((index, name))) {
+            return Err(ClientHandshakeError::InvalidSubprotocol);
+        }
+        let mut fields = FieldLines::default();
+        for (name, value) in self.headers {
+            if OWN.iter().any(|own| name.eq_ignore_ascii_case(own)) {
+                return Err(ClientHandshakeError::InvalidHeader);
+            }
+            fields.add(name, value);
+        }
+        let is_valid = fields.check().is_ok() && self.extensions.is_none_or(is_field_value);
+        is_valid
+            .then_some(fields)
+            .ok_or(ClientHandshakeError::InvalidHeader)
+    }
+
+    fn key_value(&self) -> String {
+        STANDARD.encode(self.key)
+    }
+}
+
+/// What client and server have agreed on, from the client's side.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Established {
+    /// Bytes of the response; frames may follow.
+    pub(crate) consumed: usize,
+    /// The one that the server chose of those offered.
+    pub(crate) subprotocol: Option<Box<str>>,
+    /// The value of `Sec-WebSocket-Extensions`, only if extensions were offered.
+    pub(crate) extensions: Option<String>,
+}
+
+/// The client's side of a handshake, between arrivals. As linear as [`Handshake`](super::Handshake).
+#[derive(Debug)]
+pub(crate) struct ClientHandshake(Head);
+
+impl ClientHandshake {
+    pub(crate) fn new() -> Self {
+        ClientHandshake(Head::new(Place::StatusLine))
+    }
+
+    /// Looks for the response to `request` at the front of `input`, which begins with the connection's first byte each time,
+    /// and checks it (RFC 6455 section 4.1). `None` while it is not whole. It is not called again after anything else.
+    pub(crate) fn read_response(
+        &mut self,
+        input: &[u8],
+        limits: &HandshakeLimits,
+        request: &ClientRequest<'_>,
+    ) -> Result<Option<Established>, ClientHandshakeError> {
+        let Some(consumed) = self.0.find_end(input, limits.head_bytes)? else {
+            return Ok(None);
+        };
+        let head = &input[..consumed];
+        let (line, lines) = split_first_line(head).ok_or(ClientHandshakeError::Malformed)?;
+        match parse_status_line(line) {
+            Some((1, 101)) => {}
+            Some((0, 101)) | None => return Err(ClientHandshakeError::Malformed),
+            Some((_, status)) => return Err(ClientHandshakeError::Status(status)),
+        }
+        let mut storage = limits.storage(head.len());
+        let fields = FieldSection::parse(lines, &mut storage).map_err(|error| match error {
+            httparse::Error::TooManyHeaders => ClientHandshakeError::TooLong,
+            _ => ClientHandshakeError::Malformed,
+        })?;
+        check_response(&fields, request)?;
+        Ok(Some(Established {
+            consumed,
+            subprotocol: chosen_subprotocol(&fields, request)?,
+            extensions: agreed_extensions(&fields, request)?,
+        }))
+    }
+}
+
+/// The minor version and the status code of an HTTP/1.0 or 1.1 response (RFC 9112 section 4). The reason may be anything,
+/// or left out with its space.
+fn parse_status_line(line: &[u8]) -> Option<(u8, u16)> {
+    let (minor, code) = match line.strip_prefix(b"HTTP/1.")? {
+        [minor @ (b'0' | b'1'), b' ', code @ ..] => (minor - b'0', code),
+        _ => return None,
+    };
+    let code = match code {
+        [a, b, c] | [a, b, c, b' ', ..] => [*a, *b, *c],
+        _ => return None,
+    };
+    let digits = code.iter().all(u8::is_ascii_digit);
+    let status = str::from_utf8(&code).ok()?.parse().ok()?;
+    digits.then_some((minor, status))
+}
+
+fn check_response(
+    fields: &FieldSection<'_>,
+    request: &ClientRequest<'_>,
+) -> Result<(), ClientHandshakeError> {
+    let upgrade = fields.sole("Upgrade");
+    if !upgrade.is_some_and(|protocol| protocol.eq_ignore_ascii_case(b"websocket")) {
+        return Err(ClientHandshakeError::Upgrade);
+    }
+    if !fields.lists("Connection", "upgrade") {
+        return Err(ClientHandshakeError::Connection);
+    }
+    let expected = accept_value(request.key_value().as_bytes());
+    if fields.sole("Sec-WebSocket-Accept") != Some(expected.as_bytes()) {
+        return Err(ClientHandshakeError::Accept);
+    }
+    Ok(())
+}
+
+fn chosen_subprotocol(
+    fields: &FieldSection<'_>,
+    request: &ClientRequest<'_>,
+) -> Result<Option<Box<str>>, ClientHandshakeError> {
+    const NAME: &str = "Sec-WebSocket-Protocol";
+    if fields.values(NAME).next().is_none() {
+        return Ok(None);
+    }
+    sole_text(fields, NAME)
+        .filter(|chosen| request.subprotocols.iter().any(|offered| offered == chosen))
+        .map(|chosen| Some(chosen.into()))
+        .ok_or(ClientHandshakeError::Subprotocol)
+}
+
+fn agreed_extensions(
+    fields: &FieldSection<'_>,
+    request: &ClientRequest<'_>,
+) -> Result<Option<String>, ClientHandshakeError> {
+    let values = fields.values("Sec-WebSocket-Extensions");
+    let values: Vec<_> = values.filter(|value| !value.is_empty()).collect();
+    if values.is_empty() {
+        return Ok(None);
+    }
+    // RFC 9110 section 5.2: repeated fields are one list.
+    String::from_utf8(values.join(&b", "[..]))
+        .ok()
+        .filter(|_| request.extensions.is_some())
+        .map(Some)
+        .ok_or(ClientHandshakeError::Extensions)
+}
+
+/// Why a client's opening handshake failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ClientHandshakeError {
+    /// The request would have a host that is none.
+    InvalidHost,
+    /// The request would have a target that is no path.
+    InvalidTarget,
+    /// The request would offer a subprotocol that is no token, or one twice.
+    InvalidSubprotocol,
+    /// The request would have a header that cannot be sent, or one that is written by itself.
+    InvalidHeader,
+    /// The answer is not HTTP/1.1.
+    Malformed,
+    /// The answer's head is longer than it may be, or has more headers.
+    TooLong,
+    /// The answer is another one than 101 (Switching Protocols).
+    Status(
+        /// The status code.
+        u16,
+    ),
+    /// The answer does not switch to `websocket`.
+    Upgrade,
+    /// The answer's `Connection` does not have the option `Upgrade`.
+    Connection,
+    /// `Sec-WebSocket-Accept` is missing, or not the value that the key gives.
+    Accept,
+    /// The server chose a subprotocol that was not offered.
+    Subprotocol,
+    /// The server uses an extension that was not offered.
+    Extensions,
+}
+
+impl fmt::Display for ClientHandshakeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            ClientHandshakeError::InvalidHost => "the host to connect to is malformed",
+            ClientHandshakeError::InvalidTarget => "the target to ask for is not a path",
+            ClientHandshakeError::InvalidSubprotocol => {
+                "a subprotocol to offer is not a token, or is offered twice"
+            }
+            ClientHandshakeError::InvalidHeader => "a header to send is malformed or reserved",
+            ClientHandshakeError::Malformed => "the answer is not HTTP/1.1",
+            ClientHandshakeError::TooLong => "the answer's head is too long",
+            ClientHandshakeError::Status(status) => {
+                return write!(f, "the server answered with status {status}");
+            }
+            ClientHandshakeError::Upgrade => "the server does not switch to WebSocket",
+            ClientHandshakeError::Connection => "the answer's Connection is not Upgrade",
+            ClientHandshakeError::Accept => "the server has not understood the key",
+            ClientHandshakeError::Subprotocol => {
+                "the server chose a subprotocol that was not offered"
+            }
+            ClientHandshakeError::Extensions => "the server uses an extension that was not offered",
+        })
+    }
+}
+
+impl Error for ClientHandshakeError {}
+
+impl From<HeadFault> for ClientHandshakeError {
+    fn from(fault: HeadFault) -> Self {
+        match fault {
+            HeadFault::FirstLine | HeadFault::Field => ClientHandshakeError::Malformed,
+            HeadFault::FirstLineTooLong | HeadFault::TooLong => ClientHandshakeError::TooLong,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::fixtures::{Outcome, RFC_RESPONSE, at_once, damaged};
+    use super::*;
+
+    fn offers() -> Vec<String> {
+        vec!["chat".to_owned(), "superchat".to_owned()]
+    }
+
+    /// A client's request with the key of the RFC's example.
+    fn client_request(subprotocols: &[String]) -> ClientRequest<'_> {
+        ClientRequest {
+            host: "server.example.com",
+            target: "/chat",
+            subprotocols,
+            extensions: Some("permessage-deflate"),
+            headers: &[],
+            key: *b"the sample nonce",
+        }
+    }
+
+    fn read_response(input: &[u8]) -> Result<Option<Established>, ClientHandshakeError> {
+        let limits = HandshakeLimits::default();
+        ClientHandshake::new().read_response(input, &limits, &client_request(&offers()))
+    }
+
+    fn read_response_by_bytes(input: &[u8]) -> Result<Option<Established>, ClientHandshakeError> {
+        let mut handshake = ClientHandshake::new();
+        let limits = HandshakeLimits::default();
+        (1..=input.len())
+            .map(|length| {
+                handshake.read_response(&input[..length], &limits, &client_request(&offers()))
+            })
+            .find(|result| *result != Ok(None))
+            .unwrap_or(Ok(None))
+    }
+
+    #[test]
+    fn rfc_6455_section_4_1_a_clients_request() {
+        let offers = offers();
+        let headers = [("Origin".to_owned(), "http://example.com".to_owned())];
+        let request = ClientRequest {
+            headers: &headers,
+            ..client_request(&offers)
+        };
+        let text = String::from_utf8(request.write().unwrap()).unwrap();
+        assert_eq!(
+            text,
+            "GET /chat HTTP/1.1\r\nHost: server.example.com\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\
+             Sec-WebSocket-Protocol: chat, superchat\r\nSec-WebSocket-Extensions: permessage-deflate\r\n\
+             Origin: http://example.com\r\n\r\n"
+        );
+        assert_eq!(at_once(text.as_bytes()).status(), 101);
+    }
+
+    #[test]
+    fn a_client_sends_nothing_that_is_malformed() {
+        use ClientHandshakeError as E;
+        let none: &[String] = &[];
+        let request = client_request(none);
+        for host in ["", "a b", "a/b", "a\r\nb: c", "user@a"] {
+            let request = ClientRequest { host, ..request };
+            assert_eq!(request.write(), Err(E::InvalidHost), "{host:?}");
+        }
+        for target in ["", "chat", "*", "http://a/", "/a b", "/a#b", "/a\r\nb: c"] {
+            let request = ClientRequest { target, ..request };
+            assert_eq!(request.write(), Err(E::InvalidTarget), "{target:?}");
+        }
+        for names in [&[""][..], &["a b"], &["a,b"], &["a\r\n"], &["a", "b", "a"]] {
+            let subprotocols: Vec<_> = names.iter().map(|name| name.to_string()).collect();
+            let subprotocols = &subprotocols;
+            let request = ClientRequest {
+                subprotocols,
+                ..request
+            };
+            assert_eq!(request.write(), Err(E::InvalidSubprotocol), "{names:?}");
+        }
+        for (name, value) in [
+            ("", "a"),
+            ("a b", "c"),
+            ("a", "b\r\nc: d"),
+            ("Host", "other"),
+            ("Sec-WebSocket-Key", "a"),
+            ("sec-websocket-version", "8"),
+            ("Sec-WebSocket-Protocol", "a"),
+            ("Connection", "close"),
+        ] {
+            let headers = &[(name.to_owned(), value.to_owned())];
+            let request = ClientRequest { headers, ..request };
+            assert_eq!(request.write(), Err(E::InvalidHeader), "{name:?}");
+        }
+        let extensions = Some("a\r\nb: c");
+        let request = ClientRequest {
+            extensions,
+            ..request
+        };
+        assert_eq!(request.write(), Err(E::InvalidHeader));
+    }
+
+    #[test]
+    fn rfc_6455_section_1_3_example_from_the_clients_side() {
+        let established = Established {
+            consumed: RFC_RESPONSE.len(),
+            subprotocol: Some("chat".into()),
+            extensions: None,
+        };
+        let mut input = RFC_RESPONSE.as_bytes().to_vec();
+        input.extend_from_slice(b"\x81\x05hello");
+        assert_eq!(read_response(&input), Ok(Some(established)));
+        for cut in 0..RFC_RESPONSE.len() {
+            let limits = HandshakeLimits::default();
+            let mut handshake = ClientHandshake::new();
+            let offers = offers();
+            let request = client_request(&offers);
+            let first = handshake.read_response(&input[..cut], &limits, &request);
+            assert_eq!(first, Ok(None), "cut at {cut}");
+            let second = handshake.read_response(&input, &limits, &request);
+            assert_eq!(second, read_response(&input), "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn rfc_6455_section_4_1_responses_that_a_client_takes() {
+        for (old, new, subprotocol, extensions) in [
+            ("", "", Some("chat"), None),
+            (" Switching Protocols", "", Some("chat"), None),
+            (" Switching Protocols", " ", Some("chat"), None),
+            ("Switching", "caf\u{e9}", Some("chat"), None),
+            (
+                "Upgrade: websocket",
+                "UPGRADE:WebSocket",
+                Some("chat"),
+                None,
+            ),
+            (
+                "Connection: Upgrade",
+                "Connection: keep-alive, upgrade",
+                Some("chat"),
+                None,
+            ),
+            (
+                "Protocol: chat",
+                "Protocol: superchat",
+                Some("superchat"),
+                None,
+            ),
+            ("Sec-WebSocket-Protocol: chat\r\n", "", None, None),
+            (
+                "Sec-WebSocket-Protocol: chat",
+                "Sec-WebSocket-Extensions: a; b=\"c,d\"\r\nSec-WebSocket-Extensions: e",
+                None,
+                Some("a; b=\"c,d\", e"),
+            ),
+        ] {
+            let response = RFC_RESPONSE.replacen(old, new, 1);
+            let established = Established {
+                consumed: response.len(),
+                subprotocol: subprotocol.map(Box::from),
+                extensions: extensions.map(String::from),
+            };
+            let found = read_response(response.as_bytes());
+            assert_eq!(found, Ok(Some(established)), "{response}");
+            assert_eq!(read_response_by_bytes(response.as_bytes()), found);
+        }
+    }
+
+    #[test]
+    fn rfc_6455_section_4_1_responses_that_fail_a_client() {
+        use ClientHandshakeError as E;
+        for (old, new, error) in [
+            ("HTTP/1.1", "HTTP/1.0", E::Malformed),
+            ("HTTP/1.1", "HTTP/2.0", E::Malformed),
+            ("HTTP/1.1", "HTTP/1.12", E::Malformed),
+            ("HTTP/1.1", "\x16\x03\x01", E::Malformed),
+            ("HTTP/1.1", "SSH-2.0", E::Malformed),
+            ("HTTP/1.1", "\r\nHTTP/1.1", E::Malformed),
+            ("101", "1010", E::Malformed),
+            ("101", "+101", E::Malformed),
+            ("101", "", E::Malformed),
+            ("101", "10", E::Malformed),
+            ("101", "1x1", E::Malformed),
+            ("101", " 101", E::Malformed),
+            (
+                "Upgrade: websocket\r\n",
+                "Upgrade: websocket\n",
+                E::Malformed,
+            ),
+            ("Upgrade: websocket", "Upgrade : websocket", E::Malformed),
+            ("Upgrade: websocket", "Upgrade:\r\n websocket", E::Malformed),
+            ("101", "200", E::Status(200)),
+            ("101", "100", E::Status(100)),
+            ("101", "302", E::Status(302)),
+            ("HTTP/1.1 101", "HTTP/1.0 403", E::Status(403)),
+            ("101", "503", E::Status(503)),
+            ("Upgrade: websocket\r\n", "", E::Upgrade),
+            ("Upgrade: websocket", "Upgrade: h2c", E::Upgrade),
+            ("Upgrade: websocket", "Upgrade: websocket, h2c", E::Upgrade),
+            (
+                "Upgrade: websocket",
+                "Upgrade: websocket\r\nUpgrade: websocket",
+                E::Upgrade,
+            ),
+            ("Connection: Upgrade\r\n", "", E::Connection),
+            ("Connection: Upgrade", "Connection: close", E::Connection),
+            ("Accept: s3", "Accept: S3", E::Accept),
+            ("xOo=", "xOo", E::Accept),
+            ("Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=", "Accept:", E::Accept),
+            ("Sec-WebSocket-Accept", "X-Accept", E::Accept),
+            ("Protocol: chat", "Protocol: mqtt", E::Subprotocol),
+            ("Protocol: chat", "Protocol: Chat", E::Subprotocol),
+            (
+                "Protocol: chat",
+                "Protocol: chat, superchat",
+                E::Subprotocol,
+            ),
+            ("Protocol: chat", "Protocol:", E::Subprotocol),
+            (
+                "Protocol: chat",
+                "Protocol: chat\r\nSec-WebSocket-Protocol: chat",
+                E::Subprotocol,
+            ),
+        ] {
+            let response = RFC_RESPONSE.replacen(old, new, 1);
+            assert_ne!(response, RFC_RESPONSE);
+            assert_eq!(read_response(response.as_bytes()), Err(error), "{response}");
+            assert_eq!(
+                read_response_by_bytes(response.as_bytes()),
+                Err(error),
+                "{response}"
+            );
+        }
+    }
+
+    #[test]
+    fn rfc_6455_section_4_1_nothing_is_taken_that_was_not_offered() {
+        let none: &[String] = &[];
+        let plain = ClientRequest {
+            extensions: None,
+            ..client_request(none)
+        };
+        let with_extension = RFC_RESPONSE.replace("Protocol: chat", "Extensions: x");
+        let with_empty_list = RFC_RESPONSE.replace("Protocol: chat", "Extensions:");
+        let limits = HandshakeLimits::default();
+        for (response, error) in [
+            (RFC_RESPONSE, Some(ClientHandshakeError::Subprotocol)),
+            (&with_extension, Some(ClientHandshakeError::Extensions)),
+            (&with_empty_list, None),
+        ] {
+            let result = ClientHandshake::new().read_response(response.as_bytes(), &limits, &plain);
+            assert_eq!(result.err(), error, "{response}");
+        }
+    }
+
+    #[test]
+    fn a_response_without_an_end_is_refused_at_the_limit() {
+        let mut endless_reason = b"HTTP/1.1 101 ".to_vec();
+        endless_reason.resize(100_000, b'a');
+        let mut endless_value = b"HTTP/1.1 101 OK\r\nA: ".to_vec();
+        endless_value.resize(100_000, b'a');
+        let many_fields = RFC_RESPONSE.replacen("Upgrade", &("a:\r\n".repeat(64) + "Upgrade"), 1);
+        for input in [endless_reason, endless_value, many_fields.into_bytes()] {
+            assert_eq!(read_response(&input), Err(ClientHandshakeError::TooLong));
+            assert_eq!(
+                read_response_by_bytes(&input),
+                Err(ClientHandshakeError::TooLong)
+            );
+        }
+    }
+
+    #[test]
+    fn both_sides_understand_each_other() {
+        let offers = offers();
+        for byte in 0..=u8::MAX {
+            let request = ClientRequest {
+                key: [byte; 16],
+                ..client_request(&offers)
+            };
+            let Outcome::Upgraded { response, .. } = at_once(&request.write().unwrap()) else {
+                panic!("it is a valid request");
+            };
+            let limits = HandshakeLimits::default();
+            let established =
+                ClientHandshake::new().read_response(response.as_bytes(), &limits, &request);
+            assert_eq!(
+                established,
+                Ok(Some(Established {
+                    consumed: response.len(),
+                    subprotocol: Some("chat".into()),
+                    extensions: None,
+                }))
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_damaged_response_comes_to_the_same_however_it_arrives((bytes, cuts) in damaged(RFC_RESPONSE)) {
+            let mut handshake = ClientHandshake::new();
+            let limits = HandshakeLimits::default();
+            let offers = offers();
+            let request = client_request(&offers);
+            let mut result = Ok(None);
+            for length in cuts.into_iter().chain([bytes.len()]) {
+                if result == Ok(None) {
+                    result = handshake.read_response(&bytes[..length], &limits, &request);
+                }
+            }
+            prop_assert_eq!(result, read_response(&bytes));
+        }
+
+        #[test]
+        fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            for start in ["", "HTTP/1.1", "HTTP/1.1 101\r\n", "HTTP/1.1 101\r\nUpgrade: "] {
+                let mut input = start.as_bytes().to_vec();
+                input.extend_from_slice(&bytes);
+                let _ = read_response(&input);
+            }
+        }
+    }
+}

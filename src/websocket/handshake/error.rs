@@ -1,0 +1,171 @@
+//! Why a server refuses an opening handshake, and what it answers.
+
+use std::error::Error;
+use std::fmt;
+
+use super::SUPPORTED_VERSION;
+use super::head::HeadFault;
+use crate::websocket::response::Response;
+
+/// Why a server refused an opening handshake. It was answered with [`status`](Self::status), and the connection ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum HandshakeError {
+    /// The bytes do not begin an HTTP request: 400.
+    RequestLine,
+    /// The request line alone is longer than the head may be: 414.
+    RequestLineTooLong,
+    /// The head is longer than it may be: 431.
+    HeadTooLong,
+    /// There are more header fields than there may be: 431.
+    TooManyHeaders,
+    /// A header field is malformed, folded, or ended by less than CR and LF: 400.
+    Header,
+    /// It is HTTP, but not 1.1: 505.
+    HttpVersion,
+    /// The method is neither GET nor HEAD: 405.
+    Method,
+    /// The request target is neither a path nor an `http` URI: 400.
+    Target,
+    /// `Host` is missing, repeated or malformed: 400.
+    Host,
+    /// A body is announced: 400.
+    Body,
+    /// No upgrade to WebSocket is asked for, and [`Accept::http`](crate::websocket::Accept::http) had no answer: 426.
+    NoUpgrade,
+    /// `Upgrade` is not among the options of `Connection`; a proxy may have taken it out: 400.
+    Connection,
+    /// `Sec-WebSocket-Version` is not 13: 426.
+    WebSocketVersion,
+    /// `Sec-WebSocket-Key` is missing, repeated or not 16 bytes in base64: 400.
+    Key,
+    /// A subprotocol that is offered is not a token: 400.
+    Subprotocols,
+    /// [`Origins`](crate::websocket::Origins) do not allow the origin: 403.
+    Origin,
+    /// [`Accept::upgrade`](crate::websocket::Accept::upgrade) rejected the request.
+    Rejected {
+        /// The status of its response.
+        status: u16,
+    },
+    /// [`Accept::upgrade`](crate::websocket::Accept::upgrade) chose a subprotocol that was not offered: 500.
+    SubprotocolNotOffered,
+    /// A response of the application cannot be sent as it is: 500.
+    Unsendable,
+}
+
+impl HandshakeError {
+    /// The status code that the request was answered with.
+    #[must_use]
+    pub fn status(&self) -> u16 {
+        match self {
+            HandshakeError::RequestLine
+            | HandshakeError::Header
+            | HandshakeError::Target
+            | HandshakeError::Host
+            | HandshakeError::Body
+            | HandshakeError::Connection
+            | HandshakeError::Key
+            | HandshakeError::Subprotocols => 400,
+            HandshakeError::Origin => 403,
+            HandshakeError::Method => 405,
+            HandshakeError::RequestLineTooLong => 414,
+            HandshakeError::NoUpgrade | HandshakeError::WebSocketVersion => 426,
+            HandshakeError::HeadTooLong | HandshakeError::TooManyHeaders => 431,
+            HandshakeError::SubprotocolNotOffered | HandshakeError::Unsendable => 500,
+            HandshakeError::HttpVersion => 505,
+            HandshakeError::Rejected { status } => *status,
+        }
+    }
+
+    /// What the peer is told, but for a rejection, of which the application says it.
+    pub(super) fn response(&self) -> Response {
+        let response = Response::text(self.status(), format!("{self}\n"));
+        match self {
+            HandshakeError::Method => response.header("Allow", "GET, HEAD"),
+            HandshakeError::WebSocketVersion => {
+                response.header("Sec-WebSocket-Version", SUPPORTED_VERSION)
+            }
+            _ => response,
+        }
+    }
+}
+
+impl fmt::Display for HandshakeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            HandshakeError::RequestLine => "not an HTTP request",
+            HandshakeError::RequestLineTooLong => "the request line is too long",
+            HandshakeError::HeadTooLong => "the request's head is too long",
+            HandshakeError::TooManyHeaders => "the request has too many headers",
+            HandshakeError::Header => "a header is malformed",
+            HandshakeError::HttpVersion => "only HTTP/1.1 is spoken here",
+            HandshakeError::Method => "only GET and HEAD are understood here",
+            HandshakeError::Target => "the request target is malformed",
+            HandshakeError::Host => "the Host header is missing, repeated or malformed",
+            HandshakeError::Body => "a request with a body is not understood here",
+            HandshakeError::NoUpgrade => "this is a WebSocket server: ask for an upgrade",
+            HandshakeError::Connection => "the Connection header does not have the option Upgrade",
+            HandshakeError::WebSocketVersion => "the WebSocket version is not 13",
+            HandshakeError::Key => "Sec-WebSocket-Key is not 16 bytes in base64, once",
+            HandshakeError::Subprotocols => "an offered subprotocol is not a token",
+            HandshakeError::Origin => "the origin is not allowed",
+            HandshakeError::Rejected { status } => {
+                return write!(f, "the request was rejected with status {status}");
+            }
+            HandshakeError::SubprotocolNotOffered => {
+                "the server chose a subprotocol that was not offered"
+            }
+            HandshakeError::Unsendable => "the server had an answer that cannot be sent",
+        })
+    }
+}
+
+impl Error for HandshakeError {}
+
+impl From<HeadFault> for HandshakeError {
+    fn from(fault: HeadFault) -> Self {
+        match fault {
+            HeadFault::FirstLine => HandshakeError::RequestLine,
+            HeadFault::FirstLineTooLong => HandshakeError::RequestLineTooLong,
+            HeadFault::Field => HandshakeError::Header,
+            HeadFault::TooLong => HandshakeError::HeadTooLong,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_refusal_says_why_and_ends_the_connection() {
+        let errors = [
+            HandshakeError::RequestLine,
+            HandshakeError::RequestLineTooLong,
+            HandshakeError::HeadTooLong,
+            HandshakeError::TooManyHeaders,
+            HandshakeError::Header,
+            HandshakeError::HttpVersion,
+            HandshakeError::Method,
+            HandshakeError::Target,
+            HandshakeError::Host,
+            HandshakeError::Body,
+            HandshakeError::NoUpgrade,
+            HandshakeError::Connection,
+            HandshakeError::WebSocketVersion,
+            HandshakeError::Key,
+            HandshakeError::Subprotocols,
+            HandshakeError::Origin,
+            HandshakeError::SubprotocolNotOffered,
+            HandshakeError::Unsendable,
+        ];
+        for error in errors {
+            let response = String::from_utf8(error.response().write(false).unwrap()).unwrap();
+            let status_line = format!("HTTP/1.1 {} ", error.status());
+            assert!(response.starts_with(&status_line), "{response}");
+            assert!(response.contains("close\r\n"), "{response}");
+            assert!(response.ends_with(&format!("\r\n\r\n{error}\n")));
+        }
+    }
+}
