@@ -231,7 +231,7 @@ impl<H: Handler> Hub<H> {
     }
 }
 
-/// Sets the timer of the protocol's next deadline, unless one is set.
+/// Sets the timer of the protocol's next deadline, unless one is set. Contains the protocol's panic.
 #[inline]
 fn arm_deadline<H: Handler>(
     decoder: &mut <H::Protocol as Protocol>::Decoder,
@@ -240,7 +240,9 @@ fn arm_deadline<H: Handler>(
     state: &mut LoopState,
 ) {
     if <H::Protocol as Protocol>::Decoder::HAS_DEADLINES && connection.protocol_timer.is_none() {
-        if let Some(deadline) = decoder.next_deadline(encoder, state.now) {
+        let now = state.now;
+        let deadline = contain(connection, |_| decoder.next_deadline(encoder, now));
+        if let Some(deadline) = deadline.flatten() {
             // One that has passed already is met in the next iteration, so that no two meet each other for ever.
             let tick = state.clock.deadline(deadline).max(state.tick + 1);
             let due = Due::Protocol(connection.id);
@@ -324,6 +326,10 @@ impl<H: Handler> Service for Hub<H> {
     }
 
     fn half_close(&mut self, connection: &mut Connection, state: &mut LoopState) {
+        let typed = self.typed.get(connection.key as usize);
+        if typed.is_some_and(|typed| typed.decoder.is_within_message()) {
+            return connection.close(Cause::Truncated);
+        }
         if !self.is_open(connection) {
             return connection.close(Cause::Peer);
         }

@@ -1,10 +1,21 @@
-//! WebSocket: the codec without sockets, against RFC 6455, random cuts and another implementation, and the server over
-//! real sockets.
+//! WebSocket: the codec without sockets, against RFC 6455, random cuts and another implementation; and the server over real
+//! sockets.
 
 #![cfg(feature = "websocket")]
 
 mod support;
 
+// What the tests share.
+#[path = "websocket/endpoint.rs"]
+mod endpoint;
+#[path = "websocket/frames.rs"]
+mod frames;
+#[path = "websocket/peer.rs"]
+mod peer;
+#[path = "websocket/probe.rs"]
+mod probe;
+
+// Without sockets.
 #[path = "websocket/closing.rs"]
 mod closing;
 #[path = "websocket/codec.rs"]
@@ -13,10 +24,6 @@ mod codec;
 mod cuts;
 #[path = "websocket/differential.rs"]
 mod differential;
-#[path = "websocket/endpoint.rs"]
-mod endpoint;
-#[path = "websocket/frames.rs"]
-mod frames;
 #[path = "websocket/keepalive.rs"]
 mod keepalive;
 #[path = "websocket/opening.rs"]
@@ -25,3 +32,11 @@ mod opening;
 mod pieces;
 #[path = "websocket/properties.rs"]
 mod properties;
+
+// Over sockets.
+#[path = "websocket/parting.rs"]
+mod parting;
+#[path = "websocket/pressure.rs"]
+mod pressure;
+#[path = "websocket/serving.rs"]
+mod serving;

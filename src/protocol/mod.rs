@@ -145,6 +145,12 @@ pub trait Decode: 'static {
     #[inline]
     fn end_turn(&mut self) {}
 
+    /// Whether part of a message was consumed whose rest has not come: if the peer ends its stream now, the connection ends
+    /// with [`CloseReason::Truncated`](crate::CloseReason::Truncated), as it does when input is left. By default it is not.
+    fn is_within_message(&self) -> bool {
+        false
+    }
+
     /// Whether the protocol has deadlines of its own; if not, the two methods below are not called.
     const HAS_DEADLINES: bool = false;
 

@@ -394,6 +394,14 @@ impl<O: Opening, D: Delivery> Decode for WebSocketDecoder<O, D> {
         self.drop_delivered();
     }
 
+    fn is_within_message(&self) -> bool {
+        match &self.stage {
+            Stage::Opening(_) | Stage::Between => false,
+            Stage::Gathering { .. } => true,
+            Stage::Collecting(assembly) => !assembly.is_complete(),
+        }
+    }
+
     const HAS_DEADLINES: bool = true;
 
     #[inline]

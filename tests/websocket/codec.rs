@@ -522,7 +522,7 @@ fn control_frames_are_limited_by_the_second() {
     let mut server = open_server(&WebSocket::new().control_rate(3));
     let ping = from_client(&[Frame::ping("")]);
     let pong = from_client(&[Frame::pong("")]);
-    for second in [0, 1, 2, 70_000] {
+    for second in [0, 1, 2, 65_535, 65_536, 70_000] {
         // Wherever in the second they come.
         for (millisecond, frame) in [(0, &ping), (500, &pong), (999, &ping)] {
             server.now = Duration::from_millis(second * 1000 + millisecond);

@@ -14,9 +14,7 @@ use ringwheel::protocol::Farewell;
 use ringwheel::websocket::{CloseCode, Message, Violation, WebSocket, WebSocketClient};
 use tungstenite::Error;
 use tungstenite::protocol::frame::coding::CloseCode as TheirCode;
-use tungstenite::protocol::{
-    Message as Theirs, Role, WebSocket as Tungstenite, WebSocketConfig,
-};
+use tungstenite::protocol::{Message as Theirs, Role, WebSocket as Tungstenite, WebSocketConfig};
 
 use crate::endpoint::{Endpoint, Found, Subject, connect, open_server, plain_client};
 use crate::frames::Frame;
@@ -166,7 +164,8 @@ fn read_ours<P: Subject>(end: &mut Endpoint<P>, stream: &[u8], piece: usize) -> 
             assert_eq!(told, code, "the peer is told");
             Standing::Refused(code.expect("the connection was open"))
         }
-        None if messages.pop_if(|last| *last == Found::End).is_some() => {
+        None if messages.last() == Some(&Found::End) => {
+            messages.pop();
             assert!(close.is_some(), "a close is answered");
             Standing::Closed(told)
         }
@@ -404,11 +403,16 @@ fn pad(stream: &mut Vec<u8>) -> Vec<Last> {
 }
 
 /// Why the two readings are not the same, if there is a reason.
-fn explain(ours: &Reading, theirs: &Reading, error: Option<Violation>, frames: &[Last]) -> Option<Difference> {
+fn explain(
+    ours: &Reading,
+    theirs: &Reading,
+    error: Option<Violation>,
+    frames: &[Last],
+) -> Option<Difference> {
     use Standing::{Closed, Refused};
     let same_so_far = ours.messages == theirs.messages && ours.pongs == theirs.pongs;
-    let went_on = theirs.messages.starts_with(&ours.messages)
-        && theirs.pongs.starts_with(&ours.pongs);
+    let went_on =
+        theirs.messages.starts_with(&ours.messages) && theirs.pongs.starts_with(&ours.pongs);
     let has_close = |what: fn(u16, &[u8]) -> bool| {
         frames.iter().any(|frame| {
             let (code, reason) = match &*frame.payload {
@@ -429,10 +433,7 @@ fn explain(ours: &Reading, theirs: &Reading, error: Option<Violation>, frames: &
             .then_some(Difference::LengthForm)
             .or_else(|| too_long_and_wrong(same_so_far, theirs, frames)),
         (Refused(1002), Refused(1009), Some(_)) => too_long_and_wrong(same_so_far, theirs, frames),
-        (Closed(Some(1014)), Refused(1002), None) if same_so_far => {
-            Some(Difference::CloseCode1014)
-        }
-        (Refused(1007), Refused(1007), _) => None,
+        (Closed(Some(1014)), Refused(1002), None) if same_so_far => Some(Difference::CloseCode1014),
         (Refused(1002), Refused(1007), Some(Violation::CloseCode)) if same_so_far => {
             has_close(|_, reason| std::str::from_utf8(reason).is_err())
                 .then_some(Difference::CloseCodeAndReason)
@@ -441,11 +442,7 @@ fn explain(ours: &Reading, theirs: &Reading, error: Option<Violation>, frames: &
     }
 }
 
-fn too_long_and_wrong(
-    same_so_far: bool,
-    theirs: &Reading,
-    frames: &[Last],
-) -> Option<Difference> {
+fn too_long_and_wrong(same_so_far: bool, theirs: &Reading, frames: &[Last]) -> Option<Difference> {
     let is_too_long = frames
         .last()
         .is_some_and(|frame| frame.length > MAX_MESSAGE as u64);
@@ -459,7 +456,11 @@ fn compare<P: Subject>(
     is_client: bool,
     open: impl Fn() -> Endpoint<P>,
 ) -> (BTreeMap<String, usize>, BTreeMap<Difference, usize>) {
-    let role = if is_client { Role::Server } else { Role::Client };
+    let role = if is_client {
+        Role::Server
+    } else {
+        Role::Client
+    };
     let mut generator = Generator {
         random: Random::new(seed),
         is_client,
@@ -496,7 +497,14 @@ fn compare<P: Subject>(
 
 /// The streams are worth it: every standing is met, and every known difference.
 fn assert_worth((standings, differences): (BTreeMap<String, usize>, BTreeMap<Difference, usize>)) {
-    for standing in ["Open", "Closed(None)", "Closed(Some(1000))", "Refused(1002)", "Refused(1007)", "Refused(1009)"] {
+    for standing in [
+        "Open",
+        "Closed(None)",
+        "Closed(Some(1000))",
+        "Refused(1002)",
+        "Refused(1007)",
+        "Refused(1009)",
+    ] {
         assert!(
             standings.get(standing).is_some_and(|count| *count >= 10),
             "{standing} in {standings:?}"
@@ -564,7 +572,9 @@ fn what_tungstenite_writes_is_read() {
         for text in texts {
             theirs.write(Theirs::text(text)).unwrap();
             theirs.write(Theirs::Ping("p".into())).unwrap();
-            theirs.write(Theirs::binary(text.as_bytes().to_vec())).unwrap();
+            theirs
+                .write(Theirs::binary(text.as_bytes().to_vec()))
+                .unwrap();
         }
         theirs.close(None).unwrap();
         let stream = theirs.get_ref().output.clone();

@@ -246,16 +246,26 @@ mod deflate {
 
     fn wishes() -> impl Strategy<Value = Wish> {
         let sizes = prop::sample::select(&[0, 40, 256][..]);
-        (any::<bool>(), any::<bool>(), 9..=15u8, 9..=15u8, sizes, 0..=9u8).prop_map(
-            |(server_takeover, client_takeover, server_bits, client_bits, min_size, level)| Wish {
-                server_takeover,
-                client_takeover,
-                server_bits,
-                client_bits,
-                min_size,
-                level,
-            },
+        (
+            any::<bool>(),
+            any::<bool>(),
+            9..=15u8,
+            9..=15u8,
+            sizes,
+            0..=9u8,
         )
+            .prop_map(
+                |(server_takeover, client_takeover, server_bits, client_bits, min_size, level)| {
+                    Wish {
+                        server_takeover,
+                        client_takeover,
+                        server_bits,
+                        client_bits,
+                        min_size,
+                        level,
+                    }
+                },
+            )
     }
 
     proptest! {

@@ -1,0 +1,568 @@
+//! The closing handshake over real sockets, and everything else that ends a connection.
+
+use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
+
+use ringwheel::websocket::{
+    AcceptAll, CloseCode, HandshakeError, Message, WebSocket, WebSocketError,
+};
+use ringwheel::{Limits, Listen};
+
+use crate::endpoint::{Found, REQUEST};
+use crate::frames::{Frame, KEY, from_client};
+use crate::peer::Peer;
+use crate::probe::{Probe, Reports, Told};
+use crate::support::{DEADLINE, TestServer, deliberate_panic, eventually, listen};
+
+const SHORT: Duration = Duration::from_millis(150);
+
+type Protocol = WebSocket<AcceptAll>;
+
+fn ws() -> Listen<Protocol> {
+    listen(WebSocket::new())
+}
+
+/// A server that does with messages what they say, and one open connection.
+fn obedient(listen: Listen<Protocol>) -> (TestServer, Reports, Peer) {
+    let (probe, reports) = Probe::new();
+    let probe = probe.on_message(|conn, message| match message.as_text() {
+        Some("close") => {
+            conn.send_text("last words");
+            conn.close();
+            assert!(!conn.is_open());
+            conn.send_text("too late");
+        }
+        Some("close with") => {
+            conn.close_with(CloseCode::new(4001).unwrap(), "enough");
+            // Only the first counts.
+            conn.close_with(CloseCode::NORMAL, "never mind");
+        }
+        Some("close long") => conn.close_with(CloseCode::NORMAL, &"é".repeat(100)),
+        Some("abort") => conn.abort(),
+        Some("panic") => deliberate_panic(),
+        _ => {
+            conn.send(message);
+        }
+    });
+    let server = TestServer::start(listen, probe);
+    let peer = Peer::open(&server);
+    (server, reports, peer)
+}
+
+#[test]
+fn the_peer_closes_and_the_server_ends_the_stream_first() {
+    for (frame, answer, words) in [
+        (
+            Frame::close(1000, "bye"),
+            Frame::close(1000, ""),
+            (Some(1000), "bye"),
+        ),
+        (
+            Frame::close(4999, ""),
+            Frame::close(4999, ""),
+            (Some(4999), ""),
+        ),
+        (
+            Frame::close_without_code(),
+            Frame::close_without_code(),
+            (None, ""),
+        ),
+    ] {
+        let (server, reports, mut peer) = obedient(ws());
+        peer.send(Frame::text("before"));
+        peer.send(frame);
+        peer.expect(Frame::text("before"));
+        peer.expect(answer);
+        // The peer's own end of stream has not come yet.
+        peer.expect_end();
+        drop(peer);
+        let ending = reports.close();
+        assert_eq!(ending.reason, "Peer");
+        assert_eq!(ending.words(), Some(words));
+        reports.finish(server);
+    }
+}
+
+/// The peer's end of stream may come with its close frame.
+#[test]
+fn a_peer_may_close_and_end_its_stream_at_once() {
+    let (server, reports, mut peer) = obedient(ws());
+    peer.client.send(&from_client(&[
+        Frame::text("before"),
+        Frame::close(1001, "gone"),
+    ]));
+    peer.client.finish();
+    peer.expect(Frame::text("before"));
+    peer.expect(Frame::close(1001, ""));
+    peer.expect_end();
+    let ending = reports.close();
+    assert_eq!(ending.reason, "Peer");
+    assert_eq!(ending.words(), Some((Some(1001), "gone")));
+    reports.finish(server);
+}
+
+#[test]
+fn close_says_1000_behind_what_was_sent_and_awaits_the_answer() {
+    let (server, reports, mut peer) = obedient(ws());
+    peer.send(Frame::text("close"));
+    peer.expect(Frame::text("last words"));
+    peer.expect(Frame::close(1000, ""));
+    // What is on its way is discarded, and the connection is there until the answer comes.
+    peer.send(Frame::text("crossing"));
+    peer.send(Frame::ping("crossing"));
+    peer.assert_not_ended();
+    peer.send(Frame::close(1001, "I go too"));
+    peer.expect_end();
+    drop(peer);
+    let ending = reports.close();
+    assert_eq!(ending.reason, "Local");
+    assert_eq!(ending.words(), Some((Some(1001), "I go too")));
+    assert_eq!(reports.messages(), [Found::text("close")]);
+    reports.finish(server);
+}
+
+#[test]
+fn close_with_says_a_code_and_a_reason_once() {
+    let (server, reports, mut peer) = obedient(ws());
+    peer.send(Frame::text("close with"));
+    peer.expect(Frame::close(4001, "enough"));
+    peer.send(Frame::close(4001, ""));
+    peer.expect_end();
+    drop(peer);
+    assert_eq!(reports.close().words(), Some((Some(4001), "")));
+    reports.finish(server);
+}
+
+#[test]
+fn a_reason_that_is_too_long_is_cut_between_characters() {
+    let (server, reports, mut peer) = obedient(ws());
+    peer.send(Frame::text("close long"));
+    peer.expect(Frame::close(1000, "é".repeat(61)));
+    reports.finish(server);
+}
+
+#[test]
+fn a_connection_may_be_closed_as_soon_as_it_is_open() {
+    let (probe, reports) = Probe::new();
+    let probe = probe.on_open(|conn| conn.close_with(CloseCode::TRY_AGAIN, "full"));
+    let server = TestServer::start(ws(), probe);
+    let mut peer = Peer::open(&server);
+    peer.expect(Frame::close(1013, "full"));
+    peer.send(Frame::close(1013, ""));
+    peer.expect_end();
+    drop(peer);
+    assert_eq!(reports.next(), Told::Open);
+    assert_eq!(reports.close().reason, "Local");
+    reports.finish(server);
+}
+
+/// Reading is taken up again for the answer.
+#[test]
+fn a_connection_that_does_not_read_closes_too() {
+    let (remotes, lent) = channel();
+    let (probe, reports) = Probe::new();
+    let probe = probe.on_open(move |conn| {
+        conn.pause_reading();
+        remotes.send(conn.remote()).unwrap();
+    });
+    let server = TestServer::start(ws(), probe);
+    let mut peer = Peer::open(&server);
+    peer.send(Frame::text("not read"));
+    let remote = lent.recv_timeout(DEADLINE).unwrap();
+    remote.close().unwrap();
+    peer.expect(Frame::close(1000, ""));
+    peer.send(Frame::close(1000, ""));
+    peer.expect_end();
+    drop(peer);
+    let ending = reports.close();
+    assert_eq!(ending.reason, "Local");
+    assert_eq!(ending.words(), Some((Some(1000), "")));
+    assert_eq!(reports.messages(), []);
+    reports.finish(server);
+}
+
+#[test]
+fn a_peer_that_does_not_answer_the_close_frame_is_cut_off() {
+    let (server, reports, mut peer) = obedient(ws().close_timeout(SHORT));
+    let start = Instant::now();
+    peer.send(Frame::text("close"));
+    peer.expect(Frame::text("last words"));
+    peer.expect(Frame::close(1000, ""));
+    // It goes on talking, which is no answer.
+    peer.send(Frame::text("what?"));
+    peer.client.expect_ended();
+    assert!(start.elapsed() >= SHORT);
+    let ending = reports.close();
+    assert_eq!(ending.reason, "Local");
+    assert_eq!(ending.words(), None);
+    reports.finish(server);
+}
+
+#[test]
+fn a_peer_that_ends_its_stream_instead_of_answering_is_done() {
+    let (server, reports, mut peer) = obedient(ws());
+    peer.send(Frame::text("close"));
+    peer.expect(Frame::text("last words"));
+    peer.expect(Frame::close(1000, ""));
+    peer.client.finish();
+    peer.expect_end();
+    let ending = reports.close();
+    assert_eq!(ending.reason, "Local");
+    assert_eq!(ending.words(), None);
+    reports.finish(server);
+}
+
+#[test]
+fn a_violation_in_place_of_the_answer_ends_the_close() {
+    let (server, reports, mut peer) = obedient(ws());
+    peer.send(Frame::text("close"));
+    peer.expect(Frame::text("last words"));
+    peer.expect(Frame::close(1000, ""));
+    peer.send(Frame::continuation("x"));
+    peer.expect_end();
+    drop(peer);
+    assert_eq!(reports.close().words(), None);
+    reports.finish(server);
+}
+
+#[test]
+fn a_peer_that_ends_its_stream_gets_what_was_asked_for() {
+    let (server, reports, mut peer) = obedient(ws());
+    peer.send(Frame::text("a question"));
+    peer.client.finish();
+    peer.expect(Frame::text("a question"));
+    // No close frame: there is nobody to answer it.
+    peer.expect_end();
+    assert_eq!(reports.next(), Told::Open);
+    assert_eq!(reports.message(), Found::text("a question"));
+    assert_eq!(reports.next(), Told::HalfClose);
+    let ending = reports.close();
+    assert_eq!(ending.reason, "Peer");
+    assert_eq!(ending.words(), None);
+    reports.finish(server);
+}
+
+#[test]
+fn a_handler_may_go_on_sending_to_a_half_closed_peer() {
+    let (probe, reports) = Probe::new();
+    let probe = probe.on_half_close(|conn| {
+        conn.send_text("one more thing");
+        conn.close();
+    });
+    let server = TestServer::start(ws(), probe);
+    let mut peer = Peer::open(&server);
+    peer.client.finish();
+    peer.expect(Frame::text("one more thing"));
+    peer.expect_end();
+    assert_eq!(reports.close().reason, "Peer");
+    reports.finish(server);
+}
+
+/// A stream that ends within a message, however that message was on its way.
+fn assert_truncated(beginning: &[u8]) {
+    let (server, reports, mut peer) = obedient(ws());
+    peer.client.send(beginning);
+    peer.client.finish();
+    peer.expect_end();
+    assert_eq!(reports.close().reason, "Truncated");
+    assert_eq!(reports.messages(), []);
+    reports.finish(server);
+}
+
+#[test]
+fn a_stream_that_ends_within_a_short_frame_is_truncated() {
+    let frame = Frame::text("hello").masked(KEY).bytes();
+    for cut in [1, 2, 6, frame.len() - 1] {
+        assert_truncated(&frame[..cut]);
+    }
+}
+
+#[test]
+fn a_stream_that_ends_within_a_long_frame_is_truncated() {
+    let frame = Frame::binary([1; 50_000]).masked(KEY).bytes();
+    assert_truncated(&frame[..40_000]);
+}
+
+#[test]
+fn a_stream_that_ends_between_the_fragments_of_a_message_is_truncated() {
+    assert_truncated(&Frame::text("he").fragment().masked(KEY).bytes());
+}
+
+#[test]
+fn a_reset_is_an_error_of_the_socket() {
+    let (server, reports, mut peer) = obedient(ws());
+    peer.send(Frame::text("echo"));
+    peer.expect(Frame::text("echo"));
+    peer.client.reset();
+    let reason = reports.close().reason;
+    assert!(reason.starts_with("Io("), "{reason}");
+    reports.finish(server);
+}
+
+#[test]
+fn an_aborted_connection_says_no_close() {
+    let (server, reports, mut peer) = obedient(ws());
+    peer.send(Frame::text("abort"));
+    peer.client.expect_reset();
+    assert_eq!(reports.close().reason, "Aborted");
+    reports.finish(server);
+}
+
+#[test]
+fn a_shutdown_says_1001() {
+    let (server, reports, mut peer) = obedient(ws());
+    let mut second = Peer::open(&server);
+    peer.send(Frame::text("a question"));
+    peer.expect(Frame::text("a question"));
+    reports.message();
+    server.handle().shutdown(DEADLINE);
+    for peer in [&mut peer, &mut second] {
+        peer.expect(Frame::close(1001, ""));
+        peer.send(Frame::close(1001, ""));
+        peer.expect_end();
+    }
+    drop((peer, second));
+    server.join();
+    reports.assert_lifecycles();
+    for _ in 0..2 {
+        let ending = reports.so_far().pop();
+        let Some((_, Told::Close(ending))) = ending else {
+            panic!("{ending:?}");
+        };
+        assert_eq!(ending.reason, "Shutdown");
+        assert_eq!(ending.words(), Some((Some(1001), "")));
+    }
+}
+
+#[test]
+fn a_shutdown_does_not_wait_for_a_handshake() {
+    let (probe, reports) = Probe::<AcceptAll>::new();
+    let server = TestServer::start(ws(), probe);
+    let mut client = server.connect();
+    client.send(&REQUEST[..REQUEST.len() - 1]);
+    eventually("it is with its worker", || {
+        server.handle().connections() == [1]
+    });
+    server.handle().shutdown(DEADLINE);
+    client.expect_eof();
+    drop(client);
+    server.join();
+    assert_eq!(reports.so_far(), []);
+}
+
+#[test]
+fn a_handler_has_its_own_words_for_a_shutdown() {
+    let (probe, reports) = Probe::new();
+    let probe = probe.on_shutdown(|conn| conn.close_with(CloseCode::RESTART, "back soon"));
+    let server = TestServer::start(ws(), probe);
+    let mut peer = Peer::open(&server);
+    peer.send(Frame::text("here"));
+    reports.message();
+    server.handle().shutdown(DEADLINE);
+    peer.expect(Frame::close(1012, "back soon"));
+    peer.send(Frame::close(1012, ""));
+    peer.expect_end();
+    drop(peer);
+    server.join();
+    assert_eq!(reports.close().reason, "Shutdown");
+    reports.assert_lifecycles();
+}
+
+#[test]
+fn a_peer_that_does_not_answer_a_shutdown_is_left_at_its_deadline() {
+    let (server, reports, mut peer) = obedient(ws());
+    peer.send(Frame::text("here"));
+    peer.expect(Frame::text("here"));
+    server.handle().shutdown(SHORT);
+    peer.expect(Frame::close(1001, ""));
+    server.join();
+    peer.client.expect_ended();
+    assert_eq!(reports.close().reason, "Shutdown");
+    reports.assert_lifecycles();
+}
+
+/// A message that is half received when the server begins to drain does not hold it up, and is not delivered when the
+/// rest comes after the close frame.
+#[test]
+fn a_shutdown_while_a_message_is_half_received() {
+    for frame in [
+        Frame::text("a message that lies in the input"),
+        Frame::binary(vec![5; 200_000]),
+    ] {
+        let (server, reports, mut peer) = obedient(ws());
+        let bytes = frame.masked(KEY).bytes();
+        let (front, back) = bytes.split_at(bytes.len() / 2);
+        peer.send(Frame::text("first"));
+        peer.client.send(front);
+        peer.expect(Frame::text("first"));
+        server.handle().shutdown(DEADLINE);
+        peer.expect(Frame::close(1001, ""));
+        peer.client.send(back);
+        peer.send(Frame::close(1001, ""));
+        peer.expect_end();
+        drop(peer);
+        server.join();
+        let ending = reports.close();
+        assert_eq!(ending.reason, "Shutdown");
+        assert_eq!(ending.words(), Some((Some(1001), "")));
+        assert_eq!(reports.messages(), [Found::text("first")]);
+        reports.assert_lifecycles();
+    }
+}
+
+#[test]
+fn a_shutdown_answers_what_has_arrived() {
+    let (server, reports, mut peer) = obedient(ws());
+    peer.send(Frame::text("first"));
+    peer.expect(Frame::text("first"));
+    let questions: Vec<Frame> = (0..200)
+        .map(|number| Frame::text(format!("question {number}")))
+        .collect();
+    peer.client.send(&from_client(&questions));
+    server.handle().shutdown(DEADLINE);
+    for question in questions {
+        peer.expect(question);
+    }
+    peer.expect(Frame::close(1001, ""));
+    peer.send(Frame::close(1001, ""));
+    peer.expect_end();
+    drop(peer);
+    server.join();
+    reports.assert_lifecycles();
+}
+
+#[test]
+fn a_panic_says_1011() {
+    let (server, reports, mut peer) = obedient(ws());
+    let mut other = Peer::open(&server);
+    peer.send(Frame::text("panic"));
+    peer.expect(Frame::close(1011, ""));
+    peer.expect_end();
+    drop(peer);
+    assert_eq!(reports.close().reason, "Panic");
+    other.send(Frame::text("unharmed"));
+    other.expect(Frame::text("unharmed"));
+    reports.finish(server);
+}
+
+/// The handshake was answered already, so the peer is told as any other; the handler is not, for it has no session.
+#[test]
+fn a_panic_in_on_open_says_1011() {
+    let (probe, reports) = Probe::new();
+    let probe = probe.on_open(|_| deliberate_panic());
+    let server = TestServer::start(ws(), probe);
+    let mut peer = Peer::open(&server);
+    peer.expect(Frame::close(1011, ""));
+    peer.expect_end();
+    drop(peer);
+    server.handle().stop();
+    server.join();
+    assert_eq!(reports.so_far(), []);
+}
+
+/// The peer is told why, and gets the end of the stream; the handler is told why.
+#[track_caller]
+fn assert_refused(protocol: Protocol, frame: &[u8], error: WebSocketError) {
+    let (server, reports, mut peer) = obedient(listen(protocol));
+    peer.send(Frame::text("before"));
+    peer.client.send(frame);
+    // Nobody looks at what follows.
+    let _ = peer.client.try_send(&[0x81; 1000]);
+    peer.expect(Frame::text("before"));
+    let code = error.close_code().expect("it is open").get();
+    peer.expect(Frame::close(code, error.to_string()));
+    peer.expect_end();
+    drop(peer);
+    let ending = reports.close();
+    assert_eq!(ending.reason, format!("Protocol({error:?})"));
+    assert_eq!(reports.messages(), [Found::text("before")]);
+    reports.finish(server);
+}
+
+#[test]
+fn a_message_that_is_too_big_is_refused_with_1009() {
+    let limited = || WebSocket::new().max_message(1000);
+    let error = WebSocketError::MessageTooBig;
+    let short = Frame::text("x".repeat(1001)).masked(KEY);
+    assert_refused(limited(), &short.bytes(), error);
+    // By its header, without any of it.
+    let header = Frame::binary("").masked(KEY).bytes_with_length(1 << 50, 8);
+    assert_refused(limited(), &header, error);
+    let fragments = [
+        Frame::text("x".repeat(600)).fragment(),
+        Frame::continuation("x".repeat(401)),
+    ];
+    let fragments = fragments.map(|frame| frame.masked(KEY).bytes()).concat();
+    assert_refused(limited(), &fragments, error);
+}
+
+#[test]
+fn violations_are_refused_with_1002() {
+    use ringwheel::websocket::Violation;
+    for (frame, violation) in [
+        (Frame::text("unmasked").bytes(), Violation::Unmasked),
+        (
+            Frame::text("x").reserved(0x40).masked(KEY).bytes(),
+            Violation::ReservedBit,
+        ),
+        (
+            Frame::close(1005, "").masked(KEY).bytes(),
+            Violation::CloseCode,
+        ),
+    ] {
+        assert_refused(WebSocket::new(), &frame, violation.into());
+    }
+}
+
+#[test]
+fn a_message_beyond_the_input_limit_is_refused_with_1009() {
+    let limited = ws().limits(Limits::default().input(1000));
+    let (server, reports, mut peer) = obedient(limited);
+    peer.client
+        .send(&Frame::binary([1; 2000]).masked(KEY).bytes()[..100]);
+    let close = peer.next();
+    assert_eq!(close.close_words().map(|(code, _)| code), Some(1009));
+    peer.expect_end();
+    drop(peer);
+    assert_eq!(reports.close().reason, "InputLimit");
+    reports.finish(server);
+}
+
+/// What a handler sends in the turn in which it closes leaves before the close frame, however much it is.
+#[test]
+fn all_that_was_sent_leaves_before_the_close_frame() {
+    let (probe, reports) = Probe::new();
+    let probe = probe.on_message(|conn, _| {
+        for number in 0..100 {
+            conn.send(Message::Binary(&[number; 20_000]));
+        }
+        conn.close();
+    });
+    let server = TestServer::start(ws().send_buffer_size(32 * 1024), probe);
+    let mut peer = Peer::open(&server);
+    peer.send(Frame::text("go"));
+    for number in 0..100 {
+        peer.expect(Frame::binary([number; 20_000]));
+    }
+    peer.expect(Frame::close(1000, ""));
+    peer.send(Frame::close(1000, ""));
+    peer.expect_end();
+    drop(peer);
+    assert_eq!(reports.close().reason, "Local");
+    reports.finish(server);
+}
+
+/// The errors that handlers see say what they mean.
+#[test]
+fn errors_have_words_and_sources() {
+    use std::error::Error;
+    let error = WebSocketError::Handshake(HandshakeError::Origin);
+    assert_eq!(error.close_code(), None);
+    assert!(error.source().is_some());
+    assert!(
+        error
+            .to_string()
+            .contains(&HandshakeError::Origin.to_string())
+    );
+    assert!(WebSocketError::PongTimeout.source().is_none());
+}

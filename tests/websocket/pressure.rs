@@ -1,0 +1,285 @@
+//! Limits and flow control over real sockets: floods, slow peers, and peers that are not there any more.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use ringwheel::websocket::{WebSocket, WebSocketError};
+use ringwheel::{Limits, SendStatus};
+
+use crate::frames::{Frame, from_client};
+use crate::peer::Peer;
+use crate::probe::{Probe, Told};
+use crate::support::{Client, DEADLINE, TestServer, eventually, listen};
+
+/// A million would do as well, but take longer.
+const FLOOD: u32 = 50_000;
+
+#[test]
+fn a_flood_of_pings_is_too_many_control_frames() {
+    let (probe, reports) = Probe::echo();
+    let server = TestServer::start(listen(WebSocket::new()), probe);
+    let mut peer = Peer::open(&server);
+    let flood = from_client(&vec![Frame::ping(""); FLOOD as usize]);
+    let _ = peer.client.try_send(&flood);
+    let mut pongs = 0;
+    let close = loop {
+        match peer.next() {
+            frame if frame.opcode() == 0xA => pongs += 1,
+            frame => break frame,
+        }
+    };
+    let error = WebSocketError::TooManyControlFrames;
+    assert_eq!(close, Frame::close(1008, error.to_string()));
+    assert!((1000..FLOOD).contains(&pongs), "{pongs}");
+    peer.expect_end();
+    drop(peer);
+    assert_eq!(reports.close().reason, "Protocol(TooManyControlFrames)");
+    reports.finish(server);
+}
+
+/// Where so many are allowed, a peer that does not read the pongs is not read itself, and what is kept for it is limited
+/// by the high-water mark.
+#[test]
+fn a_flood_of_pings_without_reading_is_held_back() {
+    const LOW_WATER: usize = 4 * 1024;
+    const HIGH_WATER: usize = 16 * 1024;
+    const PAYLOAD: usize = 125;
+    let (probe, reports) = Probe::echo();
+    let protocol = WebSocket::new().control_rate(u16::MAX);
+    let listen = listen(protocol)
+        .limits(Limits::default().water(LOW_WATER, HIGH_WATER))
+        .send_buffer_size(16 * 1024)
+        .receive_buffer_size(32 * 1024);
+    let server = TestServer::start(listen, probe);
+    let mut peer = Peer::open_over(Client::connect_narrow(server.addr()));
+    let ping = |number: u32| Frame::ping([&number.to_be_bytes()[..], &[0; PAYLOAD - 4]].concat());
+    let mut writer = peer.client.second_half();
+    let writing = thread::spawn(move || {
+        for number in 0..FLOOD {
+            writer.send(&from_client(&[ping(number)]));
+        }
+    });
+
+    let largest = Arc::new(AtomicUsize::new(0));
+    let look = || {
+        let largest = largest.clone();
+        let (told, asked) = channel();
+        let told = Mutex::new(told);
+        let visit = server.handle().clients::<Probe>().visit(move |conn, _| {
+            largest.fetch_max(conn.write_buffer_len(), Ordering::Relaxed);
+            let _ = told.lock().unwrap().send(conn.write_buffer_len());
+        });
+        visit.unwrap();
+        asked.recv_timeout(DEADLINE).unwrap()
+    };
+    eventually("the kernel takes no more", || look() > LOW_WATER);
+    for _ in 0..100 {
+        look();
+    }
+    assert!(
+        !writing.is_finished(),
+        "a peer that does not read is not read"
+    );
+
+    for number in 0..FLOOD {
+        let pong = peer.next();
+        assert_eq!(pong.first, 0x8A);
+        assert_eq!(pong.payload[..4], number.to_be_bytes());
+        if number % 5000 == 0 {
+            look();
+        }
+    }
+    writing.join().unwrap();
+    // It is noticed with the pong that passes the mark.
+    let most = HIGH_WATER + 2 + PAYLOAD;
+    let largest = largest.load(Ordering::Relaxed);
+    assert!((LOW_WATER + 1..=most).contains(&largest), "{largest}");
+    reports.wait_for(&Told::Drained);
+    peer.check_echo();
+    reports.finish(server);
+}
+
+#[test]
+fn messages_above_the_high_water_mark_are_reported_and_the_end_of_it_too() {
+    const PART: usize = 10_000;
+    let (counts, sent) = channel();
+    let (probe, reports) = Probe::new();
+    let probe = probe
+        .on_message(move |conn, _| {
+            let mut count = 0;
+            loop {
+                count += 1;
+                match conn.send_binary(&[7; PART]) {
+                    SendStatus::Queued => {}
+                    SendStatus::AboveHighWater => break,
+                    refused => panic!("{refused:?}"),
+                }
+            }
+            counts.send(count).unwrap();
+        })
+        .on_drained(|conn| {
+            conn.send_text("drained");
+        });
+    let listen = listen(WebSocket::new())
+        .limits(Limits::default().water(16 * 1024, 64 * 1024))
+        .send_buffer_size(32 * 1024);
+    let server = TestServer::start(listen, probe);
+    let mut peer = Peer::open_over(Client::connect_narrow(server.addr()));
+    for _ in 0..3 {
+        peer.send(Frame::text("go"));
+        let count = sent.recv_timeout(DEADLINE).unwrap();
+        for _ in 0..count {
+            peer.expect(Frame::binary([7; PART]));
+        }
+        peer.expect(Frame::text("drained"));
+        reports.wait_for(&Told::Drained);
+    }
+    reports.finish(server);
+}
+
+/// A message that waits behind a high-water mark is delivered when the peer has read.
+#[test]
+fn what_a_slow_reader_asks_is_answered_once_it_reads() {
+    let (probe, reports) = Probe::echo();
+    let listen = listen(WebSocket::new())
+        .limits(Limits::default().water(4 * 1024, 16 * 1024))
+        .send_buffer_size(16 * 1024);
+    let server = TestServer::start(listen, probe);
+    let mut peer = Peer::open_over(Client::connect_narrow(server.addr()));
+    let questions: Vec<Frame> = (0..2000)
+        .map(|number| Frame::text(format!("{number}: ").repeat(100)))
+        .collect();
+    let mut writer = peer.client.second_half();
+    let stream = from_client(&questions);
+    let writing = thread::spawn(move || writer.send(&stream));
+    for question in questions {
+        peer.expect(question);
+    }
+    writing.join().unwrap();
+    reports.finish(server);
+}
+
+#[test]
+fn peers_are_pinged_and_those_that_do_not_answer_are_closed() {
+    let (probe, reports) = Probe::echo();
+    let protocol = WebSocket::new()
+        .ping_every(Duration::from_millis(10))
+        .pong_timeout(Duration::from_secs(2));
+    let server = TestServer::start(listen(protocol), probe);
+    let mut peer = Peer::open(&server);
+    for _ in 0..5 {
+        let ping = peer.next();
+        assert_eq!(ping.first, 0x89);
+        peer.send(Frame::pong(ping.payload));
+    }
+    // It is there, but says nothing.
+    let silent_since = Instant::now();
+    let close = loop {
+        assert!(silent_since.elapsed() < DEADLINE, "it is never closed");
+        match peer.next() {
+            frame if frame.opcode() == 0x9 => {}
+            frame => break frame,
+        }
+    };
+    let error = WebSocketError::PongTimeout;
+    assert_eq!(close, Frame::close(1008, error.to_string()));
+    peer.expect_end();
+    drop(peer);
+    let ending = reports.close();
+    assert_eq!(ending.reason, "Protocol(PongTimeout)");
+    assert!(ending.round_trip_time.is_some());
+    reports.finish(server);
+}
+
+#[test]
+fn a_handler_measures_the_round_trip() {
+    let (probe, reports) = Probe::new();
+    let probe = probe.on_message(|conn, message| match message.as_text() {
+        Some("ping") => {
+            assert_eq!(conn.round_trip_time(), None);
+            conn.ping();
+        }
+        _ => {
+            let measured = conn.round_trip_time().is_some();
+            conn.send_text(&measured.to_string());
+        }
+    });
+    let server = TestServer::start(listen(WebSocket::new()), probe);
+    let mut peer = Peer::open(&server);
+    peer.send(Frame::text("ping"));
+    let ping = peer.next();
+    assert_eq!(ping.first, 0x89);
+    peer.send(Frame::text("measured?"));
+    peer.expect(Frame::text("false"));
+    peer.send(Frame::pong("another"));
+    peer.send(Frame::text("measured?"));
+    peer.expect(Frame::text("false"));
+    peer.send(Frame::pong(ping.payload));
+    peer.send(Frame::text("measured?"));
+    peer.expect(Frame::text("true"));
+    reports.finish(server);
+}
+
+/// A message that does not fit is dropped after it was compressed: the next one must not refer to it.
+#[cfg(feature = "deflate")]
+#[test]
+fn a_dropped_message_is_not_referred_to() {
+    use ringwheel::websocket::{Deflate, Message};
+    use ringwheel::{Overflow, Refusal};
+
+    use crate::endpoint::{Found, plain_client};
+    use crate::peer::CodecPeer;
+    use crate::support::Random;
+
+    /// Half of it can be compressed away, and nothing of it is in another one.
+    fn text(random: &mut Random) -> String {
+        (0..500)
+            .map(|_| format!("{:016x}", random.next()))
+            .collect()
+    }
+
+    let (counts, dropped_after) = channel();
+    let (probe, reports) = Probe::new();
+    let probe = probe
+        .on_message(move |conn, _| {
+            let mut random = Random::new(1);
+            let mut count = 0;
+            let dropped = loop {
+                let text = text(&mut random);
+                match conn.send_text(&text) {
+                    SendStatus::Refused(Refusal::Dropped) => break text,
+                    SendStatus::Refused(refusal) => panic!("{refusal:?}"),
+                    _ => count += 1,
+                }
+            };
+            // Referring to what was dropped it would be short enough to fit.
+            let status = conn.send_text(&dropped);
+            assert_eq!(status, SendStatus::Refused(Refusal::Dropped));
+            counts.send(count).unwrap();
+        })
+        .on_drained(|conn| {
+            conn.send_text(&text(&mut Random::new(2)));
+        });
+    let deflate = Deflate::new().min_size(0).server_context_takeover(true);
+    let limits = Limits::default()
+        .water(4 * 1024, 16 * 1024)
+        .output(64 * 1024)
+        .overflow(Overflow::DropMessage);
+    let listen = listen(WebSocket::new().deflate(deflate))
+        .limits(limits)
+        .send_buffer_size(16 * 1024);
+    let server = TestServer::start(listen, probe);
+    let client = Client::connect_narrow(server.addr());
+    let mut peer = CodecPeer::open_over(client, &plain_client().deflate(deflate));
+    peer.send(Message::Text("go"));
+    let count = dropped_after.recv_timeout(DEADLINE).unwrap();
+    let mut random = Random::new(1);
+    for _ in 0..count {
+        assert_eq!(peer.next(), Found::text(text(&mut random)));
+    }
+    assert_eq!(peer.next(), Found::text(text(&mut Random::new(2))));
+    reports.finish(server);
+}
