@@ -118,7 +118,8 @@ impl Builder {
         self
     }
 
-    /// Bytes read from one connection before the others of its worker have their turn. Default 256 KiB.
+    /// Bytes read from one connection before the others of its worker have their turn; each message counts as 16 bytes
+    /// more. Default 256 KiB.
     pub fn read_budget(mut self, bytes: usize) -> Self {
         self.reactor.read_budget = bytes.max(1);
         self

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::contain::contain_call;
 use crate::send_status::Refusal;
 
 /// What became of a message that was sent with a completion.
@@ -33,7 +34,8 @@ impl Completion {
 impl Drop for Completion {
     fn drop(&mut self) {
         if let Some(callback) = self.0.take() {
-            callback(Delivery::Lost);
+            // It may be dropped because something else panics; a second panic would end the process.
+            contain_call(move || callback(Delivery::Lost));
         }
     }
 }

@@ -127,8 +127,10 @@ impl<P: Protocol> Conn<'_, P> {
         item: ItemOf<'_, P>,
         done: impl FnOnce(Delivery) + Send + 'static,
     ) -> SendStatus {
+        // Before the protocol packs, which may panic: then it is certain, too.
+        let done = Completion::new(done);
         let status = self.send(item);
-        self.complete_with(status, Some(Completion::new(done)));
+        self.complete_with(status, Some(done));
         status
     }
 
@@ -209,6 +211,9 @@ impl<P: Protocol> Conn<'_, P> {
 
     #[cold]
     fn overflow(&mut self, packed: Packed) -> SendStatus {
+        if self.connection.output.has_failed() {
+            return SendStatus::Refused(Refusal::Closing);
+        }
         match self.link.limits.overflow {
             Overflow::DropMessage if packed == Packed::Overflowed => {
                 self.connection.extra().dropped += 1;
@@ -227,6 +232,9 @@ impl<P: Protocol> Conn<'_, P> {
 
     /// Hands what is pending to the kernel now, instead of at the end of this turn.
     pub fn flush(&mut self) {
+        if self.connection.own_end == OwnEnd::Sent {
+            return;
+        }
         self.connection.output.flush();
     }
 
@@ -255,7 +263,10 @@ impl<P: Protocol> Conn<'_, P> {
                 self.state.queue(self.connection);
             }
             Packed::Torn => self.connection.abort(Cause::OutputLimit),
-            _ => self.connection.close(Cause::Local),
+            _ => {
+                self.connection.own_end = OwnEnd::Concluded;
+                self.connection.close(Cause::Local);
+            }
         }
     }
 

@@ -53,8 +53,10 @@ pub(crate) enum OwnEnd {
     Parting,
     /// It has a deadline for that.
     PartingTimed,
-    /// To be sent once the output is empty.
+    /// To be sent once the output is empty; a close lets the protocol say its last words before.
     Requested,
+    /// The last words are said: to be sent once the output is empty.
+    Concluded,
     Sent,
 }
 
@@ -238,7 +240,11 @@ impl Connection {
         if self.phase == Phase::Open {
             self.set_cause(cause);
             self.phase = Phase::Closing;
-            self.own_end = self.own_end.max(OwnEnd::Requested);
+            self.own_end = match self.own_end {
+                OwnEnd::Open | OwnEnd::Requested => OwnEnd::Requested,
+                OwnEnd::Parting | OwnEnd::PartingTimed | OwnEnd::Concluded => OwnEnd::Concluded,
+                OwnEnd::Sent => OwnEnd::Sent,
+            };
             self.gate.add(Gate::CLOSING);
         }
     }

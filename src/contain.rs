@@ -49,8 +49,13 @@ pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> &str {
 
 /// Drops what the user's code has made, and whose drop may panic.
 pub(crate) fn contain_drop<T>(value: T) {
-    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(value))) {
-        log::error!("a drop panicked: {}", panic_text(&*panic));
+    contain_call(|| drop(value));
+}
+
+/// Calls the user's code where no connection can answer for its panic.
+pub(crate) fn contain_call(code: impl FnOnce()) {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(code)) {
+        log::error!("a drop or a last call panicked: {}", panic_text(&*panic));
         // A payload whose own drop panics cannot be told apart from one that does so for ever.
         std::mem::forget(panic);
     }

@@ -31,7 +31,7 @@ pub struct Output {
     state: State,
     /// Length fields that are still to be patched: while there are any, nothing may leave.
     open_patches: u8,
-    /// How the socket failed; what is put from now on is discarded.
+    /// How the socket failed; what is put from now on is refused once it needs more room.
     failure: Option<io::Error>,
 }
 
@@ -244,6 +244,8 @@ impl Output {
     #[cold]
     fn put_unusual(&mut self, bytes: &[u8]) {
         if self.failure.is_some() {
+            // So that a callback which sends until it is told to hold back is told.
+            self.state.add(State::OVERFLOWED);
             return;
         }
         if self.ring_or_own().extend_from_slice(bytes).is_err() {
@@ -435,10 +437,10 @@ impl Output {
         }
     }
 
-    /// Whether a protocol's own reply did not fit.
+    /// Whether a protocol's own reply did not fit, for another reason than that the socket has failed.
     #[inline]
     pub(crate) fn has_overflowed(&self) -> bool {
-        self.state.has(State::OVERFLOWED)
+        self.state.has(State::OVERFLOWED) && self.failure.is_none()
     }
 
     /// Makes sure that there is a ring to write into, which takes `limit` bytes.

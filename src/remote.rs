@@ -228,7 +228,7 @@ impl<H: Handler> Clients<H> {
     }
 
     /// As [`publish`](Self::publish), and calls `done` when all workers are done with it: on the thread of the last of
-    /// them, or on this one if none could be reached.
+    /// them, or on this one if one could not be reached.
     ///
     /// # Errors
     /// As [`broadcast`](Self::broadcast); `done` is called all the same.
@@ -242,8 +242,20 @@ impl<H: Handler> Clients<H> {
     }
 
     fn reach(&self, publication: Publication<H::Protocol>) -> Result<(), RemoteError<()>> {
-        let publication = Arc::new(publication);
-        self.put_all(|| Mail::Topic(publication.clone()), || publication.miss())
+        let mut own = Some(Arc::new(publication));
+        let mut left = self.mailboxes.len();
+        // The last mailbox gets this thread's own share: the completion is the last worker's to call, and not called here
+        // because the workers were fast.
+        let share = || {
+            left -= 1;
+            let share = if left == 0 { own.take() } else { own.clone() };
+            Mail::Topic(share.expect("it is taken with the last"))
+        };
+        self.put_all(share, |returned| {
+            if let Mail::Topic(publication) = returned {
+                publication.miss();
+            }
+        })
     }
 
     /// Runs a closure on the workers, once for each open connection.
@@ -255,19 +267,19 @@ impl<H: Handler> Clients<H> {
         visitor: impl Fn(&mut Conn<'_, H::Protocol>, &mut H::Session) + Send + Sync + 'static,
     ) -> Result<(), RemoteError<()>> {
         let visitor: Arc<Visitor<H>> = Arc::new(visitor);
-        self.put_all(|| Mail::Each(visitor.clone()), || {})
+        self.put_all(|| Mail::Each(visitor.clone()), drop)
     }
 
-    /// Puts mail into all mailboxes; `missed` is called for each that does not take it.
+    /// Puts mail into all mailboxes; `missed` gets that of each that does not take it.
     fn put_all(
         &self,
-        mail: impl Fn() -> Mail<H>,
-        missed: impl Fn(),
+        mut mail: impl FnMut() -> Mail<H>,
+        missed: impl Fn(Mail<H>),
     ) -> Result<(), RemoteError<()>> {
         let mut outcome = Ok(());
         for mailbox in self.mailboxes.iter() {
-            if let Err((why, _)) = mailbox.put(mail()) {
-                missed();
+            if let Err((why, returned)) = mailbox.put(mail()) {
+                missed(returned);
                 outcome = Err(match why {
                     Undeliverable::Full => RemoteError::Full(()),
                     Undeliverable::Gone => RemoteError::Closed(()),

@@ -25,7 +25,7 @@ impl SendStatus {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Refusal {
-    /// The connection is closing, or its write side was shut down.
+    /// The connection is closing, its write side was shut down, or the peer has gone.
     Closing,
     /// It does not fit below [`Limits::output`](crate::Limits::output), and the policy is [`Overflow::Refuse`](crate::Overflow::Refuse), or [`Overflow::Close`](crate::Overflow::Close) and the
     /// connection now ends.

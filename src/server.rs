@@ -108,7 +108,10 @@ impl Server {
                 .spawn(move || run_worker(worker, &handle));
             match spawned {
                 Ok(thread) => threads.push(thread),
-                Err(error) => outcome = Err(error),
+                Err(error) => {
+                    let text = format!("a worker's thread cannot be started: {error}");
+                    outcome = Err(io::Error::new(error.kind(), text));
+                }
             }
         }
         if outcome.is_ok() {

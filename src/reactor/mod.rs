@@ -145,6 +145,7 @@ impl Reactor {
         });
         let connection = self.table.get(id).expect("it was just inserted");
         if registered.is_err() || !slot.service.open(connection, &mut self.state) {
+            connection.end_now(Cause::Panic);
             self.depart(id.slot);
             return registered;
         }

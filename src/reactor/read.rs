@@ -15,6 +15,9 @@ use super::{Reactor, ServiceSlot};
 const JOIN_MAX: usize = 4 * 1024;
 /// The least room for a read into a connection's own ring.
 const RING_READ_MIN: usize = 4 * 1024;
+/// What each message takes from the budget besides its bytes: those of the smallest messages cost next to nothing, the
+/// messages do not.
+const MESSAGE_COST: u64 = 16;
 
 impl Reactor {
     /// Delivers what is kept, then reads until the socket is drained, the gate shuts, or the budget is spent.
@@ -130,7 +133,7 @@ impl ReadTurn<'_> {
         }
     }
 
-    /// What one read has brought, which could have been `room` bytes. Returns how much it was.
+    /// What one read has brought, which could have been `room` bytes. Returns what that takes from the budget.
     #[inline]
     fn take_in(&mut self, outcome: io::Result<usize>, room: usize) -> usize {
         match outcome {
@@ -144,8 +147,10 @@ impl ReadTurn<'_> {
                 if SHORT_MEANS_DRAINED && count < room && !self.connection.drain_fully {
                     self.connection.readable = false;
                 }
+                let before = self.connection.messages_in;
                 self.deliver();
-                return count;
+                let messages = self.connection.messages_in - before;
+                return count + (messages * MESSAGE_COST) as usize;
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 self.connection.readable = false;

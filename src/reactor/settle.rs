@@ -16,6 +16,10 @@ impl Reactor {
             return;
         };
         if connection.phase < Phase::Closed {
+            if connection.own_end == OwnEnd::Sent {
+                // What a protocol still answers by itself is too late.
+                connection.output.discard(&mut self.state.pool);
+            }
             connection.output.flush();
         }
         if connection.is_at_rest() {
@@ -60,8 +64,7 @@ impl Connection {
 
 fn settle_unusual(connection: &mut Connection, slot: &mut ServiceSlot, state: &mut LoopState) {
     if connection.phase == Phase::Closing {
-        slot.service.farewell(connection, state);
-        connection.output.flush();
+        say_farewell(connection, slot, state);
     }
     release_pressure(connection, slot, state);
     if connection.output.has_failed() {
@@ -79,6 +82,15 @@ fn settle_unusual(connection: &mut Connection, slot: &mut ServiceSlot, state: &m
         state.queue(connection);
     }
     connection.output.return_ring(&mut state.pool);
+}
+
+/// Lets the protocol say its last words, unless it has or nothing can be said any more.
+fn say_farewell(connection: &mut Connection, slot: &mut ServiceSlot, state: &mut LoopState) {
+    if connection.own_end == OwnEnd::Requested {
+        connection.own_end = OwnEnd::Concluded;
+        slot.service.farewell(connection, state);
+        connection.output.flush();
+    }
 }
 
 /// Opens the gate again once the output has fallen to the low-water mark.
@@ -127,7 +139,8 @@ fn advance_close(connection: &mut Connection) {
     if connection.phase >= Phase::Closed {
         return;
     }
-    if connection.own_end == OwnEnd::Requested && connection.output.is_empty() {
+    let is_due = matches!(connection.own_end, OwnEnd::Requested | OwnEnd::Concluded);
+    if is_due && connection.output.is_empty() {
         if connection.phase != Phase::Open && connection.peer_has_ended() {
             // Both sides are done: the close itself tells the peer.
             connection.phase = Phase::Closed;

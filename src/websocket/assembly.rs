@@ -16,6 +16,8 @@ use super::text::Cut;
 #[derive(Debug)]
 pub(crate) struct Assembly {
     content: Content,
+    /// The longest that it may become.
+    max_message: usize,
     pub(crate) is_compressed: bool,
     /// The frame at hand ends the message.
     is_final: bool,
@@ -55,6 +57,7 @@ impl Assembly {
         };
         Assembly {
             content,
+            max_message: usize::MAX,
             is_compressed: header.is_compressed,
             is_final: false,
             key: None,
@@ -85,6 +88,7 @@ impl Assembly {
         if self.overhead > settings.fragment_overhead {
             return Err(WebSocketError::TooManyFragments);
         }
+        self.max_message = settings.max_message;
         self.received = received;
         self.is_final = header.is_final;
         self.key = header.key;
@@ -120,6 +124,7 @@ impl Assembly {
 
     /// Appends to the message; text is checked.
     pub(crate) fn append(&mut self, bytes: &[u8]) -> Result<(), WebSocketError> {
+        self.make_room(bytes.len());
         match &mut self.content {
             Content::Text(text, cut) => cut
                 .check(bytes, |whole| text.push_str(whole))
@@ -128,6 +133,30 @@ impl Assembly {
                 buffer.extend_from_slice(bytes);
                 Ok(())
             }
+        }
+    }
+
+    /// Sees that a large buffer which is full grows by half, and to the limit from half of that on.
+    ///
+    /// A buffer that grows by itself doubles, and what it leaves behind is together never enough for the next: for a message
+    /// at the limit the process would grow by two to three times that. So it is less than two.
+    fn make_room(&mut self, more: usize) {
+        let (length, capacity) = match &self.content {
+            Content::Text(text, _) => (text.len(), text.capacity()),
+            Content::Binary(bytes) => (bytes.len(), bytes.capacity()),
+        };
+        let needed = length.saturating_add(more);
+        if needed <= capacity || capacity < DOUBLED_TO {
+            return;
+        }
+        let grown = match capacity > self.max_message / 2 {
+            true => self.max_message,
+            false => capacity + capacity / 2,
+        };
+        let additional = grown.max(needed) - length;
+        match &mut self.content {
+            Content::Text(text, _) => text.reserve_exact(additional),
+            Content::Binary(bytes) => bytes.reserve_exact(additional),
         }
     }
 
@@ -191,6 +220,9 @@ pub(crate) fn check_order(header: &Header, is_unfinished: bool) -> Result<(), Vi
         _ => Ok(()),
     }
 }
+
+/// Below this a buffer doubles when it grows: there it is the calls that cost.
+const DOUBLED_TO: usize = 128 * 1024;
 
 /// Buffers that a thread keeps for the next messages, and the most that one of them may hold.
 const SPARE_BUFFERS: usize = 4;

@@ -13,8 +13,9 @@ use crate::support::{Client, TestServer};
 /// A client that does nothing by itself: no pong, no answer to a close.
 pub(crate) struct Peer {
     pub(crate) client: Client,
-    /// What has come and is not looked at yet.
+    /// What has come, of which so much was taken already.
     pending: Vec<u8>,
+    taken: usize,
 }
 
 impl Peer {
@@ -37,6 +38,7 @@ impl Peer {
         Peer {
             client,
             pending: Vec::new(),
+            taken: 0,
         }
     }
 
@@ -46,13 +48,33 @@ impl Peer {
         self.client.send(&frame.masked(KEY).bytes());
     }
 
+    /// What has come and is not taken.
+    fn rest(&self) -> &[u8] {
+        &self.pending[self.taken..]
+    }
+
+    fn take(&mut self, count: usize) -> Vec<u8> {
+        let taken = self.rest()[..count].to_vec();
+        self.taken += count;
+        taken
+    }
+
+    #[track_caller]
+    fn read_more(&mut self) {
+        let more = self.client.receive_some(16 * 1024);
+        assert!(!more.is_empty(), "the stream has ended: {:?}", self.rest());
+        self.pending.drain(..self.taken);
+        self.taken = 0;
+        self.pending.extend_from_slice(&more);
+    }
+
     /// Exactly these bytes come next.
     #[track_caller]
     pub(crate) fn expect_bytes(&mut self, bytes: &[u8]) {
-        while self.pending.len() < bytes.len() {
-            assert!(self.read_more(), "the stream has ended");
+        while self.rest().len() < bytes.len() {
+            self.read_more();
         }
-        let got: Vec<u8> = self.pending.drain(..bytes.len()).collect();
+        let got = self.take(bytes.len());
         assert_eq!(
             got.escape_ascii().to_string(),
             bytes.escape_ascii().to_string()
@@ -63,31 +85,24 @@ impl Peer {
     #[track_caller]
     pub(crate) fn head(&mut self) -> String {
         loop {
-            let mut ends = self.pending.windows(4);
+            let mut ends = self.rest().windows(4);
             if let Some(end) = ends.position(|window| window == b"\r\n\r\n") {
-                let head = self.pending.drain(..end + 4).collect();
-                return String::from_utf8(head).expect("a head is text");
+                return String::from_utf8(self.take(end + 4)).expect("a head is text");
             }
-            assert!(self.read_more(), "the stream has ended");
+            self.read_more();
         }
-    }
-
-    fn read_more(&mut self) -> bool {
-        let more = self.client.receive_some(64 * 1024);
-        self.pending.extend_from_slice(&more);
-        !more.is_empty()
     }
 
     /// The next frame.
     #[track_caller]
     pub(crate) fn next(&mut self) -> Frame {
         loop {
-            if let Some((frame, size)) = Frame::parse(&self.pending) {
-                self.pending.drain(..size);
+            if let Some((frame, size)) = Frame::parse(self.rest()) {
+                self.taken += size;
                 assert_eq!(frame.key, None, "a server does not mask");
                 return frame;
             }
-            assert!(self.read_more(), "the stream has ended: {:?}", self.pending);
+            self.read_more();
         }
     }
 
@@ -99,7 +114,7 @@ impl Peer {
     /// The server's end of stream, with nothing before it.
     #[track_caller]
     pub(crate) fn expect_end(&mut self) {
-        assert_eq!(self.pending, b"");
+        assert_eq!(self.rest(), b"");
         self.client.expect_eof();
     }
 

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use ringwheel::websocket::{WebSocket, WebSocketError};
 use ringwheel::{Limits, SendStatus};
+use socket2::SockRef;
 
 use crate::frames::{Frame, from_client};
 use crate::peer::Peer;
@@ -52,16 +53,14 @@ fn a_flood_of_pings_without_reading_is_held_back() {
     let listen = listen(protocol)
         .limits(Limits::default().water(LOW_WATER, HIGH_WATER))
         .send_buffer_size(16 * 1024)
-        .receive_buffer_size(32 * 1024);
+        .receive_buffer_size(64 * 1024);
     let server = TestServer::start(listen, probe);
     let mut peer = Peer::open_over(Client::connect_narrow(server.addr()));
     let ping = |number: u32| Frame::ping([&number.to_be_bytes()[..], &[0; PAYLOAD - 4]].concat());
+    let flood: Vec<Frame> = (0..FLOOD).map(ping).collect();
+    let flood = from_client(&flood);
     let mut writer = peer.client.second_half();
-    let writing = thread::spawn(move || {
-        for number in 0..FLOOD {
-            writer.send(&from_client(&[ping(number)]));
-        }
-    });
+    let writing = thread::spawn(move || writer.send(&flood));
 
     let largest = Arc::new(AtomicUsize::new(0));
     let look = || {
@@ -84,6 +83,9 @@ fn a_flood_of_pings_without_reading_is_held_back() {
         "a peer that does not read is not read"
     );
 
+    // It reads at last, and no longer through a window so small that the kernel stalls on it.
+    let socket = SockRef::from(peer.client.stream());
+    socket.set_recv_buffer_size(256 * 1024).expect("a socket");
     for number in 0..FLOOD {
         let pong = peer.next();
         assert_eq!(pong.first, 0x8A);

@@ -11,7 +11,7 @@ use crate::protocol::{
 };
 
 use super::ledger::Book;
-use super::{MAX_MESSAGE, quiet_panic};
+use super::{MAX_FRAME, quiet_panic};
 
 /// A frame is its kind, the length of its body in two bytes, and the body.
 pub(super) const HEADER: usize = 3;
@@ -32,6 +32,10 @@ const PONG_WITHIN: Duration = Duration::from_micros(90_100);
 /// A message of this length cannot be expressed, and of the other it cannot even be tried.
 pub(super) const UNENCODABLE: usize = 666;
 pub(super) const UNSPEAKABLE: usize = 777;
+/// A message of at least this length is put in two parts, each long enough to be handed to the socket directly.
+pub(super) const LONG: usize = 18_000;
+/// And of this one the second part is never put.
+pub(super) const HALF_SPOKEN: usize = LONG + 1;
 
 pub(super) fn frame(kind: u8, body: &[u8]) -> Vec<u8> {
     let mut frame = vec![kind];
@@ -158,6 +162,7 @@ impl Listening {
                     turn.output.put_slice(&frame(BYE, &[]));
                 }
                 self.stage = Stage::Over;
+                self.book.open().tally.count("end by the peer's farewell");
                 (self.due, self.pong_due) = (None, None);
                 Ok(Unpacked::End { consumed })
             }
@@ -177,16 +182,16 @@ impl Decode for Listening {
         input: &'a mut [u8],
         turn: &mut Turn<'_, Speaking>,
     ) -> Result<Unpacked<&'a [u8]>, Rudeness> {
-        self.book
-            .open()
-            .claim(self.stage != Stage::Over, || "unpacks behind the end".into());
+        self.book.open().claim(self.stage != Stage::Over, || {
+            "unpacks behind the end".into()
+        });
         let input = &*input;
         let Some((header, rest)) = input.split_first_chunk::<HEADER>() else {
             let at_least = HEADER - input.len();
             return Ok(Unpacked::NeedMore { at_least });
         };
         let length = usize::from(u16::from_be_bytes([header[1], header[2]]));
-        if length > MAX_MESSAGE {
+        if length > MAX_FRAME {
             return Err(Rudeness::TooLong);
         }
         let Some(body) = rest.get(..length) else {
@@ -216,15 +221,18 @@ impl Decode for Listening {
             .claim(due.is_some_and(|due| due <= turn.now), || {
                 format!("a protocol is called at {:?} for {due:?}", turn.now)
             });
-        if self.stage == Stage::Opening {
-            return Err(Rudeness::LateHandshake);
-        }
-        if self.pong_due.is_some_and(|due| due <= turn.now) {
-            return Err(Rudeness::LatePong);
-        }
-        if turn.now.subsec_micros() % 41 == 0 {
+        let is_pong_late = self.pong_due.is_some_and(|due| due <= turn.now);
+        let (what, outcome) = match self.stage {
+            Stage::Opening => ("handshake late", Err(Rudeness::LateHandshake)),
+            _ if is_pong_late => ("pong late", Err(Rudeness::LatePong)),
+            _ if turn.now.subsec_micros() % 41 == 0 => ("deadline panics", Ok(())),
+            _ => ("deadline met", Ok(())),
+        };
+        self.book.open().tally.count(what);
+        if what == "deadline panics" {
             quiet_panic();
         }
+        outcome?;
         turn.output.put_slice(&frame(PING, &[]));
         self.due = Some(turn.now + PING_EVERY);
         self.pong_due.get_or_insert(turn.now + PONG_WITHIN);
@@ -260,7 +268,12 @@ impl Encode for Speaking {
             _ => {}
         }
         output.put_u16_be(item.len() as u16);
-        output.put_slice(item);
+        let (front, back) = item.split_at(if item.len() >= LONG { LONG / 2 } else { 0 });
+        output.put_slice(front);
+        if item.len() == HALF_SPOKEN {
+            quiet_panic();
+        }
+        output.put_slice(back);
         Ok(())
     }
 
@@ -270,8 +283,10 @@ impl Encode for Speaking {
 
     fn farewell(&mut self, why: Farewell, output: &mut Output) -> Parting {
         let mut ledger = self.book.open();
+        let has_room = output.len() + HEADER < ledger.output_limit;
         let record = &mut ledger.records[self.number];
         record.farewells += 1;
+        record.must_part = has_room && !record.has_shut_write;
         let (farewells, is_open) = (record.farewells, record.has_shaken_hands);
         ledger.claim(farewells == 1, || {
             format!("{} says farewell again: {why:?}", self.number)

@@ -3,7 +3,7 @@
 //! Callbacks run where panics are contained, so an assertion there would go unheard: they write down what is wrong
 //! instead, and it is looked at after each step.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -32,10 +32,29 @@ pub(super) struct Ledger {
     /// Completions that are still to be called.
     pub(super) completions: usize,
     pub(super) tasks: Vec<Errand>,
+    pub(super) output_limit: usize,
     /// The reactor is stopped: mail is thrown away unread.
     pub(super) is_over: bool,
+    /// How often what has happened.
+    pub(super) tally: Tally,
     /// The first thing that was found wrong.
     pub(super) violation: Option<String>,
+}
+
+/// How often what has happened: a simulation that does not reach something cannot find anything wrong there.
+#[derive(Default, Debug)]
+pub(super) struct Tally(pub(super) BTreeMap<&'static str, u64>);
+
+impl Tally {
+    pub(super) fn count(&mut self, what: &'static str) {
+        *self.0.entry(what).or_default() += 1;
+    }
+
+    pub(super) fn add(&mut self, other: &Tally) {
+        for (what, count) in &other.0 {
+            *self.0.entry(what).or_default() += count;
+        }
+    }
 }
 
 /// A connection, as its callbacks and its protocol know it.
@@ -62,6 +81,8 @@ pub(super) struct Record {
     pub(super) pongs: u32,
     pub(super) half_closed: bool,
     pub(super) farewells: usize,
+    /// There was room for the last words.
+    pub(super) must_part: bool,
     pub(super) has_asked_for_end: bool,
     pub(super) has_shut_write: bool,
     /// The handler has done something that puts idleness off.
@@ -156,6 +177,11 @@ impl Ledger {
     /// A completion is called.
     pub(super) fn complete(&mut self, number: usize, delivery: Delivery) {
         self.completions = self.completions.saturating_sub(1);
+        self.tally.count(match delivery {
+            Delivery::Written => "letter written",
+            Delivery::Refused(_) => "letter refused",
+            Delivery::Lost => "letter lost",
+        });
         let is_first = self.mail[number].fate.replace(delivery).is_none();
         self.claim(is_first, || format!("completion {number} is called twice"));
     }

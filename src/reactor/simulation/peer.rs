@@ -11,7 +11,7 @@ use super::courtesy::{self, BYE, DATA, HELLO, PING, POISON, PONG, WELCOME};
 use super::ledger::{Address, Ledger};
 use super::network::Pipe;
 use super::society::{MAILED, NUMBERED, OWN};
-use super::{MAX_MESSAGE, Random};
+use super::{INPUT_LIMIT, MAX_FRAME, MAX_MESSAGE, Random};
 
 /// How a peer answers what it is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +68,7 @@ pub(super) struct Peer {
     pings: u32,
     last_mail: Option<usize>,
     said_bye: bool,
-    heard_bye: bool,
+    pub(super) heard_bye: bool,
 }
 
 impl Peer {
@@ -85,7 +85,7 @@ impl Peer {
             id,
             pipe,
             is_courteous,
-            reads: !random.one_in(8),
+            reads: !random.one_in(5),
             parting_since: None,
             closing_since: None,
             stuck: (0, now),
@@ -110,7 +110,12 @@ impl Peer {
         };
         if is_courteous {
             let hello = courtesy::frame(HELLO, &[7; 20]);
-            let manner = Manner::new(random);
+            // Most are let in, to see what is behind the door.
+            let manner = if random.one_in(3) {
+                Manner::new(random)
+            } else {
+                Manner::AtOnce
+            };
             peer.answer(manner, hello, now, random);
         }
         peer
@@ -147,6 +152,11 @@ impl Peer {
         let pipe = self.pipe.clone();
         let pipe = &mut *pipe.borrow_mut();
         if pipe.dropped || pipe.reset {
+            return;
+        }
+        let has_spoken = self.sent > 0 || !self.outbox.is_empty();
+        if self.is_courteous && !has_spoken && !random.one_in(20) {
+            // Its turn is after the handshake.
             return;
         }
         match random.below(44) {
@@ -188,15 +198,23 @@ impl Peer {
         }
     }
 
+    /// More than the input limit, or the protocol, allows.
+    fn too_much(&self, random: &mut Random) -> usize {
+        match self.is_courteous {
+            true if random.one_in(2) => INPUT_LIMIT,
+            true => MAX_FRAME + 1,
+            false => MAX_MESSAGE + 1,
+        }
+    }
+
     fn ask(&mut self, random: &mut Random) {
         let length = match random.below(14) {
             0 => NUMBERED + random.below(1_800),
             1 => 0,
             _ => NUMBERED + random.below(60),
         };
-        // Now and then longer than the protocol allows.
-        let length = if random.one_in(600) {
-            MAX_MESSAGE + 50
+        let length = if random.one_in(400) {
+            self.too_much(random)
         } else {
             length
         };
@@ -278,7 +296,11 @@ impl Peer {
     fn hear(&mut self, ledger: &mut Ledger, random: &mut Random) {
         let mut inbox = std::mem::take(&mut self.inbox);
         let mut rest = &inbox[..];
-        let header = if self.is_courteous { courtesy::HEADER } else { 2 };
+        let header = if self.is_courteous {
+            courtesy::HEADER
+        } else {
+            2
+        };
         while rest.len() >= header {
             let length = [rest[header - 2], rest[header - 1]];
             let end = header + usize::from(u16::from_be_bytes(length));
@@ -301,9 +323,7 @@ impl Peer {
         });
         let is_greeting = self.is_courteous && !self.greeted;
         self.greeted = true;
-        ledger.claim(!is_greeting || kind == HELLO, || {
-            "not greeted first".into()
-        });
+        ledger.claim(!is_greeting || kind == HELLO, || "not greeted first".into());
         match kind {
             HELLO if is_greeting => {}
             WELCOME => {}

@@ -6,15 +6,15 @@ use crate::close_reason::{Cause, CloseReason};
 use crate::completion::Delivery;
 use crate::conn::{Conn, TimerId};
 use crate::handler::Handler;
-use crate::protocol::{ErrorOf, Protocol};
+use crate::protocol::ErrorOf;
 
-use super::courtesy::{UNENCODABLE, UNSPEAKABLE};
+use super::courtesy::{HALF_SPOKEN, LONG, UNENCODABLE, UNSPEAKABLE};
 use super::ledger::{Book, Pending, Record};
 use super::society::{
     Dialect, NUMBERED, OWN, Society, end, message, note_said, number_of, say, subscribe,
     unsubscribe,
 };
-use super::{LOW_WATER, Random, TIMERS, TOPICS, quiet_panic};
+use super::{LARGE_OUTPUT_LIMIT, LOW_WATER, Random, TIMERS, TOPICS, quiet_panic};
 
 pub(super) struct Puppet<P: Dialect> {
     pub(super) book: Book,
@@ -67,7 +67,25 @@ impl<P: Dialect> Puppet<P> {
         let was_set = conn.cancel_timer(*timer);
         let mut ledger = self.book.open();
         let is_known = forget_timer(&mut ledger.records[number_of(conn)], *timer).is_some();
+        if was_set {
+            ledger.tally.count("timer cancelled");
+        }
         ledger.claim(was_set == is_known, || "a cancelled timer".into());
+    }
+
+    /// The length of one of many messages. A long one goes to the socket directly.
+    fn much(&mut self, conn: &Conn<'_, P>) -> usize {
+        let may_be_long = self.book.open().output_limit == LARGE_OUTPUT_LIMIT;
+        if !may_be_long || P::OPENS_AT_ONCE {
+            return 400;
+        }
+        let has_little = conn.write_buffer_len() < LOW_WATER;
+        match self.random.below(24) {
+            0 if has_little => HALF_SPOKEN,
+            0..=2 => LONG,
+            3..=8 => LONG / 2,
+            _ => 2_500,
+        }
     }
 
     fn pause(&mut self, conn: &mut Conn<'_, P>, session: &mut Session) {
@@ -109,8 +127,9 @@ impl<P: Dialect> Puppet<P> {
             85..=86 => quiet_panic(),
             87..=96 => self.pause(conn, session),
             97..=112 => {
-                for _ in 0..self.random.below(12) {
-                    say(&self.book, conn, 400);
+                for _ in 0..self.random.below(16) {
+                    let length = self.much(conn);
+                    say(&self.book, conn, length);
                 }
             }
             113..=116 => {
@@ -135,6 +154,7 @@ impl<P: Dialect> Puppet<P> {
                 self.book.open().records[session.number].is_excused = true;
             }
             230..=231 => _ = say(&self.book, conn, UNENCODABLE),
+            232 if self.random.one_in(2) => self.say_and_hear(conn, UNSPEAKABLE),
             232 => _ = say(&self.book, conn, UNSPEAKABLE),
             233..=236 => {
                 let micros = self.random.below(40_000);
@@ -229,6 +249,7 @@ impl<P: Dialect> Handler for Puppet<P> {
             let mut ledger = self.book.open();
             let pending = forget_timer(&mut ledger.records[session.number], timer);
             let now = ledger.now;
+            ledger.tally.count("timer fired");
             ledger.claim(pending.is_some_and(|timer| timer.due <= now), || {
                 format!("a timer fires at {now:?}: {pending:?}")
             });

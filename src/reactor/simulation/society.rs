@@ -126,11 +126,13 @@ impl Drop for Payload {
     }
 }
 
+/// Handles to connections, with their numbers; also to those that are gone.
+type Remotes<P> = Rc<RefCell<Vec<(usize, Remote<P>)>>>;
+
 /// The connections of one service, as other threads and other connections reach them.
 pub(super) struct Society<P: Dialect> {
     book: Book,
-    /// Handles to connections, by number; also to those that are gone.
-    remotes: Rc<RefCell<Vec<(usize, Remote<P>)>>>,
+    remotes: Remotes<P>,
     clients: Clients<Puppet<P>>,
 }
 
@@ -180,6 +182,9 @@ impl<P: Dialect> Society<P> {
     /// What is to be claimed of every attempt to reach a connection.
     fn judge<T>(&self, to: usize, remote: &Remote<P>, outcome: &Result<T, RemoteError<T>>) {
         let mut ledger = self.book.open();
+        if matches!(outcome, Err(RemoteError::Full(_))) {
+            ledger.tally.count("mailbox full");
+        }
         let is_gone = ledger.records[to].is_gone;
         let knows = !remote.is_alive() && matches!(outcome, Err(RemoteError::Closed(_)));
         ledger.claim(!is_gone || knows, || {
@@ -215,7 +220,8 @@ impl<P: Dialect> Society<P> {
     pub(super) fn publish(&self, random: &mut Random) {
         let topic = random.below(TOPICS.len());
         for _ in 0..1 + random.below(3) {
-            let length = random.below(if random.one_in(8) { 1_500 } else { 100 });
+            let most = if random.one_in(3) { 1_500 } else { 100 };
+            let length = random.below(most);
             let (number, item) = self.payload(topic_of::<P>(topic), length);
             let book = self.book.clone();
             let outcome = self
@@ -234,6 +240,14 @@ impl<P: Dialect> Society<P> {
         let (number, item) = self.payload(topic_of::<P>(topic), length);
         let outcome = conn.publish(TOPICS[topic], item);
         self.book.open().mail[number].is_refused = outcome.is_err();
+    }
+
+    /// Publishes to a topic what is read at once, to see who subscribes.
+    pub(super) fn probe(&self, topic: usize) {
+        let (number, item) = self.payload(topic_of::<P>(topic), 0);
+        self.book.open().mail[number].is_refused = true;
+        let outcome = self.clients.publish(TOPICS[topic], item);
+        assert!(outcome.is_ok(), "the mailbox is empty");
     }
 
     pub(super) fn broadcast(&self) {

@@ -1,0 +1,208 @@
+//! One end of a connection without sockets: a protocol that is fed as the loop feeds it.
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use ringwheel::protocol::{
+    Decode, Encode, ErrorOf, Farewell, MessageOf, Output, Parting, Protocol, Turn, Unpacked,
+};
+
+use crate::input::cut;
+
+/// A protocol whose messages can be kept.
+pub(crate) trait Subject: Protocol<Decoder: Decode<Error: PartialEq>> {
+    type Kept: Clone + Debug + PartialEq;
+    fn keep(message: MessageOf<'_, Self>) -> Self::Kept;
+}
+
+/// What a decoder has found.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Event<M> {
+    Opened,
+    Message(M),
+    End,
+}
+
+/// When a decoder is asked.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Asking {
+    /// Not before the bytes have come that it said are missing, as the contract promises.
+    WhenItMayHelp,
+    /// Whenever something has come.
+    Always,
+}
+
+/// One end of a connection.
+pub(crate) struct Endpoint<P: Subject> {
+    decoder: P::Decoder,
+    pub(crate) encoder: P::Encoder,
+    pub(crate) output: Output,
+    asking: Asking,
+    /// What has arrived and is not consumed.
+    pub(crate) input: Vec<u8>,
+    /// What the decoder said is missing at least.
+    pub(crate) missing: usize,
+    pub(crate) events: Vec<Event<P::Kept>>,
+    pub(crate) failure: Option<ErrorOf<P>>,
+    /// A failure, or the protocol's own end.
+    pub(crate) is_over: bool,
+    pub(crate) now: Duration,
+}
+
+impl<P: Subject> Endpoint<P> {
+    pub(crate) fn new(protocol: &P, asking: Asking) -> Self {
+        let (decoder, encoder) = protocol.open();
+        Endpoint {
+            decoder,
+            encoder,
+            output: Output::detached(),
+            asking,
+            input: Vec::new(),
+            missing: 0,
+            events: Vec::new(),
+            failure: None,
+            is_over: false,
+            now: Duration::ZERO,
+        }
+    }
+
+    /// Takes what arrives in one turn of the loop, and unpacks all that it completes.
+    pub(crate) fn receive(&mut self, bytes: &[u8]) {
+        // Exactly as large as its content, so that the address sanitizer sees a byte too far.
+        self.input = [&self.input, bytes].concat();
+        self.missing = match self.asking {
+            Asking::WhenItMayHelp => self.missing.saturating_sub(bytes.len()),
+            Asking::Always => 0,
+        };
+        let mut taken = 0;
+        while taken < self.input.len() && self.missing == 0 && !self.is_over {
+            taken += self.unpack_one(taken);
+        }
+        self.input.drain(..taken);
+        self.decoder.end_turn();
+    }
+
+    /// Asks once, and returns how much was consumed.
+    fn unpack_one(&mut self, taken: usize) -> usize {
+        let rest = &mut self.input[taken..];
+        let available = rest.len();
+        let mut turn = Turn::detached(&mut self.output, &mut self.encoder).at(self.now);
+        let (event, consumed) = match self.decoder.unpack(rest, &mut turn) {
+            Ok(Unpacked::NeedMore { at_least }) => {
+                self.missing = at_least.max(1);
+                return 0;
+            }
+            Ok(Unpacked::Skip { consumed }) => (None, consumed),
+            Ok(Unpacked::Opened { consumed }) => (Some(Event::Opened), consumed),
+            Ok(Unpacked::End { consumed }) => (Some(Event::End), consumed),
+            Ok(Unpacked::Message { message, consumed }) => {
+                (Some(Event::Message(P::keep(message))), consumed)
+            }
+            Err(error) => {
+                self.failure = Some(error);
+                self.is_over = true;
+                return 0;
+            }
+        };
+        assert!(
+            (1..=available).contains(&consumed),
+            "{consumed} consumed of {available}"
+        );
+        self.is_over = event == Some(Event::End);
+        self.events.extend(event);
+        consumed
+    }
+
+    /// All messages so far.
+    pub(crate) fn messages(&self) -> Vec<P::Kept> {
+        let message = |event: &Event<P::Kept>| match event {
+            Event::Message(message) => Some(message.clone()),
+            _ => None,
+        };
+        self.events.iter().filter_map(message).collect()
+    }
+
+    /// What this end has said since this was asked last.
+    pub(crate) fn take_said(&mut self) -> Vec<u8> {
+        self.output.take()
+    }
+
+    pub(crate) fn greet(&mut self) -> Vec<u8> {
+        self.encoder.greet(&mut self.output);
+        self.take_said()
+    }
+
+    pub(crate) fn farewell(&mut self, why: Farewell) -> Parting {
+        self.encoder.farewell(why, &mut self.output)
+    }
+
+    /// Meets the deadline, if it has come. One that was met must not be due still, or the loop would spin.
+    pub(crate) fn meet_deadline(&mut self) {
+        let due =
+            |deadline: Option<Duration>, now| deadline.is_some_and(|deadline| deadline <= now);
+        if self.is_over
+            || !due(
+                self.decoder.next_deadline(&mut self.encoder, self.now),
+                self.now,
+            )
+        {
+            return;
+        }
+        let mut turn = Turn::detached(&mut self.output, &mut self.encoder).at(self.now);
+        match self.decoder.on_deadline(&mut turn) {
+            Ok(()) => {
+                let next = self.decoder.next_deadline(&mut self.encoder, self.now);
+                assert!(!due(next, self.now), "{next:?} was met at {:?}", self.now);
+            }
+            Err(error) => {
+                self.failure = Some(error);
+                self.is_over = true;
+            }
+        }
+    }
+}
+
+/// Receives `stream` whole and in pieces, and asserts that the pieces give the same: the same events, the same words, the
+/// same failure. Two failures are the same if `alike` says so; what is said of those that differ may differ too.
+///
+/// Returns the end that has received the whole.
+pub(crate) fn assert_cut_alike<P: Subject>(
+    mut open: impl FnMut(Asking) -> Endpoint<P>,
+    stream: &[u8],
+    lengths: &[usize],
+    alike: impl Fn(&ErrorOf<P>, &ErrorOf<P>) -> bool,
+) -> Endpoint<P> {
+    let mut whole = open(Asking::Always);
+    if !stream.is_empty() {
+        whole.receive(stream);
+    }
+    assert_at_rest(&whole);
+    let words = whole.take_said();
+    for asking in [Asking::Always, Asking::WhenItMayHelp] {
+        let mut pieces = open(asking);
+        cut(stream, lengths).for_each(|piece| pieces.receive(piece));
+        assert_at_rest(&pieces);
+        let said = pieces.take_said();
+        assert_eq!(whole.events, pieces.events, "{asking:?}");
+        match (&whole.failure, &pieces.failure) {
+            (Some(a), Some(b)) if a != b => assert!(alike(a, b), "{asking:?}: {a:?} and {b:?}"),
+            // Asked only when it may help, it may see an error later.
+            (Some(_), None) if asking == Asking::WhenItMayHelp && pieces.missing > 0 => {
+                assert!(words.starts_with(&said));
+            }
+            (a, b) => {
+                assert_eq!(a, b, "{asking:?}");
+                assert_eq!(words, said, "{asking:?}");
+            }
+        }
+    }
+    whole
+}
+
+fn assert_at_rest<P: Subject>(end: &Endpoint<P>) {
+    assert!(
+        end.input.is_empty() || end.missing > 0 || end.is_over,
+        "{} bytes are left alone",
+        end.input.len()
+    );
+}

@@ -1,0 +1,32 @@
+//! What the fuzz targets do. Each takes any bytes, and panics where the library breaks its word.
+//!
+//! They are functions of a library, so that the corpora can be replayed without a fuzzer: `tests/corpus.rs` does.
+
+pub mod connection;
+pub mod deflate;
+pub mod framings;
+pub mod http_head;
+pub mod ring;
+pub mod websocket_frames;
+pub mod websocket_pieces;
+pub mod wheel;
+
+mod endpoint;
+mod frames;
+mod input;
+mod websocket;
+
+/// A name, and what it does with the fuzzer's bytes.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// All targets.
+pub const TARGETS: [Target; 8] = [
+    ("connection", connection::run),
+    ("deflate", deflate::run),
+    ("framings", framings::run),
+    ("http_head", http_head::run),
+    ("ring", ring::run),
+    ("websocket_frames", websocket_frames::run),
+    ("websocket_pieces", websocket_pieces::run),
+    ("wheel", wheel::run),
+];

@@ -1,0 +1,439 @@
+//! What must hold after each step, and at the end.
+
+use crate::close_reason::{Cause, Timeout};
+use crate::completion::Delivery;
+use crate::connection::{Connection, Draining, Gate, OwnEnd, PeerEnd, Phase};
+use crate::limits::Timeouts;
+use crate::loop_state::LoopState;
+
+use super::ledger::{Address, Ledger, Record, ticks, ticks_up};
+use super::network::Pipe;
+use super::peer::Peer;
+use super::society::{Dialect, Society};
+use super::world::World;
+use super::*;
+
+impl World {
+    /// What must hold between iterations.
+    pub(super) fn check(&mut self) {
+        let now = self.now();
+        let mut timers = 0;
+        let mut index = 0;
+        while index < self.peers.len() {
+            let peer = &mut self.peers[index];
+            let ledger = &mut *self.book.open();
+            let record = &mut ledger.records[peer.number];
+            let pipe = peer.pipe.clone();
+            let pipe = pipe.borrow();
+            let connection = self.reactor.table.get(peer.id);
+            assert_eq!(connection.is_none(), pipe.dropped, "lives as its socket");
+            let Some(connection) = connection else {
+                check_departure(peer, record, &pipe, &self.timeouts);
+                record.is_gone = true;
+                record.topics.clear();
+                tally_end(&mut ledger.tally, peer, &ledger.records[peer.number], now);
+                drop(pipe);
+                self.departed.push(self.peers.swap_remove(index));
+                continue;
+            };
+            timers += count_timers(connection);
+            assert!(connection.output.len() <= ledger.output_limit);
+            check_state(connection, record);
+            check_wakefulness(peer, connection, &pipe, &self.reactor.state);
+            check_deadlines(connection, record, now);
+            let time = (now, self.longest_sleep);
+            check_timeouts(peer, connection, record, &pipe, &self.timeouts, time);
+            index += 1;
+        }
+        assert_eq!(self.reactor.table.len(), self.peers.len());
+        self.check_timers(timers);
+        self.check_mail();
+        if let Some(violation) = &self.book.open().violation {
+            panic!("{violation}");
+        }
+    }
+
+    /// No timer is left behind, and none is forgotten.
+    fn check_timers(&mut self, of_connections: usize) {
+        let now = self.now();
+        let is_draining = self
+            .drain_due
+            .is_some_and(|pending| pending.last_tick() > ticks(now));
+        let is_drained = self.drain_due.is_some() && !is_draining;
+        assert!(
+            !is_drained || self.peers.is_empty(),
+            "a drain outlasts its deadline"
+        );
+        let tasks = self.reactor.tasks.iter().count();
+        let live = self.reactor.state.wheel.len();
+        let expected = of_connections + tasks;
+        assert!(
+            live == expected || (self.drain_due.is_some() && live == expected + 1),
+            "{live} timers live, {expected} are known"
+        );
+        let ledger = self.book.open();
+        for task in ledger.tasks.iter().filter(|task| !task.is_cancelled) {
+            assert!(
+                task.is_done || task.pending.last_tick() > ticks(now),
+                "a task is late: {:?}",
+                task.pending
+            );
+        }
+        // Nobody sleeps longer than until the next of them.
+        let next = self.reactor.state.wheel.next_expiry();
+        let sleep = self.reactor.timeout(|| now);
+        assert!(
+            next.is_none()
+                || sleep.is_some_and(
+                    |sleep| ticks_up(now + sleep) <= next.unwrap_or(0).max(ticks_up(now))
+                )
+        );
+    }
+
+    /// Publications that were read in this iteration.
+    fn check_mail(&mut self) {
+        let mut ledger = self.book.open();
+        let ledger = &mut *ledger;
+        for mailing in &mut ledger.mail {
+            let (None, Some(subscribers)) = (&mailing.sure, &mailing.subscribers) else {
+                continue;
+            };
+            let table = &mut self.reactor.table;
+            let can_still_hear = |number: &usize| {
+                let peer = self.peers.iter().find(|peer| peer.number == *number);
+                peer.and_then(|peer| table.get(peer.id))
+                    .is_some_and(|connection| is_open_to_sends(connection))
+            };
+            let sure: Vec<usize> = subscribers.iter().copied().filter(can_still_hear).collect();
+            if let Some(published) = mailing.published.filter(|_| !mailing.is_refused) {
+                let reached = (published.delivered + published.dropped) as usize;
+                assert!(
+                    sure.len() <= reached && reached <= subscribers.len(),
+                    "{published:?} of {subscribers:?}, surely {sure:?}"
+                );
+                let too_late = subscribers.len() - reached;
+                for (count, what) in [
+                    (published.delivered, "publication delivered"),
+                    (published.dropped, "publication dropped"),
+                    (too_late as u64, "subscriber too late"),
+                ] {
+                    if count > 0 {
+                        ledger.tally.count(what);
+                    }
+                }
+            }
+            mailing.sure = Some(sure);
+        }
+    }
+
+    /// Lists the subscribers of every topic, as a publication would find them: no more and no fewer than are known.
+    pub(super) fn read_out_topics(&mut self) {
+        while self.shared.has_mail() {
+            self.iterate();
+        }
+        self.probe(&self.plain.clone());
+        self.probe(&self.courteous.clone());
+    }
+
+    fn probe<P: Dialect>(&mut self, society: &Society<P>) {
+        for (topic, name) in TOPICS.iter().enumerate() {
+            society.probe(topic);
+            let service = &mut self.reactor.services[P::SERVICE].service;
+            let mut listed = Vec::new();
+            while let Some(recipient) = service.next_mail() {
+                self.shared.release_places(recipient.letters());
+                service.list_subscribers(&mut listed);
+                service.drop_mail();
+            }
+            let expected = self.book.open().subscribers(P::SERVICE, topic);
+            let mut numbers: Vec<usize> = listed
+                .iter()
+                .map(|id| {
+                    let peer = self.peers.iter().find(|peer| peer.id == *id);
+                    peer.expect("who is gone subscribes to nothing").number
+                })
+                .collect();
+            numbers.sort_unstable();
+            assert_eq!(numbers, expected, "the subscribers to {name}");
+        }
+    }
+
+    /// Balances what was sent against what has arrived.
+    pub(super) fn check_end(&mut self) {
+        let stopped: Vec<Peer> = self.peers.drain(..).collect();
+        let mut random = Random(0);
+        for peer in &stopped {
+            self.book.open().records[peer.number].is_gone = true;
+        }
+        self.departed.extend(stopped);
+        let ledger = &mut *self.book.open();
+        for peer in &mut self.departed {
+            peer.read(true, ledger, &mut random);
+        }
+        if let Some(violation) = &ledger.violation {
+            panic!("{violation}");
+        }
+        assert_eq!(ledger.completions, 0, "every completion is called once");
+        let is_whole: Vec<bool> = self
+            .departed
+            .iter()
+            .map(|peer| check_stream(peer, &ledger.records[peer.number]))
+            .collect();
+        let mut whole = vec![false; ledger.records.len()];
+        for (peer, is_whole) in self.departed.iter().zip(is_whole) {
+            whole[peer.number] = is_whole;
+        }
+        check_mailings(ledger, &whole);
+    }
+}
+
+/// The gate, the limits, and what else a connection's state must be between iterations.
+fn check_state(connection: &Connection, record: &Record) {
+    let phase = connection.phase;
+    assert!(record.closed.is_none(), "closed before its time");
+    assert!(
+        matches!(phase, Phase::Open | Phase::Ending),
+        "{phase:?} between iterations"
+    );
+    let is_closing = phase != Phase::Open;
+    assert_eq!(connection.gate.has(Gate::CLOSING), is_closing);
+    let must_have_cause = is_closing || connection.is_parting();
+    assert!(connection.cause.is_some() || !must_have_cause);
+    assert!(connection.kept() <= INPUT_LIMIT.max(RECEIVE_BUFFER));
+    assert!(
+        connection
+            .input
+            .as_ref()
+            .is_none_or(|ring| !ring.is_empty())
+    );
+    let keeps_ring = connection.output.has_ring() && connection.output.is_empty();
+    assert!(!keeps_ring || connection.queued, "an empty ring is kept");
+    let extra = connection.extra.as_ref();
+    let subscriptions = extra.map_or(0, |extra| extra.subscriptions.len());
+    assert!(subscriptions == record.topics.len() && subscriptions <= SUBSCRIPTIONS);
+    let timers = extra.map_or(0, |extra| extra.timers.len());
+    assert!(timers <= TIMERS);
+    assert!(is_closing || timers == record.timers.len(), "a lost timer");
+}
+
+/// The lost wake-up: work that neither an event nor the ready list will bring up.
+fn check_wakefulness(peer: &Peer, connection: &Connection, pipe: &Pipe, state: &LoopState) {
+    let number = peer.number;
+    let is_listed = state.ready.contains(&connection.id.slot);
+    assert_eq!(connection.queued, is_listed, "{number} thinks it is listed");
+    assert!(is_listed || !connection.has_work(), "{number} is forgotten");
+    let is_heard = is_listed || pipe.readable;
+    let waits = pipe.has_news() && connection.wants_input();
+    assert!(is_heard || !waits, "{number} has input that is forgotten");
+    let holds_back = connection.peer_end == PeerEnd::Read && connection.gate.is_open();
+    assert!(
+        is_listed || !holds_back,
+        "{number} does not tell of the end"
+    );
+    let can_send = pipe.wants_room || pipe.writable;
+    assert!(
+        is_listed || can_send || connection.output.is_empty(),
+        "{number} has output that nobody will send"
+    );
+}
+
+/// Timers of the handler and of the protocol are not late.
+fn check_deadlines(connection: &Connection, record: &Record, now: Duration) {
+    if connection.phase != Phase::Open {
+        return;
+    }
+    let pending = record.timers.iter().map(|(_, pending)| pending);
+    for pending in pending.chain(&record.deadline) {
+        assert!(
+            pending.last_tick() > ticks(now),
+            "late at {now:?}: {pending:?}"
+        );
+    }
+}
+
+/// The deadlines of the connection itself are not late.
+fn check_timeouts(
+    peer: &mut Peer,
+    connection: &Connection,
+    record: &Record,
+    pipe: &Pipe,
+    timeouts: &Timeouts,
+    (now, longest_sleep): (Duration, Duration),
+) {
+    let number = peer.number;
+    let is_past = |since: Duration, after: Duration| ticks(now) >= ticks_up(since + after);
+    let has_own_end = connection.draining == Draining::No;
+    if connection.is_parting() {
+        let since = *peer.parting_since.get_or_insert(now);
+        assert!(
+            !has_own_end || !is_past(since, CLOSE),
+            "{number} is parting"
+        );
+    }
+    if connection.phase == Phase::Ending {
+        let since = *peer.closing_since.get_or_insert(now);
+        assert!(
+            !has_own_end || !is_past(since, CLOSE),
+            "{number} is closing"
+        );
+        return;
+    }
+    if connection.output.is_empty() || peer.stuck.0 != connection.output.written() {
+        peer.stuck = (connection.output.written(), now);
+    }
+    let is_watched = connection.write_timer.is_some() || connection.output.is_empty();
+    assert!(is_watched || !has_own_end, "{number} is not watched");
+    // The timer may have been set just before the last progress, and it is set again when the loop gets to it.
+    let most = 2 * WRITE_STALL + 2 * longest_sleep + Duration::from_millis(1);
+    let is_stuck = is_past(peer.stuck.1, most);
+    assert!(!is_stuck || connection.is_parting(), "{number} is stuck");
+    let first = timeouts
+        .first_message
+        .filter(|_| connection.messages_in == 0);
+    assert!(first.is_none_or(|first| !is_past(peer.adopted, first)));
+    if let Some(idle) = timeouts.idle.filter(|_| !record.is_excused) {
+        let heard = Duration::from_millis(ticks(pipe.heard_at) + 1);
+        assert!(!is_past(heard, idle), "{number} is idle");
+    }
+}
+
+/// A connection has gone: it was closed once if it was open, and not before its time.
+fn check_departure(peer: &Peer, record: &Record, pipe: &Pipe, timeouts: &Timeouts) {
+    let number = peer.number;
+    assert_eq!(
+        record.closed.is_some(),
+        record.is_open,
+        "{number}: one close for each open"
+    );
+    assert!(!record.is_open || record.opened == 1);
+    let Some((cause, at)) = record.closed else {
+        return;
+    };
+    let idle = timeouts.idle.unwrap_or_default();
+    let is_early = match cause {
+        Cause::Timeout(Timeout::Idle) => at < pipe.heard_at + idle,
+        Cause::Timeout(Timeout::FirstMessage) => at < peer.adopted + FIRST_MESSAGE,
+        Cause::Timeout(Timeout::WriteStall) => at < pipe.took_at + WRITE_STALL,
+        Cause::Timeout(Timeout::Close) => {
+            let since = peer.closing_since.into_iter().chain(peer.parting_since);
+            since.max().is_none_or(|since| at < since + CLOSE)
+        }
+        Cause::Truncated => !record.is_cut,
+        _ => false,
+    };
+    assert!(!is_early, "{number}: {cause:?} at {at:?} is too early");
+}
+
+/// Counts how a connection has ended.
+fn tally_end(tally: &mut Tally, peer: &Peer, record: &Record, now: Duration) {
+    let Some((cause, _)) = record.closed else {
+        return tally.count("never opened");
+    };
+    tally.count(name(cause));
+    let Some(since) = peer.parting_since.filter(|_| cause == Cause::Local) else {
+        return;
+    };
+    tally.count(match peer.closing_since.map(|closing| closing - since) {
+        Some(after) if after < Duration::from_millis(20) => "farewell answered",
+        Some(_) => "farewell answered late",
+        None if now >= since + CLOSE => "farewell unanswered",
+        None => "farewell cut short",
+    });
+}
+
+fn name(cause: Cause) -> &'static str {
+    match cause {
+        Cause::Peer => "Peer",
+        Cause::Truncated => "Truncated",
+        Cause::Local => "Local",
+        Cause::Aborted => "Aborted",
+        Cause::Protocol => "Protocol",
+        Cause::Io => "Io",
+        Cause::Timeout(Timeout::Idle) => "Timeout(Idle)",
+        Cause::Timeout(Timeout::FirstMessage) => "Timeout(FirstMessage)",
+        Cause::Timeout(Timeout::WriteStall) => "Timeout(WriteStall)",
+        Cause::Timeout(Timeout::Close) => "Timeout(Close)",
+        Cause::InputLimit => "InputLimit",
+        Cause::OutputLimit => "OutputLimit",
+        Cause::Panic => "Panic",
+        Cause::Shutdown => "Shutdown",
+    }
+}
+
+/// Whether the peer has everything that was sent. Unless it sees a reset, it must.
+fn check_stream(peer: &Peer, record: &Record) -> bool {
+    let number = peer.number;
+    let pipe = peer.pipe.borrow();
+    assert!(peer.own <= record.said);
+    assert!(record.closed.is_some() == record.is_open);
+    let is_whole = !pipe.reset && !pipe.dropped_with_reset;
+    if is_whole {
+        let cause = record.closed;
+        assert_eq!(peer.own, record.said, "{number}: {cause:?} is not whole");
+        // Behind our own end of stream the protocol can say nothing more.
+        let are_all = peer.pongs == record.pongs;
+        assert!(
+            are_all || record.has_shut_write,
+            "{number}: {cause:?}, pongs"
+        );
+        assert!(!peer.is_within_frame(), "{number}: {cause:?} cuts a frame");
+        assert!(record.written <= peer.own);
+        let was_local = matches!(cause, Some((Cause::Local, _)));
+        let must_part = was_local && record.must_part;
+        assert!(peer.heard_bye || !must_part, "{number}: no farewell");
+    }
+    is_whole
+}
+
+/// What was mailed has arrived where it should, once, and nowhere else.
+fn check_mailings(ledger: &Ledger, whole: &[bool]) {
+    for (number, mailing) in ledger.mail.iter().enumerate() {
+        let arrived = &mailing.arrived_at;
+        if mailing.is_refused {
+            assert!(arrived.is_empty(), "mail {number} was refused");
+            continue;
+        }
+        match mailing.to {
+            Address::One(to) => {
+                let fate = mailing.fate.expect("every letter has a fate");
+                let must_arrive = fate == Delivery::Written && whole[to];
+                let may_arrive = fate == Delivery::Written;
+                assert!(
+                    arrived.len() <= usize::from(may_arrive)
+                        && arrived.len() >= usize::from(must_arrive),
+                    "mail {number} to {to}: {fate:?}, arrived at {arrived:?}"
+                );
+            }
+            Address::Topic { .. } => {
+                let sure = mailing.sure.iter().flatten();
+                let surely = sure.filter(|number| whole[**number]).count();
+                let Some(published) = mailing.published else {
+                    continue;
+                };
+                let delivered = published.delivered as usize;
+                assert!(
+                    arrived.len() <= delivered
+                        && arrived.len() + published.dropped as usize >= surely,
+                    "mail {number}: {published:?}, arrived at {arrived:?}"
+                );
+            }
+            Address::All { .. } => {}
+        }
+    }
+}
+
+/// Whether something that is sent to it now is taken, if there is room.
+fn is_open_to_sends(connection: &Connection) -> bool {
+    connection.phase == Phase::Open && connection.own_end == OwnEnd::Open
+}
+
+fn count_timers(connection: &Connection) -> usize {
+    let own = [
+        connection.idle_timer,
+        connection.first_message_timer,
+        connection.write_timer,
+        connection.protocol_timer,
+    ];
+    let extra = connection.extra.as_ref();
+    own.iter().flatten().count() + extra.map_or(0, |extra| extra.timers.len())
+}

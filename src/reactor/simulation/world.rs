@@ -1,0 +1,439 @@
+//! The loop, the clock, and what happens in which order.
+
+use std::cell::RefCell;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use ringwheel_ringbuffer::PoolConfig;
+
+use crate::limits::{Limits, Overflow, Timeouts};
+use crate::loop_shared::LoopShared;
+use crate::mailbox::Mailbox;
+use crate::protocol::LengthPrefixed;
+use crate::reactor::{Reactor, ReactorConfig, Readiness, ServiceSlot};
+use crate::remote::Clients;
+use crate::service::Hub;
+use crate::task::Task;
+use crate::transport::Socket;
+use crate::wheel::TickClock;
+
+use super::courtesy::Courtesy;
+use super::ledger::{Book, Errand, Ledger, Pending, Record};
+use super::network::{Pipe, Stream};
+use super::peer::Peer;
+use super::puppet::Puppet;
+use super::society::{Dialect, Society};
+use super::*;
+
+/// Connections at a time, and in all.
+const CROWD: usize = 10;
+const GENERATIONS: usize = 40;
+
+pub(super) struct World {
+    pub(super) reactor: Reactor,
+    pub(super) shared: Arc<LoopShared>,
+    pub(super) book: Book,
+    /// Those whose connections live, and those who have something to tell afterwards.
+    pub(super) peers: Vec<Peer>,
+    pub(super) departed: Vec<Peer>,
+    pub(super) timeouts: Timeouts,
+    /// When the drain's deadline is.
+    pub(super) drain_due: Option<Pending>,
+    /// Between two iterations.
+    pub(super) longest_sleep: Duration,
+    iterated_at: Duration,
+    random: Random,
+    /// As in [`Pipe`].
+    calmness: usize,
+    pub(super) plain: Society<LengthPrefixed>,
+    pub(super) courteous: Society<Courtesy>,
+    cancelled: Vec<Arc<AtomicBool>>,
+    /// The loop sleeps, or would, and was woken.
+    sleeps: bool,
+    was_woken: Arc<AtomicBool>,
+    /// Tokens of connections, some of which are gone.
+    tokens: Vec<usize>,
+}
+
+impl World {
+    pub(super) fn new(seed: u64) -> World {
+        let mut random = Random(seed).fork();
+        let book = Book::default();
+        let was_woken = Arc::new(AtomicBool::new(false));
+        let mailbox_limit = if random.one_in(4) { 3 } else { 10_000 };
+        let wake = was_woken.clone();
+        let waker = move || {
+            wake.store(true, Ordering::Relaxed);
+            Ok(())
+        };
+        let (shared, _commands) = LoopShared::new(0, Box::new(waker), mailbox_limit);
+        shared.woke_up();
+        let overflow = [Overflow::Close, Overflow::DropMessage, Overflow::Refuse][random.below(3)];
+        let output_limit = if random.one_in(4) {
+            LARGE_OUTPUT_LIMIT
+        } else {
+            OUTPUT_LIMIT
+        };
+        book.open().output_limit = output_limit;
+        let limits = Limits::default()
+            .input(INPUT_LIMIT)
+            .output(output_limit)
+            .water(LOW_WATER, HIGH_WATER)
+            .timers(TIMERS)
+            .subscriptions(SUBSCRIPTIONS, TOPIC_NAME_LIMIT)
+            .overflow(overflow);
+        let timeouts = Timeouts {
+            idle: random.one_in(2).then_some(IDLE),
+            first_message: random.one_in(3).then_some(FIRST_MESSAGE),
+            write_stall: Some(WRITE_STALL),
+            close: CLOSE,
+        };
+        let protocol = LengthPrefixed::u16_be().max_length(MAX_MESSAGE);
+        let (plain, first) = found(protocol, limits, &book, &shared, random.fork());
+        let protocol = Courtesy { book: book.clone() };
+        let (courteous, second) = found(protocol, limits, &book, &shared, random.fork());
+        let slots = [first, second].map(|service| ServiceSlot {
+            service,
+            limits,
+            timeouts,
+        });
+        let config = ReactorConfig {
+            clock: TickClock::default(),
+            pool: PoolConfig::default(),
+            receive_buffer: RECEIVE_BUFFER,
+            read_budget: 1_000,
+        };
+        let calmness = [0, 1, 1, 3][random.below(4)];
+        World {
+            reactor: Reactor::new(&config, shared.clone(), slots.into()),
+            shared,
+            book,
+            peers: Vec::new(),
+            departed: Vec::new(),
+            timeouts,
+            drain_due: None,
+            longest_sleep: Duration::ZERO,
+            iterated_at: Duration::ZERO,
+            random,
+            calmness,
+            plain,
+            courteous,
+            cancelled: Vec::new(),
+            sleeps: false,
+            was_woken,
+            tokens: Vec::new(),
+        }
+    }
+
+    /// Whatever may happen, in any order.
+    pub(super) fn live(&mut self) {
+        let steps = 40 + self.random.below(160);
+        let drain_at = self.random.below(4 * steps);
+        for step in 0..steps {
+            if step == drain_at {
+                self.begin_drain();
+            }
+            match self.random.below(18) {
+                0 | 1 => self.connect(),
+                2 => {
+                    let micros = self.random.below(50_000);
+                    self.pass(Duration::from_micros(micros as u64));
+                }
+                3..=5 => self.peers_read(false),
+                6..=9 => self.peer_acts(),
+                10 => self.outsider_acts(),
+                11 => self.nap(),
+                _ => self.iterate(),
+            }
+        }
+    }
+
+    /// Lets everything end: what was said arrives and is answered, and what is left ends with a drain, or at once.
+    pub(super) fn finish(&mut self) -> Tally {
+        for _ in 0..40 {
+            self.pass(Duration::from_micros(700));
+            self.peers_read(true);
+            self.iterate();
+        }
+        if !self.random.one_in(4) {
+            self.begin_drain();
+            // As the loop does it, which sleeps until something is to be done: what nobody wakes it for never ends.
+            let mut naps = 0;
+            while !self.reactor.is_drained() {
+                self.peers_read(true);
+                self.nap();
+                naps += 1;
+                assert!(naps < 3_000, "the drain does not end");
+            }
+        }
+        let now = self.now();
+        if self.drain_due.is_some_and(|drain| drain.due <= now) {
+            self.book.open().tally.count("drain deadline");
+        }
+        self.read_out_topics();
+        self.book.open().is_over = true;
+        self.reactor.stop();
+        self.check_end();
+        std::mem::take(&mut self.book.open().tally)
+    }
+
+    pub(super) fn now(&self) -> Duration {
+        self.book.open().now
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.book.open().now += time;
+    }
+
+    fn connect(&mut self) {
+        let number = self.book.open().records.len();
+        let is_over = self.drain_due.is_some();
+        if is_over || self.peers.len() >= CROWD || number >= GENERATIONS {
+            return;
+        }
+        let now = self.now();
+        let service = self.random.below(2);
+        self.book.open().records.push(Record {
+            service,
+            ..Record::default()
+        });
+        let faults = self.random.fork();
+        let pipe = Pipe::new(faults, self.calmness, self.book.clone());
+        let pipe = Rc::new(RefCell::new(pipe));
+        let stream = Stream {
+            pipe: pipe.clone(),
+            reset_on_drop: false,
+        };
+        let fails = self.random.one_in(60);
+        let mut adopted = None;
+        let register = |_: &mut Socket, id| {
+            adopted = Some(id);
+            if fails {
+                return Err(std::io::ErrorKind::OutOfMemory.into());
+            }
+            Ok(())
+        };
+        self.reactor.set_now(now);
+        let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, number as u16));
+        let socket = Socket::Simulated(Box::new(stream));
+        let outcome = self.reactor.adopt(service as u16, socket, peer, register);
+        assert_eq!(outcome.is_err(), fails);
+        let id = adopted.expect("every socket is registered");
+        let is_courteous = service == Courtesy::SERVICE;
+        self.tokens.push(id.token());
+        let peer = Peer::new(number, id, pipe, is_courteous, now, &mut self.random);
+        // One that could not be registered, or whose handler panicked, has gone already.
+        if peer.pipe.borrow().dropped {
+            self.book.open().records[number].is_gone = true;
+            self.departed.push(peer);
+        } else {
+            self.peers.push(peer);
+        }
+    }
+
+    fn peer_acts(&mut self) {
+        if self.peers.is_empty() {
+            return;
+        }
+        let index = self.random.below(self.peers.len());
+        let peer = &mut self.peers[index];
+        peer.act(&mut self.random);
+        peer.transmit(false, &mut self.book.open(), &mut self.random);
+    }
+
+    /// The peers that read take some of what has arrived, and what is on its way comes closer.
+    fn peers_read(&mut self, all: bool) {
+        let ledger = &mut *self.book.open();
+        for peer in self.peers.iter_mut().chain(&mut self.departed) {
+            peer.read(all, ledger, &mut self.random);
+            peer.transmit(all, ledger, &mut self.random);
+        }
+    }
+
+    /// Another thread does something, while the loop sleeps perhaps.
+    fn outsider_acts(&mut self) {
+        match self.random.below(8) {
+            0 => self.schedule(),
+            1 => self.cancel(),
+            2..=4 => self.plain.act(&mut self.random),
+            _ => self.courteous.act(&mut self.random),
+        }
+        let is_waiting = self.shared.has_mail();
+        let will_look = !self.sleeps || self.was_woken.load(Ordering::Relaxed);
+        assert!(
+            !is_waiting || will_look,
+            "mail waits, and nobody wakes the loop"
+        );
+    }
+
+    fn schedule(&mut self) {
+        let micros = self.random.below(120_000);
+        let every = self.random.one_in(3);
+        let every = every.then(|| Duration::from_micros(500 + self.random.below(40_000) as u64));
+        let mut ledger = self.book.open();
+        let due = ledger.now + Duration::from_micros(micros as u64);
+        let index = ledger.tasks.len();
+        let pending = ledger.pending(due);
+        ledger.tasks.push(Errand {
+            pending,
+            every,
+            is_cancelled: false,
+            is_done: false,
+        });
+        drop(ledger);
+        let book = self.book.clone();
+        let cancelled = Arc::new(AtomicBool::new(false));
+        self.cancelled.push(cancelled.clone());
+        self.reactor.set_now(self.now());
+        self.reactor.schedule_task(Task {
+            due,
+            every,
+            run: Box::new(move || errand(&mut book.open(), index)),
+            cancelled,
+        });
+    }
+
+    fn cancel(&mut self) {
+        if self.cancelled.is_empty() {
+            return;
+        }
+        let index = self.random.below(self.cancelled.len());
+        self.cancelled[index].store(true, Ordering::Release);
+        self.book.open().tasks[index].is_cancelled = true;
+        if self.random.one_in(2) {
+            self.reactor.sweep_tasks();
+        }
+    }
+
+    fn begin_drain(&mut self) {
+        if self.drain_due.is_some() {
+            return;
+        }
+        let now = self.now();
+        self.reactor.set_now(now);
+        self.drain_due = Some(Pending {
+            due: now + DRAIN,
+            set: now,
+        });
+        self.reactor.begin_drain(DRAIN);
+    }
+
+    /// Sleeps as the loop does, until there is an event or a timer is due, and goes on.
+    fn nap(&mut self) {
+        let has_events = self.peers.iter().any(|peer| {
+            let pipe = peer.pipe.borrow();
+            pipe.readable || pipe.writable
+        });
+        let is_sending = self.peers.iter().any(Peer::is_sending);
+        let stays_awake = !self.sleeps || self.was_woken.load(Ordering::Relaxed);
+        if !has_events && !stays_awake {
+            let now = self.now();
+            // What is on its way is not waited for here, but arrives some time.
+            let most = Duration::from_millis(if is_sending { 5 } else { 500 });
+            let sleep = self.reactor.timeout(|| now).unwrap_or(most).min(most);
+            self.pass(sleep);
+        }
+        self.iterate();
+    }
+
+    /// One iteration of the loop: some of the events, in any order, and the rest of it.
+    pub(super) fn iterate(&mut self) {
+        self.was_woken.store(false, Ordering::Relaxed);
+        self.shared.woke_up();
+        let now = self.now();
+        self.longest_sleep = self.longest_sleep.max(now - self.iterated_at);
+        self.iterated_at = now;
+        self.reactor.set_now(now);
+        let mut events = self.poll();
+        for index in (1..events.len()).rev() {
+            events.swap(index, self.random.below(index + 1));
+        }
+        for (token, readiness) in events {
+            // As the event loop does it.
+            let is_plain = readiness.readable && !readiness.drain_fully && !readiness.error;
+            if !(is_plain && self.reactor.on_plain_input(token)) {
+                self.reactor.on_event(token, readiness);
+            }
+        }
+        self.reactor.finish_iteration();
+        self.reactor.departed().for_each(drop);
+        self.sleeps = !self.shared.prepare_to_sleep();
+        self.check();
+    }
+
+    /// What the poll reports: all at once, whatever becomes of it meanwhile, and stale events among it.
+    fn poll(&mut self) -> Vec<(usize, Readiness)> {
+        let mut events = Vec::new();
+        for peer in &self.peers {
+            let pipe = &mut *peer.pipe.borrow_mut();
+            if !(pipe.readable || pipe.writable) || self.random.one_in(6) {
+                continue;
+            }
+            let readiness = Readiness {
+                readable: std::mem::take(&mut pipe.readable),
+                writable: std::mem::take(&mut pipe.writable),
+                drain_fully: pipe.peer_ended || pipe.reset,
+                error: pipe.reset,
+            };
+            events.push((peer.id.token(), readiness));
+        }
+        if self.random.one_in(4) && !self.tokens.is_empty() {
+            let token = self.tokens[self.random.below(self.tokens.len())];
+            let readiness = Readiness {
+                readable: self.random.one_in(2),
+                writable: self.random.one_in(2),
+                drain_fully: self.random.one_in(4),
+                error: false,
+            };
+            events.push((token, readiness));
+        }
+        events
+    }
+}
+
+/// A task runs.
+fn errand(ledger: &mut Ledger, index: usize) {
+    let now = ledger.now;
+    let errand = &mut ledger.tasks[index];
+    let is_time = errand.pending.due <= now && !errand.is_cancelled && !errand.is_done;
+    let pending = errand.pending;
+    match errand.every {
+        None => errand.is_done = true,
+        Some(every) => {
+            // Rounds that were missed are not made up for.
+            while errand.pending.due <= now {
+                errand.pending.due += every;
+            }
+            errand.pending.set = now;
+        }
+    }
+    ledger.tally.count("task run");
+    ledger.claim(is_time, || format!("a task runs at {now:?}: {pending:?}"));
+    if index % 7 == 6 {
+        quiet_panic();
+    }
+}
+
+/// Makes a service and the way to reach its connections.
+fn found<P: Dialect>(
+    protocol: P,
+    limits: Limits,
+    book: &Book,
+    shared: &Arc<LoopShared>,
+    random: Random,
+) -> (Society<P>, Box<dyn crate::service::Service>) {
+    let (mailbox, mail) = Mailbox::<Puppet<P>>::new(shared.clone());
+    let mailbox = Arc::new(mailbox);
+    let clients = Clients::new(vec![mailbox.clone()]);
+    let society = Society::new(book.clone(), clients.clone());
+    let puppet = Puppet {
+        book: book.clone(),
+        random,
+        society: society.clone(),
+    };
+    let hub = Hub::new(puppet, protocol, limits, mailbox, mail, Box::new(clients));
+    (society, Box::new(hub))
+}
