@@ -5,7 +5,7 @@
 
 use std::hint::black_box;
 
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{Criterion, Throughput, criterion_main};
 use ringwheel::protocol::{Decode, Output, Protocol, Turn, Unpacked};
 use ringwheel::websocket::WebSocket;
 
@@ -83,5 +83,9 @@ fn bench_masking(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, bench_frames, bench_masking);
+fn benches() {
+    let mut criterion = Criterion::default().configure_from_args();
+    bench_frames(&mut criterion);
+    bench_masking(&mut criterion);
+}
 criterion_main!(benches);
