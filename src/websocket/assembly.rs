@@ -29,6 +29,7 @@ pub(crate) struct Assembly {
     /// Payload bytes of all frames so far, as they came.
     received: u64,
     /// Bytes that were inflated.
+    #[cfg(feature = "deflate")]
     pub(crate) inflated: usize,
     /// Header bytes of all frames so far.
     overhead: usize,
@@ -64,6 +65,7 @@ impl Assembly {
             phase: 0,
             rest: 0,
             received: 0,
+            #[cfg(feature = "deflate")]
             inflated: 0,
             overhead: 0,
             is_untouched: true,

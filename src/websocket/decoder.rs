@@ -439,7 +439,11 @@ impl<O: Opening, D: Delivery> WebSocketDecoder<O, D> {
         }
         let progress = match self.advance(input, turn) {
             Ok(progress) => progress,
-            Err(error) => return Err(refuse(error, turn)),
+            Err(error) => {
+                // The connection may linger for its peer; what has come of a message does not.
+                self.stage = Stage::Between;
+                return Err(refuse(error, turn));
+            }
         };
         Ok(match progress {
             Progress::NeedMore(at_least) => Unpacked::NeedMore { at_least },

@@ -106,6 +106,7 @@ impl<'a> Request<'a> {
     }
 
     /// The values of all `Sec-WebSocket-Extensions` headers, in their order.
+    #[cfg(any(feature = "deflate", test))]
     pub(crate) fn extensions(&self) -> impl Iterator<Item = &'a str> + use<'a> {
         self.fields
             .values("Sec-WebSocket-Extensions")
