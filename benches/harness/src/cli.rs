@@ -41,6 +41,11 @@ pub enum Command {
     Report(Report),
     /// List the peers that come with the harness
     Peers(Peers),
+    /// Put a mixed load with faults on ringwheel for minutes or hours, and see that nothing is left of it
+    Soak(Soak),
+    /// What `soak` starts
+    #[command(hide = true)]
+    SoakServer,
 }
 
 /// `peers`
@@ -49,6 +54,24 @@ pub struct Peers {
     /// Build all that can be built, and tell versions, and what is missing
     #[arg(long)]
     pub build: bool,
+}
+
+/// `soak`
+#[derive(Debug, Args)]
+pub struct Soak {
+    /// How long; at most a day
+    #[arg(long, default_value_t = 10.0)]
+    minutes: f64,
+    /// Print JSON instead of text
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl Soak {
+    /// How long.
+    pub fn length(&self) -> Duration {
+        seconds(self.minutes * 60.0)
+    }
 }
 
 /// `quick` and `full`

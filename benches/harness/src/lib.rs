@@ -27,5 +27,6 @@ pub mod progress;
 pub mod report;
 pub mod results;
 pub mod scenario;
+pub mod soak;
 pub mod stats;
 pub mod trace;

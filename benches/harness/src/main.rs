@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use clap::Parser;
 use ringwheel_harness::campaign::{self, Care};
-use ringwheel_harness::cli::{Campaign, Cli, Command, Compare, Count, Load, Peers, Report, Target};
+use ringwheel_harness::cli::{
+    Campaign, Cli, Command, Compare, Count, Load, Peers, Report, Soak, Target,
+};
 use ringwheel_harness::instructions;
 use ringwheel_harness::journal::Journal;
 use ringwheel_harness::load;
@@ -20,6 +22,7 @@ use ringwheel_harness::progress::Progress;
 use ringwheel_harness::report::{self, LoadSummary};
 use ringwheel_harness::results::{Circumstances, Contestant, Found, Results};
 use ringwheel_harness::scenario::{Scenario, Section, Task};
+use ringwheel_harness::soak;
 use ringwheel_harness::trace;
 use serde::Serialize;
 
@@ -40,6 +43,8 @@ fn main() -> ExitCode {
         Command::Instructions(options) => instructions(&options),
         Command::Report(options) => write_report(&options),
         Command::Peers(options) => list_peers(&options),
+        Command::Soak(options) => run_soak(&options),
+        Command::SoakServer => soak::serve().map_err(Into::into),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -410,6 +415,19 @@ fn failures(prepared: &[Prepared]) -> Vec<String> {
     // Those of one toolchain fail together.
     failures.dedup();
     failures
+}
+
+fn run_soak(options: &Soak) -> Outcome {
+    let verdict = soak::run(options.length(), &mut |reading| eprintln!("{reading}"))?;
+    if options.json {
+        print_json(&verdict)?;
+    } else {
+        print!("{verdict}");
+    }
+    match verdict.complaints.len() {
+        0 => Ok(()),
+        count => Err(format!("the soak has {count} complaints").into()),
+    }
 }
 
 fn print_json(value: &impl Serialize) -> Outcome {

@@ -206,6 +206,14 @@ pub fn memory(pid: u32) -> io::Result<Memory> {
     proc_fs::memory(&status).ok_or_else(|| unreadable("PID/status"))
 }
 
+/// Counts the open descriptors of process `pid`.
+///
+/// # Errors
+/// Fails when there is no such process, or no `/proc`.
+pub fn descriptors(pid: u32) -> io::Result<usize> {
+    Ok(fs::read_dir(format!("/proc/{pid}/fd"))?.count())
+}
+
 /// Reads what the kernel keeps for the whole machine.
 ///
 /// # Errors

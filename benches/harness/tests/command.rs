@@ -121,3 +121,18 @@ fn a_server_that_does_not_start_is_named() {
         "{errors}"
     );
 }
+
+#[test]
+fn a_short_soak_is_clean() {
+    let output = harness(&["soak", "--minutes", "0.03", "--json"]);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(json["complaints"].as_array().unwrap().len(), 0, "{json}");
+    for figure in ["operations", "faults"] {
+        assert!(json[figure].as_u64() > Some(0), "{json}");
+    }
+    let counts = &json["end"]["counts"];
+    assert!(counts["opened"].as_u64() > Some(100), "{json}");
+    assert_eq!(counts["opened"], counts["closed"]);
+}

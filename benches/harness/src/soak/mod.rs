@@ -1,0 +1,283 @@
+//! The soak: a mixed load for minutes or hours against a ringwheel server in a process of its own, and a verdict.
+//!
+//! ```text
+//!   this process                                          its child
+//!   echo, raw ───────────┐                          ┌──► plain      ─┐
+//!   slow readers ────────┤                          │                │
+//!   churn ───────────────┼── loopback ──────────────┼──► WebSocket   ├─ counts: opened, closed, live,
+//!   echo, WebSocket ─────┤                          │                │  timers, messages
+//!   echo, deflated ──────┤                          ├──► deflated    │
+//!   broadcast ───────────┤                          │                │
+//!   faults ──────────────┘                          └──► broadcast  ─┘
+//!   every ten seconds ◄─────── stdin, stdout ───────────── counts
+//! ```
+//!
+//! The loads run in rounds (all but the broadcast), so that connections come and go by the hundred besides. They verify
+//! every byte. When all are over, nothing may be left of them: no connection, timer or descriptor, and no memory beyond
+//! what the server keeps for reuse.
+
+mod child;
+mod loads;
+mod server;
+
+use std::fmt;
+use std::io;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use crate::process;
+
+use child::ServerChild;
+use loads::Loads;
+
+pub use server::serve;
+
+/// Between two readings.
+const READING: Duration = Duration::from_secs(10);
+/// Under load, at most, before the server counts as warm: its pools are then filled, and its threads have what they need.
+const WARM_UP: Duration = Duration::from_secs(8);
+/// How long the last connections may take to end.
+const REST_PATIENCE: Duration = Duration::from_secs(30);
+/// Memory that the server may have more at the end than when it was warm: what the allocator keeps in pieces.
+const MEMORY_SLACK: u64 = 16 << 20;
+/// Errors that the verdict quotes.
+const QUOTED: usize = 10;
+
+/// What the server has counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// Calls of `on_open`.
+    pub opened: u64,
+    /// Calls of `on_close`.
+    pub closed: u64,
+    /// Connections that are open, or still opening or closing.
+    pub live: u64,
+    /// Timers that are set.
+    pub timers: u64,
+    /// Messages that came.
+    pub messages: u64,
+}
+
+/// How things are at some time.
+#[derive(Clone, Debug, Serialize)]
+pub struct Reading {
+    /// Since the beginning.
+    pub elapsed: Duration,
+    /// Operations of all loads together, and faults, per second since the last reading. They count when their round ends.
+    pub rate: f64,
+    /// Rounds of loads that ended with an error.
+    pub errors: usize,
+    /// Resident memory of the server, in bytes.
+    pub resident: u64,
+    /// Its open descriptors.
+    pub descriptors: usize,
+    /// What it has counted.
+    pub counts: Counts,
+}
+
+impl fmt::Display for Reading {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{:>6} s {:>9.0}/s  {} errors  {:>6.1} MiB resident  {:>5} descriptors  {:>5} timers  {:>5} connections live, \
+             {} opened, {} closed",
+            self.elapsed.as_secs(),
+            self.rate,
+            self.errors,
+            self.resident as f64 / (1 << 20) as f64,
+            self.descriptors,
+            self.counts.timers,
+            self.counts.live,
+            self.counts.opened,
+            self.counts.closed,
+        )
+    }
+}
+
+/// How a soak has ended.
+#[derive(Clone, Debug, Serialize)]
+pub struct Verdict {
+    /// At rest, after the warm-up.
+    pub start: Reading,
+    /// At rest, after all.
+    pub end: Reading,
+    /// Operations of all loads together, each of them verified.
+    pub operations: u64,
+    /// Faults among them.
+    pub faults: u64,
+    /// What is wrong; nothing, if all is well.
+    pub complaints: Vec<String>,
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "at rest before: {}", self.start)?;
+        writeln!(f, "at rest after:  {}", self.end)?;
+        let Verdict {
+            operations, faults, ..
+        } = self;
+        if self.complaints.is_empty() {
+            return writeln!(
+                f,
+                "clean: {operations} operations, {faults} faults among them; no wrong byte, {} opens and as many closes, \
+                 nothing left",
+                self.end.counts.opened
+            );
+        }
+        writeln!(f, "not clean, in {operations} operations:")?;
+        for complaint in &self.complaints {
+            writeln!(f, "  {complaint}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Soaks for so long; `tell` gets a reading every ten seconds.
+///
+/// # Errors
+/// When the server cannot be started, or asked; what it does wrong under load is in the verdict.
+pub fn run(length: Duration, tell: &mut dyn FnMut(&Reading)) -> io::Result<Verdict> {
+    let mut server = ServerChild::start()?;
+    let began = Instant::now();
+    let mut errors = Loads::start(server.addresses(), WARM_UP.min(length))
+        .join()
+        .errors;
+    let start = rest(&mut server, began, errors.len())?;
+    tell(&start);
+
+    let loads = Loads::start(server.addresses(), length);
+    let (mut operations, mut at) = (0, Instant::now());
+    while loads.are_running(READING) {
+        let (so_far, now) = (loads.operations(), Instant::now());
+        let rate = (so_far - operations) as f64 / (now - at).as_secs_f64();
+        (operations, at) = (so_far, now);
+        let errors = errors.len() + loads.errors();
+        tell(&read(&mut server, began, rate, errors)?);
+    }
+    let done = loads.join();
+    errors.extend(done.errors);
+    let end = rest(&mut server, began, errors.len())?;
+    let mut complaints = complaints(&start, &end, &errors);
+    if let Err(error) = server.end() {
+        complaints.push(format!("the server did not end well: {error}"));
+    }
+    Ok(Verdict {
+        start,
+        end,
+        operations: done.operations,
+        faults: done.faults,
+        complaints,
+    })
+}
+
+/// Waits until the server has no connection any more, and reads.
+fn rest(server: &mut ServerChild, began: Instant, errors: usize) -> io::Result<Reading> {
+    let deadline = Instant::now() + REST_PATIENCE;
+    loop {
+        let reading = read(server, began, 0.0, errors)?;
+        if reading.counts.live == 0 || Instant::now() > deadline {
+            return Ok(reading);
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+fn read(server: &mut ServerChild, began: Instant, rate: f64, errors: usize) -> io::Result<Reading> {
+    Ok(Reading {
+        elapsed: began.elapsed(),
+        rate,
+        errors,
+        resident: process::memory(server.pid())?.resident,
+        descriptors: process::descriptors(server.pid())?,
+        counts: server.counts()?,
+    })
+}
+
+/// What is wrong at the end.
+fn complaints(start: &Reading, end: &Reading, errors: &[String]) -> Vec<String> {
+    let mut complaints: Vec<String> = errors.iter().take(QUOTED).cloned().collect();
+    if errors.len() > QUOTED {
+        complaints.push(format!("and {} errors more", errors.len() - QUOTED));
+    }
+    let counts = &end.counts;
+    let mut expect = |is_so: bool, otherwise: String| {
+        if !is_so {
+            complaints.push(otherwise);
+        }
+    };
+    expect(
+        counts.live == 0,
+        format!("{} connections are left", counts.live),
+    );
+    expect(
+        counts.timers == 0,
+        format!("{} timers are left", counts.timers),
+    );
+    expect(
+        counts.opened == counts.closed,
+        format!("{} opened and {} closed", counts.opened, counts.closed),
+    );
+    expect(
+        end.descriptors == start.descriptors,
+        format!(
+            "{} descriptors, and {} at the start",
+            end.descriptors, start.descriptors
+        ),
+    );
+    expect(
+        end.resident <= start.resident + MEMORY_SLACK,
+        format!(
+            "{} KiB resident, and {} at the start",
+            end.resident >> 10,
+            start.resident >> 10
+        ),
+    );
+    complaints
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reading() -> Reading {
+        Reading {
+            elapsed: Duration::ZERO,
+            rate: 0.0,
+            errors: 0,
+            resident: 10 << 20,
+            descriptors: 12,
+            counts: Counts {
+                opened: 5,
+                closed: 5,
+                ..Counts::default()
+            },
+        }
+    }
+
+    #[test]
+    fn what_is_as_it_was_is_clean() {
+        let mut end = reading();
+        end.resident += MEMORY_SLACK;
+        assert!(complaints(&reading(), &end, &[]).is_empty());
+    }
+
+    #[test]
+    fn whatever_is_left_is_complained_of() {
+        let spoil: [fn(&mut Reading); 5] = [
+            |end| end.counts.live = 1,
+            |end| end.counts.timers = 1,
+            |end| end.counts.closed = 4,
+            |end| end.descriptors = 11,
+            |end| end.resident += MEMORY_SLACK + 1,
+        ];
+        for spoil in spoil {
+            let mut end = reading();
+            spoil(&mut end);
+            assert_eq!(complaints(&reading(), &end, &[]).len(), 1, "{end}");
+        }
+        let errors = vec!["wrong".to_owned(); QUOTED + 3];
+        let complaints = complaints(&reading(), &reading(), &errors);
+        assert_eq!(complaints.last().unwrap(), "and 3 errors more");
+    }
+}
