@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use mio::net::TcpListener;
@@ -14,6 +14,7 @@ use crate::balance::{Balance, Workers};
 use crate::contain::{contain_drop, panic_text};
 use crate::listen::SocketOptions;
 use crate::loop_shared::{Command, Handover, LoopShared, WAKE_TOKEN, Wake, drain};
+use crate::sync::{Mutex, MutexGuard};
 
 /// How long a listener rests that cannot accept: at most 100 attempts a second while descriptors are out.
 pub(crate) const PAUSE: Duration = Duration::from_millis(10);
@@ -207,17 +208,20 @@ impl AcceptorShared {
 
     /// Moves the acceptor on to a later phase; a drain that has begun keeps its deadline.
     pub(crate) fn move_on(&self, to: Phase) {
-        let mut phase = self.lock();
-        if *phase == Phase::Running || to == Phase::Stopping {
-            *phase = to;
-        }
-        drop(phase);
+        self.set_phase(to);
         if let Err(error) = (self.wake)() {
             log::error!("the acceptor could not be woken: {error}");
         }
     }
 
-    fn phase(&self) -> Phase {
+    pub(crate) fn set_phase(&self, to: Phase) {
+        let mut phase = self.lock();
+        if *phase == Phase::Running || to == Phase::Stopping {
+            *phase = to;
+        }
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
         *self.lock()
     }
 

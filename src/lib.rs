@@ -16,10 +16,13 @@ mod event_loop;
 mod handler;
 mod limits;
 mod listen;
+#[cfg(all(test, loom))]
+mod loom_models;
 mod loop_shared;
 mod loop_state;
 mod mailbox;
 mod output;
+mod places;
 pub mod protocol;
 mod reactor;
 mod remote;
@@ -27,9 +30,12 @@ mod send_status;
 mod server;
 mod server_handle;
 mod service;
+mod sweep_flag;
+mod sync;
 mod task;
 mod topics;
 mod transport;
+mod wake_flag;
 #[cfg(feature = "websocket")]
 pub mod websocket;
 pub mod wheel;

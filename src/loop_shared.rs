@@ -3,14 +3,17 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use mio::Waker;
 use mio::net::TcpStream;
 
+use crate::places::Places;
+use crate::sweep_flag::SweepFlag;
+use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::task::Task;
+use crate::wake_flag::WakeFlag;
 
 /// A socket that was admitted, on its way to a worker.
 pub(crate) struct Handover {
@@ -40,16 +43,13 @@ pub(crate) struct LoopShared {
     commands: Sender<Command>,
     /// Interrupts the loop's sleep.
     wake: Box<Wake>,
-    /// The loop is running and will look at its mail before it sleeps: no wake-up is needed.
-    awake: AtomicBool,
+    wake_flag: WakeFlag,
     /// Letters that wait.
-    letters: AtomicUsize,
-    /// Letters that may wait at most.
-    mailbox_limit: usize,
+    letters: Places,
     /// Commands that wait.
-    waiting_commands: AtomicUsize,
-    /// A sweep of the cancelled tasks is asked for.
-    sweeping: AtomicBool,
+    waiting_commands: Places,
+    /// For the tasks that were cancelled.
+    sweep: SweepFlag,
     /// Connections that were handed over and have not ended.
     connections: AtomicUsize,
 }
@@ -66,11 +66,10 @@ impl LoopShared {
             epoch: Instant::now(),
             commands,
             wake,
-            awake: AtomicBool::new(false),
-            letters: AtomicUsize::new(0),
-            mailbox_limit,
-            waiting_commands: AtomicUsize::new(0),
-            sweeping: AtomicBool::new(false),
+            wake_flag: WakeFlag::new(),
+            letters: Places::new(mailbox_limit),
+            waiting_commands: Places::new(usize::MAX),
+            sweep: SweepFlag::new(),
             connections: AtomicUsize::new(0),
         };
         (Arc::new(shared), receiver)
@@ -79,7 +78,7 @@ impl LoopShared {
     /// Sends a command. Commands are the program's own and never refused for lack of room; it comes back if the worker has
     /// ended.
     pub(crate) fn command(&self, command: Command) -> Result<(), Command> {
-        self.waiting_commands.fetch_add(1, Ordering::Relaxed);
+        self.waiting_commands.reserve();
         self.commands.send(command).map_err(|returned| {
             self.command_taken();
             returned.0
@@ -90,16 +89,16 @@ impl LoopShared {
 
     /// A command was taken.
     pub(crate) fn command_taken(&self) {
-        self.waiting_commands.fetch_sub(1, Ordering::Relaxed);
+        self.waiting_commands.release(1);
     }
 
     pub(crate) fn has_commands(&self) -> bool {
-        self.waiting_commands.load(Ordering::Relaxed) > 0
+        self.waiting_commands.taken() > 0
     }
 
     /// Has cancelled tasks forgotten; many cancellations are one sweep.
     pub(crate) fn sweep(&self) {
-        if !self.sweeping.swap(true, Ordering::AcqRel) {
+        if self.sweep.ask() {
             // A worker that has ended has no tasks left to forget.
             let _ = self.command(Command::Sweep);
         }
@@ -107,7 +106,7 @@ impl LoopShared {
 
     /// A sweep begins: what is cancelled from now on needs another.
     pub(crate) fn sweep_begins(&self) {
-        self.sweeping.store(false, Ordering::Release);
+        self.sweep.begin();
     }
 
     /// The loop's time, by the clock.
@@ -117,22 +116,17 @@ impl LoopShared {
 
     /// Letters that wait.
     pub(crate) fn letters(&self) -> usize {
-        self.letters.load(Ordering::Relaxed)
+        self.letters.taken()
     }
 
     /// Counts a letter in, if there is room.
     pub(crate) fn reserve_place(&self) -> bool {
-        let place = self.letters.fetch_add(1, Ordering::Relaxed);
-        if place >= self.mailbox_limit {
-            self.release_places(1);
-            return false;
-        }
-        true
+        self.letters.reserve()
     }
 
     /// Letters were taken.
     pub(crate) fn release_places(&self, letters: usize) {
-        self.letters.fetch_sub(letters, Ordering::Relaxed);
+        self.letters.release(letters);
     }
 
     pub(crate) fn has_mail(&self) -> bool {
@@ -141,26 +135,22 @@ impl LoopShared {
 
     /// Wakes the loop unless it is awake, or being woken, already.
     pub(crate) fn notify(&self) {
-        // Pairs with the fence in `prepare_to_sleep`: either the loop sees what was just counted as waiting, or this
-        // sees that the loop no longer counts as awake.
-        fence(Ordering::SeqCst);
-        if !self.awake.load(Ordering::Relaxed) && !self.awake.swap(true, Ordering::AcqRel) {
+        self.wake_flag.notify(|| {
             if let Err(error) = (self.wake)() {
                 log::error!("worker {} could not be woken: {error}", self.worker);
             }
-        }
+        });
     }
 
     /// From here on a notification wakes the loop. Returns whether there is mail already, so that it must not sleep.
     pub(crate) fn prepare_to_sleep(&self) -> bool {
-        self.awake.store(false, Ordering::Relaxed);
-        fence(Ordering::SeqCst);
-        self.has_mail() || self.has_commands()
+        self.wake_flag
+            .prepare_to_sleep(|| self.has_mail() || self.has_commands())
     }
 
     /// The loop runs again.
     pub(crate) fn woke_up(&self) {
-        self.awake.store(true, Ordering::Relaxed);
+        self.wake_flag.woke_up();
     }
 
     pub(crate) fn connections(&self) -> usize {
