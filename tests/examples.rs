@@ -3,18 +3,16 @@
 //! `cargo test` builds the examples first and puts them next to the tests; `cargo test --test examples` does not build
 //! them.
 
-use std::env;
+mod support;
+
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::process::Output;
+use std::time::Instant;
 
-/// How long anything may take. Nothing comes near it unless it hangs.
-const DEADLINE: Duration = Duration::from_secs(60);
+use support::Example;
 
 #[test]
 fn every_example_explains_its_options() {
@@ -23,7 +21,7 @@ fn every_example_explains_its_options() {
     // Those of a feature are not built without it.
     let is_built = |name: &String| cfg!(feature = "websocket") || !name.starts_with("websocket_");
     for name in names.into_iter().filter(is_built) {
-        let Output { status, stdout, .. } = run_to_end(&name, &["--help"]);
+        let Output { status, stdout, .. } = Example::run_to_end(&name, &["--help"]);
         assert!(status.success(), "{name}: {status}");
         let help = String::from_utf8(stdout).expect("help is text");
         assert!(help.contains("--addr"), "{name}: {help}");
@@ -41,7 +39,7 @@ fn a_bad_option_is_an_error_and_no_panic() {
         ["--workers", "x"],
     ] {
         let argument = format!("{}={}", arguments[0], arguments[1]);
-        let Output { status, stderr, .. } = run_to_end("echo", &[&argument]);
+        let Output { status, stderr, .. } = Example::run_to_end("echo", &[&argument]);
         assert_eq!(status.code(), Some(2), "{arguments:?}");
         let message = String::from_utf8_lossy(&stderr).into_owned();
         assert!(message.contains(arguments[0]), "{message}");
@@ -148,7 +146,10 @@ fn max_connections_refuses_those_beyond_and_counts_them() {
         drop(leaves);
         let started = Instant::now();
         while !Client::connect(addr).is_echoed() {
-            assert!(started.elapsed() < DEADLINE, "no place became free");
+            assert!(
+                started.elapsed() < Example::DEADLINE,
+                "no place became free"
+            );
         }
         stays.send("still here");
         stays.expect("still here");
@@ -238,7 +239,7 @@ fn typed_frames_server_and_client_understand_each_other() {
     let (_server, addr) = Example::serve("typed_frames_server", &["--workers=2"]);
     let addr = format!("--addr={addr}");
     let arguments = [&addr, "--name=Ada", "40", "-5", "7"];
-    let Output { status, stdout, .. } = run_to_end("typed_frames_client", &arguments);
+    let Output { status, stdout, .. } = Example::run_to_end("typed_frames_client", &arguments);
     assert!(status.success(), "{status}");
     let stdout = String::from_utf8_lossy(&stdout).replace("\r\n", "\n");
     assert_eq!(stdout, "Hello, Ada!\nthe sum is 42\n");
@@ -421,142 +422,6 @@ fn example_names() -> Vec<String> {
     sources.filter_map(name).collect()
 }
 
-/// Where cargo has put an example: this test is `target/PROFILE/deps/NAME`, it is `target/PROFILE/examples/NAME`.
-fn binary(name: &str) -> PathBuf {
-    let test = env::current_exe().expect("a test knows where it is");
-    let profile = test
-        .ancestors()
-        .nth(2)
-        .expect("a test is in a profile's directory");
-    let path = profile
-        .join("examples")
-        .join(format!("{name}{}", env::consts::EXE_SUFFIX));
-    assert!(
-        path.exists(),
-        "{} is missing: `cargo test` or `cargo build --examples` builds it",
-        path.display()
-    );
-    path
-}
-
-/// Runs an example that ends by itself.
-fn run_to_end(name: &str, arguments: &[&str]) -> Output {
-    let example = Example::start(name, arguments);
-    let (status, stdout, stderr) = example.end();
-    Output {
-        status,
-        stdout: stdout.into(),
-        stderr: stderr.into(),
-    }
-}
-
-/// An example that runs. It is killed when dropped.
-struct Example {
-    child: Child,
-    stdout: Receiver<String>,
-    stderr: Receiver<String>,
-}
-
-impl Example {
-    fn start(name: &str, arguments: &[&str]) -> Example {
-        let mut command = Command::new(binary(name));
-        command.args(arguments).stdin(Stdio::null());
-        let piped = command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = piped.spawn().expect("the example starts");
-        let stdout = lines_of(child.stdout.take().expect("it is piped"));
-        let stderr = lines_of(child.stderr.take().expect("it is piped"));
-        Example {
-            child,
-            stdout,
-            stderr,
-        }
-    }
-
-    /// Starts a server on a free port and waits until it listens.
-    fn serve(name: &str, options: &[&str]) -> (Example, SocketAddr) {
-        let arguments = [&["--addr=127.0.0.1:0"], options].concat();
-        let server = Example::start(name, &arguments);
-        let address = server.next_address();
-        (server, address)
-    }
-
-    fn next_line(&self) -> String {
-        let line = self.stdout.recv_timeout(DEADLINE);
-        line.expect("the example prints a line")
-    }
-
-    fn next_error_line(&self) -> String {
-        let line = self.stderr.recv_timeout(DEADLINE);
-        line.expect("the example prints a line")
-    }
-
-    /// The address in the next line, `listening on ADDRESS`, behind which there may be more.
-    fn next_address(&self) -> SocketAddr {
-        let line = self.next_line();
-        let address = line.strip_prefix("listening on ");
-        let address = address.and_then(|rest| rest.split(' ').next()?.parse().ok());
-        address.unwrap_or_else(|| panic!("no address: {line}"))
-    }
-
-    #[cfg(unix)]
-    fn signal(&self, name: &str) {
-        // Every shell has a kill of its own, and not every system another.
-        let kill = format!("kill -{name} {}", self.child.id());
-        let status = Command::new("sh").args(["-c", &kill]).status();
-        assert!(status.expect("there is a shell").success(), "{kill}");
-    }
-
-    /// Waits for the end: success, after these lines on the standard output and none on the other.
-    fn ends_after(self, lines: &[&str]) {
-        let (status, stdout, stderr) = self.end();
-        assert_eq!(stdout.lines().collect::<Vec<_>>(), lines);
-        assert_eq!(stderr, "");
-        assert!(status.success(), "{status}");
-    }
-
-    /// Waits for the end and returns all that was printed since.
-    fn end(mut self) -> (ExitStatus, String, String) {
-        let rest = |lines: &Receiver<String>| {
-            let mut rest = String::new();
-            loop {
-                match lines.recv_timeout(DEADLINE) {
-                    Ok(line) => rest += &(line + "\n"),
-                    Err(RecvTimeoutError::Disconnected) => return rest,
-                    Err(RecvTimeoutError::Timeout) => panic!("the example does not end: {rest}"),
-                }
-            }
-        };
-        let (stdout, stderr) = (rest(&self.stdout), rest(&self.stderr));
-        // Its ends of the pipes are closed, so it has ended or is about to.
-        (
-            self.child.wait().expect("it was not waited for before"),
-            stdout,
-            stderr,
-        )
-    }
-}
-
-impl Drop for Example {
-    fn drop(&mut self) {
-        // Both fail for one that has ended and was waited for.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// The lines of a pipe as they come; the channel ends with the pipe.
-fn lines_of(pipe: impl Read + Send + 'static) -> Receiver<String> {
-    let (sender, receiver) = channel();
-    thread::spawn(move || {
-        for line in BufReader::new(pipe).lines() {
-            // Once the test has what it wants, the rest is read all the same: the example must not meet a broken pipe.
-            let Ok(line) = line else { return };
-            let _ = sender.send(line);
-        }
-    });
-    receiver
-}
-
 /// A client with deadlines.
 struct Client {
     stream: BufReader<TcpStream>,
@@ -564,12 +429,13 @@ struct Client {
 
 impl Client {
     fn connect(addr: SocketAddr) -> Client {
-        let stream = TcpStream::connect_timeout(&addr, DEADLINE).expect("the example listens");
+        let stream =
+            TcpStream::connect_timeout(&addr, Example::DEADLINE).expect("the example listens");
         stream
-            .set_read_timeout(Some(DEADLINE))
+            .set_read_timeout(Some(Example::DEADLINE))
             .expect("a timeout can be set");
         stream
-            .set_write_timeout(Some(DEADLINE))
+            .set_write_timeout(Some(Example::DEADLINE))
             .expect("a timeout can be set");
         stream.set_nodelay(true).expect("an option can be set");
         Client {

@@ -6,25 +6,19 @@
 mod support;
 
 use std::collections::HashMap;
-use std::env;
-use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
-use std::thread;
 
 use ringwheel::protocol::{Decode, Encode, Farewell, Output, Protocol, Turn, Unpacked};
 use ringwheel::websocket::{Message, WebSocketClient};
 use serde_json::{Value, json};
-use support::{Client, DEADLINE};
+use support::{Client, Example};
 
 /// Among so many events any that is waited for has come.
 const MOST_EVENTS: usize = 100_000;
 
 #[test]
 fn chat_has_its_page_on_the_same_port() {
-    let chat = Example::serve("websocket_chat", &[]);
+    let chat = Site::serve("websocket_chat", &[]);
     let page = chat.get("/");
     assert!(page.starts_with("HTTP/1.1 200 "), "{page}");
     assert!(page.contains("\r\nContent-Type: text/html; charset=utf-8\r\n"));
@@ -54,7 +48,7 @@ fn chat_has_its_page_on_the_same_port() {
 
 #[test]
 fn chat_lets_in_who_has_a_name_and_comes_from_its_page() {
-    let chat = Example::serve("websocket_chat", &["--workers=1"]);
+    let chat = Site::serve("websocket_chat", &["--workers=1"]);
     let long = "%C3%A9".repeat(33);
     for name in [
         "", "%0a", "a%7Fb", "+ada", "ada%20", "%zz", "%4", "%ff", &long,
@@ -85,7 +79,7 @@ fn chat_lets_in_who_has_a_name_and_comes_from_its_page() {
 
 #[test]
 fn chat_relays_within_a_room_and_says_who_is_there() {
-    let chat = Example::serve("websocket_chat", &["--workers=2"]);
+    let chat = Site::serve("websocket_chat", &["--workers=2"]);
     let mut ada = chat.connect("/chat?name=ada");
     assert_eq!(ada.json(), json!({"type": "welcome", "people": ["ada"]}));
     let mut eve = chat.connect("/chat?name=eve&room=attic");
@@ -134,7 +128,7 @@ fn chat_relays_within_a_room_and_says_who_is_there() {
 fn chat_compresses_on_demand() {
     use ringwheel::websocket::Deflate;
 
-    let chat = Example::serve("websocket_chat", &["--workers=1", "--deflate"]);
+    let chat = Site::serve("websocket_chat", &["--workers=1", "--deflate"]);
     let mut ada = chat.open(&chat.client("/chat?name=ada").deflate(Deflate::new()));
     let extension = "\r\nSec-WebSocket-Extensions: permessage-deflate";
     assert!(ada.head.contains(extension), "{}", ada.head);
@@ -154,7 +148,7 @@ fn chat_compresses_on_demand() {
 
 #[test]
 fn chat_closes_on_what_its_page_would_not_send() {
-    let chat = Example::serve("websocket_chat", &["--workers=1"]);
+    let chat = Site::serve("websocket_chat", &["--workers=1"]);
     let too_long = json!({"say": "x".repeat(4096)}).to_string();
     for (message, code) in [
         (Message::Binary(b"{}"), 1003),
@@ -170,7 +164,7 @@ fn chat_closes_on_what_its_page_would_not_send() {
 
 #[test]
 fn chat_turns_away_who_finds_the_room_full() {
-    let chat = Example::serve("websocket_chat", &["--workers=2", "--room-size=1"]);
+    let chat = Site::serve("websocket_chat", &["--workers=2", "--room-size=1"]);
     let mut ada = chat.connect("/chat?name=ada");
     assert_eq!(ada.json()["type"], "welcome");
     let (code, reason) = chat.connect("/chat?name=bob").end();
@@ -187,7 +181,7 @@ fn chat_turns_away_who_finds_the_room_full() {
 
 #[test]
 fn chat_drops_a_slow_reader() {
-    let chat = Example::serve("websocket_chat", &["--workers=2"]);
+    let chat = Site::serve("websocket_chat", &["--workers=2"]);
     let mut ada = chat.connect("/chat?name=ada");
     let _slow = Peer::open(
         Client::connect_narrow(chat.addr),
@@ -211,7 +205,7 @@ fn chat_drops_a_slow_reader() {
 
 #[test]
 fn push_sends_the_quotes_that_were_asked_for() {
-    let push = Example::serve("websocket_push", &["--workers=2", "--rate=50"]);
+    let push = Site::serve("websocket_push", &["--workers=2", "--rate=50"]);
     let mut peer = push.connect("/");
     for symbol in ["ACME", "HOOLI"] {
         peer.send_json(&json!({"subscribe": symbol}));
@@ -248,7 +242,7 @@ fn push_sends_the_quotes_that_were_asked_for() {
 #[test]
 fn push_repeats_itself_with_the_same_seed() {
     let options = ["--workers=1", "--rate=200", "--seed=7"];
-    let servers = [(); 2].map(|()| Example::serve("websocket_push", &options));
+    let servers = [(); 2].map(|()| Site::serve("websocket_push", &options));
     let mut peers = servers.each_ref().map(|server| server.connect("/"));
     for peer in &mut peers {
         peer.send_json(&json!({"subscribe": "UMBRELLA"}));
@@ -272,14 +266,14 @@ fn push_repeats_itself_with_the_same_seed() {
 #[test]
 fn push_drops_quotes_for_who_is_slow_and_counts_them() {
     let options = ["--workers=2", "--rate=1000", "--stats=0.05"];
-    let push = Example::serve("websocket_push", &options);
+    let push = Site::serve("websocket_push", &options);
     let mut slow = Peer::open(Client::connect_narrow(push.addr), &push.client("/"));
     for symbol in ["ACME", "GLOBEX", "HOOLI", "INITECH", "UMBRELLA"] {
         slow.send_json(&json!({"subscribe": symbol}));
     }
     let (mut delivered, mut dropped) = (0, 0);
     for _ in 0..MOST_EVENTS {
-        let line = push.next_line();
+        let line = push.example.next_line();
         let counts = line.strip_prefix("delivered ").and_then(|rest| {
             let (delivered, dropped) = rest.split_once(", dropped ")?;
             Some((delivered.parse::<u64>().ok()?, dropped.parse::<u64>().ok()?))
@@ -309,7 +303,7 @@ fn push_drops_quotes_for_who_is_slow_and_counts_them() {
 #[test]
 fn subprotocol_agrees_on_the_best_version() {
     let options = ["--workers=2", "--user=ada:lovelace", "--user=bob:t-1"];
-    let server = Example::serve("websocket_subprotocol", &options);
+    let server = Site::serve("websocket_subprotocol", &options);
     let both = offer(server.client("/"), &["v0.echo", "v1.echo", "v2.echo"]);
     let ada = both.header("Authorization", "bearer lovelace");
     let mut ada = server.open(&ada.expect("a header"));
@@ -320,7 +314,10 @@ fn subprotocol_agrees_on_the_best_version() {
     assert_eq!(ada.json(), json!({"echo": "what is \"this\"?"}));
     ada.send(Message::Text("bye"));
     assert_eq!(ada.end(), (1000, "goodbye ada".into()));
-    assert_eq!(server.next_line(), "ada: Local; they said 1000 \"\"");
+    assert_eq!(
+        server.example.next_line(),
+        "ada: Local; they said 1000 \"\""
+    );
 
     let bob = || server.open(&offer(server.client("/?x=1&token=t-1"), &["v1.echo"]));
     let mut leaves = bob();
@@ -333,7 +330,7 @@ fn subprotocol_agrees_on_the_best_version() {
     leaves.send(Message::Text("what is \"this\"?"));
     assert_eq!(leaves.text(), "what is \"this\"?");
     leaves.leave();
-    assert_eq!(server.next_line(), "bob: Peer; they said 1000 \"\"");
+    assert_eq!(server.example.next_line(), "bob: Peer; they said 1000 \"\"");
     let mut sends_binary = bob();
     sends_binary.send(Message::Binary(b"what is this?"));
     assert_eq!(sends_binary.text(), "hello bob, we speak v1.echo");
@@ -347,7 +344,7 @@ fn subprotocol_refuses_by_status() {
         "--origin=https://two.example",
     ];
     let options = [&["--workers=1", "--user=ada:lovelace"], &origins[..]].concat();
-    let server = Example::serve("websocket_subprotocol", &options);
+    let server = Site::serve("websocket_subprotocol", &options);
     let client = |target, header: Option<(&str, &str)>| {
         let client = offer(server.client(target), &["v2.echo"]);
         match header {
@@ -396,8 +393,7 @@ fn bad_options_are_errors_and_no_panics() {
         ("websocket_subprotocol", "--user=ada"),
         ("websocket_subprotocol", "--user=ada:love&lace"),
     ] {
-        let output = Command::new(binary(name)).arg(option).output();
-        let output = output.expect("the example starts");
+        let output = Example::run_to_end(name, &[option]);
         assert_eq!(output.status.code(), Some(2), "{name} {option}");
         let message = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(message.contains(&option[..6]), "{message}");
@@ -433,51 +429,17 @@ impl From<Value> for Quote {
     }
 }
 
-/// Where cargo has put an example: this test is `target/PROFILE/deps/NAME`, it is `target/PROFILE/examples/NAME`.
-fn binary(name: &str) -> impl AsRef<std::ffi::OsStr> {
-    let test = env::current_exe().expect("a test knows where it is");
-    let profile = test.ancestors().nth(2).unwrap_or(Path::new(""));
-    profile.join(format!("examples/{name}{}", env::consts::EXE_SUFFIX))
-}
-
-/// An example that runs. It is killed when dropped.
-struct Example {
-    process: Child,
+/// An example that serves, and where.
+struct Site {
+    example: Example,
     addr: SocketAddr,
-    lines: Receiver<String>,
 }
 
-impl Example {
-    /// Starts a server on a free port and waits until it listens.
+impl Site {
     #[track_caller]
     fn serve(name: &str, options: &[&str]) -> Self {
-        let mut command = Command::new(binary(name));
-        command.arg("--addr=127.0.0.1:0").args(options);
-        let piped = command.stdin(Stdio::null()).stdout(Stdio::piped());
-        let mut process = piped.spawn().expect("the examples are built");
-        let stdout = process.stdout.take().expect("it is piped");
-        let (sender, lines) = channel();
-        thread::spawn(move || {
-            for line in BufReader::new(stdout).lines() {
-                // Read in any case: the example must not meet a broken pipe.
-                let _ = sender.send(line.expect("text"));
-            }
-        });
-        let mut example = Example {
-            process,
-            addr: SocketAddr::from(([0; 4], 0)),
-            lines,
-        };
-        let line = example.next_line();
-        let addr = line.strip_prefix("listening on ");
-        example.addr = addr.and_then(|addr| addr.parse().ok()).expect("an address");
-        example
-    }
-
-    #[track_caller]
-    fn next_line(&self) -> String {
-        let line = self.lines.recv_timeout(DEADLINE);
-        line.expect("the example prints a line")
+        let (example, addr) = Example::serve(name, options);
+        Site { example, addr }
     }
 
     /// What a GET is answered.
@@ -516,14 +478,6 @@ impl Example {
     #[track_caller]
     fn connect(&self, target: &str) -> Peer {
         self.open(&self.client(target))
-    }
-}
-
-impl Drop for Example {
-    fn drop(&mut self) {
-        // Both fail for one that has ended already.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
     }
 }
 

@@ -12,7 +12,7 @@ use ringwheel::websocket::{
 };
 
 use crate::endpoint::{Asking, Endpoint, Event, Subject};
-use crate::frames::{BINARY, CLOSE, CONTINUATION, FIN, Frame, PING, PONG, RSV1, TEXT};
+use crate::frames::{BINARY, CLOSE, Frame, PING, PONG, RSV1};
 use crate::input::plan;
 use crate::websocket::{Kept, deflate};
 
@@ -211,11 +211,11 @@ impl Pair {
             }
             Operation::Ping(side, byte) => {
                 let payload = vec![byte; usize::from(byte % 126)];
-                self.inject(side, &[frame(FIN | PING, &payload)], None);
+                self.inject(side, &[Frame::ping(payload)], None);
             }
             Operation::Pong(side, byte) => {
                 let payload = vec![byte; usize::from(byte % 126)];
-                self.inject(side, &[frame(FIN | PONG, &payload)], None);
+                self.inject(side, &[Frame::pong(payload)], None);
             }
             Operation::Deliver(side, count) => self.deliver(side, count),
             Operation::Advance(millis) => self.advance(Duration::from_millis(millis.into())),
@@ -271,10 +271,9 @@ impl Pair {
         }
         let wire = self.wire_from(side);
         for frame in frames {
-            let key = (side == Side::Client).then_some([1, 2, 0xFE, 0]);
-            let frame = Frame {
-                key,
-                ..frame.clone()
+            let frame = match side {
+                Side::Server => frame.clone(),
+                Side::Client => frame.clone().masked([1, 2, 0xFE, 0]),
             };
             wire.bytes.extend(frame.bytes());
             if frame.opcode() == PING {
@@ -295,13 +294,10 @@ impl Pair {
             Side::Client => (&mut self.from_client, &mut self.from_server),
         };
         wire.bytes.extend(&said);
-        let mut rest = &said[..];
-        while !rest.is_empty() {
-            let (frame, size) = Frame::parse(rest).expect("a whole frame");
-            rest = &rest[size..];
+        for frame in Frame::parse_all(&said) {
             assert!(!wire.is_closed, "{frame:?} behind a close frame");
             assert_eq!(frame.key.is_some(), side == Side::Client);
-            assert!(frame.first & FIN != 0, "nobody fragments");
+            assert!(frame.is_final(), "nobody fragments");
             let is_compressed = frame.first & RSV1 != 0;
             assert!(!is_compressed || (self.is_deflated && frame.opcode() <= BINARY));
             match frame.opcode() {
@@ -456,26 +452,22 @@ where
     }
 }
 
-fn frame(first: u8, payload: &[u8]) -> Frame {
-    Frame {
-        first,
-        key: None,
-        payload: payload.to_vec(),
-    }
-}
-
 /// A message in fragments of so many bytes, with a ping behind the first.
 fn fragments(content: Content, size: u8, with_ping: bool) -> Vec<Frame> {
     let bytes = content.bytes();
     // Not more than some hundred.
     let size = usize::from(size).max(bytes.len() / 100).max(1);
-    let opcode = if content.is_text { TEXT } else { BINARY };
-    let mut frames = vec![frame(opcode, bytes.get(..size).unwrap_or(&bytes))];
+    let (first, rest) = bytes.split_at(size.min(bytes.len()));
+    let first = match content.is_text {
+        true => Frame::text(first),
+        false => Frame::binary(first),
+    };
+    let mut frames = vec![first.fragment()];
     if with_ping {
-        frames.push(frame(FIN | PING, b"between"));
+        frames.push(Frame::ping("between"));
     }
-    let rest = bytes.get(size..).unwrap_or_default();
-    frames.extend(rest.chunks(size).map(|part| frame(CONTINUATION, part)));
-    frames.push(frame(FIN | CONTINUATION, b""));
+    let parts = rest.chunks(size).map(Frame::continuation);
+    frames.extend(parts.map(Frame::fragment));
+    frames.push(Frame::continuation(""));
     frames
 }

@@ -12,7 +12,7 @@ use miniz_oxide::inflate::core::{DecompressorOxide, decompress};
 use ringwheel::websocket::{AcceptAll, WebSocket};
 
 use crate::endpoint::{Event, assert_cut_alike};
-use crate::frames::{BINARY, CONTINUATION, FIN, Frame, RSV1};
+use crate::frames::{Frame, KEY, RSV1};
 use crate::input::Input;
 use crate::websocket::{are_alike, deflate, open_server};
 
@@ -83,17 +83,13 @@ fn messages(mut input: Input<'_>) -> (Vec<Sent>, Vec<u8>) {
         // The last one is final, so that all is a number of messages.
         let is_final = high & 0x40 == 0 || payload.is_empty();
         let is_compressed = high & 0x80 == 0;
-        let opcode = match unfinished {
-            Some(_) => CONTINUATION,
-            None if is_compressed => BINARY | RSV1,
-            None => BINARY,
+        let frame = match unfinished {
+            Some(_) => Frame::continuation(payload),
+            None if is_compressed => Frame::binary(payload).reserved(RSV1),
+            None => Frame::binary(payload),
         };
-        let frame = Frame {
-            first: opcode | if is_final { FIN } else { 0 },
-            key: Some([0x37, 0xFA, 0x21, 0x3D]),
-            payload: payload.to_vec(),
-        };
-        stream.extend(frame.bytes());
+        let frame = if is_final { frame } else { frame.fragment() };
+        stream.extend(frame.masked(KEY).bytes());
         let message = unfinished.get_or_insert(Sent {
             is_compressed,
             payload: Vec::new(),

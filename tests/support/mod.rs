@@ -1,5 +1,5 @@
-//! What the integration tests share: a handler that reports every event, a server that ends with its test, and a client
-//! whose every call has a deadline.
+//! What the integration tests share: a handler that reports every event, a server that ends with its test, a client whose
+//! every call has a deadline, and processes for what needs one of its own.
 
 #![allow(
     dead_code,
@@ -9,6 +9,7 @@
 
 mod child;
 mod client;
+mod example;
 mod recorder;
 mod server;
 
@@ -21,6 +22,7 @@ use ringwheel::protocol::{Protocol, Raw};
 
 pub(crate) use child::Child;
 pub(crate) use client::Client;
+pub(crate) use example::Example;
 pub(crate) use recorder::{Event, Events, Recorder};
 pub(crate) use server::TestServer;
 

@@ -7,6 +7,13 @@ const FIN: u8 = 0x80;
 pub(crate) const RSV1: u8 = 0x40;
 const MASKED: u8 = 0x80;
 
+const CONTINUATION: u8 = 0x0;
+const TEXT: u8 = 0x1;
+pub(crate) const BINARY: u8 = 0x2;
+pub(crate) const CLOSE: u8 = 0x8;
+pub(crate) const PING: u8 = 0x9;
+pub(crate) const PONG: u8 = 0xA;
+
 /// A frame, valid or not (RFC 6455, section 5.2).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Frame {
@@ -28,31 +35,31 @@ impl Frame {
     }
 
     pub(crate) fn continuation(payload: impl AsRef<[u8]>) -> Self {
-        Frame::new(0x0, payload)
+        Frame::new(CONTINUATION, payload)
     }
 
     pub(crate) fn text(payload: impl AsRef<[u8]>) -> Self {
-        Frame::new(0x1, payload)
+        Frame::new(TEXT, payload)
     }
 
     pub(crate) fn binary(payload: impl AsRef<[u8]>) -> Self {
-        Frame::new(0x2, payload)
+        Frame::new(BINARY, payload)
     }
 
     pub(crate) fn close(code: u16, reason: impl AsRef<[u8]>) -> Self {
-        Frame::new(0x8, [&code.to_be_bytes(), reason.as_ref()].concat())
+        Frame::new(CLOSE, [&code.to_be_bytes(), reason.as_ref()].concat())
     }
 
     pub(crate) fn close_without_code() -> Self {
-        Frame::new(0x8, b"")
+        Frame::new(CLOSE, b"")
     }
 
     pub(crate) fn ping(payload: impl AsRef<[u8]>) -> Self {
-        Frame::new(0x9, payload)
+        Frame::new(PING, payload)
     }
 
     pub(crate) fn pong(payload: impl AsRef<[u8]>) -> Self {
-        Frame::new(0xA, payload)
+        Frame::new(PONG, payload)
     }
 
     /// Not the last fragment.
@@ -83,7 +90,7 @@ impl Frame {
     /// What a close frame says.
     #[track_caller]
     pub(crate) fn close_words(&self) -> Option<(u16, &str)> {
-        assert_eq!(self.opcode(), 0x8, "{self:?}");
+        assert_eq!(self.opcode(), CLOSE, "{self:?}");
         let (code, reason) = self.payload.split_first_chunk()?;
         let reason = std::str::from_utf8(reason).expect("a reason is UTF-8");
         Some((u16::from_be_bytes(*code), reason))
@@ -153,12 +160,13 @@ impl Frame {
         Some((frame, header + length))
     }
 
-    /// All frames of a stream that ends with one.
+    /// All frames of a stream that ends with one. Their lengths must be in the shortest form.
     #[track_caller]
     pub(crate) fn parse_all(mut bytes: &[u8]) -> Vec<Frame> {
         let mut frames = Vec::new();
         while !bytes.is_empty() {
             let (frame, size) = Frame::parse(bytes).expect("a whole frame");
+            assert_eq!(size, frame.bytes().len(), "a length that is not minimal");
             frames.push(frame);
             bytes = &bytes[size..];
         }

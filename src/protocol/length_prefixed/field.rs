@@ -1,0 +1,76 @@
+//! The length field itself: where a number stands, and nothing about what it counts.
+
+use super::Output;
+
+/// A field of 1 to 8 bytes that holds an unsigned number.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LengthField {
+    order: ByteOrder,
+    /// Bytes, 1 to 8.
+    width: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) enum ByteOrder {
+    BigEndian,
+    LittleEndian,
+}
+
+impl LengthField {
+    /// # Panics
+    /// If `width` is not 1 to 8.
+    pub(super) const fn new(width: usize, order: ByteOrder) -> Self {
+        assert!(width >= 1 && width <= 8, "a length field has 1 to 8 bytes");
+        LengthField { order, width }
+    }
+
+    /// Bytes of the field.
+    #[inline]
+    pub(super) const fn width(&self) -> usize {
+        self.width
+    }
+
+    pub(super) const fn is_u32_be(&self) -> bool {
+        self.width == 4 && matches!(self.order, ByteOrder::BigEndian)
+    }
+
+    /// The highest number that it can hold.
+    #[inline]
+    pub(super) fn max_value(&self) -> u64 {
+        u64::MAX >> self.unused_bits()
+    }
+
+    /// Bits of a u64 that the field does not have.
+    #[inline]
+    fn unused_bits(&self) -> usize {
+        64 - 8 * self.width
+    }
+
+    /// The number at the front of `input`, which holds at least the field.
+    #[inline]
+    pub(super) fn read(&self, input: &[u8]) -> u64 {
+        debug_assert!(input.len() >= self.width, "the field is whole");
+        // Eight bytes are read whatever the width is, and those that follow the field are shifted out.
+        let word = input.first_chunk().copied().unwrap_or_else(|| {
+            let mut word = [0; 8];
+            word[..input.len()].copy_from_slice(input);
+            word
+        });
+        match self.order {
+            ByteOrder::BigEndian => u64::from_be_bytes(word) >> self.unused_bits(),
+            ByteOrder::LittleEndian => {
+                u64::from_le_bytes(word) << self.unused_bits() >> self.unused_bits()
+            }
+        }
+    }
+
+    /// Writes a number, which is at most [`max_value`](Self::max_value).
+    pub(super) fn write(&self, number: u64, output: &mut Output) {
+        debug_assert!(number <= self.max_value(), "the number fits");
+        let word = match self.order {
+            ByteOrder::BigEndian => (number << self.unused_bits()).to_be_bytes(),
+            ByteOrder::LittleEndian => number.to_le_bytes(),
+        };
+        output.put_slice(&word[..self.width]);
+    }
+}
