@@ -230,6 +230,7 @@ impl Builder {
                     make_handler(start),
                     protocol,
                     limits,
+                    timeouts,
                     own_mailbox,
                     mail,
                     Box::new(start.server().clients::<H>()),

@@ -44,6 +44,8 @@ pub enum Timeout {
     Idle,
     /// No whole message within the time allowed for the first one.
     FirstMessage,
+    /// A message was begun and not whole within the time allowed.
+    Message,
     /// Output was pending, and the peer took none of it for the time allowed.
     WriteStall,
     /// An orderly close did not get its output out in time.
@@ -116,6 +118,7 @@ impl fmt::Display for Timeout {
         f.write_str(match self {
             Timeout::Idle => "nothing was received for the idle time",
             Timeout::FirstMessage => "the first message did not come in time",
+            Timeout::Message => "a message was begun and not whole in time",
             Timeout::WriteStall => "the peer took no output for too long",
             Timeout::Close => "the output did not leave before the close deadline",
         })

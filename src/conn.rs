@@ -308,18 +308,15 @@ impl<P: Protocol> Conn<'_, P> {
         let key = self
             .state
             .schedule(after, Due::Handler(self.connection.id, token));
-        self.connection.extra().timers.push(key);
+        self.connection.extra().timers.insert(key);
         Ok(TimerId(key))
     }
 
     /// Cancels a timer; false if it has fired or was cancelled before.
     pub fn cancel_timer(&mut self, timer: TimerId) -> bool {
-        let timers = &mut self.connection.extra().timers;
-        let Some(index) = timers.iter().position(|key| *key == timer.0) else {
-            return false;
-        };
-        timers.swap_remove(index);
-        self.state.wheel.cancel(timer.0).is_some()
+        let extra = self.connection.extra.as_mut();
+        let is_set = extra.is_some_and(|extra| extra.timers.remove(&timer.0));
+        is_set && self.state.wheel.cancel(timer.0).is_some()
     }
 
     /// Subscribes to a topic: what is [published](Self::publish) to it from now on is sent to this connection too. A topic

@@ -1,6 +1,6 @@
 //! The state of one connection, whatever its protocol.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -111,7 +111,7 @@ pub(crate) struct Extra {
     /// Called once the output has reached the position (in bytes since the connection opened).
     pub(crate) completions: VecDeque<(u64, Completion)>,
     /// The handler's timers, to be cancelled with the connection.
-    pub(crate) timers: Vec<TimerKey>,
+    pub(crate) timers: HashSet<TimerKey>,
     /// What it subscribes to.
     pub(crate) subscriptions: Vec<Subscription>,
     /// Messages that were dropped because the output was full.
@@ -164,7 +164,8 @@ pub(crate) struct Connection {
     pub(crate) active_at: u64,
     pub(crate) peer: SocketAddr,
     pub(crate) idle_timer: Option<TimerKey>,
-    pub(crate) first_message_timer: Option<TimerKey>,
+    /// For the first message, or for one that was begun after it.
+    pub(crate) message_timer: Option<TimerKey>,
     /// Write stall while open, close deadline afterwards.
     pub(crate) write_timer: Option<TimerKey>,
     /// The protocol's own deadline.
@@ -203,7 +204,7 @@ impl Connection {
             active_at: tick,
             peer,
             idle_timer: None,
-            first_message_timer: None,
+            message_timer: None,
             write_timer: None,
             protocol_timer: None,
             extra: None,
@@ -311,6 +312,11 @@ impl Connection {
     #[inline]
     pub(crate) fn peer_has_ended(&self) -> bool {
         self.peer_end != PeerEnd::Awaited
+    }
+
+    /// Whether the peer may have sent something that was not looked at yet: unread in the socket, or held back by the gate.
+    pub(crate) fn is_unheard(&self) -> bool {
+        self.readable || self.kept() >= self.needed as usize
     }
 
     pub(crate) fn extra(&mut self) -> &mut Extra {

@@ -118,6 +118,7 @@ impl Limits {
 pub(crate) struct Timeouts {
     pub(crate) idle: Option<Duration>,
     pub(crate) first_message: Option<Duration>,
+    pub(crate) message: Option<Duration>,
     pub(crate) write_stall: Option<Duration>,
     pub(crate) close: Duration,
 }
@@ -127,6 +128,7 @@ impl Default for Timeouts {
         Timeouts {
             idle: None,
             first_message: None,
+            message: None,
             write_stall: Some(Duration::from_secs(60)),
             close: Duration::from_secs(10),
         }

@@ -61,7 +61,8 @@ impl<P> Listen<P> {
     }
 
     /// Evicts a connection from which nothing was received for so long. Sending is no sign of life;
-    /// [`Conn::touch`](crate::Conn::touch) is. Default: never.
+    /// [`Conn::touch`](crate::Conn::touch) is. What has come and is not read, because the handler has paused reading or
+    /// the output is above the high-water mark, is one. Default: never.
     pub fn idle_timeout(mut self, timeout: Duration) -> Self {
         self.timeouts.idle = Some(timeout);
         self
@@ -70,6 +71,15 @@ impl<P> Listen<P> {
     /// Ends a connection whose first message is not whole after so long. Default: never.
     pub fn first_message_timeout(mut self, timeout: Duration) -> Self {
         self.timeouts.first_message = Some(timeout);
+        self
+    }
+
+    /// Ends a connection whose peer has begun a message and not completed it after so long, however it drips; a message
+    /// that the handler does not let in, because it has paused reading, has time. Noticed after one to two times this.
+    /// For the first message [`first_message_timeout`](Self::first_message_timeout) counts instead, where it is set.
+    /// Default: never.
+    pub fn message_timeout(mut self, timeout: Duration) -> Self {
+        self.timeouts.message = Some(timeout);
         self
     }
 

@@ -17,6 +17,8 @@ pub(crate) enum Due {
     Idle(ConnId),
     /// The first message should have been there.
     FirstMessage(ConnId),
+    /// A message was begun when so many had come: see whether it is the same that is not whole yet.
+    Message(ConnId, u64),
     /// Output was pending, and this much had been written: see whether there is progress.
     WriteStall(ConnId, u64),
     /// An orderly close should have been done.

@@ -1,6 +1,7 @@
 //! The seam: a listener's typed handler and protocol behind one object-safe trait.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crossbeam_channel::Receiver;
 use slab::Slab;
@@ -12,7 +13,7 @@ use crate::conn_table::ROOM;
 use crate::connection::{Connection, Gate};
 use crate::contain::{contain, contain_drop};
 use crate::handler::Handler;
-use crate::limits::Limits;
+use crate::limits::{Limits, Timeouts};
 use crate::loop_state::{Due, LoopState};
 use crate::mailbox::{Content, Mail, Mailbox};
 use crate::output::Packed;
@@ -34,6 +35,8 @@ pub(crate) trait Service {
         state: &mut LoopState,
         input: &mut [u8],
     ) -> usize;
+    /// Whether the protocol has taken in the beginning of a message whose end has not come.
+    fn is_within_message(&self, connection: &Connection) -> bool;
     fn half_close(&mut self, connection: &mut Connection, state: &mut LoopState);
     fn drained(&mut self, connection: &mut Connection, state: &mut LoopState);
     fn timer(
@@ -97,6 +100,7 @@ pub(crate) struct Hub<H: Handler> {
     handler: H,
     protocol: H::Protocol,
     link: Link<H::Protocol>,
+    timeouts: Timeouts,
     typed: Slab<Typed<H>>,
     mail: Receiver<Mail<H>>,
     at_hand: Option<Mail<H>>,
@@ -114,6 +118,7 @@ impl<H: Handler> Hub<H> {
         handler: H,
         protocol: H::Protocol,
         limits: Limits,
+        timeouts: Timeouts,
         mailbox: Arc<Mailbox<H>>,
         mail: Receiver<Mail<H>>,
         group: Box<dyn Publish<H::Protocol>>,
@@ -123,6 +128,7 @@ impl<H: Handler> Hub<H> {
             handler,
             protocol,
             link,
+            timeouts,
             typed: Slab::with_capacity(ROOM),
             mail,
             at_hand: None,
@@ -251,6 +257,29 @@ fn arm_deadline<H: Handler>(
     }
 }
 
+/// Sets the timer for a message that was begun, unless one is set, or cancels that of one that is whole.
+///
+/// One that is set stays when another message was begun within the same turn; when it fires the messages are counted.
+fn watch_message(
+    connection: &mut Connection,
+    state: &mut LoopState,
+    is_within: bool,
+    after: Duration,
+) {
+    if !is_within {
+        cancel_message_timer(connection, state);
+    } else if connection.message_timer.is_none() {
+        let due = Due::Message(connection.id, connection.messages_in);
+        connection.message_timer = Some(state.schedule(after, due));
+    }
+}
+
+fn cancel_message_timer(connection: &mut Connection, state: &mut LoopState) {
+    if let Some(timer) = connection.message_timer.take() {
+        state.wheel.cancel(timer);
+    }
+}
+
 impl<H: Handler> Service for Hub<H> {
     fn open(&mut self, connection: &mut Connection, state: &mut LoopState) -> bool {
         let Hub {
@@ -301,6 +330,7 @@ impl<H: Handler> Service for Hub<H> {
             handler,
             typed,
             link,
+            timeouts,
             ..
         } = self;
         let Some(typed) = typed.get_mut(connection.key as usize) else {
@@ -310,24 +340,34 @@ impl<H: Handler> Service for Hub<H> {
             .output
             .borrow_ring(&mut state.pool, link.limits.output);
         let length = input.len();
+        let before = connection.messages_in;
         let taken = contain(connection, |connection| {
             let taken = deliver(handler, typed, link, connection, state, input);
             typed.decoder.end_turn();
             arm_deadline::<H>(&mut typed.decoder, &mut typed.encoder, connection, state);
             taken
         });
-        if let Some(timer) = connection
-            .first_message_timer
-            .take_if(|_| connection.messages_in > 0)
-        {
-            state.wheel.cancel(timer);
+        let taken = taken.unwrap_or(length);
+        if before == 0 && connection.messages_in > 0 {
+            cancel_message_timer(connection, state);
         }
-        taken.unwrap_or(length)
+        if let Some(after) = timeouts.message {
+            let is_first = connection.messages_in == 0 && timeouts.first_message.is_some();
+            let is_within = taken < length || typed.decoder.is_within_message();
+            if typed.session.is_some() && !is_first {
+                watch_message(connection, state, is_within, after);
+            }
+        }
+        taken
+    }
+
+    fn is_within_message(&self, connection: &Connection) -> bool {
+        let typed = self.typed.get(connection.key as usize);
+        typed.is_some_and(|typed| typed.decoder.is_within_message())
     }
 
     fn half_close(&mut self, connection: &mut Connection, state: &mut LoopState) {
-        let typed = self.typed.get(connection.key as usize);
-        if typed.is_some_and(|typed| typed.decoder.is_within_message()) {
+        if self.is_within_message(connection) {
             return connection.close(Cause::Truncated);
         }
         if !self.is_open(connection) {
@@ -382,8 +422,10 @@ impl<H: Handler> Service for Hub<H> {
         contain(connection, |connection| {
             let due = decoder.next_deadline(encoder, state.now);
             if due.is_some_and(|due| due <= state.now) {
+                let unheard = connection.is_unheard();
                 let Connection { output, peer, .. } = &mut *connection;
                 let mut turn = Turn::new(output, encoder, state.now, peer);
+                turn.unheard = unheard;
                 if let Err(refusal) = decoder.on_deadline(&mut turn) {
                     *error = Some(refusal);
                     connection.close(Cause::Protocol);

@@ -8,6 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use slab::Slab;
 
 use crate::conn_id::ConnId;
+use crate::contain::contain_call;
 use crate::protocol::{OwnedOf, Protocol};
 use crate::remote::RemoteError;
 
@@ -169,11 +170,13 @@ impl<P: Protocol> Drop for Publication<P> {
     fn drop(&mut self) {
         let done = self.done.get_mut().unwrap_or_else(PoisonError::into_inner);
         if let Some(done) = done.take() {
-            done(Published {
+            let published = Published {
                 delivered: *self.delivered.get_mut(),
                 dropped: *self.dropped.get_mut(),
                 unreached_workers: *self.unreached_workers.get_mut(),
-            });
+            };
+            // It may be dropped because something else panics; a second panic would end the process.
+            contain_call(move || done(published));
         }
     }
 }

@@ -84,6 +84,9 @@ pub struct Turn<'a, E> {
     pub now: Duration,
     /// The peer's address.
     pub peer: &'a SocketAddr,
+    /// The peer has sent something that is not read, because the handler has paused reading or the output is above the
+    /// high-water mark: a deadline should not take that for silence.
+    pub unheard: bool,
 }
 
 impl<'a, E> Turn<'a, E> {
@@ -99,6 +102,7 @@ impl<'a, E> Turn<'a, E> {
             encoder,
             now,
             peer,
+            unheard: false,
         }
     }
 

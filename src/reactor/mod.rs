@@ -152,7 +152,7 @@ impl Reactor {
         connection.idle_timer = timeouts
             .idle
             .map(|after| self.state.schedule(after, Due::Idle(id)));
-        connection.first_message_timer = timeouts
+        connection.message_timer = timeouts
             .first_message
             .map(|after| self.state.schedule(after, Due::FirstMessage(id)));
         self.settle(id.slot);
@@ -330,7 +330,7 @@ impl Reactor {
         release_extra(&mut connection, &mut self.state);
         let timers = [
             connection.idle_timer,
-            connection.first_message_timer,
+            connection.message_timer,
             connection.write_timer,
             connection.protocol_timer,
         ];
@@ -390,7 +390,7 @@ fn release_extra(connection: &mut Connection, state: &mut LoopState) {
     let Some(extra) = &mut connection.extra else {
         return;
     };
-    for timer in extra.timers.drain(..) {
+    for timer in extra.timers.drain() {
         state.wheel.cancel(timer);
     }
     if let Some(alive) = extra.alive.take() {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::close_reason::{Cause, Timeout};
 use crate::conn::TimerId;
 use crate::conn_id::ConnId;
-use crate::connection::{Gate, Phase};
+use crate::connection::Phase;
 use crate::contain::{contain_drop, panic_text};
 use crate::loop_state::Due;
 use crate::task::Task;
@@ -34,6 +34,7 @@ impl Reactor {
             match due {
                 Due::Idle(id) => self.check_idle(id),
                 Due::FirstMessage(id) => self.check_first_message(id),
+                Due::Message(id, count) => self.check_message(id, count),
                 Due::WriteStall(id, written) => self.check_write_stall(id, written),
                 Due::Close(id) => self.end_close(id),
                 Due::Protocol(id) => self.meet_protocol_deadline(id),
@@ -57,8 +58,8 @@ impl Reactor {
         };
         // Traffic only stores the tick, and what it has put off is made up for here. The last byte may have come late in
         // its tick, hence one more.
-        if connection.readable && connection.gate.has(Gate::PAUSED) {
-            // It is the handler that does not listen.
+        if connection.is_unheard() {
+            // It is we who do not listen.
             connection.active_at = self.state.tick;
         }
         let deadline = connection
@@ -77,10 +78,35 @@ impl Reactor {
         let Some(connection) = self.table.get(id) else {
             return;
         };
-        connection.first_message_timer = None;
+        connection.message_timer = None;
         if connection.phase == Phase::Open {
             connection.end_now(Cause::Timeout(Timeout::FirstMessage));
             self.settle(id.slot);
+        }
+    }
+
+    /// Ends a connection that is still within the message after the first `count`, or looks again later if it is within
+    /// another.
+    fn check_message(&mut self, id: ConnId, count: u64) {
+        let Some(connection) = self.table.get(id) else {
+            return;
+        };
+        connection.message_timer = None;
+        let slot = &self.services[connection.service as usize];
+        let timeout = slot.timeouts.message.filter(|_| {
+            connection.phase == Phase::Open
+                && !connection.is_parting()
+                && (connection.kept() > 0 || slot.service.is_within_message(connection))
+        });
+        let Some(timeout) = timeout else {
+            return;
+        };
+        if connection.messages_in == count && !connection.is_unheard() {
+            connection.end_now(Cause::Timeout(Timeout::Message));
+            self.settle(id.slot);
+        } else {
+            let due = Due::Message(id, connection.messages_in);
+            connection.message_timer = Some(self.state.schedule(timeout, due));
         }
     }
 
@@ -127,7 +153,7 @@ impl Reactor {
             return;
         };
         if let Some(extra) = &mut connection.extra {
-            extra.timers.retain(|timer| *timer != key);
+            extra.timers.remove(&key);
         }
         if connection.phase == Phase::Open {
             let service = &mut self.services[connection.service as usize].service;

@@ -421,7 +421,7 @@ impl<O: Opening, D: Delivery> Decode for WebSocketDecoder<O, D> {
             return Err(WebSocketError::HandshakeTimeout);
         }
         turn.encoder
-            .meet_deadline(&self.settings, turn.now, turn.output)
+            .meet_deadline(&self.settings, turn.now, turn.unheard, turn.output)
             .map_err(|error| refuse(error, turn))
     }
 }

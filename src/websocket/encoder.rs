@@ -247,10 +247,12 @@ impl<S> WebSocketEncoder<S> {
         }
     }
 
+    /// Does what is due. Where the peer goes unheard its silence is not held against it.
     pub(crate) fn meet_deadline(
         &mut self,
         settings: &Settings,
         now: Duration,
+        unheard: bool,
         output: &mut Output,
     ) -> Result<(), WebSocketError> {
         let Some(extra) = &mut self.extra else {
@@ -259,6 +261,9 @@ impl<S> WebSocketEncoder<S> {
         #[cfg(feature = "deflate")]
         if let Some(compression) = &mut extra.compression {
             compression.release_if_idle(now);
+        }
+        if unheard {
+            extra.keepalive.put_off(now, settings.pong_timeout);
         }
         if extra.keepalive.is_overdue(now) {
             return Err(WebSocketError::PongTimeout);

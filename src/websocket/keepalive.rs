@@ -1,5 +1,6 @@
 //! Pings, and the answers that are due.
 
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 /// A ping's payload: the time at which it was sent, in nanoseconds.
@@ -9,64 +10,111 @@ type Stamp = [u8; 8];
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Keepalive {
     /// When the next automatic ping is due.
-    next_ping: Option<Duration>,
+    next_ping: Option<Moment>,
     /// When the answer to the last automatic one is.
-    pong_due: Option<Duration>,
-    /// When the last ping was sent that has no answer.
-    pinged: Option<Duration>,
-    round_trip_time: Option<Duration>,
+    pong_due: Option<Moment>,
+    /// When the pings were sent that have no answer.
+    unanswered: Option<Unanswered>,
+    round_trip_time: Option<Moment>,
+}
+
+/// The first and the last of some pings.
+#[derive(Clone, Copy, Debug)]
+struct Unanswered {
+    first: Moment,
+    last: Moment,
+}
+
+/// A duration in nanoseconds, of some centuries at most; none takes no room of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Moment(NonZeroU64);
+
+impl Moment {
+    fn of(time: Duration) -> Self {
+        Self::of_nanos(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    fn of_nanos(nanos: u64) -> Self {
+        Moment(NonZeroU64::MIN.saturating_add(nanos))
+    }
+
+    fn nanos(self) -> u64 {
+        self.0.get() - 1
+    }
+
+    fn time(self) -> Duration {
+        Duration::from_nanos(self.nanos())
+    }
 }
 
 impl Keepalive {
     /// Begins to ping by itself.
     pub(crate) fn begin(&mut self, first: Duration) {
-        self.next_ping = Some(first);
+        self.next_ping = Some(Moment::of(first));
     }
 
     /// Pings now; returns what the ping says.
     pub(crate) fn ping(&mut self, now: Duration) -> Stamp {
-        self.pinged = Some(now);
-        stamp(now)
+        let last = Moment::of(now);
+        let first = self.unanswered.map_or(last, |pings| pings.first);
+        self.unanswered = Some(Unanswered { first, last });
+        last.nanos().to_be_bytes()
     }
 
     /// Sets what is due after an automatic ping.
     pub(crate) fn schedule(&mut self, now: Duration, every: Duration, timeout: Duration) {
-        self.next_ping = Some(now.saturating_add(every));
+        self.next_ping = Some(Moment::of(now.saturating_add(every)));
         // The first that is not answered counts.
-        self.pong_due.get_or_insert(now.saturating_add(timeout));
+        self.pong_due
+            .get_or_insert(Moment::of(now.saturating_add(timeout)));
+    }
+
+    /// Puts off the answer that is due, if one is: it may have come without being read.
+    pub(crate) fn put_off(&mut self, now: Duration, timeout: Duration) {
+        if let Some(due) = &mut self.pong_due {
+            *due = Moment::of(now.saturating_add(timeout));
+        }
     }
 
     /// A pong has come. One that answers no ping is as good as an answer for being there, but tells no time.
+    ///
+    /// A peer need not answer every ping, but the latest that it has seen (RFC 6455, section 5.5.3): an answer is one to
+    /// all before it, and may come when others are on their way.
     pub(crate) fn take_pong(&mut self, payload: &[u8], now: Duration) {
         self.pong_due = None;
-        if let Some(pinged) = self.pinged.take_if(|pinged| stamp(*pinged) == payload) {
-            self.round_trip_time = Some(now.saturating_sub(pinged));
+        let Ok(stamp) = Stamp::try_from(payload) else {
+            return;
+        };
+        let pinged = Moment::of_nanos(u64::from_be_bytes(stamp));
+        let Some(Unanswered { first, last }) = self.unanswered else {
+            return;
+        };
+        if first <= pinged && pinged <= last {
+            let first = Moment(pinged.0.saturating_add(1));
+            self.unanswered = (first <= last).then_some(Unanswered { first, last });
+            self.round_trip_time = Some(Moment::of(now.saturating_sub(pinged.time())));
         }
     }
 
     pub(crate) fn round_trip_time(&self) -> Option<Duration> {
-        self.round_trip_time
+        self.round_trip_time.map(Moment::time)
     }
 
     pub(crate) fn next_deadline(&self) -> Option<Duration> {
-        match (self.next_ping, self.pong_due) {
+        let next = match (self.next_ping, self.pong_due) {
             (Some(ping), Some(pong)) => Some(ping.min(pong)),
             (ping, pong) => ping.or(pong),
-        }
+        };
+        next.map(Moment::time)
     }
 
     pub(crate) fn is_overdue(&self, now: Duration) -> bool {
-        self.pong_due.is_some_and(|due| due <= now)
+        self.pong_due.is_some_and(|due| due <= Moment::of(now))
     }
 
     pub(crate) fn is_ping_due(&self, now: Duration) -> bool {
-        self.next_ping.is_some_and(|due| due <= now)
+        self.next_ping.is_some_and(|due| due <= Moment::of(now))
     }
-}
-
-fn stamp(time: Duration) -> Stamp {
-    // Some centuries fit.
-    (time.as_nanos() as u64).to_be_bytes()
 }
 
 #[cfg(test)]
@@ -82,10 +130,26 @@ mod tests {
         let mut keepalive = Keepalive::default();
         let stamp = keepalive.ping(seconds(5));
         keepalive.take_pong(b"stray", seconds(6));
+        keepalive.take_pong(&[0xff; 8], seconds(6));
         assert_eq!(keepalive.round_trip_time(), None);
         keepalive.take_pong(&stamp, seconds(7));
         assert_eq!(keepalive.round_trip_time(), Some(seconds(2)));
         keepalive.take_pong(&stamp, seconds(9));
+        assert_eq!(keepalive.round_trip_time(), Some(seconds(2)));
+    }
+
+    #[test]
+    fn answers_may_take_longer_than_the_pings_are_apart() {
+        let mut keepalive = Keepalive::default();
+        let stamps = [0, 1, 2, 3].map(|at| keepalive.ping(seconds(at)));
+        keepalive.take_pong(&stamps[1], seconds(4));
+        assert_eq!(keepalive.round_trip_time(), Some(seconds(3)));
+        // The one before it counts as answered, too.
+        keepalive.take_pong(&stamps[0], seconds(5));
+        assert_eq!(keepalive.round_trip_time(), Some(seconds(3)));
+        keepalive.take_pong(&stamps[3], seconds(5));
+        assert_eq!(keepalive.round_trip_time(), Some(seconds(2)));
+        keepalive.take_pong(&stamps[3], seconds(9));
         assert_eq!(keepalive.round_trip_time(), Some(seconds(2)));
     }
 
@@ -99,7 +163,20 @@ mod tests {
         keepalive.schedule(seconds(20), seconds(10), seconds(25));
         assert_eq!(keepalive.next_deadline(), Some(seconds(30)));
         assert!(!keepalive.is_overdue(seconds(34)) && keepalive.is_overdue(seconds(35)));
-        keepalive.take_pong(b"", seconds(34));
-        assert!(!keepalive.is_overdue(seconds(35)));
+        keepalive.put_off(seconds(35), seconds(25));
+        assert!(!keepalive.is_overdue(seconds(59)) && keepalive.is_overdue(seconds(60)));
+        keepalive.take_pong(b"", seconds(59));
+        assert!(!keepalive.is_overdue(seconds(60)));
+        keepalive.put_off(seconds(60), seconds(25));
+        assert!(!keepalive.is_overdue(seconds(100)));
+    }
+
+    #[test]
+    fn a_time_beyond_all_is_never() {
+        let mut keepalive = Keepalive::default();
+        keepalive.begin(Duration::MAX);
+        assert!(!keepalive.is_ping_due(seconds(1 << 33)));
+        keepalive.take_pong(&[0xff; 8], Duration::MAX);
+        assert_eq!(keepalive.round_trip_time(), None);
     }
 }

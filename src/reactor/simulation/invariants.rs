@@ -42,6 +42,9 @@ impl World {
             check_wakefulness(peer, connection, &pipe, &self.reactor.state);
             check_deadlines(connection, record, now);
             let time = (now, self.longest_sleep);
+            let service = &self.reactor.services[connection.service as usize].service;
+            let is_within = connection.kept() > 0 || service.is_within_message(connection);
+            note_message(peer, connection, is_within, now);
             check_timeouts(peer, connection, record, &pipe, &self.timeouts, time);
             index += 1;
         }
@@ -50,6 +53,17 @@ impl World {
         self.check_mail();
         if let Some(violation) = &self.book.open().violation {
             panic!("{violation}");
+        }
+    }
+
+    /// Notes whose input was not looked at, which puts off what it is late with.
+    pub(super) fn note_unheard(&mut self) {
+        let now = self.now();
+        for peer in &mut self.peers {
+            let connection = self.reactor.table.get(peer.id);
+            if connection.is_some_and(|connection| connection.is_unheard()) {
+                peer.unheard_at = now;
+            }
         }
     }
 
@@ -251,6 +265,17 @@ fn check_deadlines(connection: &Connection, record: &Record, now: Duration) {
     }
 }
 
+/// Notes since when a connection is within the message that it is within.
+fn note_message(peer: &mut Peer, connection: &Connection, is_within: bool, now: Duration) {
+    let count = connection.messages_in;
+    peer.begun = match peer.begun.filter(|(before, ..)| *before == count) {
+        _ if !is_within => None,
+        Some((_, begun, _)) if connection.is_unheard() => Some((count, begun, now)),
+        Some(begun) => Some(begun),
+        None => Some((count, now, now)),
+    };
+}
+
 /// The deadlines of the connection itself are not late.
 fn check_timeouts(
     peer: &mut Peer,
@@ -291,8 +316,19 @@ fn check_timeouts(
         .first_message
         .filter(|_| connection.messages_in == 0);
     assert!(first.is_none_or(|first| !is_past(peer.adopted, first)));
-    if let Some(idle) = timeouts.idle.filter(|_| !record.is_excused) {
-        let heard = Duration::from_millis(ticks(pipe.heard_at) + 1);
+    // It may have been set just before the message began.
+    let most = timeouts.message.map(|after| 2 * after + 2 * longest_sleep);
+    if let (Some(most), Some((_, _, since))) = (most, peer.begun) {
+        let is_first = timeouts.first_message.is_some() && connection.messages_in == 0;
+        let is_excused = is_first || !record.is_open || connection.is_parting();
+        assert!(
+            is_excused || !is_past(since, most + Duration::from_millis(1)),
+            "{number} drips"
+        );
+    }
+    if let Some(idle) = timeouts.idle {
+        let heard = pipe.heard_at.max(peer.unheard_at).max(record.touched_at);
+        let heard = Duration::from_millis(ticks(heard) + 1);
         assert!(!is_past(heard, idle), "{number} is idle");
     }
 }
@@ -313,6 +349,9 @@ fn check_departure(peer: &Peer, record: &Record, pipe: &Pipe, timeouts: &Timeout
     let is_early = match cause {
         Cause::Timeout(Timeout::Idle) => at < pipe.heard_at + idle,
         Cause::Timeout(Timeout::FirstMessage) => at < peer.adopted + FIRST_MESSAGE,
+        Cause::Timeout(Timeout::Message) => {
+            peer.begun.is_none_or(|(_, begun, _)| at < begun + MESSAGE)
+        }
         Cause::Timeout(Timeout::WriteStall) => at < pipe.took_at + WRITE_STALL,
         Cause::Timeout(Timeout::Close) => {
             let since = peer.closing_since.into_iter().chain(peer.parting_since);
@@ -351,6 +390,7 @@ fn name(cause: Cause) -> &'static str {
         Cause::Io => "Io",
         Cause::Timeout(Timeout::Idle) => "Timeout(Idle)",
         Cause::Timeout(Timeout::FirstMessage) => "Timeout(FirstMessage)",
+        Cause::Timeout(Timeout::Message) => "Timeout(Message)",
         Cause::Timeout(Timeout::WriteStall) => "Timeout(WriteStall)",
         Cause::Timeout(Timeout::Close) => "Timeout(Close)",
         Cause::InputLimit => "InputLimit",
@@ -430,7 +470,7 @@ fn is_open_to_sends(connection: &Connection) -> bool {
 fn count_timers(connection: &Connection) -> usize {
     let own = [
         connection.idle_timer,
-        connection.first_message_timer,
+        connection.message_timer,
         connection.write_timer,
         connection.protocol_timer,
     ];

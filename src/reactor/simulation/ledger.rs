@@ -85,8 +85,8 @@ pub(super) struct Record {
     pub(super) must_part: bool,
     pub(super) has_asked_for_end: bool,
     pub(super) has_shut_write: bool,
-    /// The handler has done something that puts idleness off.
-    pub(super) is_excused: bool,
+    /// When the handler has put idleness off.
+    pub(super) touched_at: Duration,
     /// Timers that are set, with when they are due and the tick in which they were set.
     pub(super) timers: Vec<(TimerId, Pending)>,
     /// When the protocol is to be called.

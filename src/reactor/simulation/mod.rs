@@ -41,6 +41,7 @@ const MAX_FRAME: usize = 2_200;
 const RECEIVE_BUFFER: usize = 512;
 const IDLE: Duration = Duration::from_millis(400);
 const FIRST_MESSAGE: Duration = Duration::from_millis(300);
+const MESSAGE: Duration = Duration::from_millis(200);
 const WRITE_STALL: Duration = Duration::from_millis(200);
 const CLOSE: Duration = Duration::from_millis(150);
 const DRAIN: Duration = Duration::from_millis(500);
@@ -93,7 +94,7 @@ fn run(seed: u64) -> Tally {
 }
 
 /// What must have happened in some of the seeds, if they are many: else the invariants were not put to the test.
-const MUST_HAPPEN: [&str; 33] = [
+const MUST_HAPPEN: [&str; 34] = [
     "Aborted",
     "InputLimit",
     "Io",
@@ -106,6 +107,7 @@ const MUST_HAPPEN: [&str; 33] = [
     "Timeout(Close)",
     "Timeout(FirstMessage)",
     "Timeout(Idle)",
+    "Timeout(Message)",
     "Timeout(WriteStall)",
     "Truncated",
     "deadline met",

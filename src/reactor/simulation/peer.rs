@@ -45,7 +45,11 @@ pub(super) struct Peer {
     pub(super) closing_since: Option<Duration>,
     /// How much was written when it was seen to be stuck first, and when that was.
     pub(super) stuck: (u64, Duration),
+    /// After how many messages it was seen to be within another first, since when, and since when it was listened to.
+    pub(super) begun: Option<(u64, Duration, Duration)>,
     pub(super) adopted: Duration,
+    /// When something of it was not looked at yet as timers fired.
+    pub(super) unheard_at: Duration,
     to_ping: Manner,
     to_bye: Manner,
     /// Bytes on their way.
@@ -89,6 +93,8 @@ impl Peer {
             parting_since: None,
             closing_since: None,
             stuck: (0, now),
+            begun: None,
+            unheard_at: now,
             adopted: now,
             to_ping: Manner::new(random),
             to_bye: Manner::new(random),

@@ -90,7 +90,6 @@ impl<P: Dialect> Puppet<P> {
 
     fn pause(&mut self, conn: &mut Conn<'_, P>, session: &mut Session) {
         conn.pause_reading();
-        self.book.open().records[session.number].is_excused = true;
         let micros = self.random.below(30_000);
         self.set_timer(conn, session, micros, RESUME);
     }
@@ -151,7 +150,8 @@ impl<P: Dialect> Puppet<P> {
             225..=227 => self.society.broadcast(),
             228..=229 => {
                 conn.touch();
-                self.book.open().records[session.number].is_excused = true;
+                let mut ledger = self.book.open();
+                ledger.records[session.number].touched_at = ledger.now;
             }
             230..=231 => _ = say(&self.book, conn, UNENCODABLE),
             232 if self.random.one_in(2) => self.say_and_hear(conn, UNSPEAKABLE),

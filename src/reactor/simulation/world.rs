@@ -88,13 +88,14 @@ impl World {
         let timeouts = Timeouts {
             idle: random.one_in(2).then_some(IDLE),
             first_message: random.one_in(3).then_some(FIRST_MESSAGE),
+            message: random.one_in(3).then_some(MESSAGE),
             write_stall: Some(WRITE_STALL),
             close: CLOSE,
         };
         let protocol = LengthPrefixed::u16_be().max_length(MAX_MESSAGE);
-        let (plain, first) = found(protocol, limits, &book, &shared, random.fork());
+        let (plain, first) = found(protocol, limits, timeouts, &book, &shared, random.fork());
         let protocol = Courtesy { book: book.clone() };
-        let (courteous, second) = found(protocol, limits, &book, &shared, random.fork());
+        let (courteous, second) = found(protocol, limits, timeouts, &book, &shared, random.fork());
         let slots = [first, second].map(|service| ServiceSlot {
             service,
             limits,
@@ -358,6 +359,7 @@ impl World {
                 self.reactor.on_event(token, readiness);
             }
         }
+        self.note_unheard();
         self.reactor.finish_iteration();
         self.reactor.departed().for_each(drop);
         self.sleeps = !self.shared.prepare_to_sleep();
@@ -421,6 +423,7 @@ fn errand(ledger: &mut Ledger, index: usize) {
 fn found<P: Dialect>(
     protocol: P,
     limits: Limits,
+    timeouts: Timeouts,
     book: &Book,
     shared: &Arc<LoopShared>,
     random: Random,
@@ -434,6 +437,7 @@ fn found<P: Dialect>(
         random,
         society: society.clone(),
     };
-    let hub = Hub::new(puppet, protocol, limits, mailbox, mail, Box::new(clients));
+    let clients = Box::new(clients);
+    let hub = Hub::new(puppet, protocol, limits, timeouts, mailbox, mail, clients);
     (society, Box::new(hub))
 }
