@@ -179,20 +179,29 @@ impl<P: Protocol> Conn<'_, P> {
         if let Err(reason) = pack(self.encoder, &mut connection.output) {
             return self.refuse(reason);
         }
+        if connection.output.len() >= self.link.flush_at {
+            return self.press();
+        }
         match connection.output.finish() {
             Packed::Whole => {}
             overflow => return self.overflow(overflow),
         }
         connection.messages_out += 1;
-        if connection.output.len() >= self.link.flush_at {
-            return self.press();
-        }
         SendStatus::Queued
     }
 
-    /// Much is pending: above the high-water mark, unless the socket takes some.
+    /// Ends a message with which much is pending: above the limit, or above the high-water mark unless the socket takes
+    /// some.
     #[cold]
     fn press(&mut self) -> SendStatus {
+        if self.connection.output.exceeds_limit() {
+            self.connection.output.refuse();
+        }
+        match self.connection.output.finish() {
+            Packed::Whole => {}
+            overflow => return self.overflow(overflow),
+        }
+        self.connection.messages_out += 1;
         self.connection.output.flush();
         if self.connection.output.len() > self.link.limits.high_water {
             self.connection.gate.add(Gate::PRESSURE);

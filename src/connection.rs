@@ -316,7 +316,7 @@ impl Connection {
 
     /// Whether the peer may have sent something that was not looked at yet: unread in the socket, or held back by the gate.
     pub(crate) fn is_unheard(&self) -> bool {
-        self.readable || self.kept() >= self.needed as usize
+        (self.readable && !self.peer_has_ended()) || self.kept() >= self.needed as usize
     }
 
     pub(crate) fn extra(&mut self) -> &mut Extra {

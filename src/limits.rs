@@ -24,11 +24,13 @@ pub struct Limits {
     /// [`CloseReason::InputLimit`](crate::CloseReason::InputLimit). Protocols have a limit of their own, which is
     /// usually lower and gives the better error. Below 4 GiB; default 16 MiB.
     pub input: usize,
-    /// Output pending at most; [`overflow`](Self::overflow) says what becomes of a message that does not fit. Below 4 GiB;
-    /// default 8 MiB.
+    /// Output pending at most; [`overflow`](Self::overflow) says what becomes of a message that does not fit. What a
+    /// protocol says by itself, a ping or a farewell, may take 512 bytes more, so that a full output does not silence it; if
+    /// that does not do, the connection ends with [`CloseReason::OutputLimit`](crate::CloseReason::OutputLimit). Below
+    /// 4 GiB by a KiB or more; default 8 MiB.
     pub output: usize,
     /// Above this much pending output the connection's input is not read, and its messages are not delivered.
-    /// Default 256 KiB.
+    /// Default 192 KiB: what is put on top by the message that passes it mostly fits into a ring of 256 KiB.
     pub high_water: usize,
     /// At or below this much pending output reading resumes, and
     /// [`Handler::on_drained`](crate::Handler::on_drained) is called. Default 64 KiB.
@@ -48,7 +50,7 @@ impl Default for Limits {
         Limits {
             input: 16 * 1024 * 1024,
             output: 8 * 1024 * 1024,
-            high_water: 256 * 1024,
+            high_water: 192 * 1024,
             low_water: 64 * 1024,
             overflow: Overflow::Close,
             timers: 64,
@@ -105,8 +107,8 @@ impl Limits {
             Err("the high-water mark is above the output limit")
         } else if self.input == 0 || self.output == 0 {
             Err("an input or output limit of 0 lets nothing through")
-        } else if self.input.max(self.output) >= u32::MAX as usize {
-            Err("an input or output limit of 4 GiB or more is not supported")
+        } else if self.input.max(self.output) > u32::MAX as usize - 1024 {
+            Err("an input or output limit of 4 GiB, or less than a KiB below, is not supported")
         } else {
             Ok(())
         }

@@ -21,8 +21,8 @@ pub(crate) enum Due {
     Message(ConnId, u64),
     /// Output was pending, and this much had been written: see whether there is progress.
     WriteStall(ConnId, u64),
-    /// An orderly close should have been done.
-    Close(ConnId),
+    /// An orderly close should have been done that was asked for in this iteration.
+    Close(ConnId, u64),
     /// A deadline of the connection's protocol.
     Protocol(ConnId),
     /// A timer that a handler has set.
@@ -43,6 +43,8 @@ pub(crate) struct LoopState {
     pub(crate) now: Duration,
     /// The same in ticks.
     pub(crate) tick: u64,
+    /// How many iterations there were before this one.
+    pub(crate) iteration: u64,
     pub(crate) wheel: Wheel<Due>,
     pub(crate) pool: RingPool,
     /// Slots of connections that have work left which no event will announce.
@@ -56,6 +58,7 @@ impl LoopState {
             clock,
             now: Duration::ZERO,
             tick: 0,
+            iteration: 0,
             wheel: Wheel::new(),
             pool: RingPool::new(pool),
             ready: Vec::new(),

@@ -10,16 +10,21 @@ use crate::transport::{SHORT_MEANS_DRAINED, Socket};
 /// first: the copy would cost more than a system call saves.
 const DIRECT_WRITE_MIN: usize = 8 * 1024;
 
+/// Room beyond the limit that is kept for what the protocol says by itself, in bytes: a peer that is slow to read is
+/// pinged all the same, and told of the end.
+pub(crate) const OWN_ROOM: usize = 512;
+
 /// Where a protocol writes: the output of one connection.
 ///
 /// Small pieces collect in a ring, and everything that a burst of messages answers leaves in one write. A large slice
 /// goes to the socket at once, behind what the ring holds, and only what the socket does not take is copied.
 ///
-/// What is pending never exceeds the connection's hard limit. A message that would is taken back whole, and
-/// [`Conn::send`](crate::Conn::send) reports it.
+/// What is pending never exceeds the connection's hard limit, but by 512 bytes of what the protocol says by itself. A
+/// message that would is taken back whole, and [`Conn::send`](crate::Conn::send) reports it.
 #[derive(Debug)]
 pub struct Output {
-    /// Lent by the worker's pool while there is something to say. Its limit is the connection's output limit.
+    /// Lent by the worker's pool while there is something to say. Its limit is the connection's output limit and
+    /// [`OWN_ROOM`].
     ring: Option<Box<RingBuffer>>,
     socket: Socket,
     /// Bytes that the socket has taken since the connection opened.
@@ -143,13 +148,26 @@ impl Output {
     /// the connection must end.
     #[inline]
     pub fn announce(&mut self, bytes: usize) {
-        let room = self
-            .ring
-            .as_ref()
-            .map_or(usize::MAX, |ring| ring.limit().saturating_sub(ring.len()));
-        if bytes > room {
+        let limit = self.limit();
+        if bytes > limit.saturating_sub(self.len()) {
             self.state.add(State::OVERFLOWED);
         }
+    }
+
+    /// What may be pending now: a message leaves the protocol's own room alone.
+    fn limit(&self) -> usize {
+        let limit = self.ring.as_ref().map_or(usize::MAX, |ring| ring.limit());
+        if self.state.has(State::PACKING) {
+            limit - OWN_ROOM.min(limit)
+        } else {
+            limit
+        }
+    }
+
+    /// Whether more is pending than may be.
+    #[inline]
+    pub(crate) fn exceeds_limit(&self) -> bool {
+        self.len() > self.limit()
     }
 
     /// Appends all parts of a message, [announced](Self::announce) together.
@@ -264,11 +282,12 @@ impl Output {
     fn put_large(&mut self, bytes: &[u8]) {
         let must_wait = self.open_patches > 0 || self.state.has(State::OVERFLOWED);
         let cannot_leave = self.blocked || must_wait || !self.socket.is_attached();
+        let limit = self.limit();
         let Some(ring) = self.ring.as_mut().filter(|_| !cannot_leave) else {
             return self.put_unusual(bytes);
         };
         let pending = ring.len();
-        if pending.saturating_add(bytes.len()) > ring.limit() {
+        if pending.saturating_add(bytes.len()) > limit {
             self.state.add(State::OVERFLOWED);
             return;
         }
@@ -341,6 +360,12 @@ impl Output {
         }
     }
 
+    /// Tries the socket although it has not said that it takes more.
+    pub(crate) fn try_again(&mut self) {
+        self.blocked = false;
+        self.flush();
+    }
+
     /// Hands all that is pending to the socket in one write, and gives the ring back. False if that did not do, so that
     /// something is pending still.
     #[inline]
@@ -404,7 +429,7 @@ impl Output {
         self.open_patches = 0;
     }
 
-    /// Ends the message that was begun.
+    /// Ends the message that was begun, which is [within the limit](Self::exceeds_limit) unless it is the protocol's own.
     #[inline]
     pub(crate) fn finish(&mut self) -> Packed {
         if self.state.has(State::OVERFLOWED) {
@@ -443,12 +468,17 @@ impl Output {
         self.state.has(State::OVERFLOWED) && self.failure.is_none()
     }
 
-    /// Makes sure that there is a ring to write into, which takes `limit` bytes.
+    /// Makes sure that there is a ring to write into, which takes `limit` bytes of messages.
     #[inline]
     pub(crate) fn borrow_ring(&mut self, pool: &mut RingPool, limit: usize) {
         if self.ring.is_none() {
-            self.ring = Some(pool.lend(limit));
+            self.ring = Some(pool.lend(limit + OWN_ROOM));
         }
+    }
+
+    /// The message that is being packed does not fit after all.
+    pub(crate) fn refuse(&mut self) {
+        self.state.add(State::OVERFLOWED);
     }
 
     /// Whether there is a ring, so that something is, or may become, pending.

@@ -237,7 +237,7 @@ impl<H: Handler> Hub<H> {
     }
 }
 
-/// Sets the timer of the protocol's next deadline, unless one is set. Contains the protocol's panic.
+/// Sets the timer of the protocol's next deadline, unless it is set for then or before. Contains the protocol's panic.
 #[inline]
 fn arm_deadline<H: Handler>(
     decoder: &mut <H::Protocol as Protocol>::Decoder,
@@ -245,12 +245,24 @@ fn arm_deadline<H: Handler>(
     connection: &mut Connection,
     state: &mut LoopState,
 ) {
-    if <H::Protocol as Protocol>::Decoder::HAS_DEADLINES && connection.protocol_timer.is_none() {
+    if <H::Protocol as Protocol>::Decoder::HAS_DEADLINES {
         let now = state.now;
         let deadline = contain(connection, |_| decoder.next_deadline(encoder, now));
         if let Some(deadline) = deadline.flatten() {
-            // One that has passed already is met in the next iteration, so that no two meet each other for ever.
-            let tick = state.clock.deadline(deadline).max(state.tick + 1);
+            set_protocol_timer(connection, state, deadline);
+        }
+    }
+}
+
+#[inline(never)]
+fn set_protocol_timer(connection: &mut Connection, state: &mut LoopState, deadline: Duration) {
+    // One that has passed already is met in the next iteration, so that no two meet each other for ever.
+    let tick = state.clock.deadline(deadline).max(state.tick + 1);
+    let set = connection.protocol_timer;
+    match set.and_then(|timer| state.wheel.deadline(timer)) {
+        Some(before) if before <= tick => {}
+        Some(_) => _ = set.map(|timer| state.wheel.rearm(timer, tick)),
+        None => {
             let due = Due::Protocol(connection.id);
             connection.protocol_timer = Some(state.wheel.insert(tick, due));
         }
@@ -422,10 +434,10 @@ impl<H: Handler> Service for Hub<H> {
         contain(connection, |connection| {
             let due = decoder.next_deadline(encoder, state.now);
             if due.is_some_and(|due| due <= state.now) {
-                let unheard = connection.is_unheard();
+                let silence_is_excused = connection.is_unheard() || !connection.output.is_empty();
                 let Connection { output, peer, .. } = &mut *connection;
                 let mut turn = Turn::new(output, encoder, state.now, peer);
-                turn.unheard = unheard;
+                turn.silence_is_excused = silence_is_excused;
                 if let Err(refusal) = decoder.on_deadline(&mut turn) {
                     *error = Some(refusal);
                     connection.close(Cause::Protocol);

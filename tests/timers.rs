@@ -294,6 +294,22 @@ fn after_the_first_message_its_timeout_is_over() {
 }
 
 #[test]
+fn a_later_message_that_drips_is_not_in_time_either() {
+    let (recorder, events) = Recorder::<Lines>::new();
+    let server = TestServer::start(listen(Lines::new()).message_timeout(SHORT), recorder);
+    let mut client = server.connect();
+    client.send(b"one\ntwo\nth");
+    let start = Instant::now();
+    while client.try_send(b"x").is_ok() && start.elapsed() < DEADLINE {
+        thread::sleep(Duration::from_millis(5));
+    }
+    assert!(start.elapsed() >= SHORT);
+    assert_eq!(events.close_reason(), "Timeout(Message)");
+    assert_eq!(events.messages(), [&b"one"[..], b"two"]);
+    server.finish(&events);
+}
+
+#[test]
 fn run_after_runs_once_on_worker_zero_and_never_early() {
     let (echo, events) = raw_echo();
     let server = TestServer::start_on(Server::builder().workers(2), listen(Raw), echo);

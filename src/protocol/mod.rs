@@ -84,9 +84,11 @@ pub struct Turn<'a, E> {
     pub now: Duration,
     /// The peer's address.
     pub peer: &'a SocketAddr,
-    /// The peer has sent something that is not read, because the handler has paused reading or the output is above the
-    /// high-water mark: a deadline should not take that for silence.
-    pub unheard: bool,
+    /// That nothing was heard of the peer proves nothing: it has sent something that is not looked at yet, because the
+    /// handler has paused reading or the output is above the high-water mark, or there is output pending, behind which it
+    /// has not seen what it would answer. (One that takes none of the output has the deadline of
+    /// [`Listen::write_stall_timeout`](crate::Listen::write_stall_timeout).)
+    pub silence_is_excused: bool,
 }
 
 impl<'a, E> Turn<'a, E> {
@@ -102,7 +104,7 @@ impl<'a, E> Turn<'a, E> {
             encoder,
             now,
             peer,
-            unheard: false,
+            silence_is_excused: false,
         }
     }
 

@@ -230,6 +230,7 @@ impl Reactor {
         if !self.closed.is_empty() {
             self.remove_closed();
         }
+        self.state.iteration += 1;
     }
 
     fn work_off_ready_list(&mut self) {
@@ -375,7 +376,12 @@ impl Reactor {
         }
         self.remove_closed();
         for slot in &mut self.services {
-            while let Some(recipient) = slot.service.next_mail() {
+            // No more than waits now: a completion that sends again would go on for ever. What is left goes with the
+            // service, whose mailbox then is closed.
+            for _ in 0..self.state.shared.letters() {
+                let Some(recipient) = slot.service.next_mail() else {
+                    break;
+                };
                 self.state.shared.release_places(recipient.letters());
                 slot.service.drop_mail();
             }

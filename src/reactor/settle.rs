@@ -71,6 +71,10 @@ fn settle_unusual(connection: &mut Connection, slot: &mut ServiceSlot, state: &m
         connection.end_now(Cause::Io);
     }
     complete_deliveries(connection);
+    if connection.phase == Phase::Closing {
+        // One of the callbacks just called has panicked.
+        say_farewell(connection, slot, state);
+    }
     advance_close(connection);
     watch_writes(connection, slot, state);
     if connection.phase != Phase::Open {
@@ -200,7 +204,7 @@ fn limit_close(connection: &mut Connection, slot: &ServiceSlot, state: &mut Loop
         state.wheel.cancel(timer);
     }
     if connection.draining == Draining::No {
-        let due = Due::Close(connection.id);
+        let due = Due::Close(connection.id, state.iteration);
         connection.write_timer = Some(state.schedule(slot.timeouts.close, due));
     }
 }

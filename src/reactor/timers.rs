@@ -36,7 +36,7 @@ impl Reactor {
                 Due::FirstMessage(id) => self.check_first_message(id),
                 Due::Message(id, count) => self.check_message(id, count),
                 Due::WriteStall(id, written) => self.check_write_stall(id, written),
-                Due::Close(id) => self.end_close(id),
+                Due::Close(id, since) => self.end_close(id, since),
                 Due::Protocol(id) => self.meet_protocol_deadline(id),
                 Due::Handler(id, token) => self.fire_handler_timer(id, key, token),
                 Due::Task(index) => self.run_task(index),
@@ -46,52 +46,94 @@ impl Reactor {
         }
     }
 
-    /// Evicts a connection that was silent for the idle time, or sets the timer to when it will have been.
+    /// Reads once more before its silence is held against a peer: if the loop was held up, more may have come than one poll
+    /// has told of. Does nothing where input is not wanted.
+    fn listen_once_more(&mut self, id: ConnId) {
+        let connection = self.table.get(id);
+        if let Some(connection) =
+            connection.filter(|connection| connection.gate.is_open() && connection.wants_input())
+        {
+            connection.readable = true;
+            self.turn(id.slot);
+        }
+    }
+
+    /// Evicts a connection that was silent for the idle time.
     fn check_idle(&mut self, id: ConnId) {
+        if self.is_idle(id) {
+            self.listen_once_more(id);
+            if self.is_idle(id) {
+                self.evict(id, Timeout::Idle);
+            }
+        }
+    }
+
+    /// Whether an open connection was silent for the idle time. If not, sets the timer to when it will have been.
+    fn is_idle(&mut self, id: ConnId) -> bool {
         let Some(connection) = self.table.get(id) else {
-            return;
+            return false;
         };
         connection.idle_timer = None;
         let idle = self.services[connection.service as usize].timeouts.idle;
         let Some(idle) = idle.filter(|_| connection.phase == Phase::Open) else {
-            return;
+            return false;
         };
-        // Traffic only stores the tick, and what it has put off is made up for here. The last byte may have come late in
-        // its tick, hence one more.
         if connection.is_unheard() {
             // It is we who do not listen.
             connection.active_at = self.state.tick;
         }
+        // Traffic only stores the tick, and what it has put off is made up for here. The last byte may have come late in
+        // its tick, hence one more.
         let deadline = connection
             .active_at
             .saturating_add(self.state.clock.deadline(idle))
             .saturating_add(1);
-        if deadline > self.state.tick {
+        let is_idle = deadline <= self.state.tick;
+        if !is_idle {
             connection.idle_timer = Some(self.state.wheel.insert(deadline, Due::Idle(id)));
-            return;
         }
-        connection.end_now(Cause::Timeout(Timeout::Idle));
-        self.settle(id.slot);
+        is_idle
     }
 
+    fn evict(&mut self, id: ConnId, timeout: Timeout) {
+        if let Some(connection) = self.table.get(id) {
+            connection.end_now(Cause::Timeout(timeout));
+            self.settle(id.slot);
+        }
+    }
+
+    /// Ends a connection whose first message has not come, unless it is we who do not listen.
     fn check_first_message(&mut self, id: ConnId) {
+        if let Some(connection) = self.table.get(id) {
+            connection.message_timer = None;
+        }
+        self.listen_once_more(id);
         let Some(connection) = self.table.get(id) else {
             return;
         };
-        connection.message_timer = None;
-        if connection.phase == Phase::Open {
-            connection.end_now(Cause::Timeout(Timeout::FirstMessage));
-            self.settle(id.slot);
+        if connection.phase != Phase::Open || connection.messages_in > 0 {
+            return;
+        }
+        let slot = &self.services[connection.service as usize];
+        match slot.timeouts.first_message {
+            Some(timeout) if connection.is_unheard() => {
+                connection.message_timer =
+                    Some(self.state.schedule(timeout, Due::FirstMessage(id)));
+            }
+            _ => self.evict(id, Timeout::FirstMessage),
         }
     }
 
     /// Ends a connection that is still within the message after the first `count`, or looks again later if it is within
     /// another.
     fn check_message(&mut self, id: ConnId, count: u64) {
+        if let Some(connection) = self.table.get(id) {
+            connection.message_timer = None;
+        }
+        self.listen_once_more(id);
         let Some(connection) = self.table.get(id) else {
             return;
         };
-        connection.message_timer = None;
         let slot = &self.services[connection.service as usize];
         let timeout = slot.timeouts.message.filter(|_| {
             connection.phase == Phase::Open
@@ -102,9 +144,8 @@ impl Reactor {
             return;
         };
         if connection.messages_in == count && !connection.is_unheard() {
-            connection.end_now(Cause::Timeout(Timeout::Message));
-            self.settle(id.slot);
-        } else {
+            self.evict(id, Timeout::Message);
+        } else if connection.message_timer.is_none() {
             let due = Due::Message(id, connection.messages_in);
             connection.message_timer = Some(self.state.schedule(timeout, due));
         }
@@ -116,6 +157,7 @@ impl Reactor {
             return;
         };
         connection.write_timer = None;
+        connection.output.try_again();
         if connection.phase == Phase::Open && connection.output.written() == written {
             connection.abort(Cause::Timeout(Timeout::WriteStall));
         }
@@ -123,12 +165,17 @@ impl Reactor {
     }
 
     /// Ends a close that has taken too long; a peer that did not get everything sees a reset.
-    fn end_close(&mut self, id: ConnId) {
+    fn end_close(&mut self, id: ConnId, since: u64) {
         let Some(connection) = self.table.get(id) else {
             return;
         };
         connection.write_timer = None;
-        if connection.output.is_empty() {
+        if self.state.iteration == since + 1 {
+            // What came after it in its iteration has taken all that time, and the peer had no chance.
+            let close = self.services[connection.service as usize].timeouts.close;
+            let due = Due::Close(id, since);
+            connection.write_timer = Some(self.state.schedule(close, due));
+        } else if connection.output.is_empty() {
             connection.end_now(Cause::Timeout(Timeout::Close));
         } else {
             connection.abort(Cause::Timeout(Timeout::Close));
@@ -137,10 +184,13 @@ impl Reactor {
     }
 
     fn meet_protocol_deadline(&mut self, id: ConnId) {
+        if let Some(connection) = self.table.get(id) {
+            connection.protocol_timer = None;
+        }
+        self.listen_once_more(id);
         let Some(connection) = self.table.get(id) else {
             return;
         };
-        connection.protocol_timer = None;
         if connection.phase == Phase::Open {
             let service = &mut self.services[connection.service as usize].service;
             service.deadline(connection, &mut self.state);

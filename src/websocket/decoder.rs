@@ -421,7 +421,12 @@ impl<O: Opening, D: Delivery> Decode for WebSocketDecoder<O, D> {
             return Err(WebSocketError::HandshakeTimeout);
         }
         turn.encoder
-            .meet_deadline(&self.settings, turn.now, turn.unheard, turn.output)
+            .meet_deadline(
+                &self.settings,
+                turn.now,
+                turn.silence_is_excused,
+                turn.output,
+            )
             .map_err(|error| refuse(error, turn))
     }
 }

@@ -247,12 +247,12 @@ impl<S> WebSocketEncoder<S> {
         }
     }
 
-    /// Does what is due. Where the peer goes unheard its silence is not held against it.
+    /// Does what is due.
     pub(crate) fn meet_deadline(
         &mut self,
         settings: &Settings,
         now: Duration,
-        unheard: bool,
+        silence_is_excused: bool,
         output: &mut Output,
     ) -> Result<(), WebSocketError> {
         let Some(extra) = &mut self.extra else {
@@ -262,7 +262,7 @@ impl<S> WebSocketEncoder<S> {
         if let Some(compression) = &mut extra.compression {
             compression.release_if_idle(now);
         }
-        if unheard {
+        if silence_is_excused {
             extra.keepalive.put_off(now, settings.pong_timeout);
         }
         if extra.keepalive.is_overdue(now) {
@@ -270,7 +270,12 @@ impl<S> WebSocketEncoder<S> {
         }
         if let Some(every) = settings.ping_every {
             if extra.keepalive.is_ping_due(now) {
+                let waits = extra.keepalive.is_waiting() && !output.is_empty();
                 extra.keepalive.schedule(now, every, settings.pong_timeout);
+                if waits {
+                    // One is on its way already, behind what the peer is slow to take.
+                    return Ok(());
+                }
                 // Only a connection that closes is not pinged, and that has no deadline.
                 let _ = self.ping(now, output);
             }
@@ -307,7 +312,7 @@ impl<S> WebSocketEncoder<S> {
             .is_some_and(|compression| compression.deflate(message.as_bytes(), &mut frame));
         if is_compressed {
             self.put_frame(message.opcode(), true, &frame, output);
-            if output.has_overflowed() {
+            if output.has_overflowed() || output.exceeds_limit() {
                 // It is taken back, and the peer will not know what the next would refer to.
                 self.forget_context();
             }

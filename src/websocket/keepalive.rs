@@ -112,6 +112,11 @@ impl Keepalive {
         self.pong_due.is_some_and(|due| due <= Moment::of(now))
     }
 
+    /// Whether there are pings without an answer.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.unanswered.is_some()
+    }
+
     pub(crate) fn is_ping_due(&self, now: Duration) -> bool {
         self.next_ping.is_some_and(|due| due <= Moment::of(now))
     }

@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use ringwheel::Server;
 use ringwheel::websocket::WebSocket;
-use ringwheel::{Limits, Server};
 
 use crate::frames::{Frame, from_client};
 use crate::peer::Peer;
@@ -34,10 +34,7 @@ fn ping(number: u32) -> Frame {
 fn a_million_pings_of_a_deaf_peer_pin_nothing() {
     if Child::is_here() {
         let counts = Counts::default();
-        // A ring of 256 KiB has room for the pong that passes the mark.
-        let limits = Limits::default().water(64 * KIB, 192 * KIB);
         let listen = listen(WebSocket::new().control_rate(u16::MAX))
-            .limits(limits)
             .send_buffer_size(16 * KIB)
             .receive_buffer_size(16 * KIB);
         let builder = Server::builder().workers(1);

@@ -25,16 +25,19 @@ enum Kind {
     /// Within a frame of an open WebSocket.
     Frame,
     /// Within the first message of a protocol that opens at once.
-    Message,
+    FirstMessage,
+    /// Within the one after it.
+    LaterMessage,
     /// Nothing, to either protocol.
     SilentHead,
     SilentMessage,
 }
 
-const KINDS: [Kind; 5] = [
+const KINDS: [Kind; 6] = [
     Kind::Head,
     Kind::Frame,
-    Kind::Message,
+    Kind::FirstMessage,
+    Kind::LaterMessage,
     Kind::SilentHead,
     Kind::SilentMessage,
 ];
@@ -44,7 +47,7 @@ impl Kind {
         match self {
             Kind::Head => b"GET / HTTP/1.1\r\nX: a",
             Kind::Frame => b"\x82\xFE\x10\0maska",
-            Kind::Message => b"\0\0\x10\0a",
+            Kind::FirstMessage | Kind::LaterMessage => b"\0\0\x10\0a",
             Kind::SilentHead | Kind::SilentMessage => b"",
         }
     }
@@ -54,7 +57,12 @@ impl Kind {
         let client = match self {
             Kind::Head | Kind::SilentHead => Client::connect(websocket),
             Kind::Frame => Peer::open_over(Client::connect(websocket)).client,
-            Kind::Message | Kind::SilentMessage => Client::connect(plain),
+            Kind::FirstMessage | Kind::SilentMessage => Client::connect(plain),
+            Kind::LaterMessage => {
+                let mut client = Client::connect(plain);
+                assert_eq!(client.ask(b"\0\0\0\x01x"), b"\0\0\0\x01x");
+                client
+            }
         };
         let stream = client.stream().try_clone().expect("a descriptor");
         stream.set_nonblocking(true).expect("a socket");
@@ -175,6 +183,7 @@ fn serve(counts: &Counts, deadline: Duration) -> TestServer {
     let websocket = listen(websocket).close_timeout(linger);
     let plain = listen(LengthPrefixed::u32_be())
         .first_message_timeout(deadline)
+        .message_timeout(deadline)
         .close_timeout(linger);
     let builder = Server::builder().workers(1);
     let builder = builder.listen_with(websocket, counts.echo()).unwrap();
@@ -184,7 +193,7 @@ fn serve(counts: &Counts, deadline: Duration) -> TestServer {
 
 #[test]
 fn slowloris_is_evicted_and_hurts_nobody() {
-    let of_each_kind = sized(40, 400);
+    let of_each_kind = sized(40, 340);
     let deadline = Duration::from_millis(sized(600, 5000));
     let interval = Duration::from_millis(sized(50, 1000));
     let calm = Duration::from_millis(sized(200, 3000));
@@ -223,7 +232,8 @@ fn slowloris_is_evicted_and_hurts_nobody() {
     let each = of_each_kind as u64;
     assert_eq!(counts.ended("Protocol(PongTimeout)"), each, "{counts:?}");
     assert_eq!(counts.ended("Timeout(FirstMessage)"), 2 * each);
-    assert_eq!(counts.opened(), 3 * each + Healthy::COUNT as u64);
+    assert_eq!(counts.ended("Timeout(Message)"), each);
+    assert_eq!(counts.opened(), 4 * each + Healthy::COUNT as u64);
     counts.finish(server);
 
     let (before, during) = (p99(&before), p99(&during));

@@ -106,6 +106,8 @@ pub(crate) struct Endpoint<P: Subject> {
     pub(crate) found: Vec<Found>,
     pub(crate) failure: Option<WebSocketError>,
     pub(crate) now: Duration,
+    /// The peer may have said something that the decoder was not given.
+    pub(crate) is_excused: bool,
 }
 
 impl<P: Subject> Endpoint<P> {
@@ -121,6 +123,7 @@ impl<P: Subject> Endpoint<P> {
             found: Vec::new(),
             failure: None,
             now: Duration::ZERO,
+            is_excused: false,
         }
     }
 
@@ -201,6 +204,7 @@ impl<P: Subject> Endpoint<P> {
     /// The deadline that was named has come.
     pub(crate) fn meet_deadline(&mut self) -> Result<(), WebSocketError> {
         let mut turn = Turn::detached(&mut self.output, &mut self.encoder).at(self.now);
+        turn.silence_is_excused = self.is_excused;
         self.decoder.on_deadline(&mut turn)
     }
 

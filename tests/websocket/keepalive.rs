@@ -93,6 +93,24 @@ fn a_pong_takes_the_deadline_back() {
     assert_eq!(server.meet_deadline(), Ok(()));
 }
 
+/// Who is not listened to cannot be late, and has the whole time again when the last look is over.
+#[test]
+fn a_peer_that_goes_unheard_is_not_overdue() {
+    let mut server = open();
+    next_ping(&mut server);
+    server.is_excused = true;
+    for _ in 0..5 {
+        server.now += TIMEOUT;
+        assert_eq!(server.meet_deadline(), Ok(()));
+    }
+    server.is_excused = false;
+    let last_look = server.now;
+    server.now += TIMEOUT - Duration::from_nanos(1);
+    assert_eq!(server.meet_deadline(), Ok(()));
+    server.now = last_look + TIMEOUT;
+    assert_eq!(server.meet_deadline(), Err(WebSocketError::PongTimeout));
+}
+
 #[test]
 fn a_connection_that_closes_is_not_pinged() {
     let mut server = open();

@@ -196,6 +196,44 @@ fn peers_are_pinged_and_those_that_do_not_answer_are_closed() {
     reports.finish(server);
 }
 
+/// The pong that is due may be among what the handler has not let in.
+#[test]
+fn a_handler_that_pauses_does_not_lose_its_peer() {
+    const PINGS: u32 = 30;
+    let (probe, reports) = Probe::new();
+    let (pause, paused) = channel();
+    let probe = probe.on_message(move |conn, message| match message.as_text() {
+        Some("pause") => {
+            conn.pause_reading();
+            pause.send(conn.remote()).unwrap();
+        }
+        _ => _ = conn.send(message),
+    });
+    let every = Duration::from_millis(10);
+    let protocol = WebSocket::new()
+        .ping_every(every)
+        .pong_timeout(every * PINGS / 2);
+    let server = TestServer::start(listen(protocol), probe);
+    let mut peer = Peer::open(&server);
+    let words = [Frame::text("pause"), Frame::pong(""), Frame::text("behind")];
+    peer.client.send(&from_client(&words));
+    // A ping is sent only as long as the peer is not given up.
+    for _ in 0..PINGS {
+        assert_eq!(peer.next().opcode(), 0x9);
+    }
+    let remote = paused.recv_timeout(DEADLINE).unwrap();
+    remote.run(|conn| conn.resume_reading()).unwrap();
+    let echo = loop {
+        match peer.next() {
+            frame if frame.opcode() == 0x9 => {}
+            frame => break frame,
+        }
+    };
+    assert_eq!(echo, Frame::text("behind"));
+    drop(peer);
+    reports.finish(server);
+}
+
 #[test]
 fn a_handler_measures_the_round_trip() {
     let (probe, reports) = Probe::new();

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::output::OWN_ROOM;
 use crate::protocol::{
     Decode, Encode, Farewell, Output, Parting, Protocol, Turn, Unencodable, Unpacked,
 };
@@ -283,7 +284,7 @@ impl Encode for Speaking {
 
     fn farewell(&mut self, why: Farewell, output: &mut Output) -> Parting {
         let mut ledger = self.book.open();
-        let has_room = output.len() + HEADER < ledger.output_limit;
+        let has_room = output.len() + HEADER < ledger.output_limit + OWN_ROOM;
         let record = &mut ledger.records[self.number];
         record.farewells += 1;
         record.must_part = has_room && !record.has_shut_write;

@@ -43,6 +43,9 @@ pub(super) struct Peer {
     /// Since when the connection is parting, and closing, as seen from outside.
     pub(super) parting_since: Option<Duration>,
     pub(super) closing_since: Option<Duration>,
+    /// How often it was looked at since, and when for the second time.
+    pub(super) parting_looks: (u32, Duration),
+    pub(super) closing_looks: (u32, Duration),
     /// How much was written when it was seen to be stuck first, and when that was.
     pub(super) stuck: (u64, Duration),
     /// After how many messages it was seen to be within another first, since when, and since when it was listened to.
@@ -92,6 +95,8 @@ impl Peer {
             reads: !random.one_in(5),
             parting_since: None,
             closing_since: None,
+            parting_looks: (0, Duration::ZERO),
+            closing_looks: (0, Duration::ZERO),
             stuck: (0, now),
             begun: None,
             unheard_at: now,
