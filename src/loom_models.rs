@@ -1,7 +1,7 @@
 //! Model checks of what threads share with a loop: loom runs every interleaving, and every outcome that the memory model
 //! allows, of the types that the product uses.
 //!
-//! `RUSTFLAGS="--cfg loom" cargo test --release --lib loom_models`
+//! `RUSTFLAGS="--cfg loom" cargo test --lib loom_models`
 //!
 //! Beside each check stand planted defects, which it has to find: a check that passes whatever is done proves nothing.
 
