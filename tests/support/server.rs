@@ -33,6 +33,19 @@ impl TestServer {
         Self::spawn(builder.listen_with(listen, handler).expect("a free port"))
     }
 
+    /// One that starts when a client has connected and spoken: it hears that at once, however busy the machine is.
+    pub(crate) fn start_late<H: Handler + Clone + Send>(
+        listen: Listen<H::Protocol>,
+        handler: H,
+        words: &[u8],
+    ) -> (Self, Client) {
+        let builder = Server::builder().workers(1);
+        let builder = builder.listen_with(listen, handler).expect("a free port");
+        let mut client = Client::connect(builder.local_addrs()[0]);
+        client.send(words);
+        (Self::spawn(builder), client)
+    }
+
     pub(crate) fn spawn(builder: Builder) -> Self {
         Self::adopt(builder.spawn().expect("the server starts"))
     }

@@ -57,13 +57,15 @@ impl World {
         }
     }
 
-    /// Notes whose input was not looked at, which puts off what it is late with.
+    /// Notes whose input was not looked at before the timers fire, which puts off what it is late with.
     pub(super) fn note_unheard(&mut self) {
         let now = self.now();
         for peer in &mut self.peers {
-            let connection = self.reactor.table.get(peer.id);
-            if connection.is_some_and(|connection| connection.is_unheard()) {
-                peer.unheard_at = now;
+            if let Some(connection) = self.reactor.table.get(peer.id) {
+                peer.is_wanted = connection.gate.is_open();
+                if connection.is_unheard() {
+                    peer.unheard_at = now;
+                }
             }
         }
     }
@@ -385,6 +387,9 @@ fn check_departure(peer: &Peer, record: &Record, pipe: &Pipe, timeouts: &Timeout
         _ => false,
     };
     assert!(!is_early, "{number}: {cause:?} at {at:?} is too early");
+    let is_silent = matches!(cause, Cause::Timeout(timeout) if timeout != Timeout::WriteStall && timeout != Timeout::Close);
+    let has_spoken = peer.is_wanted && !pipe.is_late && !pipe.to_server.is_empty();
+    assert!(!is_silent || !has_spoken, "{number}: {cause:?}, unheard");
 }
 
 /// Counts how a connection has ended.

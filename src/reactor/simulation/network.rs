@@ -18,6 +18,8 @@ pub(super) const WINDOW: usize = 1_500;
 /// The two directions between a peer and the reactor, as the kernel keeps them.
 pub(super) struct Pipe {
     pub(super) to_server: VecDeque<u8>,
+    /// What is there has not arrived yet.
+    pub(super) is_late: bool,
     pub(super) peer_ended: bool,
     pub(super) reset: bool,
     /// What the peer has not read yet.
@@ -44,6 +46,7 @@ impl Pipe {
         let now = book.open().now;
         Pipe {
             to_server: VecDeque::new(),
+            is_late: false,
             peer_ended: false,
             reset: false,
             to_peer: VecDeque::new(),
@@ -89,13 +92,16 @@ impl Pipe {
         if self.fault(8) {
             // It has not arrived after all; when it does there is an event.
             self.readable = true;
+            self.is_late = true;
             return Err(io::ErrorKind::WouldBlock.into());
         }
+        self.is_late = false;
         let mut count = buffer.len().min(self.to_server.len());
         if count > 1 && self.fault(2) {
             // The rest arrives a moment later, with an event of its own.
             count = self.cut(count);
             self.readable = true;
+            self.is_late = true;
         }
         let (front, back) = self.to_server.as_slices();
         let middle = count.min(front.len());

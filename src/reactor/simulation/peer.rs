@@ -53,6 +53,8 @@ pub(super) struct Peer {
     pub(super) adopted: Duration,
     /// When something of it was not looked at yet as timers fired.
     pub(super) unheard_at: Duration,
+    /// Whether its input was wanted then.
+    pub(super) is_wanted: bool,
     to_ping: Manner,
     to_bye: Manner,
     /// Bytes on their way.
@@ -100,6 +102,7 @@ impl Peer {
             stuck: (0, now),
             begun: None,
             unheard_at: now,
+            is_wanted: true,
             adopted: now,
             to_ping: Manner::new(random),
             to_bye: Manner::new(random),
