@@ -56,7 +56,9 @@ pub(crate) fn contain_drop<T>(value: T) {
 pub(crate) fn contain_call(code: impl FnOnce()) {
     if let Err(panic) = catch_unwind(AssertUnwindSafe(code)) {
         log::error!("a drop or a last call panicked: {}", panic_text(&*panic));
-        // A payload whose own drop panics cannot be told apart from one that does so for ever.
-        std::mem::forget(panic);
+        if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
+            // A payload whose drop panics cannot be told apart from one that does so for ever.
+            std::mem::forget(again);
+        }
     }
 }

@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::mpsc::channel;
 use std::thread;
+use std::time::Duration;
 
 use ringwheel::{Builder, Handler, Listen, RunningServer, Server, ServerHandle};
 
@@ -69,6 +70,15 @@ impl TestServer {
     #[track_caller]
     pub(crate) fn connect(&self) -> Client {
         Client::connect(self.addr())
+    }
+
+    /// Waits until so much time has passed on the first worker, and the timers have fired that were due before.
+    #[track_caller]
+    pub(crate) fn let_pass(&self, time: Duration) {
+        let (done, has_passed) = channel();
+        // The test may have given up.
+        self.handle.run_after(time, move || _ = done.send(()));
+        has_passed.recv_timeout(DEADLINE).expect("time passes");
     }
 
     /// Waits until the server has ended, and returns what it has to say.

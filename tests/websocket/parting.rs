@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 use ringwheel::websocket::{
     AcceptAll, CloseCode, HandshakeError, Message, WebSocket, WebSocketError,
 };
-use ringwheel::{Limits, Listen};
+use ringwheel::{Limits, Listen, Overflow};
 
 use crate::endpoint::{Found, REQUEST};
 use crate::frames::{Frame, KEY, from_client};
 use crate::peer::Peer;
-use crate::probe::{Probe, Reports, Told};
+use crate::probe::{Probe, Reports, Told, fill};
 use crate::support::{DEADLINE, TestServer, deliberate_panic, eventually, listen};
 
 const SHORT: Duration = Duration::from_millis(150);
@@ -20,6 +20,14 @@ type Protocol = WebSocket<AcceptAll>;
 
 fn ws() -> Listen<Protocol> {
     listen(WebSocket::new())
+}
+
+/// An output that is soon full, of which a message that does not fit is dropped.
+fn little() -> Limits {
+    Limits::default()
+        .output(64 * 1024)
+        .water(16 * 1024, 32 * 1024)
+        .overflow(Overflow::DropMessage)
 }
 
 /// A server that does with messages what they say, and one open connection.
@@ -458,6 +466,68 @@ fn a_panic_in_on_open_says_1011() {
     server.handle().stop();
     server.join();
     assert_eq!(reports.so_far(), []);
+}
+
+/// Of a panic in a completion, which is called behind the turn, the peer saw the end of the stream only.
+#[test]
+fn a_panic_in_a_completion_says_1011() {
+    let (probe, reports) = Probe::new();
+    let probe = probe.on_message(|conn, message| {
+        conn.send_then(message, |_| deliberate_panic());
+    });
+    let server = TestServer::start(ws(), probe);
+    let mut peer = Peer::open(&server);
+    peer.send(Frame::text("written"));
+    peer.expect(Frame::text("written"));
+    peer.expect(Frame::close(1011, ""));
+    peer.expect_end();
+    drop(peer);
+    assert_eq!(reports.close().reason, "Panic");
+    reports.finish(server);
+}
+
+/// As above, for `on_drained`.
+#[test]
+fn a_panic_in_on_drained_says_1011() {
+    let (probe, reports) = Probe::new();
+    let (filled, is_filled) = channel();
+    let probe = probe
+        .on_message(move |conn, _| filled.send(fill(conn)).unwrap())
+        .on_drained(|_| deliberate_panic());
+    let server = TestServer::start(ws().limits(little()), probe);
+    let mut peer = Peer::open(&server);
+    peer.send(Frame::text("go"));
+    let count = is_filled.recv_timeout(DEADLINE).unwrap();
+    (0..count).for_each(|_| assert_eq!(peer.next().opcode(), 0x2));
+    peer.expect(Frame::close(1011, ""));
+    peer.expect_end();
+    drop(peer);
+    assert_eq!(reports.close().reason, "Panic");
+    reports.finish(server);
+}
+
+/// A close frame that did not fit was left out, and the connection ended without the handshake.
+#[test]
+fn a_close_frame_has_room_behind_a_full_output() {
+    let (probe, reports) = Probe::new();
+    let (filled, is_filled) = channel();
+    let probe = probe.on_message(move |conn, _| {
+        filled.send(fill(conn)).unwrap();
+        conn.close();
+    });
+    let server = TestServer::start(ws().limits(little()), probe);
+    let mut peer = Peer::open(&server);
+    peer.send(Frame::text("go"));
+    let count = is_filled.recv_timeout(DEADLINE).unwrap();
+    (0..count).for_each(|_| assert_eq!(peer.next().opcode(), 0x2));
+    peer.expect(Frame::close(1000, ""));
+    peer.send(Frame::close(1000, ""));
+    peer.expect_end();
+    drop(peer);
+    let ending = reports.close();
+    assert_eq!(ending.reason, "Local");
+    assert_eq!(ending.words(), Some((Some(1000), "")));
+    reports.finish(server);
 }
 
 /// The peer is told why, and gets the end of the stream; the handler is told why.

@@ -1,18 +1,19 @@
 //! Limits and flow control over real sockets: floods, slow peers, and peers that are not there any more.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use ringwheel::websocket::{WebSocket, WebSocketError};
-use ringwheel::{Limits, SendStatus};
+use ringwheel::{Limits, Overflow, Remote, SendStatus};
 use socket2::SockRef;
 
+use crate::endpoint::{ANSWER, Found, REQUEST};
 use crate::frames::{Frame, from_client};
 use crate::peer::Peer;
-use crate::probe::{Probe, Told};
+use crate::probe::{Probe, Told, fill};
 use crate::support::{Client, DEADLINE, TestServer, eventually, listen};
 
 /// A million would do as well, but take longer.
@@ -234,6 +235,114 @@ fn a_handler_that_pauses_does_not_lose_its_peer() {
     reports.finish(server);
 }
 
+/// Whether the server has not begun to close the connection.
+fn is_open(remote: &Remote<WebSocket>) -> bool {
+    let (told, asked) = channel();
+    let asking = remote.run(move |conn| told.send(conn.is_open()).unwrap());
+    asking.is_ok() && asked.recv_timeout(DEADLINE) == Ok(true)
+}
+
+/// Much more than the kernel takes.
+fn much() -> Limits {
+    Limits::default()
+        .output(256 * 1024)
+        .water(4 * 1024, 64 * 1024)
+        .overflow(Overflow::DropMessage)
+}
+
+/// A peer was closed for want of a pong while the ping was still behind output that it was slow to read.
+#[test]
+fn a_slow_reader_is_not_overdue_before_it_can_have_seen_the_ping() {
+    let (probe, reports) = Probe::new();
+    let (opened, has_opened) = channel();
+    let probe = probe.on_open(move |conn| {
+        let count = fill(conn);
+        opened.send((conn.remote(), count)).unwrap();
+    });
+    let every = Duration::from_millis(10);
+    let protocol = WebSocket::new().ping_every(every).pong_timeout(2 * every);
+    let listen = listen(protocol).limits(much()).send_buffer_size(16 * 1024);
+    let (server, client) = TestServer::start_late(listen, probe, REQUEST);
+    let (remote, count) = has_opened.recv_timeout(DEADLINE).unwrap();
+    server.let_pass(10 * every);
+    assert!(is_open(&remote));
+    let mut peer = Peer::around(client);
+    peer.expect_bytes(ANSWER);
+    (0..count).for_each(|_| assert_eq!(peer.next().opcode(), 0x2));
+    assert_eq!(peer.next().opcode(), 0x9);
+    reports.finish(server);
+}
+
+/// A peer was evicted as idle although it had spoken: the output was above the high-water mark, so nobody listened.
+#[test]
+fn a_slow_reader_that_has_spoken_is_not_idle() {
+    let (probe, reports) = Probe::new();
+    let (opened, has_opened) = channel();
+    let probe = probe.on_open(move |conn| {
+        let count = fill(conn);
+        opened.send((conn.remote(), count)).unwrap();
+    });
+    let idle = Duration::from_millis(50);
+    let listen = listen(WebSocket::new())
+        .idle_timeout(idle)
+        .limits(much())
+        .send_buffer_size(16 * 1024);
+    let words = [REQUEST, &from_client(&[Frame::text("I am here")])].concat();
+    let (server, client) = TestServer::start_late(listen, probe, &words);
+    let (remote, count) = has_opened.recv_timeout(DEADLINE).unwrap();
+    server.let_pass(4 * idle);
+    assert!(is_open(&remote));
+    let mut peer = Peer::around(client);
+    peer.expect_bytes(ANSWER);
+    (0..count).for_each(|_| assert_eq!(peer.next().opcode(), 0x2));
+    assert_eq!(reports.message(), Found::text("I am here"));
+    reports.finish(server);
+}
+
+/// An automatic ping that did not fit ended the connection, although the policy is to drop what does not fit.
+#[test]
+fn a_ping_has_room_in_an_output_that_messages_keep_full() {
+    const LIMIT: usize = 64 * 1024;
+    let (probe, reports) = Probe::new();
+    let (opened, has_opened) = channel();
+    let refills = Arc::new(AtomicBool::new(true));
+    let is_refilled = refills.clone();
+    let probe = probe
+        .on_open(move |conn| {
+            fill(conn);
+            opened.send(conn.remote()).unwrap();
+        })
+        .on_drained(move |conn| {
+            if is_refilled.load(Ordering::Relaxed) {
+                fill(conn);
+            }
+        });
+    let every = Duration::from_millis(10);
+    // Whatever the kernel takes is filled up again.
+    let limits = Limits::default()
+        .output(LIMIT)
+        .water(LIMIT - 3, LIMIT - 2)
+        .overflow(Overflow::DropMessage);
+    let listen = listen(WebSocket::new().ping_every(every))
+        .limits(limits)
+        .send_buffer_size(16 * 1024);
+    let (server, client) = TestServer::start_late(listen, probe, REQUEST);
+    let remote = has_opened.recv_timeout(DEADLINE).unwrap();
+    server.let_pass(10 * every);
+    assert!(is_open(&remote));
+    refills.store(false, Ordering::Relaxed);
+    let mut peer = Peer::around(client);
+    peer.expect_bytes(ANSWER);
+    let ping = loop {
+        match peer.next() {
+            frame if frame.opcode() == 0x2 => {}
+            frame => break frame,
+        }
+    };
+    assert_eq!(ping.opcode(), 0x9);
+    reports.finish(server);
+}
+
 #[test]
 fn a_handler_measures_the_round_trip() {
     let (probe, reports) = Probe::new();
@@ -267,10 +376,10 @@ fn a_handler_measures_the_round_trip() {
 #[cfg(feature = "deflate")]
 #[test]
 fn a_dropped_message_is_not_referred_to() {
+    use ringwheel::Refusal;
     use ringwheel::websocket::{Deflate, Message};
-    use ringwheel::{Overflow, Refusal};
 
-    use crate::endpoint::{Found, plain_client};
+    use crate::endpoint::plain_client;
     use crate::peer::CodecPeer;
     use crate::support::Random;
 

@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use ringwheel::websocket::{Accept, AcceptAll, Message, WebSocket, WebSocketError};
-use ringwheel::{CloseReason, Conn, ConnId, Handler};
+use ringwheel::{CloseReason, Conn, ConnId, Handler, SendStatus};
 
 use crate::endpoint::Found;
 use crate::support::{DEADLINE, TestServer};
@@ -188,6 +188,17 @@ impl<A: Accept> Handler for Probe<A> {
         self.tell(conn, Told::Shutdown);
         (self.shutdown)(conn);
     }
+}
+
+/// Sends until not even an empty message is taken any more. Returns how many were.
+pub(crate) fn fill<A: Accept>(conn: &mut WsConn<'_, A>) -> usize {
+    let mut count = 0;
+    for length in [4096, 0] {
+        while !matches!(conn.send_binary(&vec![7; length]), SendStatus::Refused(_)) {
+            count += 1;
+        }
+    }
+    count
 }
 
 /// The test's end of a [`Probe`].

@@ -105,6 +105,49 @@ fn compressed_messages_are_echoed() {
     }
 }
 
+/// The timer was set for the next ping already, and the compressor's release waited for that.
+#[cfg(feature = "deflate")]
+#[test]
+fn an_idle_compressor_is_released_long_before_the_next_ping() {
+    use std::cell::RefCell;
+
+    use ringwheel::websocket::Deflate;
+
+    use crate::support::{Random, eventually};
+
+    const RELEASE: Duration = Duration::from_millis(20);
+    let (probe, reports) = Probe::echo();
+    let deflate = Deflate::new()
+        .min_size(0)
+        .server_context_takeover(true)
+        .idle_release(RELEASE);
+    let protocol = WebSocket::new()
+        .deflate(deflate)
+        .ping_every(Duration::from_secs(600));
+    let server = TestServer::start(listen(protocol), probe);
+    let mut peer = Peer::around(server.connect());
+    let version = "Sec-WebSocket-Version: 13";
+    let offer = format!("{version}\r\nSec-WebSocket-Extensions: permessage-deflate");
+    peer.client.send(&request_with(version, &offer));
+    assert_eq!(status_of(peer.head().as_bytes()), 101);
+
+    let mut random = Random::new(1);
+    let text: String = (0..30).map(|_| format!("{:016x}", random.next())).collect();
+    let peer = RefCell::new(peer);
+    let echo = || {
+        let mut peer = peer.borrow_mut();
+        peer.send(Frame::text(&text));
+        peer.next()
+    };
+    let first = echo();
+    eventually("it is referred to", || echo().payload.len() < 50);
+    eventually("nothing is there to refer to", || {
+        server.let_pass(4 * RELEASE);
+        echo() == first
+    });
+    reports.finish(server);
+}
+
 #[test]
 fn a_handshake_in_single_bytes_with_frames_behind_it() {
     let (server, reports) = echo_server();

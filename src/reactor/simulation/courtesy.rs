@@ -6,13 +6,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::output::OWN_ROOM;
 use crate::protocol::{
     Decode, Encode, Farewell, Output, Parting, Protocol, Turn, Unencodable, Unpacked,
 };
 
 use super::ledger::Book;
-use super::{MAX_FRAME, quiet_panic};
+use super::{MAX_FRAME, OWN_ROOM, quiet_panic};
 
 /// A frame is its kind, the length of its body in two bytes, and the body.
 pub(super) const HEADER: usize = 3;

@@ -32,6 +32,8 @@ use world::World;
 const OUTPUT_LIMIT: usize = 4_000;
 /// Where messages are so long that they go to the socket directly.
 const LARGE_OUTPUT_LIMIT: usize = 24_000;
+/// What a protocol may say beyond that by itself.
+const OWN_ROOM: usize = 512;
 const LOW_WATER: usize = 500;
 const HIGH_WATER: usize = 2_000;
 const INPUT_LIMIT: usize = 2_000;
