@@ -170,7 +170,7 @@ impl Reactor {
             return;
         };
         connection.write_timer = None;
-        if self.state.iteration == since + 1 {
+        if self.state.iteration <= since + 1 {
             // What came after it in its iteration has taken all that time, and the peer had no chance.
             let close = self.services[connection.service as usize].timeouts.close;
             let due = Due::Close(id, since);

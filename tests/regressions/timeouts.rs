@@ -168,6 +168,17 @@ fn a_first_message_that_waits_for_a_paused_handler_is_in_time() {
 /// the output was lost before the peer had a chance to take it.
 #[test]
 fn a_slow_callback_does_not_use_up_the_time_of_anothers_close() {
+    close_beside_a_slow_callback(|_| ());
+}
+
+/// As above, when the loop looks at the clock once more before the next iteration.
+#[test]
+fn nor_if_the_loop_notices_at_once() {
+    close_beside_a_slow_callback(|server| _ = server.handle().run_after(Duration::ZERO, || {}));
+}
+
+/// `meanwhile` happens within the slow callback.
+fn close_beside_a_slow_callback(meanwhile: impl FnOnce(&TestServer)) {
     let (recorder, events) = Recorder::<Raw>::new();
     let (hold, grip) = Hold::new();
     let (told, is_alive) = channel();
@@ -184,6 +195,7 @@ fn a_slow_callback_does_not_use_up_the_time_of_anothers_close() {
                 // Fires right behind the close's deadline.
                 conn.set_timer(2 * SHORT, 0).unwrap();
                 thread::sleep(3 * SHORT);
+                hold.enter();
             }
             _ => hold.enter(),
         })
@@ -200,6 +212,9 @@ fn a_slow_callback_does_not_use_up_the_time_of_anothers_close() {
     // Both are told of by the poll that follows.
     client.send(b"close");
     other.send(b"slow");
+    grip.release();
+    grip.wait();
+    meanwhile(&server);
     grip.release();
     assert!(take(&is_alive));
     server.finish(&events);
