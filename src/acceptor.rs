@@ -1,6 +1,5 @@
 //! Accepting: bounded bursts, admission, and what to do when descriptors run out.
 
-use std::fs::File;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, PoisonError};
@@ -14,6 +13,7 @@ use crate::balance::{Balance, Workers};
 use crate::contain::{contain_drop, panic_text};
 use crate::listen::SocketOptions;
 use crate::loop_shared::{Command, Handover, LoopShared, WAKE_TOKEN, Wake, drain};
+use crate::reserve::Shed;
 use crate::sync::{Mutex, MutexGuard};
 
 /// How long a listener rests that cannot accept: at most 100 attempts a second while descriptors are out.
@@ -30,7 +30,6 @@ pub(crate) struct Listener {
     options: SocketOptions,
     /// Accepts in a row, before others have their turn.
     burst: usize,
-    reserve: Reserve,
     /// That it cannot accept was logged; once is enough until it can again.
     failing: bool,
     burst_end: Burst,
@@ -59,7 +58,6 @@ impl Listener {
             index,
             options,
             burst,
-            reserve: Reserve::new(),
             failing: false,
             burst_end: Burst::Drained,
         }
@@ -97,7 +95,12 @@ impl Listener {
             match self.socket.accept() {
                 Ok((stream, peer)) => {
                     self.failing = false;
-                    if admission.admit(peer.ip()) {
+                    if !admission.reserve.is_there() {
+                        // It makes room for the reserve, or those who come next would hang.
+                        drop(stream);
+                        admission.reserve.is_there();
+                        admission.count_shed();
+                    } else if admission.admit(peer.ip()) {
                         self.options.apply_to_accepted(&stream);
                         take(Handover {
                             stream,
@@ -115,11 +118,10 @@ impl Listener {
                     if !is_out_of_descriptors(&error) {
                         return Burst::Paused;
                     }
-                    match self.reserve.shed(&self.socket) {
-                        Some(true) => admission.count_shed(),
-                        // It is not known whether anybody waits: without a descriptor the kernel does not look.
-                        Some(false) => return Burst::Drained,
-                        None => {}
+                    match admission.reserve.shed(&self.socket) {
+                        Shed::One => admission.count_shed(),
+                        Shed::Nobody => return Burst::Drained,
+                        Shed::Unknown => {}
                     }
                     return Burst::Paused;
                 }
@@ -152,35 +154,6 @@ fn is_about_one_peer(error: &io::Error) -> bool {
 /// EMFILE and ENFILE, for which std has no kind; the numbers are the same on every Unix that mio knows.
 fn is_out_of_descriptors(error: &io::Error) -> bool {
     cfg!(unix) && matches!(error.raw_os_error(), Some(23 | 24))
-}
-
-/// A descriptor kept back, so that with none left a waiting peer can still be taken, and told by the close that there is
-/// no room, instead of hanging in the backlog.
-struct Reserve(Option<File>);
-
-impl Reserve {
-    fn new() -> Self {
-        Reserve(if cfg!(unix) {
-            File::open("/dev/null").ok()
-        } else {
-            None
-        })
-    }
-
-    /// Takes one waiting connection and closes it. False if nobody waits, `None` if that cannot be known for lack of the
-    /// reserve.
-    fn shed(&mut self, listener: &TcpListener) -> Option<bool> {
-        self.0.take()?;
-        let outcome = listener.accept();
-        let shed = match &outcome {
-            Ok(_) => Some(true),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Some(false),
-            Err(_) => None,
-        };
-        drop(outcome);
-        *self = Reserve::new();
-        shed
-    }
 }
 
 /// What other threads see of the acceptor.

@@ -5,6 +5,8 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::reserve::Reserve;
+
 /// Counts live connections against the limits, and what became of those that came.
 ///
 /// Touched when a connection comes and goes, never for a message.
@@ -18,6 +20,8 @@ pub(crate) struct Admission {
     refused: AtomicU64,
     refused_per_ip: AtomicU64,
     shed: AtomicU64,
+    /// With which those are told for whom there is no descriptor.
+    pub(crate) reserve: Reserve,
 }
 
 /// Counters of a server since it was built.
@@ -48,6 +52,7 @@ impl Admission {
             refused: AtomicU64::new(0),
             refused_per_ip: AtomicU64::new(0),
             shed: AtomicU64::new(0),
+            reserve: Reserve::new(),
         }
     }
 

@@ -204,7 +204,7 @@ impl<P: Protocol> Conn<'_, P> {
         self.connection.messages_out += 1;
         self.connection.output.flush();
         if self.connection.output.len() > self.link.limits.high_water {
-            self.connection.gate.add(Gate::PRESSURE);
+            self.connection.shut(Gate::PRESSURE);
             return SendStatus::AboveHighWater;
         }
         SendStatus::Queued
@@ -295,7 +295,7 @@ impl<P: Protocol> Conn<'_, P> {
     /// [`resume_reading`](Self::resume_reading). Nothing is read meanwhile, so the peer feels it through its window.
     pub fn pause_reading(&mut self) {
         if !self.connection.is_parting() {
-            self.connection.gate.add(Gate::PAUSED);
+            self.connection.shut(Gate::PAUSED);
         }
     }
 

@@ -171,6 +171,10 @@ pub(crate) struct Connection {
     /// The protocol's own deadline.
     pub(crate) protocol_timer: Option<TimerKey>,
     pub(crate) extra: Option<Box<Extra>>,
+    /// Messages that have come whole, modulo 2^32; of one that is delivered in pieces only the last counts.
+    pub(crate) whole_messages: u32,
+    /// The gate was shut since the time of the message that is awaited began.
+    pub(crate) was_shut: bool,
 }
 
 impl Connection {
@@ -208,6 +212,8 @@ impl Connection {
             write_timer: None,
             protocol_timer: None,
             extra: None,
+            whole_messages: 0,
+            was_shut: false,
         }
     }
 
@@ -317,6 +323,19 @@ impl Connection {
     /// Whether the peer may have sent something that was not looked at yet: unread in the socket, or held back by the gate.
     pub(crate) fn is_unheard(&self) -> bool {
         (self.readable && !self.peer_has_ended()) || self.kept() >= self.needed as usize
+    }
+
+    /// Shuts the gate for input.
+    pub(crate) fn shut(&mut self, reason: Gate) {
+        self.gate.add(reason);
+        self.was_shut = true;
+    }
+
+    /// Whether the peer is excused if the message that is awaited has not come: not all of the time was it listened to. It
+    /// is told once for each time.
+    pub(crate) fn is_excused(&mut self) -> bool {
+        let was_shut = std::mem::replace(&mut self.was_shut, !self.gate.is_open());
+        was_shut || self.is_unheard()
     }
 
     pub(crate) fn extra(&mut self) -> &mut Extra {

@@ -89,6 +89,9 @@ impl EventLoop {
             } else {
                 self.reactor.timeout(|| self.shared.clock())
             };
+            // Who spins never sleeps, but is not late for that.
+            let is_late = timeout == Some(Duration::ZERO) && (must_not_sleep || !spinning);
+            self.reactor.set_behind(is_late);
             match self.poll.poll(&mut events, timeout) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 outcome => outcome?,
@@ -153,7 +156,7 @@ impl EventLoop {
     /// Lets the listeners accept that have somebody waiting.
     fn accept_unfinished(&mut self) {
         self.unfinished = false;
-        self.reactor.set_now(self.shared.clock());
+        self.reactor.catch_up(self.shared.clock());
         let (reactor, registry, shared) = (&mut self.reactor, self.poll.registry(), &self.shared);
         for (index, listener) in self.listeners.iter_mut().enumerate() {
             if listener.burst_end() != Burst::Unfinished {
@@ -183,7 +186,7 @@ impl EventLoop {
 
     fn obey_commands(&mut self) {
         // The callbacks so far may have taken long, and the deadlines of what comes now are counted from now.
-        self.reactor.set_now(self.shared.clock());
+        self.reactor.catch_up(self.shared.clock());
         for _ in 0..COMMAND_BUDGET {
             let Ok(command) = self.commands.try_recv() else {
                 return;

@@ -26,6 +26,7 @@ mod places;
 pub mod protocol;
 mod reactor;
 mod remote;
+mod reserve;
 mod send_status;
 mod server;
 mod server_handle;

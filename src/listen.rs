@@ -84,14 +84,14 @@ impl<P> Listen<P> {
     }
 
     /// Ends a connection whose peer takes none of the pending output for so long; `None` for never. Noticed after one to
-    /// two times this. Default 60 s.
+    /// two times this. For a peer above the high-water mark, whose silence is excused, it is the only deadline. Default 60 s.
     pub fn write_stall_timeout(mut self, timeout: Option<Duration>) -> Self {
         self.timeouts.write_stall = timeout;
         self
     }
 
     /// How long an orderly close may take in all: to flush, and to wait for the peer's end of stream. While the server
-    /// drains its deadline counts instead. Default 10 s.
+    /// drains its deadline counts instead, and a loop that was held up grants the time once more. Default 10 s.
     pub fn close_timeout(mut self, timeout: Duration) -> Self {
         self.timeouts.close = timeout;
         self

@@ -18,11 +18,11 @@ pub(crate) enum Due {
     /// The first message should have been there.
     FirstMessage(ConnId),
     /// A message was begun when so many had come: see whether it is the same that is not whole yet.
-    Message(ConnId, u64),
+    Message(ConnId, u32),
     /// Output was pending, and this much had been written: see whether there is progress.
     WriteStall(ConnId, u64),
-    /// An orderly close should have been done that was asked for in this iteration.
-    Close(ConnId, u64),
+    /// An orderly close should have been done; whether it was given more time already.
+    Close(ConnId, bool),
     /// A deadline of the connection's protocol.
     Protocol(ConnId),
     /// A timer that a handler has set.
@@ -43,8 +43,8 @@ pub(crate) struct LoopState {
     pub(crate) now: Duration,
     /// The same in ticks.
     pub(crate) tick: u64,
-    /// How many iterations there were before this one.
-    pub(crate) iteration: u64,
+    /// The loop had not slept before this iteration: it had work left, or was late for a timer.
+    pub(crate) was_behind: bool,
     pub(crate) wheel: Wheel<Due>,
     pub(crate) pool: RingPool,
     /// Slots of connections that have work left which no event will announce.
@@ -58,7 +58,7 @@ impl LoopState {
             clock,
             now: Duration::ZERO,
             tick: 0,
-            iteration: 0,
+            was_behind: false,
             wheel: Wheel::new(),
             pool: RingPool::new(pool),
             ready: Vec::new(),

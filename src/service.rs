@@ -10,7 +10,7 @@ use crate::close_reason::Cause;
 use crate::conn::{Conn, Link, TimerId};
 use crate::conn_id::ConnId;
 use crate::conn_table::ROOM;
-use crate::connection::{Connection, Gate};
+use crate::connection::{Connection, Gate, OwnEnd};
 use crate::contain::{contain, contain_drop};
 use crate::handler::Handler;
 use crate::limits::{Limits, Timeouts};
@@ -36,7 +36,7 @@ pub(crate) trait Service {
         input: &mut [u8],
     ) -> usize;
     /// Whether the protocol has taken in the beginning of a message whose end has not come.
-    fn is_within_message(&self, connection: &Connection) -> bool;
+    fn is_within_message(&self, connection: &mut Connection) -> bool;
     fn half_close(&mut self, connection: &mut Connection, state: &mut LoopState);
     fn drained(&mut self, connection: &mut Connection, state: &mut LoopState);
     fn timer(
@@ -281,7 +281,8 @@ fn watch_message(
     if !is_within {
         cancel_message_timer(connection, state);
     } else if connection.message_timer.is_none() {
-        let due = Due::Message(connection.id, connection.messages_in);
+        connection.was_shut = !connection.gate.is_open();
+        let due = Due::Message(connection.id, connection.whole_messages);
         connection.message_timer = Some(state.schedule(after, due));
     }
 }
@@ -352,30 +353,33 @@ impl<H: Handler> Service for Hub<H> {
             .output
             .borrow_ring(&mut state.pool, link.limits.output);
         let length = input.len();
-        let before = connection.messages_in;
+        let before = connection.whole_messages;
         let taken = contain(connection, |connection| {
             let taken = deliver(handler, typed, link, connection, state, input);
             typed.decoder.end_turn();
             arm_deadline::<H>(&mut typed.decoder, &mut typed.encoder, connection, state);
-            taken
+            let is_within = timeouts.message.is_some() && typed.decoder.is_within_message();
+            (taken, is_within)
         });
-        let taken = taken.unwrap_or(length);
-        if before == 0 && connection.messages_in > 0 {
+        let (taken, is_within) = taken.unwrap_or((length, false));
+        if before == 0 && connection.whole_messages > 0 {
             cancel_message_timer(connection, state);
         }
         if let Some(after) = timeouts.message {
-            let is_first = connection.messages_in == 0 && timeouts.first_message.is_some();
-            let is_within = taken < length || typed.decoder.is_within_message();
+            let is_first = connection.whole_messages == 0 && timeouts.first_message.is_some();
             if typed.session.is_some() && !is_first {
-                watch_message(connection, state, is_within, after);
+                watch_message(connection, state, is_within || taken < length, after);
             }
         }
         taken
     }
 
-    fn is_within_message(&self, connection: &Connection) -> bool {
-        let typed = self.typed.get(connection.key as usize);
-        typed.is_some_and(|typed| typed.decoder.is_within_message())
+    fn is_within_message(&self, connection: &mut Connection) -> bool {
+        let is_within = self
+            .typed
+            .get(connection.key as usize)
+            .and_then(|typed| contain(connection, |_| typed.decoder.is_within_message()));
+        is_within.unwrap_or(false)
     }
 
     fn half_close(&mut self, connection: &mut Connection, state: &mut LoopState) {
@@ -428,6 +432,10 @@ impl<H: Handler> Service for Hub<H> {
         else {
             return;
         };
+        if connection.own_end >= OwnEnd::Requested {
+            // Nothing can be said any more.
+            return;
+        }
         connection
             .output
             .borrow_ring(&mut state.pool, link.limits.output);
@@ -596,69 +604,80 @@ fn deliver<H: Handler>(
     let mut taken = 0;
     conn.connection.needed = 1;
     while taken < length && conn.connection.gate.is_open() {
-        let Connection { output, peer, .. } = &mut *conn.connection;
-        let mut turn = Turn::new(output, &mut *conn.encoder, conn.state.now, peer);
-        let unpacked = decoder.unpack(&mut input[taken..], &mut turn);
-        if conn.connection.output.has_overflowed() {
-            // A reply of the protocol itself did not fit.
-            conn.connection.abort(Cause::OutputLimit);
-            break;
-        }
-        match unpacked {
-            Ok(Unpacked::Message { message, consumed }) => {
-                taken += consumed;
-                assert!(
-                    consumed > 0 && taken <= length,
-                    "a message consumes from 1 byte to all"
-                );
-                conn.connection.messages_in += 1;
-                conn.unread = length - taken;
-                match session {
-                    _ if conn.connection.is_parting() => {}
-                    Some(session) => handler.on_message(&mut conn, session, message),
-                    None => unreachable!("a message comes after the opening handshake"),
-                }
-            }
-            Ok(Unpacked::Skip { consumed }) => {
-                taken += consumed;
-                assert!(
-                    consumed > 0 && taken <= length,
-                    "a skip consumes from 1 byte to all"
-                );
-                if conn.connection.output.len() > link.limits.high_water {
-                    conn.connection.gate.add(Gate::PRESSURE);
-                }
-            }
-            Ok(Unpacked::Opened { consumed }) => {
-                taken += consumed;
-                assert!(
-                    session.is_none() && consumed > 0 && taken <= length,
-                    "a connection opens once, with from 1 byte to all"
-                );
-                conn.unread = length - taken;
-                // The deadline of the handshake is met; another may follow.
-                if let Some(timer) = conn.connection.protocol_timer.take() {
-                    conn.state.wheel.cancel(timer);
-                }
-                *session = Some(handler.on_open(&mut conn));
-            }
-            Ok(Unpacked::End { consumed }) => {
-                taken += consumed;
-                assert!(
-                    consumed > 0 && taken <= length,
-                    "an end consumes from 1 byte to all"
-                );
-                conn.connection.close(Cause::Peer);
-            }
-            Ok(Unpacked::NeedMore { at_least }) => {
-                let needed = (length - taken).saturating_add(at_least.max(1));
-                conn.connection.needed = u32::try_from(needed).unwrap_or(u32::MAX);
+        let was_message = {
+            let Connection { output, peer, .. } = &mut *conn.connection;
+            let mut turn = Turn::new(output, &mut *conn.encoder, conn.state.now, peer);
+            let unpacked = decoder.unpack(&mut input[taken..], &mut turn);
+            if conn.connection.output.has_overflowed() {
+                // A reply of the protocol itself did not fit.
+                conn.connection.abort(Cause::OutputLimit);
                 break;
             }
-            Err(refusal) => {
-                *error = Some(refusal);
-                conn.connection.close(Cause::Protocol);
+            match unpacked {
+                Ok(Unpacked::Message { message, consumed }) => {
+                    taken += consumed;
+                    assert!(
+                        consumed > 0 && taken <= length,
+                        "a message consumes from 1 byte to all"
+                    );
+                    conn.connection.messages_in += 1;
+                    conn.unread = length - taken;
+                    match session {
+                        _ if conn.connection.is_parting() => {}
+                        Some(session) => handler.on_message(&mut conn, session, message),
+                        None => unreachable!("a message comes after the opening handshake"),
+                    }
+                    true
+                }
+                Ok(Unpacked::Skip { consumed }) => {
+                    taken += consumed;
+                    assert!(
+                        consumed > 0 && taken <= length,
+                        "a skip consumes from 1 byte to all"
+                    );
+                    if conn.connection.output.len() > link.limits.high_water {
+                        conn.connection.shut(Gate::PRESSURE);
+                    }
+                    false
+                }
+                Ok(Unpacked::Opened { consumed }) => {
+                    taken += consumed;
+                    assert!(
+                        session.is_none() && consumed > 0 && taken <= length,
+                        "a connection opens once, with from 1 byte to all"
+                    );
+                    conn.unread = length - taken;
+                    // The deadline of the handshake is met; another may follow.
+                    if let Some(timer) = conn.connection.protocol_timer.take() {
+                        conn.state.wheel.cancel(timer);
+                    }
+                    *session = Some(handler.on_open(&mut conn));
+                    false
+                }
+                Ok(Unpacked::End { consumed }) => {
+                    taken += consumed;
+                    assert!(
+                        consumed > 0 && taken <= length,
+                        "an end consumes from 1 byte to all"
+                    );
+                    conn.connection.close(Cause::Peer);
+                    false
+                }
+                Ok(Unpacked::NeedMore { at_least }) => {
+                    let needed = (length - taken).saturating_add(at_least.max(1));
+                    conn.connection.needed = u32::try_from(needed).unwrap_or(u32::MAX);
+                    break;
+                }
+                Err(refusal) => {
+                    *error = Some(refusal);
+                    conn.connection.close(Cause::Protocol);
+                    false
+                }
             }
+        };
+        if was_message && !decoder.is_within_message() {
+            let whole = &mut conn.connection.whole_messages;
+            *whole = whole.wrapping_add(1);
         }
     }
     taken

@@ -152,7 +152,9 @@ pub trait Decode: 'static {
     fn end_turn(&mut self) {}
 
     /// Whether part of a message was consumed whose rest has not come: if the peer ends its stream now, the connection ends
-    /// with [`CloseReason::Truncated`](crate::CloseReason::Truncated), as it does when input is left. By default it is not.
+    /// with [`CloseReason::Truncated`](crate::CloseReason::Truncated), as it does when input is left, and the time of
+    /// [`Listen::message_timeout`](crate::Listen::message_timeout) runs. Asked after each message and each turn. By default
+    /// it is not.
     fn is_within_message(&self) -> bool {
         false
     }
@@ -162,9 +164,9 @@ pub trait Decode: 'static {
 
     /// When [`on_deadline`](Self::on_deadline) is to be called, as time since the loop started; `None` for never.
     ///
-    /// It is asked when the connection opens, after each turn in which it unpacked or was packed for while no deadline was
-    /// set, and after each deadline. A deadline that moves back in the meantime needs no word: `on_deadline` is then called
-    /// early, does nothing, and names the new one. One that moves forward is noticed only with the old one.
+    /// It is asked when the connection opens, after each turn in which it unpacked or was packed for, and after each deadline.
+    /// A deadline that moves back in the meantime costs nothing: `on_deadline` is then called early, does nothing, and names
+    /// the new one. None is met once our end of the stream is closed.
     fn next_deadline(&mut self, encoder: &mut Self::Encoder, now: Duration) -> Option<Duration> {
         let _ = (encoder, now);
         None

@@ -118,6 +118,19 @@ impl Reactor {
         self.state.set_now(now);
     }
 
+    /// Tells the time once more within an iteration, whose callbacks may have taken long.
+    pub(crate) fn catch_up(&mut self, now: Duration) {
+        let tick = self.state.tick;
+        self.state.set_now(now);
+        self.state.was_behind |= self.state.tick > tick;
+    }
+
+    /// Says before a poll that it does not wait, because there is work left or a timer is overdue.
+    #[inline]
+    pub(crate) fn set_behind(&mut self, is_behind: bool) {
+        self.state.was_behind = is_behind;
+    }
+
     /// How long nothing will happen unless an event or mail comes; `None` for ever. The clock is asked only where there is
     /// a timer to wait for.
     pub(crate) fn timeout(&self, now: impl FnOnce() -> Duration) -> Option<Duration> {
@@ -230,7 +243,6 @@ impl Reactor {
         if !self.closed.is_empty() {
             self.remove_closed();
         }
-        self.state.iteration += 1;
     }
 
     fn work_off_ready_list(&mut self) {

@@ -204,7 +204,7 @@ fn limit_close(connection: &mut Connection, slot: &ServiceSlot, state: &mut Loop
         state.wheel.cancel(timer);
     }
     if connection.draining == Draining::No {
-        let due = Due::Close(connection.id, state.iteration);
+        let due = Due::Close(connection.id, false);
         connection.write_timer = Some(state.schedule(slot.timeouts.close, due));
     }
 }

@@ -36,7 +36,7 @@ impl Reactor {
                 Due::FirstMessage(id) => self.check_first_message(id),
                 Due::Message(id, count) => self.check_message(id, count),
                 Due::WriteStall(id, written) => self.check_write_stall(id, written),
-                Due::Close(id, since) => self.end_close(id, since),
+                Due::Close(id, was_renewed) => self.end_close(id, was_renewed),
                 Due::Protocol(id) => self.meet_protocol_deadline(id),
                 Due::Handler(id, token) => self.fire_handler_timer(id, key, token),
                 Due::Task(index) => self.run_task(index),
@@ -111,12 +111,12 @@ impl Reactor {
         let Some(connection) = self.table.get(id) else {
             return;
         };
-        if connection.phase != Phase::Open || connection.messages_in > 0 {
+        if connection.phase != Phase::Open || connection.whole_messages > 0 {
             return;
         }
         let slot = &self.services[connection.service as usize];
         match slot.timeouts.first_message {
-            Some(timeout) if connection.is_unheard() => {
+            Some(timeout) if connection.is_excused() => {
                 connection.message_timer =
                     Some(self.state.schedule(timeout, Due::FirstMessage(id)));
             }
@@ -126,7 +126,7 @@ impl Reactor {
 
     /// Ends a connection that is still within the message after the first `count`, or looks again later if it is within
     /// another.
-    fn check_message(&mut self, id: ConnId, count: u64) {
+    fn check_message(&mut self, id: ConnId, count: u32) {
         if let Some(connection) = self.table.get(id) {
             connection.message_timer = None;
         }
@@ -135,18 +135,17 @@ impl Reactor {
             return;
         };
         let slot = &self.services[connection.service as usize];
-        let timeout = slot.timeouts.message.filter(|_| {
-            connection.phase == Phase::Open
-                && !connection.is_parting()
-                && (connection.kept() > 0 || slot.service.is_within_message(connection))
-        });
-        let Some(timeout) = timeout else {
+        let Some(timeout) = slot.timeouts.message else {
             return;
         };
-        if connection.messages_in == count && !connection.is_unheard() {
+        let is_within = connection.kept() > 0 || slot.service.is_within_message(connection);
+        if connection.phase != Phase::Open || connection.is_parting() || !is_within {
+            return;
+        }
+        if connection.whole_messages == count && !connection.is_excused() {
             self.evict(id, Timeout::Message);
         } else if connection.message_timer.is_none() {
-            let due = Due::Message(id, connection.messages_in);
+            let due = Due::Message(id, connection.whole_messages);
             connection.message_timer = Some(self.state.schedule(timeout, due));
         }
     }
@@ -165,15 +164,15 @@ impl Reactor {
     }
 
     /// Ends a close that has taken too long; a peer that did not get everything sees a reset.
-    fn end_close(&mut self, id: ConnId, since: u64) {
+    fn end_close(&mut self, id: ConnId, was_renewed: bool) {
         let Some(connection) = self.table.get(id) else {
             return;
         };
         connection.write_timer = None;
-        if self.state.iteration <= since + 1 {
-            // What came after it in its iteration has taken all that time, and the peer had no chance.
+        if self.state.was_behind && !was_renewed {
+            // The loop was held up, perhaps for all that time, in which the peer had no chance.
             let close = self.services[connection.service as usize].timeouts.close;
-            let due = Due::Close(id, since);
+            let due = Due::Close(id, true);
             connection.write_timer = Some(self.state.schedule(close, due));
         } else if connection.output.is_empty() {
             connection.end_now(Cause::Timeout(Timeout::Close));

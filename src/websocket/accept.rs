@@ -42,6 +42,7 @@ pub trait Accept: Send + Sync + 'static {
 
     /// Answers a GET or HEAD that asks for no upgrade: a page, a health check. The connection ends with the answer.
     ///
+    /// An answer that does not fit into [`Limits::output`](crate::Limits::output) is not sent: the connection is reset.
     /// By default, and with `None`, the answer is 426 (Upgrade Required). Of a response to HEAD the body is left out.
     fn http(&self, request: &Request<'_>) -> Option<Response> {
         let _ = request;

@@ -262,16 +262,20 @@ impl<S> WebSocketEncoder<S> {
         if let Some(compression) = &mut extra.compression {
             compression.release_if_idle(now);
         }
+        let keepalive = &mut extra.keepalive;
+        let timeout = settings.pong_timeout;
         if silence_is_excused {
-            extra.keepalive.put_off(now, settings.pong_timeout);
-        }
-        if extra.keepalive.is_overdue(now) {
+            keepalive.excuse(now, timeout);
+        } else if keepalive.is_overdue(now) && !keepalive.renew(now, timeout) {
             return Err(WebSocketError::PongTimeout);
         }
         if let Some(every) = settings.ping_every {
-            if extra.keepalive.is_ping_due(now) {
-                let waits = extra.keepalive.is_waiting() && !output.is_empty();
-                extra.keepalive.schedule(now, every, settings.pong_timeout);
+            if keepalive.is_ping_due(now) {
+                let waits = keepalive.is_waiting() && !output.is_empty();
+                keepalive.schedule(now, every, timeout);
+                if silence_is_excused {
+                    keepalive.excuse(now, timeout);
+                }
                 if waits {
                     // One is on its way already, behind what the peer is slow to take.
                     return Ok(());

@@ -15,6 +15,8 @@ pub(crate) struct Keepalive {
     pong_due: Option<Moment>,
     /// When the pings were sent that have no answer.
     unanswered: Option<Unanswered>,
+    /// When it was looked at last there was a reason why no answer could have come.
+    was_excused: bool,
     round_trip_time: Option<Moment>,
 }
 
@@ -61,19 +63,30 @@ impl Keepalive {
         last.nanos().to_be_bytes()
     }
 
-    /// Sets what is due after an automatic ping.
+    /// Sets what is due after an automatic ping. The first that is not answered counts.
     pub(crate) fn schedule(&mut self, now: Duration, every: Duration, timeout: Duration) {
         self.next_ping = Some(Moment::of(now.saturating_add(every)));
-        // The first that is not answered counts.
         self.pong_due
             .get_or_insert(Moment::of(now.saturating_add(timeout)));
     }
 
-    /// Puts off the answer that is due, if one is: it may have come without being read.
-    pub(crate) fn put_off(&mut self, now: Duration, timeout: Duration) {
+    /// Puts off the answer that is due, if one is: it may have come without being read, or the ping not have left.
+    pub(crate) fn excuse(&mut self, now: Duration, timeout: Duration) {
         if let Some(due) = &mut self.pong_due {
             *due = Moment::of(now.saturating_add(timeout));
+            self.was_excused = true;
         }
+    }
+
+    /// Puts off the answer that is overdue if there was an excuse at the last look: only now all of the time runs. False if
+    /// there was none.
+    pub(crate) fn renew(&mut self, now: Duration, timeout: Duration) -> bool {
+        let was_excused = self.was_excused;
+        if was_excused {
+            self.excuse(now, timeout);
+            self.was_excused = false;
+        }
+        was_excused
     }
 
     /// A pong has come. One that answers no ping is as good as an answer for being there, but tells no time.
@@ -82,6 +95,7 @@ impl Keepalive {
     /// all before it, and may come when others are on their way.
     pub(crate) fn take_pong(&mut self, payload: &[u8], now: Duration) {
         self.pong_due = None;
+        self.was_excused = false;
         let Ok(stamp) = Stamp::try_from(payload) else {
             return;
         };
@@ -168,11 +182,11 @@ mod tests {
         keepalive.schedule(seconds(20), seconds(10), seconds(25));
         assert_eq!(keepalive.next_deadline(), Some(seconds(30)));
         assert!(!keepalive.is_overdue(seconds(34)) && keepalive.is_overdue(seconds(35)));
-        keepalive.put_off(seconds(35), seconds(25));
+        keepalive.excuse(seconds(35), seconds(25));
         assert!(!keepalive.is_overdue(seconds(59)) && keepalive.is_overdue(seconds(60)));
         keepalive.take_pong(b"", seconds(59));
         assert!(!keepalive.is_overdue(seconds(60)));
-        keepalive.put_off(seconds(60), seconds(25));
+        keepalive.excuse(seconds(60), seconds(25));
         assert!(!keepalive.is_overdue(seconds(100)));
     }
 

@@ -199,7 +199,8 @@ impl<A: Accept, D: Delivery> WebSocket<A, D> {
     /// How long a peer has to answer an automatic ping, before it is closed with 1008. Default 20 s.
     ///
     /// The time does not run while there is output pending, behind which the peer has not seen the ping, or while something
-    /// that the peer has sent is held back; but it does while what the kernel has taken is on its way.
+    /// that the peer has sent is held back; after that it is given in full. It does run while what the kernel has taken is on
+    /// its way.
     #[must_use]
     pub fn pong_timeout(self, timeout: Duration) -> Self {
         self.set(|settings| settings.pong_timeout = timeout)

@@ -42,10 +42,19 @@ impl World {
             check_wakefulness(peer, connection, &pipe, &self.reactor.state);
             check_deadlines(connection, record, now);
             let time = (now, self.longest_sleep);
+            let was_behind = self.reactor.state.was_behind;
             let service = &self.reactor.services[connection.service as usize].service;
             let is_within = connection.kept() > 0 || service.is_within_message(connection);
             note_message(peer, connection, is_within, now);
-            check_timeouts(peer, connection, record, &pipe, &self.timeouts, time);
+            check_timeouts(
+                peer,
+                connection,
+                record,
+                &pipe,
+                &self.timeouts,
+                was_behind,
+                time,
+            );
             index += 1;
         }
         assert_eq!(self.reactor.table.len(), self.peers.len());
@@ -259,7 +268,9 @@ fn check_deadlines(connection: &Connection, record: &Record, now: Duration) {
         return;
     }
     let pending = record.timers.iter().map(|(_, pending)| pending);
-    for pending in pending.chain(&record.deadline) {
+    let can_speak = connection.own_end < OwnEnd::Requested;
+    let of_protocol = record.deadline.iter().filter(|_| can_speak);
+    for pending in pending.chain(of_protocol) {
         assert!(
             pending.last_tick() > ticks(now),
             "late at {now:?}: {pending:?}"
@@ -269,33 +280,31 @@ fn check_deadlines(connection: &Connection, record: &Record, now: Duration) {
 
 /// Notes since when a connection is within the message that it is within.
 fn note_message(peer: &mut Peer, connection: &Connection, is_within: bool, now: Duration) {
-    let count = connection.messages_in;
+    if connection.was_shut {
+        peer.shut_at = Some(now);
+    }
+    let count = u64::from(connection.whole_messages);
     peer.begun = match peer.begun.filter(|(before, ..)| *before == count) {
         _ if !is_within => None,
-        Some((_, begun, _)) if connection.is_unheard() => Some((count, begun, now)),
+        Some((_, begun, _)) if connection.is_unheard() || connection.was_shut => {
+            Some((count, begun, now))
+        }
         Some(begun) => Some(begun),
         None => Some((count, now, now)),
     };
 }
 
-/// When the time of a close began to count at the latest: anew, where the next iteration was so late that the peer had no
-/// chance.
+/// When the time of a close began to count at the latest: anew, once, if the loop was held up when it was over.
 fn counted_since(
     since: Duration,
-    looks: &mut (u32, Duration),
-    now: Duration,
-    longest_sleep: Duration,
+    renewed: &mut Option<Duration>,
+    was_behind: bool,
+    (now, longest_sleep): (Duration, Duration),
 ) -> Duration {
-    let (count, second) = looks;
-    *count += 1;
-    if *count == 2 {
-        *second = now;
+    if was_behind && now + longest_sleep >= since + CLOSE {
+        renewed.get_or_insert(now);
     }
-    if *second + longest_sleep >= since + CLOSE {
-        *second
-    } else {
-        since
-    }
+    renewed.map_or(since, |renewed| renewed + longest_sleep)
 }
 
 /// The deadlines of the connection itself are not late.
@@ -305,6 +314,7 @@ fn check_timeouts(
     record: &Record,
     pipe: &Pipe,
     timeouts: &Timeouts,
+    was_behind: bool,
     (now, longest_sleep): (Duration, Duration),
 ) {
     let number = peer.number;
@@ -312,7 +322,12 @@ fn check_timeouts(
     let has_own_end = connection.draining == Draining::No;
     if connection.is_parting() {
         let since = *peer.parting_since.get_or_insert(now);
-        let since = counted_since(since, &mut peer.parting_looks, now, longest_sleep);
+        let since = counted_since(
+            since,
+            &mut peer.parting_renewed,
+            was_behind,
+            (now, longest_sleep),
+        );
         assert!(
             !has_own_end || !is_past(since, CLOSE),
             "{number} is parting"
@@ -320,7 +335,12 @@ fn check_timeouts(
     }
     if connection.phase == Phase::Ending {
         let since = *peer.closing_since.get_or_insert(now);
-        let since = counted_since(since, &mut peer.closing_looks, now, longest_sleep);
+        let since = counted_since(
+            since,
+            &mut peer.closing_renewed,
+            was_behind,
+            (now, longest_sleep),
+        );
         assert!(
             !has_own_end || !is_past(since, CLOSE),
             "{number} is closing"
@@ -338,13 +358,18 @@ fn check_timeouts(
     assert!(!is_stuck || connection.is_parting(), "{number} is stuck");
     let first = timeouts
         .first_message
-        .filter(|_| connection.messages_in == 0);
-    let heard = peer.adopted.max(peer.unheard_at);
+        .filter(|_| connection.whole_messages == 0);
+    // While it is not listened to all the time, its time is renewed when it is over.
+    let renewed = peer.shut_at.map(|at| at + longest_sleep);
+    let heard = peer
+        .adopted
+        .max(peer.unheard_at)
+        .max(renewed.unwrap_or_default());
     assert!(first.is_none_or(|first| !is_past(heard, first)));
     // It may have been set just before the message began.
     let most = timeouts.message.map(|after| 2 * after + 2 * longest_sleep);
     if let (Some(most), Some((_, _, since))) = (most, peer.begun) {
-        let is_first = timeouts.first_message.is_some() && connection.messages_in == 0;
+        let is_first = timeouts.first_message.is_some() && connection.whole_messages == 0;
         let is_excused = is_first || !record.is_open || connection.is_parting();
         assert!(
             is_excused || !is_past(since, most + Duration::from_millis(1)),

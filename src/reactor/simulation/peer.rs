@@ -43,9 +43,9 @@ pub(super) struct Peer {
     /// Since when the connection is parting, and closing, as seen from outside.
     pub(super) parting_since: Option<Duration>,
     pub(super) closing_since: Option<Duration>,
-    /// How often it was looked at since, and when for the second time.
-    pub(super) parting_looks: (u32, Duration),
-    pub(super) closing_looks: (u32, Duration),
+    /// When that time may have been granted once more.
+    pub(super) parting_renewed: Option<Duration>,
+    pub(super) closing_renewed: Option<Duration>,
     /// How much was written when it was seen to be stuck first, and when that was.
     pub(super) stuck: (u64, Duration),
     /// After how many messages it was seen to be within another first, since when, and since when it was listened to.
@@ -53,7 +53,9 @@ pub(super) struct Peer {
     pub(super) adopted: Duration,
     /// When something of it was not looked at yet as timers fired.
     pub(super) unheard_at: Duration,
-    /// Whether its input was wanted then.
+    /// When it was last seen that it had not been listened to since the time of its message began.
+    pub(super) shut_at: Option<Duration>,
+    /// Whether its input was wanted as timers fired.
     pub(super) is_wanted: bool,
     to_ping: Manner,
     to_bye: Manner,
@@ -97,11 +99,12 @@ impl Peer {
             reads: !random.one_in(5),
             parting_since: None,
             closing_since: None,
-            parting_looks: (0, Duration::ZERO),
-            closing_looks: (0, Duration::ZERO),
+            parting_renewed: None,
+            closing_renewed: None,
             stuck: (0, now),
             begun: None,
             unheard_at: now,
+            shut_at: None,
             is_wanted: true,
             adopted: now,
             to_ping: Manner::new(random),

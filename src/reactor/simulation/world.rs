@@ -364,6 +364,9 @@ impl World {
         self.reactor.departed().for_each(drop);
         self.sleeps = !self.shared.prepare_to_sleep();
         self.check();
+        let now = self.now();
+        let has_no_time = self.reactor.timeout(|| now) == Some(Duration::ZERO);
+        self.reactor.set_behind(has_no_time || !self.sleeps);
     }
 
     /// What the poll reports: all at once, whatever becomes of it meanwhile, and stale events among it.
