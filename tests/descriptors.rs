@@ -6,13 +6,16 @@
 
 mod support;
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::Read;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use ringwheel::protocol::Raw;
 use ringwheel::{Conn, Server};
-use support::{Child, Client, Recorder, TestServer, eventually, listen};
+use support::{Child, Client, DEADLINE, Events, Recorder, TestServer, eventually, listen};
 
 const DESCRIPTORS: u32 = 40;
 const KNOCKS: usize = 300;
@@ -22,17 +25,41 @@ fn serve_as_child(reuse_port: bool) {
     let (recorder, events) = Recorder::<Raw>::new();
     let echo = |conn: &mut Conn<'_, Raw>, bytes: &[u8]| {
         if bytes == b"slow" {
-            std::thread::sleep(Duration::from_millis(200));
+            thread::sleep(Duration::from_millis(200));
         }
         conn.send(bytes);
     };
-    let builder = Server::builder().workers(1);
     let recorder = recorder.without_messages().on_message(echo);
+    serve_until_told(1, reuse_port, recorder, &events);
+}
+
+fn serve_until_told(workers: usize, reuse_port: bool, recorder: Recorder<Raw>, events: &Events) {
+    let builder = Server::builder().workers(workers);
     let server = TestServer::start_on(builder, listen(Raw).reuse_port(reuse_port), recorder);
     println!("\nserves on {}", server.addr());
     std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
     println!("\nhas shed {}", server.handle().stats().shed);
-    server.finish(&events);
+    server.finish(events);
+}
+
+fn is_served(client: &mut Client) -> bool {
+    client.try_send(b"ping").is_ok() && client.try_receive(4).is_ok()
+}
+
+/// Connects until somebody is turned away, and returns those who are served.
+fn use_descriptors_up(address: SocketAddr) -> Vec<Client> {
+    let mut clients = Vec::new();
+    loop {
+        assert!(
+            clients.len() < DESCRIPTORS as usize,
+            "more connections than descriptors"
+        );
+        let mut client = Client::connect(address);
+        if !is_served(&mut client) {
+            return clients;
+        }
+        clients.push(client);
+    }
 }
 
 /// Processor time that a process has used, in hundredths of a second (proc(5): `utime` and `stime`, in clock ticks).
@@ -48,8 +75,6 @@ fn exhaust(test: &str, reuse_port: bool) {
     }
     let mut child = Child::start(test, DESCRIPTORS);
     let address = child.line("serves on ").parse().unwrap();
-    let is_served =
-        |client: &mut Client| client.try_send(b"ping").is_ok() && client.try_receive(4).is_ok();
     let mut clients = Vec::new();
     let mut turned_away = 0;
     while turned_away < 5 {
@@ -81,7 +106,7 @@ fn exhaust(test: &str, reuse_port: bool) {
     let (start, used_before) = (Instant::now(), processor_time(child.id()));
     while start.elapsed() < Duration::from_secs(2) {
         clients[0].ping();
-        std::thread::sleep(Duration::from_millis(2));
+        thread::sleep(Duration::from_millis(2));
     }
     let used = processor_time(child.id()) - used_before;
     // At most 5 % of the time, which includes serving the pings; a spin would take all of it.
@@ -117,4 +142,122 @@ fn a_worker_that_accepts_without_descriptors_sheds_and_recovers() {
         "a_worker_that_accepts_without_descriptors_sheds_and_recovers",
         true,
     );
+}
+
+/// Something else in the process that takes the first descriptor that is free.
+#[derive(Clone, Default)]
+struct Rival(Arc<Mutex<Want>>);
+
+#[derive(Default)]
+struct Want {
+    is_there: bool,
+    file: Option<File>,
+}
+
+impl Rival {
+    fn begin(&self) {
+        self.want().is_there = true;
+        let rival = self.clone();
+        thread::spawn(move || {
+            let start = Instant::now();
+            while start.elapsed() < DEADLINE {
+                if let Ok(file) = File::open("/dev/null") {
+                    let mut want = rival.want();
+                    // It may not be wanted any more.
+                    want.file = Some(file).filter(|_| want.is_there);
+                    return;
+                }
+            }
+        });
+    }
+
+    fn has_taken(&self) -> bool {
+        self.want().file.is_some()
+    }
+
+    fn end(&self) {
+        *self.want() = Want::default();
+    }
+
+    fn want(&self) -> MutexGuard<'_, Want> {
+        self.0.lock().unwrap()
+    }
+}
+
+fn serve_beside_a_rival(reuse_port: bool) {
+    let (recorder, events) = Recorder::<Raw>::new();
+    let rival = Rival::default();
+    let recorder = recorder.without_messages().on_message(move |conn, bytes| {
+        match bytes {
+            b"take" => rival.begin(),
+            b"give" => rival.end(),
+            _ => {}
+        }
+        let is_yes = bytes == b"look" && rival.has_taken();
+        conn.send(if is_yes { b"took" } else { bytes });
+    });
+    serve_until_told(1, reuse_port, recorder, &events);
+}
+
+/// The descriptor in reserve was lost for good when something else was quicker to take it as it was used: when it was free
+/// again it went to one more connection, and those who came after that hung in the backlog.
+fn lose_the_reserve(test: &str, reuse_port: bool) {
+    if Child::is_here() {
+        return serve_beside_a_rival(reuse_port);
+    }
+    let mut child = Child::start(test, DESCRIPTORS);
+    let address = child.line("serves on ").parse().unwrap();
+    let mut clients = use_descriptors_up(address);
+    assert_eq!(clients[0].ask(b"take"), b"take");
+    // Each that is shed is a chance for the rival; on one processor it may have none.
+    let mut knocking = Vec::new();
+    while knocking.len() < 100 && clients[0].ask(b"look") != b"took" {
+        knocking.push(Client::connect(address));
+        thread::sleep(Duration::from_millis(2));
+    }
+    assert_eq!(clients[0].ask(b"give"), b"give");
+    knocking.extend((0..5).map(|_| Client::connect(address)));
+    knocking.iter_mut().for_each(Client::expect_ended);
+    clients.iter_mut().for_each(Client::ping);
+    let knocks = knocking.len() as u64;
+    drop((clients, knocking));
+    child.close_input();
+    let shed: u64 = child.line("has shed ").parse().unwrap();
+    assert!(shed >= knocks, "{shed} of {knocks}");
+    child.end();
+}
+
+#[test]
+fn an_acceptor_that_has_lost_its_reserve_takes_it_again() {
+    lose_the_reserve(
+        "an_acceptor_that_has_lost_its_reserve_takes_it_again",
+        false,
+    );
+}
+
+#[test]
+fn a_worker_that_has_lost_its_reserve_takes_it_again() {
+    lose_the_reserve("a_worker_that_has_lost_its_reserve_takes_it_again", true);
+}
+
+/// Workers that share a port, and each had a reserve, robbed one another of it.
+#[test]
+fn workers_that_share_a_port_leave_one_another_the_reserve() {
+    let test = "workers_that_share_a_port_leave_one_another_the_reserve";
+    if Child::is_here() {
+        let (recorder, events) = Recorder::<Raw>::new();
+        let echo = |conn: &mut Conn<'_, Raw>, bytes: &[u8]| {
+            conn.send(bytes);
+        };
+        let recorder = recorder.without_messages().on_message(echo);
+        return serve_until_told(2, true, recorder, &events);
+    }
+    let mut child = Child::start(test, DESCRIPTORS);
+    let address = child.line("serves on ").parse().unwrap();
+    let mut clients = use_descriptors_up(address);
+    let mut knocking: Vec<Client> = (0..KNOCKS / 2).map(|_| Client::connect(address)).collect();
+    knocking.iter_mut().for_each(Client::expect_ended);
+    clients.iter_mut().for_each(Client::ping);
+    drop((clients, knocking));
+    child.end();
 }

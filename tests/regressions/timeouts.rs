@@ -5,11 +5,11 @@ use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ringwheel::Conn;
 use ringwheel::protocol::{Lines, Raw};
+use ringwheel::{Conn, ServerHandle};
 
 use crate::hold::Hold;
-use crate::support::{Client, Recorder, TestServer, eventually, listen, text};
+use crate::support::{Client, Event, Events, Recorder, TestServer, eventually, listen, text};
 use crate::{SHORT, behind_an_acceptor, raw_echo, take};
 
 /// A task that was scheduled while the worker was held up ran early: its time was counted from the beginning of that
@@ -217,5 +217,103 @@ fn close_beside_a_slow_callback(meanwhile: impl FnOnce(&TestServer)) {
     meanwhile(&server);
     grip.release();
     assert!(take(&is_alive));
+    server.finish(&events);
+}
+
+/// A close on a loop that had nothing else to do was given its time twice: the iteration of the deadline was the next one
+/// to that in which it was asked for, which was taken for the sign of a slow callback.
+#[test]
+fn a_close_on_a_quiet_loop_has_its_time_once() {
+    for pending in [0, 4 << 20] {
+        // A machine that holds the loop up grants the time once more by right, but not again and again.
+        let is_in_time = (0..10).any(|_| close_is_over_in_time(pending));
+        assert!(
+            is_in_time,
+            "with {pending} bytes for a peer that takes none"
+        );
+    }
+}
+
+/// Whether a close has ended the connection when the worker's clock says that half as much again as its time has passed.
+fn close_is_over_in_time(pending: usize) -> bool {
+    let (recorder, events) = Recorder::<Raw>::new();
+    let (told, is_alive) = channel();
+    let handle = Arc::new(OnceLock::<ServerHandle>::new());
+    let clock = handle.clone();
+    let recorder = recorder.on_message(move |conn, _| {
+        conn.send(&vec![0; pending]);
+        conn.close();
+        let (remote, told) = (conn.remote(), told.clone());
+        // Asked for here, it does not wake the loop.
+        clock.get().unwrap().run_after(SHORT * 3 / 2, move || {
+            told.send(remote.is_alive()).unwrap();
+        });
+    });
+    let listen = listen(Raw).close_timeout(SHORT).send_buffer_size(16 * 1024);
+    let server = TestServer::start(listen, recorder);
+    assert!(handle.set(server.handle().clone()).is_ok());
+    let mut client = Client::connect_narrow(server.addr());
+    client.send(b"close");
+    let is_over = !take(&is_alive);
+    server.finish(&events);
+    is_over
+}
+
+const PAUSE: u64 = 1;
+const RESUME: u64 = 2;
+const LOOK: u64 = 3;
+
+/// Pauses after a quarter of [`SHORT`] until after three, and looks after six whether the connection is still there.
+fn pause_for_half_of_the_time(conn: &mut Conn<'_, Lines>) {
+    for (token, quarters) in [(PAUSE, 1), (RESUME, 3), (LOOK, 6)] {
+        conn.set_timer(SHORT * quarters / 4, token).unwrap();
+    }
+}
+
+fn pausing_for_half_of_the_time() -> (Recorder<Lines>, Events) {
+    let (recorder, events) = Recorder::<Lines>::new();
+    let recorder = recorder.on_timer(|conn, token| match token {
+        PAUSE => conn.pause_reading(),
+        RESUME => conn.resume_reading(),
+        _ => {}
+    });
+    (recorder, events)
+}
+
+/// Checks that a peer that was not listened to for half of the time has all of it again, and only once.
+#[track_caller]
+fn assert_evicted_after_the_look(events: &Events, reason: &str) {
+    let is_timer_or_close = |event: &Event| match event {
+        Event::Timer(_, token) => Some(Ok(*token)),
+        Event::Close(_, ending) => Some(Err(ending.reason.clone())),
+        _ => None,
+    };
+    for token in [PAUSE, RESUME, LOOK] {
+        assert_eq!(events.wait_for(is_timer_or_close), Ok(token));
+    }
+    assert_eq!(events.close_reason(), reason);
+}
+
+/// A pause that was over shortly before the deadline did not count: the peer was evicted although it had been listened to
+/// for a part of the time only.
+#[test]
+fn a_message_has_all_of_its_time_again_after_a_pause() {
+    let (recorder, events) = pausing_for_half_of_the_time();
+    let recorder = recorder.on_message(|conn, _| pause_for_half_of_the_time(conn));
+    let listen = listen(Lines::new()).message_timeout(SHORT);
+    let (server, _client) = TestServer::start_late(listen, recorder, b"go\nbegun");
+    assert_evicted_after_the_look(&events, "Timeout(Message)");
+    server.finish(&events);
+}
+
+/// As above, for the first message.
+#[test]
+fn a_first_message_has_all_of_its_time_again_after_a_pause() {
+    let (recorder, events) = pausing_for_half_of_the_time();
+    let recorder = recorder.on_open(pause_for_half_of_the_time);
+    let listen = listen(Lines::new()).first_message_timeout(SHORT);
+    let server = TestServer::start(listen, recorder);
+    let _client = server.connect();
+    assert_evicted_after_the_look(&events, "Timeout(FirstMessage)");
     server.finish(&events);
 }

@@ -22,6 +22,7 @@ enum Place {
     Greet,
     Unpack,
     EndTurn,
+    IsWithinMessage,
     NextDeadline,
     OnDeadline,
     Pack,
@@ -124,6 +125,11 @@ impl Decode for FragileDecoder {
 
     fn end_turn(&mut self) {
         self.trap.pass(Place::EndTurn);
+    }
+
+    fn is_within_message(&self) -> bool {
+        self.trap.pass(Place::IsWithinMessage);
+        self.lines.is_within_message()
     }
 
     fn next_deadline(&mut self, _: &mut FragileEncoder, _: Duration) -> Option<Duration> {
@@ -279,6 +285,8 @@ impl Ward {
         };
         let listen = listen(Fragile(trap.clone()))
             .send_buffer_size(16 * 1024)
+            // With it a protocol is asked in each turn whether it is within a message.
+            .message_timeout(10 * DEADLINE)
             .limits(Limits::default().water(16 * 1024, 64 * 1024));
         // One worker, which a panic that is not contained would take from everybody.
         let server = TestServer::start_on(Server::builder().workers(1), listen, handler);
@@ -348,6 +356,19 @@ const CASES: &[Case] = &[
     (|ward| say(ward, Place::OnMessage, b"ping\n"), Some("Panic")),
     (|ward| say(ward, Place::Pack, b"ping\n"), Some("Panic")),
     (|ward| say(ward, Place::EndTurn, b"ping\n"), Some("Panic")),
+    // Behind a message, at the end of a turn without one, and at the peer's end: the last two took the worker with them.
+    (
+        |ward| say(ward, Place::IsWithinMessage, b"ping\n"),
+        Some("Panic"),
+    ),
+    (
+        |ward| say(ward, Place::IsWithinMessage, b"begun"),
+        Some("Panic"),
+    ),
+    (
+        |ward| ward.lead(Place::IsWithinMessage, Client::finish),
+        Some("Panic"),
+    ),
     (
         |ward| say(ward, Place::NextDeadline, b"ping\n"),
         Some("Panic"),

@@ -114,6 +114,19 @@ fn a_peer_that_goes_unheard_is_not_overdue() {
     assert_eq!(server.meet_deadline(), Err(WebSocketError::PongTimeout));
 }
 
+/// The time of a ping that stands behind other output does not run before that has left.
+#[test]
+fn a_ping_behind_pending_output_has_all_of_its_time_afterwards() {
+    let mut server = open();
+    server.is_excused = true;
+    next_ping(&mut server);
+    server.is_excused = false;
+    server.now += TIMEOUT;
+    assert_eq!(server.meet_deadline(), Ok(()));
+    server.now += TIMEOUT;
+    assert_eq!(server.meet_deadline(), Err(WebSocketError::PongTimeout));
+}
+
 #[test]
 fn a_connection_that_closes_is_not_pinged() {
     let mut server = open();

@@ -266,6 +266,31 @@ fn a_handler_may_go_on_sending_to_a_half_closed_peer() {
     reports.finish(server);
 }
 
+/// The pings after it were never sent, and yet their answers due: the peer was evicted in the midst of what it said.
+#[test]
+fn a_peer_may_go_on_sending_after_shutdown_write() {
+    const EVERY: Duration = Duration::from_millis(20);
+    let (probe, reports) = Probe::new();
+    let probe = probe.on_open(|conn| {
+        conn.send_text("bye");
+        conn.shutdown_write();
+    });
+    let protocol = WebSocket::new().ping_every(EVERY).pong_timeout(2 * EVERY);
+    let server = TestServer::start(listen(protocol).close_timeout(EVERY), probe);
+    let mut peer = Peer::open(&server);
+    peer.expect(Frame::text("bye"));
+    peer.expect_end();
+    for count in 0..5 {
+        let text = count.to_string();
+        peer.send(Frame::text(&text));
+        assert_eq!(reports.message(), Found::text(text));
+        server.let_pass(4 * EVERY);
+    }
+    peer.client.finish();
+    assert_eq!(reports.close().reason, "Peer");
+    reports.finish(server);
+}
+
 /// A stream that ends within a message, however that message was on its way.
 fn assert_truncated(beginning: &[u8]) {
     let (server, reports, mut peer) = obedient(ws());

@@ -1,9 +1,15 @@
 //! Messages that are handed out as they arrive.
 
-use ringwheel::websocket::{AcceptAll, Kind, Pieces, Violation, WebSocket, WebSocketError};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::time::{Duration, Instant};
+
+use ringwheel::websocket::{AcceptAll, Kind, Piece, Pieces, Violation, WebSocket, WebSocketError};
+use ringwheel::{CloseReason, Conn, Handler, Listen};
 
 use crate::endpoint::{Endpoint, Found, open_server};
 use crate::frames::{Frame, from_client};
+use crate::peer::Peer;
+use crate::support::{DEADLINE, TestServer, listen};
 
 type Protocol = WebSocket<AcceptAll, Pieces>;
 
@@ -218,4 +224,71 @@ fn compressed_messages_come_in_pieces_too() {
         assert!(assemble(&found) == expected);
         assert!(found.len() > 20, "it is not kept until it is whole");
     }
+}
+
+/// Tells how many pieces came before the end, and its reason.
+#[derive(Clone)]
+struct Counter(Sender<(usize, String)>);
+
+impl Handler for Counter {
+    type Protocol = Protocol;
+    type Session = usize;
+
+    fn on_open(&mut self, _: &mut Conn<'_, Protocol>) -> usize {
+        0
+    }
+
+    fn on_message(&mut self, _: &mut Conn<'_, Protocol>, pieces: &mut usize, _: Piece<'_>) {
+        *pieces += 1;
+    }
+
+    fn on_close(
+        &mut self,
+        _: &Conn<'_, Protocol>,
+        pieces: usize,
+        reason: CloseReason<WebSocketError>,
+    ) {
+        self.0.send((pieces, format!("{reason:?}"))).unwrap();
+    }
+}
+
+/// Sends one message that has no end, a byte at a time, until the server has had enough.
+#[track_caller]
+fn assert_drip_is_ended(
+    limit: impl FnOnce(Listen<Protocol>, Duration) -> Listen<Protocol>,
+    reason: &str,
+) {
+    const TIMEOUT: Duration = Duration::from_millis(150);
+    let (ended, is_ended) = channel();
+    let listen = limit(listen(protocol().max_message(1 << 40)), TIMEOUT);
+    let server = TestServer::start(listen, Counter(ended));
+    let mut peer = Peer::open(&server);
+    let header = Frame::binary("").masked([0; 4]);
+    peer.client.send(&header.bytes_with_length(1 << 40, 8));
+    let start = Instant::now();
+    let (pieces, ending) = loop {
+        assert!(start.elapsed() < DEADLINE, "the drip goes on");
+        // It may have ended meanwhile.
+        let _ = peer.client.try_send(b"x");
+        match is_ended.recv_timeout(TIMEOUT / 20) {
+            Err(RecvTimeoutError::Timeout) => {}
+            told => break told.expect("a connection that ends tells so"),
+        }
+    };
+    assert_eq!(ending, reason);
+    assert!(pieces > 0);
+    server.handle().stop();
+    server.join();
+}
+
+/// Each piece was taken for a message, and so the time of none was ever over.
+#[test]
+fn a_message_that_drips_is_ended_by_the_message_timeout() {
+    assert_drip_is_ended(Listen::message_timeout, "Timeout(Message)");
+}
+
+/// As above: the first piece was taken for the first message.
+#[test]
+fn a_first_message_that_drips_is_ended_by_the_first_message_timeout() {
+    assert_drip_is_ended(Listen::first_message_timeout, "Timeout(FirstMessage)");
 }

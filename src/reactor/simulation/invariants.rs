@@ -302,9 +302,10 @@ fn counted_since(
     (now, longest_sleep): (Duration, Duration),
 ) -> Duration {
     if was_behind && now + longest_sleep >= since + CLOSE {
-        renewed.get_or_insert(now);
+        // From a sleep before it was due to one behind that.
+        renewed.get_or_insert(now + 2 * longest_sleep);
     }
-    renewed.map_or(since, |renewed| renewed + longest_sleep)
+    renewed.unwrap_or(since)
 }
 
 /// The deadlines of the connection itself are not late.

@@ -77,15 +77,15 @@ impl Inflater {
             return Ok(());
         }
         // Some do not send the octet that is to follow a final block, or send an empty message as no octet at all.
-        if message.is_at_end || message.compressed == 0 {
-            return Ok(());
+        if !message.is_at_end && message.compressed > 0 {
+            let compressed = message.compressed;
+            self.read(&mut message, &TAIL, &mut room, sink)?;
+            message.compressed = compressed;
+            if !message.is_at_end {
+                return Err(InflateError::Corrupt);
+            }
         }
-        self.read(&mut message, &TAIL, &mut room, sink)?;
-        if message.is_at_end {
-            Ok(())
-        } else {
-            Err(InflateError::Corrupt)
-        }
+        self.check_ratio(&message)
     }
 
     /// A decompressor that knows what the peer may refer to.
@@ -113,11 +113,16 @@ impl Inflater {
                 message.refer_to(self.window.as_deref())?;
                 message.is_at_end = false;
             }
-            let (consumed, inflated) = message.step(input, &mut scratch.0)?;
+            // Up to the next multiple of the scratch's length, so that the ratio is looked at where it depends on the message
+            // alone, and not on how that was cut.
+            let line = SCRATCH_LENGTH - message.inflated as usize % SCRATCH_LENGTH;
+            let (consumed, inflated) = message.step(input, &mut scratch.0[..line])?;
             input = &input[consumed..];
             let chunk = &scratch.0[..inflated];
             *room = room.checked_sub(inflated).ok_or(InflateError::TooLong)?;
-            self.check_ratio(message)?;
+            if inflated == line {
+                self.check_ratio(message)?;
+            }
             if !chunk.is_empty() {
                 if let Some(window) = &mut self.window {
                     window.push(chunk);
@@ -125,7 +130,7 @@ impl Inflater {
                 sink(chunk).map_err(InflateError::Sink)?;
             }
             // What fills the output may not be all.
-            has_more = !input.is_empty() || (inflated == SCRATCH_LENGTH && !message.is_at_end);
+            has_more = !input.is_empty() || (inflated == line && !message.is_at_end);
             if has_more && consumed == 0 && inflated == 0 && !message.is_at_end {
                 // It cannot be, with input and output at hand.
                 return Err(InflateError::Corrupt);
@@ -438,6 +443,36 @@ mod tests {
         assert!(deflater.deflate(&[0; 40_001], &mut message));
         let result = inflate(&mut inflater, &message, &[], 40_000);
         assert_eq!(result, Err(InflateError::TooLong));
+    }
+
+    /// Where it was cut behind its beginning, which exceeds the ratio, a message was refused that was taken in one piece.
+    #[test]
+    fn the_ratio_does_not_depend_on_how_a_message_is_cut() {
+        let settings = Deflate::new().max_ratio(20).ratio_floor(8 * 1024);
+        let noise: Vec<u8> = (0..8000_u32)
+            .map(|i| (i.wrapping_mul(i).wrapping_mul(2_654_435_761) >> 19) as u8)
+            .collect();
+        let mut seen = [0; 2];
+        for zeros in (10_000..200_000).step_by(5_000) {
+            let payload = [vec![0; zeros], noise.clone()].concat();
+            let mut message = Vec::new();
+            assert!(deflater(9, false).deflate(&payload, &mut message));
+            let whole = inflate(
+                &mut Inflater::new(agreed(false, 15), &settings),
+                &message,
+                &[],
+                ROOM,
+            );
+            for cuts in [vec![1; message.len()], vec![60], vec![20, 40, 10, 3000]] {
+                let mut inflater = Inflater::new(agreed(false, 15), &settings);
+                assert!(
+                    inflate(&mut inflater, &message, &cuts, ROOM) == whole,
+                    "{zeros}"
+                );
+            }
+            seen[usize::from(whole.is_ok())] += 1;
+        }
+        assert!(seen[0] > 0 && seen[1] > 0, "{seen:?}");
     }
 
     #[test]
