@@ -6,22 +6,22 @@
 
 mod support;
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::Read;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use ringwheel::protocol::Raw;
 use ringwheel::{Conn, Server};
-use support::{Child, Client, DEADLINE, Events, Recorder, TestServer, eventually, listen};
+use support::{Child, Client, Recorder, TestServer, eventually, listen};
 
 const DESCRIPTORS: u32 = 40;
 const KNOCKS: usize = 300;
 
 /// Runs a server until the parent ends our input, and tells how it fared.
-fn serve_as_child(reuse_port: bool) {
+fn serve_as_child(workers: usize, reuse_port: bool) {
     let (recorder, events) = Recorder::<Raw>::new();
     let echo = |conn: &mut Conn<'_, Raw>, bytes: &[u8]| {
         if bytes == b"slow" {
@@ -29,17 +29,13 @@ fn serve_as_child(reuse_port: bool) {
         }
         conn.send(bytes);
     };
-    let recorder = recorder.without_messages().on_message(echo);
-    serve_until_told(1, reuse_port, recorder, &events);
-}
-
-fn serve_until_told(workers: usize, reuse_port: bool, recorder: Recorder<Raw>, events: &Events) {
     let builder = Server::builder().workers(workers);
+    let recorder = recorder.without_messages().on_message(echo);
     let server = TestServer::start_on(builder, listen(Raw).reuse_port(reuse_port), recorder);
     println!("\nserves on {}", server.addr());
     std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
     println!("\nhas shed {}", server.handle().stats().shed);
-    server.finish(events);
+    server.finish(&events);
 }
 
 fn is_served(client: &mut Client) -> bool {
@@ -71,7 +67,7 @@ fn processor_time(process: u32) -> u64 {
 
 fn exhaust(test: &str, reuse_port: bool) {
     if Child::is_here() {
-        return serve_as_child(reuse_port);
+        return serve_as_child(1, reuse_port);
     }
     let mut child = Child::start(test, DESCRIPTORS);
     let address = child.line("serves on ").parse().unwrap();
@@ -144,86 +140,42 @@ fn a_worker_that_accepts_without_descriptors_sheds_and_recovers() {
     );
 }
 
-/// Something else in the process that takes the first descriptor that is free.
-#[derive(Clone, Default)]
-struct Rival(Arc<Mutex<Want>>);
-
-#[derive(Default)]
-struct Want {
-    is_there: bool,
-    file: Option<File>,
+/// Whether a process has all the descriptors that it may have; what it has inherited beyond them does not count.
+fn has_all_descriptors(process: u32) -> bool {
+    (0..DESCRIPTORS)
+        .all(|number| fs::symlink_metadata(format!("/proc/{process}/fd/{number}")).is_ok())
 }
 
-impl Rival {
-    fn begin(&self) {
-        self.want().is_there = true;
-        let rival = self.clone();
-        thread::spawn(move || {
-            let start = Instant::now();
-            while start.elapsed() < DEADLINE {
-                if let Ok(file) = File::open("/dev/null") {
-                    let mut want = rival.want();
-                    // It may not be wanted any more.
-                    want.file = Some(file).filter(|_| want.is_there);
-                    return;
-                }
-            }
-        });
-    }
-
-    fn has_taken(&self) -> bool {
-        self.want().file.is_some()
-    }
-
-    fn end(&self) {
-        *self.want() = Want::default();
-    }
-
-    fn want(&self) -> MutexGuard<'_, Want> {
-        self.0.lock().unwrap()
-    }
+/// Changes how many descriptors a running process may have (prlimit(1)); the limit can be raised again.
+fn limit_descriptors(process: u32, limit: u32) {
+    let outcome = Command::new("prlimit")
+        .args(["--pid", &process.to_string()])
+        .arg(format!("--nofile={limit}:"))
+        .status();
+    assert!(outcome.expect("util-linux").success());
 }
 
-fn serve_beside_a_rival(reuse_port: bool) {
-    let (recorder, events) = Recorder::<Raw>::new();
-    let rival = Rival::default();
-    let recorder = recorder.without_messages().on_message(move |conn, bytes| {
-        match bytes {
-            b"take" => rival.begin(),
-            b"give" => rival.end(),
-            _ => {}
-        }
-        let is_yes = bytes == b"look" && rival.has_taken();
-        conn.send(if is_yes { b"took" } else { bytes });
-    });
-    serve_until_told(1, reuse_port, recorder, &events);
-}
-
-/// The descriptor in reserve was lost for good when something else was quicker to take it as it was used: when it was free
-/// again it went to one more connection, and those who came after that hung in the backlog.
+/// The descriptor in reserve was lost for good when it could not be taken again at once, as when a file that is opened
+/// elsewhere is quicker: when one was free it went to one more connection, and those who came after that hung in the
+/// backlog.
 fn lose_the_reserve(test: &str, reuse_port: bool) {
     if Child::is_here() {
-        return serve_beside_a_rival(reuse_port);
+        return serve_as_child(1, reuse_port);
     }
     let mut child = Child::start(test, DESCRIPTORS);
     let address = child.line("serves on ").parse().unwrap();
     let mut clients = use_descriptors_up(address);
-    assert_eq!(clients[0].ask(b"take"), b"take");
-    // Each that is shed is a chance for the rival; on one processor it may have none.
-    let mut knocking = Vec::new();
-    while knocking.len() < 100 && clients[0].ask(b"look") != b"took" {
-        knocking.push(Client::connect(address));
-        thread::sleep(Duration::from_millis(2));
-    }
-    assert_eq!(clients[0].ask(b"give"), b"give");
+    let has_all = || has_all_descriptors(child.id());
+    eventually("all are in use, and one of them as the reserve", has_all);
+    // Not even those that are returned may be taken again.
+    limit_descriptors(child.id(), 3);
+    let mut knocking = vec![Client::connect(address)];
+    eventually("the reserve is lost", || !has_all());
+    limit_descriptors(child.id(), DESCRIPTORS);
     knocking.extend((0..5).map(|_| Client::connect(address)));
     knocking.iter_mut().for_each(Client::expect_ended);
     clients.iter_mut().for_each(Client::ping);
-    let knocks = knocking.len() as u64;
-    drop((clients, knocking));
-    child.close_input();
-    let shed: u64 = child.line("has shed ").parse().unwrap();
-    assert!(shed >= knocks, "{shed} of {knocks}");
+    eventually("there is a reserve again", has_all);
     child.end();
 }
 
@@ -245,12 +197,7 @@ fn a_worker_that_has_lost_its_reserve_takes_it_again() {
 fn workers_that_share_a_port_leave_one_another_the_reserve() {
     let test = "workers_that_share_a_port_leave_one_another_the_reserve";
     if Child::is_here() {
-        let (recorder, events) = Recorder::<Raw>::new();
-        let echo = |conn: &mut Conn<'_, Raw>, bytes: &[u8]| {
-            conn.send(bytes);
-        };
-        let recorder = recorder.without_messages().on_message(echo);
-        return serve_until_told(2, true, recorder, &events);
+        return serve_as_child(2, true);
     }
     let mut child = Child::start(test, DESCRIPTORS);
     let address = child.line("serves on ").parse().unwrap();
