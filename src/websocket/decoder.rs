@@ -519,6 +519,7 @@ fn refuse<S>(error: WebSocketError, turn: &mut Turn<'_, WebSocketEncoder<S>>) ->
         turn.encoder
             .say_close(code, &error.to_string(), turn.output);
     }
+    turn.encoder.give_up();
     error
 }
 

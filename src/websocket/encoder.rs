@@ -192,6 +192,14 @@ impl<S> WebSocketEncoder<S> {
         }
     }
 
+    /// Nothing is inflated or deflated any more, though the connection may linger for a while.
+    pub(crate) fn give_up(&mut self) {
+        #[cfg(feature = "deflate")]
+        if let Some(extra) = &mut self.extra {
+            extra.compression = None;
+        }
+    }
+
     /// The peer closes: it is answered with its own code (section 5.5.1), unless it is the answer itself.
     pub(crate) fn take_close(&mut self, frame: CloseFrame, output: &mut Output) {
         match frame.code {
