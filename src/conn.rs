@@ -84,7 +84,7 @@ pub struct ConnStats {
     pub bytes_in: u64,
     /// Bytes handed to the kernel.
     pub bytes_out: u64,
-    /// Messages delivered to the handler.
+    /// Messages delivered to the handler; of one that comes in pieces the last counts.
     pub messages_in: u64,
     /// Messages taken by `send`.
     pub messages_out: u64,

@@ -94,6 +94,32 @@ impl Gate {
     }
 }
 
+/// What else is known of a connection, a bit each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(transparent)]
+pub(crate) struct Marks(u8);
+
+impl Marks {
+    /// In the ready list.
+    pub(crate) const QUEUED: Marks = Marks(1);
+    /// The gate was shut since the time of the message that is awaited began.
+    pub(crate) const WAS_SHUT: Marks = Marks(2);
+
+    #[inline]
+    pub(crate) fn has(self, mark: Marks) -> bool {
+        self.0 & mark.0 != 0
+    }
+
+    #[inline]
+    pub(crate) fn set(&mut self, mark: Marks, to: bool) {
+        self.0 = if to {
+            self.0 | mark.0
+        } else {
+            self.0 & !mark.0
+        };
+    }
+}
+
 /// What the end of the server means to a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -134,8 +160,7 @@ pub(crate) struct Connection {
     pub(crate) id: ConnId,
     /// Which of the worker's services.
     pub(crate) service: u16,
-    /// In the ready list.
-    pub(crate) queued: bool,
+    pub(crate) marks: Marks,
     /// Why it ends.
     pub(crate) cause: Option<Cause>,
     // Eight bytes that `is_calm` looks at as one word: nothing but bytes, all of them zero while nothing is going on.
@@ -158,6 +183,7 @@ pub(crate) struct Connection {
     pub(crate) input: Option<Box<RingBuffer>>,
     pub(crate) output: Output,
     pub(crate) received: u64,
+    /// Messages that have come whole: of one that is delivered in pieces the last counts.
     pub(crate) messages_in: u64,
     pub(crate) messages_out: u64,
     /// The tick of the last received byte.
@@ -171,10 +197,6 @@ pub(crate) struct Connection {
     /// The protocol's own deadline.
     pub(crate) protocol_timer: Option<TimerKey>,
     pub(crate) extra: Option<Box<Extra>>,
-    /// Messages that have come whole, modulo 2^32; of one that is delivered in pieces only the last counts.
-    pub(crate) whole_messages: u32,
-    /// The gate was shut since the time of the message that is awaited began.
-    pub(crate) was_shut: bool,
 }
 
 impl Connection {
@@ -188,7 +210,7 @@ impl Connection {
         Connection {
             id,
             service,
-            queued: false,
+            marks: Marks::default(),
             cause: None,
             phase: Phase::Open,
             gate: Gate::default(),
@@ -212,8 +234,6 @@ impl Connection {
             write_timer: None,
             protocol_timer: None,
             extra: None,
-            whole_messages: 0,
-            was_shut: false,
         }
     }
 
@@ -328,13 +348,19 @@ impl Connection {
     /// Shuts the gate for input.
     pub(crate) fn shut(&mut self, reason: Gate) {
         self.gate.add(reason);
-        self.was_shut = true;
+        self.marks.set(Marks::WAS_SHUT, true);
+    }
+
+    /// The time of the message that is awaited begins.
+    pub(crate) fn begin_message(&mut self) {
+        self.marks.set(Marks::WAS_SHUT, !self.gate.is_open());
     }
 
     /// Whether the peer is excused if the message that is awaited has not come: not all of the time was it listened to. It
     /// is told once for each time.
     pub(crate) fn is_excused(&mut self) -> bool {
-        let was_shut = std::mem::replace(&mut self.was_shut, !self.gate.is_open());
+        let was_shut = self.marks.has(Marks::WAS_SHUT);
+        self.begin_message();
         was_shut || self.is_unheard()
     }
 
@@ -360,7 +386,7 @@ mod tests {
     #[cfg(all(target_pointer_width = "64", not(mio_unsupported_force_poll_poll)))]
     fn a_connection_stays_small() {
         assert!(
-            size_of::<Connection>() <= 208,
+            size_of::<Connection>() <= 200,
             "{} bytes",
             size_of::<Connection>()
         );

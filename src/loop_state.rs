@@ -6,7 +6,7 @@ use std::time::Duration;
 use ringwheel_ringbuffer::{PoolConfig, RingPool};
 
 use crate::conn_id::ConnId;
-use crate::connection::Connection;
+use crate::connection::{Connection, Marks};
 use crate::loop_shared::LoopShared;
 use crate::wheel::{TickClock, TimerKey, Wheel};
 
@@ -18,7 +18,7 @@ pub(crate) enum Due {
     /// The first message should have been there.
     FirstMessage(ConnId),
     /// A message was begun when so many had come: see whether it is the same that is not whole yet.
-    Message(ConnId, u32),
+    Message(ConnId, u64),
     /// Output was pending, and this much had been written: see whether there is progress.
     WriteStall(ConnId, u64),
     /// An orderly close should have been done; whether it was given more time already.
@@ -45,6 +45,8 @@ pub(crate) struct LoopState {
     pub(crate) tick: u64,
     /// The loop had not slept before this iteration: it had work left, or was late for a timer.
     pub(crate) was_behind: bool,
+    /// Messages, and pieces of such, that were delivered to any connection.
+    pub(crate) delivered: u64,
     pub(crate) wheel: Wheel<Due>,
     pub(crate) pool: RingPool,
     /// Slots of connections that have work left which no event will announce.
@@ -59,6 +61,7 @@ impl LoopState {
             now: Duration::ZERO,
             tick: 0,
             was_behind: false,
+            delivered: 0,
             wheel: Wheel::new(),
             pool: RingPool::new(pool),
             ready: Vec::new(),
@@ -87,8 +90,8 @@ impl LoopState {
     /// Puts a connection on the ready list, once.
     #[inline]
     pub(crate) fn queue(&mut self, connection: &mut Connection) {
-        if !connection.queued {
-            connection.queued = true;
+        if !connection.marks.has(Marks::QUEUED) {
+            connection.marks.set(Marks::QUEUED, true);
             self.ready.push(connection.id.slot);
         }
     }

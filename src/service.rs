@@ -281,8 +281,8 @@ fn watch_message(
     if !is_within {
         cancel_message_timer(connection, state);
     } else if connection.message_timer.is_none() {
-        connection.was_shut = !connection.gate.is_open();
-        let due = Due::Message(connection.id, connection.whole_messages);
+        connection.begin_message();
+        let due = Due::Message(connection.id, connection.messages_in);
         connection.message_timer = Some(state.schedule(after, due));
     }
 }
@@ -353,7 +353,7 @@ impl<H: Handler> Service for Hub<H> {
             .output
             .borrow_ring(&mut state.pool, link.limits.output);
         let length = input.len();
-        let before = connection.whole_messages;
+        let before = connection.messages_in;
         let taken = contain(connection, |connection| {
             let taken = deliver(handler, typed, link, connection, state, input);
             typed.decoder.end_turn();
@@ -362,11 +362,11 @@ impl<H: Handler> Service for Hub<H> {
             (taken, is_within)
         });
         let (taken, is_within) = taken.unwrap_or((length, false));
-        if before == 0 && connection.whole_messages > 0 {
+        if before == 0 && connection.messages_in > 0 {
             cancel_message_timer(connection, state);
         }
         if let Some(after) = timeouts.message {
-            let is_first = connection.whole_messages == 0 && timeouts.first_message.is_some();
+            let is_first = connection.messages_in == 0 && timeouts.first_message.is_some();
             if typed.session.is_some() && !is_first {
                 watch_message(connection, state, is_within || taken < length, after);
             }
@@ -620,6 +620,7 @@ fn deliver<H: Handler>(
                         consumed > 0 && taken <= length,
                         "a message consumes from 1 byte to all"
                     );
+                    conn.state.delivered += 1;
                     conn.connection.messages_in += 1;
                     conn.unread = length - taken;
                     match session {
@@ -675,9 +676,9 @@ fn deliver<H: Handler>(
                 }
             }
         };
-        if was_message && !decoder.is_within_message() {
-            let whole = &mut conn.connection.whole_messages;
-            *whole = whole.wrapping_add(1);
+        if was_message && decoder.is_within_message() {
+            // It was a piece, and not the last.
+            conn.connection.messages_in -= 1;
         }
     }
     taken

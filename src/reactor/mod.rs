@@ -25,7 +25,7 @@ use slab::Slab;
 use crate::close_reason::Cause;
 use crate::conn_id::ConnId;
 use crate::conn_table::ConnTable;
-use crate::connection::{Connection, Phase};
+use crate::connection::{Connection, Marks, Phase};
 use crate::contain::contain_drop;
 use crate::limits::{Limits, Timeouts};
 use crate::loop_shared::LoopShared;
@@ -250,7 +250,7 @@ impl Reactor {
         for index in 0..self.turn_list.len() {
             let slot = self.turn_list[index];
             if let Some(connection) = self.table.in_slot(slot) {
-                connection.queued = false;
+                connection.marks.set(Marks::QUEUED, false);
                 self.turn(slot);
             }
         }

@@ -147,9 +147,9 @@ impl ReadTurn<'_> {
                 if SHORT_MEANS_DRAINED && count < room && !self.connection.drain_fully {
                     self.connection.readable = false;
                 }
-                let before = self.connection.messages_in;
+                let before = self.state.delivered;
                 self.deliver();
-                let messages = self.connection.messages_in - before;
+                let messages = self.state.delivered - before;
                 return count + (messages * MESSAGE_COST) as usize;
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {

@@ -111,7 +111,7 @@ impl Reactor {
         let Some(connection) = self.table.get(id) else {
             return;
         };
-        if connection.phase != Phase::Open || connection.whole_messages > 0 {
+        if connection.phase != Phase::Open || connection.messages_in > 0 {
             return;
         }
         let slot = &self.services[connection.service as usize];
@@ -126,7 +126,7 @@ impl Reactor {
 
     /// Ends a connection that is still within the message after the first `count`, or looks again later if it is within
     /// another.
-    fn check_message(&mut self, id: ConnId, count: u32) {
+    fn check_message(&mut self, id: ConnId, count: u64) {
         if let Some(connection) = self.table.get(id) {
             connection.message_timer = None;
         }
@@ -142,10 +142,10 @@ impl Reactor {
         if connection.phase != Phase::Open || connection.is_parting() || !is_within {
             return;
         }
-        if connection.whole_messages == count && !connection.is_excused() {
+        if connection.messages_in == count && !connection.is_excused() {
             self.evict(id, Timeout::Message);
         } else if connection.message_timer.is_none() {
-            let due = Due::Message(id, connection.whole_messages);
+            let due = Due::Message(id, connection.messages_in);
             connection.message_timer = Some(self.state.schedule(timeout, due));
         }
     }

@@ -2,7 +2,7 @@
 
 use crate::close_reason::{Cause, Timeout};
 use crate::completion::Delivery;
-use crate::connection::{Connection, Draining, Gate, OwnEnd, PeerEnd, Phase};
+use crate::connection::{Connection, Draining, Gate, Marks, OwnEnd, PeerEnd, Phase};
 use crate::limits::Timeouts;
 use crate::loop_state::LoopState;
 
@@ -232,7 +232,10 @@ fn check_state(connection: &Connection, record: &Record) {
             .is_none_or(|ring| !ring.is_empty())
     );
     let keeps_ring = connection.output.has_ring() && connection.output.is_empty();
-    assert!(!keeps_ring || connection.queued, "an empty ring is kept");
+    assert!(
+        !keeps_ring || connection.marks.has(Marks::QUEUED),
+        "an empty ring is kept"
+    );
     let extra = connection.extra.as_ref();
     let subscriptions = extra.map_or(0, |extra| extra.subscriptions.len());
     assert!(subscriptions == record.topics.len() && subscriptions <= SUBSCRIPTIONS);
@@ -245,7 +248,11 @@ fn check_state(connection: &Connection, record: &Record) {
 fn check_wakefulness(peer: &Peer, connection: &Connection, pipe: &Pipe, state: &LoopState) {
     let number = peer.number;
     let is_listed = state.ready.contains(&connection.id.slot);
-    assert_eq!(connection.queued, is_listed, "{number} thinks it is listed");
+    assert_eq!(
+        connection.marks.has(Marks::QUEUED),
+        is_listed,
+        "{number} thinks it is listed"
+    );
     assert!(is_listed || !connection.has_work(), "{number} is forgotten");
     let is_heard = is_listed || pipe.readable;
     let waits = pipe.has_news() && connection.wants_input();
@@ -280,13 +287,13 @@ fn check_deadlines(connection: &Connection, record: &Record, now: Duration) {
 
 /// Notes since when a connection is within the message that it is within.
 fn note_message(peer: &mut Peer, connection: &Connection, is_within: bool, now: Duration) {
-    if connection.was_shut {
+    if connection.marks.has(Marks::WAS_SHUT) {
         peer.shut_at = Some(now);
     }
-    let count = u64::from(connection.whole_messages);
+    let count = connection.messages_in;
     peer.begun = match peer.begun.filter(|(before, ..)| *before == count) {
         _ if !is_within => None,
-        Some((_, begun, _)) if connection.is_unheard() || connection.was_shut => {
+        Some((_, begun, _)) if connection.is_unheard() || connection.marks.has(Marks::WAS_SHUT) => {
             Some((count, begun, now))
         }
         Some(begun) => Some(begun),
@@ -359,7 +366,7 @@ fn check_timeouts(
     assert!(!is_stuck || connection.is_parting(), "{number} is stuck");
     let first = timeouts
         .first_message
-        .filter(|_| connection.whole_messages == 0);
+        .filter(|_| connection.messages_in == 0);
     // While it is not listened to all the time, its time is renewed when it is over.
     let renewed = peer.shut_at.map(|at| at + longest_sleep);
     let heard = peer
@@ -370,7 +377,7 @@ fn check_timeouts(
     // It may have been set just before the message began.
     let most = timeouts.message.map(|after| 2 * after + 2 * longest_sleep);
     if let (Some(most), Some((_, _, since))) = (most, peer.begun) {
-        let is_first = timeouts.first_message.is_some() && connection.whole_messages == 0;
+        let is_first = timeouts.first_message.is_some() && connection.messages_in == 0;
         let is_excused = is_first || !record.is_open || connection.is_parting();
         assert!(
             is_excused || !is_past(since, most + Duration::from_millis(1)),
