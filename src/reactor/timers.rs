@@ -140,7 +140,8 @@ impl Reactor {
         };
         let is_within = connection.kept() > 0 || slot.service.is_within_message(connection);
         if connection.phase != Phase::Open || connection.is_parting() || !is_within {
-            return;
+            // If the protocol has panicked at the question, the connection closes.
+            return self.settle(id.slot);
         }
         if connection.messages_in == count && !connection.is_excused() {
             self.evict(id, Timeout::Message);
