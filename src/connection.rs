@@ -340,6 +340,14 @@ impl Connection {
         self.peer_end != PeerEnd::Awaited
     }
 
+    /// Asks the socket, where input is held back, whether there is any: that it was not drained does not say so.
+    pub(crate) fn look_for_input(&mut self) {
+        if self.readable && !self.gate.is_open() && !self.output.socket().has_news() {
+            self.readable = false;
+            self.drain_fully = false;
+        }
+    }
+
     /// Whether the peer may have sent something that was not looked at yet: unread in the socket, or held back by the gate.
     pub(crate) fn is_unheard(&self) -> bool {
         (self.readable && !self.peer_has_ended()) || self.kept() >= self.needed as usize
@@ -361,6 +369,7 @@ impl Connection {
     pub(crate) fn is_excused(&mut self) -> bool {
         let was_shut = self.marks.has(Marks::WAS_SHUT);
         self.begin_message();
+        self.look_for_input();
         was_shut || self.is_unheard()
     }
 

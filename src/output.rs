@@ -554,6 +554,10 @@ mod tests {
             Err(io::ErrorKind::WouldBlock.into())
         }
 
+        fn peek(&mut self) -> io::Result<usize> {
+            Err(io::ErrorKind::WouldBlock.into())
+        }
+
         fn write_vectored(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
             let before = self.0.borrow().len();
             parts

@@ -442,6 +442,7 @@ impl<H: Handler> Service for Hub<H> {
         contain(connection, |connection| {
             let due = decoder.next_deadline(encoder, state.now);
             if due.is_some_and(|due| due <= state.now) {
+                connection.look_for_input();
                 let silence_is_excused = connection.is_unheard() || !connection.output.is_empty();
                 let Connection { output, peer, .. } = &mut *connection;
                 let mut turn = Turn::new(output, encoder, state.now, peer);

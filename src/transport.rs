@@ -33,6 +33,8 @@ pub(crate) const SHORT_MEANS_DRAINED: bool = cfg!(all(
 /// the peer's end of stream.
 pub(crate) trait Transport {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize>;
+    /// What a read would find, without reading it: `WouldBlock` for nothing.
+    fn peek(&mut self) -> io::Result<usize>;
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.write_vectored(&[IoSlice::new(bytes)])
     }
@@ -52,6 +54,10 @@ impl Transport for TcpStream {
     #[inline]
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         Read::read(self, buffer)
+    }
+
+    fn peek(&mut self) -> io::Result<usize> {
+        TcpStream::peek(self, &mut [0])
     }
 
     #[inline]
@@ -111,6 +117,12 @@ impl Socket {
     #[inline]
     pub(crate) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         retry_interrupted(|| delegate!(self, read(buffer), would_block()))
+    }
+
+    /// Whether a read would find something: bytes, the end, an error.
+    pub(crate) fn has_news(&mut self) -> bool {
+        let outcome = retry_interrupted(|| delegate!(self, peek(), would_block()));
+        !outcome.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
     }
 
     /// One write.

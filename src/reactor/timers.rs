@@ -78,6 +78,7 @@ impl Reactor {
         let Some(idle) = idle.filter(|_| connection.phase == Phase::Open) else {
             return false;
         };
+        connection.look_for_input();
         if connection.is_unheard() {
             // It is we who do not listen.
             connection.active_at = self.state.tick;

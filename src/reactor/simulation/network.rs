@@ -162,6 +162,14 @@ impl Transport for Stream {
         self.pipe.borrow_mut().read(buffer)
     }
 
+    fn peek(&mut self) -> io::Result<usize> {
+        let pipe = self.pipe.borrow();
+        match pipe.has_news() {
+            true => Ok(pipe.to_server.len().min(1)),
+            false => Err(io::ErrorKind::WouldBlock.into()),
+        }
+    }
+
     fn write_vectored(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
         self.pipe.borrow_mut().write(parts)
     }
