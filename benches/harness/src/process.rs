@@ -260,6 +260,7 @@ mod tests {
         near.write_all(b"x").unwrap();
         assert!(is_ready(&far, Duration::ZERO).unwrap());
         drop(far);
-        assert!(is_ready(&near, Duration::ZERO).unwrap());
+        // A process that another test is just starting may hold its copy for a moment longer.
+        assert!(is_ready(&near, Duration::from_secs(10)).unwrap());
     }
 }
