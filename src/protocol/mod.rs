@@ -29,7 +29,7 @@ pub use lines::{Lines, LinesError};
 pub use raw::Raw;
 pub use typed_frames::{TypedFrame, TypedFrameBuf, TypedFrames, TypedFramesError};
 
-pub use crate::output::Output;
+pub use crate::io::output::Output;
 
 use std::error::Error;
 use std::fmt;

@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use crate::close_reason::Cause;
-use crate::conn_id::ConnId;
+use crate::connection::close_reason::Cause;
+use crate::connection::id::ConnId;
+use crate::connection::loop_state::Due;
 use crate::connection::{Draining, Gate, Phase};
-use crate::loop_state::Due;
 
 use super::Reactor;
 

@@ -22,16 +22,16 @@ use std::time::Duration;
 use ringwheel_ringbuffer::PoolConfig;
 use slab::Slab;
 
-use crate::close_reason::Cause;
-use crate::conn_id::ConnId;
-use crate::conn_table::ConnTable;
+use crate::connection::close_reason::Cause;
+use crate::connection::id::ConnId;
+use crate::connection::limits::{Limits, Timeouts};
+use crate::connection::loop_state::{Due, LoopState};
+use crate::connection::table::ConnTable;
 use crate::connection::{Connection, Marks, Phase};
-use crate::contain::contain_drop;
-use crate::limits::{Limits, Timeouts};
-use crate::loop_shared::LoopShared;
-use crate::loop_state::{Due, LoopState};
+use crate::io::transport::Socket;
+use crate::service::contain::contain_drop;
 use crate::service::{Recipient, Service};
-use crate::transport::Socket;
+use crate::shared::LoopShared;
 use crate::wheel::TickClock;
 
 use drain::Drain;

@@ -2,11 +2,11 @@
 
 use std::io;
 
-use crate::close_reason::Cause;
+use crate::connection::close_reason::Cause;
+use crate::connection::loop_state::LoopState;
 use crate::connection::{Connection, PeerEnd, Phase};
-use crate::loop_state::LoopState;
+use crate::io::transport::SHORT_MEANS_DRAINED;
 use crate::service::Service;
-use crate::transport::SHORT_MEANS_DRAINED;
 
 use super::{Reactor, ServiceSlot};
 

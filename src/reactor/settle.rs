@@ -1,10 +1,10 @@
 //! What follows from a turn: output leaves, pressure is released, an orderly close moves on.
 
-use crate::close_reason::Cause;
-use crate::completion::Delivery;
+use crate::connection::close_reason::Cause;
+use crate::connection::completion::Delivery;
+use crate::connection::loop_state::{Due, LoopState};
 use crate::connection::{Connection, Draining, Gate, OwnEnd, PeerEnd, Phase};
-use crate::contain::contain;
-use crate::loop_state::{Due, LoopState};
+use crate::service::contain::contain;
 
 use super::{Reactor, ServiceSlot};
 

@@ -3,13 +3,13 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use crate::close_reason::{Cause, Timeout};
-use crate::conn::TimerId;
-use crate::conn_id::ConnId;
 use crate::connection::Phase;
-use crate::contain::{contain_drop, panic_text};
-use crate::loop_state::Due;
-use crate::task::Task;
+use crate::connection::close_reason::{Cause, Timeout};
+use crate::connection::id::ConnId;
+use crate::connection::loop_state::Due;
+use crate::handler::conn::TimerId;
+use crate::service::contain::{contain_drop, panic_text};
+use crate::shared::task::Task;
 use crate::wheel::TimerKey;
 
 use super::Reactor;

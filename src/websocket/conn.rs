@@ -7,9 +7,9 @@ use super::accept::Accept;
 use super::close::{CloseCode, CloseFrame};
 use super::delivery::Delivery;
 use super::message::{Message, MessageBuf};
-use crate::conn::Conn;
-use crate::remote::{Remote, RemoteError};
-use crate::send_status::SendStatus;
+use crate::connection::send_status::SendStatus;
+use crate::handler::conn::Conn;
+use crate::handler::remote::{Remote, RemoteError};
 
 impl<A: Accept, D: Delivery> Conn<'_, WebSocket<A, D>> {
     /// What [`Accept::upgrade`] left for the session; `Some` once, in [`Handler::on_open`](crate::Handler::on_open) if it

@@ -1,10 +1,10 @@
 //! What must hold after each step, and at the end.
 
-use crate::close_reason::{Cause, Timeout};
-use crate::completion::Delivery;
+use crate::connection::close_reason::{Cause, Timeout};
+use crate::connection::completion::Delivery;
+use crate::connection::limits::Timeouts;
+use crate::connection::loop_state::LoopState;
 use crate::connection::{Connection, Draining, Gate, Marks, OwnEnd, PeerEnd, Phase};
-use crate::limits::Timeouts;
-use crate::loop_state::LoopState;
 
 use super::ledger::{Address, Ledger, Record, ticks, ticks_up};
 use super::network::Pipe;

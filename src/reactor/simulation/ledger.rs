@@ -7,10 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::close_reason::Cause;
-use crate::completion::Delivery;
-use crate::conn::TimerId;
-use crate::topics::Published;
+use crate::connection::close_reason::Cause;
+use crate::connection::completion::Delivery;
+use crate::connection::topics::Published;
+use crate::handler::conn::TimerId;
 
 /// A handle to the ledger, for whoever takes part.
 #[derive(Clone, Default)]

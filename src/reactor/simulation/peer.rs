@@ -4,8 +4,8 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::completion::Delivery;
-use crate::conn_id::ConnId;
+use crate::connection::completion::Delivery;
+use crate::connection::id::ConnId;
 
 use super::courtesy::{self, BYE, DATA, HELLO, PING, POISON, PONG, WELCOME};
 use super::ledger::{Address, Ledger};

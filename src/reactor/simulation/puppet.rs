@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use crate::close_reason::{Cause, CloseReason};
-use crate::completion::Delivery;
-use crate::conn::{Conn, TimerId};
+use crate::connection::close_reason::{Cause, CloseReason};
+use crate::connection::completion::Delivery;
 use crate::handler::Handler;
+use crate::handler::conn::{Conn, TimerId};
 use crate::protocol::ErrorOf;
 
 use super::courtesy::{HALF_SPOKEN, LONG, UNENCODABLE, UNSPEAKABLE};

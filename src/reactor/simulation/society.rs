@@ -5,10 +5,10 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 
-use crate::conn::Conn;
+use crate::connection::send_status::{Refusal, SendStatus};
+use crate::handler::conn::Conn;
+use crate::handler::remote::{Clients, Remote, RemoteError};
 use crate::protocol::{Decode, Encode, LengthPrefixed, Protocol};
-use crate::remote::{Clients, Remote, RemoteError};
-use crate::send_status::{Refusal, SendStatus};
 
 use super::courtesy::{Courtesy, UNENCODABLE, UNSPEAKABLE};
 use super::ledger::{Address, Book};

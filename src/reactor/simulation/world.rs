@@ -9,15 +9,15 @@ use std::time::Duration;
 
 use ringwheel_ringbuffer::PoolConfig;
 
-use crate::limits::{Limits, Overflow, Timeouts};
-use crate::loop_shared::LoopShared;
-use crate::mailbox::Mailbox;
+use crate::connection::limits::{Limits, Overflow, Timeouts};
+use crate::handler::mailbox::Mailbox;
+use crate::handler::remote::Clients;
+use crate::io::transport::Socket;
 use crate::protocol::LengthPrefixed;
 use crate::reactor::{Reactor, ReactorConfig, Readiness, ServiceSlot};
-use crate::remote::Clients;
 use crate::service::Hub;
-use crate::task::Task;
-use crate::transport::Socket;
+use crate::shared::LoopShared;
+use crate::shared::task::Task;
 use crate::wheel::TickClock;
 
 use super::courtesy::Courtesy;

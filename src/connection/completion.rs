@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use crate::contain::contain_call;
-use crate::send_status::Refusal;
+use crate::connection::send_status::Refusal;
+use crate::service::contain::contain_call;
 
 /// What became of a message that was sent with a completion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

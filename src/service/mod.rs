@@ -1,25 +1,27 @@
 //! The seam: a listener's typed handler and protocol behind one object-safe trait.
 
+pub(crate) mod contain;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::Receiver;
 use slab::Slab;
 
-use crate::close_reason::Cause;
-use crate::conn::{Conn, Link, TimerId};
-use crate::conn_id::ConnId;
-use crate::conn_table::ROOM;
+use crate::connection::close_reason::Cause;
+use crate::connection::id::ConnId;
+use crate::connection::limits::{Limits, Timeouts};
+use crate::connection::loop_state::{Due, LoopState};
+use crate::connection::send_status::{Refusal, SendStatus};
+use crate::connection::table::ROOM;
+use crate::connection::topics::{Publication, Publish};
 use crate::connection::{Connection, Gate, OwnEnd};
-use crate::contain::{contain, contain_drop};
 use crate::handler::Handler;
-use crate::limits::{Limits, Timeouts};
-use crate::loop_state::{Due, LoopState};
-use crate::mailbox::{Content, Mail, Mailbox};
-use crate::output::Packed;
+use crate::handler::conn::{Conn, Link, TimerId};
+use crate::handler::mailbox::{Content, Mail, Mailbox};
+use crate::io::output::Packed;
 use crate::protocol::{Decode, Encode, ErrorOf, Farewell, Protocol, Turn, Unpacked};
-use crate::send_status::{Refusal, SendStatus};
-use crate::topics::{Publication, Publish};
+use crate::service::contain::{contain, contain_drop};
 
 /// A listener's connections on one worker. The only virtual call on the path of a message.
 ///

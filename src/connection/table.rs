@@ -2,8 +2,8 @@
 
 use slab::Slab;
 
-use crate::conn_id::ConnId;
 use crate::connection::Connection;
+use crate::connection::id::ConnId;
 
 /// Connections for which a worker reserves memory from the start, none of it touched before it is used: so the table is
 /// large enough for allocators to map it on its own and to grow it in place, and leaves no garbage behind.

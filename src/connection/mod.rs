@@ -1,5 +1,14 @@
 //! The state of one connection, whatever its protocol.
 
+pub(crate) mod close_reason;
+pub(crate) mod completion;
+pub(crate) mod id;
+pub(crate) mod limits;
+pub(crate) mod loop_state;
+pub(crate) mod send_status;
+pub(crate) mod table;
+pub(crate) mod topics;
+
 use std::collections::{HashSet, VecDeque};
 use std::io;
 use std::net::SocketAddr;
@@ -8,12 +17,12 @@ use std::sync::atomic::AtomicBool;
 
 use ringwheel_ringbuffer::RingBuffer;
 
-use crate::close_reason::Cause;
-use crate::completion::Completion;
-use crate::conn_id::ConnId;
-use crate::output::Output;
-use crate::topics::Subscription;
-use crate::transport::Socket;
+use crate::connection::close_reason::Cause;
+use crate::connection::completion::Completion;
+use crate::connection::id::ConnId;
+use crate::connection::topics::Subscription;
+use crate::io::output::Output;
+use crate::io::transport::Socket;
 use crate::wheel::TimerKey;
 
 /// How far a connection's life has gone. It only moves down this list.

@@ -5,9 +5,9 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use crate::close_reason::Cause;
 use crate::connection::Connection;
-use crate::output::Packed;
+use crate::connection::close_reason::Cause;
+use crate::io::output::Packed;
 
 /// Runs the user's code; a panic ends the connection, and nothing else.
 #[inline]

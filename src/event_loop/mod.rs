@@ -1,5 +1,8 @@
 //! A worker's loop: wait, tell the time, pass on what happened.
 
+#[cfg(all(test, loom))]
+mod models;
+
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -9,13 +12,13 @@ use crossbeam_channel::Receiver;
 use mio::event::Event;
 use mio::{Events, Interest, Poll, Registry, Token};
 
-use crate::acceptor::{Burst, DRAIN_BURSTS, Listener, PAUSE};
-use crate::admission::Admission;
-use crate::conn_id::ConnId;
-use crate::contain::{contain_drop, panic_text};
-use crate::loop_shared::{Command, Handover, LoopShared, WAKE_TOKEN};
+use crate::accept::acceptor::{Burst, DRAIN_BURSTS, Listener, PAUSE};
+use crate::accept::admission::Admission;
+use crate::connection::id::ConnId;
+use crate::io::transport::Socket;
 use crate::reactor::{Reactor, Readiness};
-use crate::transport::Socket;
+use crate::service::contain::{contain_drop, panic_text};
+use crate::shared::{Command, Handover, LoopShared, WAKE_TOKEN};
 
 /// Events taken from the kernel at a time.
 const EVENTS: usize = 1024;

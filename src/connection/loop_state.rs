@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use ringwheel_ringbuffer::{PoolConfig, RingPool};
 
-use crate::conn_id::ConnId;
+use crate::connection::id::ConnId;
 use crate::connection::{Connection, Marks};
-use crate::loop_shared::LoopShared;
+use crate::shared::LoopShared;
 use crate::wheel::{TickClock, TimerKey, Wheel};
 
 /// What is to happen when a timer fires.

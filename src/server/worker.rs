@@ -7,12 +7,12 @@ use std::time::Duration;
 use crossbeam_channel::Receiver;
 use mio::Poll;
 
-use crate::acceptor::Listener;
-use crate::admission::Admission;
+use crate::accept::acceptor::Listener;
+use crate::accept::admission::Admission;
 use crate::event_loop::EventLoop;
-use crate::loop_shared::{Command, LoopShared};
 use crate::reactor::{Reactor, ReactorConfig, ServiceSlot};
-use crate::server_handle::ServerHandle;
+use crate::server::handle::ServerHandle;
+use crate::shared::{Command, LoopShared};
 
 /// Called on each worker's thread before it begins.
 pub(crate) type WorkerHook = dyn Fn(usize) + Send + Sync;

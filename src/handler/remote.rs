@@ -4,13 +4,13 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::completion::{Completion, Delivery};
-use crate::conn::Conn;
-use crate::conn_id::ConnId;
+use crate::connection::completion::{Completion, Delivery};
+use crate::connection::id::ConnId;
+use crate::connection::topics::{Publication, Publish, Published};
 use crate::handler::Handler;
-use crate::mailbox::{Content, Letter, Mail, Mailbox, Post, Undeliverable, Visitor};
+use crate::handler::conn::Conn;
+use crate::handler::mailbox::{Content, Letter, Mail, Mailbox, Post, Undeliverable, Visitor};
 use crate::protocol::{OwnedOf, Protocol};
-use crate::topics::{Publication, Publish, Published};
 
 /// A handle to one connection, for any thread.
 ///

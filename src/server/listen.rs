@@ -7,7 +7,7 @@ use std::time::Duration;
 use mio::net::{TcpListener, TcpStream};
 use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
 
-use crate::limits::{Limits, Timeouts};
+use crate::connection::limits::{Limits, Timeouts};
 use crate::protocol::Protocol;
 
 /// Where and how to listen, for [`Builder::listen_with`](crate::Builder::listen_with).

@@ -14,15 +14,15 @@ use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use loom::sync::{Condvar, Mutex};
 use loom::thread;
 
-use crate::acceptor::{AcceptorShared, Phase};
-use crate::conn::Conn;
+use crate::accept::acceptor::{AcceptorShared, Phase};
 use crate::handler::Handler;
-use crate::loop_shared::{Command, LoopShared};
-use crate::mailbox::{Mail, Mailbox, Undeliverable};
-use crate::places::Places;
+use crate::handler::conn::Conn;
+use crate::handler::mailbox::{Mail, Mailbox, Undeliverable};
 use crate::protocol::Raw;
-use crate::sweep_flag::SweepFlag;
-use crate::wake_flag::WakeFlag;
+use crate::shared::places::Places;
+use crate::shared::sweep_flag::SweepFlag;
+use crate::shared::wake_flag::WakeFlag;
+use crate::shared::{Command, LoopShared};
 
 /// Checks a model with at most three preemptions at a time, which is where the defects of such protocols are; all of the
 /// interleavings of three threads take hours. `LOOM_MAX_PREEMPTIONS` says otherwise.

@@ -13,19 +13,19 @@ use mio::Poll;
 use mio::net::TcpListener;
 use ringwheel_ringbuffer::PoolConfig;
 
-use crate::acceptor::{Acceptor, AcceptorShared, Listener};
-use crate::admission::Admission;
-use crate::balance::{Balance, RoundRobin};
+use crate::accept::acceptor::{Acceptor, AcceptorShared, Listener};
+use crate::accept::admission::Admission;
+use crate::accept::balance::{Balance, RoundRobin};
 use crate::handler::Handler;
-use crate::listen::{Listen, SocketOptions};
-use crate::loop_shared::{LoopShared, waker};
-use crate::mailbox::{AnyMailbox, Mailbox};
+use crate::handler::mailbox::{AnyMailbox, Mailbox};
 use crate::reactor::{ReactorConfig, ServiceSlot};
+use crate::server::handle::{ServerHandle, Shared};
+use crate::server::listen::{Listen, SocketOptions};
+use crate::server::worker::{ServiceSeed, Worker, WorkerHook, WorkerStart};
 use crate::server::{Lead, RunningServer, Server};
-use crate::server_handle::{ServerHandle, Shared};
 use crate::service::Hub;
+use crate::shared::{LoopShared, waker};
 use crate::wheel::TickClock;
-use crate::worker::{ServiceSeed, Worker, WorkerHook, WorkerStart};
 
 /// What a server is to be. Made by [`Server::builder`].
 pub struct Builder {

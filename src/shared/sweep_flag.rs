@@ -1,6 +1,6 @@
 //! Whether a loop was asked to forget what has been cancelled.
 
-use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::shared::sync::atomic::{AtomicBool, Ordering};
 
 /// Coalesces requests: one is under way until the loop begins with it, and it covers all that was cancelled before.
 pub(crate) struct SweepFlag {

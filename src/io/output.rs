@@ -4,7 +4,7 @@ use std::io::{self, IoSlice};
 
 use ringwheel_ringbuffer::{RingBuffer, RingPool};
 
-use crate::transport::{SHORT_MEANS_DRAINED, Socket};
+use crate::io::transport::{SHORT_MEANS_DRAINED, Socket};
 
 /// From this many bytes on, a slice is handed to the socket from where it lies instead of being copied into the ring
 /// first: the copy would cost more than a system call saves.
@@ -541,7 +541,7 @@ impl Default for Output {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::transport::Transport;
+    use crate::io::transport::Transport;
     use std::cell::RefCell;
     use std::net::SocketAddr;
     use std::rc::Rc;

@@ -7,10 +7,10 @@ use std::sync::{Mutex, PoisonError};
 
 use slab::Slab;
 
-use crate::conn_id::ConnId;
-use crate::contain::contain_call;
+use crate::connection::id::ConnId;
+use crate::handler::remote::RemoteError;
 use crate::protocol::{OwnedOf, Protocol};
-use crate::remote::RemoteError;
+use crate::service::contain::contain_call;
 
 /// The topics of one service: each exists as long as somebody subscribes to it.
 #[derive(Default)]

@@ -1,6 +1,6 @@
 //! Whether a loop needs to be woken.
 
-use crate::sync::atomic::{AtomicBool, Ordering, fence};
+use crate::shared::sync::atomic::{AtomicBool, Ordering, fence};
 
 /// Coalesces wake-ups: none while the loop is awake, at most one for each time that it goes to sleep, and none too few.
 ///

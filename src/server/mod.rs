@@ -1,5 +1,10 @@
 //! A server, before and while it runs.
 
+pub(crate) mod builder;
+pub(crate) mod handle;
+pub(crate) mod listen;
+pub(crate) mod worker;
+
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -7,11 +12,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use crate::acceptor::Acceptor;
-use crate::builder::Builder;
-use crate::contain::contain_drop;
-use crate::server_handle::ServerHandle;
-use crate::worker::Worker;
+use crate::accept::acceptor::Acceptor;
+use crate::server::builder::Builder;
+use crate::server::handle::ServerHandle;
+use crate::server::worker::Worker;
+use crate::service::contain::contain_drop;
 
 /// A server that is built and bound, and not running yet.
 ///

@@ -1,5 +1,11 @@
 //! What other threads see of a worker's loop: commands, a count of its connections, and one coalesced wake-up.
 
+pub(crate) mod places;
+pub(crate) mod sweep_flag;
+pub(crate) mod sync;
+pub(crate) mod task;
+pub(crate) mod wake_flag;
+
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,11 +15,11 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use mio::Waker;
 use mio::net::TcpStream;
 
-use crate::places::Places;
-use crate::sweep_flag::SweepFlag;
-use crate::sync::atomic::{AtomicUsize, Ordering};
-use crate::task::Task;
-use crate::wake_flag::WakeFlag;
+use crate::shared::places::Places;
+use crate::shared::sweep_flag::SweepFlag;
+use crate::shared::sync::atomic::{AtomicUsize, Ordering};
+use crate::shared::task::Task;
+use crate::shared::wake_flag::WakeFlag;
 
 /// A socket that was admitted, on its way to a worker.
 pub(crate) struct Handover {

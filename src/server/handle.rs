@@ -8,13 +8,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::acceptor::{AcceptorShared, Phase};
-use crate::admission::{Admission, ServerStats};
+use crate::accept::acceptor::{AcceptorShared, Phase};
+use crate::accept::admission::{Admission, ServerStats};
 use crate::handler::Handler;
-use crate::loop_shared::{Command, LoopShared, drain};
-use crate::mailbox::{AnyMailbox, Mailbox};
-use crate::remote::Clients;
-use crate::task::Task;
+use crate::handler::mailbox::{AnyMailbox, Mailbox};
+use crate::handler::remote::Clients;
+use crate::shared::task::Task;
+use crate::shared::{Command, LoopShared, drain};
 
 /// What all handles of a server share.
 pub(crate) struct Shared {

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::reserve::Reserve;
+use crate::accept::spare::Reserve;
 
 /// Counts live connections against the limits, and what became of those that came.
 ///

@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 use mio::net::TcpListener;
 use mio::{Events, Interest, Poll, Token};
 
-use crate::admission::Admission;
-use crate::balance::{Balance, Workers};
-use crate::contain::{contain_drop, panic_text};
-use crate::listen::SocketOptions;
-use crate::loop_shared::{Command, Handover, LoopShared, WAKE_TOKEN, Wake, drain};
-use crate::reserve::Shed;
-use crate::sync::{Mutex, MutexGuard};
+use crate::accept::admission::Admission;
+use crate::accept::balance::{Balance, Workers};
+use crate::accept::spare::Shed;
+use crate::server::listen::SocketOptions;
+use crate::service::contain::{contain_drop, panic_text};
+use crate::shared::sync::{Mutex, MutexGuard};
+use crate::shared::{Command, Handover, LoopShared, WAKE_TOKEN, Wake, drain};
 
 /// How long a listener rests that cannot accept: at most 100 attempts a second while descriptors are out.
 pub(crate) const PAUSE: Duration = Duration::from_millis(10);

@@ -1,7 +1,11 @@
 //! What users implement.
 
-use crate::close_reason::CloseReason;
-use crate::conn::{Conn, TimerId};
+pub(crate) mod conn;
+pub(crate) mod mailbox;
+pub(crate) mod remote;
+
+use crate::connection::close_reason::CloseReason;
+use crate::handler::conn::{Conn, TimerId};
 use crate::protocol::{ErrorOf, MessageOf, Protocol};
 
 /// The application: what happens when a connection opens, says something, and ends.

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use crate::loop_shared::LoopShared;
+use crate::shared::LoopShared;
 
 /// Picks the worker for each connection that the acceptor has admitted.
 ///

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
-use crate::completion::Completion;
-use crate::conn::Conn;
-use crate::conn_id::ConnId;
+use crate::connection::completion::Completion;
+use crate::connection::id::ConnId;
+use crate::connection::topics::Publication;
 use crate::handler::Handler;
-use crate::loop_shared::LoopShared;
+use crate::handler::conn::Conn;
 use crate::protocol::{OwnedOf, Protocol};
-use crate::topics::Publication;
+use crate::shared::LoopShared;
 
 /// A message to one connection.
 pub(crate) struct Letter<P: Protocol> {

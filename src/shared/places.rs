@@ -1,6 +1,6 @@
 //! How many letters, or commands, wait for a loop.
 
-use crate::sync::atomic::{AtomicUsize, Ordering};
+use crate::shared::sync::atomic::{AtomicUsize, Ordering};
 
 /// Places in a queue, taken before something is put into it and released after it was taken out: so no more than the
 /// limit wait, and what is in the queue is always counted.

@@ -8,20 +8,20 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use crate::close_reason::Cause;
-use crate::completion::{Completion, Delivery};
-use crate::conn_id::ConnId;
+use crate::connection::close_reason::Cause;
+use crate::connection::completion::{Completion, Delivery};
+use crate::connection::id::ConnId;
+use crate::connection::limits::{Limits, Overflow};
+use crate::connection::loop_state::{Due, LoopState};
+use crate::connection::send_status::{Refusal, SendStatus};
+use crate::connection::topics::{Publication, Publish, SubscriptionLimit, Topics};
 use crate::connection::{Connection, Draining, Gate, OwnEnd, Phase};
-use crate::limits::{Limits, Overflow};
-use crate::loop_state::{Due, LoopState};
-use crate::mailbox::Post;
-use crate::output::{Output, Packed};
+use crate::handler::mailbox::Post;
+use crate::handler::remote::{Remote, RemoteError};
+use crate::io::output::{Output, Packed};
 use crate::protocol::{
     Encode, EncodeParts, Farewell, ItemOf, OwnedOf, Parting, Protocol, Unencodable,
 };
-use crate::remote::{Remote, RemoteError};
-use crate::send_status::{Refusal, SendStatus};
-use crate::topics::{Publication, Publish, SubscriptionLimit, Topics};
 use crate::wheel::TimerKey;
 
 /// A connection, for the length of a callback.

@@ -1,0 +1,6 @@
+//! Accepting: takes connections from listening sockets, within limits, and picks the worker for each.
+
+pub(crate) mod acceptor;
+pub(crate) mod admission;
+pub mod balance;
+pub(crate) mod spare;
