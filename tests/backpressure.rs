@@ -100,7 +100,8 @@ fn overfill(policy: Overflow) -> (TestServer, Events, Receiver<Report>) {
             .unwrap();
     });
     let limits = Limits::default()
-        .water(10_000, 50_000)
+        .low_water(10_000)
+        .high_water(50_000)
         .output(100_000)
         .overflow(policy);
     let server = TestServer::start(narrow(LengthPrefixed::u32_be()).limits(limits), recorder);
@@ -180,7 +181,8 @@ fn what_is_pending_never_exceeds_its_limit() {
     });
     // No pressure below the limit: only the limit itself holds.
     let limits = Limits::default()
-        .water(LIMIT, LIMIT)
+        .low_water(LIMIT)
+        .high_water(LIMIT)
         .output(LIMIT)
         .overflow(Overflow::DropMessage);
     let server = TestServer::start(narrow(Lines::new()).limits(limits), recorder);
@@ -382,7 +384,7 @@ fn paused_reading_holds_messages_back_and_resuming_delivers_them_all() {
     let recorder = recorder.on_message(move |conn, line| {
         if line == b"pause" {
             conn.pause_reading();
-            remotes.send(conn.remote()).unwrap();
+            remotes.send(conn.handle()).unwrap();
         } else {
             conn.send(text(line));
         }

@@ -46,7 +46,7 @@ fn start(workers: usize, balance: impl Balance) -> (TestServer, Events, Owners) 
 /// The most connections of a worker is at most 1.05 times the mean.
 #[track_caller]
 fn assert_even(server: &TestServer) {
-    let counts = server.handle().connections();
+    let counts = server.handle().connections_per_worker();
     let (sum, max) = (counts.iter().sum::<usize>(), *counts.iter().max().unwrap());
     assert!(max * counts.len() * 100 <= sum * 105, "{counts:?}");
 }
@@ -54,7 +54,12 @@ fn assert_even(server: &TestServer) {
 #[track_caller]
 fn eventually_connected(server: &TestServer, count: usize) {
     eventually("all are handed over", || {
-        server.handle().connections().iter().sum::<usize>() == count
+        server
+            .handle()
+            .connections_per_worker()
+            .iter()
+            .sum::<usize>()
+            == count
     });
 }
 
@@ -129,14 +134,14 @@ fn least_connections_evens_out_after_closes() {
     let (server, events, owners) = start(2, LeastConnections);
     let mut clients: Vec<Client> = (0..80).map(|_| server.connect()).collect();
     clients.iter_mut().for_each(Client::ping);
-    assert_eq!(server.handle().connections(), [40, 40]);
+    assert_eq!(server.handle().connections_per_worker(), [40, 40]);
     clients.retain(|client| owners.lock().unwrap()[&client.addr()] == 1);
     eventually("those of one worker have gone", || {
-        server.handle().connections() == [0, 40]
+        server.handle().connections_per_worker() == [0, 40]
     });
     let mut new: Vec<Client> = (0..40).map(|_| server.connect()).collect();
     new.iter_mut().for_each(Client::ping);
-    assert_eq!(server.handle().connections(), [40, 40]);
+    assert_eq!(server.handle().connections_per_worker(), [40, 40]);
     server.finish(&events);
 }
 
@@ -170,7 +175,7 @@ fn a_closure_balances_and_sees_peers_and_counts() {
     let (server, events, _) = start(3, balance);
     let mut clients: Vec<Client> = (0..4).map(|_| server.connect()).collect();
     clients.iter_mut().for_each(Client::ping);
-    assert_eq!(server.handle().connections(), [0, 0, 4]);
+    assert_eq!(server.handle().connections_per_worker(), [0, 0, 4]);
     let expected: Vec<_> = clients
         .iter()
         .enumerate()

@@ -223,7 +223,7 @@ fn with_reuse_port_every_worker_accepts() {
     let mut clients: Vec<Client> = (0..128).map(|_| server.connect()).collect();
     clients.iter_mut().for_each(Client::ping);
     // The kernel spreads by a hash of the ports: that one of two gets none of 128 does not happen.
-    let connections = server.handle().connections();
+    let connections = server.handle().connections_per_worker();
     assert_eq!(connections.iter().sum::<usize>(), 128);
     assert!(
         connections.iter().all(|count| *count > 0),
@@ -231,7 +231,7 @@ fn with_reuse_port_every_worker_accepts() {
     );
     drop(clients);
     eventually("all connections are counted out", || {
-        server.handle().connections() == [0, 0]
+        server.handle().connections_per_worker() == [0, 0]
     });
     server.finish(&events);
 }
@@ -270,7 +270,7 @@ fn each_worker_makes_its_handler_on_its_own_thread() {
     };
     let builder = Server::builder()
         .workers(2)
-        .listen_made_by(listen(Raw), make)
+        .listen_with_factory(listen(Raw), make)
         .unwrap();
     let server = TestServer::spawn(builder);
     let made: HashSet<_> = (0..2)

@@ -124,7 +124,7 @@ fn mail_from_other_threads_does_not_starve_sockets() {
     let (remotes, lent) = channel();
     let recorder = recorder
         .without_messages()
-        .on_open(move |conn| remotes.send(conn.remote()).unwrap())
+        .on_open(move |conn| remotes.send(conn.handle()).unwrap())
         .on_message(|conn, bytes| {
             conn.send(bytes);
         });

@@ -112,7 +112,7 @@ fn a_handler_may_go_on_sending_until_it_closes() {
 fn another_thread_can_answer_a_half_open_peer() {
     let (recorder, events) = Recorder::<Raw>::new();
     let (remotes, lent) = channel();
-    let recorder = recorder.on_half_close(move |conn| remotes.send(conn.remote()).unwrap());
+    let recorder = recorder.on_half_close(move |conn| remotes.send(conn.handle()).unwrap());
     let server = TestServer::start(listen(Raw), recorder);
     let mut client = server.connect();
     client.send(b"question");
@@ -185,7 +185,7 @@ fn the_peers_end_is_not_told_while_reading_is_paused() {
     let (remotes, lent) = channel();
     let recorder = recorder.on_open(move |conn| {
         conn.pause_reading();
-        remotes.send(conn.remote()).unwrap();
+        remotes.send(conn.handle()).unwrap();
     });
     let server = TestServer::start(listen(Raw), recorder);
     let mut client = server.connect();

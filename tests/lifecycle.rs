@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use ringwheel::protocol::{
-    Decode, Encode, LengthPrefixed, Lines, Output, Protocol, Raw, Turn, Unencodable, Unpacked,
+    Decode, Encode, LengthPrefixed, Lines, Output, PackError, Protocol, Raw, UnpackContext,
+    Unpacked,
 };
-use ringwheel::{Conn, Limits, Refusal, Remote, SendStatus};
+use ringwheel::{Conn, ConnHandle, Limits, Refusal, SendStatus};
 use support::{
     Client, DEADLINE, Event, Events, Recorder, TestServer, deliberate_panic, listen, pattern, text,
 };
@@ -50,12 +51,12 @@ impl Decode for Fragile {
     fn unpack<'a>(
         &'a mut self,
         input: &'a mut [u8],
-        turn: &mut Turn<'_, Fragile>,
+        context: &mut UnpackContext<'_, Fragile>,
     ) -> Result<Unpacked<&'a [u8]>, Refused> {
         match &*input {
             b"panic in unpack" => deliberate_panic(),
             b"refuse" => {
-                turn.output.put_slice(b"farewell");
+                context.output.put_slice(b"farewell");
                 Err(Refused)
             }
             _ => Ok(Unpacked::Message {
@@ -74,7 +75,7 @@ impl Encode for Fragile {
         owned
     }
 
-    fn pack(&mut self, item: &[u8], output: &mut Output) -> Result<(), Unencodable> {
+    fn pack(&mut self, item: &[u8], output: &mut Output) -> Result<(), PackError> {
         output.put_slice(item);
         if item == b"panic in pack" {
             deliberate_panic();
@@ -605,11 +606,11 @@ fn a_panic_in_a_completion_ends_only_its_connection() {
 }
 
 /// A handler that echoes and gives the test a handle to each connection.
-fn lending() -> (Recorder<Fragile>, Events, Receiver<Remote<Fragile>>) {
+fn lending() -> (Recorder<Fragile>, Events, Receiver<ConnHandle<Fragile>>) {
     let (recorder, events) = obedient();
     let (remotes, lent) = channel();
     (
-        recorder.on_open(move |conn| remotes.send(conn.remote()).unwrap()),
+        recorder.on_open(move |conn| remotes.send(conn.handle()).unwrap()),
         events,
         lent,
     )
@@ -640,14 +641,15 @@ fn a_panic_in_a_visitor_ends_only_its_connection() {
     let (recorder, events) = obedient();
     assert_only_the_victim_ends(recorder, &events, |server, victim| {
         let address = victim.addr();
-        let visited = server
-            .handle()
-            .clients::<Recorder<Fragile>>()
-            .visit(move |conn, _| {
-                if conn.peer_addr() == address {
-                    deliberate_panic();
-                }
-            });
+        let visited =
+            server
+                .handle()
+                .connections_of::<Recorder<Fragile>>()
+                .visit(move |conn, _| {
+                    if conn.peer_addr() == address {
+                        deliberate_panic();
+                    }
+                });
         visited.unwrap();
     });
 }
@@ -690,7 +692,7 @@ fn a_panic_in_on_open_drops_the_connection_and_owes_no_close() {
     neighbour.ping();
     server.connect().ping();
     support::eventually("the dropped connection is counted out", || {
-        server.handle().connections()[0] <= 2
+        server.handle().connections_per_worker()[0] <= 2
     });
     server.finish(&events);
     let ended = events.count(|event| matches!(event, Event::Close(..)));
@@ -776,7 +778,7 @@ fn connections_are_counted_out_whatever_ends_them() {
     support::eventually("all are counted out", || {
         server.handle().stats().connections == 0
     });
-    assert_eq!(server.handle().connections(), [0]);
+    assert_eq!(server.handle().connections_per_worker(), [0]);
     assert_eq!(server.handle().stats().accepted, 5);
     server.finish(&events);
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ringwheel::protocol::{LengthPrefixed, Lines, Raw};
-use ringwheel::{Conn, Limits, Listen, RemoteError, Server, TimerLimit};
+use ringwheel::{Conn, Limits, Listen, SendError, Server, TooManyTimersError};
 use support::{Client, DEADLINE, Event, Events, Recorder, TestServer, eventually, listen};
 
 fn raw_echo() -> (Recorder<Raw>, Events) {
@@ -141,7 +141,7 @@ fn a_full_mailbox_gives_the_letter_back() {
     const LIMIT: usize = 10;
     let (echo, events) = raw_echo();
     let (remotes, lent) = channel();
-    let echo = echo.on_open(move |conn| remotes.send(conn.remote()).unwrap());
+    let echo = echo.on_open(move |conn| remotes.send(conn.handle()).unwrap());
     let builder = Server::builder().workers(1).mailbox_limit(LIMIT);
     let server = TestServer::start_on(builder, listen(Raw), echo);
     let mut client = server.connect();
@@ -165,17 +165,17 @@ fn a_full_mailbox_gives_the_letter_back() {
     });
     assert_eq!(
         refused,
-        Err(RemoteError::Full(Bytes::from_static(b"one too many")))
+        Err(SendError::Full(Bytes::from_static(b"one too many")))
     );
     assert_eq!(
         completions.recv_timeout(DEADLINE),
-        Ok(ringwheel::Delivery::Lost)
+        Ok(ringwheel::SendOutcome::Lost)
     );
-    assert_eq!(remote.close(), Err(RemoteError::Full(())));
-    let everyone = server.handle().clients::<Recorder<Raw>>();
+    assert_eq!(remote.close(), Err(SendError::Full(())));
+    let everyone = server.handle().connections_of::<Recorder<Raw>>();
     assert_eq!(
         everyone.broadcast(Bytes::from_static(b"all")),
-        Err(RemoteError::Full(()))
+        Err(SendError::Full(()))
     );
 
     release.send(()).unwrap();
@@ -201,7 +201,10 @@ fn one_timer_more_than_the_limit_is_refused() {
     let server = TestServer::start(listen(Raw).limits(Limits::default().timers(3)), recorder);
     let mut client = server.connect();
     client.send(b"go");
-    assert_eq!(reported.recv_timeout(DEADLINE).unwrap(), Some(TimerLimit));
+    assert_eq!(
+        reported.recv_timeout(DEADLINE).unwrap(),
+        Some(TooManyTimersError)
+    );
     assert_eq!(reported.recv_timeout(DEADLINE).unwrap(), None);
     assert_eq!(events.timer(), 4, "what was refused never fires");
     server.finish(&events);
@@ -229,10 +232,10 @@ fn an_accept_burst_of_one_leaves_nobody_waiting() {
 #[test]
 fn limits_that_contradict_one_another_are_refused() {
     let contradictions = [
-        Limits::default().water(2, 1),
-        Limits::default().water(1, 10).output(9),
+        Limits::default().low_water(2).high_water(1),
+        Limits::default().low_water(1).high_water(10).output(9),
         Limits::default().input(0),
-        Limits::default().water(0, 0).output(0),
+        Limits::default().low_water(0).high_water(0).output(0),
     ];
     for limits in contradictions {
         let (echo, _events) = raw_echo();

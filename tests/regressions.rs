@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use ringwheel::balance::Workers;
 use ringwheel::protocol::{Protocol, Raw};
-use ringwheel::{Builder, Conn, Remote, Server};
+use ringwheel::{Conn, ConnHandle, Server, ServerBuilder};
 use support::{Client, DEADLINE, Events, Recorder, TestServer, eventually};
 
 const SHORT: Duration = Duration::from_millis(150);
@@ -34,10 +34,10 @@ fn take<T>(channel: &Receiver<T>) -> T {
 }
 
 /// Lends the test a handle to each connection.
-fn lending<P: Protocol>(recorder: Recorder<P>) -> (Recorder<P>, Receiver<Remote<P>>) {
+fn lending<P: Protocol>(recorder: Recorder<P>) -> (Recorder<P>, Receiver<ConnHandle<P>>) {
     let (remotes, lent) = channel();
     (
-        recorder.on_open(move |conn| remotes.send(conn.remote()).unwrap()),
+        recorder.on_open(move |conn| remotes.send(conn.handle()).unwrap()),
         lent,
     )
 }
@@ -51,7 +51,7 @@ fn raw_echo() -> (Recorder<Raw>, Events) {
 }
 
 /// A server whose acceptor gives all connections to the first of two workers, and is there while that one is held up.
-fn behind_an_acceptor() -> Builder {
+fn behind_an_acceptor() -> ServerBuilder {
     Server::builder()
         .workers(2)
         .balance(|_: SocketAddr, _: Workers<'_>| 0)

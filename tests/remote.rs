@@ -10,17 +10,17 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ringwheel::protocol::{Lines, Raw};
-use ringwheel::{Conn, Delivery, Refusal, Remote, RemoteError, Server};
+use ringwheel::{Conn, ConnHandle, Refusal, SendError, SendOutcome, Server};
 use support::{Client, DEADLINE, Event, Events, Recorder, TestServer, eventually, listen};
 
 /// An echo that lends the test a handle to each connection.
-fn lending() -> (Recorder<Raw>, Events, Receiver<Remote<Raw>>) {
+fn lending() -> (Recorder<Raw>, Events, Receiver<ConnHandle<Raw>>) {
     let (recorder, events) = Recorder::<Raw>::new();
     let (remotes, lent) = channel();
     let recorder = recorder
         .on_open(move |conn| {
             // The test may not care.
-            let _ = remotes.send(conn.remote());
+            let _ = remotes.send(conn.handle());
         })
         .on_message(|conn, bytes| {
             conn.send(bytes);
@@ -102,10 +102,10 @@ fn a_closure_runs_on_the_connections_worker() {
 #[test]
 fn a_send_may_come_from_another_connections_callback() {
     let (recorder, events) = Recorder::<Raw>::new();
-    let others: Arc<Mutex<Vec<Remote<Raw>>>> = Arc::default();
+    let others: Arc<Mutex<Vec<ConnHandle<Raw>>>> = Arc::default();
     let register = others.clone();
     let recorder = recorder
-        .on_open(move |conn| register.lock().unwrap().push(conn.remote()))
+        .on_open(move |conn| register.lock().unwrap().push(conn.handle()))
         .on_message(move |conn, bytes| {
             for other in others
                 .lock()
@@ -134,7 +134,7 @@ fn four_threads_send_ten_thousand_each_and_all_arrive_in_the_order_of_their_thre
     const EACH: usize = 10_000;
     let (recorder, events) = Recorder::<Lines>::new();
     let (remotes, lent) = channel();
-    let recorder = recorder.on_open(move |conn| remotes.send(conn.remote()).unwrap());
+    let recorder = recorder.on_open(move |conn| remotes.send(conn.handle()).unwrap());
     let server = TestServer::start(listen(Lines::new()), recorder);
     let mut client = server.connect();
     let remote = take(&lent);
@@ -183,7 +183,11 @@ fn a_completion_says_written_once_the_kernel_has_it() {
             .unwrap();
     }
     for number in 0..1000 {
-        assert_eq!(take(&completions), (number, Delivery::Written), "in order");
+        assert_eq!(
+            take(&completions),
+            (number, SendOutcome::Written),
+            "in order"
+        );
     }
     client.receive(4000);
     server.finish(&events);
@@ -211,7 +215,7 @@ fn a_completion_waits_for_a_peer_that_does_not_read() {
     let server = TestServer::start(listen(Raw).send_buffer_size(128 * 1024), recorder);
     let mut client = server.connect();
     client.send(b"go");
-    assert_eq!(take(&completions), ("small", Delivery::Written));
+    assert_eq!(take(&completions), ("small", SendOutcome::Written));
     // Turns go by.
     (0..20).for_each(|_| drop(server.connect()));
     (0..20).for_each(|_| drop(events.close()));
@@ -220,8 +224,8 @@ fn a_completion_waits_for_a_peer_that_does_not_read() {
         "the large one is not with the kernel"
     );
     client.receive(5 + FLOOD + 4);
-    assert_eq!(take(&completions), ("large", Delivery::Written));
-    assert_eq!(take(&completions), ("last", Delivery::Written));
+    assert_eq!(take(&completions), ("large", SendOutcome::Written));
+    assert_eq!(take(&completions), ("last", SendOutcome::Written));
     server.finish(&events);
 }
 
@@ -252,9 +256,9 @@ fn completions_of_what_never_left_say_lost() {
     assert_eq!(
         told,
         HashSet::from([
-            (1, Delivery::Lost),
-            (2, Delivery::Lost),
-            (3, Delivery::Refused(Refusal::Closing)),
+            (1, SendOutcome::Lost),
+            (2, SendOutcome::Lost),
+            (3, SendOutcome::Refused(Refusal::Closing)),
         ])
     );
     assert_eq!(events.close_reason(), "Aborted");
@@ -311,18 +315,18 @@ fn a_stale_handle_is_inert_and_says_so() {
     let payload = Bytes::from_static(b"not for you");
     assert_eq!(
         stale.send(payload.clone()),
-        Err(RemoteError::Closed(payload.clone()))
+        Err(SendError::Closed(payload.clone()))
     );
     let (completed, completions) = channel();
     let refused = stale.send_then(payload.clone(), move |delivery| {
         completed.send(delivery).unwrap()
     });
-    assert_eq!(refused, Err(RemoteError::Closed(payload)));
-    assert_eq!(take(&completions), Delivery::Lost);
-    assert_eq!(stale.close(), Err(RemoteError::Closed(())));
-    assert_eq!(stale.abort(), Err(RemoteError::Closed(())));
+    assert_eq!(refused, Err(SendError::Closed(payload)));
+    assert_eq!(take(&completions), SendOutcome::Lost);
+    assert_eq!(stale.close(), Err(SendError::Closed(())));
+    assert_eq!(stale.abort(), Err(SendError::Closed(())));
     let run = stale.run(|_| panic!("the connection is gone"));
-    assert_eq!(run, Err(RemoteError::Closed(())));
+    assert_eq!(run, Err(SendError::Closed(())));
     heir.ping();
     server.finish(&events);
 }
@@ -371,15 +375,15 @@ fn handles_of_an_ended_server_say_closed() {
     let _client = server.connect();
     let remote = take(&remotes);
     let handle = server.handle().clone();
-    let everyone = handle.clients::<Recorder<Raw>>();
+    let everyone = handle.connections_of::<Recorder<Raw>>();
     server.finish(&events);
     assert!(!remote.is_alive());
-    assert_eq!(remote.close(), Err(RemoteError::Closed(())));
+    assert_eq!(remote.close(), Err(SendError::Closed(())));
     assert_eq!(
         everyone.broadcast(Bytes::from_static(b"nobody")),
-        Err(RemoteError::Closed(()))
+        Err(SendError::Closed(()))
     );
-    assert_eq!(handle.connections(), [0]);
+    assert_eq!(handle.connections_per_worker(), [0]);
     assert_eq!(handle.stats().connections, 0);
     handle.stop();
     handle.shutdown(Duration::ZERO);
@@ -403,14 +407,14 @@ fn a_broadcast_reaches_every_connection_of_every_worker_and_listener() {
     reached.iter_mut().for_each(Client::ping);
     let mut of_another_handler = Client::connect(addresses[2]);
     line_events.open();
-    let everyone = server.handle().clients::<Recorder<Raw>>();
+    let everyone = server.handle().connections_of::<Recorder<Raw>>();
     everyone.broadcast(Bytes::from_static(b"news")).unwrap();
     reached
         .iter_mut()
         .for_each(|client| assert_eq!(client.receive(4), b"news"));
     server
         .handle()
-        .clients::<Recorder<Lines>>()
+        .connections_of::<Recorder<Lines>>()
         .broadcast("lines only")
         .unwrap();
     assert_eq!(of_another_handler.receive(11), b"lines only\n");
@@ -428,7 +432,7 @@ fn a_filtered_broadcast_reaches_those_that_the_filter_names() {
     (0..10).for_each(|_| {
         events.wait_for(|event| matches!(event, Event::Open(_) | Event::Message(..)).then_some(()));
     });
-    let everyone = server.handle().clients::<Recorder<Raw>>();
+    let everyone = server.handle().connections_of::<Recorder<Raw>>();
     everyone
         .broadcast_if(Bytes::from_static(b"for talkers"), |_, messages| {
             *messages > 0
@@ -448,7 +452,7 @@ fn a_visit_sees_each_connection_once_with_its_session() {
     let mut clients: Vec<Client> = (0..30).map(|_| server.connect()).collect();
     clients.iter_mut().for_each(Client::ping);
     let (visited, visits) = channel();
-    let everyone = server.handle().clients::<Recorder<Raw>>();
+    let everyone = server.handle().connections_of::<Recorder<Raw>>();
     everyone
         .visit(move |conn, messages| {
             *messages += 10;
@@ -474,10 +478,10 @@ fn connections_are_counted_per_worker() {
     let server = TestServer::start_on(Server::builder().workers(3), listen(Raw), recorder);
     let mut clients: Vec<Client> = (0..9).map(|_| server.connect()).collect();
     clients.iter_mut().for_each(Client::ping);
-    assert_eq!(server.handle().connections(), [3, 3, 3]);
+    assert_eq!(server.handle().connections_per_worker(), [3, 3, 3]);
     drop(clients);
     eventually("all are counted out", || {
-        server.handle().connections() == [0, 0, 0]
+        server.handle().connections_per_worker() == [0, 0, 0]
     });
     server.finish(&events);
 }

@@ -98,7 +98,7 @@ fn a_shutdown_flushes_what_is_pending() {
 fn what_other_threads_sent_before_a_shutdown_is_sent() {
     let (recorder, events) = Recorder::<Raw>::new();
     let (remotes, lent) = channel();
-    let recorder = recorder.on_open(move |conn| remotes.send(conn.remote()).unwrap());
+    let recorder = recorder.on_open(move |conn| remotes.send(conn.handle()).unwrap());
     let server = TestServer::start(listen(Raw), recorder);
     let mut client = server.connect();
     let remote = lent.recv_timeout(DEADLINE).unwrap();

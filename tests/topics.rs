@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, channel};
 
 use ringwheel::protocol::Lines;
 use ringwheel::{
-    Builder, Conn, Handler, Limits, Listen, Overflow, Published, Server, SubscriptionLimit,
+    Conn, Handler, Limits, Listen, Overflow, Published, Server, ServerBuilder, SubscribeError,
 };
 use support::{Client, DEADLINE, TestServer, eventually, listen};
 
@@ -27,7 +27,7 @@ impl Handler for Board {
             "sub" => match conn.subscribe(rest) {
                 Ok(true) => "new",
                 Ok(false) => "old",
-                Err(SubscriptionLimit::Count) => "too many",
+                Err(SubscribeError::Count) => "too many",
                 Err(_) => "too long",
             },
             "unsub" => match conn.unsubscribe(rest) {
@@ -51,7 +51,7 @@ impl Handler for Board {
     }
 }
 
-fn start_on(builder: Builder, listen: Listen<Lines>) -> TestServer {
+fn start_on(builder: ServerBuilder, listen: Listen<Lines>) -> TestServer {
     TestServer::start_on(builder, listen, Board)
 }
 
@@ -75,7 +75,7 @@ fn expect(client: &mut Client, line: &str) {
 /// Publishes from this thread, and waits for what became of it.
 fn publish(server: &TestServer, topic: &str, text: &str) -> Published {
     let (done, counts): (_, Receiver<Published>) = channel();
-    let clients = server.handle().clients::<Board>();
+    let clients = server.handle().connections_of::<Board>();
     clients
         .publish_then(topic, text, move |published| done.send(published).unwrap())
         .expect("the mailboxes have room");
@@ -122,7 +122,7 @@ fn publications_of_one_publisher_arrive_in_order() {
     for client in &mut clients {
         order(client, "sub count", "new");
     }
-    let all = server.handle().clients::<Board>();
+    let all = server.handle().connections_of::<Board>();
     let mut expected = String::new();
     for number in 0..5_000 {
         all.publish("count", number.to_string()).unwrap();
@@ -164,7 +164,7 @@ fn subscriptions_end_with_the_connection() {
 
 #[test]
 fn limits_are_on_number_and_length() {
-    let limits = Limits::default().subscriptions(2, 5);
+    let limits = Limits::default().subscriptions(2).topic_name(5);
     let server = start_on(
         Server::builder().workers(1),
         listen(Lines::new()).limits(limits),
@@ -182,7 +182,8 @@ fn limits_are_on_number_and_length() {
 #[test]
 fn a_subscriber_that_does_not_read_misses_messages_and_holds_nobody_up() {
     let limits = Limits::default()
-        .water(16 * 1024, 32 * 1024)
+        .low_water(16 * 1024)
+        .high_water(32 * 1024)
         .output(64 * 1024)
         .overflow(Overflow::DropMessage);
     let listen = listen(Lines::new())
@@ -215,7 +216,7 @@ fn workers_that_cannot_be_told_are_counted() {
         listen(Lines::new()),
     );
     let (done, counts) = channel();
-    let clients = server.handle().clients::<Board>();
+    let clients = server.handle().connections_of::<Board>();
     let outcome = clients.publish_then("a", "x", move |published| done.send(published).unwrap());
     assert!(outcome.is_err());
     let published = counts.recv_timeout(DEADLINE).expect("it is called");
@@ -225,7 +226,7 @@ fn workers_that_cannot_be_told_are_counted() {
 #[test]
 fn a_completion_comes_also_when_the_server_ends() {
     let server = start(2);
-    let clients = server.handle().clients::<Board>();
+    let clients = server.handle().connections_of::<Board>();
     let (done, counts) = channel();
     let done = Arc::new(done);
     server.handle().stop();

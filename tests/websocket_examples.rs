@@ -8,7 +8,7 @@ mod support;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
-use ringwheel::protocol::{Decode, Encode, Farewell, Output, Protocol, Turn, Unpacked};
+use ringwheel::protocol::{Decode, Encode, Farewell, Output, Protocol, UnpackContext, Unpacked};
 use ringwheel::websocket::{Message, WebSocketClient};
 use serde_json::{Value, json};
 use support::{Client, Example};
@@ -554,8 +554,8 @@ impl Peer {
                 self.read(1);
             }
             let mut output = Output::detached();
-            let mut turn = Turn::detached(&mut output, &mut self.encoder);
-            let unpacked = self.decoder.unpack(&mut self.input, &mut turn);
+            let mut context = UnpackContext::detached(&mut output, &mut self.encoder);
+            let unpacked = self.decoder.unpack(&mut self.input, &mut context);
             let (consumed, heard) = match unpacked.expect("the server keeps to the protocol") {
                 Unpacked::NeedMore { at_least } => {
                     self.read(at_least);

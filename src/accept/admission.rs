@@ -32,10 +32,10 @@ pub struct ServerStats {
     pub connections: usize,
     /// Connections that were taken.
     pub accepted: u64,
-    /// Connections that were closed at once because of [`Builder::max_connections`](crate::Builder::max_connections).
+    /// Connections that were closed at once because of [`ServerBuilder::max_connections`](crate::ServerBuilder::max_connections).
     pub refused: u64,
     /// Connections that were closed at once because of
-    /// [`Builder::max_connections_per_ip`](crate::Builder::max_connections_per_ip).
+    /// [`ServerBuilder::max_connections_per_ip`](crate::ServerBuilder::max_connections_per_ip).
     pub refused_per_ip: u64,
     /// Connections that were closed at once because the process had no descriptor left.
     pub shed: u64,

@@ -16,9 +16,9 @@ pub enum CloseReason<E> {
     Peer,
     /// The peer ended its stream in the middle of a message.
     Truncated,
-    /// [`Conn::close`](crate::Conn::close) or [`Remote::close`](crate::Remote::close), and all output was handed to the kernel.
+    /// [`Conn::close`](crate::Conn::close) or [`ConnHandle::close`](crate::ConnHandle::close), and all output was handed to the kernel.
     Local,
-    /// [`Conn::abort`](crate::Conn::abort) or [`Remote::abort`](crate::Remote::abort).
+    /// [`Conn::abort`](crate::Conn::abort) or [`ConnHandle::abort`](crate::ConnHandle::abort).
     Aborted,
     /// The peer's bytes were refused by the protocol.
     Protocol(E),

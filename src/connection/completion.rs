@@ -7,7 +7,7 @@ use crate::service::contain::contain_call;
 
 /// What became of a message that was sent with a completion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Delivery {
+pub enum SendOutcome {
     /// All of it was handed to the kernel, which sends it as long as the peer reads.
     Written,
     /// Nothing of it was sent, and why.
@@ -16,15 +16,15 @@ pub enum Delivery {
     Lost,
 }
 
-/// Called exactly once: when dropped without a word, it says [`Delivery::Lost`].
-pub(crate) struct Completion(Option<Box<dyn FnOnce(Delivery) + Send>>);
+/// Called exactly once: when dropped without a word, it says [`SendOutcome::Lost`].
+pub(crate) struct Completion(Option<Box<dyn FnOnce(SendOutcome) + Send>>);
 
 impl Completion {
-    pub(crate) fn new(callback: impl FnOnce(Delivery) + Send + 'static) -> Self {
+    pub(crate) fn new(callback: impl FnOnce(SendOutcome) + Send + 'static) -> Self {
         Completion(Some(Box::new(callback)))
     }
 
-    pub(crate) fn complete(mut self, delivery: Delivery) {
+    pub(crate) fn complete(mut self, delivery: SendOutcome) {
         if let Some(callback) = self.0.take() {
             callback(delivery);
         }
@@ -35,7 +35,7 @@ impl Drop for Completion {
     fn drop(&mut self) {
         if let Some(callback) = self.0.take() {
             // It may be dropped because something else panics; a second panic would end the process.
-            contain_call(move || callback(Delivery::Lost));
+            contain_call(move || callback(SendOutcome::Lost));
         }
     }
 }

@@ -62,40 +62,58 @@ impl Default for Limits {
 
 impl Limits {
     /// Sets [`input`](Self::input).
+    #[must_use]
     pub fn input(mut self, bytes: usize) -> Self {
         self.input = bytes;
         self
     }
 
     /// Sets [`output`](Self::output).
+    #[must_use]
     pub fn output(mut self, bytes: usize) -> Self {
         self.output = bytes;
         self
     }
 
-    /// Sets [`high_water`](Self::high_water) and [`low_water`](Self::low_water).
-    pub fn water(mut self, low: usize, high: usize) -> Self {
-        self.low_water = low;
-        self.high_water = high;
+    /// Sets [`high_water`](Self::high_water).
+    #[must_use]
+    pub fn high_water(mut self, bytes: usize) -> Self {
+        self.high_water = bytes;
+        self
+    }
+
+    /// Sets [`low_water`](Self::low_water).
+    #[must_use]
+    pub fn low_water(mut self, bytes: usize) -> Self {
+        self.low_water = bytes;
         self
     }
 
     /// Sets [`overflow`](Self::overflow).
+    #[must_use]
     pub fn overflow(mut self, overflow: Overflow) -> Self {
         self.overflow = overflow;
         self
     }
 
     /// Sets [`timers`](Self::timers).
+    #[must_use]
     pub fn timers(mut self, count: usize) -> Self {
         self.timers = count;
         self
     }
 
-    /// Sets [`subscriptions`](Self::subscriptions) and [`topic_name`](Self::topic_name).
-    pub fn subscriptions(mut self, count: usize, name_bytes: usize) -> Self {
+    /// Sets [`subscriptions`](Self::subscriptions).
+    #[must_use]
+    pub fn subscriptions(mut self, count: usize) -> Self {
         self.subscriptions = count;
-        self.topic_name = name_bytes;
+        self
+    }
+
+    /// Sets [`topic_name`](Self::topic_name).
+    #[must_use]
+    pub fn topic_name(mut self, bytes: usize) -> Self {
+        self.topic_name = bytes;
         self
     }
 

@@ -1,6 +1,6 @@
 //! What becomes of a message when it is sent.
 
-use crate::protocol::Unencodable;
+use crate::protocol::PackError;
 
 /// What became of a message that was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -33,5 +33,5 @@ pub enum Refusal {
     /// It does not fit below [`Limits::output`](crate::Limits::output), and the policy is [`Overflow::DropMessage`](crate::Overflow::DropMessage).
     Dropped,
     /// The protocol cannot express it.
-    Unencodable(Unencodable),
+    Pack(PackError),
 }

@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use slab::Slab;
 
 use crate::connection::id::ConnId;
-use crate::handler::remote::RemoteError;
+use crate::handler::remote::SendError;
 use crate::protocol::{OwnedOf, Protocol};
 use crate::service::contain::contain_call;
 
@@ -99,23 +99,23 @@ fn index(key: usize) -> u32 {
 /// A limit that forbids a subscription.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum SubscriptionLimit {
+pub enum SubscribeError {
     /// The connection has as many subscriptions as [`Limits::subscriptions`](crate::Limits::subscriptions) allows.
     Count,
     /// The topic's name is longer than [`Limits::topic_name`](crate::Limits::topic_name) allows.
     NameLength,
 }
 
-impl fmt::Display for SubscriptionLimit {
+impl fmt::Display for SubscribeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            SubscriptionLimit::Count => "the connection has as many subscriptions as allowed",
-            SubscriptionLimit::NameLength => "the topic's name is longer than allowed",
+            SubscribeError::Count => "the connection has as many subscriptions as allowed",
+            SubscribeError::NameLength => "the topic's name is longer than allowed",
         })
     }
 }
 
-impl std::error::Error for SubscriptionLimit {}
+impl std::error::Error for SubscribeError {}
 
 /// What became of a published message, on all loops together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -183,7 +183,7 @@ impl<P: Protocol> Drop for Publication<P> {
 
 /// Reaches the subscribers of all connections that have the same handler, on all workers.
 pub(crate) trait Publish<P: Protocol> {
-    fn publish(&self, publication: Publication<P>) -> Result<(), RemoteError<()>>;
+    fn publish(&self, publication: Publication<P>) -> Result<(), SendError<()>>;
 }
 
 #[cfg(test)]

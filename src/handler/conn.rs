@@ -9,18 +9,18 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use crate::connection::close_reason::Cause;
-use crate::connection::completion::{Completion, Delivery};
+use crate::connection::completion::{Completion, SendOutcome};
 use crate::connection::id::ConnId;
 use crate::connection::limits::{Limits, Overflow};
 use crate::connection::loop_state::{Due, LoopState};
 use crate::connection::send_status::{Refusal, SendStatus};
-use crate::connection::topics::{Publication, Publish, SubscriptionLimit, Topics};
+use crate::connection::topics::{Publication, Publish, SubscribeError, Topics};
 use crate::connection::{Connection, Draining, Gate, OwnEnd, Phase};
 use crate::handler::mailbox::Post;
-use crate::handler::remote::{Remote, RemoteError};
+use crate::handler::remote::{ConnHandle, SendError};
 use crate::io::output::{Output, Packed};
 use crate::protocol::{
-    Encode, EncodeParts, Farewell, ItemOf, OwnedOf, Parting, Protocol, Unencodable,
+    Encode, EncodeParts, Farewell, ItemOf, OwnedOf, PackError, Parting, Protocol,
 };
 use crate::wheel::TimerKey;
 
@@ -98,15 +98,15 @@ pub struct TimerId(pub(crate) TimerKey);
 
 /// The connection has as many timers as [`Limits::timers`] allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TimerLimit;
+pub struct TooManyTimersError;
 
-impl fmt::Display for TimerLimit {
+impl fmt::Display for TooManyTimersError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("the connection has as many timers as its limit allows")
     }
 }
 
-impl std::error::Error for TimerLimit {}
+impl std::error::Error for TooManyTimersError {}
 
 impl<P: Protocol> Conn<'_, P> {
     /// Sends one message. It is packed at once and leaves with all else that this turn sends.
@@ -125,7 +125,7 @@ impl<P: Protocol> Conn<'_, P> {
     pub fn send_then(
         &mut self,
         item: ItemOf<'_, P>,
-        done: impl FnOnce(Delivery) + Send + 'static,
+        done: impl FnOnce(SendOutcome) + Send + 'static,
     ) -> SendStatus {
         // Before the protocol packs, which may panic: then it is certain, too.
         let done = Completion::new(done);
@@ -144,7 +144,9 @@ impl<P: Protocol> Conn<'_, P> {
     fn complete_with(&mut self, status: SendStatus, done: Option<Completion>) {
         match (status, done) {
             (_, None) => {}
-            (SendStatus::Refused(refusal), Some(done)) => done.complete(Delivery::Refused(refusal)),
+            (SendStatus::Refused(refusal), Some(done)) => {
+                done.complete(SendOutcome::Refused(refusal))
+            }
             (_, Some(done)) => {
                 let output = &self.connection.output;
                 let position = output.written() + output.len() as u64;
@@ -169,7 +171,7 @@ impl<P: Protocol> Conn<'_, P> {
     #[inline(always)]
     pub(crate) fn pack(
         &mut self,
-        pack: impl FnOnce(&mut P::Encoder, &mut Output) -> Result<(), Unencodable>,
+        pack: impl FnOnce(&mut P::Encoder, &mut Output) -> Result<(), PackError>,
     ) -> SendStatus {
         let connection = &mut *self.connection;
         if connection.phase != Phase::Open || connection.own_end != OwnEnd::Open {
@@ -211,11 +213,11 @@ impl<P: Protocol> Conn<'_, P> {
     }
 
     #[cold]
-    fn refuse(&mut self, reason: Unencodable) -> SendStatus {
+    fn refuse(&mut self, reason: PackError) -> SendStatus {
         if self.connection.output.take_back() == Packed::Torn {
             self.connection.abort(Cause::OutputLimit);
         }
-        SendStatus::Refused(Refusal::Unencodable(reason))
+        SendStatus::Refused(Refusal::Pack(reason))
     }
 
     #[cold]
@@ -309,10 +311,14 @@ impl<P: Protocol> Conn<'_, P> {
     /// earlier, counted from the beginning of the loop's current iteration. Timers end with the connection.
     ///
     /// # Errors
-    /// [`TimerLimit`] when the connection has [`Limits::timers`] timers already.
-    pub fn set_timer(&mut self, after: Duration, token: u64) -> Result<TimerId, TimerLimit> {
+    /// [`TooManyTimersError`] when the connection has [`Limits::timers`] timers already.
+    pub fn set_timer(
+        &mut self,
+        after: Duration,
+        token: u64,
+    ) -> Result<TimerId, TooManyTimersError> {
         if self.connection.extra().timers.len() >= self.link.limits.timers {
-            return Err(TimerLimit);
+            return Err(TooManyTimersError);
         }
         let key = self
             .state
@@ -333,10 +339,10 @@ impl<P: Protocol> Conn<'_, P> {
     /// Subscriptions end with the connection. True if it is new.
     ///
     /// # Errors
-    /// [`SubscriptionLimit`], by [`Limits::subscriptions`] and [`Limits::topic_name`].
-    pub fn subscribe(&mut self, topic: &str) -> Result<bool, SubscriptionLimit> {
+    /// [`SubscribeError`], by [`Limits::subscriptions`] and [`Limits::topic_name`].
+    pub fn subscribe(&mut self, topic: &str) -> Result<bool, SubscribeError> {
         if topic.len() > self.link.limits.topic_name {
-            return Err(SubscriptionLimit::NameLength);
+            return Err(SubscribeError::NameLength);
         }
         if self.subscription_to(topic).is_some() {
             return Ok(false);
@@ -344,7 +350,7 @@ impl<P: Protocol> Conn<'_, P> {
         let id = self.connection.id;
         let subscriptions = &mut self.connection.extra().subscriptions;
         if subscriptions.len() >= self.link.limits.subscriptions {
-            return Err(SubscriptionLimit::Count);
+            return Err(SubscribeError::Count);
         }
         subscriptions.push(self.link.topics.borrow_mut().join(topic, id));
         Ok(true)
@@ -382,25 +388,25 @@ impl<P: Protocol> Conn<'_, P> {
     }
 
     /// Publishes a message to all subscribers of a topic, this connection among them if it is one: as
-    /// [`Clients::publish`](crate::Clients::publish). It is sent after the callbacks of this iteration, so behind what they
+    /// [`Connections::publish`](crate::Connections::publish). It is sent after the callbacks of this iteration, so behind what they
     /// send themselves.
     ///
     /// # Errors
-    /// As [`Clients::publish`](crate::Clients::publish).
-    pub fn publish(&self, topic: &str, item: impl Into<OwnedOf<P>>) -> Result<(), RemoteError<()>> {
+    /// As [`Connections::publish`](crate::Connections::publish).
+    pub fn publish(&self, topic: &str, item: impl Into<OwnedOf<P>>) -> Result<(), SendError<()>> {
         let publication = Publication::new(topic, item.into(), None);
         self.link.group.publish(publication)
     }
 
     /// A handle to this connection that other threads, and other connections' callbacks, can use.
-    pub fn remote(&mut self) -> Remote<P> {
+    pub fn handle(&mut self) -> ConnHandle<P> {
         let id = self.connection.id;
         let alive = self
             .connection
             .extra()
             .alive
             .get_or_insert_with(|| Arc::new(AtomicBool::new(true)));
-        Remote::new(id, self.link.post.clone(), alive.clone())
+        ConnHandle::new(id, self.link.post.clone(), alive.clone())
     }
 
     /// The connection's name, unique for the life of the server.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::connection::completion::{Completion, Delivery};
+use crate::connection::completion::{Completion, SendOutcome};
 use crate::connection::id::ConnId;
 use crate::connection::topics::{Publication, Publish, Published};
 use crate::handler::Handler;
@@ -16,7 +16,7 @@ use crate::protocol::{OwnedOf, Protocol};
 ///
 /// What it is asked for is put into the mailbox of the connection's worker and done there, in order. Once the connection
 /// has ended every call says so, and none can reach a later connection.
-pub struct Remote<P: Protocol> {
+pub struct ConnHandle<P: Protocol> {
     id: ConnId,
     post: Arc<dyn Post<P>>,
     alive: Arc<AtomicBool>,
@@ -25,43 +25,43 @@ pub struct Remote<P: Protocol> {
 /// Why something could not be sent from another thread; it gives back what was to be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum RemoteError<T> {
+pub enum SendError<T> {
     /// The connection, or its worker, has ended.
     Closed(T),
-    /// The worker has [`Builder::mailbox_limit`](crate::Builder::mailbox_limit) letters waiting.
+    /// The worker has [`ServerBuilder::mailbox_limit`](crate::ServerBuilder::mailbox_limit) letters waiting.
     Full(T),
 }
 
-impl<T> RemoteError<T> {
+impl<T> SendError<T> {
     /// What was to be sent.
     pub fn into_inner(self) -> T {
         match self {
-            RemoteError::Closed(value) | RemoteError::Full(value) => value,
+            SendError::Closed(value) | SendError::Full(value) => value,
         }
     }
 
-    fn discard(self) -> RemoteError<()> {
+    fn discard(self) -> SendError<()> {
         match self {
-            RemoteError::Closed(_) => RemoteError::Closed(()),
-            RemoteError::Full(_) => RemoteError::Full(()),
+            SendError::Closed(_) => SendError::Closed(()),
+            SendError::Full(_) => SendError::Full(()),
         }
     }
 }
 
-impl<T> fmt::Display for RemoteError<T> {
+impl<T> fmt::Display for SendError<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            RemoteError::Closed(_) => "the connection has ended",
-            RemoteError::Full(_) => "the worker's mailbox is full",
+            SendError::Closed(_) => "the connection has ended",
+            SendError::Full(_) => "the worker's mailbox is full",
         })
     }
 }
 
-impl<T: fmt::Debug> std::error::Error for RemoteError<T> {}
+impl<T: fmt::Debug> std::error::Error for SendError<T> {}
 
-impl<P: Protocol> Remote<P> {
+impl<P: Protocol> ConnHandle<P> {
     pub(crate) fn new(id: ConnId, post: Arc<dyn Post<P>>, alive: Arc<AtomicBool>) -> Self {
-        Remote { id, post, alive }
+        ConnHandle { id, post, alive }
     }
 
     /// The connection's name.
@@ -77,9 +77,9 @@ impl<P: Protocol> Remote<P> {
     /// Sends one message.
     ///
     /// # Errors
-    /// [`RemoteError`], with the item, if the connection has ended or the mailbox is full. An `Ok` means that the worker
+    /// [`SendError`], with the item, if the connection has ended or the mailbox is full. An `Ok` means that the worker
     /// has it; should the connection end before, only [`send_then`](Self::send_then) tells.
-    pub fn send(&self, item: impl Into<OwnedOf<P>>) -> Result<(), RemoteError<OwnedOf<P>>> {
+    pub fn send(&self, item: impl Into<OwnedOf<P>>) -> Result<(), SendError<OwnedOf<P>>> {
         self.post_item(item.into(), None)
     }
 
@@ -87,12 +87,12 @@ impl<P: Protocol> Remote<P> {
     /// certain that it will not be. If the worker does not take it, `done` is called before this returns.
     ///
     /// # Errors
-    /// As [`send`](Self::send); `done` is then called with [`Delivery::Lost`].
+    /// As [`send`](Self::send); `done` is then called with [`SendOutcome::Lost`].
     pub fn send_then(
         &self,
         item: impl Into<OwnedOf<P>>,
-        done: impl FnOnce(Delivery) + Send + 'static,
-    ) -> Result<(), RemoteError<OwnedOf<P>>> {
+        done: impl FnOnce(SendOutcome) + Send + 'static,
+    ) -> Result<(), SendError<OwnedOf<P>>> {
         self.post_item(item.into(), Some(Completion::new(done)))
     }
 
@@ -100,11 +100,11 @@ impl<P: Protocol> Remote<P> {
         &self,
         item: OwnedOf<P>,
         done: Option<Completion>,
-    ) -> Result<(), RemoteError<OwnedOf<P>>> {
+    ) -> Result<(), SendError<OwnedOf<P>>> {
         self.post(Content::Send(item, done))
             .map_err(|error| match error {
-                RemoteError::Closed(Content::Send(item, _)) => RemoteError::Closed(item),
-                RemoteError::Full(Content::Send(item, _)) => RemoteError::Full(item),
+                SendError::Closed(Content::Send(item, _)) => SendError::Closed(item),
+                SendError::Full(Content::Send(item, _)) => SendError::Full(item),
                 _ => unreachable!("what comes back is what was posted"),
             })
     }
@@ -113,16 +113,16 @@ impl<P: Protocol> Remote<P> {
     ///
     /// # Errors
     /// As [`send`](Self::send).
-    pub fn close(&self) -> Result<(), RemoteError<()>> {
-        self.post(Content::Close).map_err(RemoteError::discard)
+    pub fn close(&self) -> Result<(), SendError<()>> {
+        self.post(Content::Close).map_err(SendError::discard)
     }
 
     /// Ends the connection with a reset: as [`Conn::abort`].
     ///
     /// # Errors
     /// As [`send`](Self::send).
-    pub fn abort(&self) -> Result<(), RemoteError<()>> {
-        self.post(Content::Abort).map_err(RemoteError::discard)
+    pub fn abort(&self) -> Result<(), SendError<()>> {
+        self.post(Content::Abort).map_err(SendError::discard)
     }
 
     /// Runs a closure on the connection's worker, if the connection is still open then.
@@ -132,29 +132,29 @@ impl<P: Protocol> Remote<P> {
     pub fn run(
         &self,
         job: impl FnOnce(&mut Conn<'_, P>) + Send + 'static,
-    ) -> Result<(), RemoteError<()>> {
+    ) -> Result<(), SendError<()>> {
         self.post(Content::Run(Box::new(job)))
-            .map_err(RemoteError::discard)
+            .map_err(SendError::discard)
     }
 
-    fn post(&self, content: Content<P>) -> Result<(), RemoteError<Content<P>>> {
+    fn post(&self, content: Content<P>) -> Result<(), SendError<Content<P>>> {
         if !self.is_alive() {
-            return Err(RemoteError::Closed(content));
+            return Err(SendError::Closed(content));
         }
         let letter = Letter {
             to: self.id,
             content,
         };
         self.post.post(letter).map_err(|(why, letter)| match why {
-            Undeliverable::Full => RemoteError::Full(letter.content),
-            Undeliverable::Gone => RemoteError::Closed(letter.content),
+            Undeliverable::Full => SendError::Full(letter.content),
+            Undeliverable::Gone => SendError::Closed(letter.content),
         })
     }
 }
 
-impl<P: Protocol> Clone for Remote<P> {
+impl<P: Protocol> Clone for ConnHandle<P> {
     fn clone(&self) -> Self {
-        Remote {
+        ConnHandle {
             id: self.id,
             post: self.post.clone(),
             alive: self.alive.clone(),
@@ -162,9 +162,9 @@ impl<P: Protocol> Clone for Remote<P> {
     }
 }
 
-impl<P: Protocol> fmt::Debug for Remote<P> {
+impl<P: Protocol> fmt::Debug for ConnHandle<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Remote")
+        f.debug_struct("ConnHandle")
             .field("id", &self.id)
             .field("alive", &self.is_alive())
             .finish_non_exhaustive()
@@ -173,14 +173,14 @@ impl<P: Protocol> fmt::Debug for Remote<P> {
 
 /// All connections of the listeners that have a handler of type `H`, for any thread.
 ///
-/// Made by [`ServerHandle::clients`](crate::ServerHandle::clients).
-pub struct Clients<H: Handler> {
+/// Made by [`ServerHandle::connections_of`](crate::ServerHandle::connections_of).
+pub struct Connections<H: Handler> {
     mailboxes: Arc<[Arc<Mailbox<H>>]>,
 }
 
-impl<H: Handler> Clients<H> {
+impl<H: Handler> Connections<H> {
     pub(crate) fn new(mailboxes: Vec<Arc<Mailbox<H>>>) -> Self {
-        Clients {
+        Connections {
             mailboxes: mailboxes.into(),
         }
     }
@@ -188,9 +188,9 @@ impl<H: Handler> Clients<H> {
     /// Sends one message to every open connection.
     ///
     /// # Errors
-    /// [`RemoteError::Full`] if the mailbox of some worker is full, [`RemoteError::Closed`] if one has ended: the
+    /// [`SendError::Full`] if the mailbox of some worker is full, [`SendError::Closed`] if one has ended: the
     /// connections of that worker do not get the message, the others do.
-    pub fn broadcast(&self, item: impl Into<OwnedOf<H::Protocol>>) -> Result<(), RemoteError<()>> {
+    pub fn broadcast(&self, item: impl Into<OwnedOf<H::Protocol>>) -> Result<(), SendError<()>> {
         self.broadcast_if(item, |_, _| true)
     }
 
@@ -202,7 +202,7 @@ impl<H: Handler> Clients<H> {
         &self,
         item: impl Into<OwnedOf<H::Protocol>>,
         filter: impl Fn(&Conn<'_, H::Protocol>, &H::Session) -> bool + Send + Sync + 'static,
-    ) -> Result<(), RemoteError<()>> {
+    ) -> Result<(), SendError<()>> {
         let item = item.into();
         self.visit(move |conn, session| {
             if filter(conn, session) {
@@ -223,7 +223,7 @@ impl<H: Handler> Clients<H> {
         &self,
         topic: &str,
         item: impl Into<OwnedOf<H::Protocol>>,
-    ) -> Result<(), RemoteError<()>> {
+    ) -> Result<(), SendError<()>> {
         self.reach(Publication::new(topic, item.into(), None))
     }
 
@@ -237,11 +237,11 @@ impl<H: Handler> Clients<H> {
         topic: &str,
         item: impl Into<OwnedOf<H::Protocol>>,
         done: impl FnOnce(Published) + Send + 'static,
-    ) -> Result<(), RemoteError<()>> {
+    ) -> Result<(), SendError<()>> {
         self.reach(Publication::new(topic, item.into(), Some(Box::new(done))))
     }
 
-    fn reach(&self, publication: Publication<H::Protocol>) -> Result<(), RemoteError<()>> {
+    fn reach(&self, publication: Publication<H::Protocol>) -> Result<(), SendError<()>> {
         let mut own = Some(Arc::new(publication));
         let mut left = self.mailboxes.len();
         // The last mailbox gets this thread's own share: the completion is the last worker's to call, and not called here
@@ -265,7 +265,7 @@ impl<H: Handler> Clients<H> {
     pub fn visit(
         &self,
         visitor: impl Fn(&mut Conn<'_, H::Protocol>, &mut H::Session) + Send + Sync + 'static,
-    ) -> Result<(), RemoteError<()>> {
+    ) -> Result<(), SendError<()>> {
         let visitor: Arc<Visitor<H>> = Arc::new(visitor);
         self.put_all(|| Mail::Each(visitor.clone()), drop)
     }
@@ -275,14 +275,14 @@ impl<H: Handler> Clients<H> {
         &self,
         mut mail: impl FnMut() -> Mail<H>,
         missed: impl Fn(Mail<H>),
-    ) -> Result<(), RemoteError<()>> {
+    ) -> Result<(), SendError<()>> {
         let mut outcome = Ok(());
         for mailbox in self.mailboxes.iter() {
             if let Err((why, returned)) = mailbox.put(mail()) {
                 missed(returned);
                 outcome = Err(match why {
-                    Undeliverable::Full => RemoteError::Full(()),
-                    Undeliverable::Gone => RemoteError::Closed(()),
+                    Undeliverable::Full => SendError::Full(()),
+                    Undeliverable::Gone => SendError::Closed(()),
                 });
             }
         }
@@ -290,21 +290,21 @@ impl<H: Handler> Clients<H> {
     }
 }
 
-impl<H: Handler> Publish<H::Protocol> for Clients<H> {
-    fn publish(&self, publication: Publication<H::Protocol>) -> Result<(), RemoteError<()>> {
+impl<H: Handler> Publish<H::Protocol> for Connections<H> {
+    fn publish(&self, publication: Publication<H::Protocol>) -> Result<(), SendError<()>> {
         self.reach(publication)
     }
 }
 
-impl<H: Handler> Clone for Clients<H> {
+impl<H: Handler> Clone for Connections<H> {
     fn clone(&self) -> Self {
-        Clients {
+        Connections {
             mailboxes: self.mailboxes.clone(),
         }
     }
 }
 
-impl<H: Handler> fmt::Debug for Clients<H> {
+impl<H: Handler> fmt::Debug for Connections<H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let workers: Vec<usize> = self
             .mailboxes

@@ -74,7 +74,7 @@ pub enum Unpacked<M> {
 /// What a decoder has at hand besides the input.
 #[derive(Debug)]
 #[non_exhaustive]
-pub struct Turn<'a, E> {
+pub struct UnpackContext<'a, E> {
     /// The connection's output, for what the protocol answers by itself: a pong, a farewell. What is put here before an
     /// error is returned is sent before the connection closes.
     pub output: &'a mut Output,
@@ -88,10 +88,10 @@ pub struct Turn<'a, E> {
     /// handler has paused reading or the output is above the high-water mark, or there is output pending, behind which it
     /// has not seen what it would answer. (One that takes none of the output has the deadline of
     /// [`Listen::write_stall_timeout`](crate::Listen::write_stall_timeout).)
-    pub silence_is_excused: bool,
+    pub peer_is_held_back: bool,
 }
 
-impl<'a, E> Turn<'a, E> {
+impl<'a, E> UnpackContext<'a, E> {
     #[inline]
     pub(crate) fn new(
         output: &'a mut Output,
@@ -99,25 +99,25 @@ impl<'a, E> Turn<'a, E> {
         now: Duration,
         peer: &'a SocketAddr,
     ) -> Self {
-        Turn {
+        UnpackContext {
             output,
             encoder,
             now,
             peer,
-            silence_is_excused: false,
+            peer_is_held_back: false,
         }
     }
 
     /// A turn without a connection, at time zero and with an unspecified peer, to try a decoder with
     /// [`Output::detached`].
     pub fn detached(output: &'a mut Output, encoder: &'a mut E) -> Self {
-        Turn::new(output, encoder, Duration::ZERO, &NOBODY)
+        UnpackContext::new(output, encoder, Duration::ZERO, &NOBODY)
     }
 
     /// The same turn at another time.
     #[must_use]
     pub fn at(self, now: Duration) -> Self {
-        Turn { now, ..self }
+        UnpackContext { now, ..self }
     }
 }
 
@@ -143,7 +143,7 @@ pub trait Decode: 'static {
     fn unpack<'a>(
         &'a mut self,
         input: &'a mut [u8],
-        turn: &mut Turn<'_, Self::Encoder>,
+        context: &mut UnpackContext<'_, Self::Encoder>,
     ) -> Result<Unpacked<Self::Message<'a>>, Self::Error>;
 
     /// What has arrived is dealt with, for now, and no message borrows from the decoder any more: what was only kept for
@@ -176,8 +176,11 @@ pub trait Decode: 'static {
     ///
     /// # Errors
     /// What ends the connection, as in [`unpack`](Self::unpack); farewell bytes are sent before.
-    fn on_deadline(&mut self, turn: &mut Turn<'_, Self::Encoder>) -> Result<(), Self::Error> {
-        let _ = turn;
+    fn on_deadline(
+        &mut self,
+        context: &mut UnpackContext<'_, Self::Encoder>,
+    ) -> Result<(), Self::Error> {
+        let _ = context;
         Ok(())
     }
 }
@@ -186,7 +189,7 @@ pub trait Decode: 'static {
 pub trait Encode: 'static {
     /// What [`Conn::send`](crate::Conn::send) takes.
     type Item<'a>;
-    /// An item that owns its content, for sends from other threads ([`Remote::send`](crate::Remote::send)).
+    /// An item that owns its content, for sends from other threads ([`ConnHandle::send`](crate::ConnHandle::send)).
     type Owned: Send + Sync + 'static;
 
     /// The borrowed form of an owned item.
@@ -195,8 +198,8 @@ pub trait Encode: 'static {
     /// Writes `item` as bytes straight into the connection's output.
     ///
     /// # Errors
-    /// [`Unencodable`] when the protocol cannot express the item. What was written for it is then taken back.
-    fn pack(&mut self, item: Self::Item<'_>, output: &mut Output) -> Result<(), Unencodable>;
+    /// [`PackError`] when the protocol cannot express the item. What was written for it is then taken back.
+    fn pack(&mut self, item: Self::Item<'_>, output: &mut Output) -> Result<(), PackError>;
 
     /// As [`pack`](Self::pack) with an item that several connections may share, so that a costly encoding can be kept with
     /// it.
@@ -204,7 +207,7 @@ pub trait Encode: 'static {
     /// # Errors
     /// As [`pack`](Self::pack).
     #[inline]
-    fn pack_owned(&mut self, owned: &Self::Owned, output: &mut Output) -> Result<(), Unencodable> {
+    fn pack_owned(&mut self, owned: &Self::Owned, output: &mut Output) -> Result<(), PackError> {
         self.pack(Self::borrow(owned), output)
     }
 
@@ -255,7 +258,7 @@ pub trait EncodeParts: Encode {
     ///
     /// # Errors
     /// As [`Encode::pack`].
-    fn pack_parts(&mut self, parts: &[&[u8]], output: &mut Output) -> Result<(), Unencodable>;
+    fn pack_parts(&mut self, parts: &[&[u8]], output: &mut Output) -> Result<(), PackError>;
 }
 
 /// A factory of the two halves, one pair per connection.
@@ -284,15 +287,15 @@ pub type OwnedOf<P> = <<P as Protocol>::Encoder as Encode>::Owned;
 
 /// An item that a protocol cannot express, such as a line that contains a line break.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Unencodable(
+pub struct PackError(
     /// Why, in words.
     pub &'static str,
 );
 
-impl fmt::Display for Unencodable {
+impl fmt::Display for PackError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "the protocol cannot express this item: {}", self.0)
     }
 }
 
-impl Error for Unencodable {}
+impl Error for PackError {}

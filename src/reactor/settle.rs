@@ -1,7 +1,7 @@
 //! What follows from a turn: output leaves, pressure is released, an orderly close moves on.
 
 use crate::connection::close_reason::Cause;
-use crate::connection::completion::Delivery;
+use crate::connection::completion::SendOutcome;
 use crate::connection::loop_state::{Due, LoopState};
 use crate::connection::{Connection, Draining, Gate, OwnEnd, PeerEnd, Phase};
 use crate::service::contain::contain;
@@ -130,7 +130,7 @@ fn complete_deliveries(connection: &mut Connection) {
         let Some((_, completion)) = extra.completions.pop_front() else {
             break;
         };
-        contain(connection, |_| completion.complete(Delivery::Written));
+        contain(connection, |_| completion.complete(SendOutcome::Written));
     }
     connection.completing = connection
         .extra

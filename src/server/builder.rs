@@ -28,7 +28,7 @@ use crate::shared::{LoopShared, waker};
 use crate::wheel::TickClock;
 
 /// What a server is to be. Made by [`Server::builder`].
-pub struct Builder {
+pub struct ServerBuilder {
     workers: Option<usize>,
     balance: Box<dyn Balance>,
     max_connections: usize,
@@ -58,9 +58,9 @@ struct BoundListener {
 
 type Sow = dyn Fn(&Arc<LoopShared>) -> (ServiceSeed, AnyMailbox);
 
-impl Builder {
+impl ServerBuilder {
     pub(crate) fn new() -> Self {
-        Builder {
+        ServerBuilder {
             workers: None,
             balance: Box::new(RoundRobin::default()),
             max_connections: 100_000,
@@ -81,6 +81,7 @@ impl Builder {
 
     /// How many worker loops, each on a thread of its own; 0 counts as 1. Default: one for each processor. A single one
     /// accepts its connections itself and runs on the thread that runs the server.
+    #[must_use]
     pub fn workers(mut self, workers: usize) -> Self {
         self.workers = Some(workers.max(1));
         self
@@ -88,24 +89,28 @@ impl Builder {
 
     /// How the acceptor picks the worker for a new connection. Default [`RoundRobin`]. Not asked where there is one worker:
     /// that accepts for itself.
+    #[must_use]
     pub fn balance(mut self, balance: impl Balance) -> Self {
         self.balance = Box::new(balance);
         self
     }
 
     /// Connections that may be open at one time; one more is closed at once. Default 100,000.
+    #[must_use]
     pub fn max_connections(mut self, connections: usize) -> Self {
         self.max_connections = connections;
         self
     }
 
     /// Connections that may be open from one IP address at one time; one more is closed at once. Default: no limit.
+    #[must_use]
     pub fn max_connections_per_ip(mut self, connections: usize) -> Self {
         self.max_connections_per_ip = Some(connections);
         self
     }
 
     /// Connections that a listener takes in a row before others have their turn; 0 counts as 1. Default 128.
+    #[must_use]
     pub fn accept_burst(mut self, connections: usize) -> Self {
         self.accept_burst = connections.max(1);
         self
@@ -113,6 +118,7 @@ impl Builder {
 
     /// Letters (sends, closes, closures, broadcasts; however large) from other threads that may wait for one worker; one more is given
     /// back to its sender. Default 65,536.
+    #[must_use]
     pub fn mailbox_limit(mut self, letters: usize) -> Self {
         self.mailbox_limit = letters;
         self
@@ -120,6 +126,7 @@ impl Builder {
 
     /// Bytes read from one connection before the others of its worker have their turn; each message counts as 16 bytes
     /// more. Default 256 KiB.
+    #[must_use]
     pub fn read_budget(mut self, bytes: usize) -> Self {
         self.reactor.read_budget = bytes.max(1);
         self
@@ -127,18 +134,21 @@ impl Builder {
 
     /// Bytes of the buffer into which a worker receives, at least 4 KiB. Default 32 KiB: measured, messages of a mebibyte cost
     /// less with it than with 64 KiB, and others the same.
+    #[must_use]
     pub fn receive_buffer(mut self, bytes: usize) -> Self {
         self.reactor.receive_buffer = bytes.max(4096);
         self
     }
 
     /// The tick of the timing wheels: no timer is more precise. Default 1 ms.
+    #[must_use]
     pub fn tick(mut self, tick: Duration) -> Self {
         self.reactor.clock = TickClock::new(tick);
         self
     }
 
     /// How many rings a worker keeps for reuse, and how large. Default [`PoolConfig::default`].
+    #[must_use]
     pub fn ring_pool(mut self, config: PoolConfig) -> Self {
         self.reactor.pool = config;
         self
@@ -146,6 +156,7 @@ impl Builder {
 
     /// After an event a worker asks again for so long before it sleeps: some microseconds of latency for a processor
     /// that is never idle. Default zero: it sleeps at once.
+    #[must_use]
     pub fn busy_poll(mut self, duration: Duration) -> Self {
         self.busy_poll = duration;
         self
@@ -153,6 +164,7 @@ impl Builder {
 
     /// Called with each worker's index on its thread before it begins: the place to pin it to a processor. (The first may run
     /// on the thread that calls [`Server::run`].)
+    #[must_use]
     pub fn on_worker_start(mut self, hook: impl Fn(usize) + Send + Sync + 'static) -> Self {
         self.on_worker_start = Arc::new(hook);
         self
@@ -189,7 +201,7 @@ impl Builder {
     ///
     /// # Errors
     /// As [`listen_with`](Self::listen_with).
-    pub fn listen_made_by<H>(
+    pub fn listen_with_factory<H>(
         self,
         listen: Listen<H::Protocol>,
         make: impl Fn(WorkerStart<'_>) -> H + Send + Sync + 'static,
@@ -233,7 +245,7 @@ impl Builder {
                     timeouts,
                     own_mailbox,
                     mail,
-                    Box::new(start.server().clients::<H>()),
+                    Box::new(start.server().connections_of::<H>()),
                 )),
                 limits,
                 timeouts,
@@ -362,9 +374,9 @@ impl Builder {
     }
 }
 
-impl fmt::Debug for Builder {
+impl fmt::Debug for ServerBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Builder")
+        f.debug_struct("ServerBuilder")
             .field("listeners", &self.local_addrs())
             .finish_non_exhaustive()
     }

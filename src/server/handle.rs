@@ -12,7 +12,7 @@ use crate::accept::acceptor::{AcceptorShared, Phase};
 use crate::accept::admission::{Admission, ServerStats};
 use crate::handler::Handler;
 use crate::handler::mailbox::{AnyMailbox, Mailbox};
-use crate::handler::remote::Clients;
+use crate::handler::remote::Connections;
 use crate::shared::task::Task;
 use crate::shared::{Command, LoopShared, drain};
 
@@ -96,7 +96,7 @@ impl ServerHandle {
     }
 
     /// All connections of the listeners whose handler is of type `H`; none, for good, if no listener has such a handler.
-    pub fn clients<H: Handler>(&self) -> Clients<H> {
+    pub fn connections_of<H: Handler>(&self) -> Connections<H> {
         let mailboxes = self
             .shared
             .mailboxes
@@ -105,11 +105,11 @@ impl ServerHandle {
         let typed = mailboxes
             .iter()
             .map(|any| any.clone().downcast::<Mailbox<H>>());
-        Clients::new(typed.filter_map(Result::ok).collect())
+        Connections::new(typed.filter_map(Result::ok).collect())
     }
 
     /// Connections of each worker.
-    pub fn connections(&self) -> Vec<usize> {
+    pub fn connections_per_worker(&self) -> Vec<usize> {
         self.shared
             .loops
             .iter()

@@ -13,7 +13,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use crate::accept::acceptor::Acceptor;
-use crate::server::builder::Builder;
+use crate::server::builder::ServerBuilder;
 use crate::server::handle::ServerHandle;
 use crate::server::worker::Worker;
 use crate::service::contain::contain_drop;
@@ -77,8 +77,8 @@ fn run_worker(worker: Worker, handle: &ServerHandle) -> io::Result<()> {
 
 impl Server {
     /// Begins to build a server.
-    pub fn builder() -> Builder {
-        Builder::new()
+    pub fn builder() -> ServerBuilder {
+        ServerBuilder::new()
     }
 
     /// The addresses of the listeners, in the order in which they were added.

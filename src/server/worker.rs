@@ -20,7 +20,7 @@ pub(crate) type WorkerHook = dyn Fn(usize) + Send + Sync;
 /// Makes a worker's service, on the worker's own thread.
 pub(crate) type ServiceSeed = Box<dyn FnOnce(WorkerStart<'_>) -> ServiceSlot + Send>;
 
-/// Where a handler is made: for [`Builder::listen_made_by`](crate::Builder::listen_made_by).
+/// Where a handler is made: for [`ServerBuilder::listen_with_factory`](crate::ServerBuilder::listen_with_factory).
 #[derive(Clone, Copy, Debug)]
 pub struct WorkerStart<'a> {
     index: usize,

@@ -20,7 +20,7 @@ use crate::handler::Handler;
 use crate::handler::conn::{Conn, Link, TimerId};
 use crate::handler::mailbox::{Content, Mail, Mailbox};
 use crate::io::output::Packed;
-use crate::protocol::{Decode, Encode, ErrorOf, Farewell, Protocol, Turn, Unpacked};
+use crate::protocol::{Decode, Encode, ErrorOf, Farewell, Protocol, UnpackContext, Unpacked};
 use crate::service::contain::{contain, contain_drop};
 
 /// A listener's connections on one worker. The only virtual call on the path of a message.
@@ -445,11 +445,11 @@ impl<H: Handler> Service for Hub<H> {
             let due = decoder.next_deadline(encoder, state.now);
             if due.is_some_and(|due| due <= state.now) {
                 connection.look_for_input();
-                let silence_is_excused = connection.is_unheard() || !connection.output.is_empty();
+                let peer_is_held_back = connection.is_unheard() || !connection.output.is_empty();
                 let Connection { output, peer, .. } = &mut *connection;
-                let mut turn = Turn::new(output, encoder, state.now, peer);
-                turn.silence_is_excused = silence_is_excused;
-                if let Err(refusal) = decoder.on_deadline(&mut turn) {
+                let mut context = UnpackContext::new(output, encoder, state.now, peer);
+                context.peer_is_held_back = peer_is_held_back;
+                if let Err(refusal) = decoder.on_deadline(&mut context) {
                     *error = Some(refusal);
                     connection.close(Cause::Protocol);
                 }
@@ -609,8 +609,8 @@ fn deliver<H: Handler>(
     while taken < length && conn.connection.gate.is_open() {
         let was_message = {
             let Connection { output, peer, .. } = &mut *conn.connection;
-            let mut turn = Turn::new(output, &mut *conn.encoder, conn.state.now, peer);
-            let unpacked = decoder.unpack(&mut input[taken..], &mut turn);
+            let mut context = UnpackContext::new(output, &mut *conn.encoder, conn.state.now, peer);
+            let unpacked = decoder.unpack(&mut input[taken..], &mut context);
             if conn.connection.output.has_overflowed() {
                 // A reply of the protocol itself did not fit.
                 conn.connection.abort(Cause::OutputLimit);

@@ -9,7 +9,7 @@ use super::delivery::Delivery;
 use super::message::{Message, MessageBuf};
 use crate::connection::send_status::SendStatus;
 use crate::handler::conn::Conn;
-use crate::handler::remote::{Remote, RemoteError};
+use crate::handler::remote::{ConnHandle, SendError};
 
 impl<A: Accept, D: Delivery> Conn<'_, WebSocket<A, D>> {
     /// What [`Accept::upgrade`] left for the session; `Some` once, in [`Handler::on_open`](crate::Handler::on_open) if it
@@ -69,12 +69,12 @@ impl<A: Accept, D: Delivery> Conn<'_, WebSocket<A, D>> {
     }
 }
 
-impl<A: Accept, D: Delivery> Remote<WebSocket<A, D>> {
+impl<A: Accept, D: Delivery> ConnHandle<WebSocket<A, D>> {
     /// Sends a text message.
     ///
     /// # Errors
     /// As [`send`](Self::send).
-    pub fn send_text(&self, text: impl Into<String>) -> Result<(), RemoteError<MessageBuf>> {
+    pub fn send_text(&self, text: impl Into<String>) -> Result<(), SendError<MessageBuf>> {
         self.send(MessageBuf::text(text))
     }
 
@@ -82,10 +82,7 @@ impl<A: Accept, D: Delivery> Remote<WebSocket<A, D>> {
     ///
     /// # Errors
     /// As [`send`](Self::send).
-    pub fn send_binary(
-        &self,
-        bytes: impl Into<bytes::Bytes>,
-    ) -> Result<(), RemoteError<MessageBuf>> {
+    pub fn send_binary(&self, bytes: impl Into<bytes::Bytes>) -> Result<(), SendError<MessageBuf>> {
         self.send(MessageBuf::binary(bytes))
     }
 
@@ -93,7 +90,7 @@ impl<A: Accept, D: Delivery> Remote<WebSocket<A, D>> {
     ///
     /// # Errors
     /// As [`send`](Self::send).
-    pub fn ping(&self) -> Result<(), RemoteError<()>> {
+    pub fn ping(&self) -> Result<(), SendError<()>> {
         self.run(|conn| {
             conn.ping();
         })
@@ -107,7 +104,7 @@ impl<A: Accept, D: Delivery> Remote<WebSocket<A, D>> {
         &self,
         code: CloseCode,
         reason: impl Into<String>,
-    ) -> Result<(), RemoteError<()>> {
+    ) -> Result<(), SendError<()>> {
         let reason = reason.into();
         self.run(move |conn| conn.close_with(code, &reason))
     }

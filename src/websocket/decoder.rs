@@ -16,7 +16,7 @@ use super::message::{Message, Piece};
 use super::opening::{Opening, Step};
 use super::settings::Settings;
 use super::text;
-use crate::protocol::{Decode, Output, Turn, Unpacked};
+use crate::protocol::{Decode, Output, UnpackContext, Unpacked};
 
 /// A message in one frame that is not longer than this is waited for where it lies; of a longer one the parts are collected
 /// as they come.
@@ -142,21 +142,21 @@ impl<O: Opening, D: Delivery> WebSocketDecoder<O, D> {
     fn advance(
         &mut self,
         input: &mut [u8],
-        turn: &mut Turn<'_, WebSocketEncoder<O::State>>,
+        context: &mut UnpackContext<'_, WebSocketEncoder<O::State>>,
     ) -> Result<Progress, WebSocketError> {
         self.drop_delivered();
         if let Stage::Collecting(assembly) = &mut self.stage {
             if assembly.is_within_frame() {
-                return collect::<O, D>(assembly, input, 0, &self.settings, turn);
+                return collect::<O, D>(assembly, input, 0, &self.settings, context);
             }
         }
-        let parsed = frame::parse(input, O::FROM_CLIENT, turn.encoder.deflates())?;
+        let parsed = frame::parse(input, O::FROM_CLIENT, context.encoder.deflates())?;
         let header = match parsed {
             Parsed::Header(header) => header,
             Parsed::NeedMore(missing) => return Ok(Progress::NeedMore(missing)),
         };
         if header.opcode.is_control() {
-            return self.control(header, input, turn);
+            return self.control(header, input, context);
         }
         check_order(&header, matches!(self.stage, Stage::Collecting(_)))?;
         if header.length > self.settings.max_message as u64 {
@@ -169,7 +169,7 @@ impl<O: Opening, D: Delivery> WebSocketDecoder<O, D> {
                 return self.gather(header, input);
             }
         }
-        self.begin_collecting(header, input, turn)
+        self.begin_collecting(header, input, context)
     }
 
     /// A message in one frame, where it lies.
@@ -213,7 +213,7 @@ impl<O: Opening, D: Delivery> WebSocketDecoder<O, D> {
         &mut self,
         header: Header,
         input: &mut [u8],
-        turn: &mut Turn<'_, WebSocketEncoder<O::State>>,
+        context: &mut UnpackContext<'_, WebSocketEncoder<O::State>>,
     ) -> Result<Progress, WebSocketError> {
         if !matches!(self.stage, Stage::Collecting(_)) {
             self.stage = Stage::Collecting(Box::new(Assembly::new(&header)));
@@ -221,7 +221,7 @@ impl<O: Opening, D: Delivery> WebSocketDecoder<O, D> {
         match &mut self.stage {
             Stage::Collecting(assembly) => {
                 assembly.begin_frame(&header, &self.settings)?;
-                collect::<O, D>(assembly, input, header.size, &self.settings, turn)
+                collect::<O, D>(assembly, input, header.size, &self.settings, context)
             }
             _ => unreachable!("it was just set"),
         }
@@ -232,7 +232,7 @@ impl<O: Opening, D: Delivery> WebSocketDecoder<O, D> {
         &mut self,
         header: Header,
         input: &mut [u8],
-        turn: &mut Turn<'_, WebSocketEncoder<O::State>>,
+        context: &mut UnpackContext<'_, WebSocketEncoder<O::State>>,
     ) -> Result<Progress, WebSocketError> {
         let end = header.size + header.length as usize;
         if input.len() < end {
@@ -240,7 +240,7 @@ impl<O: Opening, D: Delivery> WebSocketDecoder<O, D> {
         }
         if !self
             .control_rate
-            .count(turn.now, self.settings.control_rate)
+            .count(context.now, self.settings.control_rate)
         {
             return Err(WebSocketError::TooManyControlFrames);
         }
@@ -249,15 +249,15 @@ impl<O: Opening, D: Delivery> WebSocketDecoder<O, D> {
             mask::apply(payload, key, 0);
         }
         match header.opcode {
-            Opcode::Ping => turn.encoder.answer_ping(payload, turn.output),
-            Opcode::Pong => turn.encoder.take_pong(payload, turn.now),
+            Opcode::Ping => context.encoder.answer_ping(payload, context.output),
+            Opcode::Pong => context.encoder.take_pong(payload, context.now),
             _ => {
                 let frame = CloseFrame::parse(payload).map_err(|bad| match bad {
                     BadClose::OneByte => WebSocketError::Violation(Violation::CloseLength),
                     BadClose::Code => WebSocketError::Violation(Violation::CloseCode),
                     BadClose::Utf8 => WebSocketError::InvalidUtf8,
                 })?;
-                turn.encoder.take_close(frame, turn.output);
+                context.encoder.take_close(frame, context.output);
                 return Ok(Progress::End(end));
             }
         }
@@ -283,26 +283,26 @@ impl<O: Opening, D: Delivery> WebSocketDecoder<O, D> {
     fn open<M>(
         &mut self,
         input: &[u8],
-        turn: &mut Turn<'_, WebSocketEncoder<O::State>>,
+        context: &mut UnpackContext<'_, WebSocketEncoder<O::State>>,
     ) -> Result<Unpacked<M>, WebSocketError> {
         let Stage::Opening(pending) = &mut self.stage else {
             unreachable!("only an opening handshake goes on");
         };
-        match pending.opening.advance(input, turn.peer, &self.settings) {
+        match pending.opening.advance(input, context.peer, &self.settings) {
             Step::NeedMore => Ok(Unpacked::NeedMore { at_least: 1 }),
             Step::Open(opened) => {
-                turn.output.put_slice(&opened.answer);
+                context.output.put_slice(&opened.answer);
                 let consumed = opened.consumed;
                 self.stage = Stage::Between;
-                turn.encoder.open(opened, &self.settings, turn.now);
+                context.encoder.open(opened, &self.settings, context.now);
                 Ok(Unpacked::Opened { consumed })
             }
             Step::Answered { consumed, answer } => {
-                put_answer(&answer, turn.output);
+                put_answer(&answer, context.output);
                 Ok(Unpacked::End { consumed })
             }
             Step::Refused { answer, error } => {
-                put_answer(&answer, turn.output);
+                put_answer(&answer, context.output);
                 Err(error)
             }
         }
@@ -321,7 +321,7 @@ fn collect<O: Opening, D: Delivery>(
     input: &mut [u8],
     header: usize,
     settings: &Settings,
-    turn: &mut Turn<'_, WebSocketEncoder<O::State>>,
+    context: &mut UnpackContext<'_, WebSocketEncoder<O::State>>,
 ) -> Result<Progress, WebSocketError> {
     let most = match D::PIECES && assembly.is_compressed {
         true => INFLATE_PIECE,
@@ -335,7 +335,8 @@ fn collect<O: Opening, D: Delivery>(
     let bytes = &input[header..consumed];
     let is_complete = assembly.is_complete();
     if assembly.is_compressed {
-        turn.encoder
+        context
+            .encoder
             .inflate(bytes, is_complete, assembly, settings)?;
     } else if D::PIECES {
         assembly.check(bytes)?;
@@ -367,10 +368,10 @@ impl<O: Opening, D: Delivery> Decode for WebSocketDecoder<O, D> {
     fn unpack<'a>(
         &'a mut self,
         input: &'a mut [u8],
-        turn: &mut Turn<'_, Self::Encoder>,
+        context: &mut UnpackContext<'_, Self::Encoder>,
     ) -> Result<Unpacked<D::Message<'a>>, WebSocketError> {
         let Some(UsualFrame { is_text, key, end }) = self.usual_frame(input) else {
-            return self.unpack_unusual(input, turn);
+            return self.unpack_unusual(input, context);
         };
         let payload = &mut input[6..end];
         mask::apply(payload, key, 0);
@@ -385,7 +386,7 @@ impl<O: Opening, D: Delivery> Decode for WebSocketDecoder<O, D> {
                 message: D::whole(Message::Text(text)),
                 consumed: end,
             }),
-            Err(_) => Err(refuse(WebSocketError::InvalidUtf8, turn)),
+            Err(_) => Err(refuse(WebSocketError::InvalidUtf8, context)),
         }
     }
 
@@ -415,19 +416,23 @@ impl<O: Opening, D: Delivery> Decode for WebSocketDecoder<O, D> {
         }
     }
 
-    fn on_deadline(&mut self, turn: &mut Turn<'_, Self::Encoder>) -> Result<(), WebSocketError> {
+    fn on_deadline(
+        &mut self,
+        context: &mut UnpackContext<'_, Self::Encoder>,
+    ) -> Result<(), WebSocketError> {
         if let Stage::Opening(pending) = &self.stage {
-            put_answer(&pending.opening.timeout_answer(), turn.output);
+            put_answer(&pending.opening.timeout_answer(), context.output);
             return Err(WebSocketError::HandshakeTimeout);
         }
-        turn.encoder
+        context
+            .encoder
             .meet_deadline(
                 &self.settings,
-                turn.now,
-                turn.silence_is_excused,
-                turn.output,
+                context.now,
+                context.peer_is_held_back,
+                context.output,
             )
-            .map_err(|error| refuse(error, turn))
+            .map_err(|error| refuse(error, context))
     }
 }
 
@@ -437,17 +442,17 @@ impl<O: Opening, D: Delivery> WebSocketDecoder<O, D> {
     fn unpack_unusual<'a>(
         &'a mut self,
         input: &'a mut [u8],
-        turn: &mut Turn<'_, WebSocketEncoder<O::State>>,
+        context: &mut UnpackContext<'_, WebSocketEncoder<O::State>>,
     ) -> Result<Unpacked<D::Message<'a>>, WebSocketError> {
         if let Stage::Opening(_) = self.stage {
-            return self.open(input, turn);
+            return self.open(input, context);
         }
-        let progress = match self.advance(input, turn) {
+        let progress = match self.advance(input, context) {
             Ok(progress) => progress,
             Err(error) => {
                 // The connection may linger for its peer; what has come of a message does not.
                 self.stage = Stage::Between;
-                return Err(refuse(error, turn));
+                return Err(refuse(error, context));
             }
         };
         Ok(match progress {
@@ -459,7 +464,7 @@ impl<O: Opening, D: Delivery> WebSocketDecoder<O, D> {
                     message: D::whole(message),
                     consumed: to,
                 },
-                None => return Err(refuse(WebSocketError::InvalidUtf8, turn)),
+                None => return Err(refuse(WebSocketError::InvalidUtf8, context)),
             },
             Progress::Collected { consumed } => Unpacked::Message {
                 message: self.collected(),
@@ -514,12 +519,16 @@ fn message(opcode: Opcode, payload: &[u8]) -> Option<Message<'_>> {
 
 /// Tells the peer why its bytes are refused.
 #[cold]
-fn refuse<S>(error: WebSocketError, turn: &mut Turn<'_, WebSocketEncoder<S>>) -> WebSocketError {
+fn refuse<S>(
+    error: WebSocketError,
+    context: &mut UnpackContext<'_, WebSocketEncoder<S>>,
+) -> WebSocketError {
     if let Some(code) = error.close_code() {
-        turn.encoder
-            .say_close(code, &error.to_string(), turn.output);
+        context
+            .encoder
+            .say_close(code, &error.to_string(), context.output);
     }
-    turn.encoder.give_up();
+    context.encoder.give_up();
     error
 }
 

@@ -14,7 +14,7 @@ use super::masker::Masker;
 use super::message::{Message, MessageBuf};
 use super::opening::Opened;
 use super::settings::Settings;
-use crate::protocol::{Encode, EncodeParts, Farewell, Output, Parting, Unencodable};
+use crate::protocol::{Encode, EncodeParts, Farewell, Output, PackError, Parting};
 
 /// The writing half of a [`WebSocket`](super::WebSocket). `S` is what the opening handshake left for the handler.
 pub struct WebSocketEncoder<S> {
@@ -71,7 +71,7 @@ struct Extra {
     compression: Option<Compression>,
 }
 
-const CLOSING: Unencodable = Unencodable("the connection is not open, or closing");
+const CLOSING: PackError = PackError("the connection is not open, or closing");
 
 impl<S> WebSocketEncoder<S> {
     /// A server's.
@@ -163,11 +163,7 @@ impl<S> WebSocketEncoder<S> {
     /// Anything but a server's message on an open connection without compression.
     #[cold]
     #[inline(never)]
-    fn pack_unusual(
-        &mut self,
-        message: Message<'_>,
-        output: &mut Output,
-    ) -> Result<(), Unencodable> {
+    fn pack_unusual(&mut self, message: Message<'_>, output: &mut Output) -> Result<(), PackError> {
         if self.mode.has(Mode::OPENING) || self.mode.has(Mode::SAID_CLOSE) {
             return Err(CLOSING);
         }
@@ -224,7 +220,7 @@ impl<S> WebSocketEncoder<S> {
     }
 
     /// Pings; the answer tells the round-trip time.
-    pub(crate) fn ping(&mut self, now: Duration, output: &mut Output) -> Result<(), Unencodable> {
+    pub(crate) fn ping(&mut self, now: Duration, output: &mut Output) -> Result<(), PackError> {
         if self.mode.has(Mode::OPENING) || self.mode.has(Mode::SAID_CLOSE) {
             return Err(CLOSING);
         }
@@ -260,7 +256,7 @@ impl<S> WebSocketEncoder<S> {
         &mut self,
         settings: &Settings,
         now: Duration,
-        silence_is_excused: bool,
+        peer_is_held_back: bool,
         output: &mut Output,
     ) -> Result<(), WebSocketError> {
         let Some(extra) = &mut self.extra else {
@@ -272,7 +268,7 @@ impl<S> WebSocketEncoder<S> {
         }
         let keepalive = &mut extra.keepalive;
         let timeout = settings.pong_timeout;
-        if silence_is_excused {
+        if peer_is_held_back {
             keepalive.excuse(now, timeout);
         } else if keepalive.is_overdue(now) && !keepalive.renew(now, timeout) {
             return Err(WebSocketError::PongTimeout);
@@ -281,7 +277,7 @@ impl<S> WebSocketEncoder<S> {
             if keepalive.is_ping_due(now) {
                 let waits = keepalive.is_waiting() && !output.is_empty();
                 keepalive.schedule(now, every, timeout);
-                if silence_is_excused {
+                if peer_is_held_back {
                     keepalive.excuse(now, timeout);
                 }
                 if waits {
@@ -317,7 +313,7 @@ impl<S> WebSocketEncoder<S> {
         &mut self,
         message: Message<'_>,
         output: &mut Output,
-    ) -> Result<(), Unencodable> {
+    ) -> Result<(), PackError> {
         let mut frame = super::deflate::frame_buffer();
         let compression = self.extra.as_mut().and_then(|e| e.compression.as_mut());
         let is_compressed = compression
@@ -341,7 +337,7 @@ impl<S> WebSocketEncoder<S> {
     }
 
     /// A message that others share is compressed once for all of them.
-    fn pack_shared(&mut self, item: &MessageBuf, output: &mut Output) -> Result<(), Unencodable> {
+    fn pack_shared(&mut self, item: &MessageBuf, output: &mut Output) -> Result<(), PackError> {
         let compression = self.extra.as_mut().and_then(|e| e.compression.as_mut());
         let Some(compression) = compression.filter(|compression| compression.can_share()) else {
             return self.pack_deflated(item.as_message(), output);
@@ -392,7 +388,7 @@ impl<S: 'static> Encode for WebSocketEncoder<S> {
     }
 
     #[inline]
-    fn pack(&mut self, item: Message<'_>, output: &mut Output) -> Result<(), Unencodable> {
+    fn pack(&mut self, item: Message<'_>, output: &mut Output) -> Result<(), PackError> {
         if !self.mode.is_usual() {
             return self.pack_unusual(item, output);
         }
@@ -407,7 +403,7 @@ impl<S: 'static> Encode for WebSocketEncoder<S> {
     }
 
     #[inline]
-    fn pack_owned(&mut self, owned: &MessageBuf, output: &mut Output) -> Result<(), Unencodable> {
+    fn pack_owned(&mut self, owned: &MessageBuf, output: &mut Output) -> Result<(), PackError> {
         if self.mode.is_usual() {
             output.put_pair(owned.header(), owned.as_message().as_bytes());
             return Ok(());
@@ -450,7 +446,7 @@ impl<S: 'static> Encode for WebSocketEncoder<S> {
 
 impl<S: 'static> EncodeParts for WebSocketEncoder<S> {
     /// Sends the parts as one binary message.
-    fn pack_parts(&mut self, parts: &[&[u8]], output: &mut Output) -> Result<(), Unencodable> {
+    fn pack_parts(&mut self, parts: &[&[u8]], output: &mut Output) -> Result<(), PackError> {
         if !self.mode.is_usual() {
             return self.pack(Message::Binary(&parts.concat()), output);
         }

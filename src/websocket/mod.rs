@@ -86,7 +86,7 @@ pub use encoder::WebSocketEncoder;
 pub use error::{Violation, WebSocketError};
 pub use handshake::{ClientHandshakeError, HandshakeError};
 pub use message::{Kind, Message, MessageBuf, Piece};
-pub use origin::{NoOrigin, Origins};
+pub use origin::{InvalidOriginError, Origins};
 pub use request::Request;
 pub use response::Response;
 
@@ -112,7 +112,7 @@ use settings::Settings;
 ///     .origins(Origins::same_host())
 ///     .max_message(64 * 1024)
 ///     .ping_every(Duration::from_secs(30));
-/// let listen = Listen::speaking(protocol, "127.0.0.1:0");
+/// let listen = Listen::with(protocol, "127.0.0.1:0");
 /// # drop(listen);
 /// ```
 pub struct WebSocket<A = AcceptAll, D = Whole> {

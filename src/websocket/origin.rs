@@ -43,12 +43,12 @@ enum Rule {
 
 /// A text that was given for an origin, and is none.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NoOrigin(
+pub struct InvalidOriginError(
     /// The text.
     pub Box<str>,
 );
 
-impl fmt::Display for NoOrigin {
+impl fmt::Display for InvalidOriginError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
@@ -58,7 +58,7 @@ impl fmt::Display for NoOrigin {
     }
 }
 
-impl std::error::Error for NoOrigin {}
+impl std::error::Error for InvalidOriginError {}
 
 impl Origins {
     /// All pages. Right for servers that do not trust cookies or the network that a client is in.
@@ -96,7 +96,7 @@ impl Origins {
     ///
     /// # Errors
     /// If one of them is no origin; with a path, for instance, or just a slash at the end.
-    pub fn try_list<I>(origins: I) -> Result<Self, NoOrigin>
+    pub fn try_list<I>(origins: I) -> Result<Self, InvalidOriginError>
     where
         I: IntoIterator,
         I::Item: AsRef<str>,
@@ -105,10 +105,10 @@ impl Origins {
             let origin = Box::from(origin.as_ref());
             match Origin::parse(&origin) {
                 Some(_) => Ok(origin),
-                None => Err(NoOrigin(origin)),
+                None => Err(InvalidOriginError(origin)),
             }
         };
-        let list: Result<_, NoOrigin> = origins.into_iter().map(checked).collect();
+        let list: Result<_, InvalidOriginError> = origins.into_iter().map(checked).collect();
         Ok(Rule::List(list?).into())
     }
 

@@ -4,7 +4,7 @@ use std::thread;
 
 use ringwheel::protocol::{LengthPrefixed, TypedFrames};
 use ringwheel::websocket::WebSocket;
-use ringwheel::{Builder, Server};
+use ringwheel::{Server, ServerBuilder};
 
 use crate::frames::{Frame, KEY};
 use crate::peer::Peer;
@@ -51,7 +51,7 @@ const LAYOUTS: [(usize, bool); 7] = [
 const TYPED: usize = LAYOUTS.len();
 const WEBSOCKET: usize = TYPED + 1;
 
-fn builder(counts: &Counts) -> Builder {
+fn builder(counts: &Counts) -> ServerBuilder {
     let mut builder = Server::builder().workers(1);
     for (width, is_big_endian) in LAYOUTS {
         let layout = match is_big_endian {

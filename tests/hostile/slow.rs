@@ -103,7 +103,7 @@ impl Attacker {
     }
 }
 
-/// Clients who do as they should, and how long they wait for their answers.
+/// Connections who do as they should, and how long they wait for their answers.
 struct Healthy {
     websockets: Vec<Peer>,
     plain: Vec<Client>,

@@ -48,7 +48,11 @@ fn most_held(server: &TestServer) -> usize {
     let look = move |conn: &mut Conn<'_, LengthPrefixed>, _: &mut ()| {
         let _ = looked.lock().unwrap().send(conn.write_buffer_len());
     };
-    server.handle().clients::<Reader>().visit(look).unwrap();
+    server
+        .handle()
+        .connections_of::<Reader>()
+        .visit(look)
+        .unwrap();
     let mut most = 0;
     loop {
         match looks.recv_timeout(DEADLINE) {
@@ -82,7 +86,8 @@ impl Scene {
     fn set(overflow: Overflow) -> Self {
         let counts = Counts::default();
         let limits = Limits::default()
-            .water(8 * KIB, 32 * KIB)
+            .low_water(8 * KIB)
+            .high_water(32 * KIB)
             .output(CAP)
             .overflow(overflow);
         let listen = listen(LengthPrefixed::u32_be())
@@ -109,7 +114,7 @@ impl Scene {
         let mut most = 0;
         for first in (0..PUBLISHED).step_by(BATCH as usize) {
             for number in first..first + BATCH {
-                let everyone = self.server.handle().clients::<Reader>();
+                let everyone = self.server.handle().connections_of::<Reader>();
                 everyone.broadcast(message(number)).unwrap();
             }
             for client in &mut self.healthy {

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ringwheel::Builder;
+use ringwheel::ServerBuilder;
 
 use crate::support::{Child, Client, DEADLINE, TestServer};
 use crate::tally::Counts;
@@ -18,7 +18,7 @@ pub(crate) struct Victim {
 }
 
 /// In the child: runs the server until the parent has seen enough.
-pub(crate) fn serve(builder: Builder, counts: &Counts) {
+pub(crate) fn serve(builder: ServerBuilder, counts: &Counts) {
     let server = TestServer::spawn(builder);
     let addresses = server.handle().local_addrs().iter();
     let addresses: Vec<String> = addresses.map(ToString::to_string).collect();

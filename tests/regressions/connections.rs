@@ -17,7 +17,7 @@ fn a_close_among_messages_held_back_beyond_the_input_limit_spares_the_worker() {
     let recorder = recorder
         .on_open(move |conn| {
             conn.pause_reading();
-            remotes.send(conn.remote()).unwrap();
+            remotes.send(conn.handle()).unwrap();
         })
         .on_message(|conn, line| match line {
             b"ping" => {
@@ -55,7 +55,7 @@ fn a_handle_to_a_connection_whose_on_open_panicked_is_stale() {
     let (recorder, events) = Recorder::<Raw>::new();
     let (remotes, lent) = channel();
     let recorder = recorder.on_open(move |conn| {
-        remotes.send(conn.remote()).unwrap();
+        remotes.send(conn.handle()).unwrap();
         deliberate_panic();
     });
     let server = TestServer::start(listen(Raw), recorder);

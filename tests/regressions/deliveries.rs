@@ -7,7 +7,7 @@ use std::sync::mpsc::channel;
 
 use bytes::Bytes;
 use ringwheel::protocol::Raw;
-use ringwheel::{Delivery, Refusal};
+use ringwheel::{Refusal, SendOutcome};
 
 use crate::hold::Hold;
 use crate::support::{Child, Client, DEADLINE, Recorder, TestServer, deliberate_panic, listen};
@@ -36,10 +36,10 @@ fn a_large_item_that_meets_a_reset_is_lost() {
     grip.release();
     // Not in the order in which they were sent: the second is refused at once, since the peer has gone.
     let mut deliveries = [take(&completions), take(&completions)];
-    deliveries.sort_by_key(|delivery| *delivery == Delivery::Lost);
+    deliveries.sort_by_key(|delivery| *delivery == SendOutcome::Lost);
     assert_eq!(
         deliveries,
-        [Delivery::Refused(Refusal::Closing), Delivery::Lost]
+        [SendOutcome::Refused(Refusal::Closing), SendOutcome::Lost]
     );
     assert!(events.close_reason().starts_with("Io("));
     server.finish(&events);
@@ -101,7 +101,7 @@ fn lost_completions_may_all_panic() {
     let server = TestServer::start(listen(Raw).send_buffer_size(128 * 1024), recorder);
     let mut client = server.connect();
     client.send(b"go");
-    (0..3).for_each(|_| assert_eq!(take(&completions), Delivery::Lost));
+    (0..3).for_each(|_| assert_eq!(take(&completions), SendOutcome::Lost));
     server.connect().ping();
     server.finish(&events);
 }
@@ -131,7 +131,7 @@ fn the_completion_of_a_letter_that_finds_nobody_is_told_at_once() {
         grip.release();
         assert_eq!(
             completions.recv_timeout(DEADLINE),
-            Ok(Delivery::Lost),
+            Ok(SendOutcome::Lost),
             "the last of {letters} letters"
         );
         server.finish(&events);

@@ -36,7 +36,7 @@ fn on_drained_may_fill_the_output_again_and_again() {
                 conn.close();
             }
         });
-    let limits = Limits::default().water(16 * 1024, 64 * 1024);
+    let limits = Limits::default().low_water(16 * 1024).high_water(64 * 1024);
     let listen = listen(Raw).limits(limits).send_buffer_size(16 * 1024);
     let server = TestServer::start(listen, recorder);
     let mut client = server.connect();
@@ -62,7 +62,8 @@ fn a_message_in_parts_is_refused_as_a_whole() {
             conn.close();
         });
         let limits = Limits::default()
-            .water(10_000, 50_000)
+            .low_water(10_000)
+            .high_water(50_000)
             .output(100_000)
             .overflow(policy);
         let server = TestServer::start(listen(Raw).limits(limits), recorder);
@@ -80,7 +81,7 @@ fn an_echo_of_much_small_output_under_pressure_arrives_whole() {
     let recorder = recorder.without_messages().on_message(|conn, line| {
         conn.send(text(line));
     });
-    let limits = Limits::default().water(0, 1);
+    let limits = Limits::default().low_water(0).high_water(1);
     let server = TestServer::start(listen(Lines::new()).limits(limits), recorder);
     let mut client = server.connect();
     let text: Vec<u8> = pattern(1, 200_000)
@@ -139,7 +140,8 @@ fn messages_fill_the_output_up_to_the_limit_exactly() {
             filled.send(conn.write_buffer_len()).unwrap();
         });
         let limits = Limits::default()
-            .water(10_000, 50_000)
+            .low_water(10_000)
+            .high_water(50_000)
             .output(LIMIT)
             .overflow(Overflow::Refuse);
         let listen = listen(Raw).limits(limits).send_buffer_size(16 * 1024);

@@ -6,7 +6,7 @@ use std::sync::mpsc::channel;
 
 use bytes::Bytes;
 use ringwheel::protocol::{Lines, Raw};
-use ringwheel::{Clients, Conn, Delivery, Published, SendStatus, Server, ServerHandle};
+use ringwheel::{Conn, Connections, Published, SendOutcome, SendStatus, Server, ServerHandle};
 
 use crate::hold::Hold;
 use crate::support::{Client, DEADLINE, Recorder, TestServer, eventually, listen, text};
@@ -122,7 +122,7 @@ fn a_drain_deadline_spares_what_the_kernel_has_taken() {
     let server = TestServer::start(listen(Raw).send_buffer_size(1 << 20), recorder);
     let mut client = server.connect();
     client.send(b"go");
-    assert_eq!(take(&completions), Delivery::Written);
+    assert_eq!(take(&completions), SendOutcome::Written);
     server.handle().shutdown(SHORT);
     assert_eq!(events.close_reason(), "Shutdown");
     assert_eq!(client.receive_rest().len(), ANSWER);
@@ -137,7 +137,7 @@ fn a_drain_waits_for_a_handler_that_has_paused() {
     let (asked, questions) = channel();
     let recorder = recorder.on_message(move |conn, _| {
         conn.pause_reading();
-        asked.send(conn.remote()).unwrap();
+        asked.send(conn.handle()).unwrap();
     });
     let server = TestServer::start(listen(Lines::new()), recorder);
     let mut client = server.connect();
@@ -159,7 +159,7 @@ fn a_drain_waits_for_a_handler_that_has_paused() {
 }
 
 /// Publishes again whenever all workers are done with the last publication, until one is gone.
-fn publish_on_and_on(clients: Clients<Recorder<Raw>>, rounds: Arc<AtomicUsize>) {
+fn publish_on_and_on(clients: Connections<Recorder<Raw>>, rounds: Arc<AtomicUsize>) {
     let again = clients.clone();
     let done = move |published: Published| {
         rounds.fetch_add(1, Ordering::Relaxed);
@@ -177,7 +177,7 @@ fn assert_ends_under_a_publisher(end: impl FnOnce(&ServerHandle)) {
     let (echo, events) = raw_echo();
     let server = TestServer::start(listen(Raw), echo);
     let rounds = Arc::new(AtomicUsize::new(0));
-    publish_on_and_on(server.handle().clients(), rounds.clone());
+    publish_on_and_on(server.handle().connections_of(), rounds.clone());
     eventually("it publishes again", || rounds.load(Ordering::Relaxed) > 1);
     end(server.handle());
     server.join();

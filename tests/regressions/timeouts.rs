@@ -55,7 +55,7 @@ fn deadlines_of_a_connection_that_comes_while_its_worker_is_busy_are_not_early()
     let start = Instant::now();
     let mut late = server.connect();
     eventually("it was handed over", || {
-        server.handle().connections() == [2, 0]
+        server.handle().connections_per_worker() == [2, 0]
     });
     grip.release();
     late.expect_ended();
@@ -189,7 +189,7 @@ fn close_beside_a_slow_callback(meanwhile: impl FnOnce(&TestServer)) {
             b"close" => {
                 conn.send(&vec![0; 4 << 20]);
                 conn.close();
-                assert!(closed.set(conn.remote()).is_ok());
+                assert!(closed.set(conn.handle()).is_ok());
             }
             b"slow" => {
                 // Fires right behind the close's deadline.
@@ -238,7 +238,7 @@ fn close_is_over_in_time() -> bool {
     let recorder = recorder.on_message(move |conn, _| {
         conn.send(&vec![0; 4 << 20]);
         conn.close();
-        let (remote, told) = (conn.remote(), told.clone());
+        let (remote, told) = (conn.handle(), told.clone());
         // Asked for here, it does not wake the loop.
         clock.get().unwrap().run_after(SHORT * 3 / 2, move || {
             told.send(remote.is_alive()).unwrap();

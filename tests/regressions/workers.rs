@@ -35,7 +35,7 @@ fn a_handler_that_cannot_be_made_ends_the_server_with_an_error() {
     };
     let builder = Server::builder()
         .workers(2)
-        .listen_made_by(listen(Raw), make)
+        .listen_with_factory(listen(Raw), make)
         .unwrap();
     assert!(TestServer::spawn(builder).outcome().is_err());
 }

@@ -31,7 +31,7 @@ pub(crate) const LOCAL: &str = "127.0.0.1:0";
 
 /// Listens on a port of its own.
 pub(crate) fn listen<P: Protocol>(protocol: P) -> Listen<P> {
-    Listen::speaking(protocol, LOCAL)
+    Listen::with(protocol, LOCAL)
 }
 
 /// How long anything may take that is expected to happen.

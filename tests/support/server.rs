@@ -6,7 +6,7 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
-use ringwheel::{Builder, Handler, Listen, RunningServer, Server, ServerHandle};
+use ringwheel::{Handler, Listen, RunningServer, Server, ServerBuilder, ServerHandle};
 
 use super::{Client, DEADLINE, Events};
 
@@ -27,7 +27,7 @@ impl TestServer {
 
     /// One listener on a server of its own kind.
     pub(crate) fn start_on<H: Handler + Clone + Send>(
-        builder: Builder,
+        builder: ServerBuilder,
         listen: Listen<H::Protocol>,
         handler: H,
     ) -> Self {
@@ -47,7 +47,7 @@ impl TestServer {
         (Self::spawn(builder), client)
     }
 
-    pub(crate) fn spawn(builder: Builder) -> Self {
+    pub(crate) fn spawn(builder: ServerBuilder) -> Self {
         Self::adopt(builder.spawn().expect("the server starts"))
     }
 

@@ -71,7 +71,8 @@ fn readers_that_stall_cost_what_the_limits_say_and_no_more() {
         let stalled = sized(100, 400);
         let limits = Limits::default()
             .output(256 * 1024)
-            .water(64 * 1024, 128 * 1024);
+            .low_water(64 * 1024)
+            .high_water(128 * 1024);
         let server =
             TestServer::start(listen(Raw).limits(limits).send_buffer_size(16 * 1024), Echo);
         let flood = vec![7; 16 << 20];

@@ -6,10 +6,10 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use ringwheel::protocol::{
-    Decode, Encode, ErrorOf, Farewell, Lines, LinesError, Output, Parting, Protocol, Turn,
-    Unencodable, Unpacked,
+    Decode, Encode, ErrorOf, Farewell, Lines, LinesError, Output, PackError, Parting, Protocol,
+    UnpackContext, Unpacked,
 };
-use ringwheel::{CloseReason, Conn, Handler, Limits, Remote, Server, TimerId};
+use ringwheel::{CloseReason, Conn, ConnHandle, Handler, Limits, Server, TimerId};
 
 use crate::scale::{report, sized};
 use crate::support::{Client, DEADLINE, TestServer, deliberate_panic, eventually, listen};
@@ -105,20 +105,20 @@ impl Decode for FragileDecoder {
     fn unpack<'a>(
         &'a mut self,
         input: &'a mut [u8],
-        turn: &mut Turn<'_, FragileEncoder>,
+        context: &mut UnpackContext<'_, FragileEncoder>,
     ) -> Result<Unpacked<&'a str>, LinesError> {
         self.trap.pass(Place::Unpack);
         let mut output = Output::detached();
-        let mut lines = turn.encoder.lines;
+        let mut lines = context.encoder.lines;
         let unpacked = self
             .lines
-            .unpack(input, &mut Turn::detached(&mut output, &mut lines));
+            .unpack(input, &mut UnpackContext::detached(&mut output, &mut lines));
         if let Ok(Unpacked::Message {
             message: "deadline",
             ..
         }) = unpacked
         {
-            self.deadline = Some(turn.now);
+            self.deadline = Some(context.now);
         }
         unpacked
     }
@@ -137,7 +137,7 @@ impl Decode for FragileDecoder {
         self.deadline
     }
 
-    fn on_deadline(&mut self, _: &mut Turn<'_, FragileEncoder>) -> Result<(), LinesError> {
+    fn on_deadline(&mut self, _: &mut UnpackContext<'_, FragileEncoder>) -> Result<(), LinesError> {
         self.deadline = None;
         self.trap.pass(Place::OnDeadline);
         Ok(())
@@ -158,14 +158,14 @@ impl Encode for FragileEncoder {
         owned
     }
 
-    fn pack(&mut self, item: &str, output: &mut Output) -> Result<(), Unencodable> {
+    fn pack(&mut self, item: &str, output: &mut Output) -> Result<(), PackError> {
         // Half of it is written by then.
         output.put_slice(b"half of ");
         self.trap.pass(Place::Pack);
         self.lines.pack(item, output)
     }
 
-    fn pack_owned(&mut self, item: &Arc<str>, output: &mut Output) -> Result<(), Unencodable> {
+    fn pack_owned(&mut self, item: &Arc<str>, output: &mut Output) -> Result<(), PackError> {
         self.trap.pass(Place::PackOwned);
         self.lines.pack(item, output)
     }
@@ -191,7 +191,7 @@ impl Drop for FragileEncoder {
 struct Nervous {
     trap: Trap,
     opened: Arc<AtomicUsize>,
-    remotes: Sender<Remote<Fragile>>,
+    remotes: Sender<ConnHandle<Fragile>>,
     closed: Sender<String>,
 }
 
@@ -223,7 +223,7 @@ impl Handler for Nervous {
                 let part = "x".repeat(32 * 1024);
                 while conn.send(&part) == ringwheel::SendStatus::Queued {}
             }
-            "remote" => self.remotes.send(conn.remote()).expect("a test"),
+            "remote" => self.remotes.send(conn.handle()).expect("a test"),
             "subscribe" => {
                 conn.subscribe("topic").expect("the first");
                 conn.send(line);
@@ -265,7 +265,7 @@ impl Handler for Nervous {
 struct Ward {
     server: TestServer,
     trap: Trap,
-    remotes: Receiver<Remote<Fragile>>,
+    remotes: Receiver<ConnHandle<Fragile>>,
     closed: Receiver<String>,
     opened: Arc<AtomicUsize>,
     bystander: Client,
@@ -287,7 +287,7 @@ impl Ward {
             .send_buffer_size(16 * 1024)
             // With it a protocol is asked in each turn whether it is within a message.
             .message_timeout(10 * DEADLINE)
-            .limits(Limits::default().water(16 * 1024, 64 * 1024));
+            .limits(Limits::default().low_water(16 * 1024).high_water(64 * 1024));
         // One worker, which a panic that is not contained would take from everybody.
         let server = TestServer::start_on(Server::builder().workers(1), listen, handler);
         let mut bystander = server.connect();
@@ -309,7 +309,7 @@ impl Ward {
         client
     }
 
-    fn remote_of(&self, client: &mut Client) -> Remote<Fragile> {
+    fn remote_of(&self, client: &mut Client) -> ConnHandle<Fragile> {
         client.send(b"remote\n");
         self.remotes.recv_timeout(DEADLINE).expect("a remote")
     }
@@ -451,7 +451,7 @@ const CASES: &[Case] = &[
         |ward| {
             ward.lead(Place::Nowhere, |client| {
                 let victim = ward.remote_of(client).id();
-                let clients = ward.server.handle().clients::<Nervous>();
+                let clients = ward.server.handle().connections_of::<Nervous>();
                 let visit = move |conn: &mut Conn<'_, Fragile>, _: &mut Session| {
                     if conn.id() == victim {
                         deliberate_panic();
@@ -468,7 +468,7 @@ const CASES: &[Case] = &[
             client.send(b"subscribe\n");
             client.receive(18);
             ward.trap.set(Place::PackOwned);
-            let clients = ward.server.handle().clients::<Nervous>();
+            let clients = ward.server.handle().connections_of::<Nervous>();
             clients.publish("topic", "news").unwrap();
             client.expect_ended();
         },
@@ -529,7 +529,7 @@ fn panics_of_tasks_and_of_what_is_told_of_publications_end_no_connection() {
     let panics = sized(200, 10_000);
     let mut ward = Ward::open();
     let (ran, has_run) = channel();
-    let clients = ward.server.handle().clients::<Nervous>();
+    let clients = ward.server.handle().connections_of::<Nervous>();
     for _ in 0..panics {
         let ran = ran.clone();
         ward.server.handle().run_after(Duration::ZERO, move || {

@@ -8,13 +8,13 @@ use std::thread;
 
 use bytes::Bytes;
 use ringwheel::protocol::{ErrorOf, Raw};
-use ringwheel::{CloseReason, Conn, Delivery, Handler, Remote, RemoteError, Server};
+use ringwheel::{CloseReason, Conn, ConnHandle, Handler, SendError, SendOutcome, Server};
 
 use crate::scale::{report, sized, source};
 use crate::support::{Client, Random, TestServer, eventually, listen};
 
 const SENDERS: u64 = 8;
-/// Clients that are connected at a time.
+/// Connections that are connected at a time.
 const CLIENTS: usize = 32;
 /// Sends to one connection, until it is closed.
 const LIFE: u64 = 2000;
@@ -25,7 +25,7 @@ const MESSAGE: usize = 8;
 struct Target {
     /// Unique, as no slot and no descriptor is.
     number: u64,
-    remote: Remote<Raw>,
+    remote: ConnHandle<Raw>,
     sent: AtomicU64,
     /// How many of its messages were handed to the kernel.
     written: Arc<AtomicU64>,
@@ -52,7 +52,7 @@ impl Handler for Lender {
         conn.send(&number.to_le_bytes());
         let target = Arc::new(Target {
             number,
-            remote: conn.remote(),
+            remote: conn.handle(),
             sent: AtomicU64::new(0),
             written: Arc::default(),
         });
@@ -112,17 +112,17 @@ fn send(targets: &Targets, tally: &Arc<Tally>, sends: u64, seed: u64) {
         Tally::add(&tally.attempted);
         let (told, written) = (tally.clone(), target.written.clone());
         let done = move |delivery| match delivery {
-            Delivery::Written => {
+            SendOutcome::Written => {
                 Tally::add(&told.written);
                 Tally::add(&written);
             }
-            Delivery::Refused(_) => Tally::add(&told.refused),
-            Delivery::Lost => Tally::add(&told.lost),
+            SendOutcome::Refused(_) => Tally::add(&told.refused),
+            SendOutcome::Lost => Tally::add(&told.lost),
         };
         let message = Bytes::copy_from_slice(&target.number.to_le_bytes());
         match target.remote.send_then(message, done) {
             Ok(()) => Tally::add(&tally.taken),
-            Err(RemoteError::Full(_)) => {
+            Err(SendError::Full(_)) => {
                 Tally::add(&tally.full);
                 thread::yield_now();
             }

@@ -25,9 +25,9 @@ const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: here\r\nUpgrade: websocket\r\n\
 const ANSWER: usize = 129;
 /// Messages of each client whose answers it reads only after the signal.
 const QUESTIONS: usize = 3;
-/// Clients that never stop asking.
+/// Connections that never stop asking.
 const TALKERS: usize = 10;
-/// Clients that never read, so that the drain takes until its deadline; only in the full size, which holds its times.
+/// Connections that never read, so that the drain takes until its deadline; only in the full size, which holds its times.
 const DEAF: usize = 5;
 /// What a deaf one asks for: more than fits on its way.
 const DEAF_QUESTION: usize = 64 * 1024;

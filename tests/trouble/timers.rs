@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ringwheel::protocol::{
-    Decode, Encode, ErrorOf, Output, Protocol, Raw, Turn, Unencodable, Unpacked,
+    Decode, Encode, ErrorOf, Output, PackError, Protocol, Raw, UnpackContext, Unpacked,
 };
 use ringwheel::{CloseReason, Conn, Handler, Limits, TimerId};
 
@@ -125,7 +125,7 @@ impl Clocks {
         let server = TestServer::start(listen(Raw).limits(limits), clockwork.clone());
         let clients = (0..connections).map(|_| server.connect()).collect();
         eventually("all are there", || {
-            server.handle().connections() == [connections]
+            server.handle().connections_per_worker() == [connections]
         });
         Clocks {
             server,
@@ -156,7 +156,7 @@ impl Clocks {
                 set.send(()).expect("a test");
             }
         };
-        let clients = self.server.handle().clients::<Clockwork>();
+        let clients = self.server.handle().connections_of::<Clockwork>();
         clients.visit(visit).expect("a server");
         is_set.recv_timeout(DEADLINE).expect("all are set");
     }
@@ -275,9 +275,9 @@ impl Decode for Watching {
     fn unpack<'a>(
         &'a mut self,
         input: &'a mut [u8],
-        turn: &mut Turn<'_, WatchingEncoder>,
+        context: &mut UnpackContext<'_, WatchingEncoder>,
     ) -> Result<Unpacked<u8>, Self::Error> {
-        self.tell(turn.now);
+        self.tell(context.now);
         Ok(Unpacked::Message {
             message: input[0],
             consumed: 1,
@@ -289,8 +289,11 @@ impl Decode for Watching {
         Some(now + Duration::from_millis(1))
     }
 
-    fn on_deadline(&mut self, turn: &mut Turn<'_, WatchingEncoder>) -> Result<(), Self::Error> {
-        self.tell(turn.now);
+    fn on_deadline(
+        &mut self,
+        context: &mut UnpackContext<'_, WatchingEncoder>,
+    ) -> Result<(), Self::Error> {
+        self.tell(context.now);
         Ok(())
     }
 }
@@ -303,7 +306,7 @@ impl Encode for WatchingEncoder {
         *owned
     }
 
-    fn pack(&mut self, item: u8, output: &mut Output) -> Result<(), Unencodable> {
+    fn pack(&mut self, item: u8, output: &mut Output) -> Result<(), PackError> {
         output.put_u8(item);
         Ok(())
     }

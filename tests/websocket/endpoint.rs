@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use ringwheel::protocol::{
-    Decode, Encode, EncodeParts, Farewell, MessageOf, Output, Parting, Protocol, Turn, Unpacked,
+    Decode, Encode, EncodeParts, Farewell, MessageOf, Output, Parting, Protocol, UnpackContext,
+    Unpacked,
 };
 use ringwheel::websocket::{
     Accept, Kind, Message, MessageBuf, Pieces, WebSocket, WebSocketClient, WebSocketError, Whole,
@@ -150,8 +151,8 @@ impl<P: Subject> Endpoint<P> {
     fn unpack_one(&mut self, taken: usize) -> usize {
         let rest = &mut self.input[taken..];
         let available = rest.len();
-        let mut turn = Turn::detached(&mut self.output, &mut self.encoder).at(self.now);
-        let (found, consumed) = match self.decoder.unpack(rest, &mut turn) {
+        let mut context = UnpackContext::detached(&mut self.output, &mut self.encoder).at(self.now);
+        let (found, consumed) = match self.decoder.unpack(rest, &mut context) {
             Ok(Unpacked::NeedMore { at_least }) => {
                 self.missing = at_least.max(1);
                 return 0;
@@ -203,9 +204,9 @@ impl<P: Subject> Endpoint<P> {
 
     /// The deadline that was named has come.
     pub(crate) fn meet_deadline(&mut self) -> Result<(), WebSocketError> {
-        let mut turn = Turn::detached(&mut self.output, &mut self.encoder).at(self.now);
-        turn.silence_is_excused = self.is_excused;
-        self.decoder.on_deadline(&mut turn)
+        let mut context = UnpackContext::detached(&mut self.output, &mut self.encoder).at(self.now);
+        context.peer_is_held_back = self.is_excused;
+        self.decoder.on_deadline(&mut context)
     }
 
     /// Sends one message that owns its payload; false if that is refused.

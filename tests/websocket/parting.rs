@@ -26,7 +26,8 @@ fn ws() -> Listen<Protocol> {
 fn little() -> Limits {
     Limits::default()
         .output(64 * 1024)
-        .water(16 * 1024, 32 * 1024)
+        .low_water(16 * 1024)
+        .high_water(32 * 1024)
         .overflow(Overflow::DropMessage)
 }
 
@@ -171,7 +172,7 @@ fn a_connection_that_does_not_read_closes_too() {
     let (probe, reports) = Probe::new();
     let probe = probe.on_open(move |conn| {
         conn.pause_reading();
-        remotes.send(conn.remote()).unwrap();
+        remotes.send(conn.handle()).unwrap();
     });
     let server = TestServer::start(ws(), probe);
     let mut peer = Peer::open(&server);
@@ -374,7 +375,7 @@ fn a_shutdown_does_not_wait_for_a_handshake() {
     let mut client = server.connect();
     client.send(&REQUEST[..REQUEST.len() - 1]);
     eventually("it is with its worker", || {
-        server.handle().connections() == [1]
+        server.handle().connections_per_worker() == [1]
     });
     server.handle().shutdown(DEADLINE);
     client.expect_eof();

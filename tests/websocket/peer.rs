@@ -1,4 +1,4 @@
-//! Clients over real sockets: one that makes and reads frames by hand, and one that uses the client's codec.
+//! Connections over real sockets: one that makes and reads frames by hand, and one that uses the client's codec.
 
 use std::collections::VecDeque;
 use std::io::ErrorKind;

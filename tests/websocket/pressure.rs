@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ringwheel::websocket::{WebSocket, WebSocketError};
-use ringwheel::{Limits, Overflow, Remote, SendStatus};
+use ringwheel::{ConnHandle, Limits, Overflow, SendStatus};
 use socket2::SockRef;
 
 use crate::endpoint::{ANSWER, Found, REQUEST};
@@ -52,7 +52,11 @@ fn a_flood_of_pings_without_reading_is_held_back() {
     let (probe, reports) = Probe::echo();
     let protocol = WebSocket::new().control_rate(u16::MAX);
     let listen = listen(protocol)
-        .limits(Limits::default().water(LOW_WATER, HIGH_WATER))
+        .limits(
+            Limits::default()
+                .low_water(LOW_WATER)
+                .high_water(HIGH_WATER),
+        )
         .send_buffer_size(16 * 1024)
         .receive_buffer_size(64 * 1024);
     let server = TestServer::start(listen, probe);
@@ -68,10 +72,13 @@ fn a_flood_of_pings_without_reading_is_held_back() {
         let largest = largest.clone();
         let (told, asked) = channel();
         let told = Mutex::new(told);
-        let visit = server.handle().clients::<Probe>().visit(move |conn, _| {
-            largest.fetch_max(conn.write_buffer_len(), Ordering::Relaxed);
-            let _ = told.lock().unwrap().send(conn.write_buffer_len());
-        });
+        let visit = server
+            .handle()
+            .connections_of::<Probe>()
+            .visit(move |conn, _| {
+                largest.fetch_max(conn.write_buffer_len(), Ordering::Relaxed);
+                let _ = told.lock().unwrap().send(conn.write_buffer_len());
+            });
         visit.unwrap();
         asked.recv_timeout(DEADLINE).unwrap()
     };
@@ -127,7 +134,7 @@ fn messages_above_the_high_water_mark_are_reported_and_the_end_of_it_too() {
             conn.send_text("drained");
         });
     let listen = listen(WebSocket::new())
-        .limits(Limits::default().water(16 * 1024, 64 * 1024))
+        .limits(Limits::default().low_water(16 * 1024).high_water(64 * 1024))
         .send_buffer_size(32 * 1024);
     let server = TestServer::start(listen, probe);
     let mut peer = Peer::open_over(Client::connect_narrow(server.addr()));
@@ -148,7 +155,7 @@ fn messages_above_the_high_water_mark_are_reported_and_the_end_of_it_too() {
 fn what_a_slow_reader_asks_is_answered_once_it_reads() {
     let (probe, reports) = Probe::echo();
     let listen = listen(WebSocket::new())
-        .limits(Limits::default().water(4 * 1024, 16 * 1024))
+        .limits(Limits::default().low_water(4 * 1024).high_water(16 * 1024))
         .send_buffer_size(16 * 1024);
     let server = TestServer::start(listen, probe);
     let mut peer = Peer::open_over(Client::connect_narrow(server.addr()));
@@ -206,7 +213,7 @@ fn a_handler_that_pauses_does_not_lose_its_peer() {
     let probe = probe.on_message(move |conn, message| match message.as_text() {
         Some("pause") => {
             conn.pause_reading();
-            pause.send(conn.remote()).unwrap();
+            pause.send(conn.handle()).unwrap();
         }
         _ => _ = conn.send(message),
     });
@@ -236,7 +243,7 @@ fn a_handler_that_pauses_does_not_lose_its_peer() {
 }
 
 /// Whether the server has not begun to close the connection.
-fn is_open(remote: &Remote<WebSocket>) -> bool {
+fn is_open(remote: &ConnHandle<WebSocket>) -> bool {
     let (told, asked) = channel();
     let asking = remote.run(move |conn| told.send(conn.is_open()).unwrap());
     asking.is_ok() && asked.recv_timeout(DEADLINE) == Ok(true)
@@ -246,7 +253,8 @@ fn is_open(remote: &Remote<WebSocket>) -> bool {
 fn much() -> Limits {
     Limits::default()
         .output(256 * 1024)
-        .water(4 * 1024, 64 * 1024)
+        .low_water(4 * 1024)
+        .high_water(64 * 1024)
         .overflow(Overflow::DropMessage)
 }
 
@@ -257,7 +265,7 @@ fn a_slow_reader_is_not_overdue_before_it_can_have_seen_the_ping() {
     let (opened, has_opened) = channel();
     let probe = probe.on_open(move |conn| {
         let count = fill(conn);
-        opened.send((conn.remote(), count)).unwrap();
+        opened.send((conn.handle(), count)).unwrap();
     });
     let every = Duration::from_millis(10);
     let protocol = WebSocket::new().ping_every(every).pong_timeout(2 * every);
@@ -280,7 +288,7 @@ fn a_slow_reader_that_has_spoken_is_not_idle() {
     let (opened, has_opened) = channel();
     let probe = probe.on_open(move |conn| {
         let count = fill(conn);
-        opened.send((conn.remote(), count)).unwrap();
+        opened.send((conn.handle(), count)).unwrap();
     });
     let idle = Duration::from_millis(50);
     let listen = listen(WebSocket::new())
@@ -310,7 +318,7 @@ fn a_ping_has_room_in_an_output_that_messages_keep_full() {
     let probe = probe
         .on_open(move |conn| {
             fill(conn);
-            opened.send(conn.remote()).unwrap();
+            opened.send(conn.handle()).unwrap();
         })
         .on_drained(move |conn| {
             if is_refilled.load(Ordering::Relaxed) {
@@ -321,7 +329,8 @@ fn a_ping_has_room_in_an_output_that_messages_keep_full() {
     // Whatever the kernel takes is filled up again.
     let limits = Limits::default()
         .output(LIMIT)
-        .water(LIMIT - 3, LIMIT - 2)
+        .low_water(LIMIT - 3)
+        .high_water(LIMIT - 2)
         .overflow(Overflow::DropMessage);
     let listen = listen(WebSocket::new().ping_every(every))
         .limits(limits)
@@ -414,7 +423,8 @@ fn a_dropped_message_is_not_referred_to() {
         });
     let deflate = Deflate::new().min_size(0).server_context_takeover(true);
     let limits = Limits::default()
-        .water(4 * 1024, 16 * 1024)
+        .low_water(4 * 1024)
+        .high_water(16 * 1024)
         .output(64 * 1024)
         .overflow(Overflow::DropMessage);
     let listen = listen(WebSocket::new().deflate(deflate))

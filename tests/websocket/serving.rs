@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use ringwheel::websocket::{
     CloseCode, Kind, Message, MessageBuf, Origins, WebSocket, WebSocketError,
 };
-use ringwheel::{RemoteError, Server};
+use ringwheel::{SendError, Server};
 
 use crate::endpoint::{ANSWER, Found, REQUEST, plain_client};
 use crate::frames::{Frame, KEY, from_client};
@@ -326,7 +326,7 @@ fn an_open_connection_outlives_the_deadline_of_its_handshake() {
 fn other_threads_send_ping_and_close() {
     let (remotes, lent) = channel();
     let (probe, reports) = Probe::new();
-    let probe = probe.on_open(move |conn| remotes.send(conn.remote()).unwrap());
+    let probe = probe.on_open(move |conn| remotes.send(conn.handle()).unwrap());
     let server = TestServer::start(listen(WebSocket::new()), probe);
     let mut peer = Peer::open(&server);
     let remote = lent.recv_timeout(DEADLINE).unwrap();
@@ -351,10 +351,10 @@ fn other_threads_send_ping_and_close() {
     assert_eq!(ending.reason, "Local");
     assert_eq!(ending.words(), Some((Some(4321), "")));
     assert!(!remote.is_alive());
-    assert_eq!(remote.ping(), Err(RemoteError::Closed(())));
+    assert_eq!(remote.ping(), Err(SendError::Closed(())));
     assert_eq!(
         remote.send_text("late"),
-        Err(RemoteError::Closed(MessageBuf::text("late")))
+        Err(SendError::Closed(MessageBuf::text("late")))
     );
     reports.finish(server);
 }
@@ -369,7 +369,7 @@ fn a_broadcast_reaches_all_that_are_open() {
     let mut opening = Peer::around(server.connect());
     opening.client.send(&REQUEST[..20]);
     peers.iter_mut().for_each(Peer::check_echo);
-    let clients = server.handle().clients::<Probe>();
+    let clients = server.handle().connections_of::<Probe>();
     let long = "news ".repeat(20_000);
     for message in ["", "short", &long] {
         clients.broadcast(message).unwrap();
@@ -409,7 +409,7 @@ fn a_broadcast_reaches_compressed_and_plain_clients_alike() {
         peer.send(Message::Text("here"));
         assert_eq!(peer.next(), Found::text("here"));
     }
-    let all = server.handle().clients::<Probe>();
+    let all = server.handle().connections_of::<Probe>();
     for round in 0..5 {
         let news = format!("news of round {round}, ").repeat(100);
         all.broadcast(&*news).unwrap();

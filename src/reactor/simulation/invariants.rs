@@ -1,7 +1,7 @@
 //! What must hold after each step, and at the end.
 
 use crate::connection::close_reason::{Cause, Timeout};
-use crate::connection::completion::Delivery;
+use crate::connection::completion::SendOutcome;
 use crate::connection::limits::Timeouts;
 use crate::connection::loop_state::LoopState;
 use crate::connection::{Connection, Draining, Gate, Marks, OwnEnd, PeerEnd, Phase};
@@ -499,8 +499,8 @@ fn check_mailings(ledger: &Ledger, whole: &[bool]) {
         match mailing.to {
             Address::One(to) => {
                 let fate = mailing.fate.expect("every letter has a fate");
-                let must_arrive = fate == Delivery::Written && whole[to];
-                let may_arrive = fate == Delivery::Written;
+                let must_arrive = fate == SendOutcome::Written && whole[to];
+                let may_arrive = fate == SendOutcome::Written;
                 assert!(
                     arrived.len() <= usize::from(may_arrive)
                         && arrived.len() >= usize::from(must_arrive),

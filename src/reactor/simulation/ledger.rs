@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::connection::close_reason::Cause;
-use crate::connection::completion::Delivery;
+use crate::connection::completion::SendOutcome;
 use crate::connection::topics::Published;
 use crate::handler::conn::TimerId;
 
@@ -144,7 +144,7 @@ pub(super) struct Mailing {
     pub(super) sure: Option<Vec<usize>>,
     pub(super) published: Option<Published>,
     /// What its completion was told.
-    pub(super) fate: Option<Delivery>,
+    pub(super) fate: Option<SendOutcome>,
     pub(super) arrived_at: Vec<usize>,
 }
 
@@ -175,12 +175,12 @@ impl Ledger {
     }
 
     /// A completion is called.
-    pub(super) fn complete(&mut self, number: usize, delivery: Delivery) {
+    pub(super) fn complete(&mut self, number: usize, delivery: SendOutcome) {
         self.completions = self.completions.saturating_sub(1);
         self.tally.count(match delivery {
-            Delivery::Written => "letter written",
-            Delivery::Refused(_) => "letter refused",
-            Delivery::Lost => "letter lost",
+            SendOutcome::Written => "letter written",
+            SendOutcome::Refused(_) => "letter refused",
+            SendOutcome::Lost => "letter lost",
         });
         let is_first = self.mail[number].fate.replace(delivery).is_none();
         self.claim(is_first, || format!("completion {number} is called twice"));

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::connection::close_reason::{Cause, CloseReason};
-use crate::connection::completion::Delivery;
+use crate::connection::completion::SendOutcome;
 use crate::handler::Handler;
 use crate::handler::conn::{Conn, TimerId};
 use crate::protocol::ErrorOf;
@@ -107,7 +107,7 @@ impl<P: Dialect> Puppet<P> {
             let mut ledger = book.open();
             ledger.completions -= 1;
             let record = &mut ledger.records[number];
-            if delivery == Delivery::Written {
+            if delivery == SendOutcome::Written {
                 record.written = next + 1;
             }
         });
@@ -191,7 +191,7 @@ impl<P: Dialect> Handler for Puppet<P> {
         };
         if !self.random.one_in(4) {
             // The others are plain connections, with nothing that makes their turns unusual.
-            self.society.meet(number, conn.remote());
+            self.society.meet(number, conn.handle());
             match self.random.below(24) {
                 0 => end(&self.book, conn, false),
                 1 => end(&self.book, conn, true),

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::connection::send_status::{Refusal, SendStatus};
 use crate::handler::conn::Conn;
-use crate::handler::remote::{Clients, Remote, RemoteError};
+use crate::handler::remote::{ConnHandle, Connections, SendError};
 use crate::protocol::{Decode, Encode, LengthPrefixed, Protocol};
 
 use super::courtesy::{Courtesy, UNENCODABLE, UNSPEAKABLE};
@@ -63,7 +63,7 @@ pub(super) fn note_said(book: &Book, number: usize, length: usize, status: SendS
     ledger.records[number].said += u32::from(is_queued);
     let record = &ledger.records[number];
     let may_speak = !record.has_asked_for_end && !record.has_shut_write;
-    let is_unencodable = matches!(status, SendStatus::Refused(Refusal::Unencodable(_)));
+    let is_unencodable = matches!(status, SendStatus::Refused(Refusal::Pack(_)));
     ledger.claim(may_speak || !is_queued, || {
         format!("{number} was told {status:?} behind its end")
     });
@@ -127,13 +127,13 @@ impl Drop for Payload {
 }
 
 /// Handles to connections, with their numbers; also to those that are gone.
-type Remotes<P> = Rc<RefCell<Vec<(usize, Remote<P>)>>>;
+type Remotes<P> = Rc<RefCell<Vec<(usize, ConnHandle<P>)>>>;
 
 /// The connections of one service, as other threads and other connections reach them.
 pub(super) struct Society<P: Dialect> {
     book: Book,
     remotes: Remotes<P>,
-    clients: Clients<Puppet<P>>,
+    clients: Connections<Puppet<P>>,
 }
 
 impl<P: Dialect> Clone for Society<P> {
@@ -147,7 +147,7 @@ impl<P: Dialect> Clone for Society<P> {
 }
 
 impl<P: Dialect> Society<P> {
-    pub(super) fn new(book: Book, clients: Clients<Puppet<P>>) -> Self {
+    pub(super) fn new(book: Book, clients: Connections<Puppet<P>>) -> Self {
         Society {
             book,
             remotes: Rc::default(),
@@ -155,7 +155,7 @@ impl<P: Dialect> Society<P> {
         }
     }
 
-    pub(super) fn meet(&self, number: usize, remote: Remote<P>) {
+    pub(super) fn meet(&self, number: usize, remote: ConnHandle<P>) {
         self.remotes.borrow_mut().push((number, remote));
     }
 
@@ -174,19 +174,19 @@ impl<P: Dialect> Society<P> {
         }
     }
 
-    fn somebody(&self, random: &mut Random) -> Option<(usize, Remote<P>)> {
+    fn somebody(&self, random: &mut Random) -> Option<(usize, ConnHandle<P>)> {
         let remotes = self.remotes.borrow();
         remotes.get(random.below(remotes.len())).cloned()
     }
 
     /// What is to be claimed of every attempt to reach a connection.
-    fn judge<T>(&self, to: usize, remote: &Remote<P>, outcome: &Result<T, RemoteError<T>>) {
+    fn judge<T>(&self, to: usize, remote: &ConnHandle<P>, outcome: &Result<T, SendError<T>>) {
         let mut ledger = self.book.open();
-        if matches!(outcome, Err(RemoteError::Full(_))) {
+        if matches!(outcome, Err(SendError::Full(_))) {
             ledger.tally.count("mailbox full");
         }
         let is_gone = ledger.records[to].is_gone;
-        let knows = !remote.is_alive() && matches!(outcome, Err(RemoteError::Closed(_)));
+        let knows = !remote.is_alive() && matches!(outcome, Err(SendError::Closed(_)));
         ledger.claim(!is_gone || knows, || {
             format!("{to} is gone, and its handle does not know")
         });

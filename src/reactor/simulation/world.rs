@@ -11,7 +11,7 @@ use ringwheel_ringbuffer::PoolConfig;
 
 use crate::connection::limits::{Limits, Overflow, Timeouts};
 use crate::handler::mailbox::Mailbox;
-use crate::handler::remote::Clients;
+use crate::handler::remote::Connections;
 use crate::io::transport::Socket;
 use crate::protocol::LengthPrefixed;
 use crate::reactor::{Reactor, ReactorConfig, Readiness, ServiceSlot};
@@ -81,9 +81,11 @@ impl World {
         let limits = Limits::default()
             .input(INPUT_LIMIT)
             .output(output_limit)
-            .water(LOW_WATER, HIGH_WATER)
+            .low_water(LOW_WATER)
+            .high_water(HIGH_WATER)
             .timers(TIMERS)
-            .subscriptions(SUBSCRIPTIONS, TOPIC_NAME_LIMIT)
+            .subscriptions(SUBSCRIPTIONS)
+            .topic_name(TOPIC_NAME_LIMIT)
             .overflow(overflow);
         let timeouts = Timeouts {
             idle: random.one_in(2).then_some(IDLE),
@@ -433,7 +435,7 @@ fn found<P: Dialect>(
 ) -> (Society<P>, Box<dyn crate::service::Service>) {
     let (mailbox, mail) = Mailbox::<Puppet<P>>::new(shared.clone());
     let mailbox = Arc::new(mailbox);
-    let clients = Clients::new(vec![mailbox.clone()]);
+    let clients = Connections::new(vec![mailbox.clone()]);
     let society = Society::new(book.clone(), clients.clone());
     let puppet = Puppet {
         book: book.clone(),

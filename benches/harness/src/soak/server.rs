@@ -92,7 +92,7 @@ fn answer(value: &impl Serialize) -> io::Result<()> {
 }
 
 fn here<P: Protocol>(protocol: P) -> Listen<P> {
-    Listen::speaking(protocol, (Ipv4Addr::LOCALHOST, 0))
+    Listen::with(protocol, (Ipv4Addr::LOCALHOST, 0))
         .write_stall_timeout(Some(WRITE_STALL))
         .close_timeout(CLOSE)
 }
@@ -116,7 +116,8 @@ fn broadcast() -> Listen<WebSocket> {
     here(websocket()).limits(
         Limits::default()
             .output(128 * 1024)
-            .water(32 * 1024, 64 * 1024)
+            .low_water(32 * 1024)
+            .high_water(64 * 1024)
             .overflow(Overflow::DropMessage),
     )
 }
