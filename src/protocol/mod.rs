@@ -71,6 +71,20 @@ pub enum Unpacked<M> {
     },
 }
 
+impl<M> Unpacked<M> {
+    /// The bytes to drop from the front of the input; `None` if more are needed first.
+    #[inline]
+    pub fn consumed(&self) -> Option<usize> {
+        match *self {
+            Unpacked::NeedMore { .. } => None,
+            Unpacked::Skip { consumed }
+            | Unpacked::Message { consumed, .. }
+            | Unpacked::Opened { consumed }
+            | Unpacked::End { consumed } => Some(consumed),
+        }
+    }
+}
+
 /// What a decoder has at hand besides the input.
 #[derive(Debug)]
 #[non_exhaustive]

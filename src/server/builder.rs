@@ -18,12 +18,13 @@ use crate::accept::admission::Admission;
 use crate::accept::balance::{Balance, RoundRobin};
 use crate::handler::Handler;
 use crate::handler::mailbox::{AnyMailbox, Mailbox};
+use crate::handler::outbox::WorkerOutbox;
 use crate::reactor::{ReactorConfig, ServiceSlot};
 use crate::server::handle::{ServerHandle, Shared};
 use crate::server::listen::{Listen, SocketOptions};
 use crate::server::worker::{ServiceSeed, Worker, WorkerHook, WorkerStart};
 use crate::server::{Lead, RunningServer, Server};
-use crate::service::Hub;
+use crate::service::hub::Hub;
 use crate::shared::{LoopShared, waker};
 use crate::wheel::TickClock;
 
@@ -243,9 +244,11 @@ impl ServerBuilder {
                     protocol,
                     limits,
                     timeouts,
-                    own_mailbox,
+                    Arc::new(WorkerOutbox::new(
+                        own_mailbox,
+                        start.server().connections_of::<H>(),
+                    )),
                     mail,
-                    Box::new(start.server().connections_of::<H>()),
                 )),
                 limits,
                 timeouts,

@@ -11,8 +11,8 @@ use std::time::Duration;
 use crate::accept::acceptor::{AcceptorShared, Phase};
 use crate::accept::admission::{Admission, ServerStats};
 use crate::handler::Handler;
+use crate::handler::connections::Connections;
 use crate::handler::mailbox::{AnyMailbox, Mailbox};
-use crate::handler::remote::Connections;
 use crate::shared::task::Task;
 use crate::shared::{Command, LoopShared, drain};
 

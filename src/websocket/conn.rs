@@ -7,9 +7,10 @@ use super::accept::Accept;
 use super::close::{CloseCode, CloseFrame};
 use super::delivery::Delivery;
 use super::message::{Message, MessageBuf};
+use crate::connection::send_error::SendError;
 use crate::connection::send_status::SendStatus;
 use crate::handler::conn::Conn;
-use crate::handler::remote::{ConnHandle, SendError};
+use crate::handler::handle::ConnHandle;
 
 impl<A: Accept, D: Delivery> Conn<'_, WebSocket<A, D>> {
     /// What [`Accept::upgrade`] left for the session; `Some` once, in [`Handler::on_open`](crate::Handler::on_open) if it
