@@ -6,6 +6,7 @@ mod connection;
 mod event_loop;
 mod handler;
 mod io;
+mod panics;
 pub mod protocol;
 mod reactor;
 mod server;

@@ -11,8 +11,8 @@ use mio::{Events, Interest, Poll, Token};
 use crate::accept::admission::Admission;
 use crate::accept::balance::{Balance, Workers};
 use crate::accept::spare::Shed;
+use crate::panics::{contain_drop, panic_text};
 use crate::server::listen::SocketOptions;
-use crate::service::contain::{contain_drop, panic_text};
 use crate::shared::sync::{Mutex, MutexGuard};
 use crate::shared::{Command, Handover, LoopShared, WAKE_TOKEN, Wake, drain};
 

@@ -9,8 +9,8 @@ use slab::Slab;
 
 use crate::connection::id::ConnId;
 use crate::handler::remote::SendError;
+use crate::panics::contain_call;
 use crate::protocol::{OwnedOf, Protocol};
-use crate::service::contain::contain_call;
 
 /// The topics of one service: each exists as long as somebody subscribes to it.
 #[derive(Default)]

@@ -16,8 +16,8 @@ use crate::accept::acceptor::{Burst, DRAIN_BURSTS, Listener, PAUSE};
 use crate::accept::admission::Admission;
 use crate::connection::id::ConnId;
 use crate::io::transport::Socket;
+use crate::panics::{contain_drop, panic_text};
 use crate::reactor::{Reactor, Readiness};
-use crate::service::contain::{contain_drop, panic_text};
 use crate::shared::{Command, Handover, LoopShared, WAKE_TOKEN};
 
 /// Events taken from the kernel at a time.

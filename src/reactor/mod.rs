@@ -29,7 +29,7 @@ use crate::connection::loop_state::{Due, LoopState};
 use crate::connection::table::ConnTable;
 use crate::connection::{Connection, Marks, Phase};
 use crate::io::transport::Socket;
-use crate::service::contain::contain_drop;
+use crate::panics::contain_drop;
 use crate::service::{Recipient, Service};
 use crate::shared::LoopShared;
 use crate::wheel::TickClock;

@@ -8,7 +8,7 @@ use crate::connection::close_reason::{Cause, Timeout};
 use crate::connection::id::ConnId;
 use crate::connection::loop_state::Due;
 use crate::handler::conn::TimerId;
-use crate::service::contain::{contain_drop, panic_text};
+use crate::panics::{contain_drop, panic_text};
 use crate::shared::task::Task;
 use crate::wheel::TimerKey;
 

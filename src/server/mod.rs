@@ -13,10 +13,10 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use crate::accept::acceptor::Acceptor;
+use crate::panics::contain_drop;
 use crate::server::builder::ServerBuilder;
 use crate::server::handle::ServerHandle;
 use crate::server::worker::Worker;
-use crate::service::contain::contain_drop;
 
 /// A server that is built and bound, and not running yet.
 ///

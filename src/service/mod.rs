@@ -20,8 +20,9 @@ use crate::handler::Handler;
 use crate::handler::conn::{Conn, Link, TimerId};
 use crate::handler::mailbox::{Content, Mail, Mailbox};
 use crate::io::output::Packed;
+use crate::panics::contain_drop;
 use crate::protocol::{Decode, Encode, ErrorOf, Farewell, Protocol, UnpackContext, Unpacked};
-use crate::service::contain::{contain, contain_drop};
+use crate::service::contain::contain;
 
 /// A listener's connections on one worker. The only virtual call on the path of a message.
 ///
