@@ -27,6 +27,7 @@ pub use connection::topics::{Published, SubscribeError};
 pub use handler::Handler;
 pub use handler::conn::{Conn, ConnStats, TimerId, TooManyTimersError};
 pub use handler::remote::{ConnHandle, Connections, SendError};
+pub use io::address::Address;
 pub use ringwheel_ringbuffer as ringbuffer;
 pub use server::builder::ServerBuilder;
 pub use server::handle::{ServerHandle, TaskHandle};

@@ -100,11 +100,11 @@ impl Listener {
                         drop(stream);
                         admission.reserve.is_there();
                         admission.count_shed();
-                    } else if admission.admit(peer.ip()) {
+                    } else if admission.admit(Some(peer.ip())) {
                         self.options.apply_to_accepted(&stream);
                         take(Handover {
                             stream,
-                            peer,
+                            peer: peer.into(),
                             listener: self.index,
                         });
                     }
@@ -296,7 +296,7 @@ fn hand_over(
     workers: &[Arc<LoopShared>],
     admission: &Admission,
 ) {
-    let pick = || balance.pick(taken.peer, Workers::new(workers));
+    let pick = || balance.pick(&taken.peer, Workers::new(workers));
     let picked = catch_unwind(AssertUnwindSafe(pick)).unwrap_or_else(|panic| {
         log::error!("the balancer panicked: {}", panic_text(&*panic));
         contain_drop(panic);

@@ -11,7 +11,6 @@ pub(crate) mod topics;
 
 use std::collections::{HashSet, VecDeque};
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -21,6 +20,7 @@ use crate::connection::close_reason::Cause;
 use crate::connection::completion::Completion;
 use crate::connection::id::ConnId;
 use crate::connection::topics::Subscription;
+use crate::io::address::Address;
 use crate::io::output::Output;
 use crate::io::transport::Socket;
 use crate::wheel::TimerKey;
@@ -197,7 +197,7 @@ pub(crate) struct Connection {
     pub(crate) messages_out: u64,
     /// The tick of the last received byte.
     pub(crate) active_at: u64,
-    pub(crate) peer: SocketAddr,
+    pub(crate) peer: Address,
     pub(crate) idle_timer: Option<TimerKey>,
     /// For the first message, or for one that was begun after it.
     pub(crate) message_timer: Option<TimerKey>,
@@ -209,13 +209,7 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(crate) fn new(
-        id: ConnId,
-        service: u16,
-        socket: Socket,
-        peer: SocketAddr,
-        tick: u64,
-    ) -> Self {
+    pub(crate) fn new(id: ConnId, service: u16, socket: Socket, peer: Address, tick: u64) -> Self {
         Connection {
             id,
             service,

@@ -253,17 +253,12 @@ fn adopt(reactor: &mut Reactor, registry: &Registry, taken: Handover) {
         Socket::Tcp(stream) => registry.register(stream, Token(id.token()), interest()),
         _ => Ok(()),
     };
-    if let Err(error) = reactor.adopt(
-        taken.listener,
-        Socket::Tcp(taken.stream),
-        taken.peer,
-        register,
-    ) {
-        log::error!(
-            "a connection from {} could not be registered: {error}",
-            taken.peer
-        );
-    }
+    let Handover {
+        stream,
+        peer,
+        listener,
+    } = taken;
+    reactor.adopt(listener, Socket::Tcp(stream), peer, register);
 }
 
 /// All that a connection ever waits for, asked for once. Where urgent data can be told, it is: a short read in front of it

@@ -3,7 +3,6 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -18,6 +17,7 @@ use crate::connection::topics::{Publication, Publish, SubscribeError, Topics};
 use crate::connection::{Connection, Draining, Gate, OwnEnd, Phase};
 use crate::handler::mailbox::Post;
 use crate::handler::remote::{ConnHandle, SendError};
+use crate::io::address::Address;
 use crate::io::output::{Output, Packed};
 use crate::protocol::{
     Encode, EncodeParts, Farewell, ItemOf, OwnedOf, PackError, Parting, Protocol,
@@ -414,17 +414,17 @@ impl<P: Protocol> Conn<'_, P> {
         self.connection.id
     }
 
-    /// The peer's address.
-    pub fn peer_addr(&self) -> SocketAddr {
-        self.connection.peer
+    /// The address of the peer's end.
+    pub fn peer_addr(&self) -> &Address {
+        &self.connection.peer
     }
 
-    /// Our address; asks the kernel each time.
+    /// The address of our end; asks the kernel each time.
     ///
     /// # Errors
-    /// What the kernel says, as when the connection was reset.
-    pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.connection.output.local_addr()
+    /// The kernel's error, for example when the connection was reset.
+    pub fn local_addr(&self) -> io::Result<Address> {
+        self.connection.output.local_addr().map(Address::Ip)
     }
 
     /// Bytes that have arrived and are not part of a delivered message yet.
