@@ -646,7 +646,7 @@ fn a_panic_in_a_visitor_ends_only_its_connection() {
                 .handle()
                 .connections_of::<Recorder<Fragile>>()
                 .visit(move |conn, _| {
-                    if conn.peer_addr() == address {
+                    if *conn.peer_addr() == address {
                         deliberate_panic();
                     }
                 });

@@ -218,7 +218,7 @@ fn an_accept_burst_of_one_leaves_nobody_waiting() {
         let builder = builder
             .listen_with(listen(Raw).reuse_port(reuse_port), echo)
             .unwrap();
-        let address = builder.local_addrs()[0];
+        let address = builder.local_addr().unwrap();
         let server = builder.build().unwrap();
         // All of them wait before the server takes the first.
         let mut clients: Vec<Client> = (0..100).map(|_| Client::connect(address)).collect();

@@ -18,13 +18,12 @@ mod timeouts;
 #[path = "regressions/workers.rs"]
 mod workers;
 
-use std::net::SocketAddr;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use ringwheel::balance::Workers;
 use ringwheel::protocol::{Protocol, Raw};
-use ringwheel::{Conn, ConnHandle, Server, ServerBuilder};
+use ringwheel::{Address, Conn, ConnHandle, Server, ServerBuilder};
 use support::{Client, DEADLINE, Events, Recorder, TestServer, eventually};
 
 const SHORT: Duration = Duration::from_millis(150);
@@ -54,7 +53,7 @@ fn raw_echo() -> (Recorder<Raw>, Events) {
 fn behind_an_acceptor() -> ServerBuilder {
     Server::builder()
         .workers(2)
-        .balance(|_: SocketAddr, _: Workers<'_>| 0)
+        .balance(|_: &Address, _: Workers<'_>| 0)
 }
 
 /// Waits until a draining server takes no more connections: its workers are told right after.

@@ -399,13 +399,12 @@ fn a_broadcast_reaches_every_connection_of_every_worker_and_listener() {
         .and_then(|builder| builder.listen_with(listen(Raw), recorder))
         .and_then(|builder| builder.listen_with(listen(Lines::new()), lines))
         .unwrap();
-    let addresses = builder.local_addrs();
     let server = TestServer::spawn(builder);
     let mut reached: Vec<Client> = (0..20)
-        .map(|index| Client::connect(addresses[index % 2]))
+        .map(|index| Client::connect(server.addr_of(index % 2)))
         .collect();
     reached.iter_mut().for_each(Client::ping);
-    let mut of_another_handler = Client::connect(addresses[2]);
+    let mut of_another_handler = Client::connect(server.addr_of(2));
     line_events.open();
     let everyone = server.handle().connections_of::<Recorder<Raw>>();
     everyone.broadcast(Bytes::from_static(b"news")).unwrap();
@@ -456,13 +455,16 @@ fn a_visit_sees_each_connection_once_with_its_session() {
     everyone
         .visit(move |conn, messages| {
             *messages += 10;
-            visited.send((conn.peer_addr(), *messages)).unwrap();
+            visited.send((conn.peer_addr().clone(), *messages)).unwrap();
         })
         .unwrap();
     let seen: HashSet<_> = (0..30).map(|_| take(&visits)).collect();
     assert_eq!(
         seen,
-        clients.iter().map(|client| (client.addr(), 11)).collect()
+        clients
+            .iter()
+            .map(|client| (client.addr().into(), 11))
+            .collect()
     );
     assert_eq!(
         visits.recv_timeout(DEADLINE),

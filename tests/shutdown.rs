@@ -263,7 +263,7 @@ fn those_who_connected_before_a_shutdown_are_served_although_it_runs_only_then()
         .workers(2)
         .listen_with(listen(Lines::new()), echo)
         .unwrap();
-    let address = builder.local_addrs()[0];
+    let address = builder.local_addr().unwrap();
     let mut clients: Vec<Client> = (0..20).map(|_| Client::connect(address)).collect();
     clients
         .iter_mut()

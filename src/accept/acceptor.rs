@@ -11,8 +11,8 @@ use mio::{Events, Interest, Poll, Token};
 use crate::accept::admission::Admission;
 use crate::accept::balance::{Balance, Workers};
 use crate::accept::spare::Shed;
+use crate::panics::{contain_drop, panic_text};
 use crate::server::listen::SocketOptions;
-use crate::service::contain::{contain_drop, panic_text};
 use crate::shared::sync::{Mutex, MutexGuard};
 use crate::shared::{Command, Handover, LoopShared, WAKE_TOKEN, Wake, drain};
 
@@ -100,11 +100,11 @@ impl Listener {
                         drop(stream);
                         admission.reserve.is_there();
                         admission.count_shed();
-                    } else if admission.admit(peer.ip()) {
+                    } else if admission.admit(Some(peer.ip())) {
                         self.options.apply_to_accepted(&stream);
                         take(Handover {
                             stream,
-                            peer,
+                            peer: peer.into(),
                             listener: self.index,
                         });
                     }
@@ -296,7 +296,7 @@ fn hand_over(
     workers: &[Arc<LoopShared>],
     admission: &Admission,
 ) {
-    let pick = || balance.pick(taken.peer, Workers::new(workers));
+    let pick = || balance.pick(&taken.peer, Workers::new(workers));
     let picked = catch_unwind(AssertUnwindSafe(pick)).unwrap_or_else(|panic| {
         log::error!("the balancer panicked: {}", panic_text(&*panic));
         contain_drop(panic);

@@ -56,14 +56,15 @@ impl Admission {
         }
     }
 
-    /// Counts a connection in (an IPv4 address is the same whichever way it came), unless a limit is reached.
-    pub(crate) fn admit(&self, ip: IpAddr) -> bool {
+    /// Counts a connection in, unless a limit is reached. An IPv4 address is the same whichever way it came; a peer without
+    /// an IP address counts only towards the connections in all.
+    pub(crate) fn admit(&self, ip: Option<IpAddr>) -> bool {
         if self.live.fetch_add(1, Ordering::Relaxed) >= self.max {
             self.live.fetch_sub(1, Ordering::Relaxed);
             self.refused.fetch_add(1, Ordering::Relaxed);
             return false;
         }
-        if let Some(max_per_ip) = self.max_per_ip {
+        if let (Some(max_per_ip), Some(ip)) = (self.max_per_ip, ip) {
             let mut per_ip = self.per_ip();
             let ip = ip.to_canonical();
             let count = per_ip.entry(ip).or_insert(0);
@@ -82,9 +83,9 @@ impl Admission {
     }
 
     /// Counts a connection out.
-    pub(crate) fn release(&self, ip: IpAddr) {
+    pub(crate) fn release(&self, ip: Option<IpAddr>) {
         self.live.fetch_sub(1, Ordering::Relaxed);
-        if self.max_per_ip.is_some() {
+        if let (Some(_), Some(ip)) = (self.max_per_ip, ip) {
             let mut per_ip = self.per_ip();
             let ip = ip.to_canonical();
             if let Some(count) = per_ip.get_mut(&ip) {
@@ -120,8 +121,8 @@ impl Admission {
 mod tests {
     use super::*;
 
-    const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
-    const THERE: IpAddr = IpAddr::V6(std::net::Ipv6Addr::LOCALHOST);
+    const HERE: Option<IpAddr> = Some(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST));
+    const THERE: Option<IpAddr> = Some(IpAddr::V6(std::net::Ipv6Addr::LOCALHOST));
 
     #[test]
     fn limits_hold_and_places_come_back() {
@@ -142,6 +143,17 @@ mod tests {
             ),
             (3, 4, 1, 1)
         );
+    }
+
+    #[test]
+    fn a_peer_without_an_ip_address_counts_only_in_all() {
+        let admission = Admission::new(2, Some(1));
+        assert!(admission.admit(None) && admission.admit(None));
+        assert!(!admission.admit(None), "in all");
+        admission.release(None);
+        assert!(admission.admit(HERE));
+        let stats = admission.stats();
+        assert_eq!((stats.refused, stats.refused_per_ip), (1, 0));
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! Which worker gets a new connection.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
+use crate::io::address::Address;
 use crate::shared::LoopShared;
 
 /// Picks the worker for each connection that the acceptor has admitted.
@@ -10,16 +11,16 @@ use crate::shared::LoopShared;
 /// Any closure of the same shape is one too.
 ///
 /// ```
-/// use std::net::SocketAddr;
-/// use ringwheel::{Server, balance::Workers};
+/// use ringwheel::{Address, Server, balance::Workers};
 ///
-/// let by_port = |peer: SocketAddr, workers: Workers<'_>| usize::from(peer.port()) % workers.len();
+/// let by_port =
+///     |peer: &Address, workers: Workers<'_>| usize::from(peer.port().unwrap_or(0)) % workers.len();
 /// let builder = Server::builder().balance(by_port);
 /// # drop(builder);
 /// ```
 pub trait Balance: Send + 'static {
     /// The index of the worker; one that does not exist is taken modulo their number.
-    fn pick(&mut self, peer: SocketAddr, workers: Workers<'_>) -> usize;
+    fn pick(&mut self, peer: &Address, workers: Workers<'_>) -> usize;
 }
 
 /// The workers to choose from.
@@ -53,8 +54,8 @@ impl std::fmt::Debug for Workers<'_> {
     }
 }
 
-impl<F: FnMut(SocketAddr, Workers<'_>) -> usize + Send + 'static> Balance for F {
-    fn pick(&mut self, peer: SocketAddr, workers: Workers<'_>) -> usize {
+impl<F: FnMut(&Address, Workers<'_>) -> usize + Send + 'static> Balance for F {
+    fn pick(&mut self, peer: &Address, workers: Workers<'_>) -> usize {
         self(peer, workers)
     }
 }
@@ -66,7 +67,7 @@ pub struct RoundRobin {
 }
 
 impl Balance for RoundRobin {
-    fn pick(&mut self, _peer: SocketAddr, workers: Workers<'_>) -> usize {
+    fn pick(&mut self, _: &Address, workers: Workers<'_>) -> usize {
         let picked = self.next;
         self.next = (self.next + 1) % workers.len();
         picked
@@ -78,22 +79,24 @@ impl Balance for RoundRobin {
 pub struct LeastConnections;
 
 impl Balance for LeastConnections {
-    fn pick(&mut self, _peer: SocketAddr, workers: Workers<'_>) -> usize {
+    fn pick(&mut self, _: &Address, workers: Workers<'_>) -> usize {
         (0..workers.len())
             .min_by_key(|worker| workers.connections(*worker))
             .unwrap_or(0)
     }
 }
 
-/// Always the same worker for the same IP address, so that what one client's connections share needs no lock.
+/// Always the same worker for the same IP address, so that what one client's connections share needs no lock. Peers without
+/// an IP address count as one client.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SourceHash;
 
 impl Balance for SourceHash {
-    fn pick(&mut self, peer: SocketAddr, workers: Workers<'_>) -> usize {
-        let bits = match peer.ip().to_canonical() {
-            IpAddr::V4(ip) => u64::from(ip.to_bits()),
-            IpAddr::V6(ip) => (ip.to_bits() >> 64) as u64 ^ ip.to_bits() as u64,
+    fn pick(&mut self, peer: &Address, workers: Workers<'_>) -> usize {
+        let bits = match peer.ip().map(|ip| ip.to_canonical()) {
+            Some(IpAddr::V4(ip)) => u64::from(ip.to_bits()),
+            Some(IpAddr::V6(ip)) => (ip.to_bits() >> 64) as u64 ^ ip.to_bits() as u64,
+            None => 0,
         };
         // Fibonacci hashing: multiples of the golden ratio spread neighbouring addresses evenly.
         let hash = bits.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;

@@ -18,8 +18,6 @@ pub(crate) mod table;
 pub(crate) mod timers;
 pub(crate) mod topics;
 
-use std::net::SocketAddr;
-
 use ringwheel_ringbuffer::RingBuffer;
 
 use crate::connection::close_reason::Cause;
@@ -29,6 +27,7 @@ use crate::connection::id::ConnId;
 use crate::connection::lifecycle::Lifecycle;
 use crate::connection::marks::Marks;
 use crate::connection::timers::Timers;
+use crate::io::address::Address;
 use crate::io::output::Output;
 use crate::io::transport::Socket;
 
@@ -85,19 +84,13 @@ pub(crate) struct Connection {
     pub(crate) messages_out: u64,
     /// The tick of the last received byte.
     pub(crate) active_at: u64,
-    pub(crate) peer: SocketAddr,
+    pub(crate) peer: Address,
     pub(crate) timers: Timers,
     pub(crate) extra: Option<Box<Extra>>,
 }
 
 impl Connection {
-    pub(crate) fn new(
-        id: ConnId,
-        service: u16,
-        socket: Socket,
-        peer: SocketAddr,
-        tick: u64,
-    ) -> Self {
+    pub(crate) fn new(id: ConnId, service: u16, socket: Socket, peer: Address, tick: u64) -> Self {
         Connection {
             id,
             service,

@@ -16,8 +16,8 @@ use crate::accept::acceptor::{Burst, DRAIN_BURSTS, Listener, PAUSE};
 use crate::accept::admission::Admission;
 use crate::connection::id::ConnId;
 use crate::io::transport::Socket;
+use crate::panics::{contain_drop, panic_text};
 use crate::reactor::{Reactor, Readiness};
-use crate::service::contain::{contain_drop, panic_text};
 use crate::shared::{Command, Handover, LoopShared, WAKE_TOKEN};
 
 /// Events taken from the kernel at a time.
@@ -253,17 +253,12 @@ fn adopt(reactor: &mut Reactor, registry: &Registry, taken: Handover) {
         Socket::Tcp(stream) => registry.register(stream, Token(id.token()), interest()),
         _ => Ok(()),
     };
-    if let Err(error) = reactor.adopt(
-        taken.listener,
-        Socket::Tcp(taken.stream),
-        taken.peer,
-        register,
-    ) {
-        log::error!(
-            "a connection from {} could not be registered: {error}",
-            taken.peer
-        );
-    }
+    let Handover {
+        stream,
+        peer,
+        listener,
+    } = taken;
+    reactor.adopt(listener, Socket::Tcp(stream), peer, register);
 }
 
 /// All that a connection ever waits for, asked for once. Where urgent data can be told, it is: a short read in front of it

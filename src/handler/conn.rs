@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -14,6 +13,7 @@ use crate::connection::Connection;
 use crate::connection::gate::Gate;
 use crate::connection::id::ConnId;
 use crate::connection::loop_state::LoopState;
+use crate::io::address::Address;
 use crate::protocol::Protocol;
 
 /// A connection, for the length of a callback.
@@ -60,17 +60,17 @@ impl<P: Protocol> Conn<'_, P> {
         self.connection.id
     }
 
-    /// The peer's address.
-    pub fn peer_addr(&self) -> SocketAddr {
-        self.connection.peer
+    /// The address of the peer's end.
+    pub fn peer_addr(&self) -> &Address {
+        &self.connection.peer
     }
 
-    /// Our address; asks the kernel each time.
+    /// The address of our end; asks the kernel each time.
     ///
     /// # Errors
-    /// What the kernel says, as when the connection was reset.
-    pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.connection.output.local_addr()
+    /// The kernel's error, for example when the connection was reset.
+    pub fn local_addr(&self) -> io::Result<Address> {
+        self.connection.output.local_addr().map(Address::Ip)
     }
 
     /// Bytes that have arrived and are not part of a delivered message yet.

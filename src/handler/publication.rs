@@ -3,8 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use crate::panics::contain_call;
 use crate::protocol::{OwnedOf, Protocol};
-use crate::service::contain::contain_call;
 
 /// What became of a published message, on all loops together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,4 +1,5 @@
 //! Bytes in and out: the streams that carry a connection's bytes, and the output that collects what is sent.
 
+pub(crate) mod address;
 pub(crate) mod output;
 pub(crate) mod transport;

@@ -33,8 +33,10 @@ pub use crate::io::output::Output;
 
 use std::error::Error;
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::time::Duration;
+
+use crate::io::address::Address;
 
 /// What [`Decode::unpack`] found at the front of the input.
 #[derive(Debug, PartialEq, Eq)]
@@ -97,7 +99,7 @@ pub struct UnpackContext<'a, E> {
     /// The time since the loop started, as of its current iteration.
     pub now: Duration,
     /// The peer's address.
-    pub peer: &'a SocketAddr,
+    pub peer: &'a Address,
     /// That nothing was heard of the peer proves nothing: it has sent something that is not looked at yet, because the
     /// handler has paused reading or the output is above the high-water mark, or there is output pending, behind which it
     /// has not seen what it would answer. (One that takes none of the output has the deadline of
@@ -111,7 +113,7 @@ impl<'a, E> UnpackContext<'a, E> {
         output: &'a mut Output,
         encoder: &'a mut E,
         now: Duration,
-        peer: &'a SocketAddr,
+        peer: &'a Address,
     ) -> Self {
         UnpackContext {
             output,
@@ -136,7 +138,7 @@ impl<'a, E> UnpackContext<'a, E> {
 }
 
 /// Who is on the other side where there is no other side.
-static NOBODY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+static NOBODY: Address = Address::Ip(SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0)));
 
 /// The reading half of a protocol.
 pub trait Decode: 'static {

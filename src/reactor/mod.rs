@@ -16,7 +16,6 @@ mod tasks;
 mod timers;
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -32,9 +31,10 @@ use crate::connection::limits::{Limits, Timeouts};
 use crate::connection::loop_state::LoopState;
 use crate::connection::marks::Marks;
 use crate::connection::table::ConnTable;
+use crate::io::address::Address;
 use crate::io::transport::Socket;
+use crate::panics::contain_drop;
 use crate::service::Service;
-use crate::service::contain::contain_drop;
 use crate::shared::LoopShared;
 use crate::wheel::TickClock;
 
@@ -83,7 +83,7 @@ pub(crate) struct Reactor {
     /// Slots to remove at the end of the iteration.
     closed: Vec<u32>,
     /// Peers of the connections that were removed, for who counts them.
-    departed: Vec<SocketAddr>,
+    departed: Vec<Address>,
     drain: Option<Drain>,
     /// Listeners whose pause is over.
     resumed_listeners: Vec<usize>,
@@ -142,14 +142,14 @@ impl Reactor {
         Some(self.state.clock.until(tick, now()))
     }
 
-    /// Takes a new connection. `register` asks for its events.
+    /// Takes a new connection. `register` asks for its events; a connection for which it fails is dropped.
     pub(crate) fn adopt(
         &mut self,
         service: u16,
         mut socket: Socket,
-        peer: SocketAddr,
+        peer: Address,
         register: impl FnOnce(&mut Socket, ConnId) -> io::Result<()>,
-    ) -> io::Result<()> {
+    ) {
         let slot = &mut self.services[service as usize];
         let (timeouts, tick) = (slot.timeouts, self.state.tick);
         let mut registered = Ok(());
@@ -158,10 +158,16 @@ impl Reactor {
             Connection::new(id, service, socket, peer, tick)
         });
         let connection = self.table.get(id).expect("it was just inserted");
+        if let Err(error) = &registered {
+            log::error!(
+                "a connection from {} could not be registered: {error}",
+                connection.peer
+            );
+        }
         if registered.is_err() || !slot.service.open(connection, &mut self.state) {
             connection.end_now(Cause::Panic);
             self.depart(id.slot);
-            return registered;
+            return;
         }
         connection.timers.idle = timeouts
             .idle
@@ -173,7 +179,6 @@ impl Reactor {
         if self.drain.is_some() {
             self.drain_connection(id.slot);
         }
-        Ok(())
     }
 
     /// An event that says of a connection that there is input, and nothing that would need a look. False, and nothing has
@@ -317,7 +322,7 @@ impl Reactor {
     }
 
     /// The peers of the connections that were removed since the last call.
-    pub(crate) fn departed(&mut self) -> impl Iterator<Item = SocketAddr> + '_ {
+    pub(crate) fn departed(&mut self) -> impl Iterator<Item = Address> + '_ {
         self.departed.drain(..)
     }
 

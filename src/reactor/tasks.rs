@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use crate::connection::due::Due;
-use crate::service::contain::{contain_drop, panic_text};
+use crate::panics::{contain_drop, panic_text};
 use crate::shared::task::Task;
 use crate::wheel::TimerKey;
 

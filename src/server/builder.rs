@@ -19,6 +19,7 @@ use crate::accept::balance::{Balance, RoundRobin};
 use crate::handler::Handler;
 use crate::handler::mailbox::{AnyMailbox, Mailbox};
 use crate::handler::outbox::WorkerOutbox;
+use crate::io::address::Address;
 use crate::reactor::{ReactorConfig, ServiceSlot};
 use crate::server::handle::{ServerHandle, Shared};
 use crate::server::listen::{Listen, SocketOptions};
@@ -103,7 +104,8 @@ impl ServerBuilder {
         self
     }
 
-    /// Connections that may be open from one IP address at one time; one more is closed at once. Default: no limit.
+    /// Connections that may be open from one IP address at one time; one more is closed at once. Peers without an IP
+    /// address (Unix sockets) are not counted. Default: no limit.
     #[must_use]
     pub fn max_connections_per_ip(mut self, connections: usize) -> Self {
         self.max_connections_per_ip = Some(connections);
@@ -266,12 +268,17 @@ impl ServerBuilder {
         Ok(self)
     }
 
-    /// The addresses of the listeners so far.
-    pub fn local_addrs(&self) -> Vec<SocketAddr> {
-        self.listeners
-            .iter()
-            .map(|listener| listener.address)
-            .collect()
+    /// The addresses of the listeners so far, with the ports that the system has chosen.
+    #[must_use]
+    pub fn local_addrs(&self) -> Vec<Address> {
+        let addresses = self.listeners.iter().map(|listener| listener.address);
+        addresses.map(Address::Ip).collect()
+    }
+
+    /// The first of [`local_addrs`](Self::local_addrs) that is an IP address.
+    #[must_use]
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.listeners.first().map(|listener| listener.address)
     }
 
     /// Makes the workers' polls and all that they share; nothing is accepted yet.

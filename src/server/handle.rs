@@ -13,6 +13,7 @@ use crate::accept::admission::{Admission, ServerStats};
 use crate::handler::Handler;
 use crate::handler::connections::Connections;
 use crate::handler::mailbox::{AnyMailbox, Mailbox};
+use crate::io::address::Address;
 use crate::shared::task::Task;
 use crate::shared::{Command, LoopShared, drain};
 
@@ -23,7 +24,7 @@ pub(crate) struct Shared {
     pub(crate) acceptor: Option<Arc<AcceptorShared>>,
     pub(crate) admission: Arc<Admission>,
     pub(crate) mailboxes: HashMap<TypeId, Vec<AnyMailbox>>,
-    pub(crate) addresses: Vec<SocketAddr>,
+    pub(crate) addresses: Vec<Address>,
 }
 
 /// A server, for any thread. Cheap to clone; dropping it does nothing.
@@ -33,9 +34,16 @@ pub struct ServerHandle {
 }
 
 impl ServerHandle {
-    /// The addresses of the listeners, in the order in which they were added.
-    pub fn local_addrs(&self) -> &[SocketAddr] {
+    /// The addresses of the listeners, in the order in which they were added, with the ports that the system has chosen.
+    #[must_use]
+    pub fn local_addrs(&self) -> &[Address] {
         &self.shared.addresses
+    }
+
+    /// The first of [`local_addrs`](Self::local_addrs) that is an IP address.
+    #[must_use]
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.local_addrs().iter().find_map(Address::socket_addr)
     }
 
     /// Ends the server in order: no connection is accepted any more, what has arrived is answered, what is pending is

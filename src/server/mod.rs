@@ -13,10 +13,11 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use crate::accept::acceptor::Acceptor;
+use crate::io::address::Address;
+use crate::panics::contain_drop;
 use crate::server::builder::ServerBuilder;
 use crate::server::handle::ServerHandle;
 use crate::server::worker::Worker;
-use crate::service::contain::contain_drop;
 
 /// A server that is built and bound, and not running yet.
 ///
@@ -81,9 +82,16 @@ impl Server {
         ServerBuilder::new()
     }
 
-    /// The addresses of the listeners, in the order in which they were added.
-    pub fn local_addrs(&self) -> &[SocketAddr] {
+    /// As [`ServerHandle::local_addrs`].
+    #[must_use]
+    pub fn local_addrs(&self) -> &[Address] {
         self.handle.local_addrs()
+    }
+
+    /// The first of [`local_addrs`](Self::local_addrs) that is an IP address.
+    #[must_use]
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.handle.local_addr()
     }
 
     /// A handle for other threads; it works before the server runs, too.
@@ -168,9 +176,16 @@ impl RunningServer {
         self.handle.clone()
     }
 
-    /// The addresses of the listeners, in the order in which they were added.
-    pub fn local_addrs(&self) -> &[SocketAddr] {
+    /// As [`ServerHandle::local_addrs`].
+    #[must_use]
+    pub fn local_addrs(&self) -> &[Address] {
         self.handle.local_addrs()
+    }
+
+    /// The first of [`local_addrs`](Self::local_addrs) that is an IP address.
+    #[must_use]
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.handle.local_addr()
     }
 
     /// Waits until the server has ended.

@@ -6,7 +6,7 @@ use crossbeam_channel::Receiver;
 use slab::Slab;
 
 use super::Service;
-use super::contain::{contain, contain_drop};
+use super::contain::contain;
 use super::entry::{Entry, Typed};
 use crate::connection::Connection;
 use crate::connection::close_reason::Cause;
@@ -22,6 +22,7 @@ use crate::handler::outbox::Outbox;
 use crate::handler::publication::Publication;
 use crate::handler::timers::TimerId;
 use crate::io::output::Packed;
+use crate::panics::contain_drop;
 use crate::protocol::{Decode, Encode, Farewell, Protocol};
 
 /// One handler value, its protocol, and the typed sides of its connections.

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use super::contain::contain_drop;
 use super::entry::Entry;
 use super::hub::Hub;
 use crate::connection::id::ConnId;
@@ -12,6 +11,7 @@ use crate::connection::table::ConnTable;
 use crate::handler::Handler;
 use crate::handler::letter::{Letter, Mail, Request, Visitor};
 use crate::handler::publication::Publication;
+use crate::panics::contain_drop;
 
 /// Publications to one topic that are delivered together at most, so that a subscriber gets them in one write.
 const PUBLICATIONS_TOGETHER: usize = 64;

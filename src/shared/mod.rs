@@ -7,7 +7,6 @@ pub(crate) mod task;
 pub(crate) mod wake_flag;
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,6 +14,7 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use mio::Waker;
 use mio::net::TcpStream;
 
+use crate::io::address::Address;
 use crate::shared::places::Places;
 use crate::shared::sweep_flag::SweepFlag;
 use crate::shared::sync::atomic::{AtomicUsize, Ordering};
@@ -24,7 +24,7 @@ use crate::shared::wake_flag::WakeFlag;
 /// A socket that was admitted, on its way to a worker.
 pub(crate) struct Handover {
     pub(crate) stream: TcpStream,
-    pub(crate) peer: SocketAddr,
+    pub(crate) peer: Address,
     /// Index of the listener, which is that of the service.
     pub(crate) listener: u16,
 }

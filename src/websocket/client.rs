@@ -1,6 +1,5 @@
 //! The client's side.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::decoder::WebSocketDecoder;
@@ -10,6 +9,7 @@ use super::error::WebSocketError;
 use super::handshake::{ClientHandshake, ClientHandshakeError, ClientRequest};
 use super::opening::{Opened, Opening, Step};
 use super::settings::Settings;
+use crate::Address;
 use crate::protocol::Protocol;
 
 /// The client's side of WebSocket: it asks for the upgrade, checks the answer, and masks what it sends. Sans-io, with the
@@ -198,7 +198,7 @@ impl Opening for ClientOpening {
     type State = ();
     const FROM_CLIENT: bool = false;
 
-    fn advance(&mut self, input: &[u8], _: &SocketAddr, settings: &Settings) -> Step<()> {
+    fn advance(&mut self, input: &[u8], _: &Address, settings: &Settings) -> Step<()> {
         match self.read(input, settings) {
             Ok(None) => Step::NeedMore,
             Ok(Some(opened)) => Step::Open(opened),

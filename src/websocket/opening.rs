@@ -1,6 +1,5 @@
 //! The opening handshake as the decoder sees it, from either side.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::accept::Accept;
@@ -8,6 +7,7 @@ use super::error::WebSocketError;
 use super::handshake::{Handshake, Progress, Rules};
 use super::response::Response;
 use super::settings::Settings;
+use crate::Address;
 
 /// One side's opening handshake.
 pub trait Opening: 'static {
@@ -18,12 +18,7 @@ pub trait Opening: 'static {
 
     /// Looks at all that has come so far.
     #[doc(hidden)]
-    fn advance(
-        &mut self,
-        input: &[u8],
-        peer: &SocketAddr,
-        settings: &Settings,
-    ) -> Step<Self::State>;
+    fn advance(&mut self, input: &[u8], peer: &Address, settings: &Settings) -> Step<Self::State>;
 
     /// What is said when it has taken too long.
     #[doc(hidden)]
@@ -77,7 +72,7 @@ impl<A: Accept> Opening for ServerOpening<A> {
     type State = A::State;
     const FROM_CLIENT: bool = true;
 
-    fn advance(&mut self, input: &[u8], peer: &SocketAddr, settings: &Settings) -> Step<A::State> {
+    fn advance(&mut self, input: &[u8], peer: &Address, settings: &Settings) -> Step<A::State> {
         #[cfg(feature = "deflate")]
         let mut agreed = None;
         let rules = Rules {
@@ -85,19 +80,17 @@ impl<A: Accept> Opening for ServerOpening<A> {
             origins: &settings.origins,
             accept: &*self.accept,
         };
-        let progress = self
-            .handshake
-            .read_request(input, *peer, &rules, |request| {
-                #[cfg(feature = "deflate")]
-                if let Some(deflate) = &settings.deflate {
-                    let offers = request.extensions();
-                    let (terms, answer) = super::deflate::negotiate(offers, deflate)?;
-                    agreed = Some(terms);
-                    return Some(answer);
-                }
-                let _ = request;
-                None
-            });
+        let progress = self.handshake.read_request(input, peer, &rules, |request| {
+            #[cfg(feature = "deflate")]
+            if let Some(deflate) = &settings.deflate {
+                let offers = request.extensions();
+                let (terms, answer) = super::deflate::negotiate(offers, deflate)?;
+                agreed = Some(terms);
+                return Some(answer);
+            }
+            let _ = request;
+            None
+        });
         match progress {
             Progress::NeedMore => Step::NeedMore,
             Progress::Upgraded {

@@ -1,10 +1,12 @@
 //! The request that opens a connection.
 
 use std::fmt;
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::Ipv6Addr;
 use std::str;
 
 use httparse::Header;
+
+use crate::Address;
 
 /// The head of the HTTP request that a connection begins with.
 ///
@@ -15,7 +17,7 @@ pub struct Request<'a> {
     target: Target<'a>,
     host: &'a str,
     fields: FieldSection<'a>,
-    peer: SocketAddr,
+    peer: &'a Address,
 }
 
 impl<'a> Request<'a> {
@@ -24,7 +26,7 @@ impl<'a> Request<'a> {
         target: Target<'a>,
         host: &'a str,
         fields: FieldSection<'a>,
-        peer: SocketAddr,
+        peer: &'a Address,
     ) -> Self {
         Request {
             method,
@@ -99,9 +101,9 @@ impl<'a> Request<'a> {
         self.fields.0.iter().map(|field| (field.name, field.value))
     }
 
-    /// Who asks.
+    /// The address of the peer that asks.
     #[must_use]
-    pub fn peer(&self) -> SocketAddr {
+    pub fn peer(&self) -> &'a Address {
         self.peer
     }
 
@@ -297,13 +299,13 @@ pub(crate) fn with_request<R>(
         })
         .collect();
     let target = Target::parse("/").unwrap();
-    let peer = SocketAddr::from(([127, 0, 0, 1], 40_000));
+    let peer = Address::Ip(([127, 0, 0, 1], 40_000).into());
     look(&Request::new(
         "GET",
         target,
         host,
         FieldSection(&fields),
-        peer,
+        &peer,
     ))
 }
 
@@ -335,12 +337,13 @@ mod tests {
             name: "X-Name",
             value: b"caf\xe9",
         }];
+        let peer = Address::Ip(([127, 0, 0, 1], 1).into());
         let request = Request::new(
             "GET",
             Target::parse("/").unwrap(),
             "example.com",
             FieldSection(&fields),
-            SocketAddr::from(([127, 0, 0, 1], 1)),
+            &peer,
         );
         assert_eq!(request.header("X-Name"), None);
         assert_eq!(request.header_bytes("X-Name"), Some(&b"caf\xe9"[..]));
@@ -379,8 +382,8 @@ mod tests {
             ("http://[::1]?q", "[::1]", "/", Some("q")),
         ] {
             let target = Target::parse(text).expect(text);
-            let peer = SocketAddr::from(([127, 0, 0, 1], 1));
-            let request = Request::new("GET", target, "field.example", FieldSection(&[]), peer);
+            let peer = Address::Ip(([127, 0, 0, 1], 1).into());
+            let request = Request::new("GET", target, "field.example", FieldSection(&[]), &peer);
             assert_eq!(
                 (
                     request.target(),

@@ -234,14 +234,14 @@ fn garbage_on_every_protocol_harms_nobody() {
         TypedFrames::new()
     );
     let server = TestServer::spawn(builder);
-    let addresses = server.handle().local_addrs();
     let openings = [Opening::Nothing, Opening::WebSocket, Opening::Compressed];
     let mut random = Random::new(0x6761_7262_6167_6521);
     let (streams, mut bytes) = (sized(10, 1000), 0);
-    for (listener, address) in addresses.iter().enumerate() {
+    let listeners = server.handle().local_addrs().len();
+    for listener in 0..listeners {
         let opening = openings.get(listener).copied().unwrap_or(Opening::Nothing);
         for _ in 0..streams {
-            let mut client = Client::connect(*address);
+            let mut client = Client::connect(server.addr_of(listener));
             let length = 1 + random.below(16 * 1024);
             let mut stream = garbage(&mut random, length);
             match opening {
@@ -262,10 +262,9 @@ fn garbage_on_every_protocol_harms_nobody() {
             client.expect_ended();
         }
     }
-    for address in &addresses[..3] {
-        Peer::open_over(Client::connect(*address)).check_echo();
+    for listener in 0..3 {
+        Peer::open_over(Client::connect(server.addr_of(listener))).check_echo();
     }
-    let listeners = addresses.len();
     counts.finish(server);
     tell(
         "garbage_on_every_protocol_harms_nobody",

@@ -199,7 +199,7 @@ fn slowloris_is_evicted_and_hurts_nobody() {
     let calm = Duration::from_millis(sized(200, 3000));
     let counts = Counts::default();
     let server = serve(&counts, deadline);
-    let addresses = [0, 1].map(|listener| server.handle().local_addrs()[listener]);
+    let addresses = [0, 1].map(|listener| server.addr_of(listener));
 
     let mut healthy = Healthy::connect(addresses);
     let stop = Arc::new(AtomicBool::new(false));

@@ -21,7 +21,7 @@ fn a_shutdown_serves_all_who_wait_in_the_backlog() {
         let builder = builder
             .listen_with(listen(Raw).reuse_port(reuse_port), echo)
             .unwrap();
-        let address = builder.local_addrs()[0];
+        let address = builder.local_addr().unwrap();
         let server = builder.build().unwrap();
         let mut clients: Vec<Client> = (0..20).map(|_| Client::connect(address)).collect();
         clients.iter_mut().for_each(|client| client.send(b"hello"));

@@ -2,9 +2,9 @@
 
 use std::sync::OnceLock;
 
-use ringwheel::Server;
 use ringwheel::balance::Workers;
 use ringwheel::protocol::Raw;
+use ringwheel::{Address, Server};
 
 use crate::raw_echo;
 use crate::support::{TestServer, deliberate_panic, listen};
@@ -45,7 +45,7 @@ fn a_handler_that_cannot_be_made_ends_the_server_with_an_error() {
 fn a_panic_in_the_balancer_costs_one_connection_at_most() {
     let (echo, events) = raw_echo();
     let panicked = OnceLock::new();
-    let balance = move |_, _: Workers<'_>| {
+    let balance = move |_: &Address, _: Workers<'_>| {
         if panicked.set(()).is_ok() {
             deliberate_panic();
         }

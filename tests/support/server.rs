@@ -42,7 +42,7 @@ impl TestServer {
     ) -> (Self, Client) {
         let builder = Server::builder().workers(1);
         let builder = builder.listen_with(listen, handler).expect("a free port");
-        let mut client = Client::connect(builder.local_addrs()[0]);
+        let mut client = Client::connect(builder.local_addr().expect("a listener"));
         client.send(words);
         (Self::spawn(builder), client)
     }
@@ -59,7 +59,12 @@ impl TestServer {
     }
 
     pub(crate) fn addr(&self) -> SocketAddr {
-        self.handle.local_addrs()[0]
+        self.addr_of(0)
+    }
+
+    pub(crate) fn addr_of(&self, listener: usize) -> SocketAddr {
+        let address = self.handle.local_addrs()[listener].socket_addr();
+        address.expect("an IP address")
     }
 
     pub(crate) fn handle(&self) -> &ServerHandle {

@@ -146,7 +146,7 @@ impl Servers {
     }
 
     fn connect_to_web(&self) -> Client {
-        let mut client = Client::connect(self.server.handle().local_addrs()[1]);
+        let mut client = Client::connect(self.server.addr_of(1));
         client.send(REQUEST);
         client.receive(ANSWER);
         client
@@ -234,7 +234,7 @@ const STATES: &[State] = &[
     // Within the opening handshake.
     (
         |servers| {
-            let mut client = Client::connect(servers.server.handle().local_addrs()[1]);
+            let mut client = Client::connect(servers.server.addr_of(1));
             client.send(&REQUEST[..50]);
             client
         },

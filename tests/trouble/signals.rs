@@ -111,8 +111,7 @@ fn serve_as_child() {
         .expect("free ports");
     let server = TestServer::spawn(builder);
     let mut signals = Signals::new([SIGTERM]).expect("a signal");
-    let addresses = server.handle().local_addrs().to_vec();
-    println!("\nserves on {} {}", addresses[0], addresses[1]);
+    println!("\nserves on {} {}", server.addr_of(0), server.addr_of(1));
     signals.forever().next().expect("a signal");
     let start = Instant::now();
     server.handle().shutdown(deadline());

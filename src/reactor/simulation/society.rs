@@ -76,7 +76,8 @@ pub(super) fn note_said(book: &Book, number: usize, length: usize, status: SendS
 
 /// The connection's number: nobody else has its peer's port.
 pub(super) fn number_of<P: Dialect>(conn: &Conn<'_, P>) -> usize {
-    usize::from(conn.peer_addr().port())
+    let port = conn.peer_addr().port();
+    usize::from(port.expect("every peer has an IP address"))
 }
 
 /// Subscribes, and compares with what is known.

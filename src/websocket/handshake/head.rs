@@ -285,7 +285,7 @@ mod tests {
                 accept: &AcceptAll,
             };
             let input = RFC_REQUEST.as_bytes();
-            match Handshake::new().read_request(input, PEER, &rules, |_| None) {
+            match Handshake::new().read_request(input, &PEER, &rules, |_| None) {
                 Progress::Upgraded { .. } => assert_eq!(status, 101),
                 Progress::Refused { error, .. } => assert_eq!(error.status(), status),
                 other => panic!("{other:?}"),

@@ -1,6 +1,5 @@
 //! The server's side: what the request must be, and the answer.
 
-use std::net::SocketAddr;
 use std::str;
 
 use base64::Engine;
@@ -11,6 +10,7 @@ use httparse::Header;
 use super::error::HandshakeError;
 use super::head::{HandshakeLimits, Head, Place, split_first_line};
 use super::{SUPPORTED_VERSION, accept_value, sole_text};
+use crate::Address;
 use crate::websocket::accept::{Accept, Acceptance, Verdict};
 use crate::websocket::origin::Origins;
 use crate::websocket::request::{Authority, FieldSection, Request, Target, is_token};
@@ -65,7 +65,7 @@ impl Handshake {
     pub(crate) fn read_request<A: Accept>(
         &mut self,
         input: &[u8],
-        peer: SocketAddr,
+        peer: &Address,
         rules: &Rules<'_, A>,
         negotiate: impl FnOnce(&Request<'_>) -> Option<String>,
     ) -> Progress<A::State> {
@@ -118,7 +118,7 @@ impl Refusal {
 /// Answers the request that `head` is.
 fn answer<A: Accept>(
     head: &[u8],
-    peer: SocketAddr,
+    peer: &Address,
     rules: &Rules<'_, A>,
     negotiate: impl FnOnce(&Request<'_>) -> Option<String>,
 ) -> Result<Progress<A::State>, Refusal> {
@@ -161,7 +161,7 @@ fn answer<A: Accept>(
 fn parse_request<'a>(
     head: &'a [u8],
     storage: &'a mut [Header<'a>],
-    peer: SocketAddr,
+    peer: &'a Address,
 ) -> Result<Request<'a>, HandshakeError> {
     let (line, lines) = split_first_line(head).ok_or(HandshakeError::RequestLine)?;
     let (method, target, version) = parse_request_line(line).ok_or(HandshakeError::RequestLine)?;
