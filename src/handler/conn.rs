@@ -112,12 +112,12 @@ impl<P: Protocol> Conn<'_, P> {
     /// Sends one message. It is packed at once and leaves with all else that this turn sends.
     #[inline]
     pub fn send(&mut self, item: ItemOf<'_, P>) -> SendStatus {
-        self.pack(|encoder, output| encoder.pack(item, output))
+        self.encode_with(|encoder, output| encoder.pack(item, output))
     }
 
     /// Sends one message that others may share: as [`send`](Self::send), but a protocol can keep a costly encoding with it.
     pub fn send_owned(&mut self, item: &OwnedOf<P>) -> SendStatus {
-        self.pack(|encoder, output| encoder.pack_owned(item, output))
+        self.encode_with(|encoder, output| encoder.pack_owned(item, output))
     }
 
     /// Sends one message, and calls `done` (on this worker's thread) when all of it was handed to the kernel or when it
@@ -164,21 +164,75 @@ impl<P: Protocol> Conn<'_, P> {
     where
         P::Encoder: EncodeParts,
     {
-        self.pack(|encoder, output| encoder.pack_parts(parts, output))
+        self.encode_with(|encoder, output| encoder.pack_parts(parts, output))
     }
 
-    // Once for each kind of send; as a call of its own it is a fifth of the instructions of a small message.
+    /// The writing half of the connection's protocol, which also has what both halves share.
+    ///
+    /// With this and the next two methods a protocol gets methods of its own on `Conn`, by a trait if it is in another crate;
+    /// `examples/checked_frames` has a whole one.
+    ///
+    /// ```
+    /// use ringwheel::Conn;
+    /// use ringwheel::protocol::FixedLength;
+    ///
+    /// trait RecordConn {
+    ///     /// Bytes in each record of this connection.
+    ///     fn record_length(&self) -> usize;
+    /// }
+    ///
+    /// impl RecordConn for Conn<'_, FixedLength> {
+    ///     fn record_length(&self) -> usize {
+    ///         self.encoder().length()
+    ///     }
+    /// }
+    /// ```
+    pub fn encoder(&self) -> &P::Encoder {
+        self.encoder
+    }
+
+    /// The writing half of the connection's protocol, to be changed. Bytes are written with
+    /// [`encode_with`](Self::encode_with).
+    pub fn encoder_mut(&mut self) -> &mut P::Encoder {
+        self.encoder
+    }
+
+    /// Sends what `encode` writes as one message, as [`send`](Self::send) sends an item: the limits and the
+    /// [`Overflow`] policy apply, it counts in [`ConnStats::messages_out`], and nothing is written if the connection is
+    /// closing. For what a protocol sends besides its items, such as a ping.
+    ///
+    /// What `encode` has written before an error is taken back.
+    ///
+    /// ```
+    /// use ringwheel::protocol::Lines;
+    /// use ringwheel::{Conn, SendStatus};
+    ///
+    /// trait LinesConn {
+    ///     /// An empty line, by which the client knows that we are here.
+    ///     fn send_sign_of_life(&mut self) -> SendStatus;
+    /// }
+    ///
+    /// impl LinesConn for Conn<'_, Lines> {
+    ///     fn send_sign_of_life(&mut self) -> SendStatus {
+    ///         self.encode_with(|_encoder, output| {
+    ///             output.put_slice(b"\r\n");
+    ///             Ok(())
+    ///         })
+    ///     }
+    /// }
+    /// ```
+    // Inlined into each kind of send: a call of its own is a fifth of the instructions of a small message.
     #[inline(always)]
-    pub(crate) fn pack(
+    pub fn encode_with(
         &mut self,
-        pack: impl FnOnce(&mut P::Encoder, &mut Output) -> Result<(), PackError>,
+        encode: impl FnOnce(&mut P::Encoder, &mut Output) -> Result<(), PackError>,
     ) -> SendStatus {
         let connection = &mut *self.connection;
         if connection.phase != Phase::Open || connection.own_end != OwnEnd::Open {
             return SendStatus::Refused(Refusal::Closing);
         }
         connection.output.begin();
-        if let Err(reason) = pack(self.encoder, &mut connection.output) {
+        if let Err(reason) = encode(self.encoder, &mut connection.output) {
             return self.refuse(reason);
         }
         if connection.output.len() >= self.link.flush_at {
@@ -455,6 +509,21 @@ impl<P: Protocol> Conn<'_, P> {
                 .as_ref()
                 .map_or(0, |extra| extra.dropped),
         }
+    }
+
+    /// The time at which the loop's current iteration began, counted from the start of the worker's loop: the clock of
+    /// [`UnpackContext::now`](crate::protocol::UnpackContext::now). It never goes back and costs no system call. Each worker
+    /// has a clock of its own.
+    ///
+    /// ```
+    /// # use ringwheel::{Conn, protocol::Lines};
+    /// # use std::time::Duration;
+    /// fn is_too_soon(conn: &Conn<'_, Lines>, last_request: Duration) -> bool {
+    ///     conn.now() < last_request + Duration::from_millis(100)
+    /// }
+    /// ```
+    pub fn now(&self) -> Duration {
+        self.state.now
     }
 
     /// How long ago the peer was last heard of, in whole ticks. Sending is no sign of life.
