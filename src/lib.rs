@@ -5,6 +5,8 @@ mod accept;
 mod connection;
 mod event_loop;
 mod handler;
+#[cfg(feature = "websocket")]
+pub mod http;
 mod io;
 mod panics;
 pub mod protocol;

@@ -55,6 +55,36 @@ impl<P: Protocol> Conn<'_, P> {
         ConnHandle::new(id, self.link.outbox.clone(), alive.clone())
     }
 
+    /// The writing half of the connection's protocol, which also has what both halves share.
+    ///
+    /// With this and the next two methods a protocol gets methods of its own on `Conn`, by a trait if it is in another crate;
+    /// `examples/checked_frames` has a whole one.
+    ///
+    /// ```
+    /// use ringwheel::Conn;
+    /// use ringwheel::protocol::FixedLength;
+    ///
+    /// trait RecordConn {
+    ///     /// Bytes in each record of this connection.
+    ///     fn record_length(&self) -> usize;
+    /// }
+    ///
+    /// impl RecordConn for Conn<'_, FixedLength> {
+    ///     fn record_length(&self) -> usize {
+    ///         self.encoder().length()
+    ///     }
+    /// }
+    /// ```
+    pub fn encoder(&self) -> &P::Encoder {
+        self.encoder
+    }
+
+    /// The writing half of the connection's protocol, to be changed. Bytes are written with
+    /// [`encode_with`](Self::encode_with).
+    pub fn encoder_mut(&mut self) -> &mut P::Encoder {
+        self.encoder
+    }
+
     /// The connection's name, unique for the life of the server.
     pub fn id(&self) -> ConnId {
         self.connection.id
@@ -101,6 +131,21 @@ impl<P: Protocol> Conn<'_, P> {
                 .as_ref()
                 .map_or(0, |extra| extra.dropped),
         }
+    }
+
+    /// The time at which the loop's current iteration began, counted from the start of the worker's loop: the clock of
+    /// [`UnpackContext::now`](crate::protocol::UnpackContext::now). It never goes back and costs no system call. Each worker
+    /// has a clock of its own.
+    ///
+    /// ```
+    /// # use ringwheel::{Conn, protocol::Lines};
+    /// # use std::time::Duration;
+    /// fn is_too_soon(conn: &Conn<'_, Lines>, last_request: Duration) -> bool {
+    ///     conn.now() < last_request + Duration::from_millis(100)
+    /// }
+    /// ```
+    pub fn now(&self) -> Duration {
+        self.state.now
     }
 
     /// How long ago the peer was last heard of, in whole ticks. Sending is no sign of life.

@@ -13,12 +13,12 @@ impl<P: Protocol> Conn<'_, P> {
     /// Sends one message. It is packed at once and leaves with all else that this turn sends.
     #[inline]
     pub fn send(&mut self, item: ItemOf<'_, P>) -> SendStatus {
-        self.pack(|encoder, output| encoder.pack(item, output))
+        self.encode_with(|encoder, output| encoder.pack(item, output))
     }
 
     /// Sends one message that others may share: as [`send`](Self::send), but a protocol can keep a costly encoding with it.
     pub fn send_owned(&mut self, item: &OwnedOf<P>) -> SendStatus {
-        self.pack(|encoder, output| encoder.pack_owned(item, output))
+        self.encode_with(|encoder, output| encoder.pack_owned(item, output))
     }
 
     /// Sends one message, and calls `done` (on this worker's thread) when all of it was handed to the kernel or when it
@@ -65,21 +65,45 @@ impl<P: Protocol> Conn<'_, P> {
     where
         P::Encoder: EncodeParts,
     {
-        self.pack(|encoder, output| encoder.pack_parts(parts, output))
+        self.encode_with(|encoder, output| encoder.pack_parts(parts, output))
     }
 
-    // Once for each kind of send; as a call of its own it is a fifth of the instructions of a small message.
+    /// Sends what `encode` writes as one message, as [`send`](Self::send) sends an item: the limits and the
+    /// [`Overflow`] policy apply, it counts in [`ConnStats::messages_out`](crate::ConnStats::messages_out), and nothing is written if the connection is
+    /// closing. For what a protocol sends besides its items, such as a ping.
+    ///
+    /// What `encode` has written before an error is taken back.
+    ///
+    /// ```
+    /// use ringwheel::protocol::Lines;
+    /// use ringwheel::{Conn, SendStatus};
+    ///
+    /// trait LinesConn {
+    ///     /// An empty line, by which the client knows that we are here.
+    ///     fn send_sign_of_life(&mut self) -> SendStatus;
+    /// }
+    ///
+    /// impl LinesConn for Conn<'_, Lines> {
+    ///     fn send_sign_of_life(&mut self) -> SendStatus {
+    ///         self.encode_with(|_encoder, output| {
+    ///             output.put_slice(b"\r\n");
+    ///             Ok(())
+    ///         })
+    ///     }
+    /// }
+    /// ```
+    // Inlined into each kind of send: a call of its own is a fifth of the instructions of a small message.
     #[inline(always)]
-    pub(crate) fn pack(
+    pub fn encode_with(
         &mut self,
-        pack: impl FnOnce(&mut P::Encoder, &mut Output) -> Result<(), PackError>,
+        encode: impl FnOnce(&mut P::Encoder, &mut Output) -> Result<(), PackError>,
     ) -> SendStatus {
         let connection = &mut *self.connection;
         if !connection.life.accepts_sends() {
             return SendStatus::Refused(Refusal::Closing);
         }
         connection.output.begin();
-        if let Err(reason) = pack(self.encoder, &mut connection.output) {
+        if let Err(reason) = encode(self.encoder, &mut connection.output) {
             return self.refuse(reason);
         }
         if connection.output.len() >= self.link.flush_at {

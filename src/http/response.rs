@@ -1,16 +1,16 @@
-//! What a request is answered when it does not become a WebSocket.
+//! Responses, from the application's values to bytes.
 
 use std::borrow::Cow;
 
-use super::request::is_token;
+use super::fields::{FieldLines, Unsendable, is_field_value, write_field};
 
-/// A whole HTTP response: what a rejected upgrade gets, or a request that asks for no upgrade.
+/// A whole HTTP response, which ends its connection.
 ///
-/// `Content-Length` and `Connection: close` are written by themselves, for every response ends its connection. A response
-/// to HEAD, and one with status 204 or 304, goes out without its body.
+/// `Content-Length` and `Connection: close` are written automatically. A response to HEAD, and one with status 204 or 304, goes
+/// out without its body.
 ///
 /// ```
-/// use ringwheel::websocket::Response;
+/// use ringwheel::http::Response;
 ///
 /// let page = Response::html("<!doctype html><title>chat</title>");
 /// let health = Response::text(200, "in good health\n");
@@ -24,7 +24,7 @@ use super::request::is_token;
 ///
 /// # What cannot be sent
 /// A header name that is no token, a value or content type with a control character in it (which could end the header and
-/// begin another: response splitting), a header that is written by itself, and a status that is not from 200 to 599. The
+/// begin another: response splitting), a header that is written automatically, and a status that is not from 200 to 599. The
 /// peer then gets a plain 500 in place of the whole response, and an error is logged that says why.
 #[derive(Clone, Debug)]
 pub struct Response {
@@ -61,8 +61,9 @@ impl Response {
 
     /// Adds a header. It may be added several times with the same name.
     ///
-    /// Not these, which are written by themselves: `Connection`, `Content-Length`, `Content-Type`, `Transfer-Encoding`,
-    /// `Upgrade`, `Sec-WebSocket-Accept`, `-Extensions` and `-Protocol`.
+    /// These cannot be added, since they are written automatically: `Connection`, `Content-Length`, `Content-Type`,
+    /// `Transfer-Encoding` and `Upgrade`; and in an answer to a WebSocket handshake `Sec-WebSocket-Accept`,
+    /// `Sec-WebSocket-Extensions` and `Sec-WebSocket-Protocol`.
     #[must_use]
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.add_header(name, value);
@@ -91,53 +92,67 @@ impl Response {
         self.status
     }
 
-    /// The response of an application as bytes, to a HEAD request or to another one.
+    /// The response of an application as bytes.
     ///
     /// # Errors
-    /// What cannot be sent of it.
-    pub(crate) fn write(&self, to_head: bool) -> Result<Vec<u8>, Unsendable> {
-        self.check()?;
-        Ok(self.to_bytes(to_head))
+    /// The part of it that cannot be sent.
+    pub(crate) fn write(&self, form: &Form<'_>) -> Result<Vec<u8>, Unsendable> {
+        self.check(form)?;
+        Ok(self.to_bytes(form))
     }
 
     /// As [`write`](Self::write) with a response that is known to be right.
-    pub(crate) fn to_bytes(&self, to_head: bool) -> Vec<u8> {
-        debug_assert_eq!(self.check(), Ok(()));
+    pub(crate) fn to_bytes(&self, form: &Form<'_>) -> Vec<u8> {
+        debug_assert_eq!(self.check(form), Ok(()));
         // RFC 9110 section 8.6: neither has content, and with 204 not even its length may be named.
         let without_content = matches!(self.status, 204 | 304);
-        let mut text = Vec::with_capacity(256 + self.fields.text.len() + self.body.len());
+        let mut text = Vec::with_capacity(256 + self.fields.text().len() + self.body.len());
         text.extend_from_slice(
             format!("HTTP/1.1 {} {}\r\n", self.status, reason(self.status)).as_bytes(),
         );
-        // RFC 9110 section 15.5.22: 426 names the protocol to upgrade to, and section 7.8: whoever sends Upgrade sends it
-        // as a connection option too.
-        text.extend_from_slice(match self.status {
-            426 => b"Upgrade: websocket\r\nConnection: Upgrade, close\r\n",
-            _ => b"Connection: close\r\n",
-        });
+        match form.upgrade {
+            // RFC 9110 section 15.5.22: 426 names the protocol to upgrade to, and section 7.8: Upgrade is named as an option
+            // of the connection too.
+            Some(protocol) if self.status == 426 => {
+                write_field(&mut text, "Upgrade", protocol);
+                write_field(&mut text, "Connection", "Upgrade, close");
+            }
+            _ => write_field(&mut text, "Connection", "close"),
+        }
         if !without_content {
             if !self.content_type.is_empty() {
                 write_field(&mut text, "Content-Type", &self.content_type);
             }
             write_field(&mut text, "Content-Length", &self.body.len().to_string());
         }
-        text.extend_from_slice(&self.fields.text);
+        text.extend_from_slice(self.fields.text());
         text.extend_from_slice(b"\r\n");
-        if !to_head && !without_content {
+        if !form.is_to_head && !without_content {
             text.extend_from_slice(&self.body);
         }
         text
     }
 
-    fn check(&self) -> Result<(), Unsendable> {
+    fn check(&self, form: &Form<'_>) -> Result<(), Unsendable> {
         if !(200..=599).contains(&self.status) {
             return Err(Unsendable("its status is not from 200 to 599"));
         }
         if !is_field_value(&self.content_type) {
             return Err(Unsendable("its content type has a control character in it"));
         }
-        self.fields.check()
+        self.fields.check_without(form.reserved)
     }
+}
+
+/// The facts outside of a response on which its bytes depend.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Form<'a> {
+    /// It answers a HEAD request.
+    pub(crate) is_to_head: bool,
+    /// The protocol that status 426 asks for.
+    pub(crate) upgrade: Option<&'a str>,
+    /// Names of fields, in lower case, that the layer above writes itself, so that no response may have them.
+    pub(crate) reserved: &'a [&'a str],
 }
 
 fn into_bytes(text: Cow<'static, str>) -> Cow<'static, [u8]> {
@@ -145,77 +160,6 @@ fn into_bytes(text: Cow<'static, str>) -> Cow<'static, [u8]> {
         Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
         Cow::Owned(text) => Cow::Owned(text.into_bytes()),
     }
-}
-
-/// Why an answer of the application cannot go out as it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Unsendable(pub(crate) &'static str);
-
-/// Header fields that the application adds to a message, as they are sent.
-///
-/// Invariant: `text` is whole, valid field lines. What was refused is remembered as `fault`, so that the answer fails as a
-/// whole instead of going out without a header that matters.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct FieldLines {
-    text: Vec<u8>,
-    fault: Option<Unsendable>,
-}
-
-impl FieldLines {
-    pub(crate) fn add(&mut self, name: &str, value: &str) {
-        let fault = if !is_token(name.as_bytes()) {
-            "the name of a header is no token"
-        } else if is_reserved(name) {
-            "a header is set that is written by itself"
-        } else if !is_field_value(value) {
-            "the value of a header has a control character in it"
-        } else {
-            return write_field(&mut self.text, name, value);
-        };
-        self.fault.get_or_insert(Unsendable(fault));
-    }
-
-    /// Says whether everything that was added can be sent.
-    pub(crate) fn check(&self) -> Result<(), Unsendable> {
-        self.fault.map_or(Ok(()), Err)
-    }
-
-    /// The field lines, each with its line end.
-    pub(crate) fn text(&self) -> &[u8] {
-        &self.text
-    }
-}
-
-/// Writes one field line. Both parts are known to be valid.
-pub(crate) fn write_field(text: &mut Vec<u8>, name: &str, value: &str) {
-    debug_assert!(is_token(name.as_bytes()) && is_field_value(value));
-    for part in [name, ": ", value, "\r\n"] {
-        text.extend_from_slice(part.as_bytes());
-    }
-}
-
-/// Whether nothing in `value` could end its line (RFC 9110 section 5.5).
-pub(crate) fn is_field_value(value: &str) -> bool {
-    value
-        .bytes()
-        .all(|byte| byte == b'\t' || !byte.is_ascii_control())
-}
-
-/// The fields that frame a message or make the handshake: set twice, they would contradict each other.
-fn is_reserved(name: &str) -> bool {
-    const RESERVED: [&str; 8] = [
-        "connection",
-        "content-length",
-        "content-type",
-        "transfer-encoding",
-        "upgrade",
-        "sec-websocket-accept",
-        "sec-websocket-extensions",
-        "sec-websocket-protocol",
-    ];
-    RESERVED
-        .iter()
-        .any(|reserved| name.eq_ignore_ascii_case(reserved))
 }
 
 /// The reason phrase, which may be empty.
@@ -261,8 +205,14 @@ fn reason(status: u16) -> &'static str {
 mod tests {
     use super::*;
 
+    const TO_HEAD: Form<'static> = Form {
+        is_to_head: true,
+        upgrade: None,
+        reserved: &[],
+    };
+
     fn written(response: &Response) -> String {
-        String::from_utf8(response.write(false).unwrap()).unwrap()
+        String::from_utf8(response.write(&Form::default()).unwrap()).unwrap()
     }
 
     #[test]
@@ -287,7 +237,7 @@ mod tests {
     fn a_body_may_be_static_or_owned_and_binary() {
         let binary = vec![0, b'\r', b'\n', 0xff];
         let response = Response::new(200).body("image/png", binary.clone());
-        assert!(response.write(false).unwrap().ends_with(&binary));
+        assert!(response.write(&Form::default()).unwrap().ends_with(&binary));
         assert!(written(&Response::html(String::from("<p>"))).ends_with("\r\n\r\n<p>"));
         assert!(written(&Response::html("<p>")).contains("text/html; charset=utf-8"));
     }
@@ -296,7 +246,7 @@ mod tests {
     fn rfc_9110_section_9_3_2_head_gets_the_fields_of_get_and_no_body() {
         let response = Response::text(200, "twelve bytes");
         let get = written(&response);
-        let head = String::from_utf8(response.write(true).unwrap()).unwrap();
+        let head = String::from_utf8(response.write(&TO_HEAD).unwrap()).unwrap();
         assert_eq!(Some(head.as_str()), get.strip_suffix("twelve bytes"));
         assert!(head.contains("Content-Length: 12\r\n"));
     }
@@ -312,9 +262,13 @@ mod tests {
 
     #[test]
     fn rfc_9110_section_15_5_22_upgrade_required_names_the_protocol() {
-        let text = written(&Response::new(426));
+        let form = Form {
+            upgrade: Some("example/2"),
+            ..Form::default()
+        };
+        let text = String::from_utf8(Response::new(426).write(&form).unwrap()).unwrap();
         assert!(
-            text.contains("\r\nUpgrade: websocket\r\nConnection: Upgrade, close\r\n"),
+            text.contains("\r\nUpgrade: example/2\r\nConnection: Upgrade, close\r\n"),
             "{text}"
         );
     }
@@ -327,10 +281,16 @@ mod tests {
     #[test]
     fn only_final_statuses_can_be_sent() {
         for status in [0, 99, 100, 101, 199, 600, 1000, u16::MAX] {
-            assert!(Response::new(status).write(false).is_err(), "{status}");
+            assert!(
+                Response::new(status).write(&Form::default()).is_err(),
+                "{status}"
+            );
         }
         for status in 200..=599 {
-            assert!(Response::new(status).write(false).is_ok(), "{status}");
+            assert!(
+                Response::new(status).write(&Form::default()).is_ok(),
+                "{status}"
+            );
         }
     }
 
@@ -354,7 +314,10 @@ mod tests {
                     .header("X-Name", bad)
                     .header("X-Other", "a good one after it"),
             ] {
-                assert!(response.write(false).is_err(), "{bad:?} in {response:?}");
+                assert!(
+                    response.write(&Form::default()).is_err(),
+                    "{bad:?} in {response:?}"
+                );
             }
         }
     }
@@ -365,10 +328,10 @@ mod tests {
             "", " ", "a b", "a:", ":", "a(", "\u{e9}", "a\t", "\"a\"", "a,b", "[a]", "a/b",
         ] {
             let response = Response::new(200).header(bad, "value");
-            assert!(response.write(false).is_err(), "{bad:?}");
+            assert!(response.write(&Form::default()).is_err(), "{bad:?}");
         }
         let response = Response::new(200).header("!#$%&'*+-.^_`|~09azAZ", "value");
-        assert!(response.write(false).is_ok());
+        assert!(response.write(&Form::default()).is_ok());
     }
 
     #[test]
@@ -387,12 +350,14 @@ mod tests {
             "CONTENT-TYPE",
             "Transfer-Encoding",
             "Upgrade",
-            "Sec-WebSocket-Accept",
-            "Sec-WebSocket-Extensions",
-            "sec-websocket-protocol",
+            "sec-ABOVE",
         ] {
             let response = Response::new(200).header(name, "0");
-            assert!(response.write(false).is_err(), "{name}");
+            let form = Form {
+                reserved: &["sec-above"],
+                ..Form::default()
+            };
+            assert!(response.write(&form).is_err(), "{name}");
         }
     }
 
