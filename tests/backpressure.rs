@@ -1,7 +1,5 @@
 //! What happens when a peer reads more slowly than it is sent to.
 
-mod support;
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, channel};

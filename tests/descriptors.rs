@@ -4,8 +4,6 @@
 
 #![cfg(target_os = "linux")]
 
-mod support;
-
 use std::fs;
 use std::io::Read;
 use std::net::SocketAddr;

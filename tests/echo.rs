@@ -1,7 +1,5 @@
 //! Bytes go in and come out, whatever the protocol, the size, and the number of listeners.
 
-mod support;
-
 use std::collections::HashSet;
 use std::sync::mpsc::channel;
 use std::thread;

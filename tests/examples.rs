@@ -3,8 +3,6 @@
 //! `cargo test` builds the examples first and puts them next to the tests; `cargo test --test examples` does not build
 //! them.
 
-mod support;
-
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};

@@ -1,7 +1,5 @@
 //! One connection that is never silent takes nothing from its neighbours.
 
-mod support;
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::channel;

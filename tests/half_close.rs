@@ -1,7 +1,5 @@
 //! A peer that has ended its stream may still be reading: it gets all that is for it.
 
-mod support;
-
 use std::sync::mpsc::channel;
 use std::time::Duration;
 

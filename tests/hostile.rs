@@ -15,22 +15,7 @@
     allow(dead_code, reason = "what is measured elsewhere, is not here")
 )]
 
-mod support;
-
-// Shared with the tests of WebSocket, which use more of it.
-#[allow(dead_code, reason = "the tests of WebSocket use all of it")]
-#[path = "websocket/endpoint.rs"]
-mod endpoint;
-#[allow(dead_code, reason = "the tests of WebSocket use all of it")]
-#[path = "websocket/frames.rs"]
-mod frames;
-#[allow(dead_code, reason = "the tests of WebSocket use all of it")]
-#[path = "websocket/peer.rs"]
-mod peer;
-
 // What the tests share.
-#[path = "hostile/scale.rs"]
-mod scale;
 #[path = "hostile/tally.rs"]
 mod tally;
 #[cfg(target_os = "linux")]

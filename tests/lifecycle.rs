@@ -1,7 +1,5 @@
 //! Every open has one close with the right reason, whatever ends the connection; and no end loses what can be kept.
 
-mod support;
-
 use std::fmt;
 use std::io::ErrorKind;
 use std::sync::Arc;

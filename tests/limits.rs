@@ -1,7 +1,5 @@
 //! Every limit has one outcome.
 
-mod support;
-
 use std::io::ErrorKind;
 use std::net::IpAddr;
 use std::sync::mpsc::channel;

@@ -1,7 +1,5 @@
 //! Defects that were found once, each in its smallest form.
 
-mod support;
-
 #[path = "regressions/hold.rs"]
 mod hold;
 

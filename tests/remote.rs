@@ -1,7 +1,5 @@
 //! What other threads can do to connections, and that it reaches the right ones, in order, once.
 
-mod support;
-
 use std::collections::HashSet;
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};

@@ -1,7 +1,5 @@
 //! The end of a server: in order within a deadline, or at once.
 
-mod support;
-
 use std::io::ErrorKind;
 use std::sync::mpsc::channel;
 use std::sync::{Arc, OnceLock};

@@ -1,7 +1,5 @@
 //! Timers fire, never early; and each deadline of a connection ends it for its own reason.
 
-mod support;
-
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};

@@ -1,7 +1,5 @@
 //! Publish and subscribe, over all workers.
 
-mod support;
-
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 

@@ -5,13 +5,8 @@
 //! times, for which the machine should be quiet and the build optimised:
 //! `RINGWHEEL_FULL=1 cargo test --release --all-features --test trouble -- --nocapture --test-threads=1`.
 
-mod support;
-
-#[expect(dead_code, reason = "a part of it is used here")]
-#[path = "websocket/frames.rs"]
-mod frames;
-#[path = "trouble/scale.rs"]
-mod scale;
+#[path = "trouble/measure.rs"]
+mod measure;
 
 #[path = "trouble/ends.rs"]
 mod ends;

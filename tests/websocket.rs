@@ -3,15 +3,7 @@
 
 #![cfg(feature = "websocket")]
 
-mod support;
-
 // What the tests share.
-#[path = "websocket/endpoint.rs"]
-mod endpoint;
-#[path = "websocket/frames.rs"]
-mod frames;
-#[path = "websocket/peer.rs"]
-mod peer;
 #[path = "websocket/probe.rs"]
 mod probe;
 
@@ -24,6 +16,8 @@ mod codec;
 mod cuts;
 #[path = "websocket/differential.rs"]
 mod differential;
+#[path = "websocket/frames.rs"]
+mod frames;
 #[path = "websocket/keepalive.rs"]
 mod keepalive;
 #[path = "websocket/opening.rs"]

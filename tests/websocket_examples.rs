@@ -3,8 +3,6 @@
 //!
 //! `cargo test --features websocket` builds the examples first.
 
-mod support;
-
 use std::collections::HashMap;
 use std::net::SocketAddr;
 

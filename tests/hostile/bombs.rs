@@ -3,12 +3,11 @@
 use flate2::{Compress, Compression, FlushCompress};
 use ringwheel::Server;
 use ringwheel::websocket::{Deflate, WebSocket};
+use support::scale::{KIB, MIB, report, sized};
+use support::websocket::{Frame, Peer, RSV1, from_client};
+use support::{Child, Client, listen};
 
 use crate::bytes::open_deflating;
-use crate::frames::{Frame, RSV1, from_client};
-use crate::peer::Peer;
-use crate::scale::{KIB, MIB, sized, tell};
-use crate::support::{Child, Client, listen};
 use crate::tally::Counts;
 use crate::victim::{Victim, serve};
 
@@ -132,7 +131,7 @@ fn bomb(victim: &Victim, listener: usize, kind: Kind, zeros: &Zeros, mebibytes: 
     }
     let message = zeros.mebibytes(mebibytes);
     peer.client.send(&frames(&message, kind.frame_size()));
-    let close = peer.next();
+    let close = peer.next_frame();
     let code = close.close_words().map(|(code, _)| code);
     assert_eq!(code, Some(1009), "{kind:?}");
     peer.expect_end();
@@ -179,7 +178,7 @@ fn deflate_bombs_are_refused_within_the_limit() {
         }
         let (growth, sent) = (memory.growth(), peers.len());
         assert!(growth <= LIMIT + SLACK, "{kind:?}: {growth} bytes");
-        tell(
+        report(
             NAME,
             format_args!(
                 "{kind:?}: {sent} of {mebibytes} MiB by now, {}:1 at least, growth {growth} bytes",
@@ -224,7 +223,7 @@ fn messages_at_the_limit_one_after_another_take_no_more_than_one() {
     drop(peer);
     let (counts, ..) = victim.end();
     assert_eq!(counts.messages(), messages + 1);
-    tell(
+    report(
         NAME,
         format_args!(
             "{messages} messages of {LIMIT} bytes in {} bytes on the wire, growth {growth} bytes",

@@ -5,11 +5,10 @@ use std::time::Duration;
 use ringwheel::Server;
 use ringwheel::protocol::{Delimited, FixedLength, LengthPrefixed, Lines, Raw, TypedFrames};
 use ringwheel::websocket::{Deflate, WebSocket};
+use support::scale::{report, sized};
+use support::websocket::{Frame, KEY, Peer, RSV1};
+use support::{Client, Random, TestServer, listen};
 
-use crate::frames::{Frame, KEY, RSV1};
-use crate::peer::Peer;
-use crate::scale::{sized, tell};
-use crate::support::{Client, Random, TestServer, listen};
 use crate::tally::Counts;
 
 /// What a server has to do about the first frame of a connection, which is empty (RFC 6455, sections 5.1 to 5.5).
@@ -71,7 +70,7 @@ pub(crate) fn open_deflating(mut client: Client, offer: &str) -> Peer {
 
 #[track_caller]
 fn expect_close(peer: &mut Peer, code: u16, what: &str) {
-    let close = peer.next();
+    let close = peer.next_frame();
     assert_eq!(close.first, 0x88, "{what}: {close:?}");
     let said = close.close_words().map(|(code, _)| code);
     assert_eq!(said, Some(code), "{what}");
@@ -121,7 +120,7 @@ fn every_first_byte_masked_or_not_is_dealt_with() {
     counts.finish(server);
     assert_eq!(counts.opened(), connections);
     assert_eq!(counts.ended("Protocol(Violation"), violations, "{counts:?}");
-    tell(
+    report(
         "every_first_byte_masked_or_not_is_dealt_with",
         format_args!("{connections} connections, {violations} closed with 1002, none otherwise"),
     );
@@ -154,7 +153,7 @@ fn invalid_utf_8_at_every_offset_is_refused() {
                 1 => {
                     let (front, back) = text.split_at(offset + wrong.len() / 2);
                     let frames = [Frame::text(front).fragment(), Frame::continuation(back)];
-                    peer.client.send(&crate::frames::from_client(&frames));
+                    peer.client.send(&support::websocket::from_client(&frames));
                 }
                 // In two arrivals, if the kernel so pleases.
                 _ => {
@@ -175,7 +174,7 @@ fn invalid_utf_8_at_every_offset_is_refused() {
     counts.finish(server);
     assert_eq!(counts.ended("Protocol(InvalidUtf8)"), refused, "{counts:?}");
     assert_eq!(counts.messages(), 1, "none was delivered but the last");
-    tell(
+    report(
         "invalid_utf_8_at_every_offset_is_refused",
         format_args!("{refused} texts closed with 1007"),
     );
@@ -190,7 +189,7 @@ fn garbage(random: &mut Random, length: usize) -> Vec<u8> {
     for _ in 0..length {
         let is_random = kind == 0 || (kind == 1 && random.below(2) == 0);
         bytes.push(match is_random {
-            true => random.next() as u8,
+            true => random.next_number() as u8,
             false => TELLING[random.below(TELLING.len())],
         });
     }
@@ -267,7 +266,7 @@ fn garbage_on_every_protocol_harms_nobody() {
     }
     let listeners = addresses.len();
     counts.finish(server);
-    tell(
+    report(
         "garbage_on_every_protocol_harms_nobody",
         format_args!(
             "{} streams, {bytes} bytes to {listeners} listeners; {} refused by protocols",

@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use ringwheel::Server;
 use ringwheel::protocol::Raw;
+use support::scale::{is_full, milliseconds, report, sized};
+use support::{Child, Client, eventually, listen};
 
-use crate::scale::{is_full, milliseconds, sized, tell};
-use crate::support::{Child, Client, eventually, listen};
 use crate::tally::Counts;
 use crate::victim::{Victim, serve};
 
@@ -65,7 +65,7 @@ fn a_crowd_without_descriptors_is_shed_and_then_served() {
     let (counts, accepted, told_shed) = victim.end();
     assert_eq!(counts.opened(), accepted);
     assert!(told_shed >= shed + u64::from(knocks));
-    tell(
+    report(
         NAME,
         format_args!(
             "of {CLIENTS} clients {shed} shed in {}; then {:.1} % of a processor and {rate:.0} shed a second; {inside} served throughout, others {} after descriptors returned",

@@ -2,11 +2,10 @@
 
 use ringwheel::Server;
 use ringwheel::websocket::{WebSocket, WebSocketError};
+use support::scale::{KIB, MIB, report, sized};
+use support::websocket::{Frame, Peer, from_client};
+use support::{Child, Client, listen};
 
-use crate::frames::{Frame, from_client};
-use crate::peer::Peer;
-use crate::scale::{KIB, MIB, sized, tell};
-use crate::support::{Child, Client, listen};
 use crate::tally::Counts;
 use crate::victim::{Victim, serve};
 
@@ -79,7 +78,7 @@ fn fragments_without_end_pin_at_most_twice_their_payload() {
         confirm(&mut peer);
         let (growth, payload) = (memory.growth(), count / 1000 * 1000);
         assert!(growth <= 2 * payload + SLACK, "{growth} of {payload}");
-        tell(
+        report(
             NAME,
             format_args!("{wire} bytes on the wire, {payload} of payload, growth {growth} bytes"),
         );
@@ -99,7 +98,7 @@ fn fragments_without_end_pin_at_most_twice_their_payload() {
             .send(&fragments((2 * MIB / FRAGMENT).max(count)));
         peer.expect(Frame::close(1009, error.to_string()));
         peer.expect_end();
-        tell(NAME, format_args!("{error}"));
+        report(NAME, format_args!("{error}"));
     }
     // What the first took is not taken again by the others.
     let growth = memory.growth();
@@ -138,5 +137,5 @@ fn empty_fragments_without_end_are_refused() {
     drop(peer);
     let (counts, ..) = victim.end();
     assert_eq!(counts.ended("Protocol(TooManyFragments)"), rounds);
-    tell(NAME, format_args!("{rounds} rounds, growth {growth} bytes"));
+    report(NAME, format_args!("{rounds} rounds, growth {growth} bytes"));
 }

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use ringwheel::Server;
 use ringwheel::websocket::WebSocket;
+use support::scale::{MIB, is_full, milliseconds, report, sized};
+use support::{Child, Client, listen};
 
-use crate::scale::{MIB, is_full, milliseconds, sized, tell};
-use crate::support::{Child, Client, listen};
 use crate::tally::Counts;
 use crate::victim::{Victim, serve};
 
@@ -90,7 +90,7 @@ fn an_endless_head_is_refused_at_the_limit() {
         drop(client);
         let growth = memory.growth();
         assert!(growth < MIB, "{growth} bytes");
-        tell(
+        report(
             NAME,
             format_args!(
                 "{size} bytes of {what}: {} of CPU in one piece, {} byte by byte; {growth} bytes of memory",

@@ -5,11 +5,10 @@ use std::thread;
 use ringwheel::protocol::{LengthPrefixed, TypedFrames};
 use ringwheel::websocket::WebSocket;
 use ringwheel::{Builder, Server};
+use support::scale::{KIB, MIB, report, sized};
+use support::websocket::{Frame, KEY, Peer};
+use support::{Child, Client, listen};
 
-use crate::frames::{Frame, KEY};
-use crate::peer::Peer;
-use crate::scale::{KIB, MIB, sized, tell};
-use crate::support::{Child, Client, listen};
 use crate::tally::Counts;
 use crate::victim::{Victim, serve};
 
@@ -185,7 +184,7 @@ impl Claim {
             Due::Patience => {}
             Due::End => peer.expect_end(),
             Due::Close(code) => {
-                let close = peer.next();
+                let close = peer.next_frame();
                 let said = close.close_words().map(|(code, _)| code);
                 assert_eq!(said, Some(code), "{self:?}");
                 peer.expect_end();
@@ -202,7 +201,7 @@ impl Claim {
         if self.listener == WEBSOCKET {
             // Zeros, unmasked, are the key again and again.
             let mask = KEY.iter().cycle();
-            assert!(peer.next().payload.iter().eq(mask.take(length)));
+            assert!(peer.next_frame().payload.iter().eq(mask.take(length)));
         } else {
             peer.expect_bytes(&self.header);
             peer.expect_bytes(&vec![0; length]);
@@ -244,7 +243,7 @@ fn no_length_is_believed_beyond_the_limit() {
     }
     let (counts, ..) = victim.end();
     assert_eq!(counts.ended("Protocol("), refused, "{counts:?}");
-    tell(
+    report(
         NAME,
         format_args!(
             "{} lengths in {} fields, {clients} times each, {refused} refused; growth {growth} bytes",

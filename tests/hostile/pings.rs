@@ -6,11 +6,10 @@ use std::time::{Duration, Instant};
 
 use ringwheel::Server;
 use ringwheel::websocket::WebSocket;
+use support::scale::{KIB, MIB, report, sized};
+use support::websocket::{Frame, Peer, from_client};
+use support::{Child, Client, DEADLINE, listen};
 
-use crate::frames::{Frame, from_client};
-use crate::peer::Peer;
-use crate::scale::{KIB, MIB, sized, tell};
-use crate::support::{Child, Client, DEADLINE, listen};
 use crate::tally::Counts;
 use crate::victim::{Victim, serve};
 
@@ -74,7 +73,7 @@ fn a_million_pings_of_a_deaf_peer_pin_nothing() {
     drop(peer);
     let (counts, ..) = victim.end();
     assert_eq!(counts.ended("Protocol("), 0, "{counts:?}");
-    tell(
+    report(
         NAME,
         format_args!(
             "held back after {held_back} pings until it reads, {pings} answered in all; growth {growth} bytes"
@@ -123,7 +122,7 @@ fn pings_of_a_deaf_peer_beyond_the_rate_end_it() {
     assert!(growth < MIB, "{growth} bytes");
     let mut pongs = 0;
     let close = loop {
-        match peer.next() {
+        match peer.next_frame() {
             frame if frame.opcode() == 0xA => pongs += 1,
             frame => break frame,
         }
@@ -132,7 +131,7 @@ fn pings_of_a_deaf_peer_beyond_the_rate_end_it() {
     drop(peer);
     let (counts, ..) = victim.end();
     assert_eq!(counts.ended("Protocol(TooManyControlFrames)"), 1);
-    tell(
+    report(
         NAME,
         format_args!("{pings} pings, cut off after {pongs}; growth {growth} bytes"),
     );

@@ -10,11 +10,10 @@ use std::time::{Duration, Instant};
 use ringwheel::Server;
 use ringwheel::protocol::LengthPrefixed;
 use ringwheel::websocket::WebSocket;
+use support::scale::{is_full, milliseconds, report, sized};
+use support::websocket::{Frame, Peer};
+use support::{Client, TestServer, eventually, listen};
 
-use crate::frames::Frame;
-use crate::peer::Peer;
-use crate::scale::{is_full, milliseconds, sized, tell};
-use crate::support::{Client, TestServer, eventually, listen};
 use crate::tally::Counts;
 
 /// What each kind of attacker says after what opens it, and where: the bytes are repeated for ever from the last one.
@@ -131,7 +130,7 @@ impl Healthy {
                 let start = Instant::now();
                 peer.send(Frame::text("how are you"));
                 loop {
-                    let frame = peer.next();
+                    let frame = peer.next_frame();
                     match frame.opcode() {
                         0x9 => peer.send(Frame::pong(frame.payload)),
                         _ => break assert_eq!(frame, Frame::text("how are you")),
@@ -237,7 +236,7 @@ fn slowloris_is_evicted_and_hurts_nobody() {
     counts.finish(server);
 
     let (before, during) = (p99(&before), p99(&during));
-    tell(
+    report(
         "slowloris_is_evicted_and_hurts_nobody",
         format_args!(
             "{} attackers gone {} after the last had come, with a deadline of {}; p99 of healthy clients {} before, {} during",
@@ -280,7 +279,7 @@ fn those_who_fall_silent_within_a_message_are_evicted() {
     attackers.iter_mut().for_each(Client::expect_eof);
     assert_eq!(counts.ended("Timeout(Idle)"), clients);
     counts.finish(server);
-    tell(
+    report(
         "those_who_fall_silent_within_a_message_are_evicted",
         format_args!(
             "{clients} gone after {}, with a deadline of {}",

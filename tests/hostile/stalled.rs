@@ -6,9 +6,9 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 
 use ringwheel::protocol::LengthPrefixed;
 use ringwheel::{Conn, Limits, Overflow};
+use support::scale::{KIB, report, sized};
+use support::{Client, DEADLINE, TestServer, listen};
 
-use crate::scale::{KIB, sized, tell};
-use crate::support::{Client, DEADLINE, TestServer, listen};
 use crate::tally::{Counts, Tally};
 
 type Reader = Tally<LengthPrefixed>;
@@ -138,7 +138,7 @@ fn stalled_readers_are_cut_off_at_the_cap() {
         assert!(got.len() < PUBLISHED as usize);
     }
     scene.counts.finish(scene.server);
-    tell(
+    report(
         "stalled_readers_are_cut_off_at_the_cap",
         format_args!("{stalled} readers, {most} bytes held for one at most, of {CAP}"),
     );
@@ -164,7 +164,7 @@ fn stalled_readers_that_may_miss_messages_miss_whole_ones() {
     scene.counts.finish(scene.server);
     assert!(missed > 0);
     assert_eq!(scene.counts.dropped(), missed, "all is accounted for");
-    tell(
+    report(
         "stalled_readers_that_may_miss_messages_miss_whole_ones",
         format_args!(
             "{stalled} readers, {most} bytes held for one at most, of {CAP}; {missed} of {} messages dropped",

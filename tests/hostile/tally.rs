@@ -6,8 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use ringwheel::protocol::{Decode, Encode, ErrorOf, MessageOf, Protocol};
 use ringwheel::{CloseReason, Conn, Handler};
-
-use crate::support::TestServer;
+use support::TestServer;
 
 const OPENED: &str = "opened";
 const CLOSED: &str = "closed";

@@ -1,12 +1,10 @@
 //! Opening requests that must not open anything.
 
 use ringwheel::websocket::{Origins, WebSocket};
+use support::scale::report;
+use support::websocket::{Frame, KEY, Peer, REQUEST, from_client};
+use support::{TestServer, listen};
 
-use crate::endpoint::REQUEST;
-use crate::frames::{Frame, KEY, from_client};
-use crate::peer::Peer;
-use crate::scale::tell;
-use crate::support::{TestServer, listen};
 use crate::tally::Counts;
 
 /// The status of an answer, unless there is none.
@@ -108,7 +106,7 @@ fn no_origin_but_those_listed_is_let_in() {
     }
     counts.finish(server);
     assert_eq!(counts.opened(), 2);
-    tell(
+    report(
         "no_origin_but_those_listed_is_let_in",
         format_args!("{} variants, none let in", VARIANTS.len() + others.len()),
     );
@@ -261,7 +259,7 @@ fn no_malformed_upgrade_is_accepted() {
     assert_eq!(ask(&server, b""), None);
     counts.finish(server);
     assert_eq!(counts.opened(), 0);
-    tell(
+    report(
         "no_malformed_upgrade_is_accepted",
         format_args!("{} kinds, {asked} requests, none accepted", MALFORMED.len()),
     );
@@ -282,7 +280,7 @@ fn what_comes_with_an_upgrade_is_never_a_request() {
         client.send(&[REQUEST, behind].concat());
         let mut peer = Peer::around(client);
         assert!(peer.head().starts_with("HTTP/1.1 101 "));
-        let close = peer.next().close_words().map(|(code, _)| code);
+        let close = peer.next_frame().close_words().map(|(code, _)| code);
         assert_eq!(close, Some(1002));
         peer.expect_end();
     }
@@ -294,7 +292,7 @@ fn what_comes_with_an_upgrade_is_never_a_request() {
     drop(peer);
     counts.finish(server);
     assert_eq!((counts.opened(), counts.messages()), (4, 1));
-    tell(
+    report(
         "what_comes_with_an_upgrade_is_never_a_request",
         format_args!(
             "{} requests behind an upgrade, each closed with 1002",

@@ -7,8 +7,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ringwheel::Builder;
+use support::{Child, Client, DEADLINE, TestServer};
 
-use crate::support::{Child, Client, DEADLINE, TestServer};
 use crate::tally::Counts;
 
 /// The parent's end of a server in a child process.

@@ -8,9 +8,9 @@ use std::sync::mpsc::channel;
 use bytes::Bytes;
 use ringwheel::protocol::Raw;
 use ringwheel::{Delivery, Refusal};
+use support::{Child, Client, DEADLINE, Recorder, TestServer, deliberate_panic, listen};
 
 use crate::hold::Hold;
-use crate::support::{Child, Client, DEADLINE, Recorder, TestServer, deliberate_panic, listen};
 use crate::{lending, raw_echo, take};
 
 /// A large item that met the socket's error was reported as written.

@@ -3,7 +3,8 @@
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 
-use crate::support::DEADLINE;
+use support::DEADLINE;
+
 use crate::take;
 
 /// A callback that holds its worker up until the test lets it go.

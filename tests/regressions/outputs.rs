@@ -7,8 +7,8 @@ use std::thread;
 
 use ringwheel::protocol::{Lines, Raw};
 use ringwheel::{Conn, Limits, Overflow, Refusal, SendStatus};
+use support::{Client, Recorder, TestServer, listen, pattern, text};
 
-use crate::support::{Client, Recorder, TestServer, listen, pattern, text};
 use crate::take;
 
 /// Output above the high-water mark that `on_drained` has put on top, and that a flush got rid of at once, left the

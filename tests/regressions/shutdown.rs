@@ -7,9 +7,9 @@ use std::sync::mpsc::channel;
 use bytes::Bytes;
 use ringwheel::protocol::{Lines, Raw};
 use ringwheel::{Clients, Conn, Delivery, Published, SendStatus, Server, ServerHandle};
+use support::{Client, DEADLINE, Recorder, TestServer, eventually, listen, text};
 
 use crate::hold::Hold;
-use crate::support::{Client, DEADLINE, Recorder, TestServer, eventually, listen, text};
 use crate::{SHORT, behind_an_acceptor, lending, raw_echo, take, wait_until_draining};
 
 /// Of those that waited to be accepted when the server was shut down, only one burst was taken.

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use ringwheel::protocol::{Lines, Raw};
 use ringwheel::{Conn, ServerHandle};
+use support::{Client, Event, Events, Recorder, TestServer, eventually, listen, text};
 
 use crate::hold::Hold;
-use crate::support::{Client, Event, Events, Recorder, TestServer, eventually, listen, text};
 use crate::{SHORT, behind_an_acceptor, raw_echo, take};
 
 /// A task that was scheduled while the worker was held up ran early: its time was counted from the beginning of that

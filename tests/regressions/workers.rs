@@ -5,9 +5,9 @@ use std::sync::OnceLock;
 use ringwheel::Server;
 use ringwheel::balance::Workers;
 use ringwheel::protocol::Raw;
+use support::{TestServer, deliberate_panic, listen};
 
 use crate::raw_echo;
-use crate::support::{TestServer, deliberate_panic, listen};
 
 /// A worker that panicked before it ran left a server that never ended and kept giving it connections.
 #[test]

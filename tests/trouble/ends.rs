@@ -7,9 +7,10 @@ use std::sync::mpsc::{Receiver, channel};
 use ringwheel::Conn;
 use ringwheel::protocol::Raw;
 use socket2::{Domain, Socket, Type};
+use support::scale::{report, sized};
+use support::{DEADLINE, Event, Events, Random, Recorder, TestServer, listen, pattern};
 
-use crate::scale::{report, sized, source};
-use crate::support::{DEADLINE, Event, Events, Random, Recorder, TestServer, listen, pattern};
+use crate::measure::source;
 
 /// More than any answer that is asked for: the high-water mark, above which the handler would not be told of the end before
 /// the peer reads.

@@ -8,9 +8,10 @@ use std::process::{Command, Stdio};
 
 use ringwheel::protocol::Raw;
 use ringwheel::{Conn, Handler, Limits, Server};
+use support::scale::{report, sized};
+use support::{Client, LOCAL, TestServer, listen};
 
-use crate::scale::{in_child, report, sized};
-use crate::support::{Client, LOCAL, TestServer, listen};
+use crate::measure::in_child;
 
 #[derive(Clone)]
 struct Echo;

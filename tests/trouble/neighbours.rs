@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 
 use ringwheel::protocol::{Decode, Encode, Lines, Protocol, Raw};
 use ringwheel::{Conn, Handler};
+use support::scale::{is_full, report, sized};
+use support::{Client, TestServer, listen};
 
-use crate::scale::{Times, is_full, report, sized};
-use crate::support::{Client, TestServer, listen};
+use crate::measure::Times;
 
 /// Threads that ping.
 const PINGERS: usize = 3;

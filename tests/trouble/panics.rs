@@ -10,9 +10,8 @@ use ringwheel::protocol::{
     Unencodable, Unpacked,
 };
 use ringwheel::{CloseReason, Conn, Handler, Limits, Remote, Server, TimerId};
-
-use crate::scale::{report, sized};
-use crate::support::{Client, DEADLINE, TestServer, deliberate_panic, eventually, listen};
+use support::scale::{report, sized};
+use support::{Client, DEADLINE, TestServer, deliberate_panic, eventually, listen};
 
 /// Where it panics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,9 +9,10 @@ use std::thread;
 use bytes::Bytes;
 use ringwheel::protocol::{ErrorOf, Raw};
 use ringwheel::{CloseReason, Conn, Delivery, Handler, Remote, RemoteError, Server};
+use support::scale::{report, sized};
+use support::{Client, Random, TestServer, eventually, listen};
 
-use crate::scale::{report, sized, source};
-use crate::support::{Client, Random, TestServer, eventually, listen};
+use crate::measure::source;
 
 const SENDERS: u64 = 8;
 /// Clients that are connected at a time.
@@ -219,7 +220,7 @@ fn sends_by_many_threads_to_connections_that_come_and_go_add_up() {
         sender.join().expect("it sends");
     }
     over.store(true, Ordering::Relaxed);
-    server.handle().shutdown(crate::support::DEADLINE);
+    server.handle().shutdown(support::DEADLINE);
     let received: u64 = clients
         .into_iter()
         .map(|client| client.join().expect("it got its own"))

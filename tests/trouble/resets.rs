@@ -11,10 +11,11 @@ use std::time::Duration;
 use ringwheel::protocol::{Lines, LinesError, Raw};
 use ringwheel::websocket::{Message, WebSocket, WebSocketError};
 use ringwheel::{CloseReason, Conn, Handler, Listen, Refusal, SendStatus, Server};
+use support::scale::{report, sized};
+use support::websocket::{Frame, KEY};
+use support::{Client, DEADLINE, LOCAL, TestServer, eventually, listen};
 
-use crate::frames::{Frame, KEY};
-use crate::scale::{in_child, open_descriptors, processor_time, report, sized};
-use crate::support::{Client, DEADLINE, LOCAL, TestServer, eventually, listen};
+use crate::measure::{in_child, open_descriptors, processor_time};
 
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: here\r\nUpgrade: websocket\r\n\
     Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\

@@ -13,10 +13,9 @@ use ringwheel::websocket::{Message, WebSocket};
 use ringwheel::{CloseReason, Conn, Handler, Server};
 use signal_hook::consts::SIGTERM;
 use signal_hook::iterator::Signals;
-
-use crate::frames::{Frame, KEY};
-use crate::scale::{is_full, report, sized};
-use crate::support::{Child, Client, DEADLINE, TestServer, listen};
+use support::scale::{is_full, report, sized};
+use support::websocket::{Frame, KEY};
+use support::{Child, Client, DEADLINE, TestServer, listen};
 
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: here\r\nUpgrade: websocket\r\n\
     Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\

@@ -10,9 +10,10 @@ use ringwheel::protocol::{
     Decode, Encode, ErrorOf, Output, Protocol, Raw, Turn, Unencodable, Unpacked,
 };
 use ringwheel::{CloseReason, Conn, Handler, Limits, TimerId};
+use support::scale::{is_full, report, sized};
+use support::{Client, DEADLINE, Random, TestServer, eventually, listen};
 
-use crate::scale::{Times, is_full, report, sized, thread_processor_time};
-use crate::support::{Client, DEADLINE, Random, TestServer, eventually, listen};
+use crate::measure::{Times, thread_processor_time};
 
 /// How long nobody else may be served while timers fire.
 const LONGEST_STALL: Duration = Duration::from_millis(25);

@@ -11,22 +11,19 @@ use ringwheel::{Builder, Handler, Listen, RunningServer, Server, ServerHandle};
 use super::{Client, DEADLINE, Events};
 
 /// A running server; one that a failing test leaves behind is stopped.
-pub(crate) struct TestServer {
+pub struct TestServer {
     running: Option<RunningServer>,
     handle: ServerHandle,
 }
 
 impl TestServer {
     /// One worker and one listener.
-    pub(crate) fn start<H: Handler + Clone + Send>(
-        listen: Listen<H::Protocol>,
-        handler: H,
-    ) -> Self {
+    pub fn start<H: Handler + Clone + Send>(listen: Listen<H::Protocol>, handler: H) -> Self {
         Self::start_on(Server::builder().workers(1), listen, handler)
     }
 
     /// One listener on a server of its own kind.
-    pub(crate) fn start_on<H: Handler + Clone + Send>(
+    pub fn start_on<H: Handler + Clone + Send>(
         builder: Builder,
         listen: Listen<H::Protocol>,
         handler: H,
@@ -34,8 +31,8 @@ impl TestServer {
         Self::spawn(builder.listen_with(listen, handler).expect("a free port"))
     }
 
-    /// One that starts when a client has connected and spoken: it hears that at once, however busy the machine is.
-    pub(crate) fn start_late<H: Handler + Clone + Send>(
+    /// Connects a client and sends `words` before the server starts, so that the server finds both in its first iteration.
+    pub fn start_late<H: Handler + Clone + Send>(
         listen: Listen<H::Protocol>,
         handler: H,
         words: &[u8],
@@ -47,34 +44,34 @@ impl TestServer {
         (Self::spawn(builder), client)
     }
 
-    pub(crate) fn spawn(builder: Builder) -> Self {
+    pub fn spawn(builder: Builder) -> Self {
         Self::adopt(builder.spawn().expect("the server starts"))
     }
 
-    pub(crate) fn adopt(running: RunningServer) -> Self {
+    pub fn adopt(running: RunningServer) -> Self {
         TestServer {
             handle: running.handle(),
             running: Some(running),
         }
     }
 
-    pub(crate) fn addr(&self) -> SocketAddr {
+    pub fn addr(&self) -> SocketAddr {
         self.handle.local_addrs()[0]
     }
 
-    pub(crate) fn handle(&self) -> &ServerHandle {
+    pub fn handle(&self) -> &ServerHandle {
         &self.handle
     }
 
     /// A client of the first listener.
     #[track_caller]
-    pub(crate) fn connect(&self) -> Client {
+    pub fn connect(&self) -> Client {
         Client::connect(self.addr())
     }
 
     /// Waits until so much time has passed on the first worker, and the timers have fired that were due before.
     #[track_caller]
-    pub(crate) fn let_pass(&self, time: Duration) {
+    pub fn let_pass(&self, time: Duration) {
         let (done, has_passed) = channel();
         // The test may have given up.
         self.handle.run_after(time, move || _ = done.send(()));
@@ -83,7 +80,7 @@ impl TestServer {
 
     /// Waits until the server has ended, and returns what it has to say.
     #[track_caller]
-    pub(crate) fn outcome(mut self) -> io::Result<()> {
+    pub fn outcome(mut self) -> io::Result<()> {
         let running = self.running.take().expect("a server ends once");
         let (done, ended) = channel();
         thread::spawn(move || done.send(running.join()));
@@ -94,13 +91,13 @@ impl TestServer {
 
     /// Waits until the server has ended well.
     #[track_caller]
-    pub(crate) fn join(self) {
+    pub fn join(self) {
         self.outcome().expect("the server ends well");
     }
 
     /// Ends the server at once, and checks that every open was closed exactly once.
     #[track_caller]
-    pub(crate) fn finish(self, events: &Events) {
+    pub fn finish(self, events: &Events) {
         self.handle.stop();
         self.join();
         events.assert_lifecycles();

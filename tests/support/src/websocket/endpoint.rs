@@ -10,18 +10,18 @@ use ringwheel::websocket::{
 };
 
 /// The request of RFC 6455, section 1.3, with nothing that is not needed.
-pub(crate) const REQUEST: &[u8] = b"GET /chat HTTP/1.1\r\nHost: server.example.com\r\n\
+pub const REQUEST: &[u8] = b"GET /chat HTTP/1.1\r\nHost: server.example.com\r\n\
     Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
     Sec-WebSocket-Version: 13\r\n\r\n";
 
 /// The answer to [`REQUEST`].
-pub(crate) const ANSWER: &[u8] =
+pub const ANSWER: &[u8] =
     b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
     Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
 
-/// What a decoder has found.
+/// A result of a decoder, in a form that can be kept and compared.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Found {
+pub enum Found {
     Opened,
     Text(String),
     Binary(Vec<u8>),
@@ -35,15 +35,15 @@ pub(crate) enum Found {
 }
 
 impl Found {
-    pub(crate) fn text(text: impl Into<String>) -> Self {
+    pub fn text(text: impl Into<String>) -> Self {
         Found::Text(text.into())
     }
 
-    pub(crate) fn binary(bytes: impl Into<Vec<u8>>) -> Self {
+    pub fn binary(bytes: impl Into<Vec<u8>>) -> Self {
         Found::Binary(bytes.into())
     }
 
-    pub(crate) fn as_message(&self) -> Message<'_> {
+    pub fn as_message(&self) -> Message<'_> {
         match self {
             Found::Text(text) => Message::Text(text),
             Found::Binary(bytes) => Message::Binary(bytes),
@@ -62,7 +62,7 @@ impl From<Message<'_>> for Found {
 }
 
 /// A protocol whose messages can be kept.
-pub(crate) trait Subject:
+pub trait Subject:
     Protocol<
         Decoder: Decode<Error = WebSocketError>,
         Encoder: for<'a> Encode<Item<'a> = Message<'a>, Owned = MessageBuf>,
@@ -95,24 +95,24 @@ impl Subject for WebSocketClient {
 }
 
 /// One end of a connection.
-pub(crate) struct Endpoint<P: Subject> {
+pub struct Endpoint<P: Subject> {
     decoder: P::Decoder,
     encoder: P::Encoder,
     output: Output,
-    /// What has arrived and is not consumed.
-    pub(crate) input: Vec<u8>,
-    /// What the decoder said is missing at least.
-    pub(crate) missing: usize,
-    pub(crate) found: Vec<Found>,
-    pub(crate) failure: Option<WebSocketError>,
-    pub(crate) now: Duration,
+    /// Input that was not consumed yet.
+    pub input: Vec<u8>,
+    /// Bytes that the decoder needs before it is asked again.
+    pub missing: usize,
+    pub found: Vec<Found>,
+    pub failure: Option<WebSocketError>,
+    pub now: Duration,
     /// The peer may have said something that the decoder was not given.
-    pub(crate) is_excused: bool,
+    pub is_excused: bool,
 }
 
 impl<P: Subject> Endpoint<P> {
-    /// Whose opening handshake is still to come.
-    pub(crate) fn new(protocol: &P) -> Self {
+    /// An endpoint before its opening handshake.
+    pub fn new(protocol: &P) -> Self {
         let (decoder, encoder) = protocol.open();
         Endpoint {
             decoder,
@@ -127,14 +127,14 @@ impl<P: Subject> Endpoint<P> {
         }
     }
 
-    /// Whether the conversation is over.
-    pub(crate) fn is_over(&self) -> bool {
+    /// True after a failure, and after the end.
+    pub fn is_over(&self) -> bool {
         self.failure.is_some() || self.found.last() == Some(&Found::End)
     }
 
     /// Takes what arrives in one turn of the loop, and unpacks all that it completes. The decoder is not asked before the
     /// bytes have come that it said are missing.
-    pub(crate) fn receive(&mut self, bytes: &[u8]) -> &mut Self {
+    pub fn receive(&mut self, bytes: &[u8]) -> &mut Self {
         self.input.extend_from_slice(bytes);
         self.missing = self.missing.saturating_sub(bytes.len());
         let mut taken = 0;
@@ -173,48 +173,48 @@ impl<P: Subject> Endpoint<P> {
         consumed
     }
 
-    /// What was found since this was asked last.
-    pub(crate) fn take_found(&mut self) -> Vec<Found> {
+    /// Takes the results since the last call.
+    pub fn take_found(&mut self) -> Vec<Found> {
         std::mem::take(&mut self.found)
     }
 
-    /// What this end has said since this was asked last.
-    pub(crate) fn take_said(&mut self) -> Vec<u8> {
+    /// Takes the output since the last call.
+    pub fn take_said(&mut self) -> Vec<u8> {
         self.output.take()
     }
 
     /// Sends one message; false if that is refused.
-    pub(crate) fn send(&mut self, message: Message<'_>) -> bool {
+    pub fn send(&mut self, message: Message<'_>) -> bool {
         self.encoder.pack(message, &mut self.output).is_ok()
     }
 
-    pub(crate) fn greet(&mut self) -> Vec<u8> {
+    pub fn greet(&mut self) -> Vec<u8> {
         self.encoder.greet(&mut self.output);
         self.take_said()
     }
 
-    pub(crate) fn farewell(&mut self, why: Farewell) -> Parting {
+    pub fn farewell(&mut self, why: Farewell) -> Parting {
         self.encoder.farewell(why, &mut self.output)
     }
 
-    pub(crate) fn next_deadline(&mut self) -> Option<Duration> {
+    pub fn next_deadline(&mut self) -> Option<Duration> {
         self.decoder.next_deadline(&mut self.encoder, self.now)
     }
 
     /// The deadline that was named has come.
-    pub(crate) fn meet_deadline(&mut self) -> Result<(), WebSocketError> {
+    pub fn meet_deadline(&mut self) -> Result<(), WebSocketError> {
         let mut turn = Turn::detached(&mut self.output, &mut self.encoder).at(self.now);
         turn.silence_is_excused = self.is_excused;
         self.decoder.on_deadline(&mut turn)
     }
 
     /// Sends one message that owns its payload; false if that is refused.
-    pub(crate) fn send_owned(&mut self, message: &MessageBuf) -> bool {
+    pub fn send_owned(&mut self, message: &MessageBuf) -> bool {
         self.encoder.pack_owned(message, &mut self.output).is_ok()
     }
 
     /// Sends one binary message in parts; false if that is refused.
-    pub(crate) fn send_parts(&mut self, parts: &[&[u8]]) -> bool
+    pub fn send_parts(&mut self, parts: &[&[u8]]) -> bool
     where
         P::Encoder: EncodeParts,
     {
@@ -223,7 +223,7 @@ impl<P: Subject> Endpoint<P> {
 }
 
 /// A server's end that is open.
-pub(crate) fn open_server<P: Subject>(protocol: &P) -> Endpoint<P> {
+pub fn open_server<P: Subject>(protocol: &P) -> Endpoint<P> {
     let mut server = Endpoint::new(protocol);
     server.receive(REQUEST);
     assert_eq!(server.take_found(), [Found::Opened]);
@@ -232,7 +232,7 @@ pub(crate) fn open_server<P: Subject>(protocol: &P) -> Endpoint<P> {
 }
 
 /// Both ends of a connection that is open.
-pub(crate) fn connect<P: Subject>(
+pub fn connect<P: Subject>(
     client: &WebSocketClient,
     server: &P,
 ) -> (Endpoint<WebSocketClient>, Endpoint<P>) {
@@ -245,6 +245,6 @@ pub(crate) fn connect<P: Subject>(
 }
 
 /// A client that asks for nothing special.
-pub(crate) fn plain_client() -> WebSocketClient {
+pub fn plain_client() -> WebSocketClient {
     WebSocketClient::new("server.example.com", "/chat").expect("host and target are right")
 }

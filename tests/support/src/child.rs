@@ -1,27 +1,27 @@
-//! A test in a process of its own: where the process's limits are the subject, or its end is to be feared.
+//! A test in a process of its own, for tests of the limits of a process and tests that may end it.
 
 use std::env;
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child as Process, Command, Stdio};
 
-/// Set in the child.
+/// Environment variable that is set in the child.
 const MARK: &str = "RINGWHEEL_TEST_CHILD";
 
-/// The current test once more, in a child process.
-pub(crate) struct Child {
+/// A child process that runs the current test again.
+pub struct Child {
     process: Process,
 }
 
 impl Child {
-    /// Whether this is the child.
-    pub(crate) fn is_here() -> bool {
+    /// True in the child process.
+    pub fn is_here() -> bool {
         env::var_os(MARK).is_some()
     }
 
     /// Starts the test of that name again, with a limit on its descriptors. Its standard output is the parent's to read,
     /// and the end of its standard input the parent's to bring about.
     #[track_caller]
-    pub(crate) fn start(test: &str, descriptors: u32) -> Self {
+    pub fn start(test: &str, descriptors: u32) -> Self {
         let script = format!(
             "ulimit -n {descriptors} && exec \"$0\" --exact {test} --nocapture --test-threads=1"
         );
@@ -38,17 +38,17 @@ impl Child {
 
     /// Runs the test of that name to its end in a child, which must end well.
     #[track_caller]
-    pub(crate) fn pass(test: &str, descriptors: u32) {
+    pub fn pass(test: &str, descriptors: u32) {
         Self::start(test, descriptors).end();
     }
 
-    pub(crate) fn id(&self) -> u32 {
+    pub fn id(&self) -> u32 {
         self.process.id()
     }
 
-    /// What follows `key` on the line of the child's output that it begins.
+    /// Reads the child's output up to the next line that contains `key`, and returns the rest of that line.
     #[track_caller]
-    pub(crate) fn line(&mut self, key: &str) -> String {
+    pub fn line(&mut self, key: &str) -> String {
         let mut output =
             BufReader::with_capacity(1, self.process.stdout.as_mut().expect("it is piped"));
         let mut line = String::new();
@@ -65,13 +65,13 @@ impl Child {
     }
 
     /// Ends the child's input.
-    pub(crate) fn close_input(&mut self) {
+    pub fn close_input(&mut self) {
         drop(self.process.stdin.take());
     }
 
     /// Ends the child's input, and waits until it has passed.
     #[track_caller]
-    pub(crate) fn end(mut self) {
+    pub fn end(mut self) {
         self.close_input();
         let mut output = String::new();
         if let Some(stdout) = &mut self.process.stdout {

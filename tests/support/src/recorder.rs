@@ -10,9 +10,9 @@ use ringwheel::{CloseReason, Conn, ConnId, ConnStats, Handler, TimerId};
 
 use super::DEADLINE;
 
-/// What a handler was told.
+/// A call of a handler, as it is reported to the test.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Event {
+pub enum Event {
     Open(ConnId),
     Message(ConnId, Vec<u8>),
     Drained(ConnId),
@@ -22,12 +22,12 @@ pub(crate) enum Event {
     Close(ConnId, Ending),
 }
 
-/// How a connection ended.
+/// The end of a connection: its reason and its counters.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Ending {
+pub struct Ending {
     /// The `CloseReason`, as `Debug` writes it.
-    pub(crate) reason: String,
-    pub(crate) stats: ConnStats,
+    pub reason: String,
+    pub stats: ConnStats,
 }
 
 type Action<P> = Arc<dyn Fn(&mut Conn<'_, P>) + Send + Sync>;
@@ -36,7 +36,7 @@ type TimerAction<P> = Arc<dyn Fn(&mut Conn<'_, P>, u64) + Send + Sync>;
 type CloseAction<P> = Arc<dyn Fn(&Conn<'_, P>) + Send + Sync>;
 
 /// A handler that sends every event over a channel. By default it does nothing else, but closes when the peer has.
-pub(crate) struct Recorder<P: Protocol> {
+pub struct Recorder<P: Protocol> {
     events: Sender<Event>,
     messages: bool,
     open: Action<P>,
@@ -49,7 +49,7 @@ pub(crate) struct Recorder<P: Protocol> {
 }
 
 impl<P: Protocol> Recorder<P> {
-    pub(crate) fn new() -> (Self, Events) {
+    pub fn new() -> (Self, Events) {
         let (events, receiver) = channel();
         let recorder = Recorder {
             events,
@@ -66,20 +66,17 @@ impl<P: Protocol> Recorder<P> {
     }
 
     /// Does not report messages: there will be many.
-    pub(crate) fn without_messages(mut self) -> Self {
+    pub fn without_messages(mut self) -> Self {
         self.messages = false;
         self
     }
 
-    pub(crate) fn on_open(
-        mut self,
-        action: impl Fn(&mut Conn<'_, P>) + Send + Sync + 'static,
-    ) -> Self {
+    pub fn on_open(mut self, action: impl Fn(&mut Conn<'_, P>) + Send + Sync + 'static) -> Self {
         self.open = Arc::new(action);
         self
     }
 
-    pub(crate) fn on_message(
+    pub fn on_message(
         mut self,
         action: impl Fn(&mut Conn<'_, P>, &[u8]) + Send + Sync + 'static,
     ) -> Self {
@@ -87,16 +84,13 @@ impl<P: Protocol> Recorder<P> {
         self
     }
 
-    pub(crate) fn on_drained(
-        mut self,
-        action: impl Fn(&mut Conn<'_, P>) + Send + Sync + 'static,
-    ) -> Self {
+    pub fn on_drained(mut self, action: impl Fn(&mut Conn<'_, P>) + Send + Sync + 'static) -> Self {
         self.drained = Arc::new(action);
         self
     }
 
     /// Replaces the default, which closes.
-    pub(crate) fn on_half_close(
+    pub fn on_half_close(
         mut self,
         action: impl Fn(&mut Conn<'_, P>) + Send + Sync + 'static,
     ) -> Self {
@@ -104,7 +98,7 @@ impl<P: Protocol> Recorder<P> {
         self
     }
 
-    pub(crate) fn on_timer(
+    pub fn on_timer(
         mut self,
         action: impl Fn(&mut Conn<'_, P>, u64) + Send + Sync + 'static,
     ) -> Self {
@@ -112,7 +106,7 @@ impl<P: Protocol> Recorder<P> {
         self
     }
 
-    pub(crate) fn on_shutdown(
+    pub fn on_shutdown(
         mut self,
         action: impl Fn(&mut Conn<'_, P>) + Send + Sync + 'static,
     ) -> Self {
@@ -120,10 +114,7 @@ impl<P: Protocol> Recorder<P> {
         self
     }
 
-    pub(crate) fn on_close(
-        mut self,
-        action: impl Fn(&Conn<'_, P>) + Send + Sync + 'static,
-    ) -> Self {
+    pub fn on_close(mut self, action: impl Fn(&Conn<'_, P>) + Send + Sync + 'static) -> Self {
         self.close = Arc::new(action);
         self
     }
@@ -216,7 +207,7 @@ where
 }
 
 /// The test's end of a [`Recorder`].
-pub(crate) struct Events {
+pub struct Events {
     receiver: Receiver<Event>,
     seen: RefCell<Vec<Event>>,
 }
@@ -231,7 +222,7 @@ impl Events {
 
     /// The next event.
     #[track_caller]
-    pub(crate) fn next(&self) -> Event {
+    pub fn next(&self) -> Event {
         match self.receiver.recv_timeout(DEADLINE) {
             Ok(event) => {
                 self.seen.borrow_mut().push(event.clone());
@@ -248,7 +239,7 @@ impl Events {
 
     /// Passes over events until one is wanted.
     #[track_caller]
-    pub(crate) fn wait_for<T>(&self, wanted: impl Fn(&Event) -> Option<T>) -> T {
+    pub fn wait_for<T>(&self, wanted: impl Fn(&Event) -> Option<T>) -> T {
         loop {
             if let Some(found) = wanted(&self.next()) {
                 return found;
@@ -257,7 +248,7 @@ impl Events {
     }
 
     #[track_caller]
-    pub(crate) fn open(&self) -> ConnId {
+    pub fn open(&self) -> ConnId {
         self.wait_for(|event| match event {
             Event::Open(conn) => Some(*conn),
             _ => None,
@@ -265,7 +256,7 @@ impl Events {
     }
 
     #[track_caller]
-    pub(crate) fn message(&self) -> Vec<u8> {
+    pub fn message(&self) -> Vec<u8> {
         self.wait_for(|event| match event {
             Event::Message(_, bytes) => Some(bytes.clone()),
             _ => None,
@@ -273,17 +264,17 @@ impl Events {
     }
 
     #[track_caller]
-    pub(crate) fn drained(&self) {
+    pub fn drained(&self) {
         self.wait_for(|event| matches!(event, Event::Drained(_)).then_some(()));
     }
 
     #[track_caller]
-    pub(crate) fn half_close(&self) {
+    pub fn half_close(&self) {
         self.wait_for(|event| matches!(event, Event::HalfClose(_)).then_some(()));
     }
 
     #[track_caller]
-    pub(crate) fn timer(&self) -> u64 {
+    pub fn timer(&self) -> u64 {
         self.wait_for(|event| match event {
             Event::Timer(_, token) => Some(*token),
             _ => None,
@@ -291,7 +282,7 @@ impl Events {
     }
 
     #[track_caller]
-    pub(crate) fn close(&self) -> Ending {
+    pub fn close(&self) -> Ending {
         self.wait_for(|event| match event {
             Event::Close(_, ending) => Some(ending.clone()),
             _ => None,
@@ -300,18 +291,18 @@ impl Events {
 
     /// The reason of the next close of any connection.
     #[track_caller]
-    pub(crate) fn close_reason(&self) -> String {
+    pub fn close_reason(&self) -> String {
         self.close().reason
     }
 
     /// All that was reported so far, without waiting, oldest first.
-    pub(crate) fn so_far(&self) -> Vec<Event> {
+    pub fn so_far(&self) -> Vec<Event> {
         self.seen.borrow_mut().extend(self.receiver.try_iter());
         self.seen.borrow().clone()
     }
 
     /// The messages that were reported so far.
-    pub(crate) fn messages(&self) -> Vec<Vec<u8>> {
+    pub fn messages(&self) -> Vec<Vec<u8>> {
         let messages = self.so_far().into_iter().filter_map(|event| match event {
             Event::Message(_, bytes) => Some(bytes),
             _ => None,
@@ -319,21 +310,21 @@ impl Events {
         messages.collect()
     }
 
-    /// How many of the events so far are wanted.
-    pub(crate) fn count(&self, wanted: impl Fn(&Event) -> bool) -> usize {
+    /// Counts the events so far for which `wanted` is true.
+    pub fn count(&self, wanted: impl Fn(&Event) -> bool) -> usize {
         self.so_far().iter().filter(|event| wanted(event)).count()
     }
 
     /// Once the server has ended: every open had exactly one close, and nothing came after it.
     #[track_caller]
-    pub(crate) fn assert_lifecycles(&self) {
+    pub fn assert_lifecycles(&self) {
         let mut open: HashMap<ConnId, bool> = HashMap::new();
         for event in self.so_far() {
             match event {
                 Event::Open(conn) => {
                     assert!(open.insert(conn, true).is_none(), "{conn} opened twice")
                 }
-                // What a callback of an opening connection reports comes before its open is.
+                // A callback of an opening connection reports before `Open` does.
                 Event::Close(conn, _) => {
                     assert_eq!(
                         open.insert(conn, false),

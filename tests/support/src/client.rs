@@ -9,23 +9,23 @@ use socket2::{Domain, SockRef, Socket, Type};
 use super::DEADLINE;
 
 /// A connection to the server under test.
-pub(crate) struct Client {
+pub struct Client {
     stream: TcpStream,
 }
 
 impl Client {
     #[track_caller]
-    pub(crate) fn connect(address: SocketAddr) -> Self {
+    pub fn connect(address: SocketAddr) -> Self {
         Self::try_connect(address).expect("the server accepts")
     }
 
-    pub(crate) fn try_connect(address: SocketAddr) -> io::Result<Self> {
+    pub fn try_connect(address: SocketAddr) -> io::Result<Self> {
         Self::around(TcpStream::connect_timeout(&address, DEADLINE)?)
     }
 
     /// From a loopback address of choice.
     #[track_caller]
-    pub(crate) fn connect_from(source: IpAddr, address: SocketAddr) -> Self {
+    pub fn connect_from(source: IpAddr, address: SocketAddr) -> Self {
         let socket =
             Socket::new(Domain::for_address(address), Type::STREAM, None).expect("a socket");
         socket
@@ -39,7 +39,7 @@ impl Client {
 
     /// With a receive buffer that is soon full.
     #[track_caller]
-    pub(crate) fn connect_narrow(address: SocketAddr) -> Self {
+    pub fn connect_narrow(address: SocketAddr) -> Self {
         let socket =
             Socket::new(Domain::for_address(address), Type::STREAM, None).expect("a socket");
         socket.set_recv_buffer_size(4096).expect("a small buffer");
@@ -58,33 +58,33 @@ impl Client {
 
     /// The same connection for another thread.
     #[track_caller]
-    pub(crate) fn second_half(&self) -> Self {
+    pub fn second_half(&self) -> Self {
         Client {
             stream: self.stream.try_clone().expect("a descriptor"),
         }
     }
 
-    pub(crate) fn addr(&self) -> SocketAddr {
+    pub fn addr(&self) -> SocketAddr {
         self.stream.local_addr().expect("a connected socket")
     }
 
-    pub(crate) fn stream(&self) -> &TcpStream {
+    pub fn stream(&self) -> &TcpStream {
         &self.stream
     }
 
     #[track_caller]
-    pub(crate) fn send(&mut self, bytes: &[u8]) {
+    pub fn send(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).expect("the server reads");
     }
 
     /// Sends to a server that may be closing.
-    pub(crate) fn try_send(&mut self, bytes: &[u8]) -> io::Result<()> {
+    pub fn try_send(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.stream.write_all(bytes)
     }
 
     /// Sends as much as fits on the way to a server that does not read, and returns how much that was.
     #[track_caller]
-    pub(crate) fn fill(&mut self, bytes: &[u8]) -> usize {
+    pub fn fill(&mut self, bytes: &[u8]) -> usize {
         self.stream.set_nonblocking(true).expect("a socket");
         let mut sent = 0;
         while sent < bytes.len() {
@@ -99,7 +99,7 @@ impl Client {
     }
 
     #[track_caller]
-    pub(crate) fn receive(&mut self, length: usize) -> Vec<u8> {
+    pub fn receive(&mut self, length: usize) -> Vec<u8> {
         let mut bytes = vec![0; length];
         if let Err(error) = self.stream.read_exact(&mut bytes) {
             panic!("of {length} bytes not all came: {error}");
@@ -108,24 +108,24 @@ impl Client {
     }
 
     /// As [`receive`](Self::receive), from a server that may be closing.
-    pub(crate) fn try_receive(&mut self, length: usize) -> io::Result<Vec<u8>> {
+    pub fn try_receive(&mut self, length: usize) -> io::Result<Vec<u8>> {
         let mut bytes = vec![0; length];
         self.stream.read_exact(&mut bytes)?;
         Ok(bytes)
     }
 
-    /// Whatever one read gives.
+    /// Reads once.
     #[track_caller]
-    pub(crate) fn receive_some(&mut self, at_most: usize) -> Vec<u8> {
+    pub fn receive_some(&mut self, at_most: usize) -> Vec<u8> {
         let mut bytes = vec![0; at_most];
         let count = self.stream.read(&mut bytes).expect("something to read");
         bytes.truncate(count);
         bytes
     }
 
-    /// All until the server's end of stream.
+    /// Reads until the server's end of stream.
     #[track_caller]
-    pub(crate) fn receive_rest(&mut self) -> Vec<u8> {
+    pub fn receive_rest(&mut self) -> Vec<u8> {
         let mut bytes = Vec::new();
         if let Err(error) = self.stream.read_to_end(&mut bytes) {
             panic!("no end of stream after {} bytes: {error}", bytes.len());
@@ -135,33 +135,33 @@ impl Client {
 
     /// Sends bytes, and expects as many.
     #[track_caller]
-    pub(crate) fn ask(&mut self, bytes: &[u8]) -> Vec<u8> {
+    pub fn ask(&mut self, bytes: &[u8]) -> Vec<u8> {
         self.send(bytes);
         self.receive(bytes.len())
     }
 
     /// Checks that the server echoes.
     #[track_caller]
-    pub(crate) fn ping(&mut self) {
+    pub fn ping(&mut self) {
         assert_eq!(self.ask(b"ping\n"), b"ping\n");
     }
 
     /// The server's end of stream, with nothing before it.
     #[track_caller]
-    pub(crate) fn expect_eof(&mut self) {
+    pub fn expect_eof(&mut self) {
         assert_eq!(self.receive_rest(), b"", "nothing before the end of stream");
     }
 
     /// A reset, whatever comes before it.
     #[track_caller]
-    pub(crate) fn expect_reset(&mut self) {
+    pub fn expect_reset(&mut self) {
         let error = self.drain().expect_err("a reset, not an end of stream");
         assert_eq!(error.kind(), ErrorKind::ConnectionReset);
     }
 
     /// The end of the connection, in order or not.
     #[track_caller]
-    pub(crate) fn expect_ended(&mut self) {
+    pub fn expect_ended(&mut self) {
         match self.drain() {
             Ok(_) => {}
             Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset),
@@ -169,7 +169,7 @@ impl Client {
     }
 
     /// Reads to the end and returns how much came.
-    pub(crate) fn drain(&mut self) -> io::Result<usize> {
+    pub fn drain(&mut self) -> io::Result<usize> {
         let mut buffer = vec![0; 64 * 1024];
         let mut total = 0;
         loop {
@@ -182,14 +182,14 @@ impl Client {
 
     /// Sends the end of stream, and goes on reading.
     #[track_caller]
-    pub(crate) fn finish(&mut self) {
+    pub fn finish(&mut self) {
         self.stream
             .shutdown(Shutdown::Write)
             .expect("a connected socket");
     }
 
     /// Ends the connection with a reset.
-    pub(crate) fn reset(self) {
+    pub fn reset(self) {
         SockRef::from(&self.stream)
             .set_linger(Some(Duration::ZERO))
             .expect("a socket");

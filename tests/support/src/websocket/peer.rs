@@ -6,14 +6,14 @@ use std::io::ErrorKind;
 use ringwheel::protocol::Farewell;
 use ringwheel::websocket::{Message, WebSocketClient};
 
-use crate::endpoint::{ANSWER, Endpoint, Found, REQUEST};
-use crate::frames::{Frame, KEY};
-use crate::support::{Client, TestServer};
+use super::endpoint::{ANSWER, Endpoint, Found, REQUEST};
+use super::frames::{Frame, KEY};
+use crate::{Client, TestServer};
 
 /// A client that does nothing by itself: no pong, no answer to a close.
-pub(crate) struct Peer {
-    pub(crate) client: Client,
-    /// What has come, of which so much was taken already.
+pub struct Peer {
+    pub client: Client,
+    /// Bytes that have arrived; the first `taken` of them were returned already.
     pending: Vec<u8>,
     taken: usize,
 }
@@ -21,12 +21,12 @@ pub(crate) struct Peer {
 impl Peer {
     /// Connects and opens.
     #[track_caller]
-    pub(crate) fn open(server: &TestServer) -> Self {
+    pub fn open(server: &TestServer) -> Self {
         Self::open_over(server.connect())
     }
 
     #[track_caller]
-    pub(crate) fn open_over(mut client: Client) -> Self {
+    pub fn open_over(mut client: Client) -> Self {
         client.send(REQUEST);
         let mut peer = Peer::around(client);
         peer.expect_bytes(ANSWER);
@@ -34,7 +34,7 @@ impl Peer {
     }
 
     /// Around a connection whose handshake the test does.
-    pub(crate) fn around(client: Client) -> Self {
+    pub fn around(client: Client) -> Self {
         Peer {
             client,
             pending: Vec::new(),
@@ -44,11 +44,11 @@ impl Peer {
 
     /// Sends a frame, masked.
     #[track_caller]
-    pub(crate) fn send(&mut self, frame: Frame) {
+    pub fn send(&mut self, frame: Frame) {
         self.client.send(&frame.masked(KEY).bytes());
     }
 
-    /// What has come and is not taken.
+    /// Bytes that have arrived and were not returned.
     fn rest(&self) -> &[u8] {
         &self.pending[self.taken..]
     }
@@ -70,7 +70,7 @@ impl Peer {
 
     /// Exactly these bytes come next.
     #[track_caller]
-    pub(crate) fn expect_bytes(&mut self, bytes: &[u8]) {
+    pub fn expect_bytes(&mut self, bytes: &[u8]) {
         while self.rest().len() < bytes.len() {
             self.read_more();
         }
@@ -83,7 +83,7 @@ impl Peer {
 
     /// The head of an HTTP answer.
     #[track_caller]
-    pub(crate) fn head(&mut self) -> String {
+    pub fn head(&mut self) -> String {
         loop {
             let mut ends = self.rest().windows(4);
             if let Some(end) = ends.position(|window| window == b"\r\n\r\n") {
@@ -95,7 +95,7 @@ impl Peer {
 
     /// The next frame.
     #[track_caller]
-    pub(crate) fn next(&mut self) -> Frame {
+    pub fn next_frame(&mut self) -> Frame {
         loop {
             if let Some((frame, size)) = Frame::parse(self.rest()) {
                 self.taken += size;
@@ -107,27 +107,27 @@ impl Peer {
     }
 
     #[track_caller]
-    pub(crate) fn expect(&mut self, frame: Frame) {
-        assert_eq!(self.next(), frame);
+    pub fn expect(&mut self, frame: Frame) {
+        assert_eq!(self.next_frame(), frame);
     }
 
     /// The server's end of stream, with nothing before it.
     #[track_caller]
-    pub(crate) fn expect_end(&mut self) {
+    pub fn expect_end(&mut self) {
         assert_eq!(self.rest(), b"");
         self.client.expect_eof();
     }
 
     /// Checks that the server echoes.
     #[track_caller]
-    pub(crate) fn check_echo(&mut self) {
+    pub fn check_echo(&mut self) {
         self.send(Frame::text("echo"));
         self.expect(Frame::text("echo"));
     }
 
     /// The server's end of stream is not there (yet).
     #[track_caller]
-    pub(crate) fn assert_not_ended(&mut self) {
+    pub fn assert_not_ended(&mut self) {
         let stream = self.client.stream();
         stream.set_nonblocking(true).expect("a socket");
         let peeked = stream.peek(&mut [0]);
@@ -140,7 +140,7 @@ impl Peer {
 }
 
 /// A client that is the crate's own codec over a blocking stream.
-pub(crate) struct CodecPeer {
+pub struct CodecPeer {
     endpoint: Endpoint<WebSocketClient>,
     client: Client,
     found: VecDeque<Found>,
@@ -149,12 +149,12 @@ pub(crate) struct CodecPeer {
 impl CodecPeer {
     /// Connects and opens.
     #[track_caller]
-    pub(crate) fn open(server: &TestServer, protocol: &WebSocketClient) -> Self {
+    pub fn open(server: &TestServer, protocol: &WebSocketClient) -> Self {
         Self::open_over(server.connect(), protocol)
     }
 
     #[track_caller]
-    pub(crate) fn open_over(client: Client, protocol: &WebSocketClient) -> Self {
+    pub fn open_over(client: Client, protocol: &WebSocketClient) -> Self {
         let mut peer = CodecPeer {
             endpoint: Endpoint::new(protocol),
             client,
@@ -162,18 +162,18 @@ impl CodecPeer {
         };
         let request = peer.endpoint.greet();
         peer.client.send(&request);
-        assert_eq!(peer.next(), Found::Opened);
+        assert_eq!(peer.next_found(), Found::Opened);
         peer
     }
 
     #[track_caller]
-    pub(crate) fn send(&mut self, message: Message<'_>) {
+    pub fn send(&mut self, message: Message<'_>) {
         assert!(self.endpoint.send(message));
         self.flush();
     }
 
     #[track_caller]
-    pub(crate) fn close(&mut self) {
+    pub fn close(&mut self) {
         self.endpoint.farewell(Farewell::Closed);
         self.flush();
     }
@@ -184,9 +184,9 @@ impl CodecPeer {
         self.client.send(&said);
     }
 
-    /// What is found next.
+    /// Waits for the next thing that the codec finds.
     #[track_caller]
-    pub(crate) fn next(&mut self) -> Found {
+    pub fn next_found(&mut self) -> Found {
         loop {
             if let Some(found) = self.found.pop_front() {
                 return found;
@@ -202,7 +202,7 @@ impl CodecPeer {
 
     /// The server's end of stream, with nothing before it.
     #[track_caller]
-    pub(crate) fn expect_end(&mut self) {
+    pub fn expect_end(&mut self) {
         assert_eq!(self.endpoint.input, b"");
         self.client.expect_eof();
     }

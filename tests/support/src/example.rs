@@ -12,19 +12,19 @@ use std::thread;
 use std::time::Duration;
 
 /// An example that runs. It is killed when dropped.
-pub(crate) struct Example {
+pub struct Example {
     process: Process,
     stdout: Receiver<String>,
     stderr: Receiver<String>,
 }
 
 impl Example {
-    /// How long an example may take for anything: its process has to be started, and it may have much to do. Nothing comes
+    /// Upper bound of every wait for an example: its process has to be started, and it may have much to do. Nothing comes
     /// near it unless it hangs.
-    pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+    pub const DEADLINE: Duration = Duration::from_secs(60);
 
     #[track_caller]
-    pub(crate) fn start(name: &str, arguments: &[&str]) -> Self {
+    pub fn start(name: &str, arguments: &[&str]) -> Self {
         let mut command = Command::new(binary(name));
         command.args(arguments).stdin(Stdio::null());
         let piped = command.stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -40,7 +40,7 @@ impl Example {
 
     /// Starts a server on a free port and waits until it listens.
     #[track_caller]
-    pub(crate) fn serve(name: &str, options: &[&str]) -> (Self, SocketAddr) {
+    pub fn serve(name: &str, options: &[&str]) -> (Self, SocketAddr) {
         let arguments = [&["--addr=127.0.0.1:0"], options].concat();
         let server = Example::start(name, &arguments);
         let addr = server.next_address();
@@ -49,7 +49,7 @@ impl Example {
 
     /// Runs an example that ends by itself.
     #[track_caller]
-    pub(crate) fn run_to_end(name: &str, arguments: &[&str]) -> Output {
+    pub fn run_to_end(name: &str, arguments: &[&str]) -> Output {
         let (status, stdout, stderr) = Example::start(name, arguments).end();
         Output {
             status,
@@ -59,20 +59,20 @@ impl Example {
     }
 
     #[track_caller]
-    pub(crate) fn next_line(&self) -> String {
+    pub fn next_line(&self) -> String {
         let line = self.stdout.recv_timeout(Self::DEADLINE);
         line.expect("the example prints a line")
     }
 
     #[track_caller]
-    pub(crate) fn next_error_line(&self) -> String {
+    pub fn next_error_line(&self) -> String {
         let line = self.stderr.recv_timeout(Self::DEADLINE);
         line.expect("the example prints a line")
     }
 
     /// The address in the next line, `listening on ADDRESS`, behind which there may be more.
     #[track_caller]
-    pub(crate) fn next_address(&self) -> SocketAddr {
+    pub fn next_address(&self) -> SocketAddr {
         let line = self.next_line();
         let address = line.strip_prefix("listening on ");
         let address = address.and_then(|rest| rest.split(' ').next()?.parse().ok());
@@ -81,7 +81,7 @@ impl Example {
 
     #[cfg(unix)]
     #[track_caller]
-    pub(crate) fn signal(&self, name: &str) {
+    pub fn signal(&self, name: &str) {
         // Every shell has a kill of its own, and not every system another.
         let kill = format!("kill -{name} {}", self.process.id());
         let status = Command::new("sh").args(["-c", &kill]).status();
@@ -90,7 +90,7 @@ impl Example {
 
     /// Waits for the end: success, after these lines on the standard output and none on the other.
     #[track_caller]
-    pub(crate) fn ends_after(self, lines: &[&str]) {
+    pub fn ends_after(self, lines: &[&str]) {
         let (status, stdout, stderr) = self.end();
         assert_eq!(stdout.lines().collect::<Vec<_>>(), lines);
         assert_eq!(stderr, "");
@@ -115,7 +115,7 @@ impl Drop for Example {
     }
 }
 
-/// Where cargo has put an example: this test is `target/PROFILE/deps/NAME`, it is `target/PROFILE/examples/NAME`.
+/// The path of an example's program: this test is `target/PROFILE/deps/NAME`, it is `target/PROFILE/examples/NAME`.
 #[track_caller]
 fn binary(name: &str) -> PathBuf {
     let test = env::current_exe().expect("a test knows where it is");

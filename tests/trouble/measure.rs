@@ -1,28 +1,11 @@
-//! How large a test is, what it found, and what the process has used.
+//! What this process has used, and the times that a test has taken.
 
-use std::env;
-use std::fmt::Display;
 use std::fs;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use crate::support::Child;
-
-/// Whether tests have their full size and hold their times.
-pub(crate) fn is_full() -> bool {
-    env::var_os("RINGWHEEL_FULL").is_some_and(|value| value == "1")
-}
-
-/// The size for every day, or the full one.
-pub(crate) fn sized<T>(every_day: T, full: T) -> T {
-    if is_full() { full } else { every_day }
-}
-
-/// Says what a test has found.
-pub(crate) fn report(name: &str, figure: impl Display) {
-    // The test harness has left its own line unfinished.
-    println!("\ntrouble: {name}: {figure}");
-}
+use support::Child;
+use support::scale::FIGURE;
 
 /// Runs the test of this name, which reports once, in a process of its own: what is measured is of the process.
 #[track_caller]
@@ -31,9 +14,9 @@ pub(crate) fn in_child(test: &str, descriptors: u32, body: impl FnOnce()) {
         return body();
     }
     let mut child = Child::start(test, descriptors);
-    let figure = child.line("trouble: ");
+    let figure = child.line(FIGURE);
     child.end();
-    println!("\ntrouble: {figure}");
+    println!("\n{FIGURE}{figure}");
 }
 
 /// Descriptors that this process has open.
