@@ -1,4 +1,4 @@
-//! However a stream is cut, the same comes out of it, each thing as soon as it is complete.
+//! A stream gives the same results at every cut of it, each as soon as it is complete.
 
 use ringwheel::websocket::{WebSocket, WebSocketClient};
 use support::websocket::{

@@ -10,21 +10,24 @@ pub mod websocket;
 mod child;
 mod client;
 mod example;
+mod hold;
 mod recorder;
 mod server;
 
 use std::panic::resume_unwind;
+use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ringwheel::Listen;
-use ringwheel::protocol::Protocol;
+use ringwheel::protocol::{Protocol, Raw};
+use ringwheel::{Conn, Listen, Remote};
 
 pub use child::Child;
 pub use client::Client;
 pub use example::Example;
+pub use hold::{Grip, Hold};
 pub use recorder::{Ending, Event, Events, Recorder};
-pub use server::TestServer;
+pub use server::{TestServer, behind_an_acceptor};
 
 /// The address that tests listen on: the system picks the port.
 pub const LOCAL: &str = "127.0.0.1:0";
@@ -45,6 +48,30 @@ pub fn eventually(what: &str, condition: impl Fn() -> bool) {
         assert!(start.elapsed() < DEADLINE, "in vain waited until {what}");
         thread::sleep(Duration::from_millis(1));
     }
+}
+
+/// Receives within the deadline.
+#[track_caller]
+pub fn take<T>(channel: &Receiver<T>) -> T {
+    channel.recv_timeout(DEADLINE).expect("it comes in time")
+}
+
+/// A recorder that sends every message back.
+pub fn raw_echo() -> (Recorder<Raw>, Events) {
+    let (recorder, events) = Recorder::<Raw>::new();
+    let echo = |conn: &mut Conn<'_, Raw>, bytes: &[u8]| {
+        conn.send(bytes);
+    };
+    (recorder.on_message(echo), events)
+}
+
+/// Makes a recorder send the test a handle to each connection that opens.
+pub fn lending<P: Protocol>(recorder: Recorder<P>) -> (Recorder<P>, Receiver<Remote<P>>) {
+    let (remotes, lent) = channel();
+    (
+        recorder.on_open(move |conn| remotes.send(conn.remote()).unwrap()),
+        lent,
+    )
 }
 
 /// Panics on purpose, without a report on standard error.

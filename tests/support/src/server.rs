@@ -6,9 +6,10 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
+use ringwheel::balance::Workers;
 use ringwheel::{Builder, Handler, Listen, RunningServer, Server, ServerHandle};
 
-use super::{Client, DEADLINE, Events};
+use super::{Client, DEADLINE, Events, eventually};
 
 /// A running server; one that a failing test leaves behind is stopped.
 pub struct TestServer {
@@ -78,6 +79,14 @@ impl TestServer {
         has_passed.recv_timeout(DEADLINE).expect("time passes");
     }
 
+    /// Waits until a draining server accepts no more connections; its workers are told right after.
+    #[track_caller]
+    pub fn wait_until_draining(&self) {
+        eventually("nobody is accepted", || {
+            Client::try_connect(self.addr()).is_err()
+        });
+    }
+
     /// Waits until the server has ended, and returns what it has to say.
     #[track_caller]
     pub fn outcome(mut self) -> io::Result<()> {
@@ -110,4 +119,11 @@ impl Drop for TestServer {
             self.handle.stop();
         }
     }
+}
+
+/// A server whose acceptor gives all connections to the first of two workers, so that it accepts while that one is held up.
+pub fn behind_an_acceptor() -> Builder {
+    Server::builder()
+        .workers(2)
+        .balance(|_: SocketAddr, _: Workers<'_>| 0)
 }

@@ -7,10 +7,12 @@ use std::time::{Duration, Instant};
 
 use ringwheel::protocol::{Lines, Raw};
 use ringwheel::{Conn, ServerHandle};
-use support::{Client, Event, Events, Recorder, TestServer, eventually, listen, text};
+use support::{
+    Client, Event, Events, Hold, Recorder, TestServer, behind_an_acceptor, eventually, listen,
+    raw_echo, take, text,
+};
 
-use crate::hold::Hold;
-use crate::{SHORT, behind_an_acceptor, raw_echo, take};
+const SHORT: Duration = Duration::from_millis(150);
 
 /// A task that was scheduled while the worker was held up ran early: its time was counted from the beginning of that
 /// iteration.

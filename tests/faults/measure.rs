@@ -1,4 +1,4 @@
-//! What this process has used, and the times that a test has taken.
+//! Resources that this process has used, and percentiles of times.
 
 use std::fs;
 use std::net::Ipv4Addr;

@@ -1,4 +1,4 @@
-//! What the system refuses: memory, descriptors, addresses. A clear error, or service goes on.
+//! Memory, descriptors and addresses that the system refuses: a clear error, or service goes on.
 
 use std::env;
 use std::fs::File;
@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use ringwheel::protocol::Raw;
 use ringwheel::{Conn, Handler, Limits, Server};
-use support::scale::{report, sized};
+use support::scale::{FIGURE, report, sized};
 use support::{Client, LOCAL, TestServer, listen};
 
 use crate::measure::in_child;
@@ -60,7 +60,7 @@ fn with_little_memory(test: &str, body: impl FnOnce()) {
         "{}: {said}",
         output.status
     );
-    let figure = said.lines().find(|line| line.starts_with("trouble: "));
+    let figure = said.lines().find(|line| line.starts_with(FIGURE));
     println!("\n{}", figure.expect("a report"));
 }
 

@@ -1,4 +1,4 @@
-//! What other threads can do to connections, and that it reaches the right ones, in order, once.
+//! Sends and closes from other threads reach the right connections, in order, once.
 
 use std::collections::HashSet;
 use std::sync::mpsc::{Receiver, channel};
@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use ringwheel::protocol::{Lines, Raw};
 use ringwheel::{Conn, Delivery, Refusal, Remote, RemoteError, Server};
-use support::{Client, DEADLINE, Event, Events, Recorder, TestServer, eventually, listen};
+use support::{Client, DEADLINE, Event, Events, Recorder, TestServer, eventually, listen, take};
 
 /// An echo that lends the test a handle to each connection.
 fn lending() -> (Recorder<Raw>, Events, Receiver<Remote<Raw>>) {
@@ -24,10 +24,6 @@ fn lending() -> (Recorder<Raw>, Events, Receiver<Remote<Raw>>) {
             conn.send(bytes);
         });
     (recorder, events, lent)
-}
-
-fn take<T>(channel: &Receiver<T>) -> T {
-    channel.recv_timeout(DEADLINE).expect("it comes in time")
 }
 
 #[test]

@@ -1,9 +1,7 @@
-//! How connections are spread over the workers.
+//! Connections are spread over the workers.
 //!
 //! A thousand connections, both ends of which are here, take more descriptors than a process may have by default; hence
 //! the child processes.
-
-#![cfg(unix)]
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -73,7 +71,10 @@ fn spread_a_thousand(balance: impl Balance, connect: impl Fn(usize, SocketAddr) 
 #[test]
 fn round_robin_spreads_a_thousand_evenly() {
     if !Child::is_here() {
-        return Child::pass("round_robin_spreads_a_thousand_evenly", DESCRIPTORS);
+        return Child::pass(
+            "balance::round_robin_spreads_a_thousand_evenly",
+            DESCRIPTORS,
+        );
     }
     spread_a_thousand(RoundRobin::default(), |_, address| Client::connect(address));
 }
@@ -81,7 +82,10 @@ fn round_robin_spreads_a_thousand_evenly() {
 #[test]
 fn least_connections_spreads_a_thousand_evenly() {
     if !Child::is_here() {
-        return Child::pass("least_connections_spreads_a_thousand_evenly", DESCRIPTORS);
+        return Child::pass(
+            "balance::least_connections_spreads_a_thousand_evenly",
+            DESCRIPTORS,
+        );
     }
     spread_a_thousand(LeastConnections, |_, address| Client::connect(address));
 }
@@ -90,7 +94,7 @@ fn least_connections_spreads_a_thousand_evenly() {
 fn source_hash_spreads_a_thousand_addresses_evenly() {
     if !Child::is_here() {
         return Child::pass(
-            "source_hash_spreads_a_thousand_addresses_evenly",
+            "balance::source_hash_spreads_a_thousand_addresses_evenly",
             DESCRIPTORS,
         );
     }

@@ -5,12 +5,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 
 use bytes::Bytes;
+use std::time::Duration;
+
 use ringwheel::protocol::{Lines, Raw};
 use ringwheel::{Clients, Conn, Delivery, Published, SendStatus, Server, ServerHandle};
-use support::{Client, DEADLINE, Recorder, TestServer, eventually, listen, text};
+use support::{
+    Client, DEADLINE, Hold, Recorder, TestServer, behind_an_acceptor, eventually, lending, listen,
+    raw_echo, take, text,
+};
 
-use crate::hold::Hold;
-use crate::{SHORT, behind_an_acceptor, lending, raw_echo, take, wait_until_draining};
+const SHORT: Duration = Duration::from_millis(150);
 
 /// Of those that waited to be accepted when the server was shut down, only one burst was taken.
 #[test]
@@ -51,7 +55,7 @@ fn a_shutdown_answers_what_waits_behind_pressure() {
     assert_eq!(take(&reported), SendStatus::AboveHighWater);
     client.send(b"second");
     server.handle().shutdown(DEADLINE);
-    wait_until_draining(&server);
+    server.wait_until_draining();
     assert_eq!(client.receive_rest().len(), 2 * ANSWER);
     drop(client);
     server.join();
@@ -77,7 +81,7 @@ fn a_shutdown_answers_all_that_has_arrived_whatever_the_budget() {
     let sent = b"question\n".repeat(12_000);
     client.send(&sent);
     server.handle().shutdown(DEADLINE);
-    wait_until_draining(&server);
+    server.wait_until_draining();
     grip.release();
     assert_eq!(client.receive(5), b"hold\n");
     assert_eq!(client.receive_rest().len(), sent.len());
@@ -99,7 +103,7 @@ fn a_shutdown_sends_all_that_was_sent_before_it() {
     grip.wait();
     (0..10_000).for_each(|_| remote.send(Bytes::from_static(b"1234")).unwrap());
     server.handle().shutdown(DEADLINE);
-    wait_until_draining(&server);
+    server.wait_until_draining();
     grip.release();
     assert_eq!(client.receive_rest().len(), 40_000);
     drop(client);
@@ -149,7 +153,7 @@ fn a_drain_waits_for_a_handler_that_has_paused() {
     let first = take(&questions);
     client.send(b"two\n");
     server.handle().shutdown(DEADLINE);
-    wait_until_draining(&server);
+    server.wait_until_draining();
     first.run(answer).unwrap();
     take(&questions).run(answer).unwrap();
     assert_eq!(client.receive_rest(), b"answer\nanswer\n");

@@ -7,9 +7,7 @@ use std::thread;
 
 use ringwheel::protocol::{Lines, Raw};
 use ringwheel::{Conn, Limits, Overflow, Refusal, SendStatus};
-use support::{Client, Recorder, TestServer, listen, pattern, text};
-
-use crate::take;
+use support::{Client, Recorder, TestServer, listen, pattern, take, text};
 
 /// Output above the high-water mark that `on_drained` has put on top, and that a flush got rid of at once, left the
 /// connection waiting for ever: no event says that an output is writable which never was not.

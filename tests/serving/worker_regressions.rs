@@ -5,9 +5,7 @@ use std::sync::OnceLock;
 use ringwheel::Server;
 use ringwheel::balance::Workers;
 use ringwheel::protocol::Raw;
-use support::{TestServer, deliberate_panic, listen};
-
-use crate::raw_echo;
+use support::{TestServer, deliberate_panic, listen, raw_echo};
 
 /// A worker that panicked before it ran left a server that never ended and kept giving it connections.
 #[test]

@@ -8,15 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use ringwheel::protocol::{LengthPrefixed, Lines, Raw};
 use ringwheel::{Conn, Limits, Listen, RemoteError, Server, TimerLimit};
-use support::{Client, DEADLINE, Event, Events, Recorder, TestServer, eventually, listen};
-
-fn raw_echo() -> (Recorder<Raw>, Events) {
-    let (recorder, events) = Recorder::<Raw>::new();
-    let echo = |conn: &mut Conn<'_, Raw>, bytes: &[u8]| {
-        conn.send(bytes);
-    };
-    (recorder.on_message(echo), events)
-}
+use support::{Client, DEADLINE, Event, Recorder, TestServer, eventually, listen, raw_echo};
 
 #[test]
 fn one_connection_more_than_the_maximum_is_closed_at_once() {

@@ -1,7 +1,4 @@
-//! The WebSocket examples, run as a user would run them: each in a process of its own, and talked to over a socket by the
-//! crate's own client codec.
-//!
-//! `cargo test --features websocket` builds the examples first.
+//! The WebSocket examples, talked to by the crate's own client codec.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;

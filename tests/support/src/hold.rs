@@ -3,25 +3,23 @@
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 
-use support::DEADLINE;
-
-use crate::take;
+use crate::{DEADLINE, take};
 
 /// A callback that holds its worker up until the test lets it go.
 #[derive(Clone)]
-pub(crate) struct Hold {
+pub struct Hold {
     entered: Sender<()>,
     released: Arc<Mutex<Receiver<()>>>,
 }
 
 /// The test's side of a [`Hold`].
-pub(crate) struct Grip {
+pub struct Grip {
     is_entered: Receiver<()>,
     release: Sender<()>,
 }
 
 impl Hold {
-    pub(crate) fn new() -> (Self, Grip) {
+    pub fn new() -> (Self, Grip) {
         let (entered, is_entered) = channel();
         let (release, released) = channel();
         (
@@ -36,7 +34,7 @@ impl Hold {
         )
     }
 
-    pub(crate) fn enter(&self) {
+    pub fn enter(&self) {
         self.entered.send(()).unwrap();
         self.released
             .lock()
@@ -47,11 +45,11 @@ impl Hold {
 }
 
 impl Grip {
-    pub(crate) fn wait(&self) {
+    pub fn wait(&self) {
         take(&self.is_entered);
     }
 
-    pub(crate) fn release(&self) {
+    pub fn release(&self) {
         self.release.send(()).unwrap();
     }
 }

@@ -7,19 +7,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ringwheel::protocol::{Lines, Raw};
-use ringwheel::{Conn, Server, TimerId};
-use support::{DEADLINE, Event, Events, Random, Recorder, TestServer, listen};
+use ringwheel::{Server, TimerId};
+use support::{DEADLINE, Event, Random, Recorder, TestServer, listen, raw_echo};
 
 const SHORT: Duration = Duration::from_millis(150);
 const FAR: Duration = Duration::from_secs(3600);
-
-fn raw_echo() -> (Recorder<Raw>, Events) {
-    let (recorder, events) = Recorder::<Raw>::new();
-    let echo = |conn: &mut Conn<'_, Raw>, bytes: &[u8]| {
-        conn.send(bytes);
-    };
-    (recorder.on_message(echo), events)
-}
 
 #[test]
 fn timers_fire_in_the_order_of_their_deadlines_and_never_early() {

@@ -1,12 +1,13 @@
-//! How connections end.
+//! Regressions at the end of connections.
 
 use std::sync::mpsc::channel;
 
 use ringwheel::protocol::{Lines, Raw};
 use ringwheel::{Conn, Limits};
-use support::{DEADLINE, Event, Recorder, TestServer, deliberate_panic, eventually, listen};
-
-use crate::{lending, raw_echo, take};
+use support::{
+    DEADLINE, Event, Recorder, TestServer, deliberate_panic, eventually, lending, listen, raw_echo,
+    take,
+};
 
 /// A close in the midst of messages that were held back, more of them than the input limit allows for one, brought the
 /// worker down when there was more to read.

@@ -1,4 +1,4 @@
-//! What completions are told.
+//! Regressions of the completions of sends.
 
 use std::io::ErrorKind;
 use std::sync::Arc;
@@ -8,10 +8,10 @@ use std::sync::mpsc::channel;
 use bytes::Bytes;
 use ringwheel::protocol::Raw;
 use ringwheel::{Delivery, Refusal};
-use support::{Child, Client, DEADLINE, Recorder, TestServer, deliberate_panic, listen};
-
-use crate::hold::Hold;
-use crate::{lending, raw_echo, take};
+use support::{
+    Child, Client, DEADLINE, Hold, Recorder, TestServer, deliberate_panic, lending, listen,
+    raw_echo, take,
+};
 
 /// A large item that met the socket's error was reported as written.
 #[test]
@@ -50,7 +50,7 @@ fn a_large_item_that_meets_a_reset_is_lost() {
 fn a_completion_that_panics_as_on_open_panics_spares_the_worker() {
     if !Child::is_here() {
         return Child::pass(
-            "deliveries::a_completion_that_panics_as_on_open_panics_spares_the_worker",
+            "completion_regressions::a_completion_that_panics_as_on_open_panics_spares_the_worker",
             256,
         );
     }
@@ -79,7 +79,10 @@ fn a_completion_that_panics_as_on_open_panics_spares_the_worker() {
 #[test]
 fn lost_completions_may_all_panic() {
     if !Child::is_here() {
-        return Child::pass("deliveries::lost_completions_may_all_panic", 256);
+        return Child::pass(
+            "completion_regressions::lost_completions_may_all_panic",
+            256,
+        );
     }
     let (recorder, events) = Recorder::<Raw>::new();
     let (completed, completions) = channel();

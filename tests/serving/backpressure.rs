@@ -1,4 +1,4 @@
-//! What happens when a peer reads more slowly than it is sent to.
+//! Peers that read more slowly than they are sent to.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

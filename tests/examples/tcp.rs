@@ -1,7 +1,4 @@
-//! Every example is run as a user would run it, and talked to over sockets.
-//!
-//! `cargo test` builds the examples first and puts them next to the tests; `cargo test --test examples` does not build
-//! them.
+//! The examples that speak the framing protocols.
 
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -226,7 +223,7 @@ fn custom_protocol_answers_and_refuses() {
 
 #[test]
 fn custom_protocol_is_short() {
-    let lines = include_str!("../examples/custom_protocol.rs")
+    let lines = include_str!("../../examples/custom_protocol.rs")
         .lines()
         .count();
     assert!(lines < 60, "{lines} lines");

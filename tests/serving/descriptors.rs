@@ -2,8 +2,6 @@
 //!
 //! The server is alone in a child process with few descriptors, so that its clients do not compete for them.
 
-#![cfg(target_os = "linux")]
-
 use std::fs;
 use std::io::Read;
 use std::net::SocketAddr;
@@ -127,13 +125,16 @@ fn exhaust(test: &str, reuse_port: bool) {
 
 #[test]
 fn an_acceptor_without_descriptors_sheds_and_recovers() {
-    exhaust("an_acceptor_without_descriptors_sheds_and_recovers", false);
+    exhaust(
+        "descriptors::an_acceptor_without_descriptors_sheds_and_recovers",
+        false,
+    );
 }
 
 #[test]
 fn a_worker_that_accepts_without_descriptors_sheds_and_recovers() {
     exhaust(
-        "a_worker_that_accepts_without_descriptors_sheds_and_recovers",
+        "descriptors::a_worker_that_accepts_without_descriptors_sheds_and_recovers",
         true,
     );
 }
@@ -187,7 +188,7 @@ fn lose_the_reserve(test: &str, reuse_port: bool) {
 )]
 fn an_acceptor_that_has_lost_its_reserve_takes_it_again() {
     lose_the_reserve(
-        "an_acceptor_that_has_lost_its_reserve_takes_it_again",
+        "descriptors::an_acceptor_that_has_lost_its_reserve_takes_it_again",
         false,
     );
 }
@@ -198,13 +199,16 @@ fn an_acceptor_that_has_lost_its_reserve_takes_it_again() {
     ignore = "poll(2) fails where the limit is below what it polls"
 )]
 fn a_worker_that_has_lost_its_reserve_takes_it_again() {
-    lose_the_reserve("a_worker_that_has_lost_its_reserve_takes_it_again", true);
+    lose_the_reserve(
+        "descriptors::a_worker_that_has_lost_its_reserve_takes_it_again",
+        true,
+    );
 }
 
 /// Workers that share a port, and each had a reserve, robbed one another of it.
 #[test]
 fn workers_that_share_a_port_leave_one_another_the_reserve() {
-    let test = "workers_that_share_a_port_leave_one_another_the_reserve";
+    let test = "descriptors::workers_that_share_a_port_leave_one_another_the_reserve";
     if Child::is_here() {
         return serve_as_child(2, true);
     }
