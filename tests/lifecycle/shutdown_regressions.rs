@@ -1,4 +1,4 @@
-//! The end of the server.
+//! Regressions at the end of the server.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,4 +1,4 @@
-//! Output: its limits, pressure, and what becomes of it.
+//! Regressions of the output: its limits, pressure, and what becomes of it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,4 +1,4 @@
-//! Workers and the acceptor: what may not bring them down.
+//! Regressions of workers and the acceptor: faults that may not bring them down.
 
 use std::sync::OnceLock;
 

@@ -1,4 +1,4 @@
-//! Timers that were early, and peers that were given up although they had done their part.
+//! Regressions of timers and timeouts: timers that were early, and peers that were given up although they had done their part.
 
 use std::sync::mpsc::channel;
 use std::sync::{Arc, OnceLock};

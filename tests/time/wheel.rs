@@ -1,18 +1,10 @@
-//! The timing wheel against a sorted map, under a virtual clock.
-//!
-//! Both are put through the same operations, and after each of them the wheel must answer as the
-//! map does: the same timers at the same tick in the same order, none early, none late, and no
-//! stale key that does anything.
-
-use std::collections::{BTreeMap, HashMap, HashSet};
+//! Random operations on the timing wheel and on its model, under a virtual clock.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
-use ringwheel::wheel::{TimerKey, Wheel};
-
-/// The most keys kept to operate on. Keys beyond replace older ones, live or stale.
-const KEYS: usize = 2_048;
+use support::Random;
+use support::wheel::{CheckedWheel, Wheel};
 
 #[derive(Clone, Debug)]
 enum Op {
@@ -37,216 +29,60 @@ enum When {
     At(u64),
 }
 
-/// When a timer fires and its place among those of the same tick.
-type Place = (u64, u64);
-
-#[derive(Default)]
-struct Pair {
-    wheel: Wheel<u64>,
-    /// The model: all live timers in the order in which they fire.
-    armed: BTreeMap<Place, TimerKey>,
-    places: HashMap<TimerKey, (Place, u64)>,
-    now: u64,
-    /// The last round popped all that was due: no budget cut it off.
-    drained: bool,
-    /// Numbers the arming of timers.
-    arming: u64,
-    /// Numbers the values.
-    value: u64,
-    /// Every key that was ever handed out.
-    issued: HashSet<TimerKey>,
-    keys: Vec<TimerKey>,
-    fired: usize,
-}
-
-impl Pair {
-    fn apply(&mut self, op: &Op) {
-        match *op {
-            Op::Insert(ref when) => self.insert(self.tick(when)),
-            Op::Cancel(number) => self.cancel(number),
-            Op::Rearm(number, ref when) => self.rearm(number, self.tick(when)),
-            Op::Advance(step) => self.advance(step, usize::MAX),
-            Op::AdvanceWithin(step, budget) => self.advance(step, budget),
-            Op::Back(step) => self.pop(self.now.saturating_sub(step), usize::MAX),
-        }
-        self.compare();
-    }
-
-    fn tick(&self, when: &When) -> u64 {
-        match *when {
-            When::Past(ticks) => self.now.saturating_sub(ticks),
-            When::In(ticks) => self.now.saturating_add(ticks),
+impl When {
+    fn tick(&self, now: u64) -> u64 {
+        match *self {
+            When::Past(ticks) => now.saturating_sub(ticks),
+            When::In(ticks) => now.saturating_add(ticks),
             When::At(tick) => tick,
         }
     }
+}
 
-    fn insert(&mut self, deadline: u64) {
-        self.value += 1;
-        let key = self.wheel.insert(deadline, self.value);
-        assert!(self.issued.insert(key), "{key:?} names two timers");
-        self.arm(key, deadline, self.value);
-        if self.keys.len() < KEYS {
-            self.keys.push(key);
-        } else {
-            self.keys[self.value as usize * 31 % KEYS] = key;
-        }
+fn apply(op: &Op, wheel: &mut CheckedWheel) {
+    match *op {
+        Op::Insert(ref when) => wheel.insert(when.tick(wheel.now())),
+        Op::Cancel(number) => wheel.cancel(number),
+        Op::Rearm(number, ref when) => wheel.rearm(number, when.tick(wheel.now())),
+        Op::Advance(ticks) => wheel.advance(ticks, usize::MAX),
+        Op::AdvanceWithin(ticks, budget) => wheel.advance(ticks, budget),
+        Op::Back(ticks) => wheel.go_back(ticks),
     }
+    wheel.compare();
+}
 
-    fn arm(&mut self, key: TimerKey, deadline: u64, value: u64) {
-        self.arming += 1;
-        let place = (deadline.max(self.now + 1), self.arming);
-        self.armed.insert(place, key);
-        self.places.insert(key, (place, value));
-        self.inspect(key);
-    }
+/// A number of so many bits at most, all magnitudes alike.
+fn magnitude(random: &mut Random, bits: usize) -> u64 {
+    let bits = random.below(bits) + 1;
+    random.next_number() >> (64 - bits)
+}
 
-    fn disarm(&mut self, key: TimerKey) -> Option<u64> {
-        let (place, value) = self.places.remove(&key)?;
-        self.armed
-            .remove(&place)
-            .expect("an armed timer has a place");
-        Some(value)
-    }
-
-    fn cancel(&mut self, number: usize) {
-        let Some(key) = self.key(number) else { return };
-        self.inspect(key);
-        assert_eq!(self.wheel.cancel(key), self.disarm(key));
-        self.inspect(key);
-    }
-
-    fn rearm(&mut self, number: usize, deadline: u64) {
-        let Some(key) = self.key(number) else { return };
-        let value = self.disarm(key);
-        assert_eq!(self.wheel.rearm(key, deadline), value.is_some());
-        match value {
-            Some(value) => self.arm(key, deadline, value),
-            None => self.inspect(key),
-        }
-    }
-
-    fn key(&self, number: usize) -> Option<TimerKey> {
-        self.keys.get(number % self.keys.len().max(1)).copied()
-    }
-
-    fn inspect(&self, key: TimerKey) {
-        let known = self.places.get(&key);
-        assert_eq!(self.wheel.contains(key), known.is_some());
-        assert_eq!(self.wheel.peek(key), known.map(|(_, value)| value));
-        assert_eq!(
-            self.wheel.deadline(key),
-            known.map(|&((deadline, _), _)| deadline)
-        );
-    }
-
-    fn advance(&mut self, step: u64, budget: usize) {
-        self.now = self.now.saturating_add(step).min(Wheel::<u64>::LAST_TICK);
-        self.pop(self.now, budget);
-    }
-
-    /// Pops until there is no more, and from time to time operates on the wheel in between, as
-    /// callbacks do.
-    fn pop(&mut self, now: u64, mut budget: usize) {
-        let mut most = budget;
-        while let Some((key, value)) = self.wheel.pop_expired_within(now, &mut budget) {
-            most -= 1;
-            assert!(budget <= most, "a pop costs at least one");
-            let (&(deadline, _), &first) = self.armed.first_key_value().expect("a timer too many");
-            assert!(deadline <= self.now, "{key:?} is early");
-            assert_eq!((key, Some(value)), (first, self.disarm(first)));
-            self.inspect(key);
-            self.fired += 1;
-            match value % 16 {
-                0 => self.insert(self.now),
-                1 => self.insert(deadline.saturating_add(10)),
-                2 => self.insert(self.now.saturating_add(value % 10_000)),
-                3 => self.cancel(value as usize),
-                4 => self.rearm(value as usize, self.now.saturating_add(value % 100)),
-                _ => {}
-            }
-        }
-        self.drained = budget > 0;
-        if self.drained {
-            let first = self.armed.first_key_value();
-            assert!(
-                first.is_none_or(|(&(deadline, _), _)| deadline > self.now),
-                "a timer is late"
-            );
-        }
-    }
-
-    fn compare(&self) {
-        assert_eq!(self.wheel.now(), self.now);
-        assert_eq!(self.wheel.len(), self.armed.len());
-        assert_eq!(self.wheel.is_empty(), self.armed.is_empty());
-        let next_expiry = self.wheel.next_expiry();
-        assert!(
-            !self.drained || next_expiry.is_none_or(|tick| tick > self.now),
-            "a vain wake-up"
-        );
-        match (next_expiry, self.armed.first_key_value()) {
-            (None, None) => {}
-            (Some(tick), Some((&(deadline, _), _))) => {
-                assert!(tick <= deadline, "an expiry is skipped")
-            }
-            (tick, first) => panic!("next expiry {tick:?} but first timer {first:?}"),
-        }
-    }
-
-    fn check_invariants(&self) {
-        #[cfg(debug_assertions)]
-        self.wheel.check_invariants();
+fn random_when(random: &mut Random) -> When {
+    let mut below = |end: usize| random.below(end) as u64;
+    match below(16) {
+        0 => When::Past(magnitude(random, 40)),
+        1 => When::In(0),
+        2..6 => When::In(below(70)),
+        6..10 => When::In(below(10_000)),
+        10 => When::In(60_000),
+        11..14 => When::In(magnitude(random, 44)),
+        14 => When::In((1 << (6 * below(10))) + below(3) - 1),
+        _ => When::At(u64::MAX - below(3)),
     }
 }
 
-/// A small generator (splitmix64), so that a seed names a run for good.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
-    }
-
-    /// All magnitudes alike, up to so many bits.
-    fn magnitude(&mut self, bits: u64) -> u64 {
-        let bits = self.below(bits) + 1;
-        self.next() >> (64 - bits)
-    }
-
-    fn when(&mut self) -> When {
-        match self.below(16) {
-            0 => When::Past(self.magnitude(40)),
-            1 => When::In(0),
-            2..6 => When::In(self.below(70)),
-            6..10 => When::In(self.below(10_000)),
-            10 => When::In(60_000),
-            11..14 => When::In(self.magnitude(44)),
-            14 => When::In((1 << (6 * self.below(10))) + self.below(3) - 1),
-            _ => When::At(u64::MAX - self.below(3)),
-        }
-    }
-
-    fn op(&mut self) -> Op {
-        match self.below(32) {
-            0..14 => Op::Insert(self.when()),
-            14..18 => Op::Cancel(self.next() as usize),
-            18..22 => Op::Rearm(self.next() as usize, self.when()),
-            22 => Op::Advance(0),
-            23..26 => Op::Advance(1),
-            26..28 => Op::Advance(self.below(100)),
-            28 => Op::Advance(self.below(5_000)),
-            29..31 => Op::AdvanceWithin(self.magnitude(14), self.below(20) as usize),
-            _ if self.below(40) == 0 => Op::Advance(self.magnitude(44)),
-            _ => Op::Back(self.magnitude(50)),
-        }
+fn random_op(random: &mut Random) -> Op {
+    match random.below(32) {
+        0..14 => Op::Insert(random_when(random)),
+        14..18 => Op::Cancel(random.next_number() as usize),
+        18..22 => Op::Rearm(random.next_number() as usize, random_when(random)),
+        22 => Op::Advance(0),
+        23..26 => Op::Advance(1),
+        26..28 => Op::Advance(random.below(100) as u64),
+        28 => Op::Advance(random.below(5_000) as u64),
+        29..31 => Op::AdvanceWithin(magnitude(random, 14), random.below(20)),
+        _ if random.below(40) == 0 => Op::Advance(magnitude(random, 44)),
+        _ => Op::Back(magnitude(random, 50)),
     }
 }
 
@@ -254,23 +90,18 @@ impl Random {
 fn the_wheel_does_what_a_sorted_map_does() {
     const OPERATIONS: usize = 100_000;
     for seed in 0..6 {
-        let mut random = Random(seed);
-        let mut pair = Pair::default();
+        let mut random = Random::new(seed);
+        let mut wheel = CheckedWheel::new();
         for operation in 0..OPERATIONS {
-            pair.apply(&random.op());
+            apply(&random_op(&mut random), &mut wheel);
             if operation % 500 == 0 {
-                pair.check_invariants();
+                wheel.check_invariants();
             }
         }
-        // What is left but for the timers that never fire.
-        pair.apply(&Op::Advance(u64::MAX));
-        pair.check_invariants();
-        assert!(pair.armed.keys().all(|&(deadline, _)| deadline == u64::MAX));
-        assert!(
-            pair.fired > OPERATIONS / 10,
-            "seed {seed} fired only {}",
-            pair.fired
-        );
+        wheel.finish();
+        wheel.check_invariants();
+        let fired = wheel.fired();
+        assert!(fired > OPERATIONS / 10, "seed {seed} fired only {fired}");
     }
 }
 
@@ -280,10 +111,10 @@ fn a_loop_that_sleeps_until_the_next_expiry_fires_every_timer_at_its_tick() {
     const FIRE: u64 = 50_000;
     // The levels that a timer can be on at first, down to the one it fires from.
     const WAKE_UPS_PER_TIMER: u64 = 11;
-    let mut random = Random(7);
+    let mut random = Random::new(7);
     let mut wheel = Wheel::new();
     for _ in 0..LIVE {
-        let deadline = 1 + random.magnitude(40);
+        let deadline = 1 + magnitude(&mut random, 40);
         wheel.insert(deadline, deadline);
     }
     let (mut fired, mut wake_ups) = (0, 0);
@@ -293,7 +124,7 @@ fn a_loop_that_sleeps_until_the_next_expiry_fires_every_timer_at_its_tick() {
         wake_ups += 1;
         while let Some((_, deadline)) = wheel.pop_expired(now) {
             assert_eq!(deadline, now);
-            let deadline = now + 1 + random.magnitude(40);
+            let deadline = now + 1 + magnitude(&mut random, 40);
             wheel.insert(deadline, deadline);
             fired += 1;
         }
@@ -347,10 +178,10 @@ proptest! {
 
     #[test]
     fn any_short_history_is_that_of_a_sorted_map(ops in vec(any_op(), 1..100)) {
-        let mut pair = Pair::default();
+        let mut wheel = CheckedWheel::new();
         for op in &ops {
-            pair.apply(op);
-            pair.check_invariants();
+            apply(op, &mut wheel);
+            wheel.check_invariants();
         }
     }
 }

@@ -6,6 +6,7 @@
 pub mod scale;
 #[cfg(feature = "websocket")]
 pub mod websocket;
+pub mod wheel;
 
 mod child;
 mod client;
