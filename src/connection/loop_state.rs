@@ -29,8 +29,6 @@ pub(crate) enum Due {
     Handler(ConnId, u64),
     /// A task that was scheduled through the server's handle.
     Task(usize),
-    /// A listener that ran out of descriptors tries again.
-    Accept(usize),
     /// The drain deadline.
     Drain,
 }
