@@ -15,9 +15,11 @@ use loom::sync::{Condvar, Mutex};
 use loom::thread;
 
 use crate::accept::control::{AcceptorControl, Course};
+use crate::connection::send_error::SendError;
 use crate::handler::Handler;
 use crate::handler::conn::Conn;
-use crate::handler::mailbox::{Mail, Mailbox, Undeliverable};
+use crate::handler::letter::Mail;
+use crate::handler::mailbox::Mailbox;
 use crate::protocol::Raw;
 use crate::shared::LoopShared;
 use crate::shared::command::Command;
@@ -539,8 +541,8 @@ fn every_letter_is_read_or_comes_back() {
             let mailbox = mailbox.clone();
             thread::spawn(move || match mailbox.put(Mail::Each(Arc::new(|_, _| {}))) {
                 Ok(()) => 1,
-                Err((why, _)) => {
-                    assert_eq!(why, Undeliverable::Full);
+                Err(error) => {
+                    assert!(matches!(error, SendError::Full(_)));
                     0
                 }
             })

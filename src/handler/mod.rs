@@ -1,11 +1,22 @@
 //! What users implement.
 
+mod closing;
 pub(crate) mod conn;
+pub(crate) mod connections;
+pub(crate) mod handle;
+pub(crate) mod letter;
+pub(crate) mod link;
 pub(crate) mod mailbox;
-pub(crate) mod remote;
+pub(crate) mod outbox;
+pub(crate) mod publication;
+mod sending;
+pub(crate) mod stats;
+mod subscribing;
+pub(crate) mod timers;
 
 use crate::connection::close_reason::CloseReason;
-use crate::handler::conn::{Conn, TimerId};
+use crate::handler::conn::Conn;
+use crate::handler::timers::TimerId;
 use crate::protocol::{ErrorOf, MessageOf, Protocol};
 
 /// The application: what happens when a connection opens, says something, and ends.

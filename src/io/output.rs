@@ -170,6 +170,12 @@ impl Output {
         self.len() > self.limit()
     }
 
+    /// True if the current message, as far as it is written, does not fit below the limit: it will be taken back. An encoder
+    /// that compresses against earlier messages must then forget this one.
+    pub fn is_overfull(&self) -> bool {
+        self.state.has(State::OVERFLOWED) || self.exceeds_limit()
+    }
+
     /// Appends all parts of a message, [announced](Self::announce) together.
     pub fn put_parts(&mut self, parts: &[&[u8]]) {
         self.announce(

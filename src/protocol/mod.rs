@@ -1,7 +1,13 @@
 //! How bytes become messages and messages become bytes.
 //!
 //! A [`Protocol`] is a factory: for each connection it makes one [`Decode`] half and one [`Encode`] half. They are two
-//! values, so that a message that still borrows from the input can be answered through the other half.
+//! values, so that a message that still borrows from the input can be answered through the other half. State that both need
+//! lives with the encoder: the decoder reaches it through [`UnpackContext::encoder`], and the handler through
+//! [`Conn::encoder`](crate::Conn::encoder).
+//!
+//! A protocol may stand on another one: its decoder calls the other decoder with
+//! [`UnpackContext::with_encoder`] and gives the result a meaning with [`Unpacked::map`], and its encoder writes with the
+//! other encoder.
 //!
 //! Both halves are sans-io: they see bytes and know no socket and no clock, so a protocol can be tested at every cut of
 //! its input with nothing but [`Output::detached`].
@@ -22,10 +28,10 @@ mod lines;
 mod raw;
 mod typed_frames;
 
-pub use delimited::{Delimited, DelimitedError};
+pub use delimited::{Delimited, DelimitedDecoder, DelimitedError};
 pub use fixed_length::FixedLength;
 pub use length_prefixed::{LengthPrefixed, LengthPrefixedError};
-pub use lines::{Lines, LinesError};
+pub use lines::{Lines, LinesDecoder, LinesError};
 pub use raw::Raw;
 pub use typed_frames::{TypedFrame, TypedFrameBuf, TypedFrames, TypedFramesError};
 
@@ -73,22 +79,84 @@ pub enum Unpacked<M> {
     },
 }
 
-/// What a decoder has at hand besides the input.
+impl<M> Unpacked<M> {
+    /// The bytes to drop from the front of the input; `None` if more are needed first.
+    #[inline]
+    pub fn consumed(&self) -> Option<usize> {
+        match *self {
+            Unpacked::NeedMore { .. } => None,
+            Unpacked::Skip { consumed }
+            | Unpacked::Message { consumed, .. }
+            | Unpacked::Opened { consumed }
+            | Unpacked::End { consumed } => Some(consumed),
+        }
+    }
+
+    /// The same with another message, for a protocol that gives a layer below it a meaning.
+    ///
+    /// ```
+    /// use ringwheel::protocol::Unpacked;
+    ///
+    /// let line = Unpacked::Message { message: "seven", consumed: 7 };
+    /// assert_eq!(line.map(str::len), Unpacked::Message { message: 5, consumed: 7 });
+    /// ```
+    #[inline]
+    pub fn map<N>(self, change: impl FnOnce(M) -> N) -> Unpacked<N> {
+        match self {
+            Unpacked::NeedMore { at_least } => Unpacked::NeedMore { at_least },
+            Unpacked::Skip { consumed } => Unpacked::Skip { consumed },
+            Unpacked::Message { message, consumed } => Unpacked::Message {
+                message: change(message),
+                consumed,
+            },
+            Unpacked::Opened { consumed } => Unpacked::Opened { consumed },
+            Unpacked::End { consumed } => Unpacked::End { consumed },
+        }
+    }
+
+    /// As [`map`](Self::map) with a change that can find the message wrong.
+    ///
+    /// ```
+    /// use ringwheel::protocol::Unpacked;
+    ///
+    /// let line = Unpacked::Message { message: "seven", consumed: 7 };
+    /// assert!(line.try_map(str::parse::<u32>).is_err());
+    /// ```
+    ///
+    /// # Errors
+    /// What `change` returns.
+    #[inline]
+    pub fn try_map<N, E>(self, change: impl FnOnce(M) -> Result<N, E>) -> Result<Unpacked<N>, E> {
+        Ok(match self.map(change) {
+            Unpacked::Message { message, consumed } => Unpacked::Message {
+                message: message?,
+                consumed,
+            },
+            Unpacked::NeedMore { at_least } => Unpacked::NeedMore { at_least },
+            Unpacked::Skip { consumed } => Unpacked::Skip { consumed },
+            Unpacked::Opened { consumed } => Unpacked::Opened { consumed },
+            Unpacked::End { consumed } => Unpacked::End { consumed },
+        })
+    }
+}
+
+/// Everything besides the input that a decoder works with, for the length of a call.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct UnpackContext<'a, E> {
     /// The connection's output, for what the protocol answers by itself: a pong, a farewell. What is put here before an
     /// error is returned is sent before the connection closes.
     pub output: &'a mut Output,
-    /// The connection's other half: what it has begun (a close) the decoder can see.
+    /// The connection's writing half, in which everything lives that both halves need: a close that was begun, the state of
+    /// a compressor, times of pings.
     pub encoder: &'a mut E,
     /// The time since the loop started, as of its current iteration.
     pub now: Duration,
     /// The peer's address.
     pub peer: &'a Address,
-    /// That nothing was heard of the peer proves nothing: it has sent something that is not looked at yet, because the
-    /// handler has paused reading or the output is above the high-water mark, or there is output pending, behind which it
-    /// has not seen what it would answer. (One that takes none of the output has the deadline of
+    /// True if silence must not be held against the peer now: something that it has sent is unread, because the handler has
+    /// paused reading or the output is above the high-water mark, or output is pending, behind which it has not seen what it
+    /// would answer. Postpone timeouts instead of firing them. (For a peer that takes none of the output there is
     /// [`Listen::write_stall_timeout`](crate::Listen::write_stall_timeout).)
     pub peer_is_held_back: bool,
 }
@@ -110,20 +178,54 @@ impl<'a, E> UnpackContext<'a, E> {
         }
     }
 
-    /// A turn without a connection, at time zero and with an unspecified peer, to try a decoder with
+    /// A context without a connection, at time zero and with an unspecified peer, to try a decoder with
     /// [`Output::detached`].
     pub fn detached(output: &'a mut Output, encoder: &'a mut E) -> Self {
         UnpackContext::new(output, encoder, Duration::ZERO, &NOBODY)
     }
 
-    /// The same turn at another time.
+    /// The same context at another time.
     #[must_use]
     pub fn at(self, now: Duration) -> Self {
         UnpackContext { now, ..self }
     }
+
+    /// The same context with another encoder: what a protocol hands to the decoder of the protocol below it. `inner` finds
+    /// that one's encoder in ours.
+    ///
+    /// ```
+    /// use ringwheel::protocol::{Decode, Lines, Output, Protocol, UnpackContext, Unpacked};
+    ///
+    /// /// An encoder around that of `Lines`.
+    /// struct Outer {
+    ///     lines: Lines,
+    /// }
+    ///
+    /// let (mut decoder, lines) = Lines::default().open();
+    /// let (mut outer, mut output) = (Outer { lines }, Output::detached());
+    /// let mut context = UnpackContext::detached(&mut output, &mut outer);
+    ///
+    /// let mut input = *b"seven\n";
+    /// let line = decoder.unpack(&mut input, &mut context.with_encoder(|outer| &mut outer.lines))?;
+    /// assert_eq!(line.map(str::len), Unpacked::Message { message: 5, consumed: 6 });
+    /// # Ok::<(), ringwheel::protocol::LinesError>(())
+    /// ```
+    #[inline]
+    pub fn with_encoder<F>(
+        &mut self,
+        inner: impl FnOnce(&mut E) -> &mut F,
+    ) -> UnpackContext<'_, F> {
+        UnpackContext {
+            output: self.output,
+            encoder: inner(self.encoder),
+            now: self.now,
+            peer: self.peer,
+            peer_is_held_back: self.peer_is_held_back,
+        }
+    }
 }
 
-/// Who is on the other side where there is no other side.
+/// The peer of a [detached](UnpackContext::detached) context.
 static NOBODY: Address = Address::Ip(SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0)));
 
 /// The reading half of a protocol.
@@ -138,7 +240,7 @@ pub trait Decode: 'static {
     /// Looks for one message at the front of `input`.
     ///
     /// `input` is never empty and begins where the last call stopped consuming. It may be changed in place (unmasking).
-    /// `turn` has the output and the other half, for what the protocol answers by itself.
+    /// `context` has the output and the other half, for what the protocol answers by itself.
     ///
     /// # Errors
     /// Whatever makes the input unacceptable. The decoder is not called again after an error.

@@ -6,11 +6,13 @@
 //! An iteration is: events, mail, due timers, the ready list, and at its end the removal of what has closed. Callbacks
 //! only state intents; nothing is removed while something may still refer to it.
 
+mod closing;
 mod drain;
+mod flush;
 mod read;
-mod settle;
 #[cfg(test)]
 mod simulation;
+mod tasks;
 mod timers;
 
 use std::io;
@@ -21,23 +23,25 @@ use std::time::Duration;
 use ringwheel_ringbuffer::PoolConfig;
 use slab::Slab;
 
+use crate::connection::Connection;
 use crate::connection::close_reason::Cause;
+use crate::connection::due::Due;
 use crate::connection::id::ConnId;
 use crate::connection::limits::{Limits, Timeouts};
-use crate::connection::loop_state::{Due, LoopState};
+use crate::connection::loop_state::LoopState;
+use crate::connection::marks::Marks;
 use crate::connection::table::ConnTable;
-use crate::connection::{Connection, Marks, Phase};
 use crate::io::address::Address;
 use crate::io::transport::Socket;
 use crate::panics::contain_drop;
-use crate::service::{Recipient, Service};
+use crate::service::Service;
 use crate::shared::LoopShared;
 use crate::wheel::TickClock;
 
 use drain::Drain;
-use timers::ScheduledTask;
+use tasks::ScheduledTask;
 
-/// Letters that a service reads in one iteration.
+/// Connections that the mail of one service reaches in one iteration, about: another letter is not begun beyond.
 const MAIL_BUDGET: usize = 1024;
 
 /// What a worker needs to know besides its services.
@@ -83,8 +87,6 @@ pub(crate) struct Reactor {
     drain: Option<Drain>,
     /// The ready list of the iteration before, being worked off.
     turn_list: Vec<u32>,
-    /// The subscribers that a publication reaches; empty in between.
-    subscribers: Vec<ConnId>,
 }
 
 impl Reactor {
@@ -105,7 +107,6 @@ impl Reactor {
             departed: Vec::new(),
             drain: None,
             turn_list: Vec::new(),
-            subscribers: Vec::new(),
         }
     }
 
@@ -165,10 +166,10 @@ impl Reactor {
             self.depart(id.slot);
             return;
         }
-        connection.idle_timer = timeouts
+        connection.timers.idle = timeouts
             .idle
             .map(|after| self.state.schedule(after, Due::Idle(id)));
-        connection.message_timer = timeouts
+        connection.timers.message = timeouts
             .first_message
             .map(|after| self.state.schedule(after, Due::FirstMessage(id)));
         self.settle(id.slot);
@@ -197,7 +198,7 @@ impl Reactor {
         };
         let slot = connection.id.slot;
         let service = &mut services[connection.service as usize];
-        if !read::usual_turn(connection, service, state, receive, *read_budget) {
+        if !read::fast_turn(connection, service, state, receive, *read_budget) {
             self.settle(slot);
         }
         true
@@ -259,68 +260,17 @@ impl Reactor {
         self.turn_list.clear();
     }
 
-    /// Lets every service read its mail, within a budget of connections that are reached.
+    /// Lets every service carry out its mail, within a budget of connections that are reached.
     fn read_mail(&mut self, budget: usize) {
-        for service in 0..self.services.len() {
-            let mut reached = 0;
-            while reached < budget {
-                let Some(recipient) = self.services[service].service.next_mail() else {
-                    break;
-                };
-                self.state.shared.release_places(recipient.letters());
-                reached += recipient.letters();
-                match recipient {
-                    Recipient::One(id) => self.hand_mail(service, id, Phase::Open),
-                    Recipient::OneClosing(id) => self.hand_mail(service, id, Phase::Ending),
-                    Recipient::Each => {
-                        reached += self.table.len();
-                        for id in self.table.ids() {
-                            self.hand_mail(service, id, Phase::Open);
-                        }
-                    }
-                    Recipient::Subscribers(_) => reached += self.hand_publications(service),
-                }
-                self.services[service].service.drop_mail();
-            }
+        let Reactor {
+            table,
+            services,
+            state,
+            ..
+        } = self;
+        for (index, slot) in (0u16..).zip(services) {
+            slot.service.read_mail(index, table, state, budget);
         }
-    }
-
-    /// Hands the mail at hand to a connection of the service, if its life has not gone beyond a phase.
-    fn hand_mail(&mut self, service: usize, id: ConnId, latest: Phase) {
-        let Some(connection) = self.table.get(id) else {
-            return;
-        };
-        if connection.phase <= latest && connection.service as usize == service {
-            self.services[service]
-                .service
-                .apply_mail(connection, &mut self.state);
-            self.state.queue(connection);
-        }
-    }
-
-    /// Sends the publications at hand to those who subscribe. Returns how many they are.
-    ///
-    /// Each is settled at once: its output leaves, and the ring goes on to the next, so that a publication to many takes the
-    /// memory of one.
-    fn hand_publications(&mut self, service: usize) -> usize {
-        let mut subscribers = std::mem::take(&mut self.subscribers);
-        self.services[service]
-            .service
-            .list_subscribers(&mut subscribers);
-        let count = subscribers.len();
-        for id in subscribers.drain(..) {
-            let Some(connection) = self.table.get(id) else {
-                continue;
-            };
-            if connection.phase == Phase::Open {
-                self.services[service]
-                    .service
-                    .apply_mail(connection, &mut self.state);
-                self.settle(id.slot);
-            }
-        }
-        self.subscribers = subscribers;
-        count
     }
 
     fn remove_closed(&mut self) {
@@ -328,8 +278,9 @@ impl Reactor {
             let Some(connection) = self.table.in_slot(slot) else {
                 continue;
             };
-            debug_assert!(connection.phase == Phase::Departing);
-            release_extra(connection, &mut self.state);
+            debug_assert!(connection.life.is_closed() && connection.marks.has(Marks::LISTED));
+            connection.cancel_timers(&mut self.state);
+            release_handles(connection);
             self.services[connection.service as usize]
                 .service
                 .close(connection, &mut self.state);
@@ -342,16 +293,8 @@ impl Reactor {
         let Some(mut connection) = self.table.remove(slot) else {
             return;
         };
-        release_extra(&mut connection, &mut self.state);
-        let timers = [
-            connection.idle_timer,
-            connection.message_timer,
-            connection.write_timer,
-            connection.protocol_timer,
-        ];
-        for timer in timers.into_iter().flatten() {
-            self.state.wheel.cancel(timer);
-        }
+        connection.cancel_timers(&mut self.state);
+        release_handles(&mut connection);
         if let Some(ring) = connection.input.take() {
             self.state.pool.give_back(ring);
         }
@@ -380,29 +323,19 @@ impl Reactor {
         }
         self.remove_closed();
         for slot in &mut self.services {
-            // No more than waits now: a completion that sends again would go on for ever. What is left goes with the
-            // service, whose mailbox then is closed.
-            for _ in 0..self.state.shared.letters() {
-                let Some(recipient) = slot.service.next_mail() else {
-                    break;
-                };
-                self.state.shared.release_places(recipient.letters());
-                slot.service.drop_mail();
-            }
+            // Mail that is put in later goes with the service, whose mailbox is then closed.
+            slot.service.discard_mail(&mut self.state);
         }
         self.tasks.drain().for_each(contain_drop);
         self.services.drain(..).for_each(contain_drop);
     }
 }
 
-/// Cancels a connection's timers, tells its remotes, and drops its completions, which thereby say that they are lost.
-fn release_extra(connection: &mut Connection, state: &mut LoopState) {
+/// Tells a connection's handles that it has ended, and drops its completions, which thereby say that they are lost.
+fn release_handles(connection: &mut Connection) {
     let Some(extra) = &mut connection.extra else {
         return;
     };
-    for timer in extra.timers.drain() {
-        state.wheel.cancel(timer);
-    }
     if let Some(alive) = extra.alive.take() {
         alive.store(false, Ordering::Release);
     }

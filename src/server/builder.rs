@@ -21,6 +21,7 @@ use crate::accept::listener::Listener;
 use crate::accept::listeners::Listeners;
 use crate::handler::Handler;
 use crate::handler::mailbox::{AnyMailbox, Mailbox};
+use crate::handler::outbox::WorkerOutbox;
 use crate::io::address::Address;
 use crate::io::socket_options::SocketOptions;
 use crate::reactor::{ReactorConfig, ServiceSlot};
@@ -28,7 +29,7 @@ use crate::server::handle::{ServerHandle, Shared};
 use crate::server::listen::Listen;
 use crate::server::worker::{ServiceSeed, Worker, WorkerHook, WorkerStart};
 use crate::server::{Lead, RunningServer, Server};
-use crate::service::Hub;
+use crate::service::hub::Hub;
 use crate::shared::LoopShared;
 use crate::shared::token::MAX_LISTENERS;
 use crate::shared::waker::waker;
@@ -248,9 +249,11 @@ impl ServerBuilder {
                     protocol,
                     limits,
                     timeouts,
-                    own_mailbox,
+                    Arc::new(WorkerOutbox::new(
+                        own_mailbox,
+                        start.server().connections_of::<H>(),
+                    )),
                     mail,
-                    Box::new(start.server().connections_of::<H>()),
                 )),
                 limits,
                 timeouts,

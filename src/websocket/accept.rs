@@ -1,7 +1,7 @@
 //! Who is let in: the application's say in the opening handshake.
 
-use super::request::Request;
-use super::response::{FieldLines, Response};
+use crate::http::fields::FieldLines;
+use crate::http::{Request, Response};
 
 /// Decides what becomes of the request that a connection begins with.
 ///
@@ -138,8 +138,9 @@ impl<S> Answer<S> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::request::with_request;
     use super::*;
+    use crate::http::request::with_request;
+    use crate::http::response::Form;
 
     fn state_of<A: Accept>(accept: &A, room: &str) -> Option<A::State> {
         with_request("example.com", &[("X-Room", room)], |request| {
@@ -182,7 +183,7 @@ mod tests {
         let Verdict::Reject(response) = answer.subprotocol("chat").into_verdict() else {
             panic!("it is a rejection");
         };
-        let text = String::from_utf8(response.write(false).unwrap()).unwrap();
+        let text = String::from_utf8(response.write(&Form::default()).unwrap()).unwrap();
         assert!(text.contains("WWW-Authenticate: Bearer\r\n"), "{text}");
         assert!(!text.contains("chat"), "{text}");
     }

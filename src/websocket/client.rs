@@ -170,7 +170,7 @@ impl ClientOpening {
         let request = self.wanted.request(self.key);
         let answer = self
             .handshake
-            .read_response(input, &settings.handshake, &request)?;
+            .read_response(input, &settings.head, &request)?;
         let Some(established) = answer else {
             return Ok(None);
         };

@@ -320,7 +320,7 @@ impl<S> WebSocketEncoder<S> {
             .is_some_and(|compression| compression.deflate(message.as_bytes(), &mut frame));
         if is_compressed {
             self.put_frame(message.opcode(), true, &frame, output);
-            if output.has_overflowed() || output.exceeds_limit() {
+            if output.is_overfull() {
                 // It is taken back, and the peer will not know what the next would refer to.
                 self.forget_context();
             }

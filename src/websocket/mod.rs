@@ -70,11 +70,10 @@ mod masker;
 mod message;
 mod opening;
 mod origin;
-mod request;
-mod response;
 mod settings;
 mod text;
 
+pub use crate::http::{Request, Response};
 pub use accept::{Accept, AcceptAll, Answer};
 pub use client::WebSocketClient;
 pub use close::{CloseCode, CloseFrame};
@@ -87,8 +86,6 @@ pub use error::{Violation, WebSocketError};
 pub use handshake::{ClientHandshakeError, HandshakeError};
 pub use message::{Kind, Message, MessageBuf, Piece};
 pub use origin::{InvalidOriginError, Origins};
-pub use request::Request;
-pub use response::Response;
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -166,13 +163,13 @@ impl<A: Accept, D: Delivery> WebSocket<A, D> {
     /// The longest head of an opening request, in bytes. Default 8 KiB.
     #[must_use]
     pub fn max_head(self, bytes: usize) -> Self {
-        self.set(|settings| settings.handshake.head_bytes = bytes)
+        self.set(|settings| settings.head.bytes = bytes)
     }
 
     /// How many headers an opening request may have. Default 64.
     #[must_use]
     pub fn max_headers(self, headers: usize) -> Self {
-        self.set(|settings| settings.handshake.headers = headers)
+        self.set(|settings| settings.head.fields = headers)
     }
 
     /// How long the opening handshake may take. Default 10 s.

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use super::accept::Accept;
 use super::error::WebSocketError;
 use super::handshake::{Handshake, Progress, Rules};
-use super::response::Response;
 use super::settings::Settings;
 use crate::Address;
+use crate::http::Response;
+use crate::http::response::Form;
 
 /// One side's opening handshake.
 pub trait Opening: 'static {
@@ -76,7 +77,7 @@ impl<A: Accept> Opening for ServerOpening<A> {
         #[cfg(feature = "deflate")]
         let mut agreed = None;
         let rules = Rules {
-            limits: settings.handshake,
+            limits: settings.head,
             origins: &settings.origins,
             accept: &*self.accept,
         };
@@ -118,6 +119,6 @@ impl<A: Accept> Opening for ServerOpening<A> {
     }
 
     fn timeout_answer(&self) -> Vec<u8> {
-        Response::text(408, "The request took too long.\n").to_bytes(false)
+        Response::text(408, "The request took too long.\n").to_bytes(&Form::default())
     }
 }

@@ -4,7 +4,8 @@ use std::fmt;
 use std::str;
 use std::sync::Arc;
 
-use super::request::{Authority, Request};
+use crate::http::Request;
+use crate::http::authority::Authority;
 
 /// The origins (scheme, host and port) of the pages whose scripts may open connections.
 ///
@@ -246,8 +247,8 @@ fn default_port(scheme: &str) -> Option<u16> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::request::with_request;
     use super::*;
+    use crate::http::request::with_request;
 
     fn allows(origins: &Origins, host: &str, values: &[&str]) -> bool {
         let fields: Vec<_> = values.iter().map(|value| ("oRiGiN", *value)).collect();

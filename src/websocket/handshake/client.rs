@@ -2,15 +2,17 @@
 
 use std::error::Error;
 use std::fmt;
-use std::str;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use super::head::{HandshakeLimits, Head, HeadFault, Place, split_first_line};
-use super::{SUPPORTED_VERSION, accept_value, sole_text};
-use crate::websocket::request::{Authority, FieldSection, Target, is_token};
-use crate::websocket::response::{FieldLines, is_field_value, write_field};
+use super::{RESERVED, SUPPORTED_VERSION, accept_value};
+use crate::http::authority::Authority;
+use crate::http::fields::{FieldLines, FieldSection, is_field_value, is_token, write_field};
+use crate::http::head::{
+    HeadFault, HeadLimits, HeadSearch, Place, parse_status_line, split_first_line,
+};
+use crate::http::request::Target;
 
 /// A client's request.
 #[derive(Clone, Copy, Debug)]
@@ -75,7 +77,8 @@ impl ClientRequest<'_> {
             }
             fields.add(name, value);
         }
-        let is_valid = fields.check().is_ok() && self.extensions.is_none_or(is_field_value);
+        let is_valid =
+            fields.check_without(&RESERVED).is_ok() && self.extensions.is_none_or(is_field_value);
         is_valid
             .then_some(fields)
             .ok_or(ClientHandshakeError::InvalidHeader)
@@ -99,11 +102,11 @@ pub(crate) struct Established {
 
 /// The client's side of a handshake, between arrivals. As linear as [`Handshake`](super::Handshake).
 #[derive(Debug)]
-pub(crate) struct ClientHandshake(Head);
+pub(crate) struct ClientHandshake(HeadSearch);
 
 impl ClientHandshake {
     pub(crate) fn new() -> Self {
-        ClientHandshake(Head::new(Place::StatusLine))
+        ClientHandshake(HeadSearch::new(Place::StatusLine))
     }
 
     /// Looks for the response to `request` at the front of `input`, which begins with the connection's first byte each time,
@@ -111,10 +114,10 @@ impl ClientHandshake {
     pub(crate) fn read_response(
         &mut self,
         input: &[u8],
-        limits: &HandshakeLimits,
+        limits: &HeadLimits,
         request: &ClientRequest<'_>,
     ) -> Result<Option<Established>, ClientHandshakeError> {
-        let Some(consumed) = self.0.find_end(input, limits.head_bytes)? else {
+        let Some(consumed) = self.0.find_end(input, limits.bytes)? else {
             return Ok(None);
         };
         let head = &input[..consumed];
@@ -136,22 +139,6 @@ impl ClientHandshake {
             extensions: agreed_extensions(&fields, request)?,
         }))
     }
-}
-
-/// The minor version and the status code of an HTTP/1.0 or 1.1 response (RFC 9112 section 4). The reason may be anything,
-/// or left out with its space.
-fn parse_status_line(line: &[u8]) -> Option<(u8, u16)> {
-    let (minor, code) = match line.strip_prefix(b"HTTP/1.")? {
-        [minor @ (b'0' | b'1'), b' ', code @ ..] => (minor - b'0', code),
-        _ => return None,
-    };
-    let code = match code {
-        [a, b, c] | [a, b, c, b' ', ..] => [*a, *b, *c],
-        _ => return None,
-    };
-    let digits = code.iter().all(u8::is_ascii_digit);
-    let status = str::from_utf8(&code).ok()?.parse().ok()?;
-    digits.then_some((minor, status))
 }
 
 fn check_response(
@@ -180,7 +167,8 @@ fn chosen_subprotocol(
     if fields.values(NAME).next().is_none() {
         return Ok(None);
     }
-    sole_text(fields, NAME)
+    fields
+        .sole_text(NAME)
         .filter(|chosen| request.subprotocols.iter().any(|offered| offered == chosen))
         .map(|chosen| Some(chosen.into()))
         .ok_or(ClientHandshakeError::Subprotocol)
@@ -296,13 +284,13 @@ mod tests {
     }
 
     fn read_response(input: &[u8]) -> Result<Option<Established>, ClientHandshakeError> {
-        let limits = HandshakeLimits::default();
+        let limits = HeadLimits::default();
         ClientHandshake::new().read_response(input, &limits, &client_request(&offers()))
     }
 
     fn read_response_by_bytes(input: &[u8]) -> Result<Option<Established>, ClientHandshakeError> {
         let mut handshake = ClientHandshake::new();
-        let limits = HandshakeLimits::default();
+        let limits = HeadLimits::default();
         (1..=input.len())
             .map(|length| {
                 handshake.read_response(&input[..length], &limits, &client_request(&offers()))
@@ -385,7 +373,7 @@ mod tests {
         input.extend_from_slice(b"\x81\x05hello");
         assert_eq!(read_response(&input), Ok(Some(established)));
         for cut in 0..RFC_RESPONSE.len() {
-            let limits = HandshakeLimits::default();
+            let limits = HeadLimits::default();
             let mut handshake = ClientHandshake::new();
             let offers = offers();
             let request = client_request(&offers);
@@ -517,7 +505,7 @@ mod tests {
         };
         let with_extension = RFC_RESPONSE.replace("Protocol: chat", "Extensions: x");
         let with_empty_list = RFC_RESPONSE.replace("Protocol: chat", "Extensions:");
-        let limits = HandshakeLimits::default();
+        let limits = HeadLimits::default();
         for (response, error) in [
             (RFC_RESPONSE, Some(ClientHandshakeError::Subprotocol)),
             (&with_extension, Some(ClientHandshakeError::Extensions)),
@@ -555,7 +543,7 @@ mod tests {
             let Outcome::Upgraded { response, .. } = at_once(&request.write().unwrap()) else {
                 panic!("it is a valid request");
             };
-            let limits = HandshakeLimits::default();
+            let limits = HeadLimits::default();
             let established =
                 ClientHandshake::new().read_response(response.as_bytes(), &limits, &request);
             assert_eq!(
@@ -573,7 +561,7 @@ mod tests {
         #[test]
         fn a_damaged_response_comes_to_the_same_however_it_arrives((bytes, cuts) in damaged(RFC_RESPONSE)) {
             let mut handshake = ClientHandshake::new();
-            let limits = HandshakeLimits::default();
+            let limits = HeadLimits::default();
             let offers = offers();
             let request = client_request(&offers);
             let mut result = Ok(None);

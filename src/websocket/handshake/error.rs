@@ -4,8 +4,9 @@ use std::error::Error;
 use std::fmt;
 
 use super::SUPPORTED_VERSION;
-use super::head::HeadFault;
-use crate::websocket::response::Response;
+use crate::http::Response;
+use crate::http::head::HeadFault;
+use crate::http::request::RequestFault;
 
 /// Why a server refused an opening handshake. It was answered with [`status`](Self::status), and the connection ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -123,6 +124,20 @@ impl fmt::Display for HandshakeError {
 
 impl Error for HandshakeError {}
 
+impl From<RequestFault> for HandshakeError {
+    fn from(fault: RequestFault) -> Self {
+        match fault {
+            RequestFault::Line => HandshakeError::RequestLine,
+            RequestFault::Version => HandshakeError::HttpVersion,
+            RequestFault::TooManyFields => HandshakeError::TooManyHeaders,
+            RequestFault::Field => HandshakeError::Header,
+            RequestFault::Method => HandshakeError::Method,
+            RequestFault::Target => HandshakeError::Target,
+            RequestFault::Host => HandshakeError::Host,
+        }
+    }
+}
+
 impl From<HeadFault> for HandshakeError {
     fn from(fault: HeadFault) -> Self {
         match fault {
@@ -137,6 +152,7 @@ impl From<HeadFault> for HandshakeError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::response::Form;
 
     #[test]
     fn every_refusal_says_why_and_ends_the_connection() {
@@ -161,7 +177,8 @@ mod tests {
             HandshakeError::Unsendable,
         ];
         for error in errors {
-            let response = String::from_utf8(error.response().write(false).unwrap()).unwrap();
+            let response =
+                String::from_utf8(error.response().write(&Form::default()).unwrap()).unwrap();
             let status_line = format!("HTTP/1.1 {} ", error.status());
             assert!(response.starts_with(&status_line), "{response}");
             assert!(response.contains("close\r\n"), "{response}");

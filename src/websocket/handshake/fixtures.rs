@@ -4,12 +4,12 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
 use proptest::prelude::*;
 
-use super::{Handshake, HandshakeError, HandshakeLimits, Progress, Rules};
+use super::{Handshake, HandshakeError, Progress, Rules};
 use crate::Address;
+use crate::http::head::HeadLimits;
+use crate::http::{Request, Response};
 use crate::websocket::accept::{Accept, Answer};
 use crate::websocket::origin::Origins;
-use crate::websocket::request::Request;
-use crate::websocket::response::Response;
 
 /// The client's request of RFC 6455 section 1.2, with the Sec-WebSocket-Protocol that it has there.
 pub(super) const RFC_REQUEST: &str = "GET /chat HTTP/1.1\r\nHost: server.example.com\r\nUpgrade: websocket\r\n\
@@ -93,7 +93,7 @@ impl Outcome {
 
 pub(super) fn read(handshake: &mut Handshake, input: &[u8], origins: &Origins) -> Outcome {
     let rules = Rules {
-        limits: HandshakeLimits::default(),
+        limits: HeadLimits::default(),
         origins,
         accept: &Doors,
     };

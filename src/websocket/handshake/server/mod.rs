@@ -1,25 +1,23 @@
 //! The server's side: what the request must be, and the answer.
 
-use std::str;
-
 use base64::Engine;
 use base64::alphabet;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
-use httparse::Header;
 
 use super::error::HandshakeError;
-use super::head::{HandshakeLimits, Head, Place, split_first_line};
-use super::{SUPPORTED_VERSION, accept_value, sole_text};
+use super::{RESERVED, SUPPORTED_VERSION, accept_value};
 use crate::Address;
+use crate::http::fields::{Unsendable, is_token, write_field};
+use crate::http::head::{HeadLimits, HeadSearch, Place};
+use crate::http::response::Form;
+use crate::http::{Request, Response};
 use crate::websocket::accept::{Accept, Acceptance, Verdict};
 use crate::websocket::origin::Origins;
-use crate::websocket::request::{Authority, FieldSection, Request, Target, is_token};
-use crate::websocket::response::{Response, Unsendable, write_field};
 
 /// What a server's handshakes go by.
 #[derive(Debug)]
 pub(crate) struct Rules<'a, A> {
-    pub(crate) limits: HandshakeLimits,
+    pub(crate) limits: HeadLimits,
     pub(crate) origins: &'a Origins,
     pub(crate) accept: &'a A,
 }
@@ -50,11 +48,11 @@ pub(crate) enum Progress<S> {
 /// Every byte is looked at once as it comes, and the head once more when it is whole. So what cannot become a request is
 /// refused with its first wrong byte, and input that comes byte by byte costs no more than input in one piece.
 #[derive(Debug)]
-pub(crate) struct Handshake(Head);
+pub(crate) struct Handshake(HeadSearch);
 
 impl Handshake {
     pub(crate) fn new() -> Self {
-        Handshake(Head::new(Place::Method))
+        Handshake(HeadSearch::new(Place::Method))
     }
 
     /// Looks for the request at the front of `input`, which begins with the connection's first byte each time, and answers
@@ -69,7 +67,7 @@ impl Handshake {
         rules: &Rules<'_, A>,
         negotiate: impl FnOnce(&Request<'_>) -> Option<String>,
     ) -> Progress<A::State> {
-        let answered = match self.0.find_end(input, rules.limits.head_bytes) {
+        let answered = match self.0.find_end(input, rules.limits.bytes) {
             Ok(None) => return Progress::NeedMore,
             Ok(Some(end)) => answer(&input[..end], peer, rules, negotiate),
             Err(fault) => Err(HandshakeError::from(fault).into()),
@@ -104,7 +102,7 @@ impl From<Unsendable> for Refusal {
 
 impl Refusal {
     fn write<S>(self, to_head: bool) -> Progress<S> {
-        match self.response.write(to_head) {
+        match self.response.write(&form(to_head)) {
             Ok(response) => Progress::Refused {
                 response,
                 error: self.error,
@@ -112,6 +110,15 @@ impl Refusal {
             // Its own response can be sent, so this does not come here again.
             Err(unsendable) => Refusal::from(unsendable).write(to_head),
         }
+    }
+}
+
+/// The form of a response on a connection that could have become a WebSocket.
+fn form(is_to_head: bool) -> Form<'static> {
+    Form {
+        is_to_head,
+        upgrade: Some("websocket"),
+        reserved: &RESERVED,
     }
 }
 
@@ -129,7 +136,7 @@ fn answer<A: Accept>(
         let response = response.ok_or(HandshakeError::NoUpgrade)?;
         return Ok(Progress::Answered {
             consumed: head.len(),
-            response: response.write(request.method() == "HEAD")?,
+            response: response.write(&form(request.method() == "HEAD"))?,
         });
     }
     let key = check_upgrade(&request)?;
@@ -160,51 +167,14 @@ fn answer<A: Accept>(
 /// Parses a whole head and checks what every request must be, upgrade or not.
 fn parse_request<'a>(
     head: &'a [u8],
-    storage: &'a mut [Header<'a>],
+    storage: &'a mut [httparse::Header<'a>],
     peer: &'a Address,
 ) -> Result<Request<'a>, HandshakeError> {
-    let (line, lines) = split_first_line(head).ok_or(HandshakeError::RequestLine)?;
-    let (method, target, version) = parse_request_line(line).ok_or(HandshakeError::RequestLine)?;
-    // RFC 6455 section 4.2.1: HTTP/1.1 or higher; but a major version is a protocol of its own.
-    if version.0 != 1 || version.1 < 1 {
-        return Err(HandshakeError::HttpVersion);
+    let request = Request::parse(head, storage, &["GET", "HEAD"], peer)?;
+    match request.announces_body() {
+        true => Err(HandshakeError::Body),
+        false => Ok(request),
     }
-    let fields = FieldSection::parse(lines, storage).map_err(|error| match error {
-        httparse::Error::TooManyHeaders => HandshakeError::TooManyHeaders,
-        _ => HandshakeError::Header,
-    })?;
-    if !matches!(method, "GET" | "HEAD") {
-        return Err(HandshakeError::Method);
-    }
-    let target = Target::parse(target).ok_or(HandshakeError::Target)?;
-    let host = sole_text(&fields, "Host")
-        .filter(|host| Authority::parse(host).is_some())
-        .ok_or(HandshakeError::Host)?;
-    if has_body(&fields) {
-        return Err(HandshakeError::Body);
-    }
-    Ok(Request::new(method, target, host, fields, peer))
-}
-
-/// Method, target and version (RFC 9112 section 3). What bytes they consist of, [`Head`] has seen to.
-fn parse_request_line(line: &[u8]) -> Option<(&str, &str, (u8, u8))> {
-    let mut parts = str::from_utf8(line).ok()?.splitn(3, ' ');
-    let (method, target, version) = (parts.next()?, parts.next()?, parts.next()?);
-    match version.strip_prefix("HTTP/")?.as_bytes() {
-        [major @ b'0'..=b'9', b'.', minor @ b'0'..=b'9'] if !target.is_empty() => {
-            Some((method, target, (major - b'0', minor - b'0')))
-        }
-        _ => None,
-    }
-}
-
-/// RFC 9112 section 6: what announces a body, or could be read as announcing one. Bytes behind the head would be taken for
-/// frames here and for a body elsewhere (request smuggling).
-fn has_body(fields: &FieldSection<'_>) -> bool {
-    let is_zero = |value: &[u8]| !value.is_empty() && value.iter().all(|&digit| digit == b'0');
-    let has_length = fields.values("Content-Length").next().is_some()
-        && !fields.sole("Content-Length").is_some_and(is_zero);
-    has_length || fields.values("Transfer-Encoding").next().is_some()
 }
 
 /// Whether a GET would have the connection upgraded to WebSocket, be it right or not.
@@ -243,7 +213,7 @@ fn is_key(text: &[u8]) -> bool {
 }
 
 fn check_acceptance<S>(acceptance: &Acceptance<S>, request: &Request<'_>) -> Result<(), Refusal> {
-    acceptance.fields.check()?;
+    acceptance.fields.check_without(&RESERVED)?;
     if let Some(chosen) = &acceptance.subprotocol {
         if !request.subprotocols().any(|offered| offered == &**chosen) {
             log::error!("the subprotocol {chosen:?} was chosen, but not offered");
@@ -270,5 +240,7 @@ fn write_upgrade<S>(key: &[u8], acceptance: &Acceptance<S>, extensions: Option<&
     text
 }
 
+#[cfg(test)]
+mod limits_tests;
 #[cfg(test)]
 mod tests;

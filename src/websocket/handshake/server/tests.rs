@@ -435,7 +435,7 @@ fn extensions_are_negotiated_last_and_answered() {
          sec-websocket-extensions: x-other",
     );
     let rules = Rules {
-        limits: HandshakeLimits::default(),
+        limits: HeadLimits::default(),
         origins: &Origins::any(),
         accept: &Doors,
     };
@@ -483,7 +483,7 @@ fn the_application_sees_who_asks_for_what() {
         Answer::accept(request.headers().count())
     };
     let rules = Rules {
-        limits: HandshakeLimits::default(),
+        limits: HeadLimits::default(),
         origins: &Origins::any(),
         accept: &look,
     };
