@@ -1,4 +1,4 @@
-//! Which worker gets a new connection.
+//! Balancers: they pick the worker for each new connection.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use crate::shared::LoopShared;
 
 /// Picks the worker for each connection that the acceptor has admitted.
 ///
-/// Any closure of the same shape is one too.
+/// Every closure with the signature of [`pick`](Self::pick) is a balancer, too.
 ///
 /// ```
 /// use ringwheel::{Address, Server, balance::Workers};
@@ -19,11 +19,12 @@ use crate::shared::LoopShared;
 /// # drop(builder);
 /// ```
 pub trait Balance: Send + 'static {
-    /// The index of the worker; one that does not exist is taken modulo their number.
+    /// Returns the index of the worker for a new connection. An index that does not exist is taken modulo the number of
+    /// workers; after a panic the first worker gets the connection.
     fn pick(&mut self, peer: &Address, workers: Workers<'_>) -> usize;
 }
 
-/// The workers to choose from.
+/// The workers that a balancer picks from.
 #[derive(Clone, Copy)]
 pub struct Workers<'a> {
     loops: &'a [Arc<LoopShared>],
@@ -34,13 +35,16 @@ impl<'a> Workers<'a> {
         Workers { loops }
     }
 
-    /// How many there are; at least 1.
+    /// The number of workers, at least 1.
     #[expect(clippy::len_without_is_empty, reason = "there is always one")]
     pub fn len(&self) -> usize {
         self.loops.len()
     }
 
-    /// Connections of a worker: those that were handed over to it and have not ended, so a burst counts at once.
+    /// The connections that were handed over to a worker and have not ended. Each counts from the moment it is handed over.
+    ///
+    /// # Panics
+    /// If `worker` is not below [`len`](Self::len).
     pub fn connections(&self, worker: usize) -> usize {
         self.loops[worker].connections()
     }
@@ -74,7 +78,7 @@ impl Balance for RoundRobin {
     }
 }
 
-/// The worker that has the fewest connections; the first of several.
+/// The worker that has the fewest connections; of several such workers, the first.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LeastConnections;
 

@@ -21,8 +21,6 @@ pub(crate) enum Due {
     Handler { id: ConnId, token: u64 },
     /// Run a task that was scheduled through the server's handle.
     Task(usize),
-    /// Let a listener accept again that had run out of descriptors.
-    Accept(usize),
     /// End the drain.
     Drain,
 }

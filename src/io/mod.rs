@@ -2,4 +2,5 @@
 
 pub(crate) mod address;
 pub(crate) mod output;
+pub(crate) mod socket_options;
 pub(crate) mod transport;

@@ -85,8 +85,6 @@ pub(crate) struct Reactor {
     /// Peers of the connections that were removed, for who counts them.
     departed: Vec<Address>,
     drain: Option<Drain>,
-    /// Listeners whose pause is over.
-    resumed_listeners: Vec<usize>,
     /// The ready list of the iteration before, being worked off.
     turn_list: Vec<u32>,
 }
@@ -108,7 +106,6 @@ impl Reactor {
             closed: Vec::new(),
             departed: Vec::new(),
             drain: None,
-            resumed_listeners: Vec::new(),
             turn_list: Vec::new(),
         }
     }
@@ -305,20 +302,10 @@ impl Reactor {
         self.departed.push(connection.peer);
     }
 
-    /// Says after a while, through [`resumed_listeners`](Self::resumed_listeners), that a listener may try again.
-    pub(crate) fn pause_listener(&mut self, listener: usize, pause: Duration) {
-        self.state.schedule(pause, Due::Accept(listener));
-    }
-
-    /// Whether there is something for [`resumed_listeners`](Self::resumed_listeners) or [`departed`](Self::departed).
+    /// True if connections were removed since the last call of [`departed`](Self::departed).
     #[inline]
-    pub(crate) fn has_news(&self) -> bool {
-        !self.departed.is_empty() || !self.resumed_listeners.is_empty()
-    }
-
-    /// The listeners whose pause has ended since the last call.
-    pub(crate) fn resumed_listeners(&mut self) -> Vec<usize> {
-        std::mem::take(&mut self.resumed_listeners)
+    pub(crate) fn has_departed(&self) -> bool {
+        !self.departed.is_empty()
     }
 
     /// The peers of the connections that were removed since the last call.

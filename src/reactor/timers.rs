@@ -28,7 +28,6 @@ impl Reactor {
                 Due::Protocol(id) => self.meet_protocol_deadline(id),
                 Due::Handler { id, token } => self.fire_handler_timer(id, key, token),
                 Due::Task(index) => self.run_task(index),
-                Due::Accept(listener) => self.resumed_listeners.push(listener),
                 Due::Drain => self.end_drain(),
             }
         }

@@ -13,20 +13,26 @@ use mio::Poll;
 use mio::net::TcpListener;
 use ringwheel_ringbuffer::PoolConfig;
 
-use crate::accept::acceptor::{Acceptor, AcceptorShared, Listener};
+use crate::accept::acceptor::Acceptor;
 use crate::accept::admission::Admission;
 use crate::accept::balance::{Balance, RoundRobin};
+use crate::accept::control::AcceptorControl;
+use crate::accept::listener::Listener;
+use crate::accept::listeners::Listeners;
 use crate::handler::Handler;
 use crate::handler::mailbox::{AnyMailbox, Mailbox};
 use crate::handler::outbox::WorkerOutbox;
 use crate::io::address::Address;
+use crate::io::socket_options::SocketOptions;
 use crate::reactor::{ReactorConfig, ServiceSlot};
 use crate::server::handle::{ServerHandle, Shared};
-use crate::server::listen::{Listen, SocketOptions};
+use crate::server::listen::Listen;
 use crate::server::worker::{ServiceSeed, Worker, WorkerHook, WorkerStart};
 use crate::server::{Lead, RunningServer, Server};
 use crate::service::hub::Hub;
-use crate::shared::{LoopShared, waker};
+use crate::shared::LoopShared;
+use crate::shared::token::MAX_LISTENERS;
+use crate::shared::waker::waker;
 use crate::wheel::TickClock;
 
 /// What a server is to be. Made by [`Server::builder`].
@@ -42,9 +48,6 @@ pub struct ServerBuilder {
     on_worker_start: Arc<WorkerHook>,
     listeners: Vec<BoundListener>,
 }
-
-/// Listeners that a server has at most.
-const MAX_LISTENERS: usize = 1024;
 
 type HandlerSeed<H> = dyn FnOnce(WorkerStart<'_>) -> H + Send;
 
@@ -338,7 +341,7 @@ impl ServerBuilder {
         let poll = Poll::new()?;
         let acceptor = match listeners.is_empty() {
             true => None,
-            false => Some(Arc::new(AcceptorShared::new(waker(poll.registry())?))),
+            false => Some(Arc::new(AcceptorControl::new(waker(poll.registry())?))),
         };
         let handle = ServerHandle {
             shared: Arc::new(Shared {
@@ -350,10 +353,10 @@ impl ServerBuilder {
             }),
         };
         let lead = match acceptor {
-            Some(shared) => Lead::Acceptor(Acceptor {
+            Some(control) => Lead::Acceptor(Acceptor {
+                listeners: Listeners::register(listeners, poll.registry())?,
                 poll,
-                shared,
-                listeners,
+                control,
                 admission,
                 balance: self.balance,
                 workers: loops,

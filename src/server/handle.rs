@@ -8,20 +8,21 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::accept::acceptor::{AcceptorShared, Phase};
 use crate::accept::admission::{Admission, ServerStats};
+use crate::accept::control::{AcceptorControl, Course};
 use crate::handler::Handler;
 use crate::handler::connections::Connections;
 use crate::handler::mailbox::{AnyMailbox, Mailbox};
 use crate::io::address::Address;
+use crate::shared::LoopShared;
+use crate::shared::command::Command;
 use crate::shared::task::Task;
-use crate::shared::{Command, LoopShared, drain};
 
 /// What all handles of a server share.
 pub(crate) struct Shared {
     pub(crate) loops: Vec<Arc<LoopShared>>,
     /// Where workers accept for themselves there is none.
-    pub(crate) acceptor: Option<Arc<AcceptorShared>>,
+    pub(crate) acceptor: Option<Arc<AcceptorControl>>,
     pub(crate) admission: Arc<Admission>,
     pub(crate) mailboxes: HashMap<TypeId, Vec<AnyMailbox>>,
     pub(crate) addresses: Vec<Address>,
@@ -51,15 +52,15 @@ impl ServerHandle {
     /// `deadline` is dropped. A second call does not change the deadline of the first.
     pub fn shutdown(&self, deadline: Duration) {
         match &self.shared.acceptor {
-            Some(acceptor) => acceptor.move_on(Phase::Draining(deadline)),
-            None => drain(&self.shared.loops, deadline),
+            Some(acceptor) => acceptor.steer(Course::Drain(deadline)),
+            None => LoopShared::drain_all(&self.shared.loops, deadline),
         }
     }
 
     /// Ends the server at once; all that is pending is lost. Every connection still sees its `on_close`.
     pub fn stop(&self) {
         if let Some(acceptor) = &self.shared.acceptor {
-            acceptor.move_on(Phase::Stopping);
+            acceptor.steer(Course::Stop);
         }
         for worker in &self.shared.loops {
             // One that has ended needs no stopping.

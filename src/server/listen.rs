@@ -4,10 +4,10 @@ use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
-use mio::net::{TcpListener, TcpStream};
-use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
+use mio::net::TcpListener;
 
 use crate::connection::limits::{Limits, Timeouts};
+use crate::io::socket_options::SocketOptions;
 use crate::protocol::Protocol;
 
 /// Where and how to listen, for [`ServerBuilder::listen_with`](crate::ServerBuilder::listen_with).
@@ -171,101 +171,4 @@ impl<P> Listen<P> {
         }
         Err(failure)
     }
-}
-
-/// Options of the listening socket and of those that it accepts.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct SocketOptions {
-    pub(crate) reuse_port: bool,
-    backlog: u32,
-    nodelay: bool,
-    keepalive: Option<Duration>,
-    receive_buffer: Option<usize>,
-    send_buffer: Option<usize>,
-    v6_only: Option<bool>,
-}
-
-impl Default for SocketOptions {
-    fn default() -> Self {
-        SocketOptions {
-            reuse_port: false,
-            backlog: 1024,
-            nodelay: true,
-            keepalive: None,
-            receive_buffer: None,
-            send_buffer: None,
-            v6_only: None,
-        }
-    }
-}
-
-impl SocketOptions {
-    /// Linux hands a listener's options down to the sockets that it accepts, which saves a call for each.
-    const INHERITED: bool = cfg!(any(target_os = "linux", target_os = "android"));
-
-    pub(crate) fn listen(&self, address: SocketAddr) -> io::Result<TcpListener> {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
-        socket.set_nonblocking(true)?;
-        // On Windows this would let another process take the port over.
-        if cfg!(unix) {
-            socket.set_reuse_address(true)?;
-        }
-        if self.reuse_port {
-            set_reuse_port(&socket)?;
-        }
-        if let (Some(v6_only), true) = (self.v6_only, address.is_ipv6()) {
-            socket.set_only_v6(v6_only)?;
-        }
-        // The window is agreed upon when a connection begins, so buffers must be set before that everywhere.
-        if let Some(bytes) = self.receive_buffer {
-            socket.set_recv_buffer_size(bytes)?;
-        }
-        if let Some(bytes) = self.send_buffer {
-            socket.set_send_buffer_size(bytes)?;
-        }
-        if Self::INHERITED {
-            self.apply(SockRef::from(&socket))?;
-        }
-        socket.bind(&address.into())?;
-        socket.listen(i32::try_from(self.backlog).unwrap_or(i32::MAX))?;
-        Ok(TcpListener::from_std(socket.into()))
-    }
-
-    /// Sets what an accepted socket does not have from its listener. A failure costs latency, not the connection.
-    pub(crate) fn apply_to_accepted(&self, stream: &TcpStream) {
-        if !Self::INHERITED {
-            if let Err(error) = self.apply(SockRef::from(stream)) {
-                log::warn!("socket options could not be set: {error}");
-            }
-        }
-    }
-
-    fn apply(&self, socket: SockRef<'_>) -> io::Result<()> {
-        if self.nodelay {
-            socket.set_tcp_nodelay(true)?;
-        }
-        if let Some(after) = self.keepalive {
-            socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(after))?;
-        }
-        Ok(())
-    }
-}
-
-#[cfg(all(
-    unix,
-    not(any(target_os = "solaris", target_os = "illumos", target_os = "cygwin"))
-))]
-fn set_reuse_port(socket: &Socket) -> io::Result<()> {
-    socket.set_reuse_port(true)
-}
-
-#[cfg(not(all(
-    unix,
-    not(any(target_os = "solaris", target_os = "illumos", target_os = "cygwin"))
-)))]
-fn set_reuse_port(_socket: &Socket) -> io::Result<()> {
-    Err(io::Error::new(
-        io::ErrorKind::Unsupported,
-        "SO_REUSEPORT is not available on this system",
-    ))
 }

@@ -7,12 +7,14 @@ use std::time::Duration;
 use crossbeam_channel::Receiver;
 use mio::Poll;
 
-use crate::accept::acceptor::Listener;
 use crate::accept::admission::Admission;
+use crate::accept::listener::Listener;
+use crate::accept::listeners::Listeners;
 use crate::event_loop::EventLoop;
 use crate::reactor::{Reactor, ReactorConfig, ServiceSlot};
 use crate::server::handle::ServerHandle;
-use crate::shared::{Command, LoopShared};
+use crate::shared::LoopShared;
+use crate::shared::command::Command;
 
 /// Called on each worker's thread before it begins.
 pub(crate) type WorkerHook = dyn Fn(usize) + Send + Sync;
@@ -44,7 +46,7 @@ pub(crate) struct Worker {
     pub(crate) poll: Poll,
     pub(crate) shared: Arc<LoopShared>,
     pub(crate) commands: Receiver<Command>,
-    /// Those that this worker accepts for itself (`SO_REUSEPORT`).
+    /// The listeners from which this worker accepts by itself.
     pub(crate) listeners: Vec<Listener>,
     pub(crate) seeds: Vec<ServiceSeed>,
     pub(crate) config: ReactorConfig,
@@ -67,15 +69,16 @@ impl Worker {
         };
         let services = self.seeds.into_iter().map(|seed| seed(start)).collect();
         let reactor = Reactor::new(&self.config, self.shared.clone(), services);
-        EventLoop::new(
-            self.poll,
+        let listeners = Listeners::register(self.listeners, self.poll.registry())?;
+        let event_loop = EventLoop {
+            poll: self.poll,
             reactor,
-            self.listeners,
-            self.shared,
-            self.commands,
-            self.admission,
-            self.busy_poll,
-        )?
-        .run()
+            listeners,
+            shared: self.shared,
+            commands: self.commands,
+            admission: self.admission,
+            busy_poll: self.busy_poll,
+        };
+        event_loop.run()
     }
 }

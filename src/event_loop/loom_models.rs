@@ -1,7 +1,7 @@
 //! Model checks of what threads share with a loop: loom runs every interleaving, and every outcome that the memory model
 //! allows, of the types that the product uses.
 //!
-//! `RUSTFLAGS="--cfg loom" cargo test --lib loom_models`
+//! `RUSTFLAGS="--cfg loom" cargo test --lib loom`
 //!
 //! Beside each check stand planted defects, which it has to find: a check that passes whatever is done proves nothing.
 
@@ -14,15 +14,18 @@ use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use loom::sync::{Condvar, Mutex};
 use loom::thread;
 
-use crate::accept::acceptor::{AcceptorShared, Phase};
+use crate::accept::control::{AcceptorControl, Course};
+use crate::connection::send_error::SendError;
 use crate::handler::Handler;
 use crate::handler::conn::Conn;
-use crate::handler::mailbox::{Mail, Mailbox, Undeliverable};
+use crate::handler::letter::Mail;
+use crate::handler::mailbox::Mailbox;
 use crate::protocol::Raw;
+use crate::shared::LoopShared;
+use crate::shared::command::Command;
 use crate::shared::places::Places;
 use crate::shared::sweep_flag::SweepFlag;
 use crate::shared::wake_flag::WakeFlag;
-use crate::shared::{Command, LoopShared};
 
 /// Checks a model with at most three preemptions at a time, which is where the defects of such protocols are; all of the
 /// interleavings of three threads take hours. `LOOM_MAX_PREEMPTIONS` says otherwise.
@@ -431,45 +434,45 @@ fn a_request_that_is_taken_back_after_the_sweep_is_found() {
 }
 
 /// A shutdown and a stop race against an acceptor that is about to poll.
-fn the_acceptor_ends(move_on: fn(&AcceptorShared, &Bell, Phase)) {
+fn the_acceptor_ends(steer: fn(&AcceptorControl, &Bell, Course)) {
     model(move || {
         let bell = Arc::new(Bell::default());
         let wake = bell.clone();
-        let shared = Arc::new(AcceptorShared::new(Box::new(move || {
+        let shared = Arc::new(AcceptorControl::new(Box::new(move || {
             wake.ring();
             Ok(())
         })));
-        let draining = Phase::Draining(Duration::from_secs(1));
-        let threads = [draining, Phase::Stopping].map(|phase| {
+        let draining = Course::Drain(Duration::from_secs(1));
+        let threads = [draining, Course::Stop].map(|course| {
             let (shared, bell) = (shared.clone(), bell.clone());
-            thread::spawn(move || move_on(&shared, &bell, phase))
+            thread::spawn(move || steer(&shared, &bell, course))
         });
-        // As `Acceptor::run`: the phase, then the poll.
+        // As `Acceptor::run`: the course, then the poll.
         let seen = loop {
-            match shared.phase() {
-                Phase::Running => bell.poll(false),
+            match shared.course() {
+                Course::Accept => bell.poll(false),
                 later => break later,
             }
         };
         for thread in threads {
             thread.join().unwrap();
         }
-        assert!(shared.phase() >= seen, "a phase was taken back");
-        assert_eq!(shared.phase(), Phase::Stopping);
+        assert!(shared.course() >= seen, "a course was taken back");
+        assert_eq!(shared.course(), Course::Stop);
     });
 }
 
 #[test]
 fn the_acceptor_hears_of_a_shutdown_and_of_a_stop() {
-    the_acceptor_ends(|shared, _, phase| shared.move_on(phase));
+    the_acceptor_ends(|shared, _, course| shared.steer(course));
 }
 
 #[test]
 #[should_panic(expected = "deadlock")]
-fn an_acceptor_woken_before_its_phase_is_set_is_found() {
-    the_acceptor_ends(|shared, bell, phase| {
+fn an_acceptor_woken_before_its_course_is_set_is_found() {
+    the_acceptor_ends(|shared, bell, course| {
         bell.ring();
-        shared.set_phase(phase);
+        shared.set_course(course);
     });
 }
 
@@ -538,8 +541,8 @@ fn every_letter_is_read_or_comes_back() {
             let mailbox = mailbox.clone();
             thread::spawn(move || match mailbox.put(Mail::Each(Arc::new(|_, _| {}))) {
                 Ok(()) => 1,
-                Err((why, _)) => {
-                    assert_eq!(why, Undeliverable::Full);
+                Err(error) => {
+                    assert!(matches!(error, SendError::Full(_)));
                     0
                 }
             })
