@@ -61,7 +61,7 @@ struct BoundListener {
     sow: Box<Sow>,
 }
 
-type Sow = dyn Fn(&Arc<LoopShared>) -> (ServiceSeed, AnyMailbox);
+type Sow = dyn Fn(&Arc<LoopShared>, u16) -> (ServiceSeed, AnyMailbox);
 
 impl ServerBuilder {
     pub(crate) fn new() -> Self {
@@ -236,8 +236,8 @@ impl ServerBuilder {
         let socket = listen.bind()?;
         let address = socket.local_addr()?;
         let options = listen.options;
-        let sow = move |shared: &Arc<LoopShared>| {
-            let (mailbox, mail) = Mailbox::<H>::new(shared.clone());
+        let sow = move |shared: &Arc<LoopShared>, index: u16| {
+            let (mailbox, mail) = Mailbox::<H>::new(shared.clone(), index);
             let mailbox = Arc::new(mailbox);
             let make_handler = make();
             let (protocol, limits, timeouts) =
@@ -257,6 +257,8 @@ impl ServerBuilder {
                 )),
                 limits,
                 timeouts,
+                tick: listen.tick,
+                tick_due: Duration::ZERO,
             });
             (seed, mailbox as AnyMailbox)
         };
@@ -321,7 +323,7 @@ impl ServerBuilder {
         for (index, bound) in (0u16..).zip(self.listeners) {
             let of_handler = mailboxes.entry(bound.handler).or_default();
             for worker in &mut workers {
-                let (seed, mailbox) = (bound.sow)(&worker.shared);
+                let (seed, mailbox) = (bound.sow)(&worker.shared, index);
                 worker.seeds.push(seed);
                 of_handler.push(mailbox);
             }

@@ -28,6 +28,7 @@ pub struct Listen<P> {
     pub(crate) options: SocketOptions,
     pub(crate) limits: Limits,
     pub(crate) timeouts: Timeouts,
+    pub(crate) tick: Option<Duration>,
 }
 
 impl<P: Protocol + Default> Listen<P> {
@@ -49,6 +50,7 @@ impl<P: Protocol> Listen<P> {
             options: SocketOptions::default(),
             limits: Limits::default(),
             timeouts: Timeouts::default(),
+            tick: None,
         }
     }
 }
@@ -100,6 +102,14 @@ impl<P> Listen<P> {
     #[must_use]
     pub fn close_timeout(mut self, timeout: Duration) -> Self {
         self.timeouts.close = timeout;
+        self
+    }
+
+    /// Calls [`Handler::on_tick`](crate::Handler::on_tick) on each worker every `period`, first after one period: for a game's
+    /// step, or for housekeeping. A period of zero counts as one tick of the timing wheel. Default: never.
+    #[must_use]
+    pub fn tick_every(mut self, period: Duration) -> Self {
+        self.tick = Some(period);
         self
     }
 
