@@ -20,6 +20,9 @@
 //! | [`FixedLength`] | exactly n bytes | n itself |
 //! | [`LengthPrefixed`] | a body after a length field of 1 to 8 bytes | body length, 1 MiB |
 //! | [`TypedFrames`] | a type name and a body, framed as gev's protobuf plugin does | frame length, 1 MiB |
+//!
+//! The halves of each are public types, to be held by the halves of a protocol above. Where a half needs nothing but the
+//! settings it is the protocol's own type: [`Lines`] is its own encoder, and [`LinesDecoder`] its decoder.
 
 mod delimited;
 mod fixed_length;

@@ -150,11 +150,12 @@ impl<H: Handler> Service for Hub<H> {
                 entry.open();
             }
         });
-        if opened.is_none() {
-            self.link.leave_topics(connection);
-            contain_drop(self.typed.remove(key));
+        if opened.is_some() || self.is_open(connection) {
+            return true;
         }
-        opened.is_some()
+        self.link.leave_topics(connection);
+        contain_drop(self.typed.remove(key));
+        false
     }
 
     fn receive(

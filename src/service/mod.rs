@@ -18,8 +18,8 @@ use crate::handler::timers::TimerId;
 /// Every method contains the panics of the user's code: the connection then closes with
 /// [`Cause::Panic`](crate::connection::close_reason::Cause::Panic).
 pub(crate) trait Service {
-    /// Makes the typed side of a new connection and tells the handler. False if that panicked: there is then nothing to
-    /// close.
+    /// Makes the typed side of a new connection and tells the handler. False if that panicked before the handler knew the
+    /// connection: there is then nothing to close.
     fn open(&mut self, connection: &mut Connection, state: &mut LoopState) -> bool;
     /// Delivers the messages at the front of `input` while the connection's gate is open. Returns the bytes consumed.
     fn receive(

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use super::decoder::WebSocketDecoder;
-use super::delivery::Whole;
+use super::decoder::WebSocketClientDecoder;
 use super::encoder::WebSocketEncoder;
 use super::error::WebSocketError;
 use super::handshake::{ClientHandshake, ClientHandshakeError, ClientRequest};
 use super::opening::{Opened, Opening, Step};
+use super::reader::FrameReader;
+use super::session::Session;
 use super::settings::Settings;
 use crate::Address;
 use crate::protocol::Protocol;
@@ -131,7 +132,7 @@ impl WebSocketClient {
 
 impl Protocol for WebSocketClient {
     const OPENS_AT_ONCE: bool = false;
-    type Decoder = WebSocketDecoder<ClientOpening, Whole>;
+    type Decoder = WebSocketClientDecoder;
     type Encoder = WebSocketEncoder<()>;
 
     /// # Panics
@@ -140,22 +141,22 @@ impl Protocol for WebSocketClient {
         let mut key = [0; 16];
         getrandom::fill(&mut key).expect("the system has a random source");
         let request = self.wanted.request(key);
-        let greeting = request.write().expect("it was checked");
+        let request = request.write().expect("it was checked");
         let opening = ClientOpening {
             wanted: self.wanted.clone(),
             key,
             handshake: ClientHandshake::new(),
         };
         (
-            WebSocketDecoder::new(self.settings.clone(), opening),
-            WebSocketEncoder::client(greeting),
+            WebSocketClientDecoder(FrameReader::new(self.settings.clone(), opening)),
+            WebSocketEncoder::new(Session::client(request)),
         )
     }
 }
 
 /// The client's side of an opening handshake.
 #[derive(Debug)]
-pub struct ClientOpening {
+pub(crate) struct ClientOpening {
     wanted: Arc<Wanted>,
     key: [u8; 16],
     handshake: ClientHandshake,
@@ -209,7 +210,7 @@ impl Opening for ClientOpening {
         }
     }
 
-    fn timeout_answer(&self) -> Vec<u8> {
+    fn time_out(&self) -> Vec<u8> {
         Vec::new()
     }
 }

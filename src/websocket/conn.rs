@@ -18,12 +18,12 @@ impl<A: Accept, D: Delivery> Conn<'_, WebSocket<A, D>> {
 
     /// The subprotocol that was agreed on.
     pub fn subprotocol(&self) -> Option<&str> {
-        self.encoder().subprotocol()
+        self.encoder().session().subprotocol()
     }
 
     /// Whether permessage-deflate was agreed on.
     pub fn is_compressed(&self) -> bool {
-        self.encoder().deflates()
+        self.encoder().session().inflates()
     }
 
     /// Sends a text message.
@@ -41,13 +41,13 @@ impl<A: Accept, D: Delivery> Conn<'_, WebSocket<A, D>> {
     /// Sends a ping. The answer tells the [round-trip time](Self::round_trip_time).
     pub fn ping(&mut self) -> SendStatus {
         let now = self.now();
-        self.encode_with(|encoder, output| encoder.ping(now, output))
+        self.encode_with(|encoder, output| encoder.session_mut().ping(now, output))
     }
 
     /// How long the answer to the last answered ping took, between the iterations of the loop in which the ping was sent
     /// and the pong was read. Pings are sent by [`ping`](Self::ping) and by [`WebSocket::ping_every`].
     pub fn round_trip_time(&self) -> Option<Duration> {
-        self.encoder().round_trip_time()
+        self.encoder().session().round_trip_time()
     }
 
     /// Closes as [`close`](Self::close) does, with a code and a reason; one longer than 123 bytes is cut.
@@ -56,14 +56,16 @@ impl<A: Accept, D: Delivery> Conn<'_, WebSocket<A, D>> {
     /// [`CloseReason::Local`](crate::CloseReason::Local), and messages that still come are discarded; a peer that does not answer within
     /// [`Listen::close_timeout`](crate::Listen::close_timeout) is cut off.
     pub fn close_with(&mut self, code: CloseCode, reason: &str) {
-        self.encoder_mut().set_parting_words(code, reason);
+        self.encoder_mut()
+            .session_mut()
+            .set_closing_words(code, reason);
         self.close();
     }
 
     /// What the peer said when it closed; `None` if it has not, or has ended its stream without a word (which the RFC calls
     /// 1006).
     pub fn peer_close(&self) -> Option<&CloseFrame> {
-        self.encoder().peer_close()
+        self.encoder().session().peer_close()
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::frame::{Opcode, Written};
+use super::frame::{FrameHeader, Opcode};
 
 /// A message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -85,7 +85,7 @@ pub struct MessageBuf(Arc<Shared>);
 struct Shared {
     payload: Payload,
     /// The header of the frame that a server sends.
-    header: Written,
+    header: FrameHeader,
     /// That frame, compressed without a context; `None` if compressing does not help.
     #[cfg(feature = "deflate")]
     compressed: std::sync::OnceLock<Option<Bytes>>,
@@ -109,7 +109,7 @@ impl Payload {
 
 impl MessageBuf {
     fn new(payload: Payload) -> Self {
-        let header = Written::of_message(payload.as_message());
+        let header = FrameHeader::of_message(payload.as_message());
         MessageBuf(Arc::new(Shared {
             payload,
             header,

@@ -56,6 +56,7 @@ mod close;
 #[cfg(feature = "deflate")]
 mod compression;
 mod conn;
+mod control_rate;
 mod decoder;
 #[cfg(feature = "deflate")]
 mod deflate;
@@ -70,14 +71,17 @@ mod masker;
 mod message;
 mod opening;
 mod origin;
+mod reader;
+mod session;
 mod settings;
 mod text;
+mod writer;
 
 pub use crate::http::{Request, Response};
 pub use accept::{Accept, AcceptAll, Answer};
 pub use client::WebSocketClient;
 pub use close::{CloseCode, CloseFrame};
-pub use decoder::WebSocketDecoder;
+pub use decoder::{WebSocketClientDecoder, WebSocketDecoder};
 #[cfg(feature = "deflate")]
 pub use deflate::Deflate;
 pub use delivery::{Delivery, Pieces, Whole};
@@ -94,6 +98,8 @@ use std::time::Duration;
 
 use crate::protocol::Protocol;
 use opening::ServerOpening;
+use reader::FrameReader;
+use session::Session;
 use settings::Settings;
 
 /// The server's side of WebSocket; see the [module](self).
@@ -229,14 +235,14 @@ impl<A, D> Clone for WebSocket<A, D> {
 
 impl<A: Accept, D: Delivery> Protocol for WebSocket<A, D> {
     const OPENS_AT_ONCE: bool = false;
-    type Decoder = WebSocketDecoder<ServerOpening<A>, D>;
+    type Decoder = WebSocketDecoder<A, D>;
     type Encoder = WebSocketEncoder<A::State>;
 
     fn open(&self) -> (Self::Decoder, Self::Encoder) {
         let opening = ServerOpening::new(self.accept.clone());
         (
-            WebSocketDecoder::new(self.settings.clone(), opening),
-            WebSocketEncoder::server(),
+            WebSocketDecoder(FrameReader::new(self.settings.clone(), opening)),
+            WebSocketEncoder::new(Session::server()),
         )
     }
 }

@@ -1,37 +1,35 @@
-//! The opening handshake as the decoder sees it, from either side.
+//! The opening handshake as the frame reader sees it, for either side.
 
 use std::sync::Arc;
+
+use crate::Address;
 
 use super::accept::Accept;
 use super::error::WebSocketError;
 use super::handshake::{Handshake, Progress, Rules};
 use super::settings::Settings;
-use crate::Address;
 use crate::http::Response;
 use crate::http::response::Form;
 
 /// One side's opening handshake.
-pub trait Opening: 'static {
-    /// What it leaves for the handler.
+pub(crate) trait Opening: 'static {
+    /// The state that it leaves for the handler.
     type State: 'static;
-    /// Whether what is read afterwards are a client's frames.
+    /// True if the frames behind it are a client's.
     const FROM_CLIENT: bool;
 
     /// Looks at all that has come so far.
-    #[doc(hidden)]
     fn advance(&mut self, input: &[u8], peer: &Address, settings: &Settings) -> Step<Self::State>;
 
-    /// What is said when it has taken too long.
-    #[doc(hidden)]
-    fn timeout_answer(&self) -> Vec<u8>;
+    /// The answer to a peer that has taken too long.
+    fn time_out(&self) -> Vec<u8>;
 }
 
-/// How far an opening handshake has come.
-#[doc(hidden)]
-pub enum Step<S> {
+/// The progress of an opening handshake.
+pub(crate) enum Step<S> {
     NeedMore,
     Open(Opened<S>),
-    /// It was plain HTTP, and this is the answer.
+    /// It was a plain HTTP request, and this is the answer.
     Answered {
         consumed: usize,
         answer: Vec<u8>,
@@ -42,10 +40,10 @@ pub enum Step<S> {
     },
 }
 
-/// What an opening handshake has agreed on.
-#[doc(hidden)]
-pub struct Opened<S> {
+/// The result of an opening handshake.
+pub(crate) struct Opened<S> {
     pub(crate) consumed: usize,
+    /// The bytes that tell the peer; none on the client's side.
     pub(crate) answer: Vec<u8>,
     pub(crate) state: S,
     pub(crate) subprotocol: Option<Box<str>>,
@@ -55,7 +53,7 @@ pub struct Opened<S> {
 
 /// The server's side.
 #[derive(Debug)]
-pub struct ServerOpening<A> {
+pub(crate) struct ServerOpening<A> {
     accept: Arc<A>,
     handshake: Handshake,
 }
@@ -118,7 +116,7 @@ impl<A: Accept> Opening for ServerOpening<A> {
         }
     }
 
-    fn timeout_answer(&self) -> Vec<u8> {
+    fn time_out(&self) -> Vec<u8> {
         Response::text(408, "The request took too long.\n").to_bytes(&Form::default())
     }
 }

@@ -1,13 +1,13 @@
-//! What a WebSocket connection is allowed and does by itself.
+//! The settings of a WebSocket endpoint: the limits of its peers, and what it does automatically.
 
 use std::time::Duration;
 
 use super::origin::Origins;
 use crate::http::head::HeadLimits;
 
-/// The settings of a [`WebSocket`](super::WebSocket), where they are documented. All connections share one value.
+/// The settings of a [`WebSocket`](super::WebSocket), whose methods document them. All connections share one value.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub(crate) struct Settings {
     pub(crate) max_message: usize,
     pub(crate) fragment_overhead: usize,
     pub(crate) control_rate: u16,
