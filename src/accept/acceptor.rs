@@ -10,27 +10,51 @@ use mio::{Events, Poll};
 use crate::accept::admission::Admission;
 use crate::accept::balance::{Balance, Workers};
 use crate::accept::control::{AcceptorControl, Course};
+use crate::accept::listener::Listener;
 use crate::accept::listeners::Listeners;
 use crate::panics::{contain_drop, panic_text};
 use crate::shared::LoopShared;
 use crate::shared::arrival::Arrival;
 use crate::shared::command::Command;
 use crate::shared::token::Token;
+use crate::shared::waker::waker;
 
 /// Events taken from the kernel at a time.
 const EVENTS: usize = 64;
 
 /// The loop that accepts and hands over.
 pub(crate) struct Acceptor {
-    pub(crate) poll: Poll,
-    pub(crate) control: Arc<AcceptorControl>,
-    pub(crate) listeners: Listeners,
-    pub(crate) admission: Arc<Admission>,
-    pub(crate) balance: Box<dyn Balance>,
-    pub(crate) workers: Vec<Arc<LoopShared>>,
+    poll: Poll,
+    control: Arc<AcceptorControl>,
+    listeners: Listeners,
+    admission: Arc<Admission>,
+    balance: Box<dyn Balance>,
+    workers: Vec<Arc<LoopShared>>,
 }
 
 impl Acceptor {
+    pub(crate) fn new(
+        listeners: Vec<Listener>,
+        admission: Arc<Admission>,
+        balance: Box<dyn Balance>,
+        workers: Vec<Arc<LoopShared>>,
+    ) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        Ok(Acceptor {
+            control: Arc::new(AcceptorControl::new(waker(poll.registry())?)),
+            listeners: Listeners::register(listeners, poll.registry())?,
+            poll,
+            admission,
+            balance,
+            workers,
+        })
+    }
+
+    /// Tells the acceptor from any thread to drain or to stop.
+    pub(crate) fn control(&self) -> Arc<AcceptorControl> {
+        self.control.clone()
+    }
+
     /// Accepts until the server ends.
     pub(crate) fn run(&mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(EVENTS);

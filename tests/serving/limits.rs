@@ -235,6 +235,13 @@ fn limits_that_contradict_one_another_are_refused() {
 }
 
 #[test]
+fn a_server_without_a_listener_is_refused() {
+    let refused = Server::builder().workers(1).build().unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::InvalidInput);
+    assert_eq!(refused.to_string(), "a server needs a listener");
+}
+
+#[test]
 fn an_address_in_use_is_an_error_that_names_it() {
     let (echo, events) = raw_echo();
     let server = TestServer::start(listen(Raw), echo.clone());
