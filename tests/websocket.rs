@@ -34,9 +34,17 @@ mod pieces;
 mod properties;
 
 // Over sockets.
+#[path = "websocket/fragments.rs"]
+mod fragments;
 #[path = "websocket/parting.rs"]
 mod parting;
+#[path = "websocket/pongs.rs"]
+mod pongs;
 #[path = "websocket/pressure.rs"]
 mod pressure;
+#[path = "websocket/refusals.rs"]
+mod refusals;
 #[path = "websocket/serving.rs"]
 mod serving;
+#[path = "websocket/uncompressed.rs"]
+mod uncompressed;

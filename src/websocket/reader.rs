@@ -76,6 +76,11 @@ enum Progress {
     },
     /// A message, or its next piece, is in the assembly or in the input.
     Collected(Collected),
+    /// The payload of a pong lies in the input, in these bytes.
+    Pong {
+        from: usize,
+        to: usize,
+    },
 }
 
 impl<O: Opening, D: Delivery> FrameReader<O, D> {
@@ -171,8 +176,10 @@ impl<O: Opening, D: Delivery> FrameReader<O, D> {
         context: &mut UnpackContext<'_, WebSocketEncoder<O::State>>,
     ) -> Result<(), WebSocketError> {
         if let Stage::Opening(pending) = &self.stage {
-            put_answer(&pending.opening.time_out(), context.output);
-            return Err(WebSocketError::HandshakeTimeout);
+            let error = WebSocketError::HandshakeTimeout;
+            put_answer(&pending.opening.timeout_answer(), context.output);
+            pending.opening.refused(context.peer, &error);
+            return Err(error);
         }
         let session = context.encoder.session_mut();
         session
@@ -214,6 +221,13 @@ impl<O: Opening, D: Delivery> FrameReader<O, D> {
                     consumed: to,
                 },
                 None => return Err(refuse(WebSocketError::InvalidUtf8, context)),
+            },
+            Progress::Pong { from, to } => match D::pong(&input[from..to]) {
+                Some(message) => Unpacked::Message {
+                    message,
+                    consumed: to,
+                },
+                None => Unpacked::Skip { consumed: to },
             },
             Progress::Collected(Collected::Nothing { consumed }) => Unpacked::Skip { consumed },
             Progress::Collected(Collected::Here { consumed }) => Unpacked::Message {
@@ -263,6 +277,7 @@ impl<O: Opening, D: Delivery> FrameReader<O, D> {
             }
             Step::Refused { answer, error } => {
                 put_answer(&answer, context.output);
+                pending.opening.refused(context.peer, &error);
                 Err(error)
             }
         }
@@ -379,7 +394,13 @@ impl<O: Opening, D: Delivery> FrameReader<O, D> {
         let session = &mut *context.encoder;
         match header.opcode {
             Opcode::Ping => session.answer_ping(payload, context.output),
-            Opcode::Pong => session.take_pong(payload, context.now),
+            Opcode::Pong if !session.take_pong(payload, context.now) => {
+                return Ok(Progress::Pong {
+                    from: header.size,
+                    to: end,
+                });
+            }
+            Opcode::Pong => {}
             _ => {
                 let frame = CloseFrame::parse(payload).map_err(|bad| match bad {
                     BadClose::OneByte => WebSocketError::Violation(Violation::CloseLength),
