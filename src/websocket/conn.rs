@@ -16,7 +16,7 @@ impl<A: Accept, D: Delivery> Conn<'_, WebSocket<A, D>> {
     /// The state that [`Accept::upgrade`] left for the session. `Some` once: in
     /// [`Handler::on_open`](crate::Handler::on_open) if it is asked for there.
     pub fn take_state(&mut self) -> Option<A::State> {
-        self.encoder_mut().take_state()
+        self.encoder_mut().session_mut().take_state()
     }
 
     /// The subprotocol that was agreed on.

@@ -268,7 +268,8 @@ impl<O: Opening, D: Delivery> FrameReader<O, D> {
                 context.output.put_slice(&opened.answer);
                 let consumed = opened.consumed;
                 self.stage = Stage::Between;
-                context.encoder.open(opened, &self.settings, context.now);
+                let session = context.encoder.session_mut();
+                session.open(opened, &self.settings, context.now);
                 Ok(Unpacked::Opened { consumed })
             }
             Step::Answered { consumed, answer } => {
@@ -287,12 +288,12 @@ impl<O: Opening, D: Delivery> FrameReader<O, D> {
     fn advance(
         &mut self,
         input: &mut [u8],
-        context: &mut UnpackContext<'_, Session>,
+        context: &mut UnpackContext<'_, Session<O::State>>,
     ) -> Result<Progress, WebSocketError> {
         self.drop_delivered();
         if let Stage::Collecting(assembly) = &mut self.stage {
             if assembly.is_within_frame() {
-                let collected = assembly.collect::<D>(input, 0, context.encoder)?;
+                let collected = assembly.collect::<D, _>(input, 0, context.encoder)?;
                 return Ok(Progress::Collected(collected));
             }
         }
@@ -359,7 +360,7 @@ impl<O: Opening, D: Delivery> FrameReader<O, D> {
         &mut self,
         header: Header,
         input: &mut [u8],
-        session: &mut Session,
+        session: &mut Session<O::State>,
     ) -> Result<Progress, WebSocketError> {
         if !matches!(self.stage, Stage::Collecting(_)) {
             self.stage = Stage::Collecting(Box::new(Assembly::new(&header)));
@@ -368,7 +369,7 @@ impl<O: Opening, D: Delivery> FrameReader<O, D> {
             unreachable!("it was just set");
         };
         assembly.begin_frame(&header, &self.settings)?;
-        let collected = assembly.collect::<D>(input, header.size, session)?;
+        let collected = assembly.collect::<D, _>(input, header.size, session)?;
         Ok(Progress::Collected(collected))
     }
 
@@ -377,7 +378,7 @@ impl<O: Opening, D: Delivery> FrameReader<O, D> {
         &mut self,
         header: Header,
         input: &mut [u8],
-        context: &mut UnpackContext<'_, Session>,
+        context: &mut UnpackContext<'_, Session<O::State>>,
     ) -> Result<Progress, WebSocketError> {
         let end = header.size + header.length as usize;
         if input.len() < end {

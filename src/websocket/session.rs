@@ -14,12 +14,15 @@ use super::error::WebSocketError;
 use super::frame::{CONTROL_MAX, FirstByte, Opcode};
 use super::keepalive::Keepalive;
 use super::message::{Kind, Message, MessageBuf};
+use super::opening::Opened;
 use super::settings::Settings;
 use super::writer::{self, FrameWriter};
 use crate::protocol::{Farewell, Output, PackError, Parting};
 
-/// The state that both halves of a connection share.
-pub(crate) struct Session {
+/// The state that both halves of a connection share. `S` is the state that the opening handshake leaves for the handler.
+pub(crate) struct Session<S> {
+    // Together with the flags: on its own it would take another word of each connection.
+    state: Option<S>,
     flags: Flags,
     rare: Option<Box<Rare>>,
 }
@@ -103,10 +106,11 @@ const OTHER_KIND: PackError =
     PackError("a fragment is not of the kind that its message began with");
 const PING_TOO_LONG: PackError = PackError("a ping is longer than 125 bytes");
 
-impl Session {
+impl<S> Session<S> {
     /// A server's session, before its handshake.
     pub(crate) fn server() -> Self {
         Session {
+            state: None,
             flags: Flags::OPENING,
             rare: None,
         }
@@ -126,31 +130,30 @@ impl Session {
         self.rare.get_or_insert_with(Box::default)
     }
 
-    /// Begins the conversation: the opening handshake is over.
-    pub(crate) fn open(
-        &mut self,
-        subprotocol: Option<Box<str>>,
-        settings: &Settings,
-        now: Duration,
-    ) {
+    /// Begins the conversation, with what the opening handshake has agreed on.
+    pub(crate) fn open(&mut self, opened: Opened<S>, settings: &Settings, now: Duration) {
         self.flags.clear(Flags::OPENING);
-        if subprotocol.is_some() {
-            self.rare().subprotocol = subprotocol;
+        self.state = Some(opened.state);
+        if opened.subprotocol.is_some() {
+            self.rare().subprotocol = opened.subprotocol;
         }
         if let Some(every) = settings.ping_every {
             self.rare().keepalive.begin(now.saturating_add(every));
         }
+        #[cfg(feature = "deflate")]
+        if let (Some(agreed), Some(deflate)) = (opened.agreed, &settings.deflate) {
+            self.flags.set(Flags::COMPRESSES);
+            self.flags.set(Flags::INFLATES);
+            let rare = self.rare();
+            let compression = Compression::new(agreed, deflate);
+            rare.writer.set_compression(Some(compression));
+            rare.inflation = Some(Inflation::new(agreed, deflate));
+        }
     }
 
-    /// Compresses and inflates messages from now on, as was agreed.
-    #[cfg(feature = "deflate")]
-    pub(crate) fn compress(&mut self, agreed: super::deflate::Agreed, deflate: &super::Deflate) {
-        self.flags.set(Flags::COMPRESSES);
-        self.flags.set(Flags::INFLATES);
-        let rare = self.rare();
-        let compression = Compression::new(agreed, deflate);
-        rare.writer.set_compression(Some(compression));
-        rare.inflation = Some(Inflation::new(agreed, deflate));
+    /// The state that the opening handshake left for the handler, once.
+    pub(crate) fn take_state(&mut self) -> Option<S> {
+        self.state.take()
     }
 
     pub(crate) fn subprotocol(&self) -> Option<&str> {
@@ -476,7 +479,7 @@ impl Session {
     }
 }
 
-impl fmt::Debug for Session {
+impl<S> fmt::Debug for Session<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Session")
             .field("flags", &self.flags)
