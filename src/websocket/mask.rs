@@ -9,7 +9,7 @@ pub(crate) fn apply(bytes: &mut [u8], key: Key, offset: usize) {
     let mut key = key;
     key.rotate_left(offset % 4);
     let narrow = u64::from(u32::from_ne_bytes(key));
-    let wide = narrow << 32 | narrow;
+    let wide = (narrow << 32) | narrow;
     if bytes.len() >= LONG {
         apply_long(bytes, wide);
     } else {
