@@ -16,7 +16,7 @@ mod service;
 mod shared;
 #[cfg(feature = "websocket")]
 pub mod websocket;
-pub mod wheel;
+mod wheel;
 
 pub use accept::admission::ServerStats;
 pub use accept::balance;
@@ -43,3 +43,10 @@ pub use server::listen::Listen;
 pub use server::running::RunningServer;
 pub use server::task_handle::TaskHandle;
 pub use server::worker::WorkerStart;
+
+/// Parts of the library that its own tests, fuzzers and benchmarks reach. No part of the public interface: it changes without
+/// notice.
+#[doc(hidden)]
+pub mod internal {
+    pub use crate::wheel::{TickClock, TimerKey, Wheel};
+}

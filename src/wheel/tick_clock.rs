@@ -1,4 +1,4 @@
-//! From time to ticks and back.
+//! Converts time to ticks and back.
 
 use std::num::NonZeroU64;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use std::time::Duration;
 /// round). Ticks beyond `u64` saturate.
 ///
 /// ```
-/// use ringwheel::wheel::TickClock;
+/// use ringwheel::internal::TickClock;
 /// use std::time::Duration;
 ///
 /// let clock = TickClock::default();
