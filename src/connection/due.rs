@@ -17,10 +17,12 @@ pub(crate) enum Due {
     Close { id: ConnId, extended: bool },
     /// Ask the connection's protocol for a deadline that has come.
     Protocol(ConnId),
-    /// Call the handler with the token of its timer.
-    Handler { id: ConnId, token: u64 },
+    /// Call the handler for one of its timers.
+    Handler { id: ConnId, timer: u32 },
     /// Run a task that was scheduled through the server's handle.
     Task(usize),
+    /// Call the handler of a service, by its index, at its fixed interval.
+    Tick(u16),
     /// End the drain.
     Drain,
 }

@@ -13,6 +13,9 @@ impl Gate {
     /// The connection is not [active](super::lifecycle::Lifecycle::is_active) any more.
     pub(crate) const CLOSING: Gate = Gate(4);
 
+    /// The handler has asked for a change of the decoder, which is made before the next message.
+    pub(crate) const DECODER: Gate = Gate(8);
+
     #[inline]
     pub(crate) fn is_open(self) -> bool {
         self.0 == 0

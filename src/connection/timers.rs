@@ -58,8 +58,8 @@ impl Connection {
     pub(crate) fn cancel_timers(&mut self, state: &mut LoopState) {
         self.timers.cancel(&mut state.wheel);
         if let Some(extra) = &mut self.extra {
-            for timer in extra.timers.drain() {
-                state.wheel.cancel(timer);
+            for (_, timer) in extra.timers.drain() {
+                state.wheel.cancel(timer.key);
             }
         }
     }
@@ -152,5 +152,20 @@ impl Connection {
             extended,
         };
         self.timers.write = Some(state.schedule(close, due));
+    }
+
+    /// The idle time of this connection; `of_listener` unless the handler has set another.
+    pub(crate) fn idle_timeout(&self, of_listener: Option<Duration>) -> Option<Duration> {
+        let extra = self.extra.as_ref();
+        let own = extra.and_then(|extra| extra.deadlines.idle);
+        own.unwrap_or(of_listener)
+    }
+
+    /// The message timeout of this connection; `of_listener` unless the handler has set another.
+    #[inline]
+    pub(crate) fn message_timeout(&self, of_listener: Option<Duration>) -> Option<Duration> {
+        let extra = self.extra.as_ref();
+        let own = extra.and_then(|extra| extra.deadlines.message);
+        own.unwrap_or(of_listener)
     }
 }

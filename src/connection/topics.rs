@@ -78,6 +78,12 @@ impl Topics {
             .map(|topic| &*topic.name)
     }
 
+    /// Number of subscribers of a topic.
+    pub(crate) fn count(&self, name: &str) -> usize {
+        self.find(name)
+            .map_or(0, |topic| self.topics[topic as usize].subscribers.len())
+    }
+
     /// Appends the subscribers of a topic to `list`.
     pub(crate) fn list_subscribers(&self, name: &str, list: &mut Vec<ConnId>) {
         if let Some(topic) = self.find(name) {
@@ -119,6 +125,7 @@ mod tests {
     fn id(slot: u32) -> ConnId {
         ConnId {
             worker: 0,
+            service: 0,
             slot,
             serial: 0,
         }

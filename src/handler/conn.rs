@@ -44,6 +44,26 @@ impl<P: Protocol> Conn<'_, P> {
         self.state.queue(self.connection);
     }
 
+    /// Changes the connection's decoder before it unpacks the next message: a larger limit after a login, another mode. (Not
+    /// at once, because the message being handled may borrow from the decoder.) [`Limits::input`](crate::Limits::input)
+    /// bounds a message whatever the decoder allows.
+    ///
+    /// ```
+    /// use ringwheel::{Conn, protocol::LengthPrefixed};
+    ///
+    /// /// A user that has logged in may send messages of up to 8 MiB.
+    /// fn on_login(conn: &mut Conn<'_, LengthPrefixed>) {
+    ///     conn.update_decoder(|decoder| *decoder = decoder.max_length(8 << 20));
+    /// }
+    /// ```
+    pub fn update_decoder(&mut self, change: impl FnOnce(&mut P::Decoder) + 'static) {
+        self.link
+            .decoder_changes
+            .borrow_mut()
+            .push(Box::new(change));
+        self.connection.gate.shut(Gate::DECODER);
+    }
+
     /// A handle to this connection that other threads, and other connections' callbacks, can use.
     pub fn handle(&mut self) -> ConnHandle<P> {
         let id = self.connection.id;

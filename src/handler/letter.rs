@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::Handler;
 use super::conn::Conn;
+use super::local::LocalConnections;
 use super::publication::Publication;
 use crate::connection::completion::Completion;
 use crate::connection::id::ConnId;
@@ -16,6 +17,8 @@ pub(crate) enum Mail<H: Handler> {
     Each(Arc<Visitor<H>>),
     /// For the subscribers of a topic.
     Topic(Arc<Publication<H::Protocol>>),
+    /// For the handler itself, with its connections on the worker.
+    Handler(Box<HandlerJob<H>>),
 }
 
 /// A request to one connection.
@@ -34,6 +37,9 @@ pub(crate) enum Request<P: Protocol> {
 
 /// A closure that runs on a connection's worker.
 pub(crate) type Job<P> = dyn FnOnce(&mut Conn<'_, P>) + Send;
+
+/// A closure that runs with a handler and its connections on one worker.
+pub(crate) type HandlerJob<H> = dyn FnOnce(&mut H, &mut LocalConnections<'_, H>) + Send;
 
 /// A closure that runs once for each open connection of a service.
 pub(crate) type Visitor<H> =

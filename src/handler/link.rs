@@ -18,7 +18,12 @@ pub(crate) struct Link<P: Protocol> {
     pub(crate) outbox: Arc<dyn Outbox<P>>,
     /// The topics of this service on this worker.
     pub(crate) topics: RefCell<Topics>,
+    /// Changes to the decoder of the connection whose callback runs; empty in between.
+    pub(crate) decoder_changes: RefCell<Vec<Box<DecoderChange<P>>>>,
 }
+
+/// A change to a decoder.
+pub(crate) type DecoderChange<P> = dyn FnOnce(&mut <P as Protocol>::Decoder);
 
 impl<P: Protocol> Link<P> {
     /// As much as one write usually takes.
@@ -31,6 +36,7 @@ impl<P: Protocol> Link<P> {
             flush_at,
             outbox,
             topics: RefCell::default(),
+            decoder_changes: RefCell::default(),
         }
     }
 

@@ -14,15 +14,22 @@ use crate::shared::LoopShared;
 pub(crate) struct Mailbox<H: Handler> {
     sender: Sender<Mail<H>>,
     pub(crate) shared: Arc<LoopShared>,
+    /// Index of the service on its worker, which is that of the listener.
+    pub(crate) service: u16,
 }
 
 /// A mailbox of any handler type, to be found again by that type.
 pub(crate) type AnyMailbox = Arc<dyn Any + Send + Sync>;
 
 impl<H: Handler> Mailbox<H> {
-    pub(crate) fn new(shared: Arc<LoopShared>) -> (Self, Receiver<Mail<H>>) {
+    pub(crate) fn new(shared: Arc<LoopShared>, service: u16) -> (Self, Receiver<Mail<H>>) {
         let (sender, receiver) = unbounded();
-        (Mailbox { sender, shared }, receiver)
+        let mailbox = Mailbox {
+            sender,
+            shared,
+            service,
+        };
+        (mailbox, receiver)
     }
 
     /// Puts mail in and wakes the worker; mail that is not taken comes back.

@@ -7,13 +7,16 @@ use super::connections::Connections;
 use super::letter::{Letter, Mail};
 use super::mailbox::Mailbox;
 use super::publication::Publication;
+use crate::connection::id::ConnId;
 use crate::connection::send_error::SendError;
-use crate::protocol::Protocol;
+use crate::protocol::{OwnedOf, Protocol};
 
 /// Reaches the mailboxes of one handler type. It hides that type from the connection, which knows only its protocol.
 pub(crate) trait Outbox<P: Protocol>: Send + Sync {
     /// Puts a letter into the mailbox of the worker that this outbox belongs to; a letter that is not taken comes back.
     fn send(&self, letter: Letter<P>) -> Result<(), SendError<Letter<P>>>;
+    /// Puts an item for a connection into the mailbox of its worker; an item that is not taken comes back.
+    fn send_to(&self, to: ConnId, item: OwnedOf<P>) -> Result<(), SendError<OwnedOf<P>>>;
     /// Puts a publication into the mailboxes of all workers.
     fn publish(&self, publication: Publication<P>) -> Result<(), SendError<()>>;
 }
@@ -38,11 +41,19 @@ impl<H: Handler> Outbox<H::Protocol> for WorkerOutbox<H> {
     fn send(&self, letter: Letter<H::Protocol>) -> Result<(), SendError<Letter<H::Protocol>>> {
         let returned = |mail| match mail {
             Mail::One(letter) => letter,
-            Mail::Each(_) | Mail::Topic(_) => unreachable!("a letter was put"),
+            _ => unreachable!("a letter was put"),
         };
         self.mailbox
             .put(Mail::One(letter))
             .map_err(|error| error.map(returned))
+    }
+
+    fn send_to(
+        &self,
+        to: ConnId,
+        item: OwnedOf<H::Protocol>,
+    ) -> Result<(), SendError<OwnedOf<H::Protocol>>> {
+        self.connections.put_item(to, item)
     }
 
     fn publish(&self, publication: Publication<H::Protocol>) -> Result<(), SendError<()>> {

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use crate::connection::id::ConnId;
 use crate::panics::contain_call;
 use crate::protocol::{OwnedOf, Protocol};
 
@@ -23,6 +24,8 @@ pub struct Published {
 pub(crate) struct Publication<P: Protocol> {
     pub(crate) topic: Box<str>,
     pub(crate) item: OwnedOf<P>,
+    /// A subscriber that does not get it: the publisher, if it wants only the others to.
+    pub(crate) except: Option<ConnId>,
     delivered: AtomicU64,
     dropped: AtomicU64,
     unreached_workers: AtomicU64,
@@ -36,11 +39,23 @@ impl<P: Protocol> Publication<P> {
         Publication {
             topic: topic.into(),
             item,
+            except: None,
             delivered: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
             unreached_workers: AtomicU64::new(0),
             done: Mutex::new(done),
         }
+    }
+
+    /// The same publication to all subscribers but one.
+    pub(crate) fn except(mut self, id: ConnId) -> Self {
+        self.except = Some(id);
+        self
+    }
+
+    /// True if both go to the same subscribers, so that they can be delivered together.
+    pub(crate) fn is_alike(&self, other: &Self) -> bool {
+        self.topic == other.topic && self.except == other.except
     }
 
     /// Counts a worker that could not be told.

@@ -2,6 +2,7 @@
 
 use super::conn::Conn;
 use super::publication::Publication;
+use crate::connection::id::ConnId;
 use crate::connection::send_error::SendError;
 use crate::connection::topics::SubscribeError;
 use crate::protocol::{OwnedOf, Protocol};
@@ -73,5 +74,51 @@ impl<P: Protocol> Conn<'_, P> {
     pub fn publish(&self, topic: &str, item: impl Into<OwnedOf<P>>) -> Result<(), SendError<()>> {
         let publication = Publication::new(topic, item.into(), None);
         self.link.outbox.publish(publication)
+    }
+
+    /// Publishes a message to all subscribers of a topic but this connection: as [`publish`](Self::publish), where the
+    /// publisher has its own copy already.
+    ///
+    /// ```
+    /// use ringwheel::{Conn, protocol::Lines};
+    ///
+    /// /// Shows a chat message to the others in the room.
+    /// fn on_chat(conn: &mut Conn<'_, Lines>, room: &str, text: &str) {
+    ///     if conn.publish_to_others(room, text.to_owned()).is_err() {
+    ///         conn.send("the server is busy, your message was not sent");
+    ///     }
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`publish`](Self::publish).
+    pub fn publish_to_others(
+        &self,
+        topic: &str,
+        item: impl Into<OwnedOf<P>>,
+    ) -> Result<(), SendError<()>> {
+        let publication = Publication::new(topic, item.into(), None);
+        self.link.outbox.publish(publication.except(self.id()))
+    }
+
+    /// Number of connections of this listener that subscribe to a topic on this worker.
+    /// [`Connections::count_subscribers`](crate::Connections::count_subscribers) counts on all.
+    pub fn local_subscribers(&self, topic: &str) -> usize {
+        self.link.topics.borrow().count(topic)
+    }
+
+    /// Sends one message to another connection with the same handler type, by its name; cheaper than a
+    /// [`handle`](Self::handle) where the name is at hand. It is sent after this callback, and in the order of the worker's
+    /// mail.
+    ///
+    /// # Errors
+    /// [`SendError`], with the item, if no listener with this handler type can have such a connection, or the mailbox of its
+    /// worker is full. An `Ok` means that the worker has it; if the connection has ended, nothing happens.
+    pub fn send_to(
+        &self,
+        id: ConnId,
+        item: impl Into<OwnedOf<P>>,
+    ) -> Result<(), SendError<OwnedOf<P>>> {
+        self.link.outbox.send_to(id, item.into())
     }
 }

@@ -6,6 +6,7 @@
 //! An iteration is: events, mail, due timers, the ready list, and at its end the removal of what has closed. Callbacks
 //! only state intents; nothing is removed while something may still refer to it.
 
+mod beat;
 mod closing;
 mod drain;
 mod flush;
@@ -60,6 +61,10 @@ pub(crate) struct ServiceSlot {
     pub(crate) service: Box<dyn Service>,
     pub(crate) limits: Limits,
     pub(crate) timeouts: Timeouts,
+    /// Interval of [`Handler::on_tick`](crate::Handler::on_tick).
+    pub(crate) tick: Option<Duration>,
+    /// When the next of them is due, in the loop's time.
+    pub(crate) tick_due: Duration,
 }
 
 /// What an event says of a socket.
@@ -95,7 +100,7 @@ impl Reactor {
         shared: Arc<LoopShared>,
         services: Vec<ServiceSlot>,
     ) -> Self {
-        let worker = u32::try_from(shared.worker).expect("workers are fewer than 2^32");
+        let worker = u16::try_from(shared.worker).expect("a server has at most 2^16 workers");
         Reactor {
             table: ConnTable::new(worker),
             services,
@@ -150,7 +155,7 @@ impl Reactor {
         let slot = &mut self.services[service as usize];
         let (timeouts, tick) = (slot.timeouts, self.state.tick);
         let mut registered = Ok(());
-        let id = self.table.insert(|id| {
+        let id = self.table.insert(service, |id| {
             registered = register(&mut socket, id);
             Connection::new(id, service, socket, peer, tick)
         });

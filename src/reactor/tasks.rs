@@ -1,7 +1,6 @@
 //! Tasks: closures of the program that run on a worker at a given time, once or again and again.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::Duration;
 
 use crate::connection::due::Due;
 use crate::panics::{contain_drop, panic_text};
@@ -9,6 +8,7 @@ use crate::shared::task::Task;
 use crate::wheel::TimerKey;
 
 use super::Reactor;
+use super::beat::next_round;
 
 /// A task that waits on the wheel.
 pub(super) struct ScheduledTask {
@@ -61,37 +61,5 @@ impl Reactor {
             }
             contain_drop(scheduled);
         }
-    }
-}
-
-/// When a task is due again: a whole number of periods after it was due, so that it does not drift, and not before `now`,
-/// so that rounds which were missed are not made up for.
-fn next_round(due: Duration, every: Duration, now: Duration) -> Duration {
-    let period = every.as_nanos().max(1);
-    let missed = now.saturating_sub(due).as_nanos() / period;
-    let ahead = (missed + 1).saturating_mul(period);
-    due.saturating_add(Duration::from_nanos(
-        u64::try_from(ahead).unwrap_or(u64::MAX),
-    ))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn rounds_keep_their_beat_and_are_not_made_up_for() {
-        let ms = Duration::from_millis;
-        assert_eq!(next_round(ms(10), ms(10), ms(10)), ms(20));
-        assert_eq!(next_round(ms(10), ms(10), ms(19)), ms(20));
-        assert_eq!(next_round(ms(10), ms(10), ms(57)), ms(60));
-        assert_eq!(
-            next_round(ms(10), Duration::ZERO, ms(57)),
-            ms(57) + Duration::from_nanos(1)
-        );
-        assert_eq!(
-            next_round(ms(10), Duration::MAX, ms(57)),
-            ms(10) + Duration::from_nanos(u64::MAX)
-        );
     }
 }

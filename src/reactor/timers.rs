@@ -1,12 +1,18 @@
 //! Deadlines that have come: of connections, of handlers, of tasks.
 
+use std::time::Duration;
+
 use crate::connection::close_reason::{Cause, Timeout};
 use crate::connection::due::Due;
+use crate::connection::extra::{HandlerTimer, Repeat};
 use crate::connection::id::ConnId;
+use crate::connection::lifecycle::Stage;
+use crate::connection::limits::Timeouts;
+use crate::handler::timeout::TimeoutDecision;
 use crate::handler::timers::TimerId;
-use crate::wheel::TimerKey;
 
 use super::Reactor;
+use super::beat::next_round;
 
 /// Timers that fire in one iteration before events have their turn again.
 const TIMER_BUDGET: usize = 4096;
@@ -14,7 +20,7 @@ const TIMER_BUDGET: usize = 4096;
 impl Reactor {
     pub(super) fn fire_timers(&mut self) {
         let mut budget = TIMER_BUDGET;
-        while let Some((key, due)) = self
+        while let Some((_, due)) = self
             .state
             .wheel
             .pop_expired_within(self.state.tick, &mut budget)
@@ -26,7 +32,8 @@ impl Reactor {
                 Due::WriteStall { id, written } => self.check_write_stall(id, written),
                 Due::Close { id, extended } => self.end_close(id, extended),
                 Due::Protocol(id) => self.meet_protocol_deadline(id),
-                Due::Handler { id, token } => self.fire_handler_timer(id, key, token),
+                Due::Handler { id, timer } => self.fire_handler_timer(id, timer),
+                Due::Tick(service) => self.tick(service),
                 Due::Task(index) => self.run_task(index),
                 Due::Drain => self.end_drain(),
             }
@@ -50,20 +57,24 @@ impl Reactor {
         if let Some(connection) = self.table.get(id) {
             connection.timers.idle = None;
         }
+        let is_over = |deadline: Option<u64>, tick| deadline.is_some_and(|at| at <= tick);
         let mut deadline = self.update_idle_deadline(id);
-        if deadline.is_some_and(|deadline| deadline <= self.state.tick) {
+        if is_over(deadline, self.state.tick) {
             self.listen_once_more(id);
             deadline = self.update_idle_deadline(id);
         }
-        match deadline {
-            None => {}
-            Some(deadline) if deadline <= self.state.tick => self.evict(id, Timeout::Idle),
-            Some(deadline) => {
-                let timer = self.state.wheel.insert(deadline, Due::Idle(id));
-                if let Some(connection) = self.table.get(id) {
-                    connection.timers.idle = Some(timer);
-                }
+        if is_over(deadline, self.state.tick) {
+            if !self.evict(id, Timeout::Idle) {
+                return;
             }
+            if let Some(connection) = self.table.get(id) {
+                connection.active_at = self.state.tick;
+            }
+            deadline = self.update_idle_deadline(id);
+        }
+        let connection = self.table.get(id).filter(|it| it.timers.idle.is_none());
+        if let (Some(connection), Some(deadline)) = (connection, deadline) {
+            connection.timers.idle = Some(self.state.wheel.insert(deadline, Due::Idle(id)));
         }
     }
 
@@ -71,7 +82,8 @@ impl Reactor {
     /// sign of life.
     fn update_idle_deadline(&mut self, id: ConnId) -> Option<u64> {
         let connection = self.table.get(id)?;
-        let idle = self.services[connection.service as usize].timeouts.idle?;
+        let of_listener = self.services[connection.service as usize].timeouts.idle;
+        let idle = connection.idle_timeout(of_listener)?;
         if !connection.life.is_active() {
             return None;
         }
@@ -84,61 +96,97 @@ impl Reactor {
         Some(connection.active_at.saturating_add(silent_for))
     }
 
-    fn evict(&mut self, id: ConnId, timeout: Timeout) {
-        if let Some(connection) = self.table.get(id) {
-            connection.end_now(Cause::Timeout(timeout));
-            self.settle(id.slot);
+    /// Ends a connection whose deadline has passed, as its handler decides. True if the connection stays.
+    fn evict(&mut self, id: ConnId, timeout: Timeout) -> bool {
+        let Some(connection) = self.table.get(id) else {
+            return false;
+        };
+        let is_open = connection.life.stage() == Stage::Open;
+        let mut decision = TimeoutDecision::Evict;
+        if is_open {
+            let service = &mut self.services[connection.service as usize].service;
+            decision = service.timed_out(connection, &mut self.state, timeout);
         }
+        let cause = Cause::Timeout(timeout);
+        let stays = match decision {
+            // The handler has closed it by itself.
+            _ if is_open && connection.life.stage() != Stage::Open => false,
+            TimeoutDecision::Stay => true,
+            _ if timeout == Timeout::WriteStall => {
+                connection.abort(cause);
+                false
+            }
+            TimeoutDecision::Close => {
+                connection.close(cause);
+                false
+            }
+            TimeoutDecision::Evict => {
+                connection.end_now(cause);
+                false
+            }
+        };
+        self.settle(id.slot);
+        stays
     }
 
     /// Ends a connection whose first message has not come, unless it is we who do not listen.
     fn check_first_message(&mut self, id: ConnId) {
-        if let Some(connection) = self.table.get(id) {
-            connection.timers.message = None;
-        }
-        self.listen_once_more(id);
+        let Some(timeouts) = self.begin_message_check(id) else {
+            return;
+        };
         let Some(connection) = self.table.get(id) else {
             return;
         };
-        if !connection.life.is_active() || connection.messages_in > 0 {
+        let Some(timeout) = timeouts.first_message else {
             return;
-        }
-        let slot = &self.services[connection.service as usize];
-        match slot.timeouts.first_message {
-            Some(timeout) if connection.restart_message_wait() => {
-                connection.timers.message =
-                    Some(self.state.schedule(timeout, Due::FirstMessage(id)));
-            }
-            _ => self.evict(id, Timeout::FirstMessage),
+        };
+        let is_late = connection.life.is_active() && connection.messages_in == 0;
+        if is_late && (connection.restart_message_wait() || self.evict(id, Timeout::FirstMessage)) {
+            self.arm_message_timer(id, timeout, Due::FirstMessage(id));
         }
     }
 
     /// Ends a connection that is still within the message after the first `count`, or looks again later if it is within
     /// another.
     fn check_message(&mut self, id: ConnId, count: u64) {
-        if let Some(connection) = self.table.get(id) {
-            connection.timers.message = None;
-        }
-        self.listen_once_more(id);
+        let Some(timeouts) = self.begin_message_check(id) else {
+            return;
+        };
         let Some(connection) = self.table.get(id) else {
             return;
         };
-        let slot = &self.services[connection.service as usize];
-        let Some(timeout) = slot.timeouts.message else {
+        let Some(timeout) = connection.message_timeout(timeouts.message) else {
             return;
         };
-        let is_within = connection.kept() > 0 || slot.service.is_within_message(connection);
+        let service = &self.services[connection.service as usize].service;
+        let is_within = connection.kept() > 0 || service.is_within_message(connection);
         if !connection.life.is_active() || connection.life.is_parting() || !is_within {
             // If the protocol has panicked at the question, the connection closes.
             return self.settle(id.slot);
         }
-        if connection.messages_in == count && !connection.restart_message_wait() {
-            self.evict(id, Timeout::Message);
-        } else if connection.timers.message.is_none() {
-            let due = Due::Message {
-                id,
-                after: connection.messages_in,
-            };
+        let after = connection.messages_in;
+        let is_late = after == count && !connection.restart_message_wait();
+        if !is_late || self.evict(id, Timeout::Message) {
+            self.arm_message_timer(id, timeout, Due::Message { id, after });
+        }
+    }
+
+    /// The timer of a message has fired: forgets it, and reads once more. Returns the deadlines of the listener.
+    fn begin_message_check(&mut self, id: ConnId) -> Option<Timeouts> {
+        let connection = self.table.get(id)?;
+        connection.timers.message = None;
+        let timeouts = self.services[connection.service as usize].timeouts;
+        self.listen_once_more(id);
+        Some(timeouts)
+    }
+
+    /// Sets the timer of a message, unless a callback has led to another.
+    fn arm_message_timer(&mut self, id: ConnId, timeout: Duration, due: Due) {
+        let connection = self.table.get(id);
+        let connection = connection.filter(|connection| {
+            connection.life.is_active() && connection.timers.message.is_none()
+        });
+        if let Some(connection) = connection {
             connection.timers.message = Some(self.state.schedule(timeout, due));
         }
     }
@@ -151,9 +199,10 @@ impl Reactor {
         connection.timers.write = None;
         connection.output.try_again();
         if connection.life.is_active() && connection.output.written() == written {
-            connection.abort(Cause::Timeout(Timeout::WriteStall));
+            self.evict(id, Timeout::WriteStall);
+        } else {
+            self.settle(id.slot);
         }
-        self.settle(id.slot);
     }
 
     /// Ends a close that has taken too long; a peer that did not get everything sees a reset.
@@ -189,17 +238,58 @@ impl Reactor {
         }
     }
 
-    fn fire_handler_timer(&mut self, id: ConnId, key: TimerKey, token: u64) {
+    fn fire_handler_timer(&mut self, id: ConnId, timer: u32) {
         let Some(connection) = self.table.get(id) else {
             return;
         };
-        if let Some(extra) = &mut connection.extra {
-            extra.timers.remove(&key);
+        let timers = connection.extra.as_mut().map(|extra| &mut extra.timers);
+        let Some((timers, set)) = timers.and_then(|timers| {
+            let set = timers.get(&timer).copied();
+            set.map(|set| (timers, set))
+        }) else {
+            return;
+        };
+        match set.repeat {
+            None => _ = timers.remove(&timer),
+            Some(Repeat { period, due }) => {
+                let due = next_round(due, period, self.state.now);
+                let deadline = self.state.clock.deadline(due);
+                let key = self
+                    .state
+                    .wheel
+                    .insert(deadline, Due::Handler { id, timer });
+                let repeat = Some(Repeat { period, due });
+                timers.insert(timer, HandlerTimer { key, repeat, ..set });
+            }
         }
         if connection.life.is_active() {
             let service = &mut self.services[connection.service as usize].service;
-            service.timer(connection, &mut self.state, TimerId(key), token);
+            service.timer(connection, &mut self.state, TimerId(timer), set.token);
             self.settle(id.slot);
         }
+    }
+
+    /// Sets the timer of a service's interval, for the first time or after a round that was due at `due`.
+    pub(super) fn schedule_tick(&mut self, service: u16, due: Duration) {
+        let slot = &mut self.services[usize::from(service)];
+        if let Some(period) = slot.tick {
+            slot.tick_due = next_round(due, period, self.state.now);
+            let deadline = self.state.clock.deadline(slot.tick_due);
+            self.state.wheel.insert(deadline, Due::Tick(service));
+        }
+    }
+
+    /// Calls the handler of a service at its interval.
+    fn tick(&mut self, service: u16) {
+        let Reactor {
+            table,
+            services,
+            state,
+            ..
+        } = self;
+        let slot = &mut services[usize::from(service)];
+        let due = slot.tick_due;
+        slot.service.tick(service, table, state);
+        self.schedule_tick(service, due);
     }
 }

@@ -255,6 +255,7 @@ impl ServerBuilder {
                 protocol: listen.protocol,
                 limits: listen.limits,
                 timeouts: listen.timeouts,
+                tick: listen.tick,
                 handlers,
             }),
         });
@@ -366,10 +367,10 @@ fn make_services(
     workers: &mut [Worker],
 ) -> HashMap<TypeId, Vec<AnyMailbox>> {
     let mut mailboxes: HashMap<TypeId, Vec<AnyMailbox>> = HashMap::new();
-    for BoundListener { endpoint, .. } in listeners {
+    for (index, BoundListener { endpoint, .. }) in (0u16..).zip(listeners) {
         let of_handler = mailboxes.entry(endpoint.handler_type()).or_default();
         for worker in workers.iter_mut() {
-            let (service, mailbox) = endpoint.for_worker(&worker.shared);
+            let (service, mailbox) = endpoint.for_worker(&worker.shared, index);
             worker.services.push(service);
             of_handler.push(mailbox);
         }

@@ -2,6 +2,7 @@
 
 use std::any::TypeId;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::connection::limits::{Limits, Timeouts};
 use crate::handler::Handler;
@@ -17,6 +18,8 @@ pub(crate) struct Endpoint<H: Handler> {
     pub(crate) protocol: H::Protocol,
     pub(crate) limits: Limits,
     pub(crate) timeouts: Timeouts,
+    /// Interval of [`Handler::on_tick`].
+    pub(crate) tick: Option<Duration>,
     pub(crate) handlers: Box<dyn HandlerSource<H>>,
 }
 
@@ -24,8 +27,9 @@ pub(crate) struct Endpoint<H: Handler> {
 pub(crate) trait AnyEndpoint {
     /// The type of the handler.
     fn handler_type(&self) -> TypeId;
-    /// Makes, for one worker, its service (on the worker's thread) and the mailbox that reaches it.
-    fn for_worker(&self, worker: &Arc<LoopShared>) -> (ServiceSeed, AnyMailbox);
+    /// Makes, for one worker, its service (on the worker's thread) and the mailbox that reaches it. `index` is the same for
+    /// the listener and its services.
+    fn for_worker(&self, worker: &Arc<LoopShared>, index: u16) -> (ServiceSeed, AnyMailbox);
 }
 
 /// Makes a service on the thread of its worker.
@@ -36,12 +40,13 @@ impl<H: Handler> AnyEndpoint for Endpoint<H> {
         TypeId::of::<H>()
     }
 
-    fn for_worker(&self, worker: &Arc<LoopShared>) -> (ServiceSeed, AnyMailbox) {
-        let (mailbox, mail) = Mailbox::<H>::new(worker.clone());
+    fn for_worker(&self, worker: &Arc<LoopShared>, index: u16) -> (ServiceSeed, AnyMailbox) {
+        let (mailbox, mail) = Mailbox::<H>::new(worker.clone(), index);
         let mailbox = Arc::new(mailbox);
         let any_mailbox: AnyMailbox = mailbox.clone();
         let make_handler = self.handlers.for_worker();
-        let (protocol, limits, timeouts) = (self.protocol.clone(), self.limits, self.timeouts);
+        let (protocol, limits) = (self.protocol.clone(), self.limits);
+        let (timeouts, tick) = (self.timeouts, self.tick);
         let seed = move |start: WorkerStart<'_>| {
             let outbox = WorkerOutbox::new(mailbox, start.server().connections_of::<H>());
             let handler = make_handler(start);
@@ -56,6 +61,8 @@ impl<H: Handler> AnyEndpoint for Endpoint<H> {
                 )),
                 limits,
                 timeouts,
+                tick,
+                tick_due: Duration::ZERO,
             }
         };
         (Box::new(seed), any_mailbox)

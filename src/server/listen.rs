@@ -31,6 +31,7 @@ pub struct Listen<P> {
     pub(crate) options: SocketOptions,
     pub(crate) limits: Limits,
     pub(crate) timeouts: Timeouts,
+    pub(crate) tick: Option<Duration>,
 }
 
 impl<P: Protocol + Default> Listen<P> {
@@ -56,6 +57,7 @@ impl<P: Protocol> Listen<P> {
             options: SocketOptions::default(),
             limits: Limits::default(),
             timeouts: Timeouts::default(),
+            tick: None,
         }
     }
 }
@@ -106,6 +108,15 @@ impl<P> Listen<P> {
     /// While the server drains, the deadline of the drain counts instead. A loop that was late grants the time once more.
     pub fn close_timeout(mut self, timeout: Duration) -> Self {
         self.timeouts.close = timeout;
+        self
+    }
+
+    /// Calls [`Handler::on_tick`](crate::Handler::on_tick) on each worker every `period`, first after one period. Default:
+    /// never.
+    ///
+    /// It serves for a game's step or for housekeeping. A period of zero counts as one tick of the timing wheel.
+    pub fn tick_every(mut self, period: Duration) -> Self {
+        self.tick = Some(period);
         self
     }
 

@@ -11,7 +11,8 @@ impl<H: Handler> Hub<H> {
     /// Lets the protocol meet its deadline, if that has come.
     pub(super) fn meet_deadline(&mut self, connection: &mut Connection, state: &mut LoopState) {
         if connection.life.protocol_may_speak() {
-            self.enter(connection, state, 0, |entry| entry.meet_deadline());
+            self.table
+                .enter(connection, state, 0, |entry| entry.meet_deadline());
         }
     }
 }

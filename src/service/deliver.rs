@@ -20,9 +20,11 @@ impl<H: Handler> Hub<H> {
     ) -> usize {
         let length = input.len();
         let before = connection.messages_in;
-        let has_message_timeout = self.timeouts.message.is_some();
-        let outcome = self.enter(connection, state, length, |entry| {
-            let consumed = entry.deliver_all(input);
+        let message_timeout = connection.message_timeout(self.timeouts.message);
+        let has_message_timeout = message_timeout.is_some();
+        let Hub { handler, table, .. } = self;
+        let outcome = table.enter(connection, state, length, |entry| {
+            let consumed = entry.deliver_all(handler, input);
             entry.decoder.end_turn();
             let is_within = has_message_timeout && entry.decoder.is_within_message();
             (consumed, is_within)
@@ -32,9 +34,9 @@ impl<H: Handler> Hub<H> {
         if before == 0 && connection.messages_in > 0 {
             connection.cancel_message_timer(state);
         }
-        if let Some(timeout) = self.timeouts.message {
+        if let Some(timeout) = message_timeout {
             let is_first = connection.messages_in == 0 && self.timeouts.first_message.is_some();
-            if self.is_open(connection) && !is_first {
+            if self.table.is_open(connection) && !is_first {
                 connection.watch_message(state, is_within || consumed < length, timeout);
             }
         }
@@ -61,31 +63,39 @@ enum Found<E> {
 impl<H: Handler> Entry<'_, H> {
     /// Delivers until the input ends, more is needed, or the gate shuts. Returns the bytes consumed.
     #[inline(always)]
-    fn deliver_all(&mut self, input: &mut [u8]) -> usize {
+    fn deliver_all(&mut self, handler: &mut H, input: &mut [u8]) -> usize {
         let mut consumed = 0;
         self.conn.connection.needed = 1;
-        while consumed < input.len() && self.conn.connection.gate.is_open() {
-            match self.deliver_next(&mut input[consumed..]) {
-                Some(count) => consumed += count,
-                None => break,
+        loop {
+            while consumed < input.len() && self.conn.connection.gate.is_open() {
+                match self.deliver_next(handler, &mut input[consumed..]) {
+                    Some(count) => consumed += count,
+                    None => return consumed,
+                }
+            }
+            if !self.change_decoder() {
+                return consumed;
             }
         }
-        consumed
     }
 
     /// Unpacks at the front of the input and does what follows. Returns the bytes consumed; `None` ends the turn.
     #[inline(always)]
-    fn deliver_next(&mut self, input: &mut [u8]) -> Option<usize> {
+    fn deliver_next(&mut self, handler: &mut H, input: &mut [u8]) -> Option<usize> {
         let available = input.len();
-        let (found, consumed) = self.unpack(input)?;
-        self.follow_up(found, available);
+        let (found, consumed) = self.unpack(handler, input)?;
+        self.follow_up(handler, found, available);
         consumed
     }
 
     /// Unpacks at the front of the input and hands a message to the handler. Returns also the bytes consumed; `None` if the
     /// connection has ended.
     #[inline(always)]
-    fn unpack(&mut self, input: &mut [u8]) -> Option<(Found<ErrorOf<H::Protocol>>, Option<usize>)> {
+    fn unpack(
+        &mut self,
+        handler: &mut H,
+        input: &mut [u8],
+    ) -> Option<(Found<ErrorOf<H::Protocol>>, Option<usize>)> {
         let available = input.len();
         let conn = &mut self.conn;
         let Connection { output, peer, .. } = &mut *conn.connection;
@@ -110,7 +120,7 @@ impl<H: Handler> Entry<'_, H> {
                 conn.connection.messages_in += 1;
                 match self.session {
                     _ if conn.connection.life.is_parting() => {}
-                    Some(session) => self.handler.on_message(conn, session, message),
+                    Some(session) => handler.on_message(conn, session, message),
                     None => unreachable!("a message comes after the opening handshake"),
                 }
                 Found::Message
@@ -126,7 +136,7 @@ impl<H: Handler> Entry<'_, H> {
 
     /// Does what follows from the bytes at the front of the input, once no message borrows from the decoder any more.
     #[inline(always)]
-    fn follow_up(&mut self, found: Found<ErrorOf<H::Protocol>>, available: usize) {
+    fn follow_up(&mut self, handler: &mut H, found: Found<ErrorOf<H::Protocol>>, available: usize) {
         match found {
             Found::Message => {
                 if self.decoder.is_within_message() {
@@ -135,7 +145,7 @@ impl<H: Handler> Entry<'_, H> {
                 }
             }
             Found::Nothing => self.limit_own_output(),
-            Found::Opening => self.finish_handshake(),
+            Found::Opening => self.finish_handshake(handler),
             Found::End => self.conn.connection.close(Cause::Peer),
             Found::Part { at_least } => {
                 let needed = available.saturating_add(at_least.max(1));
@@ -146,11 +156,11 @@ impl<H: Handler> Entry<'_, H> {
     }
 
     /// The protocol's opening handshake is over: the handler meets the connection.
-    fn finish_handshake(&mut self) {
+    fn finish_handshake(&mut self, handler: &mut H) {
         assert!(self.session.is_none(), "a connection opens once");
         // The deadline of the handshake is met; another may follow.
         let conn = &mut self.conn;
         conn.connection.cancel_protocol_timer(conn.state);
-        self.open();
+        self.open(handler);
     }
 }

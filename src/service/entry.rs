@@ -6,20 +6,9 @@ use crate::handler::Handler;
 use crate::handler::conn::Conn;
 use crate::protocol::{Decode, ErrorOf, Protocol};
 
-/// The typed side of a connection.
-pub(super) struct Typed<H: Handler> {
-    pub(super) decoder: <H::Protocol as Protocol>::Decoder,
-    pub(super) encoder: <H::Protocol as Protocol>::Encoder,
-    /// The handler's session, from `on_open` on.
-    pub(super) session: Option<H::Session>,
-    /// The protocol's reason to refuse the peer's bytes, for `on_close`.
-    pub(super) error: Option<ErrorOf<H::Protocol>>,
-}
-
-/// The handler, a connection's typed side, and the connection as callbacks see it. Made by
-/// [`Hub::enter`](super::hub::Hub::enter).
+/// A connection's typed side, and the connection as callbacks see it. Made by
+/// [`TypedTable::enter`](super::typed_table::TypedTable::enter).
 pub(super) struct Entry<'a, H: Handler> {
-    pub(super) handler: &'a mut H,
     pub(super) decoder: &'a mut <H::Protocol as Protocol>::Decoder,
     pub(super) session: &'a mut Option<H::Session>,
     pub(super) error: &'a mut Option<ErrorOf<H::Protocol>>,
@@ -27,20 +16,23 @@ pub(super) struct Entry<'a, H: Handler> {
 }
 
 impl<H: Handler> Entry<'_, H> {
-    /// Calls the handler, if it knows the connection.
+    /// Runs a callback, if the handler knows the connection.
     #[inline]
-    pub(super) fn call(
+    pub(super) fn call<R>(
         &mut self,
-        callback: impl FnOnce(&mut H, &mut Conn<'_, H::Protocol>, &mut H::Session),
-    ) {
-        if let Some(session) = self.session {
-            callback(self.handler, &mut self.conn, session);
-        }
+        callback: impl FnOnce(&mut Conn<'_, H::Protocol>, &mut H::Session) -> R,
+    ) -> Option<R> {
+        let session = self.session.as_mut()?;
+        Some(callback(&mut self.conn, session))
     }
 
-    /// Tells the handler of the connection.
-    pub(super) fn open(&mut self) {
-        *self.session = Some(self.handler.on_open(&mut self.conn));
+    /// Lets the handler meet the connection, unless it refuses it.
+    pub(super) fn open(&mut self, handler: &mut H) {
+        if handler.admit(&mut self.conn) {
+            *self.session = Some(handler.on_open(&mut self.conn));
+        } else {
+            self.conn.close();
+        }
     }
 
     /// The protocol refuses the peer's bytes, or its silence.
@@ -61,6 +53,25 @@ impl<H: Handler> Entry<'_, H> {
         let connection = &mut *self.conn.connection;
         if connection.output.len() > self.conn.link.limits.high_water {
             connection.hold_back(Gate::PRESSURE);
+        }
+    }
+
+    /// Makes the changes to the decoder that the handler has asked for. True if there were any.
+    #[inline]
+    pub(super) fn change_decoder(&mut self) -> bool {
+        let is_asked_for = self.conn.connection.gate.has(Gate::DECODER);
+        if is_asked_for {
+            self.make_decoder_changes();
+        }
+        is_asked_for
+    }
+
+    #[cold]
+    fn make_decoder_changes(&mut self) {
+        self.conn.connection.gate.open(Gate::DECODER);
+        let changes = std::mem::take(&mut *self.conn.link.decoder_changes.borrow_mut());
+        for change in changes {
+            change(self.decoder);
         }
     }
 

@@ -3,23 +3,22 @@
 use std::sync::Arc;
 
 use crossbeam_channel::Receiver;
-use slab::Slab;
 
 use super::Service;
 use super::contain::contain;
-use super::entry::{Entry, Typed};
+use super::typed_table::{Typed, TypedTable};
 use crate::connection::Connection;
-use crate::connection::close_reason::Cause;
+use crate::connection::close_reason::{Cause, Timeout};
 use crate::connection::id::ConnId;
 use crate::connection::limits::{Limits, Timeouts};
 use crate::connection::loop_state::LoopState;
-use crate::connection::table::{ConnTable, ROOM};
+use crate::connection::table::ConnTable;
 use crate::handler::Handler;
 use crate::handler::conn::Conn;
 use crate::handler::letter::Mail;
-use crate::handler::link::Link;
 use crate::handler::outbox::Outbox;
 use crate::handler::publication::Publication;
+use crate::handler::timeout::TimeoutDecision;
 use crate::handler::timers::TimerId;
 use crate::io::output::Packed;
 use crate::panics::contain_drop;
@@ -29,9 +28,8 @@ use crate::protocol::{Decode, Encode, Farewell, Protocol};
 pub(crate) struct Hub<H: Handler> {
     pub(super) handler: H,
     protocol: H::Protocol,
-    pub(super) link: Link<H::Protocol>,
     pub(super) timeouts: Timeouts,
-    typed: Slab<Typed<H>>,
+    pub(super) table: TypedTable<H>,
     pub(super) mail: Receiver<Mail<H>>,
     /// Mail that was taken out to see if it is another publication to the same topic; handled next.
     pub(super) read_ahead: Option<Mail<H>>,
@@ -53,9 +51,8 @@ impl<H: Handler> Hub<H> {
         Hub {
             handler,
             protocol,
-            link: Link::new(limits, outbox),
             timeouts,
-            typed: Slab::with_capacity(ROOM),
+            table: TypedTable::new(limits, outbox),
             mail,
             read_ahead: None,
             publications: Vec::new(),
@@ -63,67 +60,19 @@ impl<H: Handler> Hub<H> {
         }
     }
 
-    /// Runs code with a connection and its typed side; afterwards the protocol's next deadline is set. `None` if the
-    /// connection has no typed side, or if the code panicked.
-    #[inline(always)]
-    pub(super) fn enter<R>(
+    /// Calls the handler, if it knows the connection. `None` if it does not, or if it panicked.
+    pub(super) fn call<R>(
         &mut self,
         connection: &mut Connection,
         state: &mut LoopState,
-        unread: usize,
-        code: impl FnOnce(&mut Entry<'_, H>) -> R,
+        callback: impl FnOnce(&mut H, &mut Conn<'_, H::Protocol>, &mut H::Session) -> R,
     ) -> Option<R> {
-        let Hub {
-            handler,
-            typed,
-            link,
-            ..
-        } = self;
-        let Typed {
-            decoder,
-            encoder,
-            session,
-            error,
-        } = typed.get_mut(connection.key as usize)?;
-        connection
-            .output
-            .borrow_ring(&mut state.pool, link.limits.output);
-        contain(connection, |connection| {
-            let mut entry = Entry {
-                handler,
-                decoder,
-                session,
-                error,
-                conn: Conn {
-                    encoder,
-                    connection,
-                    state,
-                    link,
-                    unread,
-                },
-            };
-            let result = code(&mut entry);
-            entry.arm_deadline();
-            result
-        })
-    }
-
-    /// Calls the handler, if it knows the connection.
-    pub(super) fn call(
-        &mut self,
-        connection: &mut Connection,
-        state: &mut LoopState,
-        callback: impl FnOnce(&mut H, &mut Conn<'_, H::Protocol>, &mut H::Session),
-    ) {
+        let Hub { handler, table, .. } = self;
         let unread = connection.kept();
-        self.enter(connection, state, unread, |entry| entry.call(callback));
-    }
-
-    /// True if the handler knows the connection.
-    pub(super) fn is_open(&self, connection: &Connection) -> bool {
-        self.typed
-            .get(connection.key as usize)
-            .is_some_and(|typed| typed.session.is_some())
+        let outcome = table.enter(connection, state, unread, |entry| {
+            entry.call(|conn, session| callback(handler, conn, session))
+        });
+        outcome.flatten()
     }
 }
 
@@ -132,14 +81,15 @@ impl<H: Handler> Service for Hub<H> {
         let Some((decoder, encoder)) = contain(connection, |_| self.protocol.open()) else {
             return false;
         };
-        let key = self.typed.insert(Typed {
+        let key = self.table.typed.insert(Typed {
             decoder,
             encoder,
             session: None,
             error: None,
         });
         connection.key = u32::try_from(key).expect("a process has fewer than 2^32 descriptors");
-        let opened = self.enter(connection, state, 0, |entry| {
+        let Hub { handler, table, .. } = self;
+        let opened = table.enter(connection, state, 0, |entry| {
             let Conn {
                 encoder,
                 connection,
@@ -147,14 +97,14 @@ impl<H: Handler> Service for Hub<H> {
             } = &mut entry.conn;
             encoder.greet(&mut connection.output);
             if H::Protocol::OPENS_AT_ONCE {
-                entry.open();
+                entry.open(handler);
             }
         });
-        if opened.is_some() || self.is_open(connection) {
+        if opened.is_some() || self.table.is_open(connection) {
             return true;
         }
-        self.link.leave_topics(connection);
-        contain_drop(self.typed.remove(key));
+        self.table.link.leave_topics(connection);
+        contain_drop(self.table.typed.remove(key));
         false
     }
 
@@ -169,6 +119,7 @@ impl<H: Handler> Service for Hub<H> {
 
     fn is_within_message(&self, connection: &mut Connection) -> bool {
         let is_within = self
+            .table
             .typed
             .get(connection.key as usize)
             .and_then(|typed| contain(connection, |_| typed.decoder.is_within_message()));
@@ -179,11 +130,11 @@ impl<H: Handler> Service for Hub<H> {
         if self.is_within_message(connection) {
             return connection.close(Cause::Truncated);
         }
-        if !self.is_open(connection) {
+        if !self.table.is_open(connection) {
             return connection.close(Cause::Peer);
         }
         self.call(connection, state, |handler, conn, session| {
-            handler.on_half_close(conn, session)
+            handler.on_half_close(conn, session);
         });
     }
 
@@ -205,8 +156,26 @@ impl<H: Handler> Service for Hub<H> {
         });
     }
 
+    fn timed_out(
+        &mut self,
+        connection: &mut Connection,
+        state: &mut LoopState,
+        timeout: Timeout,
+    ) -> TimeoutDecision {
+        let decision = self.call(connection, state, |handler, conn, session| {
+            handler.on_timeout(conn, session, timeout)
+        });
+        decision.unwrap_or_default()
+    }
+
+    fn tick(&mut self, service: u16, table: &mut ConnTable, state: &mut LoopState) {
+        self.run_local(service, table, state, |handler, connections| {
+            handler.on_tick(connections)
+        });
+    }
+
     fn shutdown(&mut self, connection: &mut Connection, state: &mut LoopState) {
-        if !self.is_open(connection) {
+        if !self.table.is_open(connection) {
             return connection.close(Cause::Shutdown);
         }
         self.call(connection, state, |handler, conn, session| {
@@ -222,7 +191,7 @@ impl<H: Handler> Service for Hub<H> {
         let why = connection
             .cause
             .map_or(Farewell::Closed, Cause::into_farewell);
-        self.enter(connection, state, 0, |entry| {
+        self.table.enter(connection, state, 0, |entry| {
             let Conn {
                 encoder,
                 connection,
@@ -238,8 +207,8 @@ impl<H: Handler> Service for Hub<H> {
     }
 
     fn close(&mut self, connection: &mut Connection, state: &mut LoopState) {
-        self.link.leave_topics(connection);
-        let Some(typed) = self.typed.try_remove(connection.key as usize) else {
+        self.table.link.leave_topics(connection);
+        let Some(typed) = self.table.typed.try_remove(connection.key as usize) else {
             return;
         };
         let Typed {
@@ -252,13 +221,13 @@ impl<H: Handler> Service for Hub<H> {
             .cause
             .unwrap_or(Cause::Aborted)
             .into_reason(error, connection.output.take_failure());
-        let Hub { handler, link, .. } = self;
+        let Hub { handler, table, .. } = self;
         contain(connection, |connection| {
             let conn = Conn {
                 encoder: &mut encoder,
                 connection,
                 state,
-                link,
+                link: &table.link,
                 unread: 0,
             };
             if let Some(session) = session {
@@ -285,7 +254,7 @@ impl<H: Handler> Service for Hub<H> {
     #[cfg(test)]
     fn subscribers(&self, topic: &str) -> Vec<ConnId> {
         let mut list = Vec::new();
-        let topics = self.link.topics.borrow();
+        let topics = self.table.link.topics.borrow();
         topics.list_subscribers(topic, &mut list);
         list
     }

@@ -4,14 +4,17 @@ use std::sync::Arc;
 
 use super::entry::Entry;
 use super::hub::Hub;
+use super::typed_table::TypedTable;
 use crate::connection::id::ConnId;
 use crate::connection::loop_state::LoopState;
 use crate::connection::send_status::{Refusal, SendStatus};
 use crate::connection::table::ConnTable;
 use crate::handler::Handler;
+use crate::handler::conn::Conn;
 use crate::handler::letter::{Letter, Mail, Request, Visitor};
+use crate::handler::local::{LocalAccess, LocalConnections};
 use crate::handler::publication::Publication;
-use crate::panics::contain_drop;
+use crate::panics::{contain_call, contain_drop};
 
 /// Publications to one topic that are delivered together at most, so that a subscriber gets them in one write.
 const PUBLICATIONS_TOGETHER: usize = 64;
@@ -34,6 +37,10 @@ impl<H: Handler> Hub<H> {
                 Mail::One(letter) => self.hand_letter(letter, table, state),
                 Mail::Each(visitor) => self.visit(visitor, service, table, state),
                 Mail::Topic(publication) => self.deliver_publications(publication, table, state),
+                Mail::Handler(job) => {
+                    state.shared.release_places(1);
+                    self.run_local(service, table, state, job)
+                }
             };
         }
     }
@@ -86,7 +93,7 @@ impl<H: Handler> Hub<H> {
         0
     }
 
-    /// Runs a closure for each open connection of the service. Returns the number of connections on the worker.
+    /// Runs a closure for each open connection of the service. Returns their number.
     fn visit(
         &mut self,
         visitor: Arc<Visitor<H>>,
@@ -108,6 +115,26 @@ impl<H: Handler> Hub<H> {
         table.len()
     }
 
+    /// Runs code with the handler and its connections on this worker. Returns the number of connections that it has reached.
+    pub(super) fn run_local(
+        &mut self,
+        service: u16,
+        table: &mut ConnTable,
+        state: &mut LoopState,
+        code: impl FnOnce(&mut H, &mut LocalConnections<'_, H>),
+    ) -> usize {
+        let mut access = Access {
+            typed: &mut self.table,
+            table,
+            state,
+            service,
+            reached: 0,
+        };
+        let handler = &mut self.handler;
+        contain_call(|| code(handler, &mut LocalConnections::new(&mut access)));
+        access.reached
+    }
+
     /// Delivers a publication, and those to the same topic that follow it. Returns the number of subscribers.
     ///
     /// The output of each subscriber leaves at once and its ring goes on to the next, so that a publication to many takes
@@ -119,14 +146,16 @@ impl<H: Handler> Hub<H> {
         state: &mut LoopState,
     ) -> usize {
         let mut subscribers = std::mem::take(&mut self.subscribers);
-        self.link
+        self.table
+            .link
             .topics
             .borrow()
             .list_subscribers(&first.topic, &mut subscribers);
         self.collect_publications(first);
         state.shared.release_places(self.publications.len());
         let count = subscribers.len();
-        for id in subscribers.drain(..) {
+        let except = self.publications[0].except;
+        for id in subscribers.drain(..).filter(|id| Some(*id) != except) {
             self.deliver_to_subscriber(id, table, state);
         }
         self.subscribers = subscribers;
@@ -141,7 +170,7 @@ impl<H: Handler> Hub<H> {
         self.publications.push(first);
         while self.publications.len() < PUBLICATIONS_TOGETHER {
             match self.next_mail() {
-                Some(Mail::Topic(next)) if next.topic == self.publications[0].topic => {
+                Some(Mail::Topic(next)) if next.is_alike(&self.publications[0]) => {
                     self.publications.push(next);
                 }
                 other => {
@@ -160,7 +189,7 @@ impl<H: Handler> Hub<H> {
         };
         let publications = std::mem::take(&mut self.publications);
         let unread = connection.kept();
-        self.enter(connection, state, unread, |entry| {
+        self.table.enter(connection, state, unread, |entry| {
             publications
                 .iter()
                 .for_each(|publication| entry.send_published(publication));
@@ -168,6 +197,51 @@ impl<H: Handler> Hub<H> {
         self.publications = publications;
         if !(connection.is_undisturbed() && connection.output.send_off(&mut state.pool)) {
             state.queue(connection);
+        }
+    }
+}
+
+/// The connections of a service, for code that runs between their callbacks.
+struct Access<'a, H: Handler> {
+    typed: &'a mut TypedTable<H>,
+    table: &'a mut ConnTable,
+    state: &'a mut LoopState,
+    /// Index of the service on its worker.
+    service: u16,
+    /// Number of connections that were visited.
+    reached: usize,
+}
+
+impl<H: Handler> LocalAccess<H> for Access<'_, H> {
+    fn worker(&self) -> usize {
+        self.state.shared.worker
+    }
+
+    fn ids(&self) -> Vec<ConnId> {
+        let mut ids = self.table.ids();
+        ids.retain(|id| id.service == self.service);
+        ids
+    }
+
+    fn subscribers(&self, topic: &str) -> usize {
+        self.typed.link.topics.borrow().count(topic)
+    }
+
+    fn visit(
+        &mut self,
+        id: ConnId,
+        visit: &mut dyn FnMut(&mut Conn<'_, H::Protocol>, &mut H::Session),
+    ) {
+        let connection = self
+            .table
+            .get(id)
+            .filter(|connection| connection.service == self.service && connection.life.is_active());
+        if let Some(connection) = connection {
+            self.reached += 1;
+            let unread = connection.kept();
+            self.typed
+                .enter(connection, self.state, unread, |entry| entry.call(visit));
+            self.state.queue(connection);
         }
     }
 }

@@ -7,10 +7,13 @@ mod deliver;
 mod entry;
 pub(crate) mod hub;
 mod mail;
+mod typed_table;
 
 use crate::connection::Connection;
+use crate::connection::close_reason::Timeout;
 use crate::connection::loop_state::LoopState;
 use crate::connection::table::ConnTable;
+use crate::handler::timeout::TimeoutDecision;
 use crate::handler::timers::TimerId;
 
 /// A listener's connections on one worker. Its methods are the only virtual calls on the path of a message.
@@ -42,6 +45,15 @@ pub(crate) trait Service {
         timer: TimerId,
         token: u64,
     );
+    /// A deadline of the connection has passed: the handler decides what follows.
+    fn timed_out(
+        &mut self,
+        connection: &mut Connection,
+        state: &mut LoopState,
+        timeout: Timeout,
+    ) -> TimeoutDecision;
+    /// The service's interval has passed. `service` is the index that the service has on its worker.
+    fn tick(&mut self, service: u16, table: &mut ConnTable, state: &mut LoopState);
     /// The server drains, and the connection has answered what had arrived.
     fn shutdown(&mut self, connection: &mut Connection, state: &mut LoopState);
     /// The protocol's deadline may have come.
