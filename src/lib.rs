@@ -45,6 +45,7 @@ pub use server::listen::Listen;
 pub use server::running::RunningServer;
 pub use server::task_handle::TaskHandle;
 pub use server::worker::WorkerStart;
+pub use shared::current::current_worker;
 
 /// Parts of the library that its own tests, fuzzers and benchmarks reach. No part of the public interface: it changes without
 /// notice.

@@ -287,6 +287,16 @@ impl<H: Handler> Connections<H> {
         outcome
     }
 
+    /// Calls back once the mailboxes of all workers are no more than half full, or their workers have ended: on the thread of
+    /// the last of them, or on this one if that is so already. For a sender that was refused with [`SendError::Full`].
+    pub fn when_room(&self, callback: impl FnOnce() + Send + 'static) {
+        let count = Arc::new(Count::new(|_| callback()));
+        for mailbox in self.mailboxes.iter() {
+            let count = count.clone();
+            mailbox.shared.when_room(Box::new(move || count.add(1)));
+        }
+    }
+
     /// Counts the subscribers of a topic on all workers, and calls `done` with their number on the thread of the last of
     /// them, or on this one if a worker could not be asked. Subscriptions that come or go meanwhile may be missed.
     ///

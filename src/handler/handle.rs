@@ -102,6 +102,30 @@ impl<P: Protocol> ConnHandle<P> {
             .map_err(|error| error.map(drop))
     }
 
+    /// Calls back once the mailboxes of the connection's worker are no more than half full again, or the worker has ended: on
+    /// the worker's thread, or on this one if that is so already. For a sender that was refused with
+    /// [`SendError::Full`] and would rather wait than try again and again.
+    ///
+    /// ```
+    /// use ringwheel::{ConnHandle, SendError, protocol::Lines};
+    ///
+    /// /// Sends a line, and blocks while the worker has too much mail.
+    /// fn send_patiently(client: &ConnHandle<Lines>, mut line: String) -> Result<(), SendError<String>> {
+    ///     loop {
+    ///         match client.send(line) {
+    ///             Err(SendError::Full(returned)) => line = returned,
+    ///             outcome => return outcome,
+    ///         }
+    ///         let (has_room, waits) = std::sync::mpsc::channel();
+    ///         client.when_room(move || _ = has_room.send(()));
+    ///         let _ = waits.recv();
+    ///     }
+    /// }
+    /// ```
+    pub fn when_room(&self, callback: impl FnOnce() + Send + 'static) {
+        self.outbox.when_room(Box::new(callback));
+    }
+
     fn request(&self, request: Request<P>) -> Result<(), SendError<Request<P>>> {
         if !self.is_alive() {
             return Err(SendError::Closed(request));

@@ -10,6 +10,7 @@ use super::publication::Publication;
 use crate::connection::id::ConnId;
 use crate::connection::send_error::SendError;
 use crate::protocol::{OwnedOf, Protocol};
+use crate::shared::room::RoomCallback;
 
 /// Reaches the mailboxes of one handler type. It hides that type from the connection, which knows only its protocol.
 pub(crate) trait Outbox<P: Protocol>: Send + Sync {
@@ -17,6 +18,8 @@ pub(crate) trait Outbox<P: Protocol>: Send + Sync {
     fn send(&self, letter: Letter<P>) -> Result<(), SendError<Letter<P>>>;
     /// Puts an item for a connection into the mailbox of its worker; an item that is not taken comes back.
     fn send_to(&self, to: ConnId, item: OwnedOf<P>) -> Result<(), SendError<OwnedOf<P>>>;
+    /// Calls back once the mailboxes of the worker have room.
+    fn when_room(&self, callback: RoomCallback);
     /// Puts a publication into the mailboxes of all workers.
     fn publish(&self, publication: Publication<P>) -> Result<(), SendError<()>>;
 }
@@ -54,6 +57,10 @@ impl<H: Handler> Outbox<H::Protocol> for WorkerOutbox<H> {
         item: OwnedOf<H::Protocol>,
     ) -> Result<(), SendError<OwnedOf<H::Protocol>>> {
         self.connections.put_item(to, item)
+    }
+
+    fn when_room(&self, callback: RoomCallback) {
+        self.mailbox.shared.when_room(callback);
     }
 
     fn publish(&self, publication: Publication<H::Protocol>) -> Result<(), SendError<()>> {

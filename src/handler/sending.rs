@@ -16,6 +16,22 @@ impl<P: Protocol> Conn<'_, P> {
         self.encode_with(|encoder, output| encoder.pack(item, output))
     }
 
+    /// Sends one message with an [`Overflow`] policy of its own, in place of [`Limits::overflow`](crate::Limits::overflow):
+    /// a position that may be dropped, a trade that may not.
+    ///
+    /// ```
+    /// use ringwheel::{Conn, Overflow, protocol::Lines};
+    ///
+    /// /// A peer that reads slowly misses some prices.
+    /// fn send_price(conn: &mut Conn<'_, Lines>, price: &str) {
+    ///     conn.send_or(price, Overflow::DropMessage);
+    /// }
+    /// ```
+    #[inline]
+    pub fn send_or(&mut self, item: ItemOf<'_, P>, overflow: Overflow) -> SendStatus {
+        self.encode(Some(overflow), |encoder, output| encoder.pack(item, output))
+    }
+
     /// Sends one message that others may share: as [`send`](Self::send), but a protocol can keep a costly encoding with it.
     pub fn send_owned(&mut self, item: &OwnedOf<P>) -> SendStatus {
         self.encode_with(|encoder, output| encoder.pack_owned(item, output))
@@ -92,10 +108,20 @@ impl<P: Protocol> Conn<'_, P> {
     ///     }
     /// }
     /// ```
-    // Inlined into each kind of send: a call of its own is a fifth of the instructions of a small message.
-    #[inline(always)]
+    #[inline]
     pub fn encode_with(
         &mut self,
+        encode: impl FnOnce(&mut P::Encoder, &mut Output) -> Result<(), PackError>,
+    ) -> SendStatus {
+        self.encode(None, encode)
+    }
+
+    /// Sends what `encode` writes as one message. `overflow` takes the place of the connection's policy, if it is given.
+    // Inlined into each kind of send: a call of its own is a fifth of the instructions of a small message.
+    #[inline(always)]
+    fn encode(
+        &mut self,
+        overflow: Option<Overflow>,
         encode: impl FnOnce(&mut P::Encoder, &mut Output) -> Result<(), PackError>,
     ) -> SendStatus {
         let connection = &mut *self.connection;
@@ -107,11 +133,11 @@ impl<P: Protocol> Conn<'_, P> {
             return self.refuse(reason);
         }
         if connection.output.len() >= self.link.flush_at {
-            return self.press();
+            return self.press(overflow);
         }
         match connection.output.finish() {
             Packed::Whole => {}
-            overflow => return self.overflow(overflow),
+            packed => return self.overflow(packed, overflow),
         }
         connection.messages_out += 1;
         SendStatus::Queued
@@ -120,13 +146,13 @@ impl<P: Protocol> Conn<'_, P> {
     /// Ends a message with which much is pending: above the limit, or above the high-water mark unless the socket takes
     /// some.
     #[cold]
-    fn press(&mut self) -> SendStatus {
+    fn press(&mut self, overflow: Option<Overflow>) -> SendStatus {
         if self.connection.output.exceeds_limit() {
             self.connection.output.refuse();
         }
         match self.connection.output.finish() {
             Packed::Whole => {}
-            overflow => return self.overflow(overflow),
+            packed => return self.overflow(packed, overflow),
         }
         self.connection.messages_out += 1;
         self.connection.output.flush();
@@ -146,11 +172,11 @@ impl<P: Protocol> Conn<'_, P> {
     }
 
     #[cold]
-    fn overflow(&mut self, packed: Packed) -> SendStatus {
+    fn overflow(&mut self, packed: Packed, policy: Option<Overflow>) -> SendStatus {
         if self.connection.output.has_failed() {
             return SendStatus::Refused(Refusal::Closing);
         }
-        match self.link.limits.overflow {
+        match policy.unwrap_or(self.link.limits.overflow) {
             Overflow::DropMessage if packed == Packed::Overflowed => {
                 self.connection.extra_or_new().dropped += 1;
                 SendStatus::Refused(Refusal::Dropped)

@@ -14,7 +14,6 @@ pub struct TimerId(pub(crate) u32);
 
 /// The connection has as many timers as [`Limits::timers`](crate::Limits::timers) allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct TooManyTimersError;
 
 impl fmt::Display for TooManyTimersError {

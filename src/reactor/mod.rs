@@ -101,7 +101,7 @@ impl Reactor {
         services: Vec<ServiceSlot>,
     ) -> Self {
         let worker = u16::try_from(shared.worker).expect("a server has at most 2^16 workers");
-        Reactor {
+        let mut reactor = Reactor {
             table: ConnTable::new(worker),
             services,
             state: LoopState::new(shared, config.clock, config.pool),
@@ -112,7 +112,12 @@ impl Reactor {
             departed: Vec::new(),
             drain: None,
             turn_list: Vec::new(),
+        };
+        for service in 0..reactor.services.len() {
+            let service = u16::try_from(service).expect("a server has at most 1,024 listeners");
+            reactor.schedule_tick(service, Duration::ZERO);
         }
+        reactor
     }
 
     /// Tells the time, as time since the start.
@@ -276,6 +281,7 @@ impl Reactor {
         for (index, slot) in (0u16..).zip(services) {
             slot.service.read_mail(index, table, state, budget);
         }
+        state.shared.tell_of_room();
     }
 
     fn remove_closed(&mut self) {
@@ -333,6 +339,7 @@ impl Reactor {
         }
         self.tasks.drain().for_each(contain_drop);
         self.services.drain(..).for_each(contain_drop);
+        self.state.shared.end_mail();
     }
 }
 

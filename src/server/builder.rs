@@ -85,6 +85,9 @@ struct BoundListener {
     endpoint: Box<dyn AnyEndpoint>,
 }
 
+/// Workers that a server has at most: the name of a connection has 16 bits for its worker.
+const MAX_WORKERS: usize = 1 << 16;
+
 impl ServerBuilder {
     pub(crate) fn new() -> Self {
         ServerBuilder {
@@ -341,6 +344,9 @@ impl ServerBuilder {
         let count = self
             .workers
             .unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from));
+        if count > MAX_WORKERS {
+            return Err(invalid_input(format!("at most {MAX_WORKERS} workers")));
+        }
         let make = |index| {
             let poll = Poll::new()?;
             let wake = waker(poll.registry())?;

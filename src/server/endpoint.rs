@@ -27,9 +27,9 @@ pub(crate) struct Endpoint<H: Handler> {
 pub(crate) trait AnyEndpoint {
     /// The type of the handler.
     fn handler_type(&self) -> TypeId;
-    /// Makes, for one worker, its service (on the worker's thread) and the mailbox that reaches it. `index` is the same for
-    /// the listener and its services.
-    fn for_worker(&self, worker: &Arc<LoopShared>, index: u16) -> (ServiceSeed, AnyMailbox);
+    /// Makes, for one worker, its service (on the worker's thread) and the mailbox that reaches it.
+    /// `service` is the index that the service will have on the worker.
+    fn for_worker(&self, worker: &Arc<LoopShared>, service: u16) -> (ServiceSeed, AnyMailbox);
 }
 
 /// Makes a service on the thread of its worker.
@@ -40,13 +40,13 @@ impl<H: Handler> AnyEndpoint for Endpoint<H> {
         TypeId::of::<H>()
     }
 
-    fn for_worker(&self, worker: &Arc<LoopShared>, index: u16) -> (ServiceSeed, AnyMailbox) {
-        let (mailbox, mail) = Mailbox::<H>::new(worker.clone(), index);
+    fn for_worker(&self, worker: &Arc<LoopShared>, service: u16) -> (ServiceSeed, AnyMailbox) {
+        let (mailbox, mail) = Mailbox::<H>::new(worker.clone(), service);
         let mailbox = Arc::new(mailbox);
         let any_mailbox: AnyMailbox = mailbox.clone();
         let make_handler = self.handlers.for_worker();
-        let (protocol, limits) = (self.protocol.clone(), self.limits);
-        let (timeouts, tick) = (self.timeouts, self.tick);
+        let (protocol, limits, timeouts) = (self.protocol.clone(), self.limits, self.timeouts);
+        let tick = self.tick;
         let seed = move |start: WorkerStart<'_>| {
             let outbox = WorkerOutbox::new(mailbox, start.server().connections_of::<H>());
             let handler = make_handler(start);

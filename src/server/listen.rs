@@ -111,10 +111,8 @@ impl<P> Listen<P> {
         self
     }
 
-    /// Calls [`Handler::on_tick`](crate::Handler::on_tick) on each worker every `period`, first after one period. Default:
-    /// never.
-    ///
-    /// It serves for a game's step or for housekeeping. A period of zero counts as one tick of the timing wheel.
+    /// Calls [`Handler::on_tick`](crate::Handler::on_tick) on each worker every `period`, first after one period: for a game's
+    /// step, or for housekeeping. A period of zero counts as one tick of the timing wheel. Default: never.
     pub fn tick_every(mut self, period: Duration) -> Self {
         self.tick = Some(period);
         self

@@ -16,6 +16,7 @@ use crate::server::endpoint::ServiceSeed;
 use crate::server::handle::ServerHandle;
 use crate::shared::LoopShared;
 use crate::shared::command::Command;
+use crate::shared::current::CurrentWorker;
 
 /// A function that is called on each worker's thread before the worker begins.
 pub(crate) type WorkerHook = dyn Fn(usize) + Send + Sync;
@@ -64,6 +65,7 @@ impl Worker {
 
     /// Runs the worker's loop on the current thread until the server ends.
     pub(crate) fn run(self, server: &ServerHandle) -> io::Result<()> {
+        let _current = CurrentWorker::enter(self.index());
         (self.on_start)(self.index());
         let start = WorkerStart {
             index: self.index(),

@@ -3,7 +3,9 @@
 
 pub(crate) mod arrival;
 pub(crate) mod command;
+pub(crate) mod current;
 pub(crate) mod places;
+pub(crate) mod room;
 pub(crate) mod sweep_flag;
 pub(crate) mod sync;
 pub(crate) mod task;
@@ -18,6 +20,7 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use crate::shared::command::Command;
 use crate::shared::places::Places;
+use crate::shared::room::{Room, RoomCallback};
 use crate::shared::sweep_flag::SweepFlag;
 use crate::shared::sync::atomic::{AtomicUsize, Ordering};
 use crate::shared::wake_flag::WakeFlag;
@@ -35,6 +38,8 @@ pub(crate) struct LoopShared {
     wake_flag: WakeFlag,
     /// Letters that wait in the worker's mailboxes.
     letters: Places,
+    /// Senders that wait until the mailboxes have room.
+    room: Room,
     /// Commands that wait.
     waiting_commands: Places,
     /// Coalesces requests to forget cancelled tasks.
@@ -57,6 +62,7 @@ impl LoopShared {
             wake,
             wake_flag: WakeFlag::new(),
             letters: Places::new(mailbox_limit),
+            room: Room::new(),
             waiting_commands: Places::new(usize::MAX),
             sweep: SweepFlag::new(),
             connections: AtomicUsize::new(0),
@@ -115,6 +121,21 @@ impl LoopShared {
     /// Counts out letters that were taken.
     pub(crate) fn release_places(&self, letters: usize) {
         self.letters.release(letters);
+    }
+
+    /// Calls back once the mailboxes are no more than half full, or the worker has ended: at once if that is so already.
+    pub(crate) fn when_room(&self, callback: RoomCallback) {
+        self.room.wait(callback, || self.letters.is_half_free());
+    }
+
+    /// Calls back senders that wait for room, if there is some. The loop does so after it has read mail.
+    pub(crate) fn tell_of_room(&self) {
+        self.room.tell(|| self.letters.is_half_free());
+    }
+
+    /// Calls back senders that wait for room: the worker ends.
+    pub(crate) fn end_mail(&self) {
+        self.room.end();
     }
 
     pub(crate) fn has_mail(&self) -> bool {

@@ -38,6 +38,11 @@ impl Places {
         debug_assert!(before >= places, "a place was released twice");
     }
 
+    /// True if no more than half of the places are taken.
+    pub(crate) fn is_half_free(&self) -> bool {
+        self.taken() <= self.limit / 2
+    }
+
     /// The places that are taken now.
     #[inline]
     pub(crate) fn taken(&self) -> usize {

@@ -1,5 +1,8 @@
 //! Who is let in: the application's say in the opening handshake.
 
+use crate::Address;
+
+use super::error::WebSocketError;
 use crate::http::fields::FieldLines;
 use crate::http::{Request, Response};
 
@@ -48,6 +51,34 @@ pub trait Accept: Send + Sync + 'static {
         let _ = request;
         None
     }
+
+    /// Hears of an opening handshake that was refused: by this trait, by the protocol, or because it took longer than
+    /// [`WebSocket::handshake_timeout`](super::WebSocket::handshake_timeout). For a log or a count; the handler knows nothing
+    /// of such a connection. By default it does nothing.
+    ///
+    /// It is called on the loop's thread, once for each refused handshake. It is not called for a plain request that was
+    /// answered, for a peer that leaves, or for one that is cut off by a limit or a timeout of
+    /// [`Listen`](crate::Listen).
+    ///
+    /// ```
+    /// use ringwheel::Address;
+    /// use ringwheel::websocket::{Accept, Answer, Request, WebSocketError};
+    ///
+    /// struct Logged;
+    ///
+    /// impl Accept for Logged {
+    ///     type State = ();
+    ///     fn upgrade(&self, _request: &Request<'_>) -> Answer<()> {
+    ///         Answer::accept(())
+    ///     }
+    ///     fn refused(&self, peer: &Address, error: &WebSocketError) {
+    ///         eprintln!("{peer} was refused: {error}");
+    ///     }
+    /// }
+    /// ```
+    fn refused(&self, peer: &Address, error: &WebSocketError) {
+        let _ = (peer, error);
+    }
 }
 
 /// Lets everyone in, without a subprotocol.
@@ -93,6 +124,8 @@ pub(crate) struct Acceptance<S> {
     pub(crate) state: S,
     pub(crate) subprotocol: Option<Box<str>>,
     pub(crate) fields: FieldLines,
+    /// False if the server declines compression.
+    pub(crate) may_compress: bool,
 }
 
 impl<S> Answer<S> {
@@ -102,6 +135,7 @@ impl<S> Answer<S> {
             state,
             subprotocol: None,
             fields: FieldLines::default(),
+            may_compress: true,
         }))
     }
 
@@ -127,6 +161,27 @@ impl<S> Answer<S> {
         match &mut self.0 {
             Verdict::Accept(acceptance) => acceptance.fields.add(name, value),
             Verdict::Reject(response) => response.add_header(name, value),
+        }
+        self
+    }
+
+    /// Declines compression on this connection, whatever the client offers: neither side compresses. On a rejection it has no
+    /// effect.
+    ///
+    /// ```
+    /// use ringwheel::websocket::{Answer, Request};
+    ///
+    /// fn admit(request: &Request<'_>) -> Answer<()> {
+    ///     match request.path() {
+    ///         "/video" => Answer::accept(()).without_compression(),
+    ///         _ => Answer::accept(()),
+    ///     }
+    /// }
+    /// # let _: fn(&Request<'_>) -> Answer<()> = admit;
+    /// ```
+    pub fn without_compression(mut self) -> Self {
+        if let Verdict::Accept(acceptance) = &mut self.0 {
+            acceptance.may_compress = false;
         }
         self
     }

@@ -126,11 +126,11 @@ impl Assembly {
     }
 
     /// Takes the payload of the current frame from the input, which begins with a header of `header` bytes, or with none.
-    pub(crate) fn collect<D: Delivery>(
+    pub(crate) fn collect<D: Delivery, S>(
         &mut self,
         input: &mut [u8],
         header: usize,
-        session: &mut Session,
+        session: &mut Session<S>,
     ) -> Result<Collected, WebSocketError> {
         let most = match D::PIECES && self.is_compressed {
             true => INFLATED_AT_ONCE,
@@ -181,11 +181,11 @@ impl Assembly {
     }
 
     /// Inflates a part of the message, within the limit.
-    fn inflate(
+    fn inflate<S>(
         &mut self,
         bytes: &[u8],
         is_last: bool,
-        session: &mut Session,
+        session: &mut Session<S>,
     ) -> Result<(), WebSocketError> {
         let room = self.max_message.saturating_sub(self.inflated);
         session.inflate(bytes, is_last, room, &mut |chunk| {

@@ -210,7 +210,9 @@ impl Opening for ClientOpening {
         }
     }
 
-    fn time_out(&self) -> Vec<u8> {
+    fn timeout_answer(&self) -> Vec<u8> {
         Vec::new()
     }
+
+    fn refused(&self, _: &Address, _: &WebSocketError) {}
 }

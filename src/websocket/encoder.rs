@@ -1,52 +1,28 @@
 //! The writing half: messages become frames, by the fast path or as the session has it.
 
 use std::fmt;
-use std::time::Duration;
 
 use super::frame::{FirstByte, FrameHeader, Opcode};
 use super::message::{Message, MessageBuf};
-use super::opening::Opened;
 use super::session::Session;
-use super::settings::Settings;
 use crate::protocol::{Encode, EncodeParts, Farewell, Output, PackError, Parting};
 
 /// The writing half of a [`WebSocket`](super::WebSocket) or a [`WebSocketClient`](super::WebSocketClient). `S` is the
 /// [state](super::Accept::State) that the opening handshake leaves for the handler.
-pub struct WebSocketEncoder<S> {
-    state: Option<S>,
-    session: Session,
-}
+pub struct WebSocketEncoder<S>(Session<S>);
 
 impl<S> WebSocketEncoder<S> {
-    pub(crate) fn new(session: Session) -> Self {
-        WebSocketEncoder {
-            state: None,
-            session,
-        }
+    pub(crate) fn new(session: Session<S>) -> Self {
+        WebSocketEncoder(session)
     }
 
-    /// Keeps what the opening handshake has agreed on.
-    pub(crate) fn open(&mut self, opened: Opened<S>, settings: &Settings, now: Duration) {
-        self.state = Some(opened.state);
-        self.session.open(opened.subprotocol, settings, now);
-        #[cfg(feature = "deflate")]
-        if let (Some(agreed), Some(deflate)) = (opened.agreed, &settings.deflate) {
-            self.session.compress(agreed, deflate);
-        }
-    }
-
-    /// The state that the opening handshake left for the handler, once.
-    pub(crate) fn take_state(&mut self) -> Option<S> {
-        self.state.take()
-    }
-
-    pub(crate) fn session(&self) -> &Session {
-        &self.session
+    pub(crate) fn session(&self) -> &Session<S> {
+        &self.0
     }
 
     #[inline]
-    pub(crate) fn session_mut(&mut self) -> &mut Session {
-        &mut self.session
+    pub(crate) fn session_mut(&mut self) -> &mut Session<S> {
+        &mut self.0
     }
 }
 
@@ -60,8 +36,8 @@ impl<S: 'static> Encode for WebSocketEncoder<S> {
 
     #[inline]
     fn pack(&mut self, item: Message<'_>, output: &mut Output) -> Result<(), PackError> {
-        if !self.session.takes_fast_path() {
-            return self.session.put_message(item, output);
+        if !self.0.takes_fast_path() {
+            return self.0.put_message(item, output);
         }
         let payload = item.as_bytes();
         if payload.len() < 126 {
@@ -75,28 +51,28 @@ impl<S: 'static> Encode for WebSocketEncoder<S> {
 
     #[inline]
     fn pack_owned(&mut self, owned: &MessageBuf, output: &mut Output) -> Result<(), PackError> {
-        if !self.session.takes_fast_path() {
-            return self.session.put_shared(owned, output);
+        if !self.0.takes_fast_path() {
+            return self.0.put_shared(owned, output);
         }
         output.put_pair(owned.header(), owned.as_message().as_bytes());
         Ok(())
     }
 
     fn greet(&mut self, output: &mut Output) {
-        if let Some(request) = self.session.take_greeting() {
+        if let Some(request) = self.0.take_greeting() {
             output.put_slice(&request);
         }
     }
 
     fn farewell(&mut self, why: Farewell, output: &mut Output) -> Parting {
-        self.session.farewell(why, output)
+        self.0.farewell(why, output)
     }
 }
 
 impl<S: 'static> EncodeParts for WebSocketEncoder<S> {
     /// Sends the parts as one binary message.
     fn pack_parts(&mut self, parts: &[&[u8]], output: &mut Output) -> Result<(), PackError> {
-        if !self.session.takes_fast_path() {
+        if !self.0.takes_fast_path() {
             return self.pack(Message::Binary(&parts.concat()), output);
         }
         let length = parts
@@ -114,8 +90,16 @@ impl<S: 'static> EncodeParts for WebSocketEncoder<S> {
 
 impl<S> fmt::Debug for WebSocketEncoder<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WebSocketEncoder")
-            .field("session", &self.session)
-            .finish_non_exhaustive()
+        f.debug_tuple("WebSocketEncoder").field(&self.0).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_encoder_without_a_state_takes_two_words() {
+        assert_eq!(size_of::<WebSocketEncoder<()>>(), 2 * size_of::<usize>());
     }
 }

@@ -188,6 +188,11 @@ impl FirstByte {
         FirstByte(FIN | opcode as u8)
     }
 
+    /// A fragment that another one follows.
+    pub(crate) fn unfinished(opcode: Opcode) -> Self {
+        FirstByte(opcode as u8)
+    }
+
     /// The same with a compressed payload.
     #[cfg(feature = "deflate")]
     pub(crate) fn compressed(self) -> Self {

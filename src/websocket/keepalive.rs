@@ -93,22 +93,24 @@ impl Keepalive {
     /// Registers a pong. Any pong is a sign of life; one that answers a ping tells the round-trip time too.
     ///
     /// A peer need not answer every ping, only the latest that it has seen (RFC 6455, section 5.5.3). So an answer counts for
-    /// all pings before its own, and later ones may still be on their way.
-    pub(crate) fn take_pong(&mut self, payload: &[u8], now: Duration) {
+    /// all pings before its own, and later ones may still be on their way. True if it answers a ping.
+    pub(crate) fn take_pong(&mut self, payload: &[u8], now: Duration) -> bool {
         self.pong_due = None;
         self.was_held_back = false;
         let Ok(stamp) = Stamp::try_from(payload) else {
-            return;
+            return false;
         };
         let pinged = Moment::of_nanos(u64::from_be_bytes(stamp));
         let Some(Unanswered { first, last }) = self.unanswered else {
-            return;
+            return false;
         };
-        if first <= pinged && pinged <= last {
+        let is_answer = first <= pinged && pinged <= last;
+        if is_answer {
             let first = Moment(pinged.0.saturating_add(1));
             self.unanswered = (first <= last).then_some(Unanswered { first, last });
             self.round_trip_time = Some(Moment::of(now.saturating_sub(pinged.time())));
         }
+        is_answer
     }
 
     pub(crate) fn round_trip_time(&self) -> Option<Duration> {

@@ -86,12 +86,13 @@ struct Shared {
     payload: Payload,
     /// The header of the frame that a server sends.
     header: FrameHeader,
+    may_be_compressed: bool,
     /// That frame, compressed without a context; `None` if compressing does not help.
     #[cfg(feature = "deflate")]
     compressed: std::sync::OnceLock<Option<Bytes>>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Payload {
     Text(Box<str>),
     Binary(Bytes),
@@ -108,11 +109,12 @@ impl Payload {
 }
 
 impl MessageBuf {
-    fn new(payload: Payload) -> Self {
+    fn new(payload: Payload, may_be_compressed: bool) -> Self {
         let header = FrameHeader::of_message(payload.as_message());
         MessageBuf(Arc::new(Shared {
             payload,
             header,
+            may_be_compressed,
             #[cfg(feature = "deflate")]
             compressed: std::sync::OnceLock::new(),
         }))
@@ -120,12 +122,38 @@ impl MessageBuf {
 
     /// A text message.
     pub fn text(text: impl Into<String>) -> Self {
-        MessageBuf::new(Payload::Text(text.into().into_boxed_str()))
+        MessageBuf::new(Payload::Text(text.into().into_boxed_str()), true)
     }
 
     /// A binary message.
     pub fn binary(bytes: impl Into<Bytes>) -> Self {
-        MessageBuf::new(Payload::Binary(bytes.into()))
+        MessageBuf::new(Payload::Binary(bytes.into()), true)
+    }
+
+    /// The same message, which no connection compresses. For payloads that are compressed already, such as images, or that mix
+    /// a secret with text of an attacker's choice, whose length would tell the secret.
+    ///
+    /// ```
+    /// use ringwheel::websocket::{MessageBuf, WebSocket};
+    /// use ringwheel::Conn;
+    ///
+    /// fn send_picture(conn: &mut Conn<'_, WebSocket>, png: Vec<u8>) {
+    ///     conn.send_owned(&MessageBuf::binary(png).without_compression());
+    /// }
+    /// ```
+    #[must_use]
+    pub fn without_compression(mut self) -> Self {
+        match Arc::get_mut(&mut self.0) {
+            Some(shared) => {
+                shared.may_be_compressed = false;
+                self
+            }
+            None => MessageBuf::new(self.0.payload.clone(), false),
+        }
+    }
+
+    pub(crate) fn may_be_compressed(&self) -> bool {
+        self.0.may_be_compressed
     }
 
     /// The message.

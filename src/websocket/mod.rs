@@ -84,7 +84,7 @@ pub use close::{CloseCode, CloseFrame};
 pub use decoder::{WebSocketClientDecoder, WebSocketDecoder};
 #[cfg(feature = "deflate")]
 pub use deflate::Deflate;
-pub use delivery::{Delivery, Pieces, Whole};
+pub use delivery::{Delivery, Event, Pieces, Whole, WithPongs};
 pub use encoder::WebSocketEncoder;
 pub use error::{Violation, WebSocketError};
 pub use handshake::{ClientHandshakeError, HandshakeError};
@@ -104,7 +104,8 @@ use settings::Settings;
 
 /// The server's side of WebSocket; see the [module](self).
 ///
-/// `A` decides on opening handshakes, and `D` is how messages are handed to the handler: [`Whole`] or in [`Pieces`].
+/// `A` decides on opening handshakes, and `D` is how messages are handed to the handler: [`Whole`], in [`Pieces`], or
+/// [`WithPongs`].
 ///
 /// ```
 /// use std::time::Duration;

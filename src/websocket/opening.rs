@@ -22,7 +22,10 @@ pub(crate) trait Opening: 'static {
     fn advance(&mut self, input: &[u8], peer: &Address, settings: &Settings) -> Step<Self::State>;
 
     /// The answer to a peer that has taken too long.
-    fn time_out(&self) -> Vec<u8>;
+    fn timeout_answer(&self) -> Vec<u8>;
+
+    /// Hears that the handshake was refused.
+    fn refused(&self, peer: &Address, error: &WebSocketError);
 }
 
 /// The progress of an opening handshake.
@@ -116,7 +119,11 @@ impl<A: Accept> Opening for ServerOpening<A> {
         }
     }
 
-    fn time_out(&self) -> Vec<u8> {
+    fn refused(&self, peer: &Address, error: &WebSocketError) {
+        self.accept.refused(peer, error);
+    }
+
+    fn timeout_answer(&self) -> Vec<u8> {
         Response::text(408, "The request took too long.\n").to_bytes(&Form::default())
     }
 }

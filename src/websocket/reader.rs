@@ -76,6 +76,11 @@ enum Progress {
     },
     /// A message, or its next piece, is in the assembly or in the input.
     Collected(Collected),
+    /// The payload of a pong lies in the input, in these bytes.
+    Pong {
+        from: usize,
+        to: usize,
+    },
 }
 
 impl<O: Opening, D: Delivery> FrameReader<O, D> {
@@ -171,8 +176,10 @@ impl<O: Opening, D: Delivery> FrameReader<O, D> {
         context: &mut UnpackContext<'_, WebSocketEncoder<O::State>>,
     ) -> Result<(), WebSocketError> {
         if let Stage::Opening(pending) = &self.stage {
-            put_answer(&pending.opening.time_out(), context.output);
-            return Err(WebSocketError::HandshakeTimeout);
+            let error = WebSocketError::HandshakeTimeout;
+            put_answer(&pending.opening.timeout_answer(), context.output);
+            pending.opening.refused(context.peer, &error);
+            return Err(error);
         }
         let session = context.encoder.session_mut();
         session
@@ -215,6 +222,13 @@ impl<O: Opening, D: Delivery> FrameReader<O, D> {
                 },
                 None => return Err(refuse(WebSocketError::InvalidUtf8, context)),
             },
+            Progress::Pong { from, to } => match D::pong(&input[from..to]) {
+                Some(message) => Unpacked::Message {
+                    message,
+                    consumed: to,
+                },
+                None => Unpacked::Skip { consumed: to },
+            },
             Progress::Collected(Collected::Nothing { consumed }) => Unpacked::Skip { consumed },
             Progress::Collected(Collected::Here { consumed }) => Unpacked::Message {
                 message: self.collected(None),
@@ -254,7 +268,8 @@ impl<O: Opening, D: Delivery> FrameReader<O, D> {
                 context.output.put_slice(&opened.answer);
                 let consumed = opened.consumed;
                 self.stage = Stage::Between;
-                context.encoder.open(opened, &self.settings, context.now);
+                let session = context.encoder.session_mut();
+                session.open(opened, &self.settings, context.now);
                 Ok(Unpacked::Opened { consumed })
             }
             Step::Answered { consumed, answer } => {
@@ -263,6 +278,7 @@ impl<O: Opening, D: Delivery> FrameReader<O, D> {
             }
             Step::Refused { answer, error } => {
                 put_answer(&answer, context.output);
+                pending.opening.refused(context.peer, &error);
                 Err(error)
             }
         }
@@ -272,12 +288,12 @@ impl<O: Opening, D: Delivery> FrameReader<O, D> {
     fn advance(
         &mut self,
         input: &mut [u8],
-        context: &mut UnpackContext<'_, Session>,
+        context: &mut UnpackContext<'_, Session<O::State>>,
     ) -> Result<Progress, WebSocketError> {
         self.drop_delivered();
         if let Stage::Collecting(assembly) = &mut self.stage {
             if assembly.is_within_frame() {
-                let collected = assembly.collect::<D>(input, 0, context.encoder)?;
+                let collected = assembly.collect::<D, _>(input, 0, context.encoder)?;
                 return Ok(Progress::Collected(collected));
             }
         }
@@ -344,7 +360,7 @@ impl<O: Opening, D: Delivery> FrameReader<O, D> {
         &mut self,
         header: Header,
         input: &mut [u8],
-        session: &mut Session,
+        session: &mut Session<O::State>,
     ) -> Result<Progress, WebSocketError> {
         if !matches!(self.stage, Stage::Collecting(_)) {
             self.stage = Stage::Collecting(Box::new(Assembly::new(&header)));
@@ -353,7 +369,7 @@ impl<O: Opening, D: Delivery> FrameReader<O, D> {
             unreachable!("it was just set");
         };
         assembly.begin_frame(&header, &self.settings)?;
-        let collected = assembly.collect::<D>(input, header.size, session)?;
+        let collected = assembly.collect::<D, _>(input, header.size, session)?;
         Ok(Progress::Collected(collected))
     }
 
@@ -362,7 +378,7 @@ impl<O: Opening, D: Delivery> FrameReader<O, D> {
         &mut self,
         header: Header,
         input: &mut [u8],
-        context: &mut UnpackContext<'_, Session>,
+        context: &mut UnpackContext<'_, Session<O::State>>,
     ) -> Result<Progress, WebSocketError> {
         let end = header.size + header.length as usize;
         if input.len() < end {
@@ -379,7 +395,13 @@ impl<O: Opening, D: Delivery> FrameReader<O, D> {
         let session = &mut *context.encoder;
         match header.opcode {
             Opcode::Ping => session.answer_ping(payload, context.output),
-            Opcode::Pong => session.take_pong(payload, context.now),
+            Opcode::Pong if !session.take_pong(payload, context.now) => {
+                return Ok(Progress::Pong {
+                    from: header.size,
+                    to: end,
+                });
+            }
+            Opcode::Pong => {}
             _ => {
                 let frame = CloseFrame::parse(payload).map_err(|bad| match bad {
                     BadClose::OneByte => WebSocketError::Violation(Violation::CloseLength),

@@ -13,13 +13,16 @@ use super::compression::{Compression, Inflation};
 use super::error::WebSocketError;
 use super::frame::{CONTROL_MAX, FirstByte, Opcode};
 use super::keepalive::Keepalive;
-use super::message::{Message, MessageBuf};
+use super::message::{Kind, Message, MessageBuf};
+use super::opening::Opened;
 use super::settings::Settings;
 use super::writer::{self, FrameWriter};
 use crate::protocol::{Farewell, Output, PackError, Parting};
 
-/// The state that both halves of a connection share.
-pub(crate) struct Session {
+/// The state that both halves of a connection share. `S` is the state that the opening handshake leaves for the handler.
+pub(crate) struct Session<S> {
+    // Together with the flags: on its own it would take another word of each connection.
+    state: Option<S>,
     flags: Flags,
     rare: Option<Box<Rare>>,
 }
@@ -54,9 +57,27 @@ impl Flags {
     const COMPRESSES: Flags = Flags(8);
     /// The peer may compress its messages: permessage-deflate was agreed on.
     const INFLATES: Flags = Flags(16);
+    /// A message that is sent in fragments is not finished.
+    const IN_FRAGMENTS: Flags = Flags(32);
+    /// The message that is sent in fragments is text.
+    const TEXT_FRAGMENTS: Flags = Flags(64);
     /// The facts that keep a message off the fast path.
-    const SLOW: Flags =
-        Flags(Self::OPENING.0 | Self::CLOSE_SENT.0 | Self::CLIENT.0 | Self::COMPRESSES.0);
+    const SLOW: Flags = Flags::of(&[
+        Self::OPENING,
+        Self::CLOSE_SENT,
+        Self::CLIENT,
+        Self::COMPRESSES,
+        Self::IN_FRAGMENTS,
+    ]);
+
+    const fn of(flags: &[Flags]) -> Flags {
+        let (mut all, mut index) = (0, 0);
+        while index < flags.len() {
+            all |= flags[index].0;
+            index += 1;
+        }
+        Flags(all)
+    }
 
     #[inline]
     fn has_any(self, of: Flags) -> bool {
@@ -70,14 +91,26 @@ impl Flags {
     fn clear(&mut self, flag: Flags) {
         self.0 &= !flag.0;
     }
+
+    fn put(&mut self, flag: Flags, is_set: bool) {
+        match is_set {
+            true => self.set(flag),
+            false => self.clear(flag),
+        }
+    }
 }
 
 const NOT_OPEN: PackError = PackError("the connection is not open, or closing");
+const UNFINISHED: PackError = PackError("a message in fragments is not finished");
+const OTHER_KIND: PackError =
+    PackError("a fragment is not of the kind that its message began with");
+const PING_TOO_LONG: PackError = PackError("a ping is longer than 125 bytes");
 
-impl Session {
+impl<S> Session<S> {
     /// A server's session, before its handshake.
     pub(crate) fn server() -> Self {
         Session {
+            state: None,
             flags: Flags::OPENING,
             rare: None,
         }
@@ -97,31 +130,30 @@ impl Session {
         self.rare.get_or_insert_with(Box::default)
     }
 
-    /// Begins the conversation: the opening handshake is over.
-    pub(crate) fn open(
-        &mut self,
-        subprotocol: Option<Box<str>>,
-        settings: &Settings,
-        now: Duration,
-    ) {
+    /// Begins the conversation, with what the opening handshake has agreed on.
+    pub(crate) fn open(&mut self, opened: Opened<S>, settings: &Settings, now: Duration) {
         self.flags.clear(Flags::OPENING);
-        if subprotocol.is_some() {
-            self.rare().subprotocol = subprotocol;
+        self.state = Some(opened.state);
+        if opened.subprotocol.is_some() {
+            self.rare().subprotocol = opened.subprotocol;
         }
         if let Some(every) = settings.ping_every {
             self.rare().keepalive.begin(now.saturating_add(every));
         }
+        #[cfg(feature = "deflate")]
+        if let (Some(agreed), Some(deflate)) = (opened.agreed, &settings.deflate) {
+            self.flags.set(Flags::COMPRESSES);
+            self.flags.set(Flags::INFLATES);
+            let rare = self.rare();
+            let compression = Compression::new(agreed, deflate);
+            rare.writer.set_compression(Some(compression));
+            rare.inflation = Some(Inflation::new(agreed, deflate));
+        }
     }
 
-    /// Compresses and inflates messages from now on, as was agreed.
-    #[cfg(feature = "deflate")]
-    pub(crate) fn compress(&mut self, agreed: super::deflate::Agreed, deflate: &super::Deflate) {
-        self.flags.set(Flags::COMPRESSES);
-        self.flags.set(Flags::INFLATES);
-        let rare = self.rare();
-        let compression = Compression::new(agreed, deflate);
-        rare.writer.set_compression(Some(compression));
-        rare.inflation = Some(Inflation::new(agreed, deflate));
+    /// The state that the opening handshake left for the handler, once.
+    pub(crate) fn take_state(&mut self) -> Option<S> {
+        self.state.take()
     }
 
     pub(crate) fn subprotocol(&self) -> Option<&str> {
@@ -142,7 +174,13 @@ impl Session {
         self.flags.has_any(Flags::INFLATES)
     }
 
-    /// True if messages are written as they are: the connection is open, a server's, and does not compress.
+    /// Compresses messages from now on, if that was agreed on, or no longer.
+    pub(crate) fn set_compression(&mut self, is_on: bool) {
+        self.flags.put(Flags::COMPRESSES, is_on && self.inflates());
+    }
+
+    /// True if messages are written as they are: the connection is open, a server's, does not compress, and has no message in
+    /// fragments.
     #[inline]
     pub(crate) fn takes_fast_path(&self) -> bool {
         !self.flags.has_any(Flags::SLOW)
@@ -150,11 +188,18 @@ impl Session {
 
     /// Fails unless the connection is open and no close frame was sent.
     fn check_open(&self) -> Result<(), PackError> {
-        match self
-            .flags
-            .has_any(Flags(Flags::OPENING.0 | Flags::CLOSE_SENT.0))
-        {
+        const NOT: Flags = Flags::of(&[Flags::OPENING, Flags::CLOSE_SENT]);
+        match self.flags.has_any(NOT) {
             true => Err(NOT_OPEN),
+            false => Ok(()),
+        }
+    }
+
+    /// Fails unless a message may begin.
+    fn check_between_messages(&self) -> Result<(), PackError> {
+        self.check_open()?;
+        match self.flags.has_any(Flags::IN_FRAGMENTS) {
+            true => Err(UNFINISHED),
             false => Ok(()),
         }
     }
@@ -174,12 +219,22 @@ impl Session {
         message: Message<'_>,
         output: &mut Output,
     ) -> Result<(), PackError> {
-        self.check_open()?;
         #[cfg(feature = "deflate")]
         if self.flags.has_any(Flags::COMPRESSES) {
+            self.check_between_messages()?;
             self.rare().writer.put_compressed(message, output);
             return Ok(());
         }
+        self.put_uncompressed(message, output)
+    }
+
+    /// Writes a message as it is.
+    pub(crate) fn put_uncompressed(
+        &mut self,
+        message: Message<'_>,
+        output: &mut Output,
+    ) -> Result<(), PackError> {
+        self.check_between_messages()?;
         let first = FirstByte::last(message.opcode());
         self.put(first, message.as_bytes(), output);
         Ok(())
@@ -193,13 +248,45 @@ impl Session {
         item: &MessageBuf,
         output: &mut Output,
     ) -> Result<(), PackError> {
+        if !item.may_be_compressed() {
+            return self.put_uncompressed(item.as_message(), output);
+        }
         #[cfg(feature = "deflate")]
         if self.flags.has_any(Flags::COMPRESSES) && !self.flags.has_any(Flags::CLIENT) {
-            self.check_open()?;
+            self.check_between_messages()?;
             self.rare().writer.put_shared(item, output);
             return Ok(());
         }
         self.put_message(item.as_message(), output)
+    }
+
+    /// Writes the next fragment of a message, or the first if none is unfinished (section 5.4). It is not compressed.
+    pub(crate) fn put_fragment(
+        &mut self,
+        fragment: Message<'_>,
+        is_last: bool,
+        output: &mut Output,
+    ) -> Result<(), PackError> {
+        self.check_open()?;
+        let is_text = fragment.kind() == Kind::Text;
+        let mut opcode = fragment.opcode();
+        if self.flags.has_any(Flags::IN_FRAGMENTS) {
+            if self.flags.has_any(Flags::TEXT_FRAGMENTS) != is_text {
+                return Err(OTHER_KIND);
+            }
+            opcode = Opcode::Continuation;
+        }
+        let first = match is_last {
+            true => FirstByte::last(opcode),
+            false => FirstByte::unfinished(opcode),
+        };
+        self.put(first, fragment.as_bytes(), output);
+        // One that does not fit is taken back, and may be tried again.
+        if !output.is_overfull() {
+            self.flags.put(Flags::IN_FRAGMENTS, !is_last);
+            self.flags.put(Flags::TEXT_FRAGMENTS, is_text && !is_last);
+        }
+        Ok(())
     }
 
     /// Sends a ping whose answer tells the round-trip time.
@@ -211,6 +298,20 @@ impl Session {
         Ok(())
     }
 
+    /// Sends a ping with this payload.
+    pub(crate) fn ping_with(
+        &mut self,
+        payload: &[u8],
+        output: &mut Output,
+    ) -> Result<(), PackError> {
+        self.check_open()?;
+        if payload.len() > CONTROL_MAX {
+            return Err(PING_TOO_LONG);
+        }
+        self.put(FirstByte::last(Opcode::Ping), payload, output);
+        Ok(())
+    }
+
     /// Answers a ping of the peer (section 5.5.2).
     pub(crate) fn answer_ping(&mut self, payload: &[u8], output: &mut Output) {
         if !self.flags.has_any(Flags::CLOSE_SENT) {
@@ -218,11 +319,10 @@ impl Session {
         }
     }
 
-    /// Registers a pong: an answer to a ping, or unasked for (section 5.5.3).
-    pub(crate) fn take_pong(&mut self, payload: &[u8], now: Duration) {
-        if let Some(rare) = &mut self.rare {
-            rare.keepalive.take_pong(payload, now);
-        }
+    /// Registers a pong (section 5.5.3). True if it answers a ping whose answer tells the round-trip time.
+    pub(crate) fn take_pong(&mut self, payload: &[u8], now: Duration) -> bool {
+        let rare = self.rare.as_mut();
+        rare.is_some_and(|rare| rare.keepalive.take_pong(payload, now))
     }
 
     /// Sets the code and the reason to close with.
@@ -379,7 +479,7 @@ impl Session {
     }
 }
 
-impl fmt::Debug for Session {
+impl<S> fmt::Debug for Session<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Session")
             .field("flags", &self.flags)

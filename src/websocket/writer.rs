@@ -25,7 +25,8 @@ impl FrameWriter {
     pub(crate) fn masking() -> Self {
         FrameWriter {
             masker: Some(Masker::default()),
-            ..FrameWriter::default()
+            #[cfg(feature = "deflate")]
+            compression: None,
         }
     }
 

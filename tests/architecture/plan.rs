@@ -31,7 +31,7 @@ pub(crate) const PLAN: &[Folder] = &[
     folder("panics", &[]),
     folder("wheel", &[]),
     folder("io", &[]),
-    folder("shared", &["io"]),
+    folder("shared", &["panics", "io"]),
     on_public_items("http", &["io"]),
     folder("protocol", &["io"]),
     folder("accept", &["panics", "io", "shared"]),

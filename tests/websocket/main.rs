@@ -18,6 +18,10 @@ mod pieces;
 mod properties;
 
 // Over sockets.
+mod fragments;
 mod parting;
+mod pongs;
 mod pressure;
+mod refusals;
 mod serving;
+mod uncompressed;

@@ -155,7 +155,10 @@ fn answer<A: Accept>(
         }
     };
     check_acceptance(&acceptance, &request)?;
-    let extensions = negotiate(&request);
+    let extensions = match acceptance.may_compress {
+        true => negotiate(&request),
+        false => None,
+    };
     Ok(Progress::Upgraded {
         consumed: head.len(),
         response: write_upgrade(key, &acceptance, extensions.as_deref()),
