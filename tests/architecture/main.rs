@@ -153,6 +153,11 @@ fn planted_faults_are_found() {
         };
         assert!(violation.contains(expected), "{violation}");
     }
+}
+
+#[test]
+fn imports_that_the_plan_allows_pass() {
+    let exports = Exports::read(&sources());
     let faultless = [
         ("server/mod.rs", "use crate::{Address, wheel::TickClock};\n"),
         (
