@@ -88,7 +88,7 @@ pub struct Wheel<T> {
     entries: Entries<T>,
     /// The last tick handed in.
     now: u64,
-    /// How far the slots have been worked off: behind `now` only while timers that are due wait to
+    /// The tick up to which the slots are worked off: behind `now` only while timers that are due wait to
     /// be popped.
     cursor: u64,
     /// The level of the slot that is being cascaded, 0 if none. That slot is the cursor's own on
@@ -216,7 +216,7 @@ impl<T> Wheel<T> {
     /// The earliest tick at which [`pop_expired`](Self::pop_expired) has something to do, `None` if
     /// there is no timer.
     ///
-    /// It is never later than the earliest deadline. It is earlier, at most once for each level,
+    /// This tick is never later than the earliest deadline. It is earlier, at most once for each level,
     /// when that timer shares its slot with others and has to cascade first. It is at or before
     /// [`now`](Self::now) only if timers that may be due were left unpopped: poll without waiting
     /// and go on.
