@@ -17,7 +17,7 @@ pub(crate) trait Opening: 'static {
     /// True if the frames behind it are a client's.
     const FROM_CLIENT: bool;
 
-    /// Looks at all that has come so far.
+    /// Looks at everything that has come so far, which is nothing consumed yet.
     fn advance(
         &mut self,
         input: &[u8],
@@ -36,7 +36,7 @@ pub(crate) trait Opening: 'static {
 pub(crate) enum Step<S> {
     NeedMore,
     Open(Opened<S>),
-    /// It was a plain HTTP request, and this is the answer.
+    /// The request was plain HTTP, and this is the answer.
     Answered {
         consumed: usize,
         answer: Vec<u8>,

@@ -445,7 +445,7 @@ impl<S> Session<S> {
             keepalive.postpone(now, timeout);
         }
         if !is_one_pending {
-            // It fails on a connection that closes only, and that has no deadline.
+            // A ping fails only on a connection that closes, and that has no deadline.
             let _ = self.ping(now, output);
         }
         Ok(())
