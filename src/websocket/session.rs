@@ -241,7 +241,6 @@ impl<S> Session<S> {
     }
 
     /// Writes a message that others may share, and that does not take the fast path.
-    #[cold]
     #[inline(never)]
     pub(crate) fn put_shared(
         &mut self,
