@@ -1,15 +1,15 @@
-//! How many connections the server takes, in all and from one address.
+//! Admission of connections: enforces the limits in all and per IP address, and counts what became of each peer.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::accept::spare::Reserve;
+use crate::accept::spare::Spare;
 
-/// Counts live connections against the limits, and what became of those that came.
+/// The counts of a server's connections, and the limits on them.
 ///
-/// Touched when a connection comes and goes, never for a message.
+/// Used when a connection comes and when it goes, never for a message.
 #[derive(Debug)]
 pub(crate) struct Admission {
     max: usize,
@@ -20,8 +20,8 @@ pub(crate) struct Admission {
     refused: AtomicU64,
     refused_per_ip: AtomicU64,
     shed: AtomicU64,
-    /// With which those are told for whom there is no descriptor.
-    pub(crate) reserve: Reserve,
+    /// A spare descriptor: with none left, one waiting peer can still be accepted and closed.
+    pub(crate) spare: Spare,
 }
 
 /// Counters of a server since it was built.
@@ -30,7 +30,7 @@ pub(crate) struct Admission {
 pub struct ServerStats {
     /// Connections that are open now.
     pub connections: usize,
-    /// Connections that were taken.
+    /// Connections that were accepted and admitted.
     pub accepted: u64,
     /// Connections that were closed at once because of [`ServerBuilder::max_connections`](crate::ServerBuilder::max_connections).
     pub refused: u64,
@@ -52,18 +52,19 @@ impl Admission {
             refused: AtomicU64::new(0),
             refused_per_ip: AtomicU64::new(0),
             shed: AtomicU64::new(0),
-            reserve: Reserve::new(),
+            spare: Spare::new(),
         }
     }
 
-    /// Counts a connection in (an IPv4 address is the same whichever way it came), unless a limit is reached.
-    pub(crate) fn admit(&self, ip: IpAddr) -> bool {
+    /// Counts a connection in, unless a limit is reached. An IPv4 address is the same whichever way it came; a peer without
+    /// an IP address counts only towards the connections in all.
+    pub(crate) fn admit(&self, ip: Option<IpAddr>) -> bool {
         if self.live.fetch_add(1, Ordering::Relaxed) >= self.max {
             self.live.fetch_sub(1, Ordering::Relaxed);
             self.refused.fetch_add(1, Ordering::Relaxed);
             return false;
         }
-        if let Some(max_per_ip) = self.max_per_ip {
+        if let (Some(max_per_ip), Some(ip)) = (self.max_per_ip, ip) {
             let mut per_ip = self.per_ip();
             let ip = ip.to_canonical();
             let count = per_ip.entry(ip).or_insert(0);
@@ -81,10 +82,10 @@ impl Admission {
         true
     }
 
-    /// Counts a connection out.
-    pub(crate) fn release(&self, ip: IpAddr) {
+    /// Counts out a connection that was admitted, by the same IP address.
+    pub(crate) fn release(&self, ip: Option<IpAddr>) {
         self.live.fetch_sub(1, Ordering::Relaxed);
-        if self.max_per_ip.is_some() {
+        if let (Some(_), Some(ip)) = (self.max_per_ip, ip) {
             let mut per_ip = self.per_ip();
             let ip = ip.to_canonical();
             if let Some(count) = per_ip.get_mut(&ip) {
@@ -96,6 +97,7 @@ impl Admission {
         }
     }
 
+    /// Counts a peer that was closed for want of a descriptor.
     pub(crate) fn count_shed(&self) {
         self.shed.fetch_add(1, Ordering::Relaxed);
     }
@@ -111,7 +113,7 @@ impl Admission {
     }
 
     fn per_ip(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
-        // The map is whole after every statement, so a panic elsewhere does not spoil it.
+        // The map is consistent after every statement, so a panic elsewhere leaves it intact.
         self.per_ip.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -120,8 +122,8 @@ impl Admission {
 mod tests {
     use super::*;
 
-    const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
-    const THERE: IpAddr = IpAddr::V6(std::net::Ipv6Addr::LOCALHOST);
+    const HERE: Option<IpAddr> = Some(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST));
+    const THERE: Option<IpAddr> = Some(IpAddr::V6(std::net::Ipv6Addr::LOCALHOST));
 
     #[test]
     fn limits_hold_and_places_come_back() {
@@ -142,6 +144,17 @@ mod tests {
             ),
             (3, 4, 1, 1)
         );
+    }
+
+    #[test]
+    fn a_peer_without_an_ip_address_counts_only_in_all() {
+        let admission = Admission::new(2, Some(1));
+        assert!(admission.admit(None) && admission.admit(None));
+        assert!(!admission.admit(None), "in all");
+        admission.release(None);
+        assert!(admission.admit(HERE));
+        let stats = admission.stats();
+        assert_eq!((stats.refused, stats.refused_per_ip), (1, 0));
     }
 
     #[test]

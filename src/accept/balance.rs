@@ -1,28 +1,30 @@
-//! Which worker gets a new connection.
+//! Balancers: they pick the worker for each new connection.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
+use crate::io::address::Address;
 use crate::shared::LoopShared;
 
 /// Picks the worker for each connection that the acceptor has admitted.
 ///
-/// Any closure of the same shape is one too.
+/// Every closure with the signature of [`pick`](Self::pick) is a balancer, too.
 ///
 /// ```
-/// use std::net::SocketAddr;
-/// use ringwheel::{Server, balance::Workers};
+/// use ringwheel::{Address, Server, balance::Workers};
 ///
-/// let by_port = |peer: SocketAddr, workers: Workers<'_>| usize::from(peer.port()) % workers.len();
+/// let by_port =
+///     |peer: &Address, workers: Workers<'_>| usize::from(peer.port().unwrap_or(0)) % workers.len();
 /// let builder = Server::builder().balance(by_port);
 /// # drop(builder);
 /// ```
 pub trait Balance: Send + 'static {
-    /// The index of the worker; one that does not exist is taken modulo their number.
-    fn pick(&mut self, peer: SocketAddr, workers: Workers<'_>) -> usize;
+    /// Returns the index of the worker for a new connection. An index that does not exist is taken modulo the number of
+    /// workers; after a panic the first worker gets the connection.
+    fn pick(&mut self, peer: &Address, workers: Workers<'_>) -> usize;
 }
 
-/// The workers to choose from.
+/// The workers that a balancer picks from.
 #[derive(Clone, Copy)]
 pub struct Workers<'a> {
     loops: &'a [Arc<LoopShared>],
@@ -33,13 +35,16 @@ impl<'a> Workers<'a> {
         Workers { loops }
     }
 
-    /// How many there are; at least 1.
+    /// The number of workers, at least 1.
     #[expect(clippy::len_without_is_empty, reason = "there is always one")]
     pub fn len(&self) -> usize {
         self.loops.len()
     }
 
-    /// Connections of a worker: those that were handed over to it and have not ended, so a burst counts at once.
+    /// The connections that were handed over to a worker and have not ended. Each counts from the moment it is handed over.
+    ///
+    /// # Panics
+    /// If `worker` is not below [`len`](Self::len).
     pub fn connections(&self, worker: usize) -> usize {
         self.loops[worker].connections()
     }
@@ -53,8 +58,8 @@ impl std::fmt::Debug for Workers<'_> {
     }
 }
 
-impl<F: FnMut(SocketAddr, Workers<'_>) -> usize + Send + 'static> Balance for F {
-    fn pick(&mut self, peer: SocketAddr, workers: Workers<'_>) -> usize {
+impl<F: FnMut(&Address, Workers<'_>) -> usize + Send + 'static> Balance for F {
+    fn pick(&mut self, peer: &Address, workers: Workers<'_>) -> usize {
         self(peer, workers)
     }
 }
@@ -66,34 +71,36 @@ pub struct RoundRobin {
 }
 
 impl Balance for RoundRobin {
-    fn pick(&mut self, _peer: SocketAddr, workers: Workers<'_>) -> usize {
+    fn pick(&mut self, _: &Address, workers: Workers<'_>) -> usize {
         let picked = self.next;
         self.next = (self.next + 1) % workers.len();
         picked
     }
 }
 
-/// The worker that has the fewest connections; the first of several.
+/// The worker that has the fewest connections; of several such workers, the first.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LeastConnections;
 
 impl Balance for LeastConnections {
-    fn pick(&mut self, _peer: SocketAddr, workers: Workers<'_>) -> usize {
+    fn pick(&mut self, _: &Address, workers: Workers<'_>) -> usize {
         (0..workers.len())
             .min_by_key(|worker| workers.connections(*worker))
             .unwrap_or(0)
     }
 }
 
-/// Always the same worker for the same IP address, so that what one client's connections share needs no lock.
+/// Always the same worker for the same IP address, so that what one client's connections share needs no lock. Peers without
+/// an IP address count as one client.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SourceHash;
 
 impl Balance for SourceHash {
-    fn pick(&mut self, peer: SocketAddr, workers: Workers<'_>) -> usize {
-        let bits = match peer.ip().to_canonical() {
-            IpAddr::V4(ip) => u64::from(ip.to_bits()),
-            IpAddr::V6(ip) => (ip.to_bits() >> 64) as u64 ^ ip.to_bits() as u64,
+    fn pick(&mut self, peer: &Address, workers: Workers<'_>) -> usize {
+        let bits = match peer.ip().map(|ip| ip.to_canonical()) {
+            Some(IpAddr::V4(ip)) => u64::from(ip.to_bits()),
+            Some(IpAddr::V6(ip)) => (ip.to_bits() >> 64) as u64 ^ ip.to_bits() as u64,
+            None => 0,
         };
         // Fibonacci hashing: multiples of the golden ratio spread neighbouring addresses evenly.
         let hash = bits.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;

@@ -1,4 +1,4 @@
-//! A descriptor kept back for when there are no others.
+//! A spare descriptor, with which a server out of descriptors can still accept one peer in order to close it.
 
 use std::fs::File;
 use std::io;
@@ -7,61 +7,65 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use mio::net::TcpListener;
 
-/// A descriptor kept back, so that with none left a waiting peer can still be taken, and told by the close that there is
-/// no room, instead of hanging in the backlog. One for all listeners of a server: each would rob the others of theirs.
+/// A descriptor that is kept open to be closed when there are no others: then a waiting peer can be accepted and closed,
+/// and learns that there is no room, instead of hanging in the backlog.
+///
+/// All listeners of a server share one; with one each, they would take the descriptors from one another.
 #[derive(Debug)]
-pub(crate) struct Reserve {
+pub(crate) struct Spare {
     file: Mutex<Option<File>>,
-    /// It may not be there.
-    is_missing: AtomicBool,
+    /// The spare may be closed; checked before taking the lock.
+    may_be_closed: AtomicBool,
 }
 
-/// What became of a connection that was to be shed.
+/// The outcome of an attempt to shed one waiting peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Shed {
-    /// It was taken and closed.
+    /// A peer was accepted and closed.
     One,
-    /// Nobody waits.
+    /// No peer waits.
     Nobody,
-    /// It is not known whether anybody waits: without a descriptor the kernel does not look.
+    /// The attempt failed: a peer may wait or not. Without a descriptor the kernel does not tell.
     Unknown,
 }
 
-impl Reserve {
+impl Spare {
+    /// Only where descriptors are a limit that accept(2) reports.
     const IS_OF_USE: bool = cfg!(unix);
 
     pub(crate) fn new() -> Self {
-        let reserve = Reserve {
+        let spare = Spare {
             file: Mutex::new(None),
-            is_missing: AtomicBool::new(Self::IS_OF_USE),
+            may_be_closed: AtomicBool::new(Self::IS_OF_USE),
         };
-        reserve.is_there();
-        reserve
+        spare.ensure();
+        spare
     }
 
-    /// Whether there is a reserve; one that was lost, because something else was quicker to take the descriptor, is taken
-    /// again if that can be done.
+    /// Opens the spare if it is closed. True if it is open now.
+    ///
+    /// It stays closed after [`shed`](Self::shed) if another thread was quicker to take the descriptor.
     #[inline]
-    pub(crate) fn is_there(&self) -> bool {
-        !self.is_missing.load(Ordering::Acquire) || self.refill(&mut self.lock())
+    pub(crate) fn ensure(&self) -> bool {
+        !self.may_be_closed.load(Ordering::Acquire) || self.open(&mut self.lock())
     }
 
-    fn refill(&self, file: &mut Option<File>) -> bool {
+    fn open(&self, file: &mut Option<File>) -> bool {
         if file.is_none() && Self::IS_OF_USE {
             *file = File::open("/dev/null").ok();
-            self.is_missing.store(file.is_none(), Ordering::Release);
+            self.may_be_closed.store(file.is_none(), Ordering::Release);
         }
         file.is_some() || !Self::IS_OF_USE
     }
 
-    /// Takes one waiting connection in place of the reserve, and closes it.
+    /// Closes the spare, accepts one waiting peer with the descriptor, closes that, and opens the spare again.
     pub(crate) fn shed(&self, listener: &TcpListener) -> Shed {
         let mut file = self.lock();
-        if !Self::IS_OF_USE || !self.refill(&mut file) {
+        if !Self::IS_OF_USE || !self.open(&mut file) {
             return Shed::Unknown;
         }
-        // Who is quicker to use the descriptor sees this, and waits for the lock.
-        self.is_missing.store(true, Ordering::Release);
+        // Another thread that takes the descriptor first sees this in `ensure`, and waits for the lock.
+        self.may_be_closed.store(true, Ordering::Release);
         *file = None;
         let outcome = listener.accept();
         let shed = match &outcome {
@@ -70,12 +74,12 @@ impl Reserve {
             Err(_) => Shed::Unknown,
         };
         drop(outcome);
-        self.refill(&mut file);
+        self.open(&mut file);
         shed
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<File>> {
-        // There is a file or none; a panic elsewhere does not spoil that.
+        // The value is replaced as a whole, so a panic elsewhere leaves it intact.
         self.file.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -85,27 +89,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_reserve_that_was_lost_is_taken_again() {
-        let reserve = Reserve::new();
-        assert!(reserve.is_there());
-        reserve.lock().take();
-        reserve.is_missing.store(true, Ordering::Release);
-        assert!(reserve.is_there());
-        assert_eq!(reserve.lock().is_some(), Reserve::IS_OF_USE);
-        assert!(!reserve.is_missing.load(Ordering::Acquire));
+    fn a_closed_spare_is_opened_again() {
+        let spare = Spare::new();
+        assert!(spare.ensure());
+        spare.lock().take();
+        spare.may_be_closed.store(true, Ordering::Release);
+        assert!(spare.ensure());
+        assert_eq!(spare.lock().is_some(), Spare::IS_OF_USE);
+        assert!(!spare.may_be_closed.load(Ordering::Acquire));
     }
 
     #[test]
-    fn one_who_waits_is_shed_and_the_reserve_is_there_again() {
-        let reserve = Reserve::new();
+    fn a_waiting_peer_is_shed_and_the_spare_is_open_again() {
+        let spare = Spare::new();
         let listener = TcpListener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
-        if !Reserve::IS_OF_USE {
-            return assert_eq!(reserve.shed(&listener), Shed::Unknown);
+        if !Spare::IS_OF_USE {
+            return assert_eq!(spare.shed(&listener), Shed::Unknown);
         }
-        assert_eq!(reserve.shed(&listener), Shed::Nobody);
+        assert_eq!(spare.shed(&listener), Shed::Nobody);
         let _client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        assert_eq!(reserve.shed(&listener), Shed::One);
-        assert_eq!(reserve.shed(&listener), Shed::Nobody);
-        assert!(reserve.lock().is_some());
+        assert_eq!(spare.shed(&listener), Shed::One);
+        assert_eq!(spare.shed(&listener), Shed::Nobody);
+        assert!(spare.lock().is_some());
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::connection::send_status::Refusal;
-use crate::service::contain::contain_call;
+use crate::panics::contain_call;
 
 /// What became of a message that was sent with a completion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

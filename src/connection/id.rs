@@ -8,7 +8,9 @@ use std::fmt;
 /// Shown as `worker/slot#serial`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnId {
-    pub(crate) worker: u32,
+    pub(crate) worker: u16,
+    /// Index of the service, which is that of the listener.
+    pub(crate) service: u16,
     pub(crate) slot: u32,
     /// Counts the connections of the worker, so two that share a slot differ. It wraps after 2^32 connections; a handle
     /// would have to be kept that long, and hit the very same slot, to be mistaken.
@@ -18,7 +20,7 @@ pub struct ConnId {
 impl ConnId {
     /// The index of the worker that owns the connection.
     pub fn worker(&self) -> usize {
-        self.worker as usize
+        usize::from(self.worker)
     }
 
     /// The token for the poll: the slot, and the serial where a `usize` has room for it. Where it has not, only the

@@ -5,35 +5,11 @@ use std::time::Duration;
 
 use ringwheel_ringbuffer::{PoolConfig, RingPool};
 
-use crate::connection::id::ConnId;
-use crate::connection::{Connection, Marks};
+use crate::connection::Connection;
+use crate::connection::due::Due;
+use crate::connection::marks::Marks;
 use crate::shared::LoopShared;
 use crate::wheel::{TickClock, TimerKey, Wheel};
-
-/// What is to happen when a timer fires.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Due {
-    /// Nothing may have been received for the idle time.
-    Idle(ConnId),
-    /// The first message should have been there.
-    FirstMessage(ConnId),
-    /// A message was begun when so many had come: see whether it is the same that is not whole yet.
-    Message(ConnId, u64),
-    /// Output was pending, and this much had been written: see whether there is progress.
-    WriteStall(ConnId, u64),
-    /// An orderly close should have been done; whether it was given more time already.
-    Close(ConnId, bool),
-    /// A deadline of the connection's protocol.
-    Protocol(ConnId),
-    /// A timer that a handler has set.
-    Handler(ConnId, u64),
-    /// A task that was scheduled through the server's handle.
-    Task(usize),
-    /// A listener that ran out of descriptors tries again.
-    Accept(usize),
-    /// The drain deadline.
-    Drain,
-}
 
 /// The parts of a worker that callbacks reach: its time, its wheel, its rings, its ready list.
 pub(crate) struct LoopState {

@@ -12,12 +12,12 @@ pub(crate) const ROOM: usize = 1024;
 /// The connections of one worker.
 pub(crate) struct ConnTable {
     connections: Slab<Connection>,
-    worker: u32,
+    worker: u16,
     next_serial: u32,
 }
 
 impl ConnTable {
-    pub(crate) fn new(worker: u32) -> Self {
+    pub(crate) fn new(worker: u16) -> Self {
         ConnTable {
             connections: Slab::with_capacity(ROOM),
             worker,
@@ -25,12 +25,17 @@ impl ConnTable {
         }
     }
 
-    /// Puts in what `make` builds for the id that it will have.
-    pub(crate) fn insert(&mut self, make: impl FnOnce(ConnId) -> Connection) -> ConnId {
+    /// Inserts the connection that `make` builds for the id that it will have.
+    pub(crate) fn insert(
+        &mut self,
+        service: u16,
+        make: impl FnOnce(ConnId) -> Connection,
+    ) -> ConnId {
         let entry = self.connections.vacant_entry();
         let slot = u32::try_from(entry.key()).expect("a process has fewer than 2^32 descriptors");
         let id = ConnId {
             worker: self.worker,
+            service,
             slot,
             serial: self.next_serial,
         };

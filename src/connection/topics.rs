@@ -1,16 +1,11 @@
-//! Publish and subscribe: which connections of a service have subscribed to what, and what is published to them.
+//! The topics of a service on one worker, and their subscribers.
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use slab::Slab;
 
 use crate::connection::id::ConnId;
-use crate::handler::remote::SendError;
-use crate::protocol::{OwnedOf, Protocol};
-use crate::service::contain::contain_call;
 
 /// The topics of one service: each exists as long as somebody subscribes to it.
 #[derive(Default)]
@@ -83,6 +78,12 @@ impl Topics {
             .map(|topic| &*topic.name)
     }
 
+    /// Number of subscribers of a topic.
+    pub(crate) fn count(&self, name: &str) -> usize {
+        self.find(name)
+            .map_or(0, |topic| self.topics[topic as usize].subscribers.len())
+    }
+
     /// Appends the subscribers of a topic to `list`.
     pub(crate) fn list_subscribers(&self, name: &str, list: &mut Vec<ConnId>) {
         if let Some(topic) = self.find(name) {
@@ -117,75 +118,6 @@ impl fmt::Display for SubscribeError {
 
 impl std::error::Error for SubscribeError {}
 
-/// What became of a published message, on all loops together.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Published {
-    /// Subscribers whose connection has taken it.
-    pub delivered: u64,
-    /// Subscribers that did not get it: their output was full, whatever [`Limits::overflow`](crate::Limits::overflow) then
-    /// does, or the protocol could not express it.
-    pub dropped: u64,
-    /// Workers that could not be told: their mailbox was full, or they have ended.
-    pub unreached_workers: u64,
-}
-
-/// A published message on its way to all loops. When the last of them is done with it, its completion is called.
-pub(crate) struct Publication<P: Protocol> {
-    pub(crate) topic: Box<str>,
-    pub(crate) item: OwnedOf<P>,
-    delivered: AtomicU64,
-    dropped: AtomicU64,
-    unreached_workers: AtomicU64,
-    done: Mutex<Option<Box<PublishedCallback>>>,
-}
-
-pub(crate) type PublishedCallback = dyn FnOnce(Published) + Send;
-
-impl<P: Protocol> Publication<P> {
-    pub(crate) fn new(topic: &str, item: OwnedOf<P>, done: Option<Box<PublishedCallback>>) -> Self {
-        Publication {
-            topic: topic.into(),
-            item,
-            delivered: AtomicU64::new(0),
-            dropped: AtomicU64::new(0),
-            unreached_workers: AtomicU64::new(0),
-            done: Mutex::new(done),
-        }
-    }
-
-    /// Counts a worker that could not be told.
-    pub(crate) fn miss(&self) {
-        self.unreached_workers.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Counts what became of it on one loop.
-    pub(crate) fn count(&self, delivered: u64, dropped: u64) {
-        self.delivered.fetch_add(delivered, Ordering::Relaxed);
-        self.dropped.fetch_add(dropped, Ordering::Relaxed);
-    }
-}
-
-impl<P: Protocol> Drop for Publication<P> {
-    fn drop(&mut self) {
-        let done = self.done.get_mut().unwrap_or_else(PoisonError::into_inner);
-        if let Some(done) = done.take() {
-            let published = Published {
-                delivered: *self.delivered.get_mut(),
-                dropped: *self.dropped.get_mut(),
-                unreached_workers: *self.unreached_workers.get_mut(),
-            };
-            // It may be dropped because something else panics; a second panic would end the process.
-            contain_call(move || done(published));
-        }
-    }
-}
-
-/// Reaches the subscribers of all connections that have the same handler, on all workers.
-pub(crate) trait Publish<P: Protocol> {
-    fn publish(&self, publication: Publication<P>) -> Result<(), SendError<()>>;
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -193,6 +125,7 @@ mod tests {
     fn id(slot: u32) -> ConnId {
         ConnId {
             worker: 0,
+            service: 0,
             slot,
             serial: 0,
         }

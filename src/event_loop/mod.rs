@@ -1,7 +1,7 @@
-//! A worker's loop: wait, tell the time, pass on what happened.
+//! A worker's loop: waits for events, tells the reactor the time, and passes on what happened.
 
 #[cfg(all(test, loom))]
-mod models;
+mod loom_models;
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -10,62 +10,38 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
 use mio::event::Event;
-use mio::{Events, Interest, Poll, Registry, Token};
+use mio::{Events, Interest, Poll, Registry};
 
-use crate::accept::acceptor::{Burst, DRAIN_BURSTS, Listener, PAUSE};
 use crate::accept::admission::Admission;
+use crate::accept::listeners::Listeners;
 use crate::connection::id::ConnId;
 use crate::io::transport::Socket;
+use crate::panics::{contain_drop, panic_text};
 use crate::reactor::{Reactor, Readiness};
-use crate::service::contain::{contain_drop, panic_text};
-use crate::shared::{Command, Handover, LoopShared, WAKE_TOKEN};
+use crate::shared::LoopShared;
+use crate::shared::arrival::Arrival;
+use crate::shared::command::Command;
+use crate::shared::token::Token;
 
 /// Events taken from the kernel at a time.
 const EVENTS: usize = 1024;
 /// Commands obeyed in one iteration; each is at most one new connection.
 const COMMAND_BUDGET: usize = 256;
 
-/// A worker's poll, the listeners it accepts for itself, and its reactor.
+/// A worker's poll, the listeners from which it accepts by itself, and its reactor.
 pub(crate) struct EventLoop {
-    poll: Poll,
-    reactor: Reactor,
-    listeners: Vec<Listener>,
-    shared: Arc<LoopShared>,
-    commands: Receiver<Command>,
-    admission: Arc<Admission>,
-    busy_poll: Duration,
-    /// Some listener may have somebody waiting.
-    unfinished: bool,
-    stopping: bool,
+    pub(crate) poll: Poll,
+    pub(crate) reactor: Reactor,
+    pub(crate) listeners: Listeners,
+    pub(crate) shared: Arc<LoopShared>,
+    pub(crate) commands: Receiver<Command>,
+    pub(crate) admission: Arc<Admission>,
+    /// The time after an event during which the loop polls without sleeping.
+    pub(crate) busy_poll: Duration,
 }
 
 impl EventLoop {
-    pub(crate) fn new(
-        poll: Poll,
-        reactor: Reactor,
-        mut listeners: Vec<Listener>,
-        shared: Arc<LoopShared>,
-        commands: Receiver<Command>,
-        admission: Arc<Admission>,
-        busy_poll: Duration,
-    ) -> io::Result<Self> {
-        for (index, listener) in listeners.iter_mut().enumerate() {
-            listener.register(poll.registry(), listener_token(index))?;
-        }
-        Ok(EventLoop {
-            poll,
-            reactor,
-            listeners,
-            shared,
-            commands,
-            admission,
-            busy_poll,
-            unfinished: false,
-            stopping: false,
-        })
-    }
-
-    /// Runs until the server ends. However it ends, every connection is closed in front of its handler.
+    /// Runs until the server ends. However it ends, every open connection ends with its handler's `on_close`.
     pub(crate) fn run(mut self) -> io::Result<()> {
         let outcome = catch_unwind(AssertUnwindSafe(|| self.iterate()));
         self.reactor.stop();
@@ -83,44 +59,130 @@ impl EventLoop {
 
     fn iterate(&mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(EVENTS);
-        let mut busy_at = Instant::now();
-        while !self.stopping && !self.reactor.is_drained() {
-            let must_not_sleep = self.shared.prepare_to_sleep() || self.unfinished;
-            let spinning = !self.busy_poll.is_zero() && busy_at.elapsed() < self.busy_poll;
-            let timeout = if must_not_sleep || spinning {
-                Some(Duration::ZERO)
-            } else {
-                self.reactor.timeout(|| self.shared.clock())
-            };
-            // Who spins never sleeps, but is not late for that.
-            let is_late = timeout == Some(Duration::ZERO) && (must_not_sleep || !spinning);
-            self.reactor.set_behind(is_late);
-            match self.poll.poll(&mut events, timeout) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                outcome => outcome?,
-            }
-            self.shared.woke_up();
-            self.reactor.set_now(self.shared.clock());
-            if !self.busy_poll.is_zero() && !events.is_empty() {
-                busy_at = Instant::now();
-            }
+        let mut last_event = Instant::now();
+        let mut is_stopped = false;
+        while !is_stopped && !self.reactor.is_drained() {
+            self.wait(&mut events, &mut last_event)?;
             self.dispatch(&events);
-            if self.unfinished {
-                self.accept_unfinished();
+            if self.listeners.has_ready() {
+                self.accept_ready();
             }
             if self.shared.has_commands() {
-                self.obey_commands();
+                is_stopped = self.obey_commands();
             }
             self.reactor.finish_iteration();
-            if self.reactor.has_news() {
-                self.resume_listeners();
+            if self.reactor.has_departed() {
                 self.count_departed();
             }
         }
         Ok(())
     }
 
-    /// Counts out the connections that came too late.
+    /// Sleeps until an event, a wake-up or the next deadline, then tells the reactor the time.
+    fn wait(&mut self, events: &mut Events, last_event: &mut Instant) -> io::Result<()> {
+        loop {
+            let timeout = self.prepare_to_sleep(*last_event);
+            match self.poll.poll(events, timeout) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                outcome => break outcome?,
+            }
+        }
+        self.shared.woke_up();
+        self.reactor.set_now(self.shared.clock());
+        if !self.busy_poll.is_zero() && !events.is_empty() {
+            *last_event = Instant::now();
+        }
+        Ok(())
+    }
+
+    /// Returns how long the loop may sleep; `None` until an event or a wake-up comes.
+    fn prepare_to_sleep(&mut self, last_event: Instant) -> Option<Duration> {
+        let next_accept = self.listeners.timeout();
+        let has_work = self.shared.prepare_to_sleep() || next_accept == Some(Duration::ZERO);
+        let is_spinning = !self.busy_poll.is_zero() && last_event.elapsed() < self.busy_poll;
+        let timeout = if has_work || is_spinning {
+            Some(Duration::ZERO)
+        } else {
+            let next_timer = self.reactor.timeout(|| self.shared.clock());
+            next_accept.into_iter().chain(next_timer).min()
+        };
+        // A loop that spins does not sleep either, but that alone does not mean that it is behind.
+        let is_behind = timeout == Some(Duration::ZERO) && (has_work || !is_spinning);
+        self.reactor.set_behind(is_behind);
+        timeout
+    }
+
+    // Out of line, so that it has the processor's registers to itself.
+    #[inline(never)]
+    fn dispatch(&mut self, events: &Events) {
+        for event in events {
+            match Token::decode(event.token()) {
+                Token::Connection(token) => {
+                    if !(is_plain_input(event) && self.reactor.on_plain_input(token)) {
+                        self.reactor.on_event(token, readiness(event));
+                    }
+                }
+                Token::Listener(index) => self.listeners.on_event(index),
+                Token::Waker => {}
+            }
+        }
+    }
+
+    fn accept_ready(&mut self) {
+        // The callbacks so far may have taken long, and deadlines of new connections count from now.
+        self.reactor.catch_up(self.shared.clock());
+        self.accept(Listeners::accept_ready);
+    }
+
+    /// Accepts in the given manner, and adopts what comes.
+    fn accept(&mut self, manner: fn(&mut Listeners, &Admission, &mut dyn FnMut(Arrival))) {
+        let EventLoop {
+            poll,
+            reactor,
+            listeners,
+            shared,
+            admission,
+            ..
+        } = self;
+        manner(listeners, admission, &mut |arrival| {
+            shared.count_connection();
+            adopt(reactor, poll.registry(), arrival);
+        });
+    }
+
+    /// Obeys the commands that wait, within the budget. True if one of them was to stop.
+    fn obey_commands(&mut self) -> bool {
+        let mut is_stopped = false;
+        // The callbacks so far may have taken long, and deadlines of new connections count from now.
+        self.reactor.catch_up(self.shared.clock());
+        for _ in 0..COMMAND_BUDGET {
+            let Ok(command) = self.commands.try_recv() else {
+                break;
+            };
+            self.shared.command_taken();
+            match command {
+                Command::Adopt(arrival) => adopt(&mut self.reactor, self.poll.registry(), arrival),
+                Command::Schedule(task) => self.reactor.schedule_task(task),
+                Command::Sweep => {
+                    self.shared.sweep_begins();
+                    self.reactor.sweep_tasks();
+                }
+                Command::Drain(deadline) => self.drain(deadline),
+                Command::Stop => is_stopped = true,
+            }
+        }
+        is_stopped
+    }
+
+    /// Accepts the connections that wait already, closes the listeners, and begins to drain.
+    fn drain(&mut self, deadline: Duration) {
+        self.accept(Listeners::drain);
+        // The callbacks of these connections may have taken long, and the deadline counts from now.
+        self.reactor.catch_up(self.shared.clock());
+        self.reactor.begin_drain(deadline);
+    }
+
+    /// Counts out the connections that came too late, and drops the other commands.
     fn return_commands(&mut self) {
         while let Ok(command) = self.commands.try_recv() {
             self.shared.command_taken();
@@ -132,96 +194,6 @@ impl EventLoop {
         }
     }
 
-    // Out of line, so that it has the processor's registers to itself.
-    #[inline(never)]
-    fn dispatch(&mut self, events: &Events) {
-        for event in events {
-            let token = event.token().0;
-            if token >= FIRST_LISTENER_TOKEN {
-                self.dispatch_to_listener(event.token());
-            } else if !(is_plain_input(event) && self.reactor.on_plain_input(token)) {
-                self.reactor.on_event(token, readiness(event));
-            }
-        }
-    }
-
-    #[cold]
-    fn dispatch_to_listener(&mut self, token: Token) {
-        if token == WAKE_TOKEN {
-            return;
-        }
-        if let Some(listener) = self.listeners.get_mut(listener_index(token)) {
-            listener.on_event();
-            self.unfinished = true;
-        }
-    }
-
-    /// Lets the listeners accept that have somebody waiting.
-    fn accept_unfinished(&mut self) {
-        self.unfinished = false;
-        self.reactor.catch_up(self.shared.clock());
-        let (reactor, registry, shared) = (&mut self.reactor, self.poll.registry(), &self.shared);
-        for (index, listener) in self.listeners.iter_mut().enumerate() {
-            if listener.burst_end() != Burst::Unfinished {
-                continue;
-            }
-            let burst = listener.accept(&self.admission, |taken| {
-                shared.count_connection();
-                adopt(reactor, registry, taken);
-            });
-            match burst {
-                Burst::Drained => {}
-                Burst::Unfinished => self.unfinished = true,
-                Burst::Paused => reactor.pause_listener(index, PAUSE),
-            }
-        }
-    }
-
-    /// The pauses of listeners end with timers.
-    fn resume_listeners(&mut self) {
-        for index in self.reactor.resumed_listeners() {
-            if let Some(listener) = self.listeners.get_mut(index) {
-                listener.resume();
-                self.unfinished = true;
-            }
-        }
-    }
-
-    fn obey_commands(&mut self) {
-        // The callbacks so far may have taken long, and the deadlines of what comes now are counted from now.
-        self.reactor.catch_up(self.shared.clock());
-        for _ in 0..COMMAND_BUDGET {
-            let Ok(command) = self.commands.try_recv() else {
-                return;
-            };
-            self.shared.command_taken();
-            match command {
-                Command::Adopt(taken) => adopt(&mut self.reactor, self.poll.registry(), taken),
-                Command::Schedule(task) => self.reactor.schedule_task(task),
-                Command::Sweep => {
-                    self.shared.sweep_begins();
-                    self.reactor.sweep_tasks();
-                }
-                Command::Drain(deadline) => self.drain(deadline),
-                Command::Stop => self.stopping = true,
-            }
-        }
-    }
-
-    fn drain(&mut self, deadline: Duration) {
-        self.listeners.iter_mut().for_each(Listener::resume);
-        self.unfinished = true;
-        for _ in 0..DRAIN_BURSTS {
-            if self.unfinished {
-                self.accept_unfinished();
-            }
-        }
-        self.unfinished = false;
-        self.listeners.clear();
-        self.reactor.begin_drain(deadline);
-    }
-
-    #[inline]
     fn count_departed(&mut self) {
         for peer in self.reactor.departed() {
             self.shared.uncount_connection();
@@ -230,14 +202,14 @@ impl EventLoop {
     }
 }
 
-/// Whether an event says that there is input, and nothing beside it that would need a look. Nearly all do.
+/// True if an event announces input and nothing beside it that needs a look, as nearly all do.
 #[inline]
 fn is_plain_input(event: &Event) -> bool {
-    let is_unusual = event.is_read_closed() | event.is_error() | event.is_priority();
-    event.is_readable() & !is_unusual
+    let needs_a_look = event.is_read_closed() | event.is_error() | event.is_priority();
+    event.is_readable() & !needs_a_look
 }
 
-/// All that an event says of a connection.
+/// The reactor's description of an event.
 fn readiness(event: &Event) -> Readiness {
     Readiness {
         readable: event.is_readable() || event.is_read_closed() || event.is_error(),
@@ -247,41 +219,27 @@ fn readiness(event: &Event) -> Readiness {
     }
 }
 
-/// Takes a connection in; one that cannot be registered is dropped, and counted out like any other that ends.
-fn adopt(reactor: &mut Reactor, registry: &Registry, taken: Handover) {
+/// Registers a connection and gives it to the reactor.
+fn adopt(reactor: &mut Reactor, registry: &Registry, arrival: Arrival) {
     let register = |socket: &mut Socket, id: ConnId| match socket {
-        Socket::Tcp(stream) => registry.register(stream, Token(id.token()), interest()),
+        Socket::Tcp(stream) => {
+            registry.register(stream, Token::Connection(id.token()).encode(), interest())
+        }
         _ => Ok(()),
     };
-    if let Err(error) = reactor.adopt(
-        taken.listener,
-        Socket::Tcp(taken.stream),
-        taken.peer,
-        register,
-    ) {
-        log::error!(
-            "a connection from {} could not be registered: {error}",
-            taken.peer
-        );
-    }
+    let Arrival {
+        stream,
+        peer,
+        listener,
+    } = arrival;
+    reactor.adopt(listener, Socket::Tcp(stream), peer, register);
 }
 
-/// All that a connection ever waits for, asked for once. Where urgent data can be told, it is: a short read in front of it
-/// does not mean that the socket is empty.
+/// The events of a connection, registered once for its life. Urgent data is among them where the system reports it: a short
+/// read in front of it does not prove the socket empty.
 fn interest() -> Interest {
     let interest = Interest::READABLE | Interest::WRITABLE;
     #[cfg(any(target_os = "linux", target_os = "android"))]
     let interest = interest | Interest::PRIORITY;
     interest
-}
-
-/// The tokens of a loop's own listeners lie below the waker's and above those of any connection, whose slots are small.
-const FIRST_LISTENER_TOKEN: usize = usize::MAX - 1024;
-
-fn listener_token(index: usize) -> Token {
-    Token(FIRST_LISTENER_TOKEN + index)
-}
-
-fn listener_index(token: Token) -> usize {
-    token.0 - FIRST_LISTENER_TOKEN
 }

@@ -1,6 +1,6 @@
 //! Requests, from bytes to values.
 
-use std::net::SocketAddr;
+use crate::Address;
 use std::str;
 
 use httparse::Header;
@@ -18,7 +18,7 @@ pub struct Request<'a> {
     target: Target<'a>,
     host: &'a str,
     fields: FieldSection<'a>,
-    peer: SocketAddr,
+    peer: &'a Address,
 }
 
 impl<'a> Request<'a> {
@@ -30,7 +30,7 @@ impl<'a> Request<'a> {
         head: &'a [u8],
         storage: &'a mut [Header<'a>],
         methods: &[&str],
-        peer: SocketAddr,
+        peer: &'a Address,
     ) -> Result<Self, RequestFault> {
         let (line, lines) = split_first_line(head).ok_or(RequestFault::Line)?;
         let (method, target, version) = parse_request_line(line).ok_or(RequestFault::Line)?;
@@ -110,7 +110,7 @@ impl<'a> Request<'a> {
 
     /// The address of the client, or of the proxy before it.
     #[must_use]
-    pub fn peer(&self) -> SocketAddr {
+    pub fn peer(&self) -> &'a Address {
         self.peer
     }
 
@@ -214,7 +214,7 @@ pub(crate) fn with_request<R>(
         target: Target::parse("/").unwrap(),
         host,
         fields: FieldSection(&fields),
-        peer: SocketAddr::from(([127, 0, 0, 1], 40_000)),
+        peer: &Address::Ip(([127, 0, 0, 1], 40_000).into()),
     })
 }
 
@@ -251,7 +251,7 @@ mod tests {
             target: Target::parse("/").unwrap(),
             host: "example.com",
             fields: FieldSection(&fields),
-            peer: SocketAddr::from(([127, 0, 0, 1], 1)),
+            peer: &Address::Ip(([127, 0, 0, 1], 1).into()),
         };
         assert_eq!(request.header("X-Name"), None);
         assert_eq!(request.header_bytes("X-Name"), Some(&b"caf\xe9"[..]));
@@ -295,7 +295,7 @@ mod tests {
                 target,
                 host: "field.example",
                 fields: FieldSection(&[]),
-                peer: SocketAddr::from(([127, 0, 0, 1], 1)),
+                peer: &Address::Ip(([127, 0, 0, 1], 1).into()),
             };
             assert_eq!(
                 (

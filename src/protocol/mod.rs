@@ -42,8 +42,10 @@ pub use crate::io::output::Output;
 
 use std::error::Error;
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::time::Duration;
+
+use crate::io::address::Address;
 
 /// What [`Decode::unpack`] found at the front of the input.
 #[derive(Debug, PartialEq, Eq)]
@@ -154,7 +156,7 @@ pub struct UnpackContext<'a, E> {
     /// The time since the loop started, as of its current iteration.
     pub now: Duration,
     /// The peer's address.
-    pub peer: &'a SocketAddr,
+    pub peer: &'a Address,
     /// True if silence must not be held against the peer now: something that it has sent is unread, because the handler has
     /// paused reading or the output is above the high-water mark, or output is pending, behind which it has not seen what it
     /// would answer. Postpone timeouts instead of firing them. (For a peer that takes none of the output there is
@@ -168,7 +170,7 @@ impl<'a, E> UnpackContext<'a, E> {
         output: &'a mut Output,
         encoder: &'a mut E,
         now: Duration,
-        peer: &'a SocketAddr,
+        peer: &'a Address,
     ) -> Self {
         UnpackContext {
             output,
@@ -227,7 +229,7 @@ impl<'a, E> UnpackContext<'a, E> {
 }
 
 /// The peer of a [detached](UnpackContext::detached) context.
-static NOBODY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+static NOBODY: Address = Address::Ip(SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0)));
 
 /// The reading half of a protocol.
 pub trait Decode: 'static {

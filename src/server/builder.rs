@@ -1,7 +1,8 @@
-//! What a server is to be, step by step.
+//! Builds a server: collects its listeners and settings, then makes workers, services and acceptor of them.
 
 use std::any::TypeId;
 use std::collections::HashMap;
+use std::error::Error;
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -13,21 +14,56 @@ use mio::Poll;
 use mio::net::TcpListener;
 use ringwheel_ringbuffer::PoolConfig;
 
-use crate::accept::acceptor::{Acceptor, AcceptorShared, Listener};
+use crate::accept::acceptor::Acceptor;
 use crate::accept::admission::Admission;
 use crate::accept::balance::{Balance, RoundRobin};
+use crate::accept::listener::Listener;
 use crate::handler::Handler;
-use crate::handler::mailbox::{AnyMailbox, Mailbox};
-use crate::reactor::{ReactorConfig, ServiceSlot};
-use crate::server::handle::{ServerHandle, Shared};
-use crate::server::listen::{Listen, SocketOptions};
-use crate::server::worker::{ServiceSeed, Worker, WorkerHook, WorkerStart};
-use crate::server::{Lead, RunningServer, Server};
-use crate::service::Hub;
-use crate::shared::{LoopShared, waker};
+use crate::handler::mailbox::AnyMailbox;
+use crate::io::address::Address;
+use crate::io::socket_options::SocketOptions;
+use crate::reactor::ReactorConfig;
+use crate::server::endpoint::{AnyEndpoint, Clones, Endpoint, Factory, HandlerSource};
+use crate::server::handle::{ServerHandle, ServerShared};
+use crate::server::listen::Listen;
+use crate::server::running::RunningServer;
+use crate::server::worker::{Worker, WorkerHook, WorkerStart};
+use crate::server::{Lead, Server};
+use crate::shared::LoopShared;
+use crate::shared::token::MAX_LISTENERS;
+use crate::shared::waker::waker;
 use crate::wheel::TickClock;
 
-/// What a server is to be. Made by [`Server::builder`].
+/// Builds a [`Server`], from its listeners and its settings. Made by [`Server::builder`].
+///
+/// Each setting has a default, and a server needs at least one listener, at most 1,024.
+///
+/// ```
+/// use ringwheel::{Conn, Handler, Server, protocol::Lines};
+///
+/// #[derive(Clone)]
+/// struct Shout;
+///
+/// impl Handler for Shout {
+///     type Protocol = Lines;
+///     type Session = ();
+///     fn on_open(&mut self, _conn: &mut Conn<'_, Lines>) {}
+///     fn on_message(&mut self, conn: &mut Conn<'_, Lines>, _session: &mut (), line: &str) {
+///         conn.send(&line.to_uppercase());
+///     }
+/// }
+///
+/// # fn main() -> std::io::Result<()> {
+/// let server = Server::builder()
+///     .workers(2)
+///     .max_connections(10_000)
+///     .listen("127.0.0.1:0", Shout)?
+///     .build()?;
+/// assert_ne!(server.local_addr().unwrap().port(), 0);
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "a server accepts nothing until it is built and runs"]
 pub struct ServerBuilder {
     workers: Option<usize>,
     balance: Box<dyn Balance>,
@@ -41,22 +77,16 @@ pub struct ServerBuilder {
     listeners: Vec<BoundListener>,
 }
 
-/// Listeners that a server has at most.
-const MAX_LISTENERS: usize = 1024;
-
-type HandlerSeed<H> = dyn FnOnce(WorkerStart<'_>) -> H + Send;
-
-/// A listener that is bound, with what makes its services.
+/// A bound listener, and the endpoint of its connections.
 struct BoundListener {
     socket: TcpListener,
     address: SocketAddr,
     options: SocketOptions,
-    handler: TypeId,
-    /// For a worker: the seed of the service there, and its mailbox.
-    sow: Box<Sow>,
+    endpoint: Box<dyn AnyEndpoint>,
 }
 
-type Sow = dyn Fn(&Arc<LoopShared>) -> (ServiceSeed, AnyMailbox);
+/// Workers that a server has at most: the name of a connection has 16 bits for its worker.
+const MAX_WORKERS: usize = 1 << 16;
 
 impl ServerBuilder {
     pub(crate) fn new() -> Self {
@@ -79,102 +109,101 @@ impl ServerBuilder {
         }
     }
 
-    /// How many worker loops, each on a thread of its own; 0 counts as 1. Default: one for each processor. A single one
-    /// accepts its connections itself and runs on the thread that runs the server.
-    #[must_use]
+    /// The number of worker loops, each on a thread of its own; 0 counts as 1. Default: one for each processor.
+    ///
+    /// A single worker accepts its connections by itself and runs on the thread that runs the server.
     pub fn workers(mut self, workers: usize) -> Self {
         self.workers = Some(workers.max(1));
         self
     }
 
-    /// How the acceptor picks the worker for a new connection. Default [`RoundRobin`]. Not asked where there is one worker:
-    /// that accepts for itself.
-    #[must_use]
+    /// Picks the worker for each connection that the acceptor takes. Default [`RoundRobin`].
+    ///
+    /// It is not asked where workers accept by themselves: if there is only one, or with
+    /// [`Listen::reuse_port`].
     pub fn balance(mut self, balance: impl Balance) -> Self {
         self.balance = Box::new(balance);
         self
     }
 
-    /// Connections that may be open at one time; one more is closed at once. Default 100,000.
-    #[must_use]
+    /// The limit of connections open at one time; one more is closed at once. Default 100,000.
     pub fn max_connections(mut self, connections: usize) -> Self {
         self.max_connections = connections;
         self
     }
 
-    /// Connections that may be open from one IP address at one time; one more is closed at once. Default: no limit.
-    #[must_use]
+    /// The limit of connections open from one IP address at one time; one more is closed at once. Peers without an IP
+    /// address (Unix sockets) are not counted. Default: no limit.
     pub fn max_connections_per_ip(mut self, connections: usize) -> Self {
         self.max_connections_per_ip = Some(connections);
         self
     }
 
-    /// Connections that a listener takes in a row before others have their turn; 0 counts as 1. Default 128.
-    #[must_use]
+    /// Connections that a listener accepts in a row before other sources have their turn; 0 counts as 1. Default 128.
     pub fn accept_burst(mut self, connections: usize) -> Self {
         self.accept_burst = connections.max(1);
         self
     }
 
-    /// Letters (sends, closes, closures, broadcasts; however large) from other threads that may wait for one worker; one more is given
-    /// back to its sender. Default 65,536.
-    #[must_use]
+    /// The limit of letters from other threads that wait for one worker; one more is given back to its sender. Default
+    /// 65,536.
+    ///
+    /// A send, a close, a closure and a broadcast is one letter each, however large.
     pub fn mailbox_limit(mut self, letters: usize) -> Self {
         self.mailbox_limit = letters;
         self
     }
 
-    /// Bytes read from one connection before the others of its worker have their turn; each message counts as 16 bytes
-    /// more. Default 256 KiB.
-    #[must_use]
+    /// Bytes read from one connection before the others of its worker have their turn, at least 1. Each message counts as
+    /// 16 bytes more. Default 256 KiB.
     pub fn read_budget(mut self, bytes: usize) -> Self {
         self.reactor.read_budget = bytes.max(1);
         self
     }
 
-    /// Bytes of the buffer into which a worker receives, at least 4 KiB. Default 32 KiB: measured, messages of a mebibyte cost
-    /// less with it than with 64 KiB, and others the same.
-    #[must_use]
+    /// Bytes of the buffer into which a worker receives, at least 4 KiB. Default 32 KiB.
+    ///
+    /// Measured, messages of a mebibyte cost less with 32 KiB than with 64 KiB, and others the same.
     pub fn receive_buffer(mut self, bytes: usize) -> Self {
         self.reactor.receive_buffer = bytes.max(4096);
         self
     }
 
-    /// The tick of the timing wheels: no timer is more precise. Default 1 ms.
-    #[must_use]
+    /// The tick of the timing wheels, the precision of all timers and deadlines. Default 1 ms.
     pub fn tick(mut self, tick: Duration) -> Self {
         self.reactor.clock = TickClock::new(tick);
         self
     }
 
-    /// How many rings a worker keeps for reuse, and how large. Default [`PoolConfig::default`].
-    #[must_use]
+    /// The number and size of the rings that a worker keeps for reuse. Default [`PoolConfig::default`].
     pub fn ring_pool(mut self, config: PoolConfig) -> Self {
         self.reactor.pool = config;
         self
     }
 
-    /// After an event a worker asks again for so long before it sleeps: some microseconds of latency for a processor
-    /// that is never idle. Default zero: it sleeps at once.
-    #[must_use]
+    /// The time after an event during which a worker polls without sleeping. Default zero: it sleeps at once.
+    ///
+    /// It saves some microseconds of latency, and keeps a processor busy.
     pub fn busy_poll(mut self, duration: Duration) -> Self {
         self.busy_poll = duration;
         self
     }
 
-    /// Called with each worker's index on its thread before it begins: the place to pin it to a processor. (The first may run
-    /// on the thread that calls [`Server::run`].)
-    #[must_use]
+    /// Calls a function with each worker's index, on the worker's thread, before the worker begins: for example to pin the
+    /// thread to a processor. The first worker may run on the thread that calls [`Server::run`].
     pub fn on_worker_start(mut self, hook: impl Fn(usize) + Send + Sync + 'static) -> Self {
         self.on_worker_start = Arc::new(hook);
         self
     }
 
-    /// Listens on an address with the protocol's defaults. Each worker gets a clone of the handler.
+    /// Binds the address now, and will serve its connections with a clone of the handler on each worker.
+    ///
+    /// The protocol, the limits and the timeouts are the defaults. Peers can connect as soon as this returns: they wait in
+    /// the backlog until the server runs.
     ///
     /// # Errors
-    /// When the address cannot be resolved or bound.
-    pub fn listen<H>(self, address: impl ToSocketAddrs, handler: H) -> io::Result<Self>
+    /// When the address cannot be resolved or bound; the error names it.
+    pub fn listen<H>(self, address: impl ToSocketAddrs + fmt::Debug, handler: H) -> io::Result<Self>
     where
         H: Handler + Clone + Send,
         H::Protocol: Default,
@@ -182,7 +211,8 @@ impl ServerBuilder {
         self.listen_with(Listen::on(address), handler)
     }
 
-    /// Listens as `listen` says. Each worker gets a clone of the handler.
+    /// Binds the address of `listen` now, and will serve its connections on the terms of `listen` with a clone of the
+    /// handler on each worker.
     ///
     /// # Errors
     /// When the address cannot be resolved or bound, or the limits contradict one another.
@@ -190,14 +220,13 @@ impl ServerBuilder {
     where
         H: Handler + Clone + Send,
     {
-        self.bind(listen, move || {
-            let handler = handler.clone();
-            Box::new(move |_| handler)
-        })
+        self.bind(listen, Box::new(Clones(handler)))
     }
 
-    /// Listens as `listen` says. `make` is called on each worker's thread to make the handler there, which need not be
-    /// `Send`. It is told the worker's index, and can get a handle to the server.
+    /// Binds the address of `listen` now, and will serve its connections on the terms of `listen` with a handler that
+    /// `make` makes on each worker's thread.
+    ///
+    /// Such a handler need not be `Send`. `make` learns the worker's index, and can get a handle to the server.
     ///
     /// # Errors
     /// As [`listen_with`](Self::listen_with).
@@ -209,145 +238,82 @@ impl ServerBuilder {
     where
         H: Handler,
     {
-        let make = Arc::new(make);
-        self.bind(listen, move || {
-            let make = make.clone();
-            Box::new(move |start: WorkerStart<'_>| make(start))
-        })
+        self.bind(listen, Box::new(Factory(Arc::new(make))))
     }
 
     fn bind<H: Handler>(
         mut self,
         mut listen: Listen<H::Protocol>,
-        make: impl Fn() -> Box<HandlerSeed<H>> + 'static,
+        handlers: Box<dyn HandlerSource<H>>,
     ) -> io::Result<Self> {
         if self.listeners.len() == MAX_LISTENERS {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                format!("at most {MAX_LISTENERS} listeners"),
-            ));
+            return Err(invalid_input(format!("at most {MAX_LISTENERS} listeners")));
         }
         let socket = listen.bind()?;
-        let address = socket.local_addr()?;
-        let options = listen.options;
-        let sow = move |shared: &Arc<LoopShared>| {
-            let (mailbox, mail) = Mailbox::<H>::new(shared.clone());
-            let mailbox = Arc::new(mailbox);
-            let make_handler = make();
-            let (protocol, limits, timeouts) =
-                (listen.protocol.clone(), listen.limits, listen.timeouts);
-            let own_mailbox = mailbox.clone();
-            let seed: ServiceSeed = Box::new(move |start| ServiceSlot {
-                service: Box::new(Hub::new(
-                    make_handler(start),
-                    protocol,
-                    limits,
-                    timeouts,
-                    own_mailbox,
-                    mail,
-                    Box::new(start.server().connections_of::<H>()),
-                )),
-                limits,
-                timeouts,
-            });
-            (seed, mailbox as AnyMailbox)
-        };
-        let handler = TypeId::of::<H>();
         self.listeners.push(BoundListener {
+            address: socket.local_addr()?,
             socket,
-            address,
-            options,
-            handler,
-            sow: Box::new(sow),
+            options: listen.options,
+            endpoint: Box::new(Endpoint {
+                protocol: listen.protocol,
+                limits: listen.limits,
+                timeouts: listen.timeouts,
+                tick: listen.tick,
+                handlers,
+            }),
         });
         Ok(self)
     }
 
-    /// The addresses of the listeners so far.
-    pub fn local_addrs(&self) -> Vec<SocketAddr> {
-        self.listeners
-            .iter()
-            .map(|listener| listener.address)
-            .collect()
+    /// The addresses of the listeners so far, with the ports that the system has chosen.
+    #[must_use]
+    pub fn local_addrs(&self) -> Vec<Address> {
+        let addresses = self.listeners.iter().map(|listener| listener.address);
+        addresses.map(Address::Ip).collect()
+    }
+
+    /// The first of [`local_addrs`](Self::local_addrs) that is an IP address.
+    #[must_use]
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.listeners.first().map(|listener| listener.address)
     }
 
     /// Makes the workers' polls and all that they share; nothing is accepted yet.
     ///
     /// # Errors
-    /// When a poll cannot be made, or a port cannot be shared.
-    pub fn build(self) -> io::Result<Server> {
-        let count = self
-            .workers
-            .unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from));
+    /// When there is no listener, a poll cannot be made, or a port cannot be shared.
+    pub fn build(mut self) -> io::Result<Server> {
+        let addresses = self.local_addrs();
+        let listeners = std::mem::take(&mut self.listeners);
+        if listeners.is_empty() {
+            return Err(invalid_input("a server needs a listener"));
+        }
         let admission = Arc::new(Admission::new(
             self.max_connections,
             self.max_connections_per_ip,
         ));
-        let mut loops = Vec::with_capacity(count);
-        let mut workers = Vec::with_capacity(count);
-        for index in 0..count {
-            let poll = Poll::new()?;
-            let (shared, commands) =
-                LoopShared::new(index, waker(poll.registry())?, self.mailbox_limit);
-            loops.push(shared.clone());
-            workers.push(Worker {
-                poll,
-                shared,
-                commands,
-                listeners: Vec::new(),
-                seeds: Vec::new(),
-                config: self.reactor.clone(),
-                admission: admission.clone(),
-                busy_poll: self.busy_poll,
-                on_start: self.on_worker_start.clone(),
-            });
-        }
-        let addresses = self.local_addrs();
-        let mut mailboxes: HashMap<TypeId, Vec<AnyMailbox>> = HashMap::new();
-        let mut listeners = Vec::new();
-        for (index, bound) in (0u16..).zip(self.listeners) {
-            let of_handler = mailboxes.entry(bound.handler).or_default();
-            for worker in &mut workers {
-                let (seed, mailbox) = (bound.sow)(&worker.shared);
-                worker.seeds.push(seed);
-                of_handler.push(mailbox);
-            }
-            let listener = |socket| Listener::new(socket, index, bound.options, self.accept_burst);
-            // A single worker accepts for itself: there is nothing to hand over.
-            if bound.options.reuse_port || count == 1 {
-                for worker in workers.iter_mut().skip(1) {
-                    worker
-                        .listeners
-                        .push(listener(bound.options.listen(bound.address)?));
-                }
-                workers[0].listeners.push(listener(bound.socket));
-            } else {
-                listeners.push(listener(bound.socket));
-            }
-        }
-        let poll = Poll::new()?;
-        let acceptor = match listeners.is_empty() {
+        let mut workers = self.make_workers(&admission)?;
+        let loops: Vec<_> = workers.iter().map(|worker| worker.shared.clone()).collect();
+        let mailboxes = make_services(&listeners, &mut workers);
+        let for_acceptor = place_listeners(listeners, self.accept_burst, &mut workers)?;
+        let acceptor = match for_acceptor.is_empty() {
             true => None,
-            false => Some(Arc::new(AcceptorShared::new(waker(poll.registry())?))),
+            false => Some(Acceptor::new(
+                for_acceptor,
+                admission.clone(),
+                self.balance,
+                loops.clone(),
+            )?),
         };
-        let handle = ServerHandle {
-            shared: Arc::new(Shared {
-                loops: loops.clone(),
-                acceptor: acceptor.clone(),
-                admission: admission.clone(),
-                mailboxes,
-                addresses,
-            }),
-        };
+        let handle = ServerHandle::new(ServerShared {
+            loops,
+            acceptor: acceptor.as_ref().map(Acceptor::control),
+            admission,
+            mailboxes,
+            addresses,
+        });
         let lead = match acceptor {
-            Some(shared) => Lead::Acceptor(Acceptor {
-                poll,
-                shared,
-                listeners,
-                admission,
-                balance: self.balance,
-                workers: loops,
-            }),
+            Some(acceptor) => Lead::Acceptor(acceptor),
             None => Lead::Worker(workers.remove(0)),
         };
         Ok(Server {
@@ -372,6 +338,77 @@ impl ServerBuilder {
     pub fn spawn(self) -> io::Result<RunningServer> {
         self.build()?.spawn()
     }
+
+    /// Makes the workers, without listeners and services.
+    fn make_workers(&self, admission: &Arc<Admission>) -> io::Result<Vec<Worker>> {
+        let count = self
+            .workers
+            .unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from));
+        if count > MAX_WORKERS {
+            return Err(invalid_input(format!("at most {MAX_WORKERS} workers")));
+        }
+        let make = |index| {
+            let poll = Poll::new()?;
+            let wake = waker(poll.registry())?;
+            let (shared, commands) = LoopShared::new(index, wake, self.mailbox_limit);
+            Ok(Worker {
+                poll,
+                shared,
+                commands,
+                listeners: Vec::new(),
+                services: Vec::new(),
+                config: self.reactor.clone(),
+                admission: admission.clone(),
+                busy_poll: self.busy_poll,
+                on_start: self.on_worker_start.clone(),
+            })
+        };
+        (0..count).map(make).collect()
+    }
+}
+
+/// Gives each worker a service for each listener. Returns the mailboxes of the services, by the type of their handler.
+fn make_services(
+    listeners: &[BoundListener],
+    workers: &mut [Worker],
+) -> HashMap<TypeId, Vec<AnyMailbox>> {
+    let mut mailboxes: HashMap<TypeId, Vec<AnyMailbox>> = HashMap::new();
+    for (index, BoundListener { endpoint, .. }) in (0u16..).zip(listeners) {
+        let of_handler = mailboxes.entry(endpoint.handler_type()).or_default();
+        for worker in workers.iter_mut() {
+            let (service, mailbox) = endpoint.for_worker(&worker.shared, index);
+            worker.services.push(service);
+            of_handler.push(mailbox);
+        }
+    }
+    mailboxes
+}
+
+/// Gives the workers the listeners from which they accept by themselves: those that share their port, and all if there is
+/// a single worker, which has nobody to hand over to. Returns the others, for the acceptor.
+fn place_listeners(
+    listeners: Vec<BoundListener>,
+    burst: usize,
+    workers: &mut [Worker],
+) -> io::Result<Vec<Listener>> {
+    let mut for_acceptor = Vec::new();
+    for (index, bound) in (0u16..).zip(listeners) {
+        let listener = |socket| Listener::new(socket, index, bound.options, burst);
+        if workers.len() > 1 && !bound.options.reuse_port {
+            for_acceptor.push(listener(bound.socket));
+            continue;
+        }
+        for worker in workers.iter_mut().skip(1) {
+            let socket = bound.options.listen(bound.address)?;
+            worker.listeners.push(listener(socket));
+        }
+        workers[0].listeners.push(listener(bound.socket));
+    }
+    Ok(for_acceptor)
+}
+
+fn invalid_input(text: impl Into<Box<dyn Error + Send + Sync>>) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, text)
 }
 
 impl fmt::Debug for ServerBuilder {

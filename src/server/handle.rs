@@ -1,66 +1,85 @@
-//! Reaching a server from any thread.
+//! The handle of a server, for any thread.
 
 use std::any::TypeId;
 use std::collections::HashMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use crate::accept::acceptor::{AcceptorShared, Phase};
 use crate::accept::admission::{Admission, ServerStats};
+use crate::accept::control::{AcceptorControl, Course};
 use crate::handler::Handler;
+use crate::handler::connections::Connections;
 use crate::handler::mailbox::{AnyMailbox, Mailbox};
-use crate::handler::remote::Connections;
+use crate::io::address::Address;
+use crate::server::task_handle::TaskHandle;
+use crate::shared::LoopShared;
+use crate::shared::command::Command;
 use crate::shared::task::Task;
-use crate::shared::{Command, LoopShared, drain};
 
-/// What all handles of a server share.
-pub(crate) struct Shared {
+/// The parts of a server that all its handles share.
+pub(crate) struct ServerShared {
     pub(crate) loops: Vec<Arc<LoopShared>>,
-    /// Where workers accept for themselves there is none.
-    pub(crate) acceptor: Option<Arc<AcceptorShared>>,
+    /// `None` if all workers accept by themselves.
+    pub(crate) acceptor: Option<Arc<AcceptorControl>>,
     pub(crate) admission: Arc<Admission>,
+    /// The mailboxes of all workers, by the type of their handler.
     pub(crate) mailboxes: HashMap<TypeId, Vec<AnyMailbox>>,
-    pub(crate) addresses: Vec<SocketAddr>,
+    pub(crate) addresses: Vec<Address>,
 }
 
-/// A server, for any thread. Cheap to clone; dropping it does nothing.
+/// A handle to a server, for any thread. It is cheap to clone, and dropping it does nothing.
 #[derive(Clone)]
 pub struct ServerHandle {
-    pub(crate) shared: Arc<Shared>,
+    shared: Arc<ServerShared>,
 }
 
 impl ServerHandle {
-    /// The addresses of the listeners, in the order in which they were added.
-    pub fn local_addrs(&self) -> &[SocketAddr] {
+    pub(crate) fn new(shared: ServerShared) -> Self {
+        ServerHandle {
+            shared: Arc::new(shared),
+        }
+    }
+
+    /// The addresses of the listeners, in the order in which they were added, with the ports that the system has chosen.
+    #[must_use]
+    pub fn local_addrs(&self) -> &[Address] {
         &self.shared.addresses
     }
 
-    /// Ends the server in order: no connection is accepted any more, what has arrived is answered, what is pending is
-    /// flushed, and every connection closes with [`CloseReason::Shutdown`](crate::CloseReason). What is left after
-    /// `deadline` is dropped. A second call does not change the deadline of the first.
+    /// The first of [`local_addrs`](Self::local_addrs) that is an IP address.
+    #[must_use]
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.local_addrs().iter().find_map(Address::socket_addr)
+    }
+
+    /// Ends the server in order: no connection is accepted any more, input that has arrived is answered, output is flushed,
+    /// and every connection closes with [`CloseReason::Shutdown`](crate::CloseReason).
+    ///
+    /// Connections that are still open after `deadline` are dropped. A second call does not change the deadline of the first.
     pub fn shutdown(&self, deadline: Duration) {
         match &self.shared.acceptor {
-            Some(acceptor) => acceptor.move_on(Phase::Draining(deadline)),
-            None => drain(&self.shared.loops, deadline),
+            Some(acceptor) => acceptor.steer(Course::Drain(deadline)),
+            None => LoopShared::drain_all(&self.shared.loops, deadline),
         }
     }
 
-    /// Ends the server at once; all that is pending is lost. Every connection still sees its `on_close`.
+    /// Ends the server at once; pending input and output is lost. Every open connection still gets its `on_close`.
     pub fn stop(&self) {
         if let Some(acceptor) = &self.shared.acceptor {
-            acceptor.move_on(Phase::Stopping);
+            acceptor.steer(Course::Stop);
         }
         for worker in &self.shared.loops {
-            // One that has ended needs no stopping.
+            // A worker that has ended needs no stopping.
             let _ = worker.command(Command::Stop);
         }
     }
 
-    /// Runs a closure on worker 0 once `after` has passed. Tasks are the program's own, so their number has no limit; one
-    /// that is scheduled after the server has ended never runs.
+    /// Runs a closure on worker 0 once `after` has passed. Tasks are the program's own, so their number has no limit.
+    ///
+    /// A task that is scheduled after the server has ended never runs.
     pub fn run_after(&self, after: Duration, task: impl FnOnce() + Send + 'static) -> TaskHandle {
         let mut task = Some(task);
         self.schedule(after, None, move || {
@@ -70,8 +89,9 @@ impl ServerHandle {
         })
     }
 
-    /// Runs a closure on worker 0 every `period`, first after one period. Rounds that are missed while the worker is
-    /// busy are not made up for. A period of zero counts as one tick.
+    /// Runs a closure on worker 0 every `period`, first after one period. A period of zero counts as one tick.
+    ///
+    /// Runs that are missed while the worker is busy are not made up for.
     pub fn run_every(&self, period: Duration, task: impl FnMut() + Send + 'static) -> TaskHandle {
         self.schedule(period, Some(period), task)
     }
@@ -95,7 +115,9 @@ impl ServerHandle {
         TaskHandle::new(cancelled, worker.clone())
     }
 
-    /// All connections of the listeners whose handler is of type `H`; none, for good, if no listener has such a handler.
+    /// All connections of the listeners whose handler is of type `H`. If no listener has such a handler, there are none, for
+    /// good.
+    #[must_use]
     pub fn connections_of<H: Handler>(&self) -> Connections<H> {
         let mailboxes = self
             .shared
@@ -108,7 +130,8 @@ impl ServerHandle {
         Connections::new(typed.filter_map(Result::ok).collect())
     }
 
-    /// Connections of each worker.
+    /// The number of connections of each worker, by its index.
+    #[must_use]
     pub fn connections_per_worker(&self) -> Vec<usize> {
         self.shared
             .loops
@@ -118,6 +141,7 @@ impl ServerHandle {
     }
 
     /// The server's counters.
+    #[must_use]
     pub fn stats(&self) -> ServerStats {
         self.shared.admission.stats()
     }
@@ -127,38 +151,6 @@ impl fmt::Debug for ServerHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ServerHandle")
             .field("listeners", &self.shared.addresses)
-            .finish_non_exhaustive()
-    }
-}
-
-/// A task that was scheduled with [`ServerHandle::run_after`](crate::ServerHandle::run_after) or
-/// [`run_every`](crate::ServerHandle::run_every). Dropping it leaves the task alone.
-#[derive(Clone)]
-pub struct TaskHandle {
-    cancelled: Arc<AtomicBool>,
-    shared: Arc<LoopShared>,
-}
-
-impl TaskHandle {
-    pub(crate) fn new(cancelled: Arc<AtomicBool>, shared: Arc<LoopShared>) -> Self {
-        TaskHandle { cancelled, shared }
-    }
-
-    /// Cancels the task: it does not begin to run after this returns, unless it is just beginning. True if it was not
-    /// cancelled before.
-    pub fn cancel(&self) -> bool {
-        let first = !self.cancelled.swap(true, Ordering::AcqRel);
-        if first {
-            self.shared.sweep();
-        }
-        first
-    }
-}
-
-impl fmt::Debug for TaskHandle {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TaskHandle")
-            .field("cancelled", &self.cancelled)
             .finish_non_exhaustive()
     }
 }

@@ -1,16 +1,18 @@
-//! What a listener is: an address, a protocol, socket options, limits and deadlines.
+//! Terms of a listener: its address, protocol, socket options, limits and timeouts.
 
+use std::fmt;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
-use mio::net::{TcpListener, TcpStream};
-use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
+use mio::net::TcpListener;
 
 use crate::connection::limits::{Limits, Timeouts};
+use crate::io::socket_options::SocketOptions;
 use crate::protocol::Protocol;
 
-/// Where and how to listen, for [`ServerBuilder::listen_with`](crate::ServerBuilder::listen_with).
+/// The address of a listener and the terms of its connections, for
+/// [`ServerBuilder::listen_with`](crate::ServerBuilder::listen_with).
 ///
 /// ```
 /// use std::time::Duration;
@@ -22,138 +24,146 @@ use crate::protocol::Protocol;
 /// # drop(listen);
 /// ```
 #[derive(Debug)]
+#[must_use = "nothing is bound before it is given to a server's builder"]
 pub struct Listen<P> {
     addresses: io::Result<Vec<SocketAddr>>,
     pub(crate) protocol: P,
     pub(crate) options: SocketOptions,
     pub(crate) limits: Limits,
     pub(crate) timeouts: Timeouts,
+    pub(crate) tick: Option<Duration>,
 }
 
 impl<P: Protocol + Default> Listen<P> {
-    /// Listens on an address, and speaks the protocol that the handler names, with its defaults.
+    /// Terms for an address, with the handler's protocol in its default form.
     ///
-    /// Port 0 takes a free port, which [`ServerBuilder::local_addrs`](crate::ServerBuilder::local_addrs) tells. A name that cannot be
-    /// resolved is an error of [`ServerBuilder::listen_with`](crate::ServerBuilder::listen_with).
-    pub fn on(address: impl ToSocketAddrs) -> Self {
+    /// The address is resolved now; if that fails, [`ServerBuilder::listen_with`](crate::ServerBuilder::listen_with)
+    /// returns the error. Of several addresses the first that can be bound is taken. Port 0 stands for any free port, which
+    /// [`ServerBuilder::local_addr`](crate::ServerBuilder::local_addr) then tells.
+    pub fn on(address: impl ToSocketAddrs + fmt::Debug) -> Self {
         Listen::with(P::default(), address)
     }
 }
 
 impl<P: Protocol> Listen<P> {
-    /// Listens on an address as [`on`](Self::on) does, and speaks the given protocol.
-    pub fn with(protocol: P, address: impl ToSocketAddrs) -> Self {
+    /// Terms for an address, as with [`on`](Self::on), and the given protocol.
+    pub fn with(protocol: P, address: impl ToSocketAddrs + fmt::Debug) -> Self {
+        let addresses = address.to_socket_addrs().map(Iterator::collect);
         Listen {
-            addresses: address.to_socket_addrs().map(Iterator::collect),
+            addresses: addresses.map_err(|error| {
+                io::Error::new(error.kind(), format!("cannot resolve {address:?}: {error}"))
+            }),
             protocol,
             options: SocketOptions::default(),
             limits: Limits::default(),
             timeouts: Timeouts::default(),
+            tick: None,
         }
     }
 }
 
 impl<P> Listen<P> {
-    /// What each connection may hold.
-    #[must_use]
+    /// The limits of each connection. Default [`Limits::default`].
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
         self
     }
 
-    /// Evicts a connection from which nothing was received for so long. Sending is no sign of life;
-    /// [`Conn::touch`](crate::Conn::touch) is. What has come and is not read, because the handler has paused reading or
-    /// the output is above the high-water mark, is one. Default: never.
-    #[must_use]
+    /// Evicts a connection from which nothing was received for this time. Default: never.
+    ///
+    /// Sending is no sign of life, but [`Conn::touch`](crate::Conn::touch) is. So is input that waits unread because the
+    /// handler has paused reading or the output is above the high-water mark.
     pub fn idle_timeout(mut self, timeout: Duration) -> Self {
         self.timeouts.idle = Some(timeout);
         self
     }
 
-    /// Ends a connection whose first message is not whole after so long. Default: never.
-    #[must_use]
+    /// Ends a connection whose first message is not complete after this time. Default: never.
     pub fn first_message_timeout(mut self, timeout: Duration) -> Self {
         self.timeouts.first_message = Some(timeout);
         self
     }
 
-    /// Ends a connection whose peer has begun a message and not completed it after so long, however it drips; a message
-    /// that the handler does not let in, because it has paused reading, has time. Noticed after one to two times this.
-    /// For the first message [`first_message_timeout`](Self::first_message_timeout) counts instead, where it is set.
-    /// Default: never.
-    #[must_use]
+    /// Ends a connection whose peer has begun a message and has not completed it after this time, however slowly its bytes
+    /// trickle in. Default: never.
+    ///
+    /// It is noticed after one to two times this. The time is extended while the handler has paused reading. For the first
+    /// message [`first_message_timeout`](Self::first_message_timeout) counts instead, if it is set.
     pub fn message_timeout(mut self, timeout: Duration) -> Self {
         self.timeouts.message = Some(timeout);
         self
     }
 
-    /// Ends a connection whose peer takes none of the pending output for so long; `None` for never. Noticed after one to
-    /// two times this. For a peer above the high-water mark, whose silence is excused, it is the only deadline. Default 60 s.
-    #[must_use]
+    /// Ends a connection whose peer takes none of the pending output for this time; `None` for never. Default 60 s.
+    ///
+    /// It is noticed after one to two times this. While the output is above the high-water mark, the peer's silence has no
+    /// consequences, and this is the only deadline.
     pub fn write_stall_timeout(mut self, timeout: Option<Duration>) -> Self {
         self.timeouts.write_stall = timeout;
         self
     }
 
-    /// How long an orderly close may take in all: to flush, and to wait for the peer's end of stream. While the server
-    /// drains its deadline counts instead, and a loop that was held up grants the time once more. Default 10 s.
-    #[must_use]
+    /// The time that an orderly close may take in all: to flush, and to wait for the peer's end of stream. Default 10 s.
+    ///
+    /// While the server drains, the deadline of the drain counts instead. A loop that was late grants the time once more.
     pub fn close_timeout(mut self, timeout: Duration) -> Self {
         self.timeouts.close = timeout;
         self
     }
 
-    /// Each worker accepts for itself on a socket of its own (`SO_REUSEPORT`), and the kernel, not the balancer, spreads the connections.
-    /// Where there is no such option, listening fails. Default off: one acceptor hands over.
-    #[must_use]
+    /// Calls [`Handler::on_tick`](crate::Handler::on_tick) on each worker every `period`, first after one period: for a game's
+    /// step, or for housekeeping. A period of zero counts as one tick of the timing wheel. Default: never.
+    pub fn tick_every(mut self, period: Duration) -> Self {
+        self.tick = Some(period);
+        self
+    }
+
+    /// `SO_REUSEPORT`: each worker accepts by itself on a socket of its own, and the kernel spreads the connections instead
+    /// of the balancer. Default off: one acceptor hands over.
+    ///
+    /// On a system without this option listening fails.
     pub fn reuse_port(mut self, on: bool) -> Self {
         self.options.reuse_port = on;
         self
     }
 
-    /// Connections that the kernel keeps waiting to be accepted. The kernel has a limit of its own. Default 1,024.
-    #[must_use]
+    /// Connections that the kernel lets wait to be accepted, up to its own limit. Default 1,024.
     pub fn backlog(mut self, connections: u32) -> Self {
         self.options.backlog = connections;
         self
     }
 
     /// `TCP_NODELAY`: small messages leave at once. Default on.
-    #[must_use]
     pub fn nodelay(mut self, on: bool) -> Self {
         self.options.nodelay = on;
         self
     }
 
-    /// `SO_KEEPALIVE`: the kernel probes a peer that was silent for so long. Default off.
-    #[must_use]
+    /// `SO_KEEPALIVE`: the kernel probes a peer that was silent for this time. Default off.
     pub fn keepalive(mut self, after: Duration) -> Self {
         self.options.keepalive = Some(after);
         self
     }
 
     /// `SO_RCVBUF`, in bytes. Default: the kernel's own tuning.
-    #[must_use]
     pub fn receive_buffer_size(mut self, bytes: usize) -> Self {
         self.options.receive_buffer = Some(bytes);
         self
     }
 
     /// `SO_SNDBUF`, in bytes. Default: the kernel's own tuning.
-    #[must_use]
     pub fn send_buffer_size(mut self, bytes: usize) -> Self {
         self.options.send_buffer = Some(bytes);
         self
     }
 
     /// `IPV6_V6ONLY`: an IPv6 listener takes no IPv4 connections. Default: the system's.
-    #[must_use]
     pub fn v6_only(mut self, on: bool) -> Self {
         self.options.v6_only = Some(on);
         self
     }
 
-    /// Binds to the first address that can be had, and listens.
+    /// Binds the first address that can be bound, and listens.
     pub(crate) fn bind(&mut self) -> io::Result<TcpListener> {
         self.limits
             .check()
@@ -173,99 +183,19 @@ impl<P> Listen<P> {
     }
 }
 
-/// Options of the listening socket and of those that it accepts.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct SocketOptions {
-    pub(crate) reuse_port: bool,
-    backlog: u32,
-    nodelay: bool,
-    keepalive: Option<Duration>,
-    receive_buffer: Option<usize>,
-    send_buffer: Option<usize>,
-    v6_only: Option<bool>,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::Raw;
 
-impl Default for SocketOptions {
-    fn default() -> Self {
-        SocketOptions {
-            reuse_port: false,
-            backlog: 1024,
-            nodelay: true,
-            keepalive: None,
-            receive_buffer: None,
-            send_buffer: None,
-            v6_only: None,
-        }
+    #[test]
+    fn an_address_that_cannot_be_resolved_is_named() {
+        let error = Listen::<Raw>::on("no port here").bind().unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+        let text = error.to_string();
+        assert!(
+            text.starts_with("cannot resolve \"no port here\": "),
+            "{text}"
+        );
     }
-}
-
-impl SocketOptions {
-    /// Linux hands a listener's options down to the sockets that it accepts, which saves a call for each.
-    const INHERITED: bool = cfg!(any(target_os = "linux", target_os = "android"));
-
-    pub(crate) fn listen(&self, address: SocketAddr) -> io::Result<TcpListener> {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
-        socket.set_nonblocking(true)?;
-        // On Windows this would let another process take the port over.
-        if cfg!(unix) {
-            socket.set_reuse_address(true)?;
-        }
-        if self.reuse_port {
-            set_reuse_port(&socket)?;
-        }
-        if let (Some(v6_only), true) = (self.v6_only, address.is_ipv6()) {
-            socket.set_only_v6(v6_only)?;
-        }
-        // The window is agreed upon when a connection begins, so buffers must be set before that everywhere.
-        if let Some(bytes) = self.receive_buffer {
-            socket.set_recv_buffer_size(bytes)?;
-        }
-        if let Some(bytes) = self.send_buffer {
-            socket.set_send_buffer_size(bytes)?;
-        }
-        if Self::INHERITED {
-            self.apply(SockRef::from(&socket))?;
-        }
-        socket.bind(&address.into())?;
-        socket.listen(i32::try_from(self.backlog).unwrap_or(i32::MAX))?;
-        Ok(TcpListener::from_std(socket.into()))
-    }
-
-    /// Sets what an accepted socket does not have from its listener. A failure costs latency, not the connection.
-    pub(crate) fn apply_to_accepted(&self, stream: &TcpStream) {
-        if !Self::INHERITED {
-            if let Err(error) = self.apply(SockRef::from(stream)) {
-                log::warn!("socket options could not be set: {error}");
-            }
-        }
-    }
-
-    fn apply(&self, socket: SockRef<'_>) -> io::Result<()> {
-        if self.nodelay {
-            socket.set_tcp_nodelay(true)?;
-        }
-        if let Some(after) = self.keepalive {
-            socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(after))?;
-        }
-        Ok(())
-    }
-}
-
-#[cfg(all(
-    unix,
-    not(any(target_os = "solaris", target_os = "illumos", target_os = "cygwin"))
-))]
-fn set_reuse_port(socket: &Socket) -> io::Result<()> {
-    socket.set_reuse_port(true)
-}
-
-#[cfg(not(all(
-    unix,
-    not(any(target_os = "solaris", target_os = "illumos", target_os = "cygwin"))
-)))]
-fn set_reuse_port(_socket: &Socket) -> io::Result<()> {
-    Err(io::Error::new(
-        io::ErrorKind::Unsupported,
-        "SO_REUSEPORT is not available on this system",
-    ))
 }

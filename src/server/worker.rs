@@ -1,4 +1,4 @@
-//! A worker on its way to its thread.
+//! A worker that is built and does not run yet.
 
 use std::io;
 use std::sync::Arc;
@@ -7,20 +7,22 @@ use std::time::Duration;
 use crossbeam_channel::Receiver;
 use mio::Poll;
 
-use crate::accept::acceptor::Listener;
 use crate::accept::admission::Admission;
+use crate::accept::listener::Listener;
+use crate::accept::listeners::Listeners;
 use crate::event_loop::EventLoop;
-use crate::reactor::{Reactor, ReactorConfig, ServiceSlot};
+use crate::reactor::{Reactor, ReactorConfig};
+use crate::server::endpoint::ServiceSeed;
 use crate::server::handle::ServerHandle;
-use crate::shared::{Command, LoopShared};
+use crate::shared::LoopShared;
+use crate::shared::command::Command;
+use crate::shared::current::CurrentWorker;
 
-/// Called on each worker's thread before it begins.
+/// A function that is called on each worker's thread before the worker begins.
 pub(crate) type WorkerHook = dyn Fn(usize) + Send + Sync;
 
-/// Makes a worker's service, on the worker's own thread.
-pub(crate) type ServiceSeed = Box<dyn FnOnce(WorkerStart<'_>) -> ServiceSlot + Send>;
-
-/// Where a handler is made: for [`ServerBuilder::listen_with_factory`](crate::ServerBuilder::listen_with_factory).
+/// The worker for which a handler is made by
+/// [`ServerBuilder::listen_with_factory`](crate::ServerBuilder::listen_with_factory).
 #[derive(Clone, Copy, Debug)]
 pub struct WorkerStart<'a> {
     index: usize,
@@ -29,24 +31,27 @@ pub struct WorkerStart<'a> {
 
 impl WorkerStart<'_> {
     /// The worker's index.
+    #[must_use]
     pub fn index(&self) -> usize {
         self.index
     }
 
-    /// The server: for a handler that broadcasts, schedules, or shuts down.
+    /// A handle to the server, for a handler that broadcasts, schedules tasks, or shuts the server down.
+    #[must_use]
     pub fn server(&self) -> ServerHandle {
         self.server.clone()
     }
 }
 
-/// All that a worker's thread needs. Handlers are made there, so they need not be `Send`.
+/// The parts of a worker, on their way to its thread. Handlers are made there, so they need not be `Send`.
 pub(crate) struct Worker {
     pub(crate) poll: Poll,
     pub(crate) shared: Arc<LoopShared>,
     pub(crate) commands: Receiver<Command>,
-    /// Those that this worker accepts for itself (`SO_REUSEPORT`).
+    /// The listeners from which this worker accepts by itself.
     pub(crate) listeners: Vec<Listener>,
-    pub(crate) seeds: Vec<ServiceSeed>,
+    /// The services, by the index of their listener.
+    pub(crate) services: Vec<ServiceSeed>,
     pub(crate) config: ReactorConfig,
     pub(crate) admission: Arc<Admission>,
     pub(crate) busy_poll: Duration,
@@ -60,22 +65,24 @@ impl Worker {
 
     /// Runs the worker's loop on the current thread until the server ends.
     pub(crate) fn run(self, server: &ServerHandle) -> io::Result<()> {
+        let _current = CurrentWorker::enter(self.index());
         (self.on_start)(self.index());
         let start = WorkerStart {
             index: self.index(),
             server,
         };
-        let services = self.seeds.into_iter().map(|seed| seed(start)).collect();
+        let services = self.services.into_iter().map(|make| make(start)).collect();
         let reactor = Reactor::new(&self.config, self.shared.clone(), services);
-        EventLoop::new(
-            self.poll,
+        let listeners = Listeners::register(self.listeners, self.poll.registry())?;
+        let event_loop = EventLoop {
+            poll: self.poll,
             reactor,
-            self.listeners,
-            self.shared,
-            self.commands,
-            self.admission,
-            self.busy_poll,
-        )?
-        .run()
+            listeners,
+            shared: self.shared,
+            commands: self.commands,
+            admission: self.admission,
+            busy_poll: self.busy_poll,
+        };
+        event_loop.run()
     }
 }

@@ -1,62 +1,50 @@
-//! What other threads see of a worker's loop: commands, a count of its connections, and one coalesced wake-up.
+//! The part of a worker's loop that other threads reach: its commands, the count of its letters and connections, and one
+//! coalesced wake-up.
 
+pub(crate) mod arrival;
+pub(crate) mod command;
+pub(crate) mod current;
 pub(crate) mod places;
+pub(crate) mod room;
 pub(crate) mod sweep_flag;
 pub(crate) mod sync;
 pub(crate) mod task;
+pub(crate) mod token;
 pub(crate) mod wake_flag;
+pub(crate) mod waker;
 
-use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
-use mio::Waker;
-use mio::net::TcpStream;
 
+use crate::shared::command::Command;
 use crate::shared::places::Places;
+use crate::shared::room::{Room, RoomCallback};
 use crate::shared::sweep_flag::SweepFlag;
 use crate::shared::sync::atomic::{AtomicUsize, Ordering};
-use crate::shared::task::Task;
 use crate::shared::wake_flag::WakeFlag;
+use crate::shared::waker::Wake;
 
-/// A socket that was admitted, on its way to a worker.
-pub(crate) struct Handover {
-    pub(crate) stream: TcpStream,
-    pub(crate) peer: SocketAddr,
-    /// Index of the listener, which is that of the service.
-    pub(crate) listener: u16,
-}
-
-/// A command to a worker's loop.
-pub(crate) enum Command {
-    Adopt(Handover),
-    Schedule(Task),
-    /// A task was cancelled: forget it now rather than when it is due.
-    Sweep,
-    /// Answer what has arrived, flush, close; what is left after the deadline is dropped.
-    Drain(Duration),
-    /// Drop everything.
-    Stop,
-}
-
-/// What other threads see of a worker.
+/// One worker, as all other threads see it.
 pub(crate) struct LoopShared {
+    /// The index of the worker.
     pub(crate) worker: usize,
-    /// When the loop's time began.
+    /// The start of the loop's time.
     epoch: Instant,
     commands: Sender<Command>,
     /// Interrupts the loop's sleep.
     wake: Box<Wake>,
     wake_flag: WakeFlag,
-    /// Letters that wait.
+    /// Letters that wait in the worker's mailboxes.
     letters: Places,
+    /// Senders that wait until the mailboxes have room.
+    room: Room,
     /// Commands that wait.
     waiting_commands: Places,
-    /// For the tasks that were cancelled.
+    /// Coalesces requests to forget cancelled tasks.
     sweep: SweepFlag,
-    /// Connections that were handed over and have not ended.
+    /// Connections that were given to the worker and have not ended.
     connections: AtomicUsize,
 }
 
@@ -74,6 +62,7 @@ impl LoopShared {
             wake,
             wake_flag: WakeFlag::new(),
             letters: Places::new(mailbox_limit),
+            room: Room::new(),
             waiting_commands: Places::new(usize::MAX),
             sweep: SweepFlag::new(),
             connections: AtomicUsize::new(0),
@@ -81,8 +70,7 @@ impl LoopShared {
         (Arc::new(shared), receiver)
     }
 
-    /// Sends a command. Commands are the program's own and never refused for lack of room; it comes back if the worker has
-    /// ended.
+    /// Sends a command, without a limit: commands are the program's own. The command comes back if the worker has ended.
     pub(crate) fn command(&self, command: Command) -> Result<(), Command> {
         self.waiting_commands.reserve();
         self.commands.send(command).map_err(|returned| {
@@ -93,7 +81,7 @@ impl LoopShared {
         Ok(())
     }
 
-    /// A command was taken.
+    /// Counts out a command that the loop has taken.
     pub(crate) fn command_taken(&self) {
         self.waiting_commands.release(1);
     }
@@ -102,7 +90,7 @@ impl LoopShared {
         self.waiting_commands.taken() > 0
     }
 
-    /// Has cancelled tasks forgotten; many cancellations are one sweep.
+    /// Asks the loop to forget cancelled tasks. Many cancellations share one sweep.
     pub(crate) fn sweep(&self) {
         if self.sweep.ask() {
             // A worker that has ended has no tasks left to forget.
@@ -110,36 +98,51 @@ impl LoopShared {
         }
     }
 
-    /// A sweep begins: what is cancelled from now on needs another.
+    /// Notes that a sweep begins: tasks that are cancelled from now on need another.
     pub(crate) fn sweep_begins(&self) {
         self.sweep.begin();
     }
 
-    /// The loop's time, by the clock.
+    /// The time since the loop began, by the clock.
     pub(crate) fn clock(&self) -> Duration {
         self.epoch.elapsed()
     }
 
-    /// Letters that wait.
+    /// The letters that wait in the worker's mailboxes.
     pub(crate) fn letters(&self) -> usize {
         self.letters.taken()
     }
 
-    /// Counts a letter in, if there is room.
+    /// Counts a letter in. False if the mailbox limit is reached.
     pub(crate) fn reserve_place(&self) -> bool {
         self.letters.reserve()
     }
 
-    /// Letters were taken.
+    /// Counts out letters that were taken.
     pub(crate) fn release_places(&self, letters: usize) {
         self.letters.release(letters);
+    }
+
+    /// Calls back once the mailboxes are no more than half full, or the worker has ended: at once if that is so already.
+    pub(crate) fn when_room(&self, callback: RoomCallback) {
+        self.room.wait(callback, || self.letters.is_half_free());
+    }
+
+    /// Calls back senders that wait for room, if there is some. The loop does so after it has read mail.
+    pub(crate) fn tell_of_room(&self) {
+        self.room.tell(|| self.letters.is_half_free());
+    }
+
+    /// Calls back senders that wait for room: the worker ends.
+    pub(crate) fn end_mail(&self) {
+        self.room.end();
     }
 
     pub(crate) fn has_mail(&self) -> bool {
         self.letters() > 0
     }
 
-    /// Wakes the loop unless it is awake, or being woken, already.
+    /// Wakes the loop, unless it is awake or being woken already.
     pub(crate) fn notify(&self) {
         self.wake_flag.notify(|| {
             if let Err(error) = (self.wake)() {
@@ -148,13 +151,14 @@ impl LoopShared {
         });
     }
 
-    /// From here on a notification wakes the loop. Returns whether there is mail already, so that it must not sleep.
+    /// Announces that the loop is about to sleep: from here on a notification wakes it. True if letters or commands wait
+    /// already, so that it must not sleep.
     pub(crate) fn prepare_to_sleep(&self) -> bool {
         self.wake_flag
             .prepare_to_sleep(|| self.has_mail() || self.has_commands())
     }
 
-    /// The loop runs again.
+    /// Announces that the loop runs again.
     pub(crate) fn woke_up(&self) {
         self.wake_flag.woke_up();
     }
@@ -170,23 +174,11 @@ impl LoopShared {
     pub(crate) fn uncount_connection(&self) {
         self.connections.fetch_sub(1, Ordering::Relaxed);
     }
-}
 
-/// Has workers drain. One that has ended has nothing to drain.
-pub(crate) fn drain(workers: &[Arc<LoopShared>], deadline: Duration) {
-    for worker in workers {
-        let _ = worker.command(Command::Drain(deadline));
+    /// Sends workers the command to drain. A worker that has ended has nothing to drain.
+    pub(crate) fn drain_all(workers: &[Arc<LoopShared>], deadline: Duration) {
+        for worker in workers {
+            let _ = worker.command(Command::Drain(deadline));
+        }
     }
 }
-
-/// Interrupts a poll from any thread.
-pub(crate) type Wake = dyn Fn() -> io::Result<()> + Send + Sync;
-
-/// What interrupts the poll of a registry.
-pub(crate) fn waker(registry: &mio::Registry) -> io::Result<Box<Wake>> {
-    let waker = Waker::new(registry, WAKE_TOKEN)?;
-    Ok(Box::new(move || waker.wake()))
-}
-
-/// The token of the waker; no slot reaches it.
-pub(crate) const WAKE_TOKEN: mio::Token = mio::Token(usize::MAX);

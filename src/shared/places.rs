@@ -1,11 +1,11 @@
-//! How many letters, or commands, wait for a loop.
+//! Counts the letters or commands that wait for a loop, against a limit.
 
 use crate::shared::sync::atomic::{AtomicUsize, Ordering};
 
-/// Places in a queue, taken before something is put into it and released after it was taken out: so no more than the
-/// limit wait, and what is in the queue is always counted.
+/// The places of a queue.
 ///
-/// The count may be ahead of the queue for a moment, never behind.
+/// A sender takes a place before it puts an item in; the receiver releases the place after it has taken the item out. So
+/// the queue never holds more than the limit, and the count may be ahead of the queue for a moment, but never behind.
 pub(crate) struct Places {
     taken: AtomicUsize,
     limit: usize,
@@ -19,10 +19,10 @@ impl Places {
         }
     }
 
-    /// Takes a place, if there is one.
+    /// Takes a place. False if all are taken.
     #[inline]
     pub(crate) fn reserve(&self) -> bool {
-        // Counted first and taken back: whoever was counted below the limit has a place, whatever others do meanwhile.
+        // Count first and take it back if there was no room: a check before the count could let two senders past the limit.
         let before = self.taken.fetch_add(1, Ordering::Relaxed);
         if before >= self.limit {
             self.release(1);
@@ -31,13 +31,19 @@ impl Places {
         true
     }
 
-    /// Gives places back.
+    /// Releases places.
     #[inline]
     pub(crate) fn release(&self, places: usize) {
         let before = self.taken.fetch_sub(places, Ordering::Relaxed);
         debug_assert!(before >= places, "a place was released twice");
     }
 
+    /// True if no more than half of the places are taken.
+    pub(crate) fn is_half_free(&self) -> bool {
+        self.taken() <= self.limit / 2
+    }
+
+    /// The places that are taken now.
     #[inline]
     pub(crate) fn taken(&self) -> usize {
         self.taken.load(Ordering::Relaxed)

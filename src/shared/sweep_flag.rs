@@ -1,8 +1,8 @@
-//! Whether a loop was asked to forget what has been cancelled.
+//! Coalesces requests to forget cancelled tasks.
 
 use crate::shared::sync::atomic::{AtomicBool, Ordering};
 
-/// Coalesces requests: one is under way until the loop begins with it, and it covers all that was cancelled before.
+/// True between a request and the sweep that answers it: the sweep covers every task that was cancelled before it begins.
 pub(crate) struct SweepFlag {
     asked: AtomicBool,
 }
@@ -14,15 +14,16 @@ impl SweepFlag {
         }
     }
 
-    /// Asks for a sweep of what was cancelled before. True if none is under way, so that the loop has to be told.
+    /// Requests a sweep for tasks that were cancelled before the call. True if no request is pending, so that the loop must
+    /// be told.
     pub(crate) fn ask(&self) -> bool {
         !self.asked.swap(true, Ordering::AcqRel)
     }
 
-    /// The sweep begins: what is cancelled from now on needs another.
+    /// Begins a sweep: tasks that are cancelled from now on need another.
     pub(crate) fn begin(&self) {
-        // Not a store: who has found the request under way must have his cancellation seen, and only reading what he
-        // wrote here makes it so.
+        // A swap, not a store: reading the flag synchronises with the `ask` that found it set, so this sweep sees the
+        // cancellation made before it.
         self.asked.swap(false, Ordering::AcqRel);
     }
 }

@@ -1,5 +1,5 @@
-//! Atomics and locks of what threads share with a loop: those of std, and in the model checks those of loom, which runs
-//! every interleaving of them.
+//! The atomics and locks of state that threads share with a loop: std's, or loom's in the model checks, which run every
+//! interleaving.
 
 #[cfg(all(test, loom))]
 pub(crate) use loom::sync::{Mutex, MutexGuard, atomic};

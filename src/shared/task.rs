@@ -1,4 +1,4 @@
-//! Closures that run on a worker at a given time, once or again and again.
+//! Closures that run on a worker at a given time, once or repeatedly.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,11 +6,12 @@ use std::time::Duration;
 
 /// A scheduled closure on its way to, or at, its worker.
 pub(crate) struct Task {
-    /// When, in the loop's time.
+    /// The first run, in the loop's time.
     pub(crate) due: Duration,
-    /// For a task that repeats.
+    /// The period of a task that repeats.
     pub(crate) every: Option<Duration>,
     pub(crate) run: Box<dyn FnMut() + Send>,
+    /// Set by the task's handles.
     pub(crate) cancelled: Arc<AtomicBool>,
 }
 

@@ -1,16 +1,17 @@
-//! Whether a loop needs to be woken.
+//! Coalesces the wake-ups of a loop.
 
 use crate::shared::sync::atomic::{AtomicBool, Ordering, fence};
 
-/// Coalesces wake-ups: none while the loop is awake, at most one for each time that it goes to sleep, and none too few.
+/// Says whether a loop needs a wake-up: none while it is awake, one at most for each time that it goes to sleep, and never
+/// one too few.
 ///
-/// That rests on an order on either side. Who has something for the loop counts it as waiting and then [notifies]; the
-/// loop [lowers the flag] and then looks whether anything waits.
+/// Both sides keep an order. A sender first counts its item as waiting and then [notifies]; the loop first [lowers the
+/// flag] and then checks whether items wait. So at least one of the two sees the other.
 ///
 /// [notifies]: WakeFlag::notify
 /// [lowers the flag]: WakeFlag::prepare_to_sleep
 pub(crate) struct WakeFlag {
-    /// The loop is running, or was woken, and will look at what waits before it sleeps.
+    /// True while the loop runs or was woken: it will check for waiting items before it sleeps.
     awake: AtomicBool,
 }
 
@@ -22,11 +23,11 @@ impl WakeFlag {
         }
     }
 
-    /// Calls `wake` unless the loop is awake, or being woken, already.
+    /// Calls `wake`, unless the loop is awake or being woken already.
     #[inline]
     pub(crate) fn notify(&self, wake: impl FnOnce()) {
-        // Pairs with the fence in `prepare_to_sleep`: either the loop sees what was just counted as waiting, or this
-        // sees that the loop no longer counts as awake.
+        // Pairs with the fence in `prepare_to_sleep`: either the loop sees the item that was just counted as waiting, or
+        // this call sees that the loop no longer counts as awake.
         fence(Ordering::SeqCst);
         if !self.awake.load(Ordering::Relaxed) && self.raise() {
             wake();
@@ -41,7 +42,8 @@ impl WakeFlag {
             .is_ok()
     }
 
-    /// From here on a notification wakes the loop. Returns whether something waits already, so that it must not sleep.
+    /// Lowers the flag: from here on a notification wakes the loop. True if something waits already, so that the loop must
+    /// not sleep.
     #[inline]
     pub(crate) fn prepare_to_sleep(&self, something_waits: impl FnOnce() -> bool) -> bool {
         self.awake.store(false, Ordering::Relaxed);
@@ -49,7 +51,7 @@ impl WakeFlag {
         something_waits()
     }
 
-    /// The loop runs again.
+    /// Raises the flag: the loop runs again.
     #[inline]
     pub(crate) fn woke_up(&self) {
         self.awake.store(true, Ordering::Relaxed);

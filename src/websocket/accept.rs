@@ -1,6 +1,6 @@
 //! The application's part in the opening handshake: it accepts or rejects upgrades, and answers plain requests.
 
-use std::net::SocketAddr;
+use crate::Address;
 
 use super::error::WebSocketError;
 use crate::http::fields::FieldLines;
@@ -62,7 +62,7 @@ pub trait Accept: Send + Sync + 'static {
     /// [`Listen`](crate::Listen).
     ///
     /// ```
-    /// use std::net::SocketAddr;
+    /// use ringwheel::Address;
     /// use ringwheel::websocket::{Accept, Answer, Request, WebSocketError};
     ///
     /// struct Logged;
@@ -72,12 +72,12 @@ pub trait Accept: Send + Sync + 'static {
     ///     fn upgrade(&self, _request: &Request<'_>) -> Answer<()> {
     ///         Answer::accept(())
     ///     }
-    ///     fn refused(&self, peer: &SocketAddr, error: &WebSocketError) {
+    ///     fn refused(&self, peer: &Address, error: &WebSocketError) {
     ///         eprintln!("{peer} was refused: {error}");
     ///     }
     /// }
     /// ```
-    fn refused(&self, peer: &SocketAddr, error: &WebSocketError) {
+    fn refused(&self, peer: &Address, error: &WebSocketError) {
         let _ = (peer, error);
     }
 }

@@ -1,6 +1,5 @@
 //! The client's side of WebSocket, as a sans-io protocol: for tests, and for whoever has a stream of their own.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::decoder::WebSocketClientDecoder;
@@ -11,6 +10,7 @@ use super::opening::{Opened, Opening, Step};
 use super::reader::FrameReader;
 use super::session::Session;
 use super::settings::Settings;
+use crate::Address;
 use crate::protocol::Protocol;
 
 /// The client's side of WebSocket: it asks for the upgrade, checks the answer, and masks its frames. It is sans-io and has the
@@ -201,7 +201,7 @@ impl Opening for ClientOpening {
     type State = ();
     const FROM_CLIENT: bool = false;
 
-    fn advance(&mut self, input: &[u8], _: &SocketAddr, settings: &Settings) -> Step<()> {
+    fn advance(&mut self, input: &[u8], _: &Address, settings: &Settings) -> Step<()> {
         match self.read(input, settings) {
             Ok(None) => Step::NeedMore,
             Ok(Some(opened)) => Step::Open(opened),
@@ -216,5 +216,5 @@ impl Opening for ClientOpening {
         Vec::new()
     }
 
-    fn refused(&self, _: &SocketAddr, _: &WebSocketError) {}
+    fn refused(&self, _: &Address, _: &WebSocketError) {}
 }

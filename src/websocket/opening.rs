@@ -1,7 +1,8 @@
 //! The opening handshake as the frame reader sees it, for either side.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
+
+use crate::Address;
 
 use super::accept::Accept;
 use super::error::WebSocketError;
@@ -17,19 +18,14 @@ pub(crate) trait Opening: 'static {
     /// True if the frames behind it are a client's.
     const FROM_CLIENT: bool;
 
-    /// Looks at everything that has come so far, which is nothing consumed yet.
-    fn advance(
-        &mut self,
-        input: &[u8],
-        peer: &SocketAddr,
-        settings: &Settings,
-    ) -> Step<Self::State>;
+    /// Looks at all bytes of the handshake that have come so far; none are consumed before it is over.
+    fn advance(&mut self, input: &[u8], peer: &Address, settings: &Settings) -> Step<Self::State>;
 
     /// The answer to a peer that has taken too long.
     fn timeout_answer(&self) -> Vec<u8>;
 
     /// Hears that the handshake was refused.
-    fn refused(&self, peer: &SocketAddr, error: &WebSocketError);
+    fn refused(&self, peer: &Address, error: &WebSocketError);
 }
 
 /// The progress of an opening handshake.
@@ -78,7 +74,7 @@ impl<A: Accept> Opening for ServerOpening<A> {
     type State = A::State;
     const FROM_CLIENT: bool = true;
 
-    fn advance(&mut self, input: &[u8], peer: &SocketAddr, settings: &Settings) -> Step<A::State> {
+    fn advance(&mut self, input: &[u8], peer: &Address, settings: &Settings) -> Step<A::State> {
         #[cfg(feature = "deflate")]
         let mut agreed = None;
         let rules = Rules {
@@ -86,19 +82,17 @@ impl<A: Accept> Opening for ServerOpening<A> {
             origins: &settings.origins,
             accept: &*self.accept,
         };
-        let progress = self
-            .handshake
-            .read_request(input, *peer, &rules, |request| {
-                #[cfg(feature = "deflate")]
-                if let Some(deflate) = &settings.deflate {
-                    let offers = request.extensions();
-                    let (terms, answer) = super::deflate::negotiate(offers, deflate)?;
-                    agreed = Some(terms);
-                    return Some(answer);
-                }
-                let _ = request;
-                None
-            });
+        let progress = self.handshake.read_request(input, peer, &rules, |request| {
+            #[cfg(feature = "deflate")]
+            if let Some(deflate) = &settings.deflate {
+                let offers = request.extensions();
+                let (terms, answer) = super::deflate::negotiate(offers, deflate)?;
+                agreed = Some(terms);
+                return Some(answer);
+            }
+            let _ = request;
+            None
+        });
         match progress {
             Progress::NeedMore => Step::NeedMore,
             Progress::Upgraded {
@@ -125,7 +119,7 @@ impl<A: Accept> Opening for ServerOpening<A> {
         }
     }
 
-    fn refused(&self, peer: &SocketAddr, error: &WebSocketError) {
+    fn refused(&self, peer: &Address, error: &WebSocketError) {
         self.accept.refused(peer, error);
     }
 

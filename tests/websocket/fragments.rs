@@ -4,9 +4,9 @@ use ringwheel::websocket::{CloseCode, Message, MessageBuf, WebSocket};
 use ringwheel::{Limits, Overflow, Refusal, SendStatus};
 
 use crate::frames::Frame;
-use crate::peer::Peer;
 use crate::probe::{Probe, Reports, WsConn};
-use crate::support::{TestServer, listen};
+use support::websocket::Peer;
+use support::{TestServer, listen};
 
 fn start(
     action: impl Fn(&mut WsConn<'_>, &str) + Send + Sync + 'static,

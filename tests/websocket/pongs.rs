@@ -7,9 +7,9 @@ use ringwheel::websocket::{
 };
 use ringwheel::{Conn, Handler, Refusal, SendStatus};
 
-use crate::frames::{Frame, PING};
-use crate::peer::Peer;
-use crate::support::{DEADLINE, TestServer, listen};
+use support::websocket::Peer;
+use support::websocket::{Frame, PING};
+use support::{DEADLINE, TestServer, listen};
 
 #[derive(Debug, PartialEq)]
 enum Seen {

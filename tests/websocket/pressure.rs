@@ -9,12 +9,10 @@ use std::time::{Duration, Instant};
 use ringwheel::websocket::{WebSocket, WebSocketError};
 use ringwheel::{ConnHandle, Limits, Overflow, SendStatus};
 use socket2::SockRef;
+use support::websocket::{ANSWER, Found, Frame, Peer, REQUEST, from_client};
+use support::{Client, DEADLINE, TestServer, eventually, listen};
 
-use crate::endpoint::{ANSWER, Found, REQUEST};
-use crate::frames::{Frame, from_client};
-use crate::peer::Peer;
 use crate::probe::{Probe, Told, fill};
-use crate::support::{Client, DEADLINE, TestServer, eventually, listen};
 
 /// A million would do as well, but take longer.
 const FLOOD: u32 = 50_000;
@@ -28,7 +26,7 @@ fn a_flood_of_pings_is_too_many_control_frames() {
     let _ = peer.client.try_send(&flood);
     let mut pongs = 0;
     let close = loop {
-        match peer.next() {
+        match peer.next_frame() {
             frame if frame.opcode() == 0xA => pongs += 1,
             frame => break frame,
         }
@@ -95,7 +93,7 @@ fn a_flood_of_pings_without_reading_is_held_back() {
     let socket = SockRef::from(peer.client.stream());
     socket.set_recv_buffer_size(256 * 1024).expect("a socket");
     for number in 0..FLOOD {
-        let pong = peer.next();
+        let pong = peer.next_frame();
         assert_eq!(pong.first, 0x8A);
         assert_eq!(pong.payload[..4], number.to_be_bytes());
         if number % 5000 == 0 {
@@ -181,7 +179,7 @@ fn peers_are_pinged_and_those_that_do_not_answer_are_closed() {
     let server = TestServer::start(listen(protocol), probe);
     let mut peer = Peer::open(&server);
     for _ in 0..5 {
-        let ping = peer.next();
+        let ping = peer.next_frame();
         assert_eq!(ping.first, 0x89);
         peer.send(Frame::pong(ping.payload));
     }
@@ -189,7 +187,7 @@ fn peers_are_pinged_and_those_that_do_not_answer_are_closed() {
     let silent_since = Instant::now();
     let close = loop {
         assert!(silent_since.elapsed() < DEADLINE, "it is never closed");
-        match peer.next() {
+        match peer.next_frame() {
             frame if frame.opcode() == 0x9 => {}
             frame => break frame,
         }
@@ -227,12 +225,12 @@ fn a_handler_that_pauses_does_not_lose_its_peer() {
     peer.client.send(&from_client(&words));
     // A ping is sent only as long as the peer is not given up.
     for _ in 0..PINGS {
-        assert_eq!(peer.next().opcode(), 0x9);
+        assert_eq!(peer.next_frame().opcode(), 0x9);
     }
     let remote = paused.recv_timeout(DEADLINE).unwrap();
     remote.run(|conn| conn.resume_reading()).unwrap();
     let echo = loop {
-        match peer.next() {
+        match peer.next_frame() {
             frame if frame.opcode() == 0x9 => {}
             frame => break frame,
         }
@@ -276,8 +274,8 @@ fn a_slow_reader_is_not_overdue_before_it_can_have_seen_the_ping() {
     assert!(is_open(&remote));
     let mut peer = Peer::around(client);
     peer.expect_bytes(ANSWER);
-    (0..count).for_each(|_| assert_eq!(peer.next().opcode(), 0x2));
-    assert_eq!(peer.next().opcode(), 0x9);
+    (0..count).for_each(|_| assert_eq!(peer.next_frame().opcode(), 0x2));
+    assert_eq!(peer.next_frame().opcode(), 0x9);
     reports.finish(server);
 }
 
@@ -302,7 +300,7 @@ fn a_slow_reader_that_has_spoken_is_not_idle() {
     assert!(is_open(&remote));
     let mut peer = Peer::around(client);
     peer.expect_bytes(ANSWER);
-    (0..count).for_each(|_| assert_eq!(peer.next().opcode(), 0x2));
+    (0..count).for_each(|_| assert_eq!(peer.next_frame().opcode(), 0x2));
     assert_eq!(reports.message(), Found::text("I am here"));
     reports.finish(server);
 }
@@ -343,7 +341,7 @@ fn a_ping_has_room_in_an_output_that_messages_keep_full() {
     let mut peer = Peer::around(client);
     peer.expect_bytes(ANSWER);
     let ping = loop {
-        match peer.next() {
+        match peer.next_frame() {
             frame if frame.opcode() == 0x2 => {}
             frame => break frame,
         }
@@ -368,7 +366,7 @@ fn a_handler_measures_the_round_trip() {
     let server = TestServer::start(listen(WebSocket::new()), probe);
     let mut peer = Peer::open(&server);
     peer.send(Frame::text("ping"));
-    let ping = peer.next();
+    let ping = peer.next_frame();
     assert_eq!(ping.first, 0x89);
     peer.send(Frame::text("measured?"));
     peer.expect(Frame::text("false"));
@@ -388,14 +386,14 @@ fn a_dropped_message_is_not_referred_to() {
     use ringwheel::Refusal;
     use ringwheel::websocket::{Deflate, Message};
 
-    use crate::endpoint::plain_client;
-    use crate::peer::CodecPeer;
-    use crate::support::Random;
+    use support::Random;
+    use support::websocket::CodecPeer;
+    use support::websocket::plain_client;
 
     /// Half of it can be compressed away, and nothing of it is in another one.
     fn text(random: &mut Random) -> String {
         (0..500)
-            .map(|_| format!("{:016x}", random.next()))
+            .map(|_| format!("{:016x}", random.next_number()))
             .collect()
     }
 
@@ -437,8 +435,8 @@ fn a_dropped_message_is_not_referred_to() {
     let count = dropped_after.recv_timeout(DEADLINE).unwrap();
     let mut random = Random::new(1);
     for _ in 0..count {
-        assert_eq!(peer.next(), Found::text(text(&mut random)));
+        assert_eq!(peer.next_found(), Found::text(text(&mut random)));
     }
-    assert_eq!(peer.next(), Found::text(text(&mut Random::new(2))));
+    assert_eq!(peer.next_found(), Found::text(text(&mut Random::new(2))));
     reports.finish(server);
 }

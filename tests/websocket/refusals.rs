@@ -11,9 +11,9 @@ use ringwheel::websocket::{
 
 use crate::endpoint::REQUEST;
 use crate::opening::{request_with, status_of};
-use crate::peer::Peer;
 use crate::probe::{Probe, Reports};
-use crate::support::{DEADLINE, TestServer, listen};
+use support::websocket::Peer;
+use support::{DEADLINE, TestServer, listen};
 
 /// Rejects one path, answers plain requests for `/health`, and tells of refusals.
 struct Watched(Mutex<Sender<(SocketAddr, WebSocketError)>>);

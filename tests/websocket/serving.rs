@@ -8,13 +8,13 @@ use ringwheel::websocket::{
     CloseCode, Kind, Message, MessageBuf, Origins, WebSocket, WebSocketError,
 };
 use ringwheel::{SendError, Server};
+use support::websocket::{
+    ANSWER, CodecPeer, Found, Frame, KEY, Peer, REQUEST, from_client, plain_client,
+};
+use support::{Client, DEADLINE, TestServer, listen};
 
-use crate::endpoint::{ANSWER, Found, REQUEST, plain_client};
-use crate::frames::{Frame, KEY, from_client};
 use crate::opening::{Doors, request_with, status_of};
-use crate::peer::{CodecPeer, Peer};
 use crate::probe::{Probe, Reports, Told};
-use crate::support::{Client, DEADLINE, TestServer, listen};
 
 const SHORT: Duration = Duration::from_millis(150);
 
@@ -55,7 +55,7 @@ fn messages_of_the_crates_own_client_are_echoed() {
     });
     let server = TestServer::start(listen(WebSocket::new()), probe);
     let mut peer = CodecPeer::open(&server, &plain_client());
-    assert_eq!(peer.next(), Found::text("welcome"));
+    assert_eq!(peer.next_found(), Found::text("welcome"));
     let long = "é中𝄞".repeat(30_000);
     for message in [
         Message::Text(""),
@@ -64,10 +64,10 @@ fn messages_of_the_crates_own_client_are_echoed() {
         Message::Text(&long),
     ] {
         peer.send(message);
-        assert_eq!(peer.next(), Found::from(message));
+        assert_eq!(peer.next_found(), Found::from(message));
     }
     peer.close();
-    assert_eq!(peer.next(), Found::End);
+    assert_eq!(peer.next_found(), Found::End);
     peer.expect_end();
     drop(peer);
     let ending = reports.close();
@@ -94,10 +94,10 @@ fn compressed_messages_are_echoed() {
         for round in 0..20 {
             let text = format!("{round}: ").repeat(1 << (round / 2));
             peer.send(Message::Text(&text));
-            assert_eq!(peer.next(), Found::text(text));
+            assert_eq!(peer.next_found(), Found::text(text));
         }
         peer.close();
-        assert_eq!(peer.next(), Found::End);
+        assert_eq!(peer.next_found(), Found::End);
         peer.expect_end();
         drop(peer);
         assert_eq!(reports.close().reason, "Peer");
@@ -113,7 +113,7 @@ fn an_idle_compressor_is_released_long_before_the_next_ping() {
 
     use ringwheel::websocket::Deflate;
 
-    use crate::support::{Random, eventually};
+    use support::{Random, eventually};
 
     const RELEASE: Duration = Duration::from_millis(20);
     let (probe, reports) = Probe::echo();
@@ -132,12 +132,14 @@ fn an_idle_compressor_is_released_long_before_the_next_ping() {
     assert_eq!(status_of(peer.head().as_bytes()), 101);
 
     let mut random = Random::new(1);
-    let text: String = (0..30).map(|_| format!("{:016x}", random.next())).collect();
+    let text: String = (0..30)
+        .map(|_| format!("{:016x}", random.next_number()))
+        .collect();
     let peer = RefCell::new(peer);
     let echo = || {
         let mut peer = peer.borrow_mut();
         peer.send(Frame::text(&text));
-        peer.next()
+        peer.next_frame()
     };
     let first = echo();
     eventually("it is referred to", || echo().payload.len() < 50);
@@ -339,7 +341,7 @@ fn other_threads_send_ping_and_close() {
     let _ = remote.send_text("late");
     peer.expect(Frame::text("text"));
     peer.expect(Frame::binary([1, 2, 3]));
-    let ping = peer.next();
+    let ping = peer.next_frame();
     assert_eq!(ping.first, 0x89);
     peer.send(Frame::pong(ping.payload));
     peer.expect(Frame::text("message"));
@@ -407,17 +409,17 @@ fn a_broadcast_reaches_compressed_and_plain_clients_alike() {
     let mut peers = clients.map(|client| CodecPeer::open(&server, &client));
     for peer in &mut peers {
         peer.send(Message::Text("here"));
-        assert_eq!(peer.next(), Found::text("here"));
+        assert_eq!(peer.next_found(), Found::text("here"));
     }
     let all = server.handle().connections_of::<Probe>();
     for round in 0..5 {
         let news = format!("news of round {round}, ").repeat(100);
         all.broadcast(&*news).unwrap();
         for peer in &mut peers {
-            assert_eq!(peer.next(), Found::text(&*news));
+            assert_eq!(peer.next_found(), Found::text(&*news));
             // Between them is what refers to what was sent before.
             peer.send(Message::Text("and an echo"));
-            assert_eq!(peer.next(), Found::text("and an echo"));
+            assert_eq!(peer.next_found(), Found::text("and an echo"));
         }
     }
     reports.finish(server);

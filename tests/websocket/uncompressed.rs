@@ -5,11 +5,11 @@
 use ringwheel::Listen;
 use ringwheel::websocket::{Accept, Answer, Deflate, Message, MessageBuf, Request, WebSocket};
 
-use crate::frames::{Frame, RSV1};
 use crate::opening::{request_with, status_of};
-use crate::peer::Peer;
 use crate::probe::Probe;
-use crate::support::{TestServer, listen};
+use support::websocket::Peer;
+use support::websocket::{Frame, RSV1};
+use support::{TestServer, listen};
 
 const TEXT: &str = "a text with a text with a text in it";
 

@@ -70,7 +70,7 @@ fn start() -> (RunningServer, SocketAddr, Receiver<Event>) {
     let builder = builder
         .listen_with(listen, Echo(sender))
         .expect("a free port");
-    let address = builder.local_addrs()[0];
+    let address = builder.local_addr().expect("a listener");
     (builder.spawn().expect("the server starts"), address, events)
 }
 

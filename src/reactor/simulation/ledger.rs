@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use crate::connection::close_reason::Cause;
 use crate::connection::completion::SendOutcome;
-use crate::connection::topics::Published;
-use crate::handler::conn::TimerId;
+use crate::handler::publication::Published;
+use crate::handler::timers::TimerId;
 
 /// A handle to the ledger, for whoever takes part.
 #[derive(Clone, Default)]

@@ -5,7 +5,8 @@ use std::time::Duration;
 use crate::connection::close_reason::{Cause, CloseReason};
 use crate::connection::completion::SendOutcome;
 use crate::handler::Handler;
-use crate::handler::conn::{Conn, TimerId};
+use crate::handler::conn::Conn;
+use crate::handler::timers::TimerId;
 use crate::protocol::ErrorOf;
 
 use super::courtesy::{HALF_SPOKEN, LONG, UNENCODABLE, UNSPEAKABLE};

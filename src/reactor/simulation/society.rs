@@ -5,9 +5,11 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 
+use crate::connection::send_error::SendError;
 use crate::connection::send_status::{Refusal, SendStatus};
 use crate::handler::conn::Conn;
-use crate::handler::remote::{ConnHandle, Connections, SendError};
+use crate::handler::connections::Connections;
+use crate::handler::handle::ConnHandle;
 use crate::protocol::{Decode, Encode, LengthPrefixed, Protocol};
 
 use super::courtesy::{Courtesy, UNENCODABLE, UNSPEAKABLE};
@@ -74,7 +76,8 @@ pub(super) fn note_said(book: &Book, number: usize, length: usize, status: SendS
 
 /// The connection's number: nobody else has its peer's port.
 pub(super) fn number_of<P: Dialect>(conn: &Conn<'_, P>) -> usize {
-    usize::from(conn.peer_addr().port())
+    let port = conn.peer_addr().port();
+    usize::from(port.expect("every peer has an IP address"))
 }
 
 /// Subscribes, and compares with what is known.
@@ -240,14 +243,6 @@ impl<P: Dialect> Society<P> {
         let (number, item) = self.payload(topic_of::<P>(topic), length);
         let outcome = conn.publish(TOPICS[topic], item);
         self.book.open().mail[number].is_refused = outcome.is_err();
-    }
-
-    /// Publishes to a topic what is read at once, to see who subscribes.
-    pub(super) fn probe(&self, topic: usize) {
-        let (number, item) = self.payload(topic_of::<P>(topic), 0);
-        self.book.open().mail[number].is_refused = true;
-        let outcome = self.clients.publish(TOPICS[topic], item);
-        assert!(outcome.is_ok(), "the mailbox is empty");
     }
 
     pub(super) fn broadcast(&self) {

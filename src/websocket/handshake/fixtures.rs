@@ -1,10 +1,11 @@
 //! Fixtures of the tests: the example of RFC 6455, whole and damaged, and an application to try requests on.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
 use proptest::prelude::*;
 
 use super::{Handshake, HandshakeError, Progress, Rules};
+use crate::Address;
 use crate::http::head::HeadLimits;
 use crate::http::{Request, Response};
 use crate::websocket::accept::{Accept, Answer};
@@ -19,8 +20,10 @@ pub(super) const RFC_REQUEST: &str = "GET /chat HTTP/1.1\r\nHost: server.example
 pub(super) const RFC_RESPONSE: &str = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
     Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\nSec-WebSocket-Protocol: chat\r\n\r\n";
 
-pub(super) const PEER: SocketAddr =
-    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 40_000);
+pub(super) static PEER: Address = Address::Ip(SocketAddr::V4(SocketAddrV4::new(
+    Ipv4Addr::LOCALHOST,
+    40_000,
+)));
 
 /// Lets in who asks for anything but `/closed`, speaks `chat`, and has a page and a wrong one.
 pub(super) struct Doors;
@@ -95,7 +98,7 @@ pub(super) fn read(handshake: &mut Handshake, input: &[u8], origins: &Origins) -
         accept: &Doors,
     };
     let text = |response| String::from_utf8(response).unwrap();
-    match handshake.read_request(input, PEER, &rules, |_| None) {
+    match handshake.read_request(input, &PEER, &rules, |_| None) {
         Progress::NeedMore => Outcome::NeedMore,
         Progress::Upgraded {
             consumed,

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use ringwheel::protocol::{ErrorOf, MessageOf, Protocol, Raw};
 use ringwheel::websocket::{Deflate, Message, MessageBuf, WebSocket};
-use ringwheel::{CloseReason, Conn, Handler, Limits, Listen, Overflow, Server, TimerId};
+use ringwheel::{Address, CloseReason, Conn, Handler, Limits, Listen, Overflow, Server, TimerId};
 use serde::{Deserialize, Serialize};
 
 use super::Counts;
@@ -68,7 +68,9 @@ pub fn serve() -> io::Result<()> {
             Counted::<WebSocket>::new(&counters, publish, subscribe),
         )?
         .spawn()?;
-    let &[plain, websocket, deflated, broadcast] = running.local_addrs() else {
+    let addresses = running.local_addrs().iter();
+    let addresses: Vec<SocketAddr> = addresses.filter_map(Address::socket_addr).collect();
+    let [plain, websocket, deflated, broadcast] = addresses[..] else {
         unreachable!("there are four listeners");
     };
     answer(&Addresses {

@@ -98,7 +98,7 @@ fn limits_may_be_any_number() {
             accept: &AcceptAll,
         };
         let input = RFC_REQUEST.as_bytes();
-        match Handshake::new().read_request(input, PEER, &rules, |_| None) {
+        match Handshake::new().read_request(input, &PEER, &rules, |_| None) {
             Progress::Upgraded { .. } => assert_eq!(status, 101),
             Progress::Refused { error, .. } => assert_eq!(error.status(), status),
             other => panic!("{other:?}"),

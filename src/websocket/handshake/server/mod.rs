@@ -1,13 +1,12 @@
 //! The server's side of the handshake: it checks the request, asks the application, and writes the answer.
 
-use std::net::SocketAddr;
-
 use base64::Engine;
 use base64::alphabet;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 
 use super::error::HandshakeError;
 use super::{RESERVED, SUPPORTED_VERSION, accept_value};
+use crate::Address;
 use crate::http::fields::{Unsendable, is_token, write_field};
 use crate::http::head::{HeadLimits, HeadSearch, Place};
 use crate::http::response::Form;
@@ -64,7 +63,7 @@ impl Handshake {
     pub(crate) fn read_request<A: Accept>(
         &mut self,
         input: &[u8],
-        peer: SocketAddr,
+        peer: &Address,
         rules: &Rules<'_, A>,
         negotiate: impl FnOnce(&Request<'_>) -> Option<String>,
     ) -> Progress<A::State> {
@@ -126,7 +125,7 @@ fn form(is_to_head: bool) -> Form<'static> {
 /// Answers the request that `head` is.
 fn answer<A: Accept>(
     head: &[u8],
-    peer: SocketAddr,
+    peer: &Address,
     rules: &Rules<'_, A>,
     negotiate: impl FnOnce(&Request<'_>) -> Option<String>,
 ) -> Result<Progress<A::State>, Refusal> {
@@ -172,7 +171,7 @@ fn answer<A: Accept>(
 fn parse_request<'a>(
     head: &'a [u8],
     storage: &'a mut [httparse::Header<'a>],
-    peer: SocketAddr,
+    peer: &'a Address,
 ) -> Result<Request<'a>, HandshakeError> {
     let request = Request::parse(head, storage, &["GET", "HEAD"], peer)?;
     match request.announces_body() {

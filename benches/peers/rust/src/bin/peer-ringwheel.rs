@@ -124,7 +124,7 @@ where
     for duration in timers::durations(options.timers.timers) {
         server.handle().run_every(duration, || {});
     }
-    start::announce(server.local_addrs()[0])?;
+    start::announce(server.local_addr().expect("there is a listener"))?;
     server.run()
 }
 
