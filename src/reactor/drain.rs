@@ -47,7 +47,7 @@ impl Reactor {
             return;
         };
         if connection.life.is_active() {
-            let arrived = connection.output.socket().receive_capacity();
+            let arrived = connection.output.stream().receive_capacity();
             drain
                 .targets
                 .insert(slot, connection.received.saturating_add(arrived as u64));

@@ -33,7 +33,7 @@ use crate::connection::loop_state::LoopState;
 use crate::connection::marks::Marks;
 use crate::connection::table::ConnTable;
 use crate::io::address::Address;
-use crate::io::transport::Socket;
+use crate::io::stream::Stream;
 use crate::panics::contain_drop;
 use crate::service::Service;
 use crate::shared::LoopShared;
@@ -153,9 +153,9 @@ impl Reactor {
     pub(crate) fn adopt(
         &mut self,
         service: u16,
-        mut socket: Socket,
+        mut socket: Stream,
         peer: Address,
-        register: impl FnOnce(&mut Socket, ConnId) -> io::Result<()>,
+        register: impl FnOnce(&mut Stream, ConnId) -> io::Result<()>,
     ) {
         let slot = &mut self.services[service as usize];
         let (timeouts, tick) = (slot.timeouts, self.state.tick);
@@ -229,7 +229,7 @@ impl Reactor {
         }
         if readiness.error && !connection.wants_input() {
             // No read will meet the error.
-            if let Ok(Some(error)) = connection.output.socket().take_error() {
+            if let Ok(Some(error)) = connection.output.stream().take_error() {
                 connection.fail(error);
             }
         }

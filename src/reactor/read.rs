@@ -5,7 +5,7 @@ use std::io;
 use crate::connection::Connection;
 use crate::connection::close_reason::Cause;
 use crate::connection::loop_state::LoopState;
-use crate::io::transport::SHORT_MEANS_DRAINED;
+use crate::io::stream::SHORT_MEANS_DRAINED;
 use crate::service::Service;
 
 use super::{Reactor, ServiceSlot};
@@ -45,7 +45,7 @@ pub(super) fn fast_turn(
     budget: usize,
 ) -> bool {
     let room = buffer.len();
-    let outcome = connection.output.socket().read(buffer);
+    let outcome = connection.output.stream().read(buffer);
     let count = match outcome {
         Ok(count) if SHORT_MEANS_DRAINED && count > 0 && count < room => count,
         _ => {
@@ -198,7 +198,7 @@ impl<'a> ReadTurn<'a> {
             return self.read_into_ring();
         }
         let room = &mut self.buffer[self.held..];
-        let outcome = self.connection.output.socket().read(room);
+        let outcome = self.connection.output.stream().read(room);
         let room = room.len();
         if let Ok(count) = outcome {
             self.held += count;
@@ -222,7 +222,7 @@ impl<'a> ReadTurn<'a> {
         let (spare, _) = ring.spare();
         let room = room.min(spare.len());
         let spare = &mut spare[..room];
-        let outcome = self.connection.output.socket().read(spare);
+        let outcome = self.connection.output.stream().read(spare);
         if let Ok(count) = outcome {
             ring.commit(count);
         }
