@@ -54,7 +54,7 @@ pub(crate) struct Worker {
     pub(crate) services: Vec<ServiceSeed>,
     pub(crate) config: ReactorConfig,
     pub(crate) admission: Arc<Admission>,
-    pub(crate) busy_poll: Duration,
+    pub(crate) busy_poll: Option<Duration>,
     pub(crate) on_start: Arc<WorkerHook>,
 }
 

@@ -5,6 +5,7 @@ use super::hub::Hub;
 use crate::connection::Connection;
 use crate::connection::close_reason::Cause;
 use crate::connection::loop_state::LoopState;
+use crate::connection::marks::Marks;
 use crate::handler::Handler;
 use crate::protocol::{Decode, ErrorOf, UnpackContext, Unpacked};
 
@@ -19,7 +20,6 @@ impl<H: Handler> Hub<H> {
         input: &mut [u8],
     ) -> usize {
         let length = input.len();
-        let before = connection.messages_in;
         let has_timeout = self.timeouts.message.is_some();
         let Hub { handler, table, .. } = self;
         let outcome = table.enter(connection, state, length, |entry| {
@@ -31,17 +31,21 @@ impl<H: Handler> Hub<H> {
         });
         // After a panic the connection closes, and its input with it.
         let (consumed, is_within) = outcome.unwrap_or((length, false));
-        if before == 0 && connection.messages_in > 0 {
-            connection.cancel_message_timer(state);
-        }
-        if has_timeout || connection.extra.is_some() {
+        // Few connections have a deadline for messages.
+        let has_timer = connection.timers.message.is_some();
+        if has_timer || has_timeout || connection.extra.is_some() {
             self.watch_message(connection, state, is_within || consumed < length);
         }
         consumed
     }
 
-    /// Watches over a message that was begun, if there is a time for it.
+    /// Forgets the deadline of the first message once that has come, and watches over another that was begun.
     fn watch_message(&self, connection: &mut Connection, state: &mut LoopState, is_within: bool) {
+        let awaits_first = connection.marks.has(Marks::AWAITS_FIRST);
+        if awaits_first && connection.messages_in > 0 {
+            connection.marks.set(Marks::AWAITS_FIRST, false);
+            connection.cancel_message_timer(state);
+        }
         if let Some(timeout) = connection.message_timeout(self.timeouts.message) {
             let is_first = connection.messages_in == 0 && self.timeouts.first_message.is_some();
             if self.table.is_open(connection) && !is_first {
