@@ -127,9 +127,16 @@ impl EventLoop {
                         self.reactor.on_event(token, readiness(event));
                     }
                 }
-                Token::Listener(index) => self.listeners.on_event(index),
-                Token::Waker => {}
+                rare => self.dispatch_rare(rare),
             }
+        }
+    }
+
+    /// Handles an event of another source than a connection.
+    #[cold]
+    fn dispatch_rare(&mut self, token: Token) {
+        if let Token::Listener(index) = token {
+            self.listeners.on_event(index);
         }
     }
 
