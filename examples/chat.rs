@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use clap::Parser;
 use ringwheel::protocol::{Lines, LinesError};
 use ringwheel::{
-    Clients, CloseReason, Conn, ConnId, Handler, Limits, Listen, Overflow, RemoteError,
+    CloseReason, Conn, ConnId, Connections, Handler, Limits, Listen, Overflow, SendError,
 };
 use support::ServerArgs;
 
@@ -31,7 +31,7 @@ const LONGEST_LINE: usize = 1024;
 #[derive(Default)]
 struct Room {
     /// Everybody who is connected; known once the server is built.
-    clients: OnceLock<Clients<Chat>>,
+    clients: OnceLock<Connections<Chat>>,
     /// The names of those who have said theirs. Locked when somebody comes or goes or asks, not to pass on a line.
     names: Mutex<BTreeSet<Arc<str>>>,
 }
@@ -42,7 +42,7 @@ impl Room {
     }
 
     /// Sends a line to everybody who has said a name, except one.
-    fn tell_others(&self, except: ConnId, line: String) -> Result<(), RemoteError<()>> {
+    fn tell_others(&self, except: ConnId, line: String) -> Result<(), SendError<()>> {
         let Some(clients) = self.clients.get() else {
             return Ok(());
         };
@@ -151,7 +151,8 @@ fn main() -> io::Result<()> {
     let listen = Listen::on(args.server.addr).limits(limits);
     let chat = Chat { room: room.clone() };
     let server = args.server.builder().listen_with(listen, chat)?.build()?;
-    room.clients.get_or_init(|| server.handle().clients());
+    room.clients
+        .get_or_init(|| server.handle().connections_of());
     println!("listening on {}", server.local_addrs()[0]);
     server.run()
 }

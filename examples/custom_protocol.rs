@@ -1,9 +1,9 @@
 //! A u32 is answered by its square. Try it: `cargo run --example custom_protocol`, `printf "\0\0\0\7" | nc -N 127.0.0.1 1833 | xxd`.
 
 mod support;
-use ringwheel::protocol::{Decode, Encode, Output, Protocol, Turn, Unencodable, Unpacked};
+use ringwheel::protocol::{Decode, Encode, Output, PackError, Protocol, UnpackContext, Unpacked};
 use ringwheel::{Conn, Handler};
-use std::io;
+use std::io::{self, Result};
 
 #[derive(Clone, Default)]
 struct Squares; // Protocol, decoder, encoder and handler: here none of them has any state.
@@ -20,7 +20,7 @@ impl Decode for Squares {
     type Encoder = Squares;
     type Message<'a> = u32;
     type Error = io::Error;
-    fn unpack(&mut self, input: &mut [u8], _: &mut Turn<Self>) -> io::Result<Unpacked<u32>> {
+    fn unpack(&mut self, input: &mut [u8], _: &mut UnpackContext<Self>) -> Result<Unpacked<u32>> {
         let (consumed, at_least) = (4, 4_usize.saturating_sub(input.len()));
         match input.first_chunk().copied().map(u32::from_be_bytes) {
             Some(u32::MAX) => Err(io::Error::other("this number is reserved")),
@@ -36,7 +36,7 @@ impl Encode for Squares {
     fn borrow(owned: &u64) -> u64 {
         *owned
     }
-    fn pack(&mut self, item: u64, output: &mut Output) -> Result<(), Unencodable> {
+    fn pack(&mut self, item: u64, output: &mut Output) -> std::result::Result<(), PackError> {
         output.put_u64_be(item);
         Ok(())
     }
@@ -51,7 +51,7 @@ impl Handler for Squares {
     }
 }
 
-fn main() -> io::Result<()> {
+fn main() -> Result<()> {
     let args: support::ServerArgs = clap::Parser::parse();
     let server = args.builder().listen(args.addr, Squares)?.build()?;
     println!("listening on {}", server.local_addrs()[0]);

@@ -39,7 +39,7 @@ impl Handler for Echo {
 fn main() -> io::Result<()> {
     let args = Args::parse();
     let protocol = LengthPrefixed::u32_be().max_length(args.max_length);
-    let listen = Listen::speaking(protocol, args.server.addr);
+    let listen = Listen::with(protocol, args.server.addr);
     let server = args.server.builder().listen_with(listen, Echo)?.build()?;
     println!("listening on {}", server.local_addrs()[0]);
     server.run()

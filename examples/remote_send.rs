@@ -1,4 +1,4 @@
-//! Answers that take long are worked out by another thread, which sends them through a `Remote` when they are ready.
+//! Answers that take long are worked out by another thread, which sends them through a `ConnHandle` when they are ready.
 //! Meanwhile the workers serve everybody else.
 //!
 //! Try it: `cargo run --release --example remote_send`, then `nc 127.0.0.1 1833`, and type numbers up to ten million.
@@ -11,7 +11,7 @@ use std::thread;
 
 use clap::Parser;
 use ringwheel::protocol::Lines;
-use ringwheel::{Conn, Delivery, Handler, Remote};
+use ringwheel::{Conn, ConnHandle, Handler, SendOutcome};
 use support::ServerArgs;
 
 /// Says how many primes there are below a number, worked out by a thread that is not a worker.
@@ -28,7 +28,7 @@ const HIGHEST: u32 = 10_000_000;
 
 /// What the workers ask of the calculator.
 struct Job {
-    client: Remote<Lines>,
+    client: ConnHandle<Lines>,
     question: Question,
 }
 
@@ -54,7 +54,7 @@ impl Handler for Primes {
     fn on_message(&mut self, conn: &mut Conn<'_, Lines>, _session: &mut (), line: &str) {
         match line.trim().parse() {
             Ok(number) if number <= HIGHEST => {
-                let (client, question) = (conn.remote(), Question::PrimesBelow(number));
+                let (client, question) = (conn.handle(), Question::PrimesBelow(number));
                 if self.jobs.try_send(Job { client, question }).is_err() {
                     conn.send("too many questions, ask again later");
                 }
@@ -67,7 +67,7 @@ impl Handler for Primes {
 
     /// A client that has shut down its side may still wait for answers, so it is not closed before they are sent.
     fn on_half_close(&mut self, conn: &mut Conn<'_, Lines>, _session: &mut ()) {
-        let (client, question) = (conn.remote(), Question::NoMore);
+        let (client, question) = (conn.handle(), Question::NoMore);
         if self.jobs.try_send(Job { client, question }).is_err() {
             conn.close();
         }
@@ -88,7 +88,7 @@ fn calculate(jobs: Receiver<Job>) {
         let answer = format!("primes below {number}: {}", primes_below(number));
         // Whatever becomes of it, the completion is told, so that the result can be left alone.
         let _ = client.send_then(answer, move |delivery| {
-            if delivery == Delivery::Lost {
+            if delivery == SendOutcome::Lost {
                 nobody_waits(number);
             }
         });

@@ -79,7 +79,8 @@ impl Handler for Admin {
         };
         match command.trim() {
             "connections" => {
-                for (worker, connections) in server.connections().into_iter().enumerate() {
+                for (worker, connections) in server.connections_per_worker().into_iter().enumerate()
+                {
                     conn.send(&format!("worker {worker}: {connections}"));
                 }
             }

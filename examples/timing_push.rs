@@ -38,14 +38,15 @@ fn main() -> io::Result<()> {
     let args = Args::parse();
     // A client that does not keep up misses some pushes, and nothing else: the time of long ago is of no use to it.
     let limits = Limits::default()
-        .water(1024, 4096)
+        .low_water(1024)
+        .high_water(4096)
         .output(4096)
         .overflow(Overflow::DropMessage);
     let listen = Listen::on(args.server.addr).limits(limits);
     let server = args.server.builder().listen_with(listen, Clock)?.build()?;
 
     // One task for all clients. A single one can have timers of its own: see `Conn::set_timer`.
-    let clients = server.handle().clients::<Clock>();
+    let clients = server.handle().connections_of::<Clock>();
     server
         .handle()
         .run_every(Duration::from_millis(args.every), move || {

@@ -15,7 +15,7 @@ use clap::Parser;
 use messages::{Add, Failure, Hello, Sum, Welcome};
 use prost::{Message, Name};
 use ringwheel::protocol::{
-    Decode, Encode, Output, Protocol, Turn, TypedFrame, TypedFrames, Unpacked,
+    Decode, Encode, Output, Protocol, TypedFrame, TypedFrames, UnpackContext, Unpacked,
 };
 
 /// Says hello to a typed frames server, and has it add numbers.
@@ -70,8 +70,8 @@ impl Client {
         loop {
             // A decoder is never asked about nothing.
             if !self.input.is_empty() {
-                let turn = &mut Turn::detached(&mut self.output, &mut self.encoder);
-                match self.decoder.unpack(&mut self.input, turn)? {
+                let context = &mut UnpackContext::detached(&mut self.output, &mut self.encoder);
+                match self.decoder.unpack(&mut self.input, context)? {
                     Unpacked::Message { message, consumed } => {
                         let answer = decode(message);
                         self.input.drain(..consumed);

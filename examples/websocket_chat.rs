@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use ringwheel::websocket::{CloseCode, Message, Origins, WebSocket, WebSocketError};
-use ringwheel::{Clients, CloseReason, Conn, Handler, Limits, Listen, Overflow};
+use ringwheel::{CloseReason, Conn, Connections, Handler, Limits, Listen, Overflow};
 use serde::{Deserialize, Serialize};
 use support::ServerArgs;
 
@@ -75,7 +75,7 @@ struct House {
     /// unlocked, so that all pages hear of the changes in their order.
     roster: Mutex<Roster>,
     /// Everybody who is connected; known once the server is built.
-    clients: OnceLock<Clients<Chat>>,
+    clients: OnceLock<Connections<Chat>>,
 }
 
 impl House {
@@ -177,10 +177,11 @@ fn main() -> io::Result<()> {
     // So much may wait for a slow reader, besides what the kernel buffers; then the reader is dropped, and its page comes
     // back for what is said now.
     let limits = Limits::default()
-        .water(64 * 1024, 128 * 1024)
+        .low_water(64 * 1024)
+        .high_water(128 * 1024)
         .output(512 * 1024)
         .overflow(Overflow::Close);
-    let listen = Listen::speaking(protocol, args.server.addr).limits(limits);
+    let listen = Listen::with(protocol, args.server.addr).limits(limits);
     let house = Arc::new(House {
         room_size: args.room_size,
         roster: Mutex::default(),
@@ -190,7 +191,9 @@ fn main() -> io::Result<()> {
         house: house.clone(),
     };
     let server = args.server.builder().listen_with(listen, chat)?.build()?;
-    house.clients.get_or_init(|| server.handle().clients());
+    house
+        .clients
+        .get_or_init(|| server.handle().connections_of());
     println!("listening on {}", server.local_addrs()[0]);
     server.run()
 }

@@ -48,8 +48,8 @@ fn main() -> io::Result<()> {
         true => protocol.deflate(ringwheel::websocket::Deflate::new()),
         false => protocol,
     };
-    let listen = Listen::speaking(protocol, args.server.addr)
-        .limits(Limits::default().output(2 * MAX_MESSAGE));
+    let listen =
+        Listen::with(protocol, args.server.addr).limits(Limits::default().output(2 * MAX_MESSAGE));
     let server = args.server.builder().listen_with(listen, Echo)?.build()?;
     println!("listening on {}", server.local_addrs()[0]);
     server.run()

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use ringwheel::websocket::{CloseCode, Message, WebSocket};
-use ringwheel::{Clients, Conn, Handler, Limits, Listen, Overflow, Published};
+use ringwheel::{Conn, Connections, Handler, Limits, Listen, Overflow, Published};
 use serde::{Deserialize, Serialize};
 use support::{ServerArgs, seconds};
 
@@ -163,7 +163,7 @@ impl Counts {
 
 /// One round: each symbol gets a new price, which its subscribers hear.
 fn publish_round(
-    clients: &Clients<Feed>,
+    clients: &Connections<Feed>,
     stocks: &mut [Stock],
     random: &mut u64,
     counts: &Arc<Counts>,
@@ -187,17 +187,18 @@ fn publish_round(
 fn main() -> io::Result<()> {
     let args = Args::parse();
     let limits = Limits::default()
-        .water(BACKLOG / 4, BACKLOG)
+        .low_water(BACKLOG / 4)
+        .high_water(BACKLOG)
         .output(BACKLOG)
         .overflow(Overflow::DropMessage);
     let protocol = WebSocket::new().max_message(LONGEST_COMMAND);
-    let listen = Listen::speaking(protocol, args.server.addr)
+    let listen = Listen::with(protocol, args.server.addr)
         .limits(limits)
         .send_buffer_size(KERNEL_BACKLOG);
     let server = args.server.builder().listen_with(listen, Feed)?.build()?;
 
     let handle = server.handle();
-    let (clients, counts) = (handle.clients(), Arc::new(Counts::default()));
+    let (clients, counts) = (handle.connections_of(), Arc::new(Counts::default()));
     let mut stocks = SYMBOLS.map(|symbol| Stock {
         symbol,
         cents: 10_000,

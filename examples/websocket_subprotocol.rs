@@ -196,7 +196,7 @@ fn main() -> io::Result<()> {
         listed => Origins::try_list(listed).map_err(io::Error::other)?,
     };
     let protocol = WebSocket::accepting(gate).origins(origins);
-    let listen = Listen::speaking(protocol, args.server.addr);
+    let listen = Listen::with(protocol, args.server.addr);
     let server = args.server.builder().listen_with(listen, Echo)?.build()?;
     println!("listening on {}", server.local_addrs()[0]);
     server.run()

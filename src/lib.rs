@@ -1,60 +1,59 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(not(feature = "websocket"), forbid(unsafe_code))]
+#![cfg_attr(
+    test,
+    allow(clippy::too_many_lines, reason = "a test may list many cases")
+)]
 
-mod acceptor;
-mod admission;
-pub mod balance;
-mod builder;
-mod close_reason;
-mod completion;
-mod conn;
-mod conn_id;
-mod conn_table;
+mod accept;
 mod connection;
-mod contain;
 mod event_loop;
 mod handler;
-mod limits;
-mod listen;
-#[cfg(all(test, loom))]
-mod loom_models;
-mod loop_shared;
-mod loop_state;
-mod mailbox;
-mod output;
-mod places;
+#[cfg(feature = "websocket")]
+pub mod http;
+mod io;
+mod panics;
 pub mod protocol;
 mod reactor;
-mod remote;
-mod reserve;
-mod send_status;
 mod server;
-mod server_handle;
 mod service;
-mod sweep_flag;
-mod sync;
-mod task;
-mod topics;
-mod transport;
-mod wake_flag;
+mod shared;
 #[cfg(feature = "websocket")]
 pub mod websocket;
-pub mod wheel;
-mod worker;
+mod wheel;
 
-pub use admission::ServerStats;
-pub use builder::Builder;
-pub use close_reason::{CloseReason, Timeout};
-pub use completion::Delivery;
-pub use conn::{Conn, ConnStats, TimerId, TimerLimit};
-pub use conn_id::ConnId;
+pub use accept::admission::ServerStats;
+pub use accept::balance;
+pub use connection::close_reason::{CloseReason, Timeout};
+pub use connection::completion::SendOutcome;
+pub use connection::id::ConnId;
+pub use connection::limits::{Limits, Overflow};
+pub use connection::send_error::SendError;
+pub use connection::send_status::{Refusal, SendStatus};
+pub use connection::topics::SubscribeError;
 pub use handler::Handler;
-pub use limits::{Limits, Overflow};
-pub use listen::Listen;
-pub use remote::{Clients, Remote, RemoteError};
+pub use handler::conn::Conn;
+pub use handler::connections::Connections;
+pub use handler::handle::ConnHandle;
+pub use handler::local::LocalConnections;
+pub use handler::publication::Published;
+pub use handler::stats::ConnStats;
+pub use handler::timeout::TimeoutDecision;
+pub use handler::timers::{TimerId, TooManyTimersError};
+pub use io::address::Address;
 pub use ringwheel_ringbuffer as ringbuffer;
-pub use send_status::{Refusal, SendStatus};
-pub use server::{RunningServer, Server};
-pub use server_handle::{ServerHandle, TaskHandle};
-pub use topics::{Published, SubscriptionLimit};
-pub use worker::WorkerStart;
+pub use server::Server;
+pub use server::builder::ServerBuilder;
+pub use server::handle::ServerHandle;
+pub use server::listen::Listen;
+pub use server::running::RunningServer;
+pub use server::task_handle::TaskHandle;
+pub use server::worker::WorkerStart;
+pub use shared::current::current_worker;
+
+/// Parts of the library that its own tests, fuzzers and benchmarks reach. No part of the public interface: it changes without
+/// notice.
+#[doc(hidden)]
+pub mod internal {
+    pub use crate::wheel::{TickClock, TimerKey, Wheel};
+}

@@ -7,8 +7,8 @@ use std::hint::black_box;
 
 use criterion::{Criterion, Throughput};
 use ringwheel::protocol::{
-    Decode, Delimited, Encode, ItemOf, LengthPrefixed, Lines, MessageOf, Output, Protocol, Turn,
-    TypedFrame, TypedFrames, Unpacked,
+    Decode, Delimited, Encode, ItemOf, LengthPrefixed, Lines, MessageOf, Output, Protocol,
+    TypedFrame, TypedFrames, UnpackContext, Unpacked,
 };
 
 const FRAMES: usize = 16;
@@ -67,7 +67,7 @@ fn bench_echo<P: Echo>(criterion: &mut Criterion, name: &str, protocol: P) {
             let mut rest = black_box(&mut input[..]);
             while !rest.is_empty() {
                 let Ok(Unpacked::Message { message, consumed }) =
-                    decoder.unpack(rest, &mut Turn::detached(&mut reply, &mut encoder))
+                    decoder.unpack(rest, &mut UnpackContext::detached(&mut reply, &mut encoder))
                 else {
                     panic!("the burst is whole messages");
                 };

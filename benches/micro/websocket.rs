@@ -6,7 +6,7 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_main};
-use ringwheel::protocol::{Decode, Output, Protocol, Turn, Unpacked};
+use ringwheel::protocol::{Decode, Output, Protocol, UnpackContext, Unpacked};
 use ringwheel::websocket::WebSocket;
 
 const REQUEST: &[u8] =
@@ -38,7 +38,10 @@ fn bench_decode(criterion: &mut Criterion, name: &str, throughput: Throughput, i
     let (mut decoder, mut encoder) = WebSocket::new().open();
     let mut output = Output::detached();
     let mut request = REQUEST.to_vec();
-    let opened = decoder.unpack(&mut request, &mut Turn::detached(&mut output, &mut encoder));
+    let opened = decoder.unpack(
+        &mut request,
+        &mut UnpackContext::detached(&mut output, &mut encoder),
+    );
     assert!(matches!(opened, Ok(Unpacked::Opened { .. })));
     let mut group = criterion.benchmark_group("websocket");
     group.throughput(throughput);
@@ -46,7 +49,7 @@ fn bench_decode(criterion: &mut Criterion, name: &str, throughput: Throughput, i
         bencher.iter(|| {
             let mut rest = black_box(&mut input[..]);
             while !rest.is_empty() {
-                let mut turn = Turn::detached(&mut output, &mut encoder);
+                let mut turn = UnpackContext::detached(&mut output, &mut encoder);
                 let Ok(Unpacked::Message { message, consumed }) = decoder.unpack(rest, &mut turn)
                 else {
                     panic!("the input is whole messages");

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use ringwheel::{Builder, Server};
+use ringwheel::{Server, ServerBuilder};
 
 // Not a doc comment: clap would show it in place of the example's own.
 #[derive(clap::Parser)]
@@ -18,7 +18,7 @@ pub(crate) struct ServerArgs {
 
 impl ServerArgs {
     /// A server with as many workers as were asked for.
-    pub(crate) fn builder(&self) -> Builder {
+    pub(crate) fn builder(&self) -> ServerBuilder {
         let builder = Server::builder();
         match self.workers {
             Some(workers) => builder.workers(workers),

@@ -307,8 +307,8 @@ fn open<D: ringwheel::protocol::Decode>(
     input: &mut [u8],
     output: &mut Output,
 ) {
-    use ringwheel::protocol::{Turn, Unpacked};
-    let opened = decoder.unpack(input, &mut Turn::detached(output, encoder));
+    use ringwheel::protocol::{UnpackContext, Unpacked};
+    let opened = decoder.unpack(input, &mut UnpackContext::detached(output, encoder));
     assert!(matches!(opened, Ok(Unpacked::Opened { .. })));
 }
 

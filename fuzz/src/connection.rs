@@ -10,9 +10,9 @@ use ringwheel::protocol::{Decode, Encode, EncodeParts, Farewell, Parting};
 use ringwheel::websocket::{
     AcceptAll, Message, MessageBuf, WebSocket, WebSocketClient, WebSocketError,
 };
+use support::websocket::{BINARY, CLOSE, Frame, PING, PONG, RSV1};
 
 use crate::endpoint::{Asking, Endpoint, Event, Subject};
-use crate::frames::{BINARY, CLOSE, Frame, PING, PONG, RSV1};
 use crate::input::plan;
 use crate::websocket::{Kept, deflate};
 

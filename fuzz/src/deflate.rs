@@ -10,9 +10,9 @@ use miniz_oxide::inflate::core::inflate_flags::{
 };
 use miniz_oxide::inflate::core::{DecompressorOxide, decompress};
 use ringwheel::websocket::{AcceptAll, WebSocket};
+use support::websocket::{Frame, KEY, RSV1};
 
 use crate::endpoint::{Event, assert_cut_alike};
-use crate::frames::{Frame, KEY, RSV1};
 use crate::input::Input;
 use crate::websocket::{are_alike, deflate, open_server};
 

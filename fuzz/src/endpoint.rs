@@ -4,7 +4,7 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use ringwheel::protocol::{
-    Decode, Encode, ErrorOf, Farewell, MessageOf, Output, Parting, Protocol, Turn, Unpacked,
+    Decode, Encode, ErrorOf, Farewell, MessageOf, Output, Parting, Protocol, UnpackContext, Unpacked,
 };
 
 use crate::input::cut;
@@ -86,7 +86,7 @@ impl<P: Subject> Endpoint<P> {
     fn unpack_one(&mut self, taken: usize) -> usize {
         let rest = &mut self.input[taken..];
         let available = rest.len();
-        let mut turn = Turn::detached(&mut self.output, &mut self.encoder).at(self.now);
+        let mut turn = UnpackContext::detached(&mut self.output, &mut self.encoder).at(self.now);
         let (event, consumed) = match self.decoder.unpack(rest, &mut turn) {
             Ok(Unpacked::NeedMore { at_least }) => {
                 self.missing = at_least.max(1);
@@ -148,7 +148,7 @@ impl<P: Subject> Endpoint<P> {
         {
             return;
         }
-        let mut turn = Turn::detached(&mut self.output, &mut self.encoder).at(self.now);
+        let mut turn = UnpackContext::detached(&mut self.output, &mut self.encoder).at(self.now);
         match self.decoder.on_deadline(&mut turn) {
             Ok(()) => {
                 let next = self.decoder.next_deadline(&mut self.encoder, self.now);

@@ -12,9 +12,6 @@ pub mod websocket_pieces;
 pub mod wheel;
 
 mod endpoint;
-#[allow(dead_code, reason = "the tests of WebSocket use all of it")]
-#[path = "../../tests/websocket/frames.rs"]
-mod frames;
 mod input;
 mod websocket;
 

@@ -3,9 +3,9 @@
 //! Input: the settings, the lengths of the pieces, and the frames.
 
 use ringwheel::websocket::{AcceptAll, WebSocket, WebSocketError};
+use support::websocket::{CLOSE, Frame, PING, PONG};
 
 use crate::endpoint::{Event, assert_cut_alike};
-use crate::frames::{CLOSE, Frame, PING, PONG};
 use crate::input::Input;
 use crate::websocket::{Kept, are_alike, deflate, open_server};
 

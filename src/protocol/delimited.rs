@@ -7,14 +7,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::fixed_length::total_length;
-use super::{Decode, Encode, EncodeParts, Output, Protocol, Turn, Unencodable, Unpacked};
+use super::{Decode, Encode, EncodeParts, Output, PackError, Protocol, UnpackContext, Unpacked};
 
 /// Byte messages, each followed by a delimiter of one or more bytes.
 ///
 /// A message is what stands before the delimiter, without it; it may be empty. What follows the last delimiter is no
 /// message yet.
 ///
-/// An item that the peer would cut elsewhere is [`Unencodable`]: one that contains the delimiter, and one whose end
+/// An item that the peer would cut elsewhere is [`PackError`]: one that contains the delimiter, and one whose end
 /// completes it early (`"a"` before the delimiter `"aa"`). So is one that is longer than the limit.
 ///
 /// The limit is in bytes of a message without its delimiter, 64 KiB by default, and holds in both directions. Input is
@@ -22,19 +22,19 @@ use super::{Decode, Encode, EncodeParts, Output, Protocol, Turn, Unencodable, Un
 /// whatever the delimiter and the input are: each byte is looked at once, also when the delimiter arrives in pieces.
 ///
 /// ```
-/// use ringwheel::protocol::{Decode, Delimited, Encode, Output, Protocol, Turn, Unpacked};
+/// use ringwheel::protocol::{Decode, Delimited, Encode, Output, Protocol, UnpackContext, Unpacked};
 ///
 /// let (mut decoder, mut encoder) = Delimited::new(b"\r\n\r\n").max_length(8 * 1024).open();
 /// let mut output = Output::detached();
 /// let mut input = *b"a: 1\r\nb: 2\r\n\r\nc: 3\r\n";
-/// let unpacked = decoder.unpack(&mut input, &mut Turn::detached(&mut output, &mut encoder));
+/// let unpacked = decoder.unpack(&mut input, &mut UnpackContext::detached(&mut output, &mut encoder));
 /// assert_eq!(unpacked, Ok(Unpacked::Message { message: &b"a: 1\r\nb: 2"[..], consumed: 14 }));
-/// let unpacked = decoder.unpack(&mut input[14..], &mut Turn::detached(&mut output, &mut encoder));
+/// let unpacked = decoder.unpack(&mut input[14..], &mut UnpackContext::detached(&mut output, &mut encoder));
 /// assert_eq!(unpacked, Ok(Unpacked::NeedMore { at_least: 2 }));
 ///
 /// encoder.pack(b"d: 4", &mut output)?;
 /// assert_eq!(output.take(), b"d: 4\r\n\r\n");
-/// # Ok::<(), ringwheel::protocol::Unencodable>(())
+/// # Ok::<(), ringwheel::protocol::PackError>(())
 /// ```
 #[derive(Clone, Debug)]
 pub struct Delimited {
@@ -70,20 +70,20 @@ impl Delimited {
 
     /// Refuses what would not be read back as the one message it is.
     #[inline]
-    fn check(&self, parts: &[&[u8]]) -> Result<(), Unencodable> {
+    fn check(&self, parts: &[&[u8]]) -> Result<(), PackError> {
         if total_length(parts).is_none_or(|length| length > self.max_length) {
-            return Err(Unencodable("it is longer than a message may be"));
+            return Err(PackError("it is longer than a message may be"));
         }
         let mut matched = 0;
         for part in parts {
             if self.delimiter.find_end(part, &mut matched).is_some() {
-                return Err(Unencodable("it contains the delimiter"));
+                return Err(PackError("it contains the delimiter"));
             }
         }
         let delimiter = &*self.delimiter.bytes;
         if matched > 0 && self.delimiter.find_end(delimiter, &mut matched) != Some(delimiter.len())
         {
-            return Err(Unencodable("its end completes the delimiter early"));
+            return Err(PackError("its end completes the delimiter early"));
         }
         Ok(())
     }
@@ -124,7 +124,7 @@ impl Decode for DelimitedDecoder {
     fn unpack<'a>(
         &'a mut self,
         input: &'a mut [u8],
-        _turn: &mut Turn<'_, Delimited>,
+        _context: &mut UnpackContext<'_, Delimited>,
     ) -> Result<Unpacked<&'a [u8]>, DelimitedError> {
         let width = self.delimiter.bytes.len();
         // A message within the limit has its delimiter within this.
@@ -164,7 +164,7 @@ impl Encode for Delimited {
     }
 
     #[inline]
-    fn pack(&mut self, item: &[u8], output: &mut Output) -> Result<(), Unencodable> {
+    fn pack(&mut self, item: &[u8], output: &mut Output) -> Result<(), PackError> {
         self.check(&[item])?;
         output.put_pair(item, &self.delimiter.bytes);
         Ok(())
@@ -173,7 +173,7 @@ impl Encode for Delimited {
 
 impl EncodeParts for Delimited {
     #[inline]
-    fn pack_parts(&mut self, parts: &[&[u8]], output: &mut Output) -> Result<(), Unencodable> {
+    fn pack_parts(&mut self, parts: &[&[u8]], output: &mut Output) -> Result<(), PackError> {
         self.check(parts)?;
         let length = total_length(parts).unwrap_or(usize::MAX);
         output.announce(length.saturating_add(self.delimiter.bytes.len()));
@@ -336,7 +336,7 @@ mod tests {
         assert_eq!(
             decoder.unpack(
                 &mut input,
-                &mut Turn::detached(&mut Output::detached(), &mut encoder)
+                &mut UnpackContext::detached(&mut Output::detached(), &mut encoder)
             ),
             expected
         );

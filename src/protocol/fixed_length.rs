@@ -4,27 +4,27 @@ use std::convert::Infallible;
 
 use bytes::Bytes;
 
-use super::{Decode, Encode, EncodeParts, Output, Protocol, Turn, Unencodable, Unpacked};
+use super::{Decode, Encode, EncodeParts, Output, PackError, Protocol, UnpackContext, Unpacked};
 
 /// Messages of exactly n bytes each, with nothing between them.
 ///
-/// The length is the limit, so no input is refused. An item of another length is [`Unencodable`].
+/// The length is the limit, so no input is refused. An item of another length is [`PackError`].
 ///
 /// ```
-/// use ringwheel::protocol::{Decode, Encode, FixedLength, Output, Protocol, Turn, Unpacked};
+/// use ringwheel::protocol::{Decode, Encode, FixedLength, Output, Protocol, UnpackContext, Unpacked};
 ///
 /// let (mut decoder, mut encoder) = FixedLength::new(4).open();
 /// let mut output = Output::detached();
 /// let mut input = *b"abcdef";
-/// let unpacked = decoder.unpack(&mut input, &mut Turn::detached(&mut output, &mut encoder));
+/// let unpacked = decoder.unpack(&mut input, &mut UnpackContext::detached(&mut output, &mut encoder));
 /// assert_eq!(unpacked, Ok(Unpacked::Message { message: &b"abcd"[..], consumed: 4 }));
-/// let unpacked = decoder.unpack(&mut input[4..], &mut Turn::detached(&mut output, &mut encoder));
+/// let unpacked = decoder.unpack(&mut input[4..], &mut UnpackContext::detached(&mut output, &mut encoder));
 /// assert_eq!(unpacked, Ok(Unpacked::NeedMore { at_least: 2 }));
 ///
 /// encoder.pack(b"wxyz", &mut output)?;
 /// assert_eq!(output.take(), b"wxyz");
 /// assert!(encoder.pack(b"xyz", &mut output).is_err());
-/// # Ok::<(), ringwheel::protocol::Unencodable>(())
+/// # Ok::<(), ringwheel::protocol::PackError>(())
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct FixedLength {
@@ -48,10 +48,10 @@ impl FixedLength {
     }
 
     #[inline]
-    fn check(&self, length: Option<usize>) -> Result<(), Unencodable> {
+    fn check(&self, length: Option<usize>) -> Result<(), PackError> {
         match length {
             Some(length) if length == self.length => Ok(()),
-            _ => Err(Unencodable("it is not of the fixed length")),
+            _ => Err(PackError("it is not of the fixed length")),
         }
     }
 }
@@ -74,7 +74,7 @@ impl Decode for FixedLength {
     fn unpack<'a>(
         &'a mut self,
         input: &'a mut [u8],
-        _turn: &mut Turn<'_, FixedLength>,
+        _context: &mut UnpackContext<'_, FixedLength>,
     ) -> Result<Unpacked<&'a [u8]>, Infallible> {
         Ok(match input.get(..self.length) {
             Some(message) => Unpacked::Message {
@@ -98,7 +98,7 @@ impl Encode for FixedLength {
     }
 
     #[inline]
-    fn pack(&mut self, item: &[u8], output: &mut Output) -> Result<(), Unencodable> {
+    fn pack(&mut self, item: &[u8], output: &mut Output) -> Result<(), PackError> {
         self.check(Some(item.len()))?;
         output.put_slice(item);
         Ok(())
@@ -107,7 +107,7 @@ impl Encode for FixedLength {
 
 impl EncodeParts for FixedLength {
     #[inline]
-    fn pack_parts(&mut self, parts: &[&[u8]], output: &mut Output) -> Result<(), Unencodable> {
+    fn pack_parts(&mut self, parts: &[&[u8]], output: &mut Output) -> Result<(), PackError> {
         self.check(total_length(parts))?;
         output.put_parts(parts);
         Ok(())
@@ -134,7 +134,7 @@ mod tests {
             let mut input = *b"abc";
             let unpacked = decoder.unpack(
                 &mut input[..have],
-                &mut Turn::detached(&mut output, &mut encoder),
+                &mut UnpackContext::detached(&mut output, &mut encoder),
             );
             assert_eq!(unpacked, Ok(Unpacked::NeedMore { at_least }));
         }

@@ -5,14 +5,14 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::delimited::find_byte;
-use super::{Decode, Encode, Output, Protocol, Turn, Unencodable, Unpacked};
+use super::{Decode, Encode, Output, PackError, Protocol, UnpackContext, Unpacked};
 
 /// Lines of UTF-8 text, ended by LF or CRLF.
 ///
 /// A message is a line without its ending; it may be empty. Both endings are understood, also mixed: of `"a\r\r\n"` one
 /// CR belongs to the ending, and the line is `"a\r"`. What follows the last ending is no line yet.
 ///
-/// Lines go out with LF, or with CRLF after [`crlf`](Self::crlf). An item that contains CR or LF is [`Unencodable`], and
+/// Lines go out with LF, or with CRLF after [`crlf`](Self::crlf). An item that contains CR or LF is [`PackError`], and
 /// so is one longer than the limit: a peer with the same configuration would not read back what was sent.
 ///
 /// The limit is in bytes of a line without its ending, 64 KiB by default, and holds in both directions. Input is refused
@@ -20,19 +20,19 @@ use super::{Decode, Encode, Output, Protocol, Turn, Unencodable, Unpacked};
 /// however small the pieces in which it arrives.
 ///
 /// ```
-/// use ringwheel::protocol::{Decode, Encode, Lines, Output, Protocol, Turn, Unpacked};
+/// use ringwheel::protocol::{Decode, Encode, Lines, Output, Protocol, UnpackContext, Unpacked};
 ///
 /// let (mut decoder, mut encoder) = Lines::new().crlf().open();
 /// let mut output = Output::detached();
 /// let mut input = *b"one\ntwo\r\n";
-/// let unpacked = decoder.unpack(&mut input, &mut Turn::detached(&mut output, &mut encoder));
+/// let unpacked = decoder.unpack(&mut input, &mut UnpackContext::detached(&mut output, &mut encoder));
 /// assert_eq!(unpacked, Ok(Unpacked::Message { message: "one", consumed: 4 }));
-/// let unpacked = decoder.unpack(&mut input[4..], &mut Turn::detached(&mut output, &mut encoder));
+/// let unpacked = decoder.unpack(&mut input[4..], &mut UnpackContext::detached(&mut output, &mut encoder));
 /// assert_eq!(unpacked, Ok(Unpacked::Message { message: "two", consumed: 5 }));
 ///
 /// encoder.pack("three", &mut output)?;
 /// assert_eq!(output.take(), b"three\r\n");
-/// # Ok::<(), ringwheel::protocol::Unencodable>(())
+/// # Ok::<(), ringwheel::protocol::PackError>(())
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Lines {
@@ -109,7 +109,7 @@ impl Decode for LinesDecoder {
     fn unpack<'a>(
         &'a mut self,
         input: &'a mut [u8],
-        _turn: &mut Turn<'_, Lines>,
+        _context: &mut UnpackContext<'_, Lines>,
     ) -> Result<Unpacked<&'a str>, LinesError> {
         // A line within the limit has its LF within this: the line, CR, LF.
         let reach = input.len().min(self.max_length.saturating_add(2));
@@ -155,12 +155,12 @@ impl Encode for Lines {
     }
 
     #[inline]
-    fn pack(&mut self, item: &str, output: &mut Output) -> Result<(), Unencodable> {
+    fn pack(&mut self, item: &str, output: &mut Output) -> Result<(), PackError> {
         if item.len() > self.max_length {
-            return Err(Unencodable("it is longer than a line may be"));
+            return Err(PackError("it is longer than a line may be"));
         }
         if contains_line_break(item.as_bytes()) {
-            return Err(Unencodable("it contains a line break"));
+            return Err(PackError("it contains a line break"));
         }
         output.put_pair(item.as_bytes(), self.ending);
         Ok(())
@@ -216,7 +216,7 @@ mod tests {
         assert_eq!(
             decoder.unpack(
                 &mut input,
-                &mut Turn::detached(&mut Output::detached(), &mut encoder)
+                &mut UnpackContext::detached(&mut Output::detached(), &mut encoder)
             ),
             expected
         );

@@ -1,7 +1,13 @@
 //! How bytes become messages and messages become bytes.
 //!
 //! A [`Protocol`] is a factory: for each connection it makes one [`Decode`] half and one [`Encode`] half. They are two
-//! values, so that a message that still borrows from the input can be answered through the other half.
+//! values, so that a message that still borrows from the input can be answered through the other half. State that both need
+//! lives with the encoder: the decoder reaches it through [`UnpackContext::encoder`], and the handler through
+//! [`Conn::encoder`](crate::Conn::encoder).
+//!
+//! A protocol may stand on another one: its decoder calls the other decoder with
+//! [`UnpackContext::with_encoder`] and gives the result a meaning with [`Unpacked::map`], and its encoder writes with the
+//! other encoder.
 //!
 //! Both halves are sans-io: they see bytes and know no socket and no clock, so a protocol can be tested at every cut of
 //! its input with nothing but [`Output::detached`].
@@ -14,6 +20,9 @@
 //! | [`FixedLength`] | exactly n bytes | n itself |
 //! | [`LengthPrefixed`] | a body after a length field of 1 to 8 bytes | body length, 1 MiB |
 //! | [`TypedFrames`] | a type name and a body, framed as gev's protobuf plugin does | frame length, 1 MiB |
+//!
+//! The halves of each are public types, to be held by the halves of a protocol above. Where a half needs nothing but the
+//! settings it is the protocol's own type: [`Lines`] is its own encoder, and [`LinesDecoder`] its decoder.
 
 mod delimited;
 mod fixed_length;
@@ -22,19 +31,21 @@ mod lines;
 mod raw;
 mod typed_frames;
 
-pub use delimited::{Delimited, DelimitedError};
+pub use delimited::{Delimited, DelimitedDecoder, DelimitedError};
 pub use fixed_length::FixedLength;
 pub use length_prefixed::{LengthPrefixed, LengthPrefixedError};
-pub use lines::{Lines, LinesError};
+pub use lines::{Lines, LinesDecoder, LinesError};
 pub use raw::Raw;
 pub use typed_frames::{TypedFrame, TypedFrameBuf, TypedFrames, TypedFramesError};
 
-pub use crate::output::Output;
+pub use crate::io::output::Output;
 
 use std::error::Error;
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::time::Duration;
+
+use crate::io::address::Address;
 
 /// What [`Decode::unpack`] found at the front of the input.
 #[derive(Debug, PartialEq, Eq)]
@@ -71,58 +82,154 @@ pub enum Unpacked<M> {
     },
 }
 
-/// What a decoder has at hand besides the input.
+impl<M> Unpacked<M> {
+    /// The bytes to drop from the front of the input; `None` if more are needed first.
+    #[inline]
+    pub fn consumed(&self) -> Option<usize> {
+        match *self {
+            Unpacked::NeedMore { .. } => None,
+            Unpacked::Skip { consumed }
+            | Unpacked::Message { consumed, .. }
+            | Unpacked::Opened { consumed }
+            | Unpacked::End { consumed } => Some(consumed),
+        }
+    }
+
+    /// The same with another message, for a protocol that gives a layer below it a meaning.
+    ///
+    /// ```
+    /// use ringwheel::protocol::Unpacked;
+    ///
+    /// let line = Unpacked::Message { message: "seven", consumed: 7 };
+    /// assert_eq!(line.map(str::len), Unpacked::Message { message: 5, consumed: 7 });
+    /// ```
+    #[inline]
+    pub fn map<N>(self, change: impl FnOnce(M) -> N) -> Unpacked<N> {
+        match self {
+            Unpacked::NeedMore { at_least } => Unpacked::NeedMore { at_least },
+            Unpacked::Skip { consumed } => Unpacked::Skip { consumed },
+            Unpacked::Message { message, consumed } => Unpacked::Message {
+                message: change(message),
+                consumed,
+            },
+            Unpacked::Opened { consumed } => Unpacked::Opened { consumed },
+            Unpacked::End { consumed } => Unpacked::End { consumed },
+        }
+    }
+
+    /// As [`map`](Self::map) with a change that can find the message wrong.
+    ///
+    /// ```
+    /// use ringwheel::protocol::Unpacked;
+    ///
+    /// let line = Unpacked::Message { message: "seven", consumed: 7 };
+    /// assert!(line.try_map(str::parse::<u32>).is_err());
+    /// ```
+    ///
+    /// # Errors
+    /// What `change` returns.
+    #[inline]
+    pub fn try_map<N, E>(self, change: impl FnOnce(M) -> Result<N, E>) -> Result<Unpacked<N>, E> {
+        Ok(match self.map(change) {
+            Unpacked::Message { message, consumed } => Unpacked::Message {
+                message: message?,
+                consumed,
+            },
+            Unpacked::NeedMore { at_least } => Unpacked::NeedMore { at_least },
+            Unpacked::Skip { consumed } => Unpacked::Skip { consumed },
+            Unpacked::Opened { consumed } => Unpacked::Opened { consumed },
+            Unpacked::End { consumed } => Unpacked::End { consumed },
+        })
+    }
+}
+
+/// Everything besides the input that a decoder works with, for the length of a call.
 #[derive(Debug)]
 #[non_exhaustive]
-pub struct Turn<'a, E> {
+pub struct UnpackContext<'a, E> {
     /// The connection's output, for what the protocol answers by itself: a pong, a farewell. What is put here before an
     /// error is returned is sent before the connection closes.
     pub output: &'a mut Output,
-    /// The connection's other half: what it has begun (a close) the decoder can see.
+    /// The connection's writing half, in which everything lives that both halves need: a close that was begun, the state of
+    /// a compressor, times of pings.
     pub encoder: &'a mut E,
     /// The time since the loop started, as of its current iteration.
     pub now: Duration,
     /// The peer's address.
-    pub peer: &'a SocketAddr,
-    /// That nothing was heard of the peer proves nothing: it has sent something that is not looked at yet, because the
-    /// handler has paused reading or the output is above the high-water mark, or there is output pending, behind which it
-    /// has not seen what it would answer. (One that takes none of the output has the deadline of
+    pub peer: &'a Address,
+    /// True if silence must not be held against the peer now: something that it has sent is unread, because the handler has
+    /// paused reading or the output is above the high-water mark, or output is pending, behind which it has not seen what it
+    /// would answer. Postpone timeouts instead of firing them. (For a peer that takes none of the output there is
     /// [`Listen::write_stall_timeout`](crate::Listen::write_stall_timeout).)
-    pub silence_is_excused: bool,
+    pub peer_is_held_back: bool,
 }
 
-impl<'a, E> Turn<'a, E> {
+impl<'a, E> UnpackContext<'a, E> {
     #[inline]
     pub(crate) fn new(
         output: &'a mut Output,
         encoder: &'a mut E,
         now: Duration,
-        peer: &'a SocketAddr,
+        peer: &'a Address,
     ) -> Self {
-        Turn {
+        UnpackContext {
             output,
             encoder,
             now,
             peer,
-            silence_is_excused: false,
+            peer_is_held_back: false,
         }
     }
 
-    /// A turn without a connection, at time zero and with an unspecified peer, to try a decoder with
+    /// A context without a connection, at time zero and with an unspecified peer, to try a decoder with
     /// [`Output::detached`].
     pub fn detached(output: &'a mut Output, encoder: &'a mut E) -> Self {
-        Turn::new(output, encoder, Duration::ZERO, &NOBODY)
+        UnpackContext::new(output, encoder, Duration::ZERO, &NOBODY)
     }
 
-    /// The same turn at another time.
+    /// The same context at another time.
     #[must_use]
     pub fn at(self, now: Duration) -> Self {
-        Turn { now, ..self }
+        UnpackContext { now, ..self }
+    }
+
+    /// The same context with another encoder: what a protocol hands to the decoder of the protocol below it. `inner` finds
+    /// that one's encoder in ours.
+    ///
+    /// ```
+    /// use ringwheel::protocol::{Decode, Lines, Output, Protocol, UnpackContext, Unpacked};
+    ///
+    /// /// An encoder around that of `Lines`.
+    /// struct Outer {
+    ///     lines: Lines,
+    /// }
+    ///
+    /// let (mut decoder, lines) = Lines::default().open();
+    /// let (mut outer, mut output) = (Outer { lines }, Output::detached());
+    /// let mut context = UnpackContext::detached(&mut output, &mut outer);
+    ///
+    /// let mut input = *b"seven\n";
+    /// let line = decoder.unpack(&mut input, &mut context.with_encoder(|outer| &mut outer.lines))?;
+    /// assert_eq!(line.map(str::len), Unpacked::Message { message: 5, consumed: 6 });
+    /// # Ok::<(), ringwheel::protocol::LinesError>(())
+    /// ```
+    #[inline]
+    pub fn with_encoder<F>(
+        &mut self,
+        inner: impl FnOnce(&mut E) -> &mut F,
+    ) -> UnpackContext<'_, F> {
+        UnpackContext {
+            output: self.output,
+            encoder: inner(self.encoder),
+            now: self.now,
+            peer: self.peer,
+            peer_is_held_back: self.peer_is_held_back,
+        }
     }
 }
 
-/// Who is on the other side where there is no other side.
-static NOBODY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+/// The peer of a [detached](UnpackContext::detached) context.
+static NOBODY: Address = Address::Ip(SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0)));
 
 /// The reading half of a protocol.
 pub trait Decode: 'static {
@@ -136,14 +243,14 @@ pub trait Decode: 'static {
     /// Looks for one message at the front of `input`.
     ///
     /// `input` is never empty and begins where the last call stopped consuming. It may be changed in place (unmasking).
-    /// `turn` has the output and the other half, for what the protocol answers by itself.
+    /// `context` has the output and the other half, for what the protocol answers by itself.
     ///
     /// # Errors
     /// Whatever makes the input unacceptable. The decoder is not called again after an error.
     fn unpack<'a>(
         &'a mut self,
         input: &'a mut [u8],
-        turn: &mut Turn<'_, Self::Encoder>,
+        context: &mut UnpackContext<'_, Self::Encoder>,
     ) -> Result<Unpacked<Self::Message<'a>>, Self::Error>;
 
     /// What has arrived is dealt with, for now, and no message borrows from the decoder any more: what was only kept for
@@ -176,8 +283,11 @@ pub trait Decode: 'static {
     ///
     /// # Errors
     /// What ends the connection, as in [`unpack`](Self::unpack); farewell bytes are sent before.
-    fn on_deadline(&mut self, turn: &mut Turn<'_, Self::Encoder>) -> Result<(), Self::Error> {
-        let _ = turn;
+    fn on_deadline(
+        &mut self,
+        context: &mut UnpackContext<'_, Self::Encoder>,
+    ) -> Result<(), Self::Error> {
+        let _ = context;
         Ok(())
     }
 }
@@ -186,7 +296,7 @@ pub trait Decode: 'static {
 pub trait Encode: 'static {
     /// What [`Conn::send`](crate::Conn::send) takes.
     type Item<'a>;
-    /// An item that owns its content, for sends from other threads ([`Remote::send`](crate::Remote::send)).
+    /// An item that owns its content, for sends from other threads ([`ConnHandle::send`](crate::ConnHandle::send)).
     type Owned: Send + Sync + 'static;
 
     /// The borrowed form of an owned item.
@@ -195,8 +305,8 @@ pub trait Encode: 'static {
     /// Writes `item` as bytes straight into the connection's output.
     ///
     /// # Errors
-    /// [`Unencodable`] when the protocol cannot express the item. What was written for it is then taken back.
-    fn pack(&mut self, item: Self::Item<'_>, output: &mut Output) -> Result<(), Unencodable>;
+    /// [`PackError`] when the protocol cannot express the item. What was written for it is then taken back.
+    fn pack(&mut self, item: Self::Item<'_>, output: &mut Output) -> Result<(), PackError>;
 
     /// As [`pack`](Self::pack) with an item that several connections may share, so that a costly encoding can be kept with
     /// it.
@@ -204,7 +314,7 @@ pub trait Encode: 'static {
     /// # Errors
     /// As [`pack`](Self::pack).
     #[inline]
-    fn pack_owned(&mut self, owned: &Self::Owned, output: &mut Output) -> Result<(), Unencodable> {
+    fn pack_owned(&mut self, owned: &Self::Owned, output: &mut Output) -> Result<(), PackError> {
         self.pack(Self::borrow(owned), output)
     }
 
@@ -255,7 +365,7 @@ pub trait EncodeParts: Encode {
     ///
     /// # Errors
     /// As [`Encode::pack`].
-    fn pack_parts(&mut self, parts: &[&[u8]], output: &mut Output) -> Result<(), Unencodable>;
+    fn pack_parts(&mut self, parts: &[&[u8]], output: &mut Output) -> Result<(), PackError>;
 }
 
 /// A factory of the two halves, one pair per connection.
@@ -284,15 +394,15 @@ pub type OwnedOf<P> = <<P as Protocol>::Encoder as Encode>::Owned;
 
 /// An item that a protocol cannot express, such as a line that contains a line break.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Unencodable(
+pub struct PackError(
     /// Why, in words.
     pub &'static str,
 );
 
-impl fmt::Display for Unencodable {
+impl fmt::Display for PackError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "the protocol cannot express this item: {}", self.0)
     }
 }
 
-impl Error for Unencodable {}
+impl Error for PackError {}

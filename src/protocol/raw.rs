@@ -4,7 +4,7 @@ use std::convert::Infallible;
 
 use bytes::Bytes;
 
-use super::{Decode, Encode, EncodeParts, Output, Protocol, Turn, Unencodable, Unpacked};
+use super::{Decode, Encode, EncodeParts, Output, PackError, Protocol, UnpackContext, Unpacked};
 
 /// No framing: a message is everything that has arrived, and an item goes out as it is.
 ///
@@ -12,17 +12,17 @@ use super::{Decode, Encode, EncodeParts, Output, Protocol, Turn, Unencodable, Un
 /// boundaries. There is no limit of its own, since a message is never longer than one read, and no input is refused.
 ///
 /// ```
-/// use ringwheel::protocol::{Decode, Encode, Output, Protocol, Raw, Turn, Unpacked};
+/// use ringwheel::protocol::{Decode, Encode, Output, Protocol, Raw, UnpackContext, Unpacked};
 ///
 /// let (mut decoder, mut encoder) = Raw.open();
 /// let mut output = Output::detached();
 /// let mut input = *b"ping";
-/// let unpacked = decoder.unpack(&mut input, &mut Turn::detached(&mut output, &mut encoder));
+/// let unpacked = decoder.unpack(&mut input, &mut UnpackContext::detached(&mut output, &mut encoder));
 /// assert_eq!(unpacked, Ok(Unpacked::Message { message: &b"ping"[..], consumed: 4 }));
 ///
 /// encoder.pack(b"pong", &mut output)?;
 /// assert_eq!(output.take(), b"pong");
-/// # Ok::<(), ringwheel::protocol::Unencodable>(())
+/// # Ok::<(), ringwheel::protocol::PackError>(())
 /// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Raw;
@@ -45,7 +45,7 @@ impl Decode for Raw {
     fn unpack<'a>(
         &'a mut self,
         input: &'a mut [u8],
-        _turn: &mut Turn<'_, Raw>,
+        _context: &mut UnpackContext<'_, Raw>,
     ) -> Result<Unpacked<&'a [u8]>, Infallible> {
         let consumed = input.len();
         Ok(Unpacked::Message {
@@ -65,7 +65,7 @@ impl Encode for Raw {
     }
 
     #[inline]
-    fn pack(&mut self, item: &[u8], output: &mut Output) -> Result<(), Unencodable> {
+    fn pack(&mut self, item: &[u8], output: &mut Output) -> Result<(), PackError> {
         output.put_slice(item);
         Ok(())
     }
@@ -73,7 +73,7 @@ impl Encode for Raw {
 
 impl EncodeParts for Raw {
     #[inline]
-    fn pack_parts(&mut self, parts: &[&[u8]], output: &mut Output) -> Result<(), Unencodable> {
+    fn pack_parts(&mut self, parts: &[&[u8]], output: &mut Output) -> Result<(), PackError> {
         output.put_parts(parts);
         Ok(())
     }
@@ -89,7 +89,7 @@ mod tests {
         let (mut decoder, mut encoder) = Raw.open();
         let unpacked = decoder.unpack(
             &mut input,
-            &mut Turn::detached(&mut Output::detached(), &mut encoder),
+            &mut UnpackContext::detached(&mut Output::detached(), &mut encoder),
         );
         assert_eq!(
             unpacked,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Decode, Encode, Output, Protocol, Turn, Unencodable, Unpacked};
+use super::{Decode, Encode, Output, PackError, Protocol, UnpackContext, Unpacked};
 
 /// Frames of a type name and data, laid out as gev's protobuf plugin does, so that its clients are understood:
 ///
@@ -19,11 +19,11 @@ use super::{Decode, Encode, Output, Protocol, Turn, Unencodable, Unpacked};
 /// The name is UTF-8. Both may be empty; what the data mean is left to the handler.
 ///
 /// The limit is on `length`, 1 MiB by default, and holds in both directions. Input is refused as soon as the length or t
-/// is seen to be wrong. An item is [`Unencodable`] if it is longer than the limit or its name is longer than 65,535
+/// is seen to be wrong. An item is [`PackError`] if it is longer than the limit or its name is longer than 65,535
 /// bytes.
 ///
 /// ```
-/// use ringwheel::protocol::{Decode, Encode, Output, Protocol, TypedFrame, TypedFrames, Turn, Unpacked};
+/// use ringwheel::protocol::{Decode, Encode, Output, Protocol, TypedFrame, TypedFrames, UnpackContext, Unpacked};
 ///
 /// let (mut decoder, mut encoder) = TypedFrames::new().open();
 /// let mut output = Output::detached();
@@ -32,9 +32,9 @@ use super::{Decode, Encode, Output, Protocol, Turn, Unencodable, Unpacked};
 /// let mut bytes = output.take();
 /// assert_eq!(bytes, b"\x00\x00\x00\x08\x00\x04Ping\x08\x01");
 ///
-/// let unpacked = decoder.unpack(&mut bytes, &mut Turn::detached(&mut output, &mut encoder));
+/// let unpacked = decoder.unpack(&mut bytes, &mut UnpackContext::detached(&mut output, &mut encoder));
 /// assert_eq!(unpacked, Ok(Unpacked::Message { message: frame, consumed: 12 }));
-/// # Ok::<(), ringwheel::protocol::Unencodable>(())
+/// # Ok::<(), ringwheel::protocol::PackError>(())
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct TypedFrames {
@@ -137,7 +137,7 @@ impl Decode for TypedFrames {
     fn unpack<'a>(
         &'a mut self,
         input: &'a mut [u8],
-        _turn: &mut Turn<'_, TypedFrames>,
+        _context: &mut UnpackContext<'_, TypedFrames>,
     ) -> Result<Unpacked<TypedFrame<'a>>, TypedFramesError> {
         let Some((&length, after_length)) = input.split_first_chunk::<LENGTH_WIDTH>() else {
             return Ok(Unpacked::NeedMore {
@@ -198,15 +198,15 @@ impl Encode for TypedFrames {
     }
 
     #[inline]
-    fn pack(&mut self, item: TypedFrame<'_>, output: &mut Output) -> Result<(), Unencodable> {
+    fn pack(&mut self, item: TypedFrame<'_>, output: &mut Output) -> Result<(), PackError> {
         let Ok(name_length) = u16::try_from(item.type_name.len()) else {
-            return Err(Unencodable("its type name is longer than 65,535 bytes"));
+            return Err(PackError("its type name is longer than 65,535 bytes"));
         };
         // The name is short and a slice is at most isize::MAX long: this does not overflow.
         let length = NAME_LENGTH_WIDTH + item.type_name.len() + item.data.len();
         let length = match u32::try_from(length) {
             Ok(field) if length <= self.max_length => field,
-            _ => return Err(Unencodable("it is longer than a frame may be")),
+            _ => return Err(PackError("it is longer than a frame may be")),
         };
         let mut header = [0; HEADER];
         header[..LENGTH_WIDTH].copy_from_slice(&length.to_be_bytes());
@@ -297,7 +297,7 @@ mod tests {
         assert_eq!(
             decoder.unpack(
                 &mut input,
-                &mut Turn::detached(&mut Output::detached(), &mut encoder)
+                &mut UnpackContext::detached(&mut Output::detached(), &mut encoder)
             ),
             expected
         );

@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use crate::close_reason::Cause;
-use crate::conn_id::ConnId;
-use crate::connection::{Draining, Gate, Phase};
-use crate::loop_state::Due;
+use crate::connection::Draining;
+use crate::connection::close_reason::Cause;
+use crate::connection::due::Due;
+use crate::connection::gate::Gate;
+use crate::connection::id::ConnId;
 
 use super::Reactor;
 
@@ -45,7 +46,7 @@ impl Reactor {
         let (Some(drain), Some(connection)) = (&mut self.drain, self.table.in_slot(slot)) else {
             return;
         };
-        if connection.phase == Phase::Open {
+        if connection.life.is_active() {
             let arrived = connection.output.socket().receive_capacity();
             drain
                 .targets
@@ -66,7 +67,7 @@ impl Reactor {
             .targets
             .get(&slot)
             .is_some_and(|target| connection.received < *target);
-        let is_open = connection.phase == Phase::Open;
+        let is_open = connection.life.is_active();
         // What a shut gate holds back is answered when it opens again, or the deadline ends it. A handler that has paused
         // owes an answer, and resumes.
         let has_more = connection.input.is_some() || connection.readable;
@@ -77,7 +78,7 @@ impl Reactor {
         }
         drain.targets.remove(&slot);
         connection.draining = Draining::Told;
-        if is_open && !connection.is_parting() {
+        if is_open && !connection.life.is_parting() {
             let service = &mut self.services[connection.service as usize].service;
             service.shutdown(connection, &mut self.state);
             self.settle(slot);

@@ -6,15 +6,17 @@
 //! An iteration is: events, mail, due timers, the ready list, and at its end the removal of what has closed. Callbacks
 //! only state intents; nothing is removed while something may still refer to it.
 
+mod beat;
+mod closing;
 mod drain;
+mod flush;
 mod read;
-mod settle;
 #[cfg(test)]
 mod simulation;
+mod tasks;
 mod timers;
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -22,22 +24,25 @@ use std::time::Duration;
 use ringwheel_ringbuffer::PoolConfig;
 use slab::Slab;
 
-use crate::close_reason::Cause;
-use crate::conn_id::ConnId;
-use crate::conn_table::ConnTable;
-use crate::connection::{Connection, Marks, Phase};
-use crate::contain::contain_drop;
-use crate::limits::{Limits, Timeouts};
-use crate::loop_shared::LoopShared;
-use crate::loop_state::{Due, LoopState};
-use crate::service::{Recipient, Service};
-use crate::transport::Socket;
+use crate::connection::Connection;
+use crate::connection::close_reason::Cause;
+use crate::connection::due::Due;
+use crate::connection::id::ConnId;
+use crate::connection::limits::{Limits, Timeouts};
+use crate::connection::loop_state::LoopState;
+use crate::connection::marks::Marks;
+use crate::connection::table::ConnTable;
+use crate::io::address::Address;
+use crate::io::transport::Socket;
+use crate::panics::contain_drop;
+use crate::service::Service;
+use crate::shared::LoopShared;
 use crate::wheel::TickClock;
 
 use drain::Drain;
-use timers::ScheduledTask;
+use tasks::ScheduledTask;
 
-/// Letters that a service reads in one iteration.
+/// Connections that the mail of one service reaches in one iteration, about: another letter is not begun beyond.
 const MAIL_BUDGET: usize = 1024;
 
 /// What a worker needs to know besides its services.
@@ -56,6 +61,10 @@ pub(crate) struct ServiceSlot {
     pub(crate) service: Box<dyn Service>,
     pub(crate) limits: Limits,
     pub(crate) timeouts: Timeouts,
+    /// Interval of [`Handler::on_tick`](crate::Handler::on_tick).
+    pub(crate) tick: Option<Duration>,
+    /// When the next of them is due, in the loop's time.
+    pub(crate) tick_due: Duration,
 }
 
 /// What an event says of a socket.
@@ -79,14 +88,10 @@ pub(crate) struct Reactor {
     /// Slots to remove at the end of the iteration.
     closed: Vec<u32>,
     /// Peers of the connections that were removed, for who counts them.
-    departed: Vec<SocketAddr>,
+    departed: Vec<Address>,
     drain: Option<Drain>,
-    /// Listeners whose pause is over.
-    resumed_listeners: Vec<usize>,
     /// The ready list of the iteration before, being worked off.
     turn_list: Vec<u32>,
-    /// The subscribers that a publication reaches; empty in between.
-    subscribers: Vec<ConnId>,
 }
 
 impl Reactor {
@@ -95,8 +100,8 @@ impl Reactor {
         shared: Arc<LoopShared>,
         services: Vec<ServiceSlot>,
     ) -> Self {
-        let worker = u32::try_from(shared.worker).expect("workers are fewer than 2^32");
-        Reactor {
+        let worker = u16::try_from(shared.worker).expect("a server has at most 2^16 workers");
+        let mut reactor = Reactor {
             table: ConnTable::new(worker),
             services,
             state: LoopState::new(shared, config.clock, config.pool),
@@ -106,10 +111,13 @@ impl Reactor {
             closed: Vec::new(),
             departed: Vec::new(),
             drain: None,
-            resumed_listeners: Vec::new(),
             turn_list: Vec::new(),
-            subscribers: Vec::new(),
+        };
+        for service in 0..reactor.services.len() {
+            let service = u16::try_from(service).expect("a server has at most 1,024 listeners");
+            reactor.schedule_tick(service, Duration::ZERO);
         }
+        reactor
     }
 
     /// Tells the time, as time since the start.
@@ -141,38 +149,43 @@ impl Reactor {
         Some(self.state.clock.until(tick, now()))
     }
 
-    /// Takes a new connection. `register` asks for its events.
+    /// Takes a new connection. `register` asks for its events; a connection for which it fails is dropped.
     pub(crate) fn adopt(
         &mut self,
         service: u16,
         mut socket: Socket,
-        peer: SocketAddr,
+        peer: Address,
         register: impl FnOnce(&mut Socket, ConnId) -> io::Result<()>,
-    ) -> io::Result<()> {
+    ) {
         let slot = &mut self.services[service as usize];
         let (timeouts, tick) = (slot.timeouts, self.state.tick);
         let mut registered = Ok(());
-        let id = self.table.insert(|id| {
+        let id = self.table.insert(service, |id| {
             registered = register(&mut socket, id);
             Connection::new(id, service, socket, peer, tick)
         });
         let connection = self.table.get(id).expect("it was just inserted");
+        if let Err(error) = &registered {
+            log::error!(
+                "a connection from {} could not be registered: {error}",
+                connection.peer
+            );
+        }
         if registered.is_err() || !slot.service.open(connection, &mut self.state) {
             connection.end_now(Cause::Panic);
             self.depart(id.slot);
-            return registered;
+            return;
         }
-        connection.idle_timer = timeouts
+        connection.timers.idle = timeouts
             .idle
             .map(|after| self.state.schedule(after, Due::Idle(id)));
-        connection.message_timer = timeouts
+        connection.timers.message = timeouts
             .first_message
             .map(|after| self.state.schedule(after, Due::FirstMessage(id)));
         self.settle(id.slot);
         if self.drain.is_some() {
             self.drain_connection(id.slot);
         }
-        Ok(())
     }
 
     /// An event that says of a connection that there is input, and nothing that would need a look. False, and nothing has
@@ -195,7 +208,7 @@ impl Reactor {
         };
         let slot = connection.id.slot;
         let service = &mut services[connection.service as usize];
-        if !read::usual_turn(connection, service, state, receive, *read_budget) {
+        if !read::fast_turn(connection, service, state, receive, *read_budget) {
             self.settle(slot);
         }
         true
@@ -257,68 +270,18 @@ impl Reactor {
         self.turn_list.clear();
     }
 
-    /// Lets every service read its mail, within a budget of connections that are reached.
+    /// Lets every service carry out its mail, within a budget of connections that are reached.
     fn read_mail(&mut self, budget: usize) {
-        for service in 0..self.services.len() {
-            let mut reached = 0;
-            while reached < budget {
-                let Some(recipient) = self.services[service].service.next_mail() else {
-                    break;
-                };
-                self.state.shared.release_places(recipient.letters());
-                reached += recipient.letters();
-                match recipient {
-                    Recipient::One(id) => self.hand_mail(service, id, Phase::Open),
-                    Recipient::OneClosing(id) => self.hand_mail(service, id, Phase::Ending),
-                    Recipient::Each => {
-                        reached += self.table.len();
-                        for id in self.table.ids() {
-                            self.hand_mail(service, id, Phase::Open);
-                        }
-                    }
-                    Recipient::Subscribers(_) => reached += self.hand_publications(service),
-                }
-                self.services[service].service.drop_mail();
-            }
+        let Reactor {
+            table,
+            services,
+            state,
+            ..
+        } = self;
+        for (index, slot) in (0u16..).zip(services) {
+            slot.service.read_mail(index, table, state, budget);
         }
-    }
-
-    /// Hands the mail at hand to a connection of the service, if its life has not gone beyond a phase.
-    fn hand_mail(&mut self, service: usize, id: ConnId, latest: Phase) {
-        let Some(connection) = self.table.get(id) else {
-            return;
-        };
-        if connection.phase <= latest && connection.service as usize == service {
-            self.services[service]
-                .service
-                .apply_mail(connection, &mut self.state);
-            self.state.queue(connection);
-        }
-    }
-
-    /// Sends the publications at hand to those who subscribe. Returns how many they are.
-    ///
-    /// Each is settled at once: its output leaves, and the ring goes on to the next, so that a publication to many takes the
-    /// memory of one.
-    fn hand_publications(&mut self, service: usize) -> usize {
-        let mut subscribers = std::mem::take(&mut self.subscribers);
-        self.services[service]
-            .service
-            .list_subscribers(&mut subscribers);
-        let count = subscribers.len();
-        for id in subscribers.drain(..) {
-            let Some(connection) = self.table.get(id) else {
-                continue;
-            };
-            if connection.phase == Phase::Open {
-                self.services[service]
-                    .service
-                    .apply_mail(connection, &mut self.state);
-                self.settle(id.slot);
-            }
-        }
-        self.subscribers = subscribers;
-        count
+        state.shared.tell_of_room();
     }
 
     fn remove_closed(&mut self) {
@@ -326,8 +289,9 @@ impl Reactor {
             let Some(connection) = self.table.in_slot(slot) else {
                 continue;
             };
-            debug_assert!(connection.phase == Phase::Departing);
-            release_extra(connection, &mut self.state);
+            debug_assert!(connection.life.is_closed() && connection.marks.has(Marks::LISTED));
+            connection.cancel_timers(&mut self.state);
+            release_handles(connection);
             self.services[connection.service as usize]
                 .service
                 .close(connection, &mut self.state);
@@ -340,16 +304,8 @@ impl Reactor {
         let Some(mut connection) = self.table.remove(slot) else {
             return;
         };
-        release_extra(&mut connection, &mut self.state);
-        let timers = [
-            connection.idle_timer,
-            connection.message_timer,
-            connection.write_timer,
-            connection.protocol_timer,
-        ];
-        for timer in timers.into_iter().flatten() {
-            self.state.wheel.cancel(timer);
-        }
+        connection.cancel_timers(&mut self.state);
+        release_handles(&mut connection);
         if let Some(ring) = connection.input.take() {
             self.state.pool.give_back(ring);
         }
@@ -357,24 +313,14 @@ impl Reactor {
         self.departed.push(connection.peer);
     }
 
-    /// Says after a while, through [`resumed_listeners`](Self::resumed_listeners), that a listener may try again.
-    pub(crate) fn pause_listener(&mut self, listener: usize, pause: Duration) {
-        self.state.schedule(pause, Due::Accept(listener));
-    }
-
-    /// Whether there is something for [`resumed_listeners`](Self::resumed_listeners) or [`departed`](Self::departed).
+    /// True if connections were removed since the last call of [`departed`](Self::departed).
     #[inline]
-    pub(crate) fn has_news(&self) -> bool {
-        !self.departed.is_empty() || !self.resumed_listeners.is_empty()
-    }
-
-    /// The listeners whose pause has ended since the last call.
-    pub(crate) fn resumed_listeners(&mut self) -> Vec<usize> {
-        std::mem::take(&mut self.resumed_listeners)
+    pub(crate) fn has_departed(&self) -> bool {
+        !self.departed.is_empty()
     }
 
     /// The peers of the connections that were removed since the last call.
-    pub(crate) fn departed(&mut self) -> impl Iterator<Item = SocketAddr> + '_ {
+    pub(crate) fn departed(&mut self) -> impl Iterator<Item = Address> + '_ {
         self.departed.drain(..)
     }
 
@@ -388,29 +334,20 @@ impl Reactor {
         }
         self.remove_closed();
         for slot in &mut self.services {
-            // No more than waits now: a completion that sends again would go on for ever. What is left goes with the
-            // service, whose mailbox then is closed.
-            for _ in 0..self.state.shared.letters() {
-                let Some(recipient) = slot.service.next_mail() else {
-                    break;
-                };
-                self.state.shared.release_places(recipient.letters());
-                slot.service.drop_mail();
-            }
+            // Mail that is put in later goes with the service, whose mailbox is then closed.
+            slot.service.discard_mail(&mut self.state);
         }
         self.tasks.drain().for_each(contain_drop);
         self.services.drain(..).for_each(contain_drop);
+        self.state.shared.end_mail();
     }
 }
 
-/// Cancels a connection's timers, tells its remotes, and drops its completions, which thereby say that they are lost.
-fn release_extra(connection: &mut Connection, state: &mut LoopState) {
+/// Tells a connection's handles that it has ended, and drops its completions, which thereby say that they are lost.
+fn release_handles(connection: &mut Connection) {
     let Some(extra) = &mut connection.extra else {
         return;
     };
-    for timer in extra.timers.drain() {
-        state.wheel.cancel(timer);
-    }
     if let Some(alive) = extra.alive.take() {
         alive.store(false, Ordering::Release);
     }

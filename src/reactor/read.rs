@@ -2,11 +2,11 @@
 
 use std::io;
 
-use crate::close_reason::Cause;
-use crate::connection::{Connection, PeerEnd, Phase};
-use crate::loop_state::LoopState;
+use crate::connection::Connection;
+use crate::connection::close_reason::Cause;
+use crate::connection::loop_state::LoopState;
+use crate::io::transport::SHORT_MEANS_DRAINED;
 use crate::service::Service;
-use crate::transport::SHORT_MEANS_DRAINED;
 
 use super::{Reactor, ServiceSlot};
 
@@ -27,7 +27,7 @@ impl Reactor {
             return;
         };
         let slot = &mut self.services[connection.service as usize];
-        turn_of(connection, slot, &mut self.state, &mut self.receive).run(self.read_budget);
+        ReadTurn::new(connection, slot, &mut self.state, &mut self.receive).run(self.read_budget);
     }
 }
 
@@ -37,7 +37,7 @@ impl Reactor {
 ///
 /// Returns false when it was another turn after all; it is done then, too, but must be settled.
 #[inline]
-pub(super) fn usual_turn(
+pub(super) fn fast_turn(
     connection: &mut Connection,
     slot: &mut ServiceSlot,
     state: &mut LoopState,
@@ -50,7 +50,8 @@ pub(super) fn usual_turn(
         Ok(count) if SHORT_MEANS_DRAINED && count > 0 && count < room => count,
         _ => {
             connection.readable = true;
-            turn_of(connection, slot, state, buffer).run_from(outcome, room, budget);
+            ReadTurn::new(connection, slot, state, buffer)
+                .run_after_first_read(outcome, room, budget);
             return false;
         }
     };
@@ -59,27 +60,11 @@ pub(super) fn usual_turn(
     let taken = slot
         .service
         .receive(connection, state, &mut buffer[..count]);
-    if taken < count || !connection.is_calm() {
-        turn_of(connection, slot, state, buffer).end_from(count, taken);
+    if taken < count || !connection.is_undisturbed() {
+        ReadTurn::new(connection, slot, state, buffer).run_after_delivery(count, taken);
         return false;
     }
     connection.output.send_off(&mut state.pool)
-}
-
-fn turn_of<'a>(
-    connection: &'a mut Connection,
-    slot: &'a mut ServiceSlot,
-    state: &'a mut LoopState,
-    buffer: &'a mut [u8],
-) -> ReadTurn<'a> {
-    ReadTurn {
-        service: &mut *slot.service,
-        state,
-        buffer,
-        held: 0,
-        input_limit: slot.limits.input,
-        connection,
-    }
 }
 
 struct ReadTurn<'a> {
@@ -92,10 +77,26 @@ struct ReadTurn<'a> {
     input_limit: usize,
 }
 
-impl ReadTurn<'_> {
+impl<'a> ReadTurn<'a> {
+    fn new(
+        connection: &'a mut Connection,
+        slot: &'a mut ServiceSlot,
+        state: &'a mut LoopState,
+        buffer: &'a mut [u8],
+    ) -> Self {
+        ReadTurn {
+            service: &mut *slot.service,
+            state,
+            buffer,
+            held: 0,
+            input_limit: slot.limits.input,
+            connection,
+        }
+    }
+
     fn run(mut self, budget: usize) {
         if self.connection.input.is_some() {
-            self.take_up_rest();
+            self.resume_kept_input();
         }
         self.read_on(0, budget);
         self.end();
@@ -103,21 +104,21 @@ impl ReadTurn<'_> {
 
     /// Goes on after a first read into the empty buffer, of at most `room` bytes.
     #[cold]
-    fn run_from(mut self, outcome: io::Result<usize>, room: usize, budget: usize) {
+    fn run_after_first_read(mut self, outcome: io::Result<usize>, room: usize, budget: usize) {
         if let Ok(count) = outcome {
             self.held = count;
         }
-        let spent = self.take_in(outcome, room);
+        let spent = self.absorb_read(outcome, room);
         self.read_on(spent, budget);
         self.end();
     }
 
     /// Goes on after the first `taken` of `count` bytes in the buffer were consumed, and the socket was drained.
     #[cold]
-    fn end_from(mut self, count: usize, taken: usize) {
+    fn run_after_delivery(mut self, count: usize, taken: usize) {
         self.held = count;
-        self.taken(taken);
-        self.see_to_rest();
+        self.consume(taken);
+        self.after_delivery();
         self.end();
     }
 
@@ -129,17 +130,17 @@ impl ReadTurn<'_> {
                 break;
             }
             let (outcome, room) = self.read_once();
-            spent += self.take_in(outcome, room);
+            spent += self.absorb_read(outcome, room);
         }
     }
 
     /// What one read has brought, which could have been `room` bytes. Returns what that takes from the budget.
     #[inline]
-    fn take_in(&mut self, outcome: io::Result<usize>, room: usize) -> usize {
+    fn absorb_read(&mut self, outcome: io::Result<usize>, room: usize) -> usize {
         match outcome {
             Ok(0) => {
                 self.connection.readable = false;
-                self.connection.peer_end = PeerEnd::Read;
+                self.connection.life.note_peer_end();
             }
             Ok(count) => {
                 self.connection.received += count as u64;
@@ -167,15 +168,15 @@ impl ReadTurn<'_> {
     /// Keeps what is left, and tells of the end.
     fn end(&mut self) {
         if self.held > 0 {
-            self.keep_rest();
+            self.keep_input();
         }
-        if self.connection.peer_end == PeerEnd::Read {
+        if self.connection.life.has_unannounced_end() {
             self.announce_end();
         }
     }
 
     /// Begins with what an earlier turn has left.
-    fn take_up_rest(&mut self) {
+    fn resume_kept_input(&mut self) {
         let small = self
             .connection
             .input
@@ -236,14 +237,14 @@ impl ReadTurn<'_> {
         } else if self.held >= self.connection.needed as usize && self.connection.gate.is_open() {
             let input = &mut self.buffer[..self.held];
             let taken = self.service.receive(self.connection, self.state, input);
-            self.taken(taken);
+            self.consume(taken);
         }
-        self.see_to_rest();
+        self.after_delivery();
     }
 
     /// The first `count` of the held bytes are consumed.
     #[inline]
-    fn taken(&mut self, count: usize) {
+    fn consume(&mut self, count: usize) {
         if count < self.held {
             self.buffer.copy_within(count..self.held, 0);
         }
@@ -252,11 +253,11 @@ impl ReadTurn<'_> {
 
     /// What follows from a delivery for the input that it has left.
     #[inline]
-    fn see_to_rest(&mut self) {
+    fn after_delivery(&mut self) {
         if self.connection.needed > 1 {
             self.expect_more();
         }
-        if self.connection.phase != Phase::Open {
+        if !self.connection.life.is_active() {
             self.discard();
         }
     }
@@ -284,13 +285,13 @@ impl ReadTurn<'_> {
         if needed > self.input_limit {
             self.connection.close(Cause::InputLimit);
         } else if needed > self.buffer.len() && self.held > 0 {
-            self.keep_rest();
+            self.keep_input();
         }
     }
 
     /// Moves what is not consumed from the receive buffer to the connection's own ring.
-    fn keep_rest(&mut self) {
-        if self.connection.phase != Phase::Open {
+    fn keep_input(&mut self) {
+        if !self.connection.life.is_active() {
             return self.discard();
         }
         // Whole messages that a shut gate holds back may be more than one message is allowed to be.
@@ -314,13 +315,13 @@ impl ReadTurn<'_> {
 
     /// Tells the handler of the peer's end of stream, once everything before it was delivered.
     fn announce_end(&mut self) {
-        if self.connection.phase != Phase::Open {
-            self.connection.peer_end = PeerEnd::Announced;
+        if !self.connection.life.is_active() {
+            self.connection.life.announce_peer_end();
         } else if self.connection.gate.is_open() {
-            self.connection.peer_end = PeerEnd::Announced;
+            self.connection.life.announce_peer_end();
             if self.connection.input.is_some() {
                 self.connection.close(Cause::Truncated);
-            } else if self.connection.is_parting() {
+            } else if self.connection.life.is_parting() {
                 self.connection.close(Cause::Local);
             } else {
                 self.service.half_close(self.connection, self.state);

@@ -1,32 +1,27 @@
-//! What happens when timers fire: deadlines of connections, handlers' timers, scheduled tasks.
+//! Deadlines that have come: of connections, of handlers, of tasks.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use crate::close_reason::{Cause, Timeout};
-use crate::conn::TimerId;
-use crate::conn_id::ConnId;
-use crate::connection::Phase;
-use crate::contain::{contain_drop, panic_text};
-use crate::loop_state::Due;
-use crate::task::Task;
-use crate::wheel::TimerKey;
+use crate::connection::Connection;
+use crate::connection::close_reason::{Cause, Timeout};
+use crate::connection::due::Due;
+use crate::connection::extra::{HandlerTimer, Repeat};
+use crate::connection::id::ConnId;
+use crate::connection::lifecycle::Stage;
+use crate::connection::limits::Timeouts;
+use crate::handler::timeout::TimeoutDecision;
+use crate::handler::timers::TimerId;
 
 use super::Reactor;
+use super::beat::next_round;
 
 /// Timers that fire in one iteration before events have their turn again.
 const TIMER_BUDGET: usize = 4096;
 
-/// A task that waits on the wheel.
-pub(super) struct ScheduledTask {
-    task: Task,
-    timer: Option<TimerKey>,
-}
-
 impl Reactor {
     pub(super) fn fire_timers(&mut self) {
         let mut budget = TIMER_BUDGET;
-        while let Some((key, due)) = self
+        while let Some((_, due)) = self
             .state
             .wheel
             .pop_expired_within(self.state.tick, &mut budget)
@@ -34,13 +29,13 @@ impl Reactor {
             match due {
                 Due::Idle(id) => self.check_idle(id),
                 Due::FirstMessage(id) => self.check_first_message(id),
-                Due::Message(id, count) => self.check_message(id, count),
-                Due::WriteStall(id, written) => self.check_write_stall(id, written),
-                Due::Close(id, was_renewed) => self.end_close(id, was_renewed),
+                Due::Message { id, after } => self.check_message(id, after),
+                Due::WriteStall { id, written } => self.check_write_stall(id, written),
+                Due::Close { id, extended } => self.end_close(id, extended),
                 Due::Protocol(id) => self.meet_protocol_deadline(id),
-                Due::Handler(id, token) => self.fire_handler_timer(id, key, token),
+                Due::Handler { id, timer } => self.fire_handler_timer(id, timer),
+                Due::Tick(service) => self.tick(service),
                 Due::Task(index) => self.run_task(index),
-                Due::Accept(listener) => self.resumed_listeners.push(listener),
                 Due::Drain => self.end_drain(),
             }
         }
@@ -58,97 +53,133 @@ impl Reactor {
         }
     }
 
-    /// Evicts a connection that was silent for the idle time.
+    /// Evicts a connection that was silent for the idle time, or looks again when it will have been.
     fn check_idle(&mut self, id: ConnId) {
-        if self.is_idle(id) {
+        if let Some(connection) = self.table.get(id) {
+            connection.timers.idle = None;
+        }
+        let is_over = |deadline: Option<u64>, tick| deadline.is_some_and(|at| at <= tick);
+        let mut deadline = self.update_idle_deadline(id);
+        if is_over(deadline, self.state.tick) {
             self.listen_once_more(id);
-            if self.is_idle(id) {
-                self.evict(id, Timeout::Idle);
+            deadline = self.update_idle_deadline(id);
+        }
+        if is_over(deadline, self.state.tick) {
+            if !self.evict(id, Timeout::Idle) {
+                return;
             }
+            if let Some(connection) = self.table.get(id) {
+                connection.active_at = self.state.tick;
+            }
+            deadline = self.update_idle_deadline(id);
+        }
+        let connection = self.table.get(id).filter(|it| it.timers.idle.is_none());
+        if let (Some(connection), Some(deadline)) = (connection, deadline) {
+            connection.timers.idle = Some(self.state.wheel.insert(deadline, Due::Idle(id)));
         }
     }
 
-    /// Whether an open connection was silent for the idle time. If not, sets the timer to when it will have been.
-    fn is_idle(&mut self, id: ConnId) -> bool {
-        let Some(connection) = self.table.get(id) else {
-            return false;
-        };
-        connection.idle_timer = None;
-        let idle = self.services[connection.service as usize].timeouts.idle;
-        let Some(idle) = idle.filter(|_| connection.phase == Phase::Open) else {
-            return false;
-        };
-        connection.look_for_input();
-        if connection.is_unheard() {
-            // It is we who do not listen.
+    /// The tick at which an open connection will have been silent for the idle time. Input that we do not read counts as a
+    /// sign of life.
+    fn update_idle_deadline(&mut self, id: ConnId) -> Option<u64> {
+        let connection = self.table.get(id)?;
+        let of_listener = self.services[connection.service as usize].timeouts.idle;
+        let idle = connection.idle_timeout(of_listener)?;
+        if !connection.life.is_active() {
+            return None;
+        }
+        connection.recheck_readable();
+        if connection.has_unheard_input() {
             connection.active_at = self.state.tick;
         }
-        // Traffic only stores the tick, and what it has put off is made up for here. The last byte may have come late in
-        // its tick, hence one more.
-        let deadline = connection
-            .active_at
-            .saturating_add(self.state.clock.deadline(idle))
-            .saturating_add(1);
-        let is_idle = deadline <= self.state.tick;
-        if !is_idle {
-            connection.idle_timer = Some(self.state.wheel.insert(deadline, Due::Idle(id)));
-        }
-        is_idle
+        // The last byte may have come late in its tick, hence one more.
+        let silent_for = self.state.clock.deadline(idle).saturating_add(1);
+        Some(connection.active_at.saturating_add(silent_for))
     }
 
-    fn evict(&mut self, id: ConnId, timeout: Timeout) {
-        if let Some(connection) = self.table.get(id) {
-            connection.end_now(Cause::Timeout(timeout));
-            self.settle(id.slot);
+    /// Ends an open connection whose deadline has passed, as its handler decides. True if the connection stays open. (One
+    /// that is parting has the deadline of its close instead.)
+    fn evict(&mut self, id: ConnId, timeout: Timeout) -> bool {
+        let is_open = |connection: &&mut Connection| connection.life.stage() == Stage::Open;
+        let Some(connection) = self.table.get(id).filter(is_open) else {
+            return false;
+        };
+        let service = &mut self.services[connection.service as usize].service;
+        let decision = service.timed_out(connection, &mut self.state, timeout);
+        let cause = Cause::Timeout(timeout);
+        if connection.life.stage() == Stage::Open {
+            match decision {
+                TimeoutDecision::Stay => {}
+                // The peer takes nothing, so last words are of no use.
+                _ if timeout == Timeout::WriteStall => connection.abort(cause),
+                TimeoutDecision::Close => connection.close(cause),
+                TimeoutDecision::Evict => connection.end_now(cause),
+            }
         }
+        let stays = connection.life.stage() == Stage::Open;
+        self.settle(id.slot);
+        stays
     }
 
     /// Ends a connection whose first message has not come, unless it is we who do not listen.
     fn check_first_message(&mut self, id: ConnId) {
-        if let Some(connection) = self.table.get(id) {
-            connection.message_timer = None;
-        }
-        self.listen_once_more(id);
+        let Some(timeouts) = self.begin_message_check(id) else {
+            return;
+        };
         let Some(connection) = self.table.get(id) else {
             return;
         };
-        if connection.phase != Phase::Open || connection.messages_in > 0 {
+        let Some(timeout) = timeouts.first_message else {
             return;
-        }
-        let slot = &self.services[connection.service as usize];
-        match slot.timeouts.first_message {
-            Some(timeout) if connection.is_excused() => {
-                connection.message_timer =
-                    Some(self.state.schedule(timeout, Due::FirstMessage(id)));
-            }
-            _ => self.evict(id, Timeout::FirstMessage),
+        };
+        let is_late = connection.life.is_active() && connection.messages_in == 0;
+        if is_late && (connection.restart_message_wait() || self.evict(id, Timeout::FirstMessage)) {
+            self.arm_message_timer(id, timeout, Due::FirstMessage(id));
         }
     }
 
     /// Ends a connection that is still within the message after the first `count`, or looks again later if it is within
     /// another.
     fn check_message(&mut self, id: ConnId, count: u64) {
-        if let Some(connection) = self.table.get(id) {
-            connection.message_timer = None;
-        }
-        self.listen_once_more(id);
+        let Some(timeouts) = self.begin_message_check(id) else {
+            return;
+        };
         let Some(connection) = self.table.get(id) else {
             return;
         };
-        let slot = &self.services[connection.service as usize];
-        let Some(timeout) = slot.timeouts.message else {
+        let Some(timeout) = connection.message_timeout(timeouts.message) else {
             return;
         };
-        let is_within = connection.kept() > 0 || slot.service.is_within_message(connection);
-        if connection.phase != Phase::Open || connection.is_parting() || !is_within {
+        let service = &self.services[connection.service as usize].service;
+        let is_within = connection.kept() > 0 || service.is_within_message(connection);
+        if !connection.life.is_active() || connection.life.is_parting() || !is_within {
             // If the protocol has panicked at the question, the connection closes.
             return self.settle(id.slot);
         }
-        if connection.messages_in == count && !connection.is_excused() {
-            self.evict(id, Timeout::Message);
-        } else if connection.message_timer.is_none() {
-            let due = Due::Message(id, connection.messages_in);
-            connection.message_timer = Some(self.state.schedule(timeout, due));
+        let after = connection.messages_in;
+        let is_late = after == count && !connection.restart_message_wait();
+        if !is_late || self.evict(id, Timeout::Message) {
+            self.arm_message_timer(id, timeout, Due::Message { id, after });
+        }
+    }
+
+    /// The timer of a message has fired: forgets it, and reads once more. Returns the deadlines of the listener.
+    fn begin_message_check(&mut self, id: ConnId) -> Option<Timeouts> {
+        let connection = self.table.get(id)?;
+        connection.timers.message = None;
+        let timeouts = self.services[connection.service as usize].timeouts;
+        self.listen_once_more(id);
+        Some(timeouts)
+    }
+
+    /// Sets the timer of a message, unless a callback has led to another.
+    fn arm_message_timer(&mut self, id: ConnId, timeout: Duration, due: Due) {
+        let connection = self.table.get(id);
+        let connection = connection.filter(|connection| {
+            connection.life.is_active() && connection.timers.message.is_none()
+        });
+        if let Some(connection) = connection {
+            connection.timers.message = Some(self.state.schedule(timeout, due));
         }
     }
 
@@ -157,25 +188,25 @@ impl Reactor {
         let Some(connection) = self.table.get(id) else {
             return;
         };
-        connection.write_timer = None;
+        connection.timers.write = None;
         connection.output.try_again();
-        if connection.phase == Phase::Open && connection.output.written() == written {
-            connection.abort(Cause::Timeout(Timeout::WriteStall));
+        if connection.life.is_active() && connection.output.written() == written {
+            self.evict(id, Timeout::WriteStall);
+        } else {
+            self.settle(id.slot);
         }
-        self.settle(id.slot);
     }
 
     /// Ends a close that has taken too long; a peer that did not get everything sees a reset.
-    fn end_close(&mut self, id: ConnId, was_renewed: bool) {
+    fn end_close(&mut self, id: ConnId, extended: bool) {
         let Some(connection) = self.table.get(id) else {
             return;
         };
-        connection.write_timer = None;
-        if self.state.was_behind && !was_renewed {
+        connection.timers.write = None;
+        if self.state.was_behind && !extended {
             // The loop was held up, perhaps for all that time, in which the peer had no chance.
             let close = self.services[connection.service as usize].timeouts.close;
-            let due = Due::Close(id, true);
-            connection.write_timer = Some(self.state.schedule(close, due));
+            connection.extend_close(&mut self.state, close, true);
         } else if connection.output.is_empty() {
             connection.end_now(Cause::Timeout(Timeout::Close));
         } else {
@@ -186,108 +217,71 @@ impl Reactor {
 
     fn meet_protocol_deadline(&mut self, id: ConnId) {
         if let Some(connection) = self.table.get(id) {
-            connection.protocol_timer = None;
+            connection.timers.protocol = None;
         }
         self.listen_once_more(id);
         let Some(connection) = self.table.get(id) else {
             return;
         };
-        if connection.phase == Phase::Open {
+        if connection.life.is_active() {
             let service = &mut self.services[connection.service as usize].service;
             service.deadline(connection, &mut self.state);
             self.settle(id.slot);
         }
     }
 
-    fn fire_handler_timer(&mut self, id: ConnId, key: TimerKey, token: u64) {
+    fn fire_handler_timer(&mut self, id: ConnId, timer: u32) {
         let Some(connection) = self.table.get(id) else {
             return;
         };
-        if let Some(extra) = &mut connection.extra {
-            extra.timers.remove(&key);
+        let timers = connection.extra.as_mut().map(|extra| &mut extra.timers);
+        let Some((timers, set)) = timers.and_then(|timers| {
+            let set = timers.get(&timer).copied();
+            set.map(|set| (timers, set))
+        }) else {
+            return;
+        };
+        match set.repeat {
+            None => _ = timers.remove(&timer),
+            Some(Repeat { period, due }) => {
+                let due = next_round(due, period, self.state.now);
+                let deadline = self.state.clock.deadline(due);
+                let key = self
+                    .state
+                    .wheel
+                    .insert(deadline, Due::Handler { id, timer });
+                let repeat = Some(Repeat { period, due });
+                timers.insert(timer, HandlerTimer { key, repeat, ..set });
+            }
         }
-        if connection.phase == Phase::Open {
+        if connection.life.is_active() {
             let service = &mut self.services[connection.service as usize].service;
-            service.timer(connection, &mut self.state, TimerId(key), token);
+            service.timer(connection, &mut self.state, TimerId(timer), set.token);
             self.settle(id.slot);
         }
     }
 
-    /// Takes a task that another thread has scheduled.
-    pub(crate) fn schedule_task(&mut self, task: Task) {
-        let deadline = self.state.clock.deadline(task.due);
-        let timer = None;
-        let index = self.tasks.insert(ScheduledTask { task, timer });
-        self.tasks[index].timer = Some(self.state.wheel.insert(deadline, Due::Task(index)));
-    }
-
-    fn run_task(&mut self, index: usize) {
-        let Some(scheduled) = self.tasks.get_mut(index) else {
-            return;
-        };
-        scheduled.timer = None;
-        if !scheduled.task.is_cancelled() {
-            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| (scheduled.task.run)())) {
-                log::error!("a scheduled task panicked: {}", panic_text(&*panic));
-                contain_drop(panic);
-            }
-        }
-        match scheduled.task.every {
-            Some(every) if !scheduled.task.is_cancelled() => {
-                scheduled.task.due = next_round(scheduled.task.due, every, self.state.now);
-                let deadline = self.state.clock.deadline(scheduled.task.due);
-                scheduled.timer = Some(self.state.wheel.insert(deadline, Due::Task(index)));
-            }
-            _ => contain_drop(self.tasks.remove(index)),
+    /// Sets the timer of a service's interval, for the first time or after a round that was due at `due`.
+    pub(super) fn schedule_tick(&mut self, service: u16, due: Duration) {
+        let slot = &mut self.services[usize::from(service)];
+        if let Some(period) = slot.tick {
+            slot.tick_due = next_round(due, period, self.state.now);
+            let deadline = self.state.clock.deadline(slot.tick_due);
+            self.state.wheel.insert(deadline, Due::Tick(service));
         }
     }
 
-    /// Forgets the tasks that were cancelled.
-    pub(crate) fn sweep_tasks(&mut self) {
-        let cancelled: Vec<usize> = self
-            .tasks
-            .iter()
-            .filter(|(_, scheduled)| scheduled.task.is_cancelled())
-            .map(|(index, _)| index)
-            .collect();
-        for index in cancelled {
-            let scheduled = self.tasks.remove(index);
-            if let Some(timer) = scheduled.timer {
-                self.state.wheel.cancel(timer);
-            }
-            contain_drop(scheduled);
-        }
-    }
-}
-
-/// When a task is due again: a whole number of periods after it was due, so that it does not drift, and not before `now`,
-/// so that rounds which were missed are not made up for.
-fn next_round(due: Duration, every: Duration, now: Duration) -> Duration {
-    let period = every.as_nanos().max(1);
-    let missed = now.saturating_sub(due).as_nanos() / period;
-    let ahead = (missed + 1).saturating_mul(period);
-    due.saturating_add(Duration::from_nanos(
-        u64::try_from(ahead).unwrap_or(u64::MAX),
-    ))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn rounds_keep_their_beat_and_are_not_made_up_for() {
-        let ms = Duration::from_millis;
-        assert_eq!(next_round(ms(10), ms(10), ms(10)), ms(20));
-        assert_eq!(next_round(ms(10), ms(10), ms(19)), ms(20));
-        assert_eq!(next_round(ms(10), ms(10), ms(57)), ms(60));
-        assert_eq!(
-            next_round(ms(10), Duration::ZERO, ms(57)),
-            ms(57) + Duration::from_nanos(1)
-        );
-        assert_eq!(
-            next_round(ms(10), Duration::MAX, ms(57)),
-            ms(10) + Duration::from_nanos(u64::MAX)
-        );
+    /// Calls the handler of a service at its interval.
+    fn tick(&mut self, service: u16) {
+        let Reactor {
+            table,
+            services,
+            state,
+            ..
+        } = self;
+        let slot = &mut services[usize::from(service)];
+        let due = slot.tick_due;
+        slot.service.tick(service, table, state);
+        self.schedule_tick(service, due);
     }
 }

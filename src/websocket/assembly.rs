@@ -1,52 +1,69 @@
-//! A message that comes in parts: in fragments, compressed, or too large for one read.
+//! The assembly of a message that comes in parts: in fragments, compressed, or too large for one read.
+//!
+//! The reader begins one with the first frame of such a message and lets go of it once the message was delivered.
 
 use std::cell::RefCell;
 
+use super::delivery::Delivery;
 use super::error::{Violation, WebSocketError};
 use super::frame::{Header, Opcode};
 use super::mask::{self, Key};
-use super::message::{Kind, Message};
+use super::message::{Kind, Message, Piece};
+use super::session::Session;
 use super::settings::Settings;
 use super::text::Cut;
 
-/// A message on its way: what has come of it, and where in a frame the input is.
+/// A message that is arriving: the payload so far, and the position of the input in the current frame.
 ///
-/// Fragments are merged as they come, so what it holds is at most twice its payload (a buffer grows by doubling), however
-/// small they are.
+/// Fragments are merged as they come, so the assembly holds at most twice the payload (a buffer grows by doubling), however
+/// small the fragments are.
 #[derive(Debug)]
 pub(crate) struct Assembly {
     content: Content,
-    /// The longest that it may become.
+    /// The most bytes that the message may have, inflated.
     max_message: usize,
-    pub(crate) is_compressed: bool,
-    /// The frame at hand ends the message.
+    is_compressed: bool,
+    /// The current frame ends the message.
     is_final: bool,
     key: Option<Key>,
-    /// Payload bytes of the frame at hand that were taken, modulo 4.
-    phase: usize,
-    /// Payload bytes of the frame at hand that are still to come.
+    /// The offset into the key for the next byte of the current frame.
+    mask_offset: usize,
+    /// Payload bytes of the current frame that are still to come.
     rest: u64,
-    /// Payload bytes of all frames so far, as they came.
+    /// Payload bytes of all frames so far, with the whole current one; not inflated.
     received: u64,
     /// Bytes that were inflated.
-    #[cfg(feature = "deflate")]
-    pub(crate) inflated: usize,
-    /// Header bytes of all frames so far.
+    inflated: usize,
+    /// Header bytes of all frames so far, without the first.
     overhead: usize,
-    /// Nothing of it was handed out yet; only of pieces.
-    pub(crate) is_untouched: bool,
+    /// No piece of the message was handed out yet.
+    is_untouched: bool,
 }
 
-/// What has come.
+/// The result of [`Assembly::collect`].
+pub(crate) enum Collected {
+    /// There is nothing to hand out yet.
+    Nothing { consumed: usize },
+    /// The message, or its next piece, is in the assembly.
+    Here { consumed: usize },
+    /// The next piece is these bytes of the input.
+    InInput { from: usize, to: usize },
+}
+
+/// Compressed bytes that are inflated at a time where a message is handed out in pieces: each of them inflates to at most
+/// 1,032 bytes.
+const INFLATED_AT_ONCE: usize = 256;
+
+/// The payload so far.
 #[derive(Debug)]
 enum Content {
-    /// Whole characters, and the beginning of one.
+    /// Whole characters, and the beginning of the next one.
     Text(String, Cut),
     Binary(Vec<u8>),
 }
 
 impl Assembly {
-    /// For the message that begins with this frame.
+    /// An assembly for the message that begins with this frame.
     pub(crate) fn new(header: &Header) -> Self {
         let buffer = spare_buffer();
         let content = match header.opcode {
@@ -62,17 +79,16 @@ impl Assembly {
             is_compressed: header.is_compressed,
             is_final: false,
             key: None,
-            phase: 0,
+            mask_offset: 0,
             rest: 0,
             received: 0,
-            #[cfg(feature = "deflate")]
             inflated: 0,
             overhead: 0,
             is_untouched: true,
         }
     }
 
-    /// Begins a frame of it, within the limits.
+    /// Begins the next frame of the message, within the limits.
     pub(crate) fn begin_frame(
         &mut self,
         header: &Header,
@@ -83,7 +99,7 @@ impl Assembly {
         if received > settings.max_message as u64 {
             return Err(WebSocketError::MessageTooBig);
         }
-        // The first header is no overhead: every message has one.
+        // The first header is not counted: every message has one.
         if self.received > 0 || header.opcode == Opcode::Continuation {
             self.overhead += header.size;
         }
@@ -94,38 +110,92 @@ impl Assembly {
         self.received = received;
         self.is_final = header.is_final;
         self.key = header.key;
-        self.phase = 0;
+        self.mask_offset = 0;
         self.rest = header.length;
         Ok(())
     }
 
-    /// Whether the input is within a frame of it.
+    /// True if the next bytes of the input are payload of the message.
     pub(crate) fn is_within_frame(&self) -> bool {
         self.rest > 0
     }
 
-    /// Whether its last frame is at hand and nothing of that is missing.
+    /// True if all of the message has come.
     pub(crate) fn is_complete(&self) -> bool {
         self.is_final && self.rest == 0
     }
 
-    /// Takes the payload of the frame at hand from the front of `input`, at most `most` bytes, and unmasks it in place.
-    /// Returns how much it is.
-    pub(crate) fn unmask(&mut self, input: &mut [u8], most: usize) -> usize {
+    /// Takes the payload of the current frame from the input, which begins with a header of `header` bytes, or with none.
+    pub(crate) fn collect<D: Delivery, S>(
+        &mut self,
+        input: &mut [u8],
+        header: usize,
+        session: &mut Session<S>,
+    ) -> Result<Collected, WebSocketError> {
+        let most = match D::PIECES && self.is_compressed {
+            true => INFLATED_AT_ONCE,
+            false => usize::MAX,
+        };
+        if D::PIECES {
+            self.clear();
+        }
+        let count = self.unmask(&mut input[header..], most);
+        let consumed = header + count;
+        let bytes = &input[header..consumed];
+        let is_complete = self.is_complete();
+        if self.is_compressed {
+            self.inflate(bytes, is_complete, session)?;
+        } else if D::PIECES {
+            self.check(bytes)?;
+        } else {
+            self.append(bytes)?;
+        }
+        if is_complete {
+            self.check_end()?;
+        }
+        Ok(match D::PIECES {
+            true if count == 0 && !is_complete => Collected::Nothing { consumed },
+            true if self.is_compressed => Collected::Here { consumed },
+            true => Collected::InInput {
+                from: header,
+                to: consumed,
+            },
+            false if is_complete => Collected::Here { consumed },
+            false => Collected::Nothing { consumed },
+        })
+    }
+
+    /// Unmasks the payload of the current frame at the front of `input` in place, at most `most` bytes. Returns the number of
+    /// bytes.
+    fn unmask(&mut self, input: &mut [u8], most: usize) -> usize {
         let count = usize::try_from(self.rest)
             .unwrap_or(usize::MAX)
             .min(input.len())
             .min(most);
         if let Some(key) = self.key {
-            mask::apply(&mut input[..count], key, self.phase);
+            mask::apply(&mut input[..count], key, self.mask_offset);
         }
-        self.phase = (self.phase + count) % 4;
+        self.mask_offset = (self.mask_offset + count) % 4;
         self.rest -= count as u64;
         count
     }
 
+    /// Inflates a part of the message, within the limit.
+    fn inflate<S>(
+        &mut self,
+        bytes: &[u8],
+        is_last: bool,
+        session: &mut Session<S>,
+    ) -> Result<(), WebSocketError> {
+        let room = self.max_message.saturating_sub(self.inflated);
+        session.inflate(bytes, is_last, room, &mut |chunk| {
+            self.inflated += chunk.len();
+            self.append(chunk)
+        })
+    }
+
     /// Appends to the message; text is checked.
-    pub(crate) fn append(&mut self, bytes: &[u8]) -> Result<(), WebSocketError> {
+    fn append(&mut self, bytes: &[u8]) -> Result<(), WebSocketError> {
         self.make_room(bytes.len());
         match &mut self.content {
             Content::Text(text, cut) => cut
@@ -138,10 +208,10 @@ impl Assembly {
         }
     }
 
-    /// Sees that a large buffer which is full grows by half, and to the limit from half of that on.
+    /// Makes room for `more` bytes. A large buffer grows by half, and from half of the limit on to the limit.
     ///
-    /// A buffer that grows by itself doubles, and what it leaves behind is together never enough for the next: for a message
-    /// at the limit the process would grow by two to three times that. So it is less than two.
+    /// Without this a buffer doubles, and the buffers that it leaves behind are together never enough for the next one: for a
+    /// message at the limit the process would grow by two to three times the limit. Now it grows by less than two.
     fn make_room(&mut self, more: usize) {
         let (length, capacity) = match &self.content {
             Content::Text(text, _) => (text.len(), text.capacity()),
@@ -162,8 +232,8 @@ impl Assembly {
         }
     }
 
-    /// Checks bytes that are handed out and not kept.
-    pub(crate) fn check(&mut self, bytes: &[u8]) -> Result<(), WebSocketError> {
+    /// Checks bytes that are handed out from the input and not kept.
+    fn check(&mut self, bytes: &[u8]) -> Result<(), WebSocketError> {
         match &mut self.content {
             Content::Text(_, cut) => cut
                 .check(bytes, |_| {})
@@ -172,8 +242,8 @@ impl Assembly {
         }
     }
 
-    /// Sees that the message may end here.
-    pub(crate) fn check_end(&self) -> Result<(), WebSocketError> {
+    /// Checks that the message may end here: a text not within a character.
+    fn check_end(&self) -> Result<(), WebSocketError> {
         match &self.content {
             Content::Text(_, cut) if !cut.is_between_characters() => {
                 Err(WebSocketError::InvalidUtf8)
@@ -182,14 +252,25 @@ impl Assembly {
         }
     }
 
-    pub(crate) fn kind(&self) -> Kind {
+    fn kind(&self) -> Kind {
         match self.content {
             Content::Text(..) => Kind::Text,
             Content::Binary(_) => Kind::Binary,
         }
     }
 
-    /// What was appended so far; of a text the whole characters.
+    /// The next piece of the message, with these bytes or with those that were appended.
+    pub(crate) fn piece<'a>(&'a mut self, in_input: Option<&'a [u8]>) -> Piece<'a> {
+        let is_first = std::mem::take(&mut self.is_untouched);
+        Piece {
+            kind: self.kind(),
+            bytes: in_input.unwrap_or(self.message().as_bytes()),
+            is_first,
+            is_last: self.is_complete(),
+        }
+    }
+
+    /// The bytes that were appended so far; of a text the whole characters.
     pub(crate) fn message(&self) -> Message<'_> {
         match &self.content {
             Content::Text(text, _) => Message::Text(text),
@@ -197,15 +278,15 @@ impl Assembly {
         }
     }
 
-    /// Forgets what was appended.
-    pub(crate) fn clear(&mut self) {
+    /// Removes the bytes that were appended.
+    fn clear(&mut self) {
         match &mut self.content {
             Content::Text(text, _) => text.clear(),
             Content::Binary(bytes) => bytes.clear(),
         }
     }
 
-    /// Gives the buffer back.
+    /// Gives the buffer back to the thread's spare ones.
     pub(crate) fn recycle(self) {
         keep_spare(match self.content {
             Content::Text(text, _) => text.into_bytes(),
@@ -214,7 +295,7 @@ impl Assembly {
     }
 }
 
-/// Which frames may come, with or without a message on its way (section 5.4).
+/// Checks that a frame of this kind may come now, within an unfinished message or not (section 5.4).
 pub(crate) fn check_order(header: &Header, is_unfinished: bool) -> Result<(), Violation> {
     match header.opcode {
         Opcode::Continuation if !is_unfinished => Err(Violation::StrayContinuation),
@@ -223,27 +304,28 @@ pub(crate) fn check_order(header: &Header, is_unfinished: bool) -> Result<(), Vi
     }
 }
 
-/// Below this a buffer doubles when it grows: there it is the calls that cost.
+/// The capacity below which a buffer doubles when it grows: small buffers cost by the calls, not by the bytes.
 const DOUBLED_TO: usize = 128 * 1024;
 
-/// Buffers that a thread keeps for the next messages, and the most that one of them may hold.
+/// The most buffers that a thread keeps for the next messages.
 const SPARE_BUFFERS: usize = 4;
+/// The largest capacity of a buffer that is kept.
 const SPARE_CAPACITY: usize = 64 * 1024;
 
 thread_local! {
-    /// Empty buffers with some capacity.
+    /// Empty buffers with a capacity.
     static SPARE: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
 }
 
 /// An empty buffer.
-pub(crate) fn spare_buffer() -> Vec<u8> {
+fn spare_buffer() -> Vec<u8> {
     SPARE
         .with_borrow_mut(|spare| spare.pop())
         .unwrap_or_default()
 }
 
-/// Keeps a buffer for later, if it is worth it.
-pub(crate) fn keep_spare(mut buffer: Vec<u8>) {
+/// Keeps a buffer for later, if it has a capacity and not too much of it.
+fn keep_spare(mut buffer: Vec<u8>) {
     if (1..=SPARE_CAPACITY).contains(&buffer.capacity()) {
         SPARE.with_borrow_mut(|spare| {
             if spare.len() < SPARE_BUFFERS {

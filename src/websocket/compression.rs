@@ -1,26 +1,26 @@
-//! permessage-deflate of one connection: both engines, and when they let go of memory.
+//! permessage-deflate on one connection: the compression of messages that are sent, and the inflation of those received.
+//!
+//! The frame writer holds the one and the session the other.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::assembly::Assembly;
 use super::deflate::{Agreed, Deflate, Deflater, InflateError, Inflater};
 use super::error::WebSocketError;
-use super::frame::Written;
+use super::frame::{FirstByte, FrameHeader};
 use super::message::Message;
 
 /// Window bits of a peer that has not asked for fewer.
 const LARGEST_WINDOW: u8 = 15;
 
-/// Compresses and inflates messages as was agreed.
+/// Compresses the messages that are sent.
 #[derive(Debug)]
 pub(crate) struct Compression {
     deflater: Deflater,
-    inflater: Inflater,
     settings: Deflate,
     agreed: Agreed,
-    /// When the compressor is looked at next; set when it is used first.
+    /// The time at which the compressor is released if it was not used; set when it is first used.
     next_release: Option<Duration>,
 }
 
@@ -28,46 +28,24 @@ impl Compression {
     pub(crate) fn new(agreed: Agreed, settings: &Deflate) -> Self {
         Compression {
             deflater: Deflater::new(agreed, settings),
-            inflater: Inflater::new(agreed, settings),
             settings: *settings,
             agreed,
             next_release: None,
         }
     }
 
-    /// Inflates a part of a message into `assembly`, which is not to hold more than `limit` bytes.
-    pub(crate) fn inflate(
-        &mut self,
-        bytes: &[u8],
-        is_last: bool,
-        assembly: &mut Assembly,
-        limit: usize,
-    ) -> Result<(), WebSocketError> {
-        let room = limit.saturating_sub(assembly.inflated);
-        self.inflater
-            .inflate(bytes, is_last, room, &mut |chunk| {
-                assembly.inflated += chunk.len();
-                assembly.append(chunk)
-            })
-            .map_err(|error| match error {
-                InflateError::Corrupt => WebSocketError::InvalidCompression,
-                InflateError::TooLong => WebSocketError::MessageTooBig,
-                InflateError::Ratio => WebSocketError::CompressionRatio,
-                InflateError::Sink(error) => error,
-            })
-    }
-
-    /// Appends the compressed payload to `out`, if it is to be compressed.
+    /// Appends the compressed payload to `out`; false if the message is to be sent as it is.
     pub(crate) fn deflate(&mut self, payload: &[u8], out: &mut Vec<u8>) -> bool {
         self.deflater.deflate(payload, out)
     }
 
-    /// The peer was sent what the compressor has not seen, or not what it has.
+    /// Forgets the messages before: the peer was sent a message that the compressor has not seen, or was not sent one that it
+    /// has.
     pub(crate) fn forget_context(&mut self) {
         self.deflater.reset_context();
     }
 
-    /// Whether what is compressed with the largest window may be sent.
+    /// True if the peer accepts a message that was compressed with the largest window.
     pub(crate) fn can_share(&self) -> bool {
         self.agreed.ours.window_bits == LARGEST_WINDOW
     }
@@ -80,11 +58,12 @@ impl Compression {
         if !Deflater::new(alone, &self.settings).deflate(message.as_bytes(), &mut payload) {
             return None;
         }
-        let header = Written::new(message.opcode(), true, payload.len(), None);
+        let first = FirstByte::last(message.opcode()).compressed();
+        let header = FrameHeader::new(first, payload.len(), None);
         Some([header.as_slice(), &payload].concat().into())
     }
 
-    /// When [`release_if_idle`](Self::release_if_idle) is to be called.
+    /// The time for [`release_if_idle`](Self::release_if_idle).
     pub(crate) fn next_release(&mut self, now: Duration) -> Option<Duration> {
         if self.deflater.has_context() {
             let period = self.settings.idle_release_period();
@@ -93,11 +72,40 @@ impl Compression {
         self.next_release
     }
 
+    /// Lets go of a compressor that was not used for a period.
     pub(crate) fn release_if_idle(&mut self, now: Duration) {
         if self.next_release.is_some_and(|due| due <= now) {
             let period = self.settings.idle_release_period();
             let again = self.deflater.release_if_idle();
             self.next_release = again.then(|| now.saturating_add(period));
         }
+    }
+}
+
+/// Inflates the messages that are received.
+#[derive(Debug)]
+pub(crate) struct Inflation(Inflater);
+
+impl Inflation {
+    pub(crate) fn new(agreed: Agreed, settings: &Deflate) -> Self {
+        Inflation(Inflater::new(agreed, settings))
+    }
+
+    /// Inflates a part of a message into `sink`, to at most `room` bytes.
+    pub(crate) fn inflate(
+        &mut self,
+        bytes: &[u8],
+        is_last: bool,
+        room: usize,
+        sink: &mut impl FnMut(&[u8]) -> Result<(), WebSocketError>,
+    ) -> Result<(), WebSocketError> {
+        self.0
+            .inflate(bytes, is_last, room, sink)
+            .map_err(|error| match error {
+                InflateError::Corrupt => WebSocketError::InvalidCompression,
+                InflateError::TooLong => WebSocketError::MessageTooBig,
+                InflateError::Ratio => WebSocketError::CompressionRatio,
+                InflateError::Sink(error) => error,
+            })
     }
 }

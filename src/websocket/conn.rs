@@ -1,31 +1,46 @@
-//! What a WebSocket connection can do besides any other.
+//! The methods of a WebSocket connection besides those of every connection. They use public items of the core only, so a
+//! protocol of another crate can have the like.
 
 use std::time::Duration;
+
+use bytes::Bytes;
 
 use super::WebSocket;
 use super::accept::Accept;
 use super::close::{CloseCode, CloseFrame};
 use super::delivery::Delivery;
 use super::message::{Message, MessageBuf};
-use crate::conn::Conn;
-use crate::remote::{Remote, RemoteError};
-use crate::send_status::SendStatus;
+use crate::{Conn, ConnHandle, SendError, SendStatus};
 
 impl<A: Accept, D: Delivery> Conn<'_, WebSocket<A, D>> {
-    /// What [`Accept::upgrade`] left for the session; `Some` once, in [`Handler::on_open`](crate::Handler::on_open) if it
-    /// is asked there.
+    /// The state that [`Accept::upgrade`] left for the session. `Some` once: in
+    /// [`Handler::on_open`](crate::Handler::on_open) if it is asked for there.
     pub fn take_state(&mut self) -> Option<A::State> {
-        self.encoder.take_state()
+        self.encoder_mut().session_mut().take_state()
     }
 
     /// The subprotocol that was agreed on.
     pub fn subprotocol(&self) -> Option<&str> {
-        self.encoder.subprotocol()
+        self.encoder().session().subprotocol()
     }
 
-    /// Whether permessage-deflate was agreed on.
+    /// True if permessage-deflate was agreed on.
     pub fn is_compressed(&self) -> bool {
-        self.encoder.deflates()
+        self.encoder().session().inflates()
+    }
+
+    /// Compresses messages from now on, or no longer. It is on where compression was agreed on, and stays off elsewhere. The
+    /// peer may compress in any case; [`Answer::without_compression`](super::Answer::without_compression) keeps it from that.
+    ///
+    /// ```
+    /// # use ringwheel::{Conn, websocket::WebSocket};
+    /// fn begin_media(conn: &mut Conn<'_, WebSocket>) {
+    ///     // Pictures that follow are compressed already.
+    ///     conn.set_compression(false);
+    /// }
+    /// ```
+    pub fn set_compression(&mut self, is_on: bool) {
+        self.encoder_mut().session_mut().set_compression(is_on);
     }
 
     /// Sends a text message.
@@ -40,41 +55,106 @@ impl<A: Accept, D: Delivery> Conn<'_, WebSocket<A, D>> {
         self.send(Message::Binary(bytes))
     }
 
+    /// Sends a message as it is, also where messages are compressed. [`MessageBuf::without_compression`] does the same for a
+    /// message that is shared, published or sent from another thread.
+    ///
+    /// ```
+    /// # use ringwheel::{Conn, websocket::{Message, WebSocket}};
+    /// fn send_picture(conn: &mut Conn<'_, WebSocket>, png: &[u8]) {
+    ///     conn.send_uncompressed(Message::Binary(png));
+    /// }
+    /// ```
+    pub fn send_uncompressed(&mut self, message: Message<'_>) -> SendStatus {
+        self.encode_with(|encoder, output| encoder.session_mut().put_uncompressed(message, output))
+    }
+
+    /// Sends a fragment of a message, the first one or a further one; [`send_last_fragment`](Self::send_last_fragment)
+    /// finishes the message. For a message whose length is not known when it begins, or which is too long to be in memory at
+    /// once. The fragments may be sent in different callbacks.
+    ///
+    /// Until the message is finished, nothing else can be sent but pings, pongs and the close frame: any other message, also one
+    /// that is published or sent from another thread, is refused with [`Refusal::Pack`](crate::Refusal), and so is a fragment of
+    /// the other kind. A fragment that is refused for the output limit changes nothing and can be sent again. A connection may
+    /// close with a message unfinished; the peer discards it. Fragments are not compressed, and each counts in
+    /// [`ConnStats::messages_out`](crate::ConnStats::messages_out).
+    ///
+    /// ```
+    /// # use ringwheel::{Conn, websocket::{Message, WebSocket}};
+    /// fn send_table(conn: &mut Conn<'_, WebSocket>, rows: &[String]) {
+    ///     conn.send_fragment(Message::Text("["));
+    ///     for row in rows {
+    ///         conn.send_fragment(Message::Text(row));
+    ///         conn.send_fragment(Message::Text(","));
+    ///     }
+    ///     conn.send_last_fragment(Message::Text("null]"));
+    /// }
+    /// ```
+    pub fn send_fragment(&mut self, fragment: Message<'_>) -> SendStatus {
+        self.encode_with(|encoder, output| {
+            encoder.session_mut().put_fragment(fragment, false, output)
+        })
+    }
+
+    /// Sends the last fragment of a message, which may be empty; see [`send_fragment`](Self::send_fragment). Without a fragment
+    /// before it, it is a whole message.
+    pub fn send_last_fragment(&mut self, fragment: Message<'_>) -> SendStatus {
+        self.encode_with(|encoder, output| {
+            encoder.session_mut().put_fragment(fragment, true, output)
+        })
+    }
+
     /// Sends a ping. The answer tells the [round-trip time](Self::round_trip_time).
     pub fn ping(&mut self) -> SendStatus {
-        let now = self.state.now;
-        self.pack(|encoder, output| encoder.ping(now, output))
+        let now = self.now();
+        self.encode_with(|encoder, output| encoder.session_mut().ping(now, output))
     }
 
-    /// How long the answer to the last answered ping took, between the iterations of the loop in which the ping was sent
-    /// and the pong was read. Pings are sent by [`ping`](Self::ping) and by [`WebSocket::ping_every`].
-    pub fn round_trip_time(&self) -> Option<Duration> {
-        self.encoder.round_trip_time()
-    }
-
-    /// Closes as [`close`](Self::close) does, with a code and a reason; one longer than 123 bytes is cut.
+    /// Sends a ping with a payload of at most 125 bytes; a longer one is refused with
+    /// [`Refusal::Pack`](crate::Refusal). The handler sees the answer if it takes messages [`WithPongs`](super::WithPongs).
     ///
-    /// What was sent before arrives first. The peer answers, the connection then ends with
-    /// [`CloseReason::Local`](crate::CloseReason::Local), and messages that still come are discarded; a peer that does not answer within
-    /// [`Listen::close_timeout`](crate::Listen::close_timeout) is cut off.
+    /// ```
+    /// # use ringwheel::{Conn, Refusal, SendStatus, websocket::WebSocket};
+    /// fn probe(conn: &mut Conn<'_, WebSocket>, number: u32) {
+    ///     conn.ping_with(&number.to_be_bytes());
+    ///     let status = conn.ping_with(&[0; 126]);
+    ///     assert!(matches!(status, SendStatus::Refused(Refusal::Pack(_))));
+    /// }
+    /// ```
+    pub fn ping_with(&mut self, payload: &[u8]) -> SendStatus {
+        self.encode_with(|encoder, output| encoder.session_mut().ping_with(payload, output))
+    }
+
+    /// The time between the last answered ping and its answer: from the iteration of the loop in which the ping was sent to the
+    /// one in which the pong was read. Pings of [`ping`](Self::ping) and [`WebSocket::ping_every`] count.
+    pub fn round_trip_time(&self) -> Option<Duration> {
+        self.encoder().session().round_trip_time()
+    }
+
+    /// Closes as [`close`](Self::close) does, with a code and a reason; a reason longer than 123 bytes is cut.
+    ///
+    /// Everything that was sent before arrives first. The peer answers, and the connection then ends with
+    /// [`CloseReason::Local`](crate::CloseReason::Local); messages that still come are discarded. A peer that does not answer
+    /// within [`Listen::close_timeout`](crate::Listen::close_timeout) is cut off.
     pub fn close_with(&mut self, code: CloseCode, reason: &str) {
-        self.encoder.set_parting_words(code, reason);
+        self.encoder_mut()
+            .session_mut()
+            .set_closing_words(code, reason);
         self.close();
     }
 
-    /// What the peer said when it closed; `None` if it has not, or has ended its stream without a word (which the RFC calls
-    /// 1006).
+    /// The close frame of the peer; `None` if it has sent none, which includes a stream that ended without one (1006 in the
+    /// RFC).
     pub fn peer_close(&self) -> Option<&CloseFrame> {
-        self.encoder.peer_close()
+        self.encoder().session().peer_close()
     }
 }
 
-impl<A: Accept, D: Delivery> Remote<WebSocket<A, D>> {
+impl<A: Accept, D: Delivery> ConnHandle<WebSocket<A, D>> {
     /// Sends a text message.
     ///
     /// # Errors
     /// As [`send`](Self::send).
-    pub fn send_text(&self, text: impl Into<String>) -> Result<(), RemoteError<MessageBuf>> {
+    pub fn send_text(&self, text: impl Into<String>) -> Result<(), SendError<MessageBuf>> {
         self.send(MessageBuf::text(text))
     }
 
@@ -82,10 +162,7 @@ impl<A: Accept, D: Delivery> Remote<WebSocket<A, D>> {
     ///
     /// # Errors
     /// As [`send`](Self::send).
-    pub fn send_binary(
-        &self,
-        bytes: impl Into<bytes::Bytes>,
-    ) -> Result<(), RemoteError<MessageBuf>> {
+    pub fn send_binary(&self, bytes: impl Into<Bytes>) -> Result<(), SendError<MessageBuf>> {
         self.send(MessageBuf::binary(bytes))
     }
 
@@ -93,13 +170,24 @@ impl<A: Accept, D: Delivery> Remote<WebSocket<A, D>> {
     ///
     /// # Errors
     /// As [`send`](Self::send).
-    pub fn ping(&self) -> Result<(), RemoteError<()>> {
+    pub fn ping(&self) -> Result<(), SendError<()>> {
         self.run(|conn| {
             conn.ping();
         })
     }
 
-    /// Closes with a code and a reason, after all that was sent before: as [`Conn::close_with`].
+    /// Sends a ping with a payload of at most 125 bytes, as [`Conn::ping_with`]; a longer one is not sent.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub fn ping_with(&self, payload: impl Into<Bytes>) -> Result<(), SendError<()>> {
+        let payload = payload.into();
+        self.run(move |conn| {
+            conn.ping_with(&payload);
+        })
+    }
+
+    /// Closes with a code and a reason, after everything that was sent before: as [`Conn::close_with`].
     ///
     /// # Errors
     /// As [`send`](Self::send).
@@ -107,7 +195,7 @@ impl<A: Accept, D: Delivery> Remote<WebSocket<A, D>> {
         &self,
         code: CloseCode,
         reason: impl Into<String>,
-    ) -> Result<(), RemoteError<()>> {
+    ) -> Result<(), SendError<()>> {
         let reason = reason.into();
         self.run(move |conn| conn.close_with(code, &reason))
     }

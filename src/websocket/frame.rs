@@ -1,10 +1,10 @@
-//! The frame header (RFC 6455, section 5.2).
+//! Frame headers (RFC 6455, section 5.2): the reader parses them, the writer makes them.
 
 use super::error::Violation;
 use super::mask::Key;
 use super::message::Message;
 
-/// What a frame is.
+/// The kind of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Opcode {
@@ -44,7 +44,7 @@ const RSV1: u8 = 0x40;
 const RSV2_RSV3: u8 = 0x30;
 const MASKED: u8 = 0x80;
 
-/// A header that was read.
+/// The header of a frame that was received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Header {
     pub(crate) opcode: Opcode,
@@ -58,16 +58,16 @@ pub(crate) struct Header {
     pub(crate) size: usize,
 }
 
-/// What was found at the front of the input.
+/// The result of [`parse`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Parsed {
     Header(Header),
-    /// So many bytes are missing.
+    /// At least this many bytes are missing.
     NeedMore(usize),
 }
 
-/// Reads a header, and refuses what no state of the connection makes acceptable. Whether a frame must be masked, and
-/// whether it may be compressed, `from_client` and `may_be_compressed` say.
+/// Reads a header, and refuses one that is not acceptable in any state of the connection. A client's frames must be masked and
+/// a server's not; a message may be compressed if that was agreed on.
 #[inline]
 pub(crate) fn parse(
     input: &[u8],
@@ -127,12 +127,46 @@ pub(crate) fn parse(
     }))
 }
 
+/// A short message in one masked frame, behind a header of six bytes: the frames that clients send most.
+pub(crate) struct ShortFrame {
+    pub(crate) is_text: bool,
+    pub(crate) key: Key,
+    /// Bytes of header and payload.
+    pub(crate) end: usize,
+}
+
+impl ShortFrame {
+    /// Bytes of the header.
+    pub(crate) const HEADER: usize = 6;
+
+    /// The frame at the front of the input, if it is such a one, is all there and is within the limit. Any other frame is
+    /// left to [`parse`].
+    #[inline(always)]
+    pub(crate) fn parse(input: &[u8], max_message: usize) -> Option<Self> {
+        let &[first, second, a, b, c, d] = input.first_chunk()?;
+        // Final, no reserved bit, and an opcode of 1 or 2; masked, and a length in seven bits.
+        if !matches!(first, 0x81 | 0x82) || !matches!(second, 0x80..=0xFD) {
+            return None;
+        }
+        let length = usize::from(second & 0x7F);
+        let end = Self::HEADER + length;
+        if input.len() < end || length > max_message {
+            return None;
+        }
+        Some(ShortFrame {
+            is_text: first == 0x81,
+            key: [a, b, c, d],
+            end,
+        })
+    }
+}
+
 fn long_length(input: &[u8]) -> u64 {
     let field = input[2..].first_chunk().copied();
     u64::from_be_bytes(field.unwrap_or([0xFF; 8]))
 }
 
-/// The minimal number of bytes must be used, and the most significant bit of eight must be 0.
+/// Checks that a length needs as many bytes as it has, and that the most significant bit of eight bytes is 0.
 fn minimal(length: u64, at_least: u64) -> Result<u64, Violation> {
     if length < at_least {
         Err(Violation::LengthNotMinimal)
@@ -143,24 +177,42 @@ fn minimal(length: u64, at_least: u64) -> Result<u64, Violation> {
     }
 }
 
-/// A header to be written.
+/// The first byte of a frame that is sent: its opcode, and three flags.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FirstByte(u8);
+
+impl FirstByte {
+    /// A whole message, the last fragment of one, or a control frame; not compressed.
+    #[inline]
+    pub(crate) fn last(opcode: Opcode) -> Self {
+        FirstByte(FIN | opcode as u8)
+    }
+
+    /// A fragment that another one follows.
+    pub(crate) fn unfinished(opcode: Opcode) -> Self {
+        FirstByte(opcode as u8)
+    }
+
+    /// The same with a compressed payload.
+    #[cfg(feature = "deflate")]
+    pub(crate) fn compressed(self) -> Self {
+        FirstByte(self.0 | RSV1)
+    }
+}
+
+/// The header of a frame that is sent.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Written {
+pub(crate) struct FrameHeader {
     bytes: [u8; HEADER_MAX],
     size: usize,
 }
 
-impl Written {
-    /// The header of a whole message, or of a control frame, in one frame.
+impl FrameHeader {
+    /// The header of a frame with a payload of `length` bytes, masked if there is a key.
     #[inline]
-    pub(crate) fn new(
-        opcode: Opcode,
-        is_compressed: bool,
-        length: usize,
-        key: Option<Key>,
-    ) -> Self {
+    pub(crate) fn new(first: FirstByte, length: usize, key: Option<Key>) -> Self {
         let mut bytes = [0; HEADER_MAX];
-        bytes[0] = FIN | opcode as u8 | if is_compressed { RSV1 } else { 0 };
+        bytes[0] = first.0;
         let mut size = 2;
         if length < 126 {
             bytes[1] = length as u8;
@@ -178,13 +230,13 @@ impl Written {
             bytes[size..size + 4].copy_from_slice(&key);
             size += 4;
         }
-        Written { bytes, size }
+        FrameHeader { bytes, size }
     }
 
-    /// The header of a message that a server sends as it is.
+    /// The header of a message that a server sends whole and not compressed.
     #[inline]
     pub(crate) fn of_message(message: Message<'_>) -> Self {
-        Written::new(message.opcode(), false, message.len(), None)
+        FrameHeader::new(FirstByte::last(message.opcode()), message.len(), None)
     }
 
     #[inline]
@@ -198,7 +250,8 @@ mod tests {
     use super::*;
 
     fn written(opcode: Opcode, length: usize, key: Option<Key>) -> Vec<u8> {
-        Written::new(opcode, false, length, key).as_slice().to_vec()
+        let header = FrameHeader::new(FirstByte::last(opcode), length, key);
+        header.as_slice().to_vec()
     }
 
     /// The examples of RFC 6455, section 5.7.

@@ -1,4 +1,4 @@
-//! Pings, and the answers that are due.
+//! Pings and pongs: the times of automatic pings, the deadline of their answers, and the round-trip time.
 
 use std::num::NonZeroU64;
 use std::time::Duration;
@@ -6,28 +6,28 @@ use std::time::Duration;
 /// A ping's payload: the time at which it was sent, in nanoseconds.
 type Stamp = [u8; 8];
 
-/// What is known of the peer's being there.
+/// Pings and pongs of one connection.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Keepalive {
-    /// When the next automatic ping is due.
+    /// The time of the next automatic ping.
     next_ping: Option<Moment>,
-    /// When the answer to the last automatic one is.
+    /// The deadline of the answer to the first automatic ping without one.
     pong_due: Option<Moment>,
-    /// When the pings were sent that have no answer.
+    /// The times of the pings without an answer.
     unanswered: Option<Unanswered>,
-    /// When it was looked at last there was a reason why no answer could have come.
-    was_excused: bool,
+    /// At the last check the peer was held back, so it gets one full timeout more.
+    was_held_back: bool,
     round_trip_time: Option<Moment>,
 }
 
-/// The first and the last of some pings.
+/// The times of the first and the last of some pings.
 #[derive(Clone, Copy, Debug)]
 struct Unanswered {
     first: Moment,
     last: Moment,
 }
 
-/// A duration in nanoseconds, of some centuries at most; none takes no room of its own.
+/// A time in nanoseconds, up to some centuries. An `Option` of it takes no more room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Moment(NonZeroU64);
 
@@ -50,12 +50,12 @@ impl Moment {
 }
 
 impl Keepalive {
-    /// Begins to ping by itself.
+    /// Begins automatic pings.
     pub(crate) fn begin(&mut self, first: Duration) {
         self.next_ping = Some(Moment::of(first));
     }
 
-    /// Pings now; returns what the ping says.
+    /// Registers a ping that is sent now, and returns its payload.
     pub(crate) fn ping(&mut self, now: Duration) -> Stamp {
         let last = Moment::of(now);
         let first = self.unanswered.map_or(last, |pings| pings.first);
@@ -63,51 +63,54 @@ impl Keepalive {
         last.nanos().to_be_bytes()
     }
 
-    /// Sets what is due after an automatic ping. The first that is not answered counts.
+    /// Sets the time of the next automatic ping, and the deadline of the answer to this one unless an earlier one still waits.
     pub(crate) fn schedule(&mut self, now: Duration, every: Duration, timeout: Duration) {
         self.next_ping = Some(Moment::of(now.saturating_add(every)));
         self.pong_due
             .get_or_insert(Moment::of(now.saturating_add(timeout)));
     }
 
-    /// Puts off the answer that is due, if one is: it may have come without being read, or the ping not have left.
-    pub(crate) fn excuse(&mut self, now: Duration, timeout: Duration) {
+    /// Postpones the deadline of an answer by a full timeout, if one is set: the answer may have come without being read, or the
+    /// ping may not have left.
+    pub(crate) fn postpone(&mut self, now: Duration, timeout: Duration) {
         if let Some(due) = &mut self.pong_due {
             *due = Moment::of(now.saturating_add(timeout));
-            self.was_excused = true;
+            self.was_held_back = true;
         }
     }
 
-    /// Puts off the answer that is overdue if there was an excuse at the last look: only now all of the time runs. False if
-    /// there was none.
-    pub(crate) fn renew(&mut self, now: Duration, timeout: Duration) -> bool {
-        let was_excused = self.was_excused;
-        if was_excused {
-            self.excuse(now, timeout);
-            self.was_excused = false;
+    /// Postpones the deadline once more if the peer was held back at the last check: only from now on it can answer. False if
+    /// it was not held back.
+    pub(crate) fn extend(&mut self, now: Duration, timeout: Duration) -> bool {
+        let was_held_back = self.was_held_back;
+        if was_held_back {
+            self.postpone(now, timeout);
+            self.was_held_back = false;
         }
-        was_excused
+        was_held_back
     }
 
-    /// A pong has come. One that answers no ping is as good as an answer for being there, but tells no time.
+    /// Registers a pong. Any pong is a sign of life; one that answers a ping tells the round-trip time too.
     ///
-    /// A peer need not answer every ping, but the latest that it has seen (RFC 6455, section 5.5.3): an answer is one to
-    /// all before it, and may come when others are on their way.
-    pub(crate) fn take_pong(&mut self, payload: &[u8], now: Duration) {
+    /// A peer need not answer every ping, only the latest that it has seen (RFC 6455, section 5.5.3). So an answer counts for
+    /// all pings before its own, and later ones may still be on their way. True if it answers a ping.
+    pub(crate) fn take_pong(&mut self, payload: &[u8], now: Duration) -> bool {
         self.pong_due = None;
-        self.was_excused = false;
+        self.was_held_back = false;
         let Ok(stamp) = Stamp::try_from(payload) else {
-            return;
+            return false;
         };
         let pinged = Moment::of_nanos(u64::from_be_bytes(stamp));
         let Some(Unanswered { first, last }) = self.unanswered else {
-            return;
+            return false;
         };
-        if first <= pinged && pinged <= last {
+        let is_answer = first <= pinged && pinged <= last;
+        if is_answer {
             let first = Moment(pinged.0.saturating_add(1));
             self.unanswered = (first <= last).then_some(Unanswered { first, last });
             self.round_trip_time = Some(Moment::of(now.saturating_sub(pinged.time())));
         }
+        is_answer
     }
 
     pub(crate) fn round_trip_time(&self) -> Option<Duration> {
@@ -126,7 +129,7 @@ impl Keepalive {
         self.pong_due.is_some_and(|due| due <= Moment::of(now))
     }
 
-    /// Whether there are pings without an answer.
+    /// True if a ping has no answer yet.
     pub(crate) fn is_waiting(&self) -> bool {
         self.unanswered.is_some()
     }
@@ -182,11 +185,11 @@ mod tests {
         keepalive.schedule(seconds(20), seconds(10), seconds(25));
         assert_eq!(keepalive.next_deadline(), Some(seconds(30)));
         assert!(!keepalive.is_overdue(seconds(34)) && keepalive.is_overdue(seconds(35)));
-        keepalive.excuse(seconds(35), seconds(25));
+        keepalive.postpone(seconds(35), seconds(25));
         assert!(!keepalive.is_overdue(seconds(59)) && keepalive.is_overdue(seconds(60)));
         keepalive.take_pong(b"", seconds(59));
         assert!(!keepalive.is_overdue(seconds(60)));
-        keepalive.excuse(seconds(60), seconds(25));
+        keepalive.postpone(seconds(60), seconds(25));
         assert!(!keepalive.is_overdue(seconds(100)));
     }
 

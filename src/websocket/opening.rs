@@ -1,41 +1,38 @@
-//! The opening handshake as the decoder sees it, from either side.
+//! The opening handshake as the frame reader sees it, for either side.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
+
+use crate::Address;
 
 use super::accept::Accept;
 use super::error::WebSocketError;
 use super::handshake::{Handshake, Progress, Rules};
-use super::response::Response;
 use super::settings::Settings;
+use crate::http::Response;
+use crate::http::response::Form;
 
 /// One side's opening handshake.
-pub trait Opening: 'static {
-    /// What it leaves for the handler.
+pub(crate) trait Opening: 'static {
+    /// The state that it leaves for the handler.
     type State: 'static;
-    /// Whether what is read afterwards are a client's frames.
+    /// True if the frames behind it are a client's.
     const FROM_CLIENT: bool;
 
-    /// Looks at all that has come so far.
-    #[doc(hidden)]
-    fn advance(
-        &mut self,
-        input: &[u8],
-        peer: &SocketAddr,
-        settings: &Settings,
-    ) -> Step<Self::State>;
+    /// Looks at all bytes of the handshake that have come so far; none are consumed before it is over.
+    fn advance(&mut self, input: &[u8], peer: &Address, settings: &Settings) -> Step<Self::State>;
 
-    /// What is said when it has taken too long.
-    #[doc(hidden)]
+    /// The answer to a peer that has taken too long.
     fn timeout_answer(&self) -> Vec<u8>;
+
+    /// Hears that the handshake was refused.
+    fn refused(&self, peer: &Address, error: &WebSocketError);
 }
 
-/// How far an opening handshake has come.
-#[doc(hidden)]
-pub enum Step<S> {
+/// The progress of an opening handshake.
+pub(crate) enum Step<S> {
     NeedMore,
     Open(Opened<S>),
-    /// It was plain HTTP, and this is the answer.
+    /// The request was plain HTTP, and this is the answer.
     Answered {
         consumed: usize,
         answer: Vec<u8>,
@@ -46,10 +43,10 @@ pub enum Step<S> {
     },
 }
 
-/// What an opening handshake has agreed on.
-#[doc(hidden)]
-pub struct Opened<S> {
+/// The result of an opening handshake.
+pub(crate) struct Opened<S> {
     pub(crate) consumed: usize,
+    /// The bytes that tell the peer; none on the client's side.
     pub(crate) answer: Vec<u8>,
     pub(crate) state: S,
     pub(crate) subprotocol: Option<Box<str>>,
@@ -59,7 +56,7 @@ pub struct Opened<S> {
 
 /// The server's side.
 #[derive(Debug)]
-pub struct ServerOpening<A> {
+pub(crate) struct ServerOpening<A> {
     accept: Arc<A>,
     handshake: Handshake,
 }
@@ -77,27 +74,25 @@ impl<A: Accept> Opening for ServerOpening<A> {
     type State = A::State;
     const FROM_CLIENT: bool = true;
 
-    fn advance(&mut self, input: &[u8], peer: &SocketAddr, settings: &Settings) -> Step<A::State> {
+    fn advance(&mut self, input: &[u8], peer: &Address, settings: &Settings) -> Step<A::State> {
         #[cfg(feature = "deflate")]
         let mut agreed = None;
         let rules = Rules {
-            limits: settings.handshake,
+            limits: settings.head,
             origins: &settings.origins,
             accept: &*self.accept,
         };
-        let progress = self
-            .handshake
-            .read_request(input, *peer, &rules, |request| {
-                #[cfg(feature = "deflate")]
-                if let Some(deflate) = &settings.deflate {
-                    let offers = request.extensions();
-                    let (terms, answer) = super::deflate::negotiate(offers, deflate)?;
-                    agreed = Some(terms);
-                    return Some(answer);
-                }
-                let _ = request;
-                None
-            });
+        let progress = self.handshake.read_request(input, peer, &rules, |request| {
+            #[cfg(feature = "deflate")]
+            if let Some(deflate) = &settings.deflate {
+                let offers = request.extensions();
+                let (terms, answer) = super::deflate::negotiate(offers, deflate)?;
+                agreed = Some(terms);
+                return Some(answer);
+            }
+            let _ = request;
+            None
+        });
         match progress {
             Progress::NeedMore => Step::NeedMore,
             Progress::Upgraded {
@@ -124,7 +119,11 @@ impl<A: Accept> Opening for ServerOpening<A> {
         }
     }
 
+    fn refused(&self, peer: &Address, error: &WebSocketError) {
+        self.accept.refused(peer, error);
+    }
+
     fn timeout_answer(&self) -> Vec<u8> {
-        Response::text(408, "The request took too long.\n").to_bytes(false)
+        Response::text(408, "The request took too long.\n").to_bytes(&Form::default())
     }
 }

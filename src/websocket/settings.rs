@@ -1,17 +1,17 @@
-//! What a WebSocket connection is allowed and does by itself.
+//! The settings of a WebSocket endpoint: the limits of its peers, and what it does automatically.
 
 use std::time::Duration;
 
-use super::handshake::HandshakeLimits;
 use super::origin::Origins;
+use crate::http::head::HeadLimits;
 
-/// The settings of a [`WebSocket`](super::WebSocket), where they are documented. All connections share one value.
+/// The settings of a [`WebSocket`](super::WebSocket), whose methods document them. All connections share one value.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub(crate) struct Settings {
     pub(crate) max_message: usize,
     pub(crate) fragment_overhead: usize,
     pub(crate) control_rate: u16,
-    pub(crate) handshake: HandshakeLimits,
+    pub(crate) head: HeadLimits,
     pub(crate) handshake_timeout: Duration,
     pub(crate) origins: Origins,
     pub(crate) ping_every: Option<Duration>,
@@ -26,7 +26,7 @@ impl Default for Settings {
             max_message: 1024 * 1024,
             fragment_overhead: 1024 * 1024,
             control_rate: 1000,
-            handshake: HandshakeLimits::default(),
+            head: HeadLimits::default(),
             handshake_timeout: Duration::from_secs(10),
             origins: Origins::any(),
             ping_every: None,

@@ -1,4 +1,4 @@
-//! However a stream is cut, the same messages come out of it, each as soon as it is complete.
+//! A stream gives the same messages at every cut of it, each as soon as it is complete.
 
 use ringwheel::protocol::{
     Delimited, Encode, FixedLength, LengthPrefixed, Lines, Output, Raw, TypedFrame, TypedFrameBuf,

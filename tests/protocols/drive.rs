@@ -5,7 +5,8 @@ use std::fmt::Debug;
 use bytes::Bytes;
 use ringwheel::protocol::{
     Decode, Delimited, Encode, ErrorOf, FixedLength, ItemOf, LengthPrefixed, Lines, MessageOf,
-    Output, OwnedOf, Protocol, Raw, Turn, TypedFrame, TypedFrameBuf, TypedFrames, Unpacked,
+    Output, OwnedOf, Protocol, Raw, TypedFrame, TypedFrameBuf, TypedFrames, UnpackContext,
+    Unpacked,
 };
 
 /// A protocol whose messages can be kept, and sent again.
@@ -121,10 +122,10 @@ impl<P: Subject> Receiver<P> {
         let available = rest.len();
         let mut reply = Output::detached();
         self.calls += 1;
-        let consumed = match self
-            .decoder
-            .unpack(rest, &mut Turn::detached(&mut reply, &mut self.encoder))
-        {
+        let consumed = match self.decoder.unpack(
+            rest,
+            &mut UnpackContext::detached(&mut reply, &mut self.encoder),
+        ) {
             Ok(Unpacked::NeedMore { at_least }) => {
                 self.missing = at_least.max(1);
                 return 0;

@@ -3,7 +3,7 @@
 //! Work is not counted here but made visible: once a decoder has asked for more, everything it has seen is overwritten by
 //! delimiters. One that looked there again would find them.
 
-use ringwheel::protocol::{Decode, Delimited, Lines, Output, Protocol, Turn, Unpacked};
+use ringwheel::protocol::{Decode, Delimited, Lines, Output, Protocol, UnpackContext, Unpacked};
 
 use crate::drive::{Asking, Receiver};
 
@@ -15,7 +15,10 @@ fn drip_poisoned<P: Protocol>(protocol: &P, stream: &[u8], poison: &[u8]) -> usi
     let mut input: Vec<u8> = Vec::new();
     for byte in stream {
         input.push(*byte);
-        match decoder.unpack(&mut input, &mut Turn::detached(&mut output, &mut encoder)) {
+        match decoder.unpack(
+            &mut input,
+            &mut UnpackContext::detached(&mut output, &mut encoder),
+        ) {
             Ok(Unpacked::NeedMore { .. }) => {}
             Ok(Unpacked::Message { consumed, .. }) => return consumed,
             Ok(_) => panic!("a delimited message is all there is"),

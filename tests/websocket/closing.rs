@@ -2,9 +2,9 @@
 
 use ringwheel::protocol::{Farewell, Parting};
 use ringwheel::websocket::{CloseCode, Message, Violation, WebSocket, WebSocketError};
-
-use crate::endpoint::{Endpoint, Found, connect, open_server, plain_client};
-use crate::frames::{Frame, KEY, from_client};
+use support::websocket::{
+    Endpoint, Found, Frame, KEY, connect, from_client, open_server, plain_client,
+};
 
 fn read(frames: &[Frame]) -> Endpoint<WebSocket> {
     let mut server = open_server(&WebSocket::new());

@@ -6,9 +6,9 @@ use ringwheel::protocol::Protocol;
 use ringwheel::websocket::{
     CloseCode, Message, MessageBuf, Violation, WebSocket, WebSocketClient, WebSocketError,
 };
-
-use crate::endpoint::{Endpoint, Found, Subject, connect, open_server, plain_client};
-use crate::frames::{Frame, KEY, RSV1, from_client};
+use support::websocket::{
+    Endpoint, Found, Frame, KEY, RSV1, Subject, connect, from_client, open_server, plain_client,
+};
 
 /// What a server makes of a client's stream.
 fn read(stream: &[u8]) -> Endpoint<WebSocket> {

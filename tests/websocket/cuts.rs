@@ -1,9 +1,9 @@
-//! However a stream is cut, the same comes out of it, each thing as soon as it is complete.
+//! A stream gives the same results at every cut of it, each as soon as it is complete.
 
 use ringwheel::websocket::{WebSocket, WebSocketClient};
-
-use crate::endpoint::{Endpoint, Found, Subject, connect, open_server, plain_client};
-use crate::frames::{Frame, KEY};
+use support::websocket::{
+    Endpoint, Found, Frame, KEY, Subject, connect, open_server, plain_client,
+};
 
 /// A stream, and what it says.
 struct Script {
@@ -112,7 +112,7 @@ impl Script {
             end.receive(piece);
             arrived += piece.len();
             assert_eq!(end.failure, None, "after {arrived} bytes");
-            for seen in end.take_found_but_end() {
+            for seen in take_found_but_end(end) {
                 let (complete, expected) = &self.found[found];
                 assert!(*complete <= arrived && seen == *expected, "at {arrived}");
                 found += 1;
@@ -150,15 +150,13 @@ impl Script {
     }
 }
 
-impl<P: Subject> Endpoint<P> {
-    /// What was found; the end stays, so that nothing is unpacked after it.
-    fn take_found_but_end(&mut self) -> Vec<Found> {
-        let found = self.take_found();
-        if found.last() == Some(&Found::End) {
-            self.found.push(Found::End);
-        }
-        found
+/// What was found; the end stays, so that nothing is unpacked after it.
+fn take_found_but_end<P: Subject>(end: &mut Endpoint<P>) -> Vec<Found> {
+    let found = end.take_found();
+    if found.last() == Some(&Found::End) {
+        end.found.push(Found::End);
     }
+    found
 }
 
 fn server() -> Endpoint<WebSocket> {

@@ -12,13 +12,11 @@ use std::io::{self, ErrorKind, Read, Write};
 
 use ringwheel::protocol::Farewell;
 use ringwheel::websocket::{CloseCode, Message, Violation, WebSocket, WebSocketClient};
+use support::Random;
+use support::websocket::{Endpoint, Found, Frame, Subject, connect, open_server, plain_client};
 use tungstenite::Error;
 use tungstenite::protocol::frame::coding::CloseCode as TheirCode;
 use tungstenite::protocol::{Message as Theirs, Role, WebSocket as Tungstenite, WebSocketConfig};
-
-use crate::endpoint::{Endpoint, Found, Subject, connect, open_server, plain_client};
-use crate::frames::Frame;
-use crate::support::Random;
 
 /// The limit on messages for both.
 const MAX_MESSAGE: usize = 4000;
@@ -190,12 +188,14 @@ impl Generator {
     }
 
     fn key(&mut self) -> Option<[u8; 4]> {
-        let key = (self.random.next() as u32).to_be_bytes();
+        let key = (self.random.next_number() as u32).to_be_bytes();
         self.is_client.then_some(key)
     }
 
     fn bytes(&mut self, length: usize) -> Vec<u8> {
-        (0..length).map(|_| self.random.next() as u8).collect()
+        (0..length)
+            .map(|_| self.random.next_number() as u8)
+            .collect()
     }
 
     fn length(&mut self) -> usize {
@@ -320,7 +320,9 @@ impl Generator {
             3 => frame.first = self.random.below(16) as u8,
             4 => {
                 let at = self.random.below(frame.payload.len() + 1);
-                frame.payload.insert(at, 0x80 | self.random.next() as u8);
+                frame
+                    .payload
+                    .insert(at, 0x80 | self.random.next_number() as u8);
             }
             5 => frame.payload.extend_from_slice(&"𝄞".as_bytes()[..3]),
             6 => {
@@ -329,7 +331,7 @@ impl Generator {
                 return frame.bytes_with_length(length, form);
             }
             7 => {
-                let length = self.random.next() >> self.random.below(60);
+                let length = self.random.next_number() >> self.random.below(60);
                 return frame.bytes_with_length(length, 8);
             }
             8 => frame.first = 0x80,
@@ -538,7 +540,7 @@ fn say<P: Subject>(end: &mut Endpoint<P>, random: &mut Random) -> (Vec<u8>, Vec<
         };
         let message = match random.below(2) {
             0 => Found::text("é".repeat(length / 2)),
-            _ => Found::binary(vec![random.next() as u8; length]),
+            _ => Found::binary(vec![random.next_number() as u8; length]),
         };
         let borrowed: Message<'_> = message.as_message();
         assert!(end.send(borrowed));

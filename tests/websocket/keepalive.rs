@@ -3,9 +3,7 @@
 use std::time::Duration;
 
 use ringwheel::websocket::{WebSocket, WebSocketError};
-
-use crate::endpoint::{Endpoint, REQUEST};
-use crate::frames::{Frame, from_client};
+use support::websocket::{Endpoint, Frame, REQUEST, from_client};
 
 const EVERY: Duration = Duration::from_secs(30);
 const TIMEOUT: Duration = Duration::from_secs(45);

@@ -7,9 +7,9 @@ use ringwheel::websocket::{
     Accept, Answer, ClientHandshakeError, HandshakeError, Message, Origins, Request, Response,
     WebSocket, WebSocketClient, WebSocketError, Whole,
 };
-
-use crate::endpoint::{ANSWER, Endpoint, Found, REQUEST, connect, open_server, plain_client};
-use crate::frames::{Frame, from_client};
+use support::websocket::{
+    ANSWER, Endpoint, Found, Frame, REQUEST, connect, from_client, open_server, plain_client,
+};
 
 /// The request with one line replaced, or left out, or another one added.
 pub(crate) fn request_with(line: &str, replacement: &str) -> Vec<u8> {

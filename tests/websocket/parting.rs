@@ -7,12 +7,10 @@ use ringwheel::websocket::{
     AcceptAll, CloseCode, HandshakeError, Message, WebSocket, WebSocketError,
 };
 use ringwheel::{Limits, Listen, Overflow};
+use support::websocket::{Found, Frame, KEY, Peer, REQUEST, from_client};
+use support::{DEADLINE, TestServer, deliberate_panic, eventually, listen};
 
-use crate::endpoint::{Found, REQUEST};
-use crate::frames::{Frame, KEY, from_client};
-use crate::peer::Peer;
 use crate::probe::{Probe, Reports, Told, fill};
-use crate::support::{DEADLINE, TestServer, deliberate_panic, eventually, listen};
 
 const SHORT: Duration = Duration::from_millis(150);
 
@@ -26,7 +24,8 @@ fn ws() -> Listen<Protocol> {
 fn little() -> Limits {
     Limits::default()
         .output(64 * 1024)
-        .water(16 * 1024, 32 * 1024)
+        .low_water(16 * 1024)
+        .high_water(32 * 1024)
         .overflow(Overflow::DropMessage)
 }
 
@@ -171,7 +170,7 @@ fn a_connection_that_does_not_read_closes_too() {
     let (probe, reports) = Probe::new();
     let probe = probe.on_open(move |conn| {
         conn.pause_reading();
-        remotes.send(conn.remote()).unwrap();
+        remotes.send(conn.handle()).unwrap();
     });
     let server = TestServer::start(ws(), probe);
     let mut peer = Peer::open(&server);
@@ -374,7 +373,7 @@ fn a_shutdown_does_not_wait_for_a_handshake() {
     let mut client = server.connect();
     client.send(&REQUEST[..REQUEST.len() - 1]);
     eventually("it is with its worker", || {
-        server.handle().connections() == [1]
+        server.handle().connections_per_worker() == [1]
     });
     server.handle().shutdown(DEADLINE);
     client.expect_eof();
@@ -523,7 +522,7 @@ fn a_panic_in_on_drained_says_1011() {
     let mut peer = Peer::open(&server);
     peer.send(Frame::text("go"));
     let count = is_filled.recv_timeout(DEADLINE).unwrap();
-    (0..count).for_each(|_| assert_eq!(peer.next().opcode(), 0x2));
+    (0..count).for_each(|_| assert_eq!(peer.next_frame().opcode(), 0x2));
     peer.expect(Frame::close(1011, ""));
     peer.expect_end();
     drop(peer);
@@ -544,7 +543,7 @@ fn a_close_frame_has_room_behind_a_full_output() {
     let mut peer = Peer::open(&server);
     peer.send(Frame::text("go"));
     let count = is_filled.recv_timeout(DEADLINE).unwrap();
-    (0..count).for_each(|_| assert_eq!(peer.next().opcode(), 0x2));
+    (0..count).for_each(|_| assert_eq!(peer.next_frame().opcode(), 0x2));
     peer.expect(Frame::close(1000, ""));
     peer.send(Frame::close(1000, ""));
     peer.expect_end();
@@ -615,7 +614,7 @@ fn a_message_beyond_the_input_limit_is_refused_with_1009() {
     let (server, reports, mut peer) = obedient(limited);
     peer.client
         .send(&Frame::binary([1; 2000]).masked(KEY).bytes()[..100]);
-    let close = peer.next();
+    let close = peer.next_frame();
     assert_eq!(close.close_words().map(|(code, _)| code), Some(1009));
     peer.expect_end();
     drop(peer);

@@ -5,11 +5,8 @@ use std::time::{Duration, Instant};
 
 use ringwheel::websocket::{AcceptAll, Kind, Piece, Pieces, Violation, WebSocket, WebSocketError};
 use ringwheel::{CloseReason, Conn, Handler, Listen};
-
-use crate::endpoint::{Endpoint, Found, open_server};
-use crate::frames::{Frame, from_client};
-use crate::peer::Peer;
-use crate::support::{DEADLINE, TestServer, listen};
+use support::websocket::{Endpoint, Found, Frame, Peer, from_client, open_server};
+use support::{DEADLINE, TestServer, listen};
 
 type Protocol = WebSocket<AcceptAll, Pieces>;
 
@@ -198,9 +195,9 @@ fn pieces_keep_the_order_of_frames() {
 #[cfg(feature = "deflate")]
 #[test]
 fn compressed_messages_come_in_pieces_too() {
-    use crate::endpoint::connect;
-    use crate::endpoint::plain_client;
     use ringwheel::websocket::{Deflate, Message};
+    use support::websocket::connect;
+    use support::websocket::plain_client;
 
     let deflate = Deflate::new().min_size(0);
     let text = "a compressible text, é, ".repeat(5_000);

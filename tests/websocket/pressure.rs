@@ -7,14 +7,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ringwheel::websocket::{WebSocket, WebSocketError};
-use ringwheel::{Limits, Overflow, Remote, SendStatus};
+use ringwheel::{ConnHandle, Limits, Overflow, SendStatus};
 use socket2::SockRef;
+use support::websocket::{ANSWER, Found, Frame, Peer, REQUEST, from_client};
+use support::{Client, DEADLINE, TestServer, eventually, listen};
 
-use crate::endpoint::{ANSWER, Found, REQUEST};
-use crate::frames::{Frame, from_client};
-use crate::peer::Peer;
 use crate::probe::{Probe, Told, fill};
-use crate::support::{Client, DEADLINE, TestServer, eventually, listen};
 
 /// A million would do as well, but take longer.
 const FLOOD: u32 = 50_000;
@@ -28,7 +26,7 @@ fn a_flood_of_pings_is_too_many_control_frames() {
     let _ = peer.client.try_send(&flood);
     let mut pongs = 0;
     let close = loop {
-        match peer.next() {
+        match peer.next_frame() {
             frame if frame.opcode() == 0xA => pongs += 1,
             frame => break frame,
         }
@@ -52,7 +50,11 @@ fn a_flood_of_pings_without_reading_is_held_back() {
     let (probe, reports) = Probe::echo();
     let protocol = WebSocket::new().control_rate(u16::MAX);
     let listen = listen(protocol)
-        .limits(Limits::default().water(LOW_WATER, HIGH_WATER))
+        .limits(
+            Limits::default()
+                .low_water(LOW_WATER)
+                .high_water(HIGH_WATER),
+        )
         .send_buffer_size(16 * 1024)
         .receive_buffer_size(64 * 1024);
     let server = TestServer::start(listen, probe);
@@ -68,10 +70,13 @@ fn a_flood_of_pings_without_reading_is_held_back() {
         let largest = largest.clone();
         let (told, asked) = channel();
         let told = Mutex::new(told);
-        let visit = server.handle().clients::<Probe>().visit(move |conn, _| {
-            largest.fetch_max(conn.write_buffer_len(), Ordering::Relaxed);
-            let _ = told.lock().unwrap().send(conn.write_buffer_len());
-        });
+        let visit = server
+            .handle()
+            .connections_of::<Probe>()
+            .visit(move |conn, _| {
+                largest.fetch_max(conn.write_buffer_len(), Ordering::Relaxed);
+                let _ = told.lock().unwrap().send(conn.write_buffer_len());
+            });
         visit.unwrap();
         asked.recv_timeout(DEADLINE).unwrap()
     };
@@ -88,7 +93,7 @@ fn a_flood_of_pings_without_reading_is_held_back() {
     let socket = SockRef::from(peer.client.stream());
     socket.set_recv_buffer_size(256 * 1024).expect("a socket");
     for number in 0..FLOOD {
-        let pong = peer.next();
+        let pong = peer.next_frame();
         assert_eq!(pong.first, 0x8A);
         assert_eq!(pong.payload[..4], number.to_be_bytes());
         if number % 5000 == 0 {
@@ -127,7 +132,7 @@ fn messages_above_the_high_water_mark_are_reported_and_the_end_of_it_too() {
             conn.send_text("drained");
         });
     let listen = listen(WebSocket::new())
-        .limits(Limits::default().water(16 * 1024, 64 * 1024))
+        .limits(Limits::default().low_water(16 * 1024).high_water(64 * 1024))
         .send_buffer_size(32 * 1024);
     let server = TestServer::start(listen, probe);
     let mut peer = Peer::open_over(Client::connect_narrow(server.addr()));
@@ -148,7 +153,7 @@ fn messages_above_the_high_water_mark_are_reported_and_the_end_of_it_too() {
 fn what_a_slow_reader_asks_is_answered_once_it_reads() {
     let (probe, reports) = Probe::echo();
     let listen = listen(WebSocket::new())
-        .limits(Limits::default().water(4 * 1024, 16 * 1024))
+        .limits(Limits::default().low_water(4 * 1024).high_water(16 * 1024))
         .send_buffer_size(16 * 1024);
     let server = TestServer::start(listen, probe);
     let mut peer = Peer::open_over(Client::connect_narrow(server.addr()));
@@ -174,7 +179,7 @@ fn peers_are_pinged_and_those_that_do_not_answer_are_closed() {
     let server = TestServer::start(listen(protocol), probe);
     let mut peer = Peer::open(&server);
     for _ in 0..5 {
-        let ping = peer.next();
+        let ping = peer.next_frame();
         assert_eq!(ping.first, 0x89);
         peer.send(Frame::pong(ping.payload));
     }
@@ -182,7 +187,7 @@ fn peers_are_pinged_and_those_that_do_not_answer_are_closed() {
     let silent_since = Instant::now();
     let close = loop {
         assert!(silent_since.elapsed() < DEADLINE, "it is never closed");
-        match peer.next() {
+        match peer.next_frame() {
             frame if frame.opcode() == 0x9 => {}
             frame => break frame,
         }
@@ -206,7 +211,7 @@ fn a_handler_that_pauses_does_not_lose_its_peer() {
     let probe = probe.on_message(move |conn, message| match message.as_text() {
         Some("pause") => {
             conn.pause_reading();
-            pause.send(conn.remote()).unwrap();
+            pause.send(conn.handle()).unwrap();
         }
         _ => _ = conn.send(message),
     });
@@ -220,12 +225,12 @@ fn a_handler_that_pauses_does_not_lose_its_peer() {
     peer.client.send(&from_client(&words));
     // A ping is sent only as long as the peer is not given up.
     for _ in 0..PINGS {
-        assert_eq!(peer.next().opcode(), 0x9);
+        assert_eq!(peer.next_frame().opcode(), 0x9);
     }
     let remote = paused.recv_timeout(DEADLINE).unwrap();
     remote.run(|conn| conn.resume_reading()).unwrap();
     let echo = loop {
-        match peer.next() {
+        match peer.next_frame() {
             frame if frame.opcode() == 0x9 => {}
             frame => break frame,
         }
@@ -236,7 +241,7 @@ fn a_handler_that_pauses_does_not_lose_its_peer() {
 }
 
 /// Whether the server has not begun to close the connection.
-fn is_open(remote: &Remote<WebSocket>) -> bool {
+fn is_open(remote: &ConnHandle<WebSocket>) -> bool {
     let (told, asked) = channel();
     let asking = remote.run(move |conn| told.send(conn.is_open()).unwrap());
     asking.is_ok() && asked.recv_timeout(DEADLINE) == Ok(true)
@@ -246,7 +251,8 @@ fn is_open(remote: &Remote<WebSocket>) -> bool {
 fn much() -> Limits {
     Limits::default()
         .output(256 * 1024)
-        .water(4 * 1024, 64 * 1024)
+        .low_water(4 * 1024)
+        .high_water(64 * 1024)
         .overflow(Overflow::DropMessage)
 }
 
@@ -257,7 +263,7 @@ fn a_slow_reader_is_not_overdue_before_it_can_have_seen_the_ping() {
     let (opened, has_opened) = channel();
     let probe = probe.on_open(move |conn| {
         let count = fill(conn);
-        opened.send((conn.remote(), count)).unwrap();
+        opened.send((conn.handle(), count)).unwrap();
     });
     let every = Duration::from_millis(10);
     let protocol = WebSocket::new().ping_every(every).pong_timeout(2 * every);
@@ -268,8 +274,8 @@ fn a_slow_reader_is_not_overdue_before_it_can_have_seen_the_ping() {
     assert!(is_open(&remote));
     let mut peer = Peer::around(client);
     peer.expect_bytes(ANSWER);
-    (0..count).for_each(|_| assert_eq!(peer.next().opcode(), 0x2));
-    assert_eq!(peer.next().opcode(), 0x9);
+    (0..count).for_each(|_| assert_eq!(peer.next_frame().opcode(), 0x2));
+    assert_eq!(peer.next_frame().opcode(), 0x9);
     reports.finish(server);
 }
 
@@ -280,7 +286,7 @@ fn a_slow_reader_that_has_spoken_is_not_idle() {
     let (opened, has_opened) = channel();
     let probe = probe.on_open(move |conn| {
         let count = fill(conn);
-        opened.send((conn.remote(), count)).unwrap();
+        opened.send((conn.handle(), count)).unwrap();
     });
     let idle = Duration::from_millis(50);
     let listen = listen(WebSocket::new())
@@ -294,7 +300,7 @@ fn a_slow_reader_that_has_spoken_is_not_idle() {
     assert!(is_open(&remote));
     let mut peer = Peer::around(client);
     peer.expect_bytes(ANSWER);
-    (0..count).for_each(|_| assert_eq!(peer.next().opcode(), 0x2));
+    (0..count).for_each(|_| assert_eq!(peer.next_frame().opcode(), 0x2));
     assert_eq!(reports.message(), Found::text("I am here"));
     reports.finish(server);
 }
@@ -310,7 +316,7 @@ fn a_ping_has_room_in_an_output_that_messages_keep_full() {
     let probe = probe
         .on_open(move |conn| {
             fill(conn);
-            opened.send(conn.remote()).unwrap();
+            opened.send(conn.handle()).unwrap();
         })
         .on_drained(move |conn| {
             if is_refilled.load(Ordering::Relaxed) {
@@ -321,7 +327,8 @@ fn a_ping_has_room_in_an_output_that_messages_keep_full() {
     // Whatever the kernel takes is filled up again.
     let limits = Limits::default()
         .output(LIMIT)
-        .water(LIMIT - 3, LIMIT - 2)
+        .low_water(LIMIT - 3)
+        .high_water(LIMIT - 2)
         .overflow(Overflow::DropMessage);
     let listen = listen(WebSocket::new().ping_every(every))
         .limits(limits)
@@ -334,7 +341,7 @@ fn a_ping_has_room_in_an_output_that_messages_keep_full() {
     let mut peer = Peer::around(client);
     peer.expect_bytes(ANSWER);
     let ping = loop {
-        match peer.next() {
+        match peer.next_frame() {
             frame if frame.opcode() == 0x2 => {}
             frame => break frame,
         }
@@ -359,7 +366,7 @@ fn a_handler_measures_the_round_trip() {
     let server = TestServer::start(listen(WebSocket::new()), probe);
     let mut peer = Peer::open(&server);
     peer.send(Frame::text("ping"));
-    let ping = peer.next();
+    let ping = peer.next_frame();
     assert_eq!(ping.first, 0x89);
     peer.send(Frame::text("measured?"));
     peer.expect(Frame::text("false"));
@@ -379,14 +386,14 @@ fn a_dropped_message_is_not_referred_to() {
     use ringwheel::Refusal;
     use ringwheel::websocket::{Deflate, Message};
 
-    use crate::endpoint::plain_client;
-    use crate::peer::CodecPeer;
-    use crate::support::Random;
+    use support::Random;
+    use support::websocket::CodecPeer;
+    use support::websocket::plain_client;
 
     /// Half of it can be compressed away, and nothing of it is in another one.
     fn text(random: &mut Random) -> String {
         (0..500)
-            .map(|_| format!("{:016x}", random.next()))
+            .map(|_| format!("{:016x}", random.next_number()))
             .collect()
     }
 
@@ -414,7 +421,8 @@ fn a_dropped_message_is_not_referred_to() {
         });
     let deflate = Deflate::new().min_size(0).server_context_takeover(true);
     let limits = Limits::default()
-        .water(4 * 1024, 16 * 1024)
+        .low_water(4 * 1024)
+        .high_water(16 * 1024)
         .output(64 * 1024)
         .overflow(Overflow::DropMessage);
     let listen = listen(WebSocket::new().deflate(deflate))
@@ -427,8 +435,8 @@ fn a_dropped_message_is_not_referred_to() {
     let count = dropped_after.recv_timeout(DEADLINE).unwrap();
     let mut random = Random::new(1);
     for _ in 0..count {
-        assert_eq!(peer.next(), Found::text(text(&mut random)));
+        assert_eq!(peer.next_found(), Found::text(text(&mut random)));
     }
-    assert_eq!(peer.next(), Found::text(text(&mut Random::new(2))));
+    assert_eq!(peer.next_found(), Found::text(text(&mut Random::new(2))));
     reports.finish(server);
 }

@@ -8,9 +8,8 @@ use std::time::Duration;
 
 use ringwheel::websocket::{Accept, AcceptAll, Message, WebSocket, WebSocketError};
 use ringwheel::{CloseReason, Conn, ConnId, Handler, SendStatus};
-
-use crate::endpoint::Found;
-use crate::support::{DEADLINE, TestServer};
+use support::websocket::Found;
+use support::{DEADLINE, TestServer};
 
 /// What a handler was told.
 #[derive(Clone, Debug, PartialEq)]

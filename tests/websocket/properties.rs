@@ -5,9 +5,7 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use proptest::test_runner::RngSeed;
 use ringwheel::websocket::{MessageBuf, WebSocket, WebSocketClient};
-
-use crate::endpoint::{Endpoint, Found, Subject, connect, plain_client};
-use crate::frames::{Frame, RSV1};
+use support::websocket::{Endpoint, Found, Frame, RSV1, Subject, connect, plain_client};
 
 /// The same cases in every run.
 fn config() -> ProptestConfig {

@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 use ringwheel::websocket::{
     CloseCode, Kind, Message, MessageBuf, Origins, WebSocket, WebSocketError,
 };
-use ringwheel::{RemoteError, Server};
+use ringwheel::{SendError, Server};
+use support::websocket::{
+    ANSWER, CodecPeer, Found, Frame, KEY, Peer, REQUEST, from_client, plain_client,
+};
+use support::{Client, DEADLINE, TestServer, listen};
 
-use crate::endpoint::{ANSWER, Found, REQUEST, plain_client};
-use crate::frames::{Frame, KEY, from_client};
 use crate::opening::{Doors, request_with, status_of};
-use crate::peer::{CodecPeer, Peer};
 use crate::probe::{Probe, Reports, Told};
-use crate::support::{Client, DEADLINE, TestServer, listen};
 
 const SHORT: Duration = Duration::from_millis(150);
 
@@ -55,7 +55,7 @@ fn messages_of_the_crates_own_client_are_echoed() {
     });
     let server = TestServer::start(listen(WebSocket::new()), probe);
     let mut peer = CodecPeer::open(&server, &plain_client());
-    assert_eq!(peer.next(), Found::text("welcome"));
+    assert_eq!(peer.next_found(), Found::text("welcome"));
     let long = "é中𝄞".repeat(30_000);
     for message in [
         Message::Text(""),
@@ -64,10 +64,10 @@ fn messages_of_the_crates_own_client_are_echoed() {
         Message::Text(&long),
     ] {
         peer.send(message);
-        assert_eq!(peer.next(), Found::from(message));
+        assert_eq!(peer.next_found(), Found::from(message));
     }
     peer.close();
-    assert_eq!(peer.next(), Found::End);
+    assert_eq!(peer.next_found(), Found::End);
     peer.expect_end();
     drop(peer);
     let ending = reports.close();
@@ -94,10 +94,10 @@ fn compressed_messages_are_echoed() {
         for round in 0..20 {
             let text = format!("{round}: ").repeat(1 << (round / 2));
             peer.send(Message::Text(&text));
-            assert_eq!(peer.next(), Found::text(text));
+            assert_eq!(peer.next_found(), Found::text(text));
         }
         peer.close();
-        assert_eq!(peer.next(), Found::End);
+        assert_eq!(peer.next_found(), Found::End);
         peer.expect_end();
         drop(peer);
         assert_eq!(reports.close().reason, "Peer");
@@ -113,7 +113,7 @@ fn an_idle_compressor_is_released_long_before_the_next_ping() {
 
     use ringwheel::websocket::Deflate;
 
-    use crate::support::{Random, eventually};
+    use support::{Random, eventually};
 
     const RELEASE: Duration = Duration::from_millis(20);
     let (probe, reports) = Probe::echo();
@@ -132,12 +132,14 @@ fn an_idle_compressor_is_released_long_before_the_next_ping() {
     assert_eq!(status_of(peer.head().as_bytes()), 101);
 
     let mut random = Random::new(1);
-    let text: String = (0..30).map(|_| format!("{:016x}", random.next())).collect();
+    let text: String = (0..30)
+        .map(|_| format!("{:016x}", random.next_number()))
+        .collect();
     let peer = RefCell::new(peer);
     let echo = || {
         let mut peer = peer.borrow_mut();
         peer.send(Frame::text(&text));
-        peer.next()
+        peer.next_frame()
     };
     let first = echo();
     eventually("it is referred to", || echo().payload.len() < 50);
@@ -326,7 +328,7 @@ fn an_open_connection_outlives_the_deadline_of_its_handshake() {
 fn other_threads_send_ping_and_close() {
     let (remotes, lent) = channel();
     let (probe, reports) = Probe::new();
-    let probe = probe.on_open(move |conn| remotes.send(conn.remote()).unwrap());
+    let probe = probe.on_open(move |conn| remotes.send(conn.handle()).unwrap());
     let server = TestServer::start(listen(WebSocket::new()), probe);
     let mut peer = Peer::open(&server);
     let remote = lent.recv_timeout(DEADLINE).unwrap();
@@ -339,7 +341,7 @@ fn other_threads_send_ping_and_close() {
     let _ = remote.send_text("late");
     peer.expect(Frame::text("text"));
     peer.expect(Frame::binary([1, 2, 3]));
-    let ping = peer.next();
+    let ping = peer.next_frame();
     assert_eq!(ping.first, 0x89);
     peer.send(Frame::pong(ping.payload));
     peer.expect(Frame::text("message"));
@@ -351,10 +353,10 @@ fn other_threads_send_ping_and_close() {
     assert_eq!(ending.reason, "Local");
     assert_eq!(ending.words(), Some((Some(4321), "")));
     assert!(!remote.is_alive());
-    assert_eq!(remote.ping(), Err(RemoteError::Closed(())));
+    assert_eq!(remote.ping(), Err(SendError::Closed(())));
     assert_eq!(
         remote.send_text("late"),
-        Err(RemoteError::Closed(MessageBuf::text("late")))
+        Err(SendError::Closed(MessageBuf::text("late")))
     );
     reports.finish(server);
 }
@@ -369,7 +371,7 @@ fn a_broadcast_reaches_all_that_are_open() {
     let mut opening = Peer::around(server.connect());
     opening.client.send(&REQUEST[..20]);
     peers.iter_mut().for_each(Peer::check_echo);
-    let clients = server.handle().clients::<Probe>();
+    let clients = server.handle().connections_of::<Probe>();
     let long = "news ".repeat(20_000);
     for message in ["", "short", &long] {
         clients.broadcast(message).unwrap();
@@ -407,17 +409,17 @@ fn a_broadcast_reaches_compressed_and_plain_clients_alike() {
     let mut peers = clients.map(|client| CodecPeer::open(&server, &client));
     for peer in &mut peers {
         peer.send(Message::Text("here"));
-        assert_eq!(peer.next(), Found::text("here"));
+        assert_eq!(peer.next_found(), Found::text("here"));
     }
-    let all = server.handle().clients::<Probe>();
+    let all = server.handle().connections_of::<Probe>();
     for round in 0..5 {
         let news = format!("news of round {round}, ").repeat(100);
         all.broadcast(&*news).unwrap();
         for peer in &mut peers {
-            assert_eq!(peer.next(), Found::text(&*news));
+            assert_eq!(peer.next_found(), Found::text(&*news));
             // Between them is what refers to what was sent before.
             peer.send(Message::Text("and an echo"));
-            assert_eq!(peer.next(), Found::text("and an echo"));
+            assert_eq!(peer.next_found(), Found::text("and an echo"));
         }
     }
     reports.finish(server);

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use field::{ByteOrder, LengthField};
 
 use super::fixed_length::total_length;
-use super::{Decode, Encode, EncodeParts, Output, Protocol, Turn, Unencodable, Unpacked};
+use super::{Decode, Encode, EncodeParts, Output, PackError, Protocol, UnpackContext, Unpacked};
 
 /// Byte messages, each in a frame that says how long it is.
 ///
@@ -23,38 +23,38 @@ use super::{Decode, Encode, EncodeParts, Output, Protocol, Turn, Unencodable, Un
 /// The field is 1 to 8 bytes wide in either byte order. Most formats need no more than a constructor:
 ///
 /// ```
-/// use ringwheel::protocol::{Decode, Encode, LengthPrefixed, Output, Protocol, Turn, Unpacked};
+/// use ringwheel::protocol::{Decode, Encode, LengthPrefixed, Output, Protocol, UnpackContext, Unpacked};
 ///
 /// let (mut decoder, mut encoder) = LengthPrefixed::u16_be().open();
 /// let mut output = Output::detached();
 /// let mut input = *b"\x00\x05hello\x00\x03by";
-/// let unpacked = decoder.unpack(&mut input, &mut Turn::detached(&mut output, &mut encoder));
+/// let unpacked = decoder.unpack(&mut input, &mut UnpackContext::detached(&mut output, &mut encoder));
 /// assert_eq!(unpacked, Ok(Unpacked::Message { message: &b"hello"[..], consumed: 7 }));
-/// let unpacked = decoder.unpack(&mut input[7..], &mut Turn::detached(&mut output, &mut encoder));
+/// let unpacked = decoder.unpack(&mut input[7..], &mut UnpackContext::detached(&mut output, &mut encoder));
 /// assert_eq!(unpacked, Ok(Unpacked::NeedMore { at_least: 1 }));
 ///
 /// encoder.pack(b"world", &mut output)?;
 /// assert_eq!(output.take(), b"\x00\x05world");
-/// # Ok::<(), ringwheel::protocol::Unencodable>(())
+/// # Ok::<(), ringwheel::protocol::PackError>(())
 /// ```
 ///
 /// [`offset`](Self::offset), [`adjustment`](Self::adjustment) and [`strip`](Self::strip) describe the others. Here a
 /// kind stands before the length, the length counts itself too, and the message is the whole frame:
 ///
 /// ```
-/// use ringwheel::protocol::{Decode, Encode, LengthPrefixed, Output, Protocol, Turn, Unpacked};
+/// use ringwheel::protocol::{Decode, Encode, LengthPrefixed, Output, Protocol, UnpackContext, Unpacked};
 ///
 /// let protocol = LengthPrefixed::u16_be().offset(1).adjustment(-2).strip(0);
 /// let (mut decoder, mut encoder) = protocol.open();
 /// let mut output = Output::detached();
 /// let mut input = *b"K\x00\x06body";
-/// let unpacked = decoder.unpack(&mut input, &mut Turn::detached(&mut output, &mut encoder));
+/// let unpacked = decoder.unpack(&mut input, &mut UnpackContext::detached(&mut output, &mut encoder));
 /// assert_eq!(unpacked, Ok(Unpacked::Message { message: &b"K\x00\x06body"[..], consumed: 7 }));
 ///
 /// // The length field in the item is a placeholder.
 /// encoder.pack(b"L\0\0longer", &mut output)?;
 /// assert_eq!(output.take(), b"L\x00\x08longer");
-/// # Ok::<(), ringwheel::protocol::Unencodable>(())
+/// # Ok::<(), ringwheel::protocol::PackError>(())
 /// ```
 ///
 /// # Writing
@@ -279,15 +279,13 @@ impl LengthPrefixed {
     }
 
     /// What the length field is to say of an item of so many bytes.
-    fn length_to_write(&self, item: usize) -> Result<u64, Unencodable> {
-        const TOO_LONG: Unencodable = Unencodable("it is longer than a frame may be");
+    fn length_to_write(&self, item: usize) -> Result<u64, PackError> {
+        const TOO_LONG: PackError = PackError("it is longer than a frame may be");
         let total = item.checked_add(self.stripped());
         let following = total
             .ok_or(TOO_LONG)?
             .checked_sub(self.header())
-            .ok_or(Unencodable(
-                "it is shorter than the header it should contain",
-            ))?;
+            .ok_or(PackError("it is shorter than the header it should contain"))?;
         if following > self.max_length {
             return Err(TOO_LONG);
         }
@@ -298,7 +296,7 @@ impl LengthPrefixed {
         };
         length
             .filter(|length| *length <= self.field.max_value())
-            .ok_or(Unencodable("its length does not fit the length field"))
+            .ok_or(PackError("its length does not fit the length field"))
     }
 
     /// Writes a frame that is not [plain](Self::is_plain).
@@ -358,7 +356,7 @@ impl Decode for LengthPrefixed {
     fn unpack<'a>(
         &'a mut self,
         input: &'a mut [u8],
-        _turn: &mut Turn<'_, LengthPrefixed>,
+        _context: &mut UnpackContext<'_, LengthPrefixed>,
     ) -> Result<Unpacked<&'a [u8]>, LengthPrefixedError> {
         if let (Some(limit), Some((field, rest))) = (self.usual, input.split_first_chunk()) {
             let length = u32::from_be_bytes(*field) as usize;
@@ -392,7 +390,7 @@ impl Encode for LengthPrefixed {
     }
 
     #[inline]
-    fn pack(&mut self, item: &[u8], output: &mut Output) -> Result<(), Unencodable> {
+    fn pack(&mut self, item: &[u8], output: &mut Output) -> Result<(), PackError> {
         if self.usual.is_none_or(|limit| item.len() > limit) {
             return self.pack_parts(&[item], output);
         }
@@ -402,7 +400,7 @@ impl Encode for LengthPrefixed {
 }
 
 impl EncodeParts for LengthPrefixed {
-    fn pack_parts(&mut self, parts: &[&[u8]], output: &mut Output) -> Result<(), Unencodable> {
+    fn pack_parts(&mut self, parts: &[&[u8]], output: &mut Output) -> Result<(), PackError> {
         let item = total_length(parts).unwrap_or(usize::MAX);
         let length = self.length_to_write(item)?;
         output.announce(item.saturating_add(self.stripped()));

@@ -11,14 +11,14 @@ fn assert_unpacks(
     assert_eq!(
         decoder.unpack(
             &mut input,
-            &mut Turn::detached(&mut Output::detached(), &mut encoder)
+            &mut UnpackContext::detached(&mut Output::detached(), &mut encoder)
         ),
         expected,
         "{protocol:?}"
     );
 }
 
-fn packed(protocol: LengthPrefixed, item: &[u8]) -> Result<Vec<u8>, Unencodable> {
+fn packed(protocol: LengthPrefixed, item: &[u8]) -> Result<Vec<u8>, PackError> {
     let mut output = Output::detached();
     let outcome = protocol.open().1.pack(item, &mut output);
     assert!(

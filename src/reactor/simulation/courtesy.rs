@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::protocol::{
-    Decode, Encode, Farewell, Output, Parting, Protocol, Turn, Unencodable, Unpacked,
+    Decode, Encode, Farewell, Output, PackError, Parting, Protocol, UnpackContext, Unpacked,
 };
 
 use super::ledger::Book;
@@ -129,15 +129,15 @@ impl Listening {
         &mut self,
         kind: u8,
         body: &'a [u8],
-        turn: &mut Turn<'_, Speaking>,
+        context: &mut UnpackContext<'_, Speaking>,
     ) -> Result<Unpacked<&'a [u8]>, Rudeness> {
         let consumed = HEADER + body.len();
         match (self.stage, kind) {
             (_, POISON) => quiet_panic(),
             (Stage::Opening, HELLO) => {
-                turn.output.put_slice(&frame(WELCOME, &[]));
+                context.output.put_slice(&frame(WELCOME, &[]));
                 self.stage = Stage::Open;
-                self.due = Some(turn.now + PING_EVERY);
+                self.due = Some(context.now + PING_EVERY);
                 self.book.open().records[self.number].has_shaken_hands = true;
                 Ok(Unpacked::Opened { consumed })
             }
@@ -146,8 +146,8 @@ impl Listening {
                 consumed,
             }),
             (Stage::Open, PING) => {
-                if !turn.encoder.has_parted {
-                    turn.output.put_slice(&frame(PONG, body));
+                if !context.encoder.has_parted {
+                    context.output.put_slice(&frame(PONG, body));
                     self.book.open().records[self.number].pongs += 1;
                 }
                 Ok(Unpacked::Skip { consumed })
@@ -157,9 +157,9 @@ impl Listening {
                 Ok(Unpacked::Skip { consumed })
             }
             (Stage::Open, BYE) => {
-                if !turn.encoder.has_parted {
-                    turn.encoder.has_parted = true;
-                    turn.output.put_slice(&frame(BYE, &[]));
+                if !context.encoder.has_parted {
+                    context.encoder.has_parted = true;
+                    context.output.put_slice(&frame(BYE, &[]));
                 }
                 self.stage = Stage::Over;
                 self.book.open().tally.count("end by the peer's farewell");
@@ -180,7 +180,7 @@ impl Decode for Listening {
     fn unpack<'a>(
         &'a mut self,
         input: &'a mut [u8],
-        turn: &mut Turn<'_, Speaking>,
+        context: &mut UnpackContext<'_, Speaking>,
     ) -> Result<Unpacked<&'a [u8]>, Rudeness> {
         self.book.open().claim(self.stage != Stage::Over, || {
             "unpacks behind the end".into()
@@ -198,7 +198,7 @@ impl Decode for Listening {
             let at_least = length - rest.len();
             return Ok(Unpacked::NeedMore { at_least });
         };
-        let taken = self.take(header[0], body, turn);
+        let taken = self.take(header[0], body, context);
         self.note_deadline();
         taken
     }
@@ -214,18 +214,18 @@ impl Decode for Listening {
         self.next_due()
     }
 
-    fn on_deadline(&mut self, turn: &mut Turn<'_, Speaking>) -> Result<(), Rudeness> {
+    fn on_deadline(&mut self, context: &mut UnpackContext<'_, Speaking>) -> Result<(), Rudeness> {
         let due = self.next_due();
         self.book
             .open()
-            .claim(due.is_some_and(|due| due <= turn.now), || {
-                format!("a protocol is called at {:?} for {due:?}", turn.now)
+            .claim(due.is_some_and(|due| due <= context.now), || {
+                format!("a protocol is called at {:?} for {due:?}", context.now)
             });
-        let is_pong_late = self.pong_due.is_some_and(|due| due <= turn.now);
+        let is_pong_late = self.pong_due.is_some_and(|due| due <= context.now);
         let (what, outcome) = match self.stage {
             Stage::Opening => ("handshake late", Err(Rudeness::LateHandshake)),
             _ if is_pong_late => ("pong late", Err(Rudeness::LatePong)),
-            _ if turn.now.subsec_micros() % 41 == 0 => ("deadline panics", Ok(())),
+            _ if context.now.subsec_micros() % 41 == 0 => ("deadline panics", Ok(())),
             _ => ("deadline met", Ok(())),
         };
         self.book.open().tally.count(what);
@@ -233,9 +233,9 @@ impl Decode for Listening {
             quiet_panic();
         }
         outcome?;
-        turn.output.put_slice(&frame(PING, &[]));
-        self.due = Some(turn.now + PING_EVERY);
-        self.pong_due.get_or_insert(turn.now + PONG_WITHIN);
+        context.output.put_slice(&frame(PING, &[]));
+        self.due = Some(context.now + PING_EVERY);
+        self.pong_due.get_or_insert(context.now + PONG_WITHIN);
         self.note_deadline();
         Ok(())
     }
@@ -257,13 +257,13 @@ impl Encode for Speaking {
         owned
     }
 
-    fn pack(&mut self, item: &[u8], output: &mut Output) -> Result<(), Unencodable> {
+    fn pack(&mut self, item: &[u8], output: &mut Output) -> Result<(), PackError> {
         self.book.open().claim(!self.has_parted, || {
             format!("{} speaks behind its farewell", self.number)
         });
         output.put_slice(&[DATA]);
         match item.len() {
-            UNENCODABLE => return Err(Unencodable("its length is ominous")),
+            UNENCODABLE => return Err(PackError("its length is ominous")),
             UNSPEAKABLE => quiet_panic(),
             _ => {}
         }

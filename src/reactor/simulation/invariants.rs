@@ -1,15 +1,20 @@
 //! What must hold after each step, and at the end.
 
-use crate::close_reason::{Cause, Timeout};
-use crate::completion::Delivery;
-use crate::connection::{Connection, Draining, Gate, Marks, OwnEnd, PeerEnd, Phase};
-use crate::limits::Timeouts;
-use crate::loop_state::LoopState;
+use crate::connection::close_reason::{Cause, Timeout};
+use crate::connection::completion::SendOutcome;
+use crate::connection::gate::Gate;
+use crate::connection::lifecycle::Stage;
+use crate::connection::limits::Timeouts;
+use crate::connection::loop_state::LoopState;
+use crate::connection::marks::Marks;
+use crate::connection::{Connection, Draining};
+use crate::protocol::LengthPrefixed;
 
+use super::courtesy::Courtesy;
 use super::ledger::{Address, Ledger, Record, ticks, ticks_up};
 use super::network::Pipe;
 use super::peer::Peer;
-use super::society::{Dialect, Society};
+use super::society::Dialect;
 use super::world::World;
 use super::*;
 
@@ -71,7 +76,7 @@ impl World {
         for peer in &mut self.peers {
             if let Some(connection) = self.reactor.table.get(peer.id) {
                 peer.is_wanted = connection.gate.is_open();
-                if connection.is_unheard() {
+                if connection.has_unheard_input() {
                     peer.unheard_at = now;
                 }
             }
@@ -91,7 +96,8 @@ impl World {
         );
         let tasks = self.reactor.tasks.iter().count();
         let live = self.reactor.state.wheel.len();
-        let expected = of_connections + tasks;
+        let ticks_set = self.book.open().ticks.iter().flatten().count();
+        let expected = of_connections + tasks + ticks_set;
         assert!(
             live == expected || (self.drain_due.is_some() && live == expected + 1),
             "{live} timers live, {expected} are known"
@@ -102,6 +108,12 @@ impl World {
                 task.is_done || task.pending.last_tick() > ticks(now),
                 "a task is late: {:?}",
                 task.pending
+            );
+        }
+        for pending in ledger.ticks.iter().flatten() {
+            assert!(
+                pending.last_tick() > ticks(now),
+                "a tick is late: {pending:?}"
             );
         }
         // Nobody sleeps longer than until the next of them.
@@ -156,26 +168,20 @@ impl World {
         while self.shared.has_mail() {
             self.iterate();
         }
-        self.probe(&self.plain.clone());
-        self.probe(&self.courteous.clone());
+        self.probe::<LengthPrefixed>();
+        self.probe::<Courtesy>();
     }
 
-    fn probe<P: Dialect>(&mut self, society: &Society<P>) {
+    fn probe<P: Dialect>(&mut self) {
         for (topic, name) in TOPICS.iter().enumerate() {
-            society.probe(topic);
-            let service = &mut self.reactor.services[P::SERVICE].service;
-            let mut listed = Vec::new();
-            while let Some(recipient) = service.next_mail() {
-                self.shared.release_places(recipient.letters());
-                service.list_subscribers(&mut listed);
-                service.drop_mail();
-            }
+            let listed = self.reactor.services[P::SERVICE].service.subscribers(name);
             let expected = self.book.open().subscribers(P::SERVICE, topic);
             let mut numbers: Vec<usize> = listed
                 .iter()
                 .map(|id| {
                     let peer = self.peers.iter().find(|peer| peer.id == *id);
-                    peer.expect("who is gone subscribes to nothing").number
+                    peer.expect("a connection that is gone subscribes to nothing")
+                        .number
                 })
                 .collect();
             numbers.sort_unstable();
@@ -214,15 +220,15 @@ impl World {
 
 /// The gate, the limits, and what else a connection's state must be between iterations.
 fn check_state(connection: &Connection, record: &Record) {
-    let phase = connection.phase;
+    let stage = connection.life.stage();
     assert!(record.closed.is_none(), "closed before its time");
     assert!(
-        matches!(phase, Phase::Open | Phase::Ending),
-        "{phase:?} between iterations"
+        !matches!(stage, Stage::Closing | Stage::Closed),
+        "{stage:?} between iterations"
     );
-    let is_closing = phase != Phase::Open;
+    let is_closing = !connection.life.is_active();
     assert_eq!(connection.gate.has(Gate::CLOSING), is_closing);
-    let must_have_cause = is_closing || connection.is_parting();
+    let must_have_cause = is_closing || connection.life.is_parting();
     assert!(connection.cause.is_some() || !must_have_cause);
     assert!(connection.kept() <= INPUT_LIMIT.max(RECEIVE_BUFFER));
     assert!(
@@ -257,7 +263,7 @@ fn check_wakefulness(peer: &Peer, connection: &Connection, pipe: &Pipe, state: &
     let is_heard = is_listed || pipe.readable;
     let waits = pipe.has_news() && connection.wants_input();
     assert!(is_heard || !waits, "{number} has input that is forgotten");
-    let holds_back = connection.peer_end == PeerEnd::Read && connection.gate.is_open();
+    let holds_back = connection.life.has_unannounced_end() && connection.gate.is_open();
     assert!(
         is_listed || !holds_back,
         "{number} does not tell of the end"
@@ -271,11 +277,11 @@ fn check_wakefulness(peer: &Peer, connection: &Connection, pipe: &Pipe, state: &
 
 /// Timers of the handler and of the protocol are not late.
 fn check_deadlines(connection: &Connection, record: &Record, now: Duration) {
-    if connection.phase != Phase::Open {
+    if !connection.life.is_active() {
         return;
     }
-    let pending = record.timers.iter().map(|(_, pending)| pending);
-    let can_speak = connection.own_end < OwnEnd::Requested;
+    let pending = record.timers.iter().map(|(_, pending, _)| pending);
+    let can_speak = connection.life.protocol_may_speak();
     let of_protocol = record.deadline.iter().filter(|_| can_speak);
     for pending in pending.chain(of_protocol) {
         assert!(
@@ -287,13 +293,15 @@ fn check_deadlines(connection: &Connection, record: &Record, now: Duration) {
 
 /// Notes since when a connection is within the message that it is within.
 fn note_message(peer: &mut Peer, connection: &Connection, is_within: bool, now: Duration) {
-    if connection.marks.has(Marks::WAS_SHUT) {
+    if connection.marks.has(Marks::HELD_BACK) {
         peer.shut_at = Some(now);
     }
     let count = connection.messages_in;
     peer.begun = match peer.begun.filter(|(before, ..)| *before == count) {
         _ if !is_within => None,
-        Some((_, begun, _)) if connection.is_unheard() || connection.marks.has(Marks::WAS_SHUT) => {
+        Some((_, begun, _))
+            if connection.has_unheard_input() || connection.marks.has(Marks::HELD_BACK) =>
+        {
             Some((count, begun, now))
         }
         Some(begun) => Some(begun),
@@ -328,7 +336,7 @@ fn check_timeouts(
     let number = peer.number;
     let is_past = |since: Duration, after: Duration| ticks(now) >= ticks_up(since + after);
     let has_own_end = connection.draining == Draining::No;
-    if connection.is_parting() {
+    if connection.life.is_parting() {
         let since = *peer.parting_since.get_or_insert(now);
         let since = counted_since(
             since,
@@ -341,7 +349,7 @@ fn check_timeouts(
             "{number} is parting"
         );
     }
-    if connection.phase == Phase::Ending {
+    if !connection.life.is_active() {
         let since = *peer.closing_since.get_or_insert(now);
         let since = counted_since(
             since,
@@ -355,15 +363,20 @@ fn check_timeouts(
         );
         return;
     }
-    if connection.output.is_empty() || peer.stuck.0 != connection.output.written() {
+    let stayed_at = record.stayed_at.unwrap_or_default();
+    let is_moving = connection.output.is_empty() || peer.stuck.0 != connection.output.written();
+    if is_moving || stayed_at > peer.stuck.1 {
         peer.stuck = (connection.output.written(), now);
     }
-    let is_watched = connection.write_timer.is_some() || connection.output.is_empty();
+    let is_watched = connection.timers.write.is_some() || connection.output.is_empty();
     assert!(is_watched || !has_own_end, "{number} is not watched");
     // The timer may have been set just before the last progress, and it is set again when the loop gets to it.
     let most = 2 * WRITE_STALL + 2 * longest_sleep + Duration::from_millis(1);
     let is_stuck = is_past(peer.stuck.1, most);
-    assert!(!is_stuck || connection.is_parting(), "{number} is stuck");
+    assert!(
+        !is_stuck || connection.life.is_parting(),
+        "{number} is stuck"
+    );
     let first = timeouts
         .first_message
         .filter(|_| connection.messages_in == 0);
@@ -372,13 +385,16 @@ fn check_timeouts(
     let heard = peer
         .adopted
         .max(peer.unheard_at)
+        .max(stayed_at)
         .max(renewed.unwrap_or_default());
-    assert!(first.is_none_or(|first| !is_past(heard, first)));
+    let is_parting = connection.life.is_parting();
+    assert!(is_parting || first.is_none_or(|first| !is_past(heard, first)));
     // It may have been set just before the message began.
     let most = timeouts.message.map(|after| 2 * after + 2 * longest_sleep);
     if let (Some(most), Some((_, _, since))) = (most, peer.begun) {
+        let since = since.max(stayed_at);
         let is_first = timeouts.first_message.is_some() && connection.messages_in == 0;
-        let is_excused = is_first || !record.is_open || connection.is_parting();
+        let is_excused = is_first || !record.is_open || connection.life.is_parting();
         assert!(
             is_excused || !is_past(since, most + Duration::from_millis(1)),
             "{number} drips"
@@ -386,8 +402,9 @@ fn check_timeouts(
     }
     if let Some(idle) = timeouts.idle {
         let heard = pipe.heard_at.max(peer.unheard_at).max(record.touched_at);
+        let heard = heard.max(stayed_at);
         let heard = Duration::from_millis(ticks(heard) + 1);
-        assert!(!is_past(heard, idle), "{number} is idle");
+        assert!(is_parting || !is_past(heard, idle), "{number} is idle");
     }
 }
 
@@ -405,6 +422,8 @@ fn check_departure(peer: &Peer, record: &Record, pipe: &Pipe, timeouts: &Timeout
     };
     let idle = timeouts.idle.unwrap_or_default();
     let is_early = match cause {
+        // The close came later than the deadline.
+        Cause::Timeout(_) if record.is_closed_in_order => false,
         Cause::Timeout(Timeout::Idle) => at < pipe.heard_at + idle,
         Cause::Timeout(Timeout::FirstMessage) => at < peer.adopted + FIRST_MESSAGE,
         Cause::Timeout(Timeout::Message) => {
@@ -423,6 +442,7 @@ fn check_departure(peer: &Peer, record: &Record, pipe: &Pipe, timeouts: &Timeout
     // What was not read although it was wanted, or an event has told of it.
     let is_known = peer.is_wanted || !pipe.readable;
     let has_spoken = is_known && !pipe.is_late && !pipe.to_server.is_empty();
+    let is_silent = is_silent && !record.is_closed_in_order;
     assert!(!is_silent || !has_spoken, "{number}: {cause:?}, unheard");
 }
 
@@ -499,8 +519,8 @@ fn check_mailings(ledger: &Ledger, whole: &[bool]) {
         match mailing.to {
             Address::One(to) => {
                 let fate = mailing.fate.expect("every letter has a fate");
-                let must_arrive = fate == Delivery::Written && whole[to];
-                let may_arrive = fate == Delivery::Written;
+                let must_arrive = fate == SendOutcome::Written && whole[to];
+                let may_arrive = fate == SendOutcome::Written;
                 assert!(
                     arrived.len() <= usize::from(may_arrive)
                         && arrived.len() >= usize::from(must_arrive),
@@ -527,16 +547,11 @@ fn check_mailings(ledger: &Ledger, whole: &[bool]) {
 
 /// Whether something that is sent to it now is taken, if there is room.
 fn is_open_to_sends(connection: &Connection) -> bool {
-    connection.phase == Phase::Open && connection.own_end == OwnEnd::Open
+    connection.life.accepts_sends()
 }
 
-fn count_timers(connection: &Connection) -> usize {
-    let own = [
-        connection.idle_timer,
-        connection.message_timer,
-        connection.write_timer,
-        connection.protocol_timer,
-    ];
+fn count_timers(connection: &mut Connection) -> usize {
     let extra = connection.extra.as_ref();
-    own.iter().flatten().count() + extra.map_or(0, |extra| extra.timers.len())
+    let of_handler = extra.map_or(0, |extra| extra.timers.len());
+    connection.timers.count() + of_handler
 }

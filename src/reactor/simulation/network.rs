@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::transport::Transport;
+use crate::io::transport::Transport;
 
 use super::Random;
 use super::ledger::Book;

@@ -4,8 +4,8 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::completion::Delivery;
-use crate::conn_id::ConnId;
+use crate::connection::completion::SendOutcome;
+use crate::connection::id::ConnId;
 
 use super::courtesy::{self, BYE, DATA, HELLO, PING, POISON, PONG, WELCOME};
 use super::ledger::{Address, Ledger};
@@ -404,7 +404,8 @@ impl Peer {
                 .as_ref()
                 .is_some_and(|subscribers| subscribers.contains(&number)),
         };
-        let is_refused = mailing.is_refused || matches!(mailing.fate, Some(Delivery::Refused(_)));
+        let is_refused =
+            mailing.is_refused || matches!(mailing.fate, Some(SendOutcome::Refused(_)));
         let to = mailing.to;
         ledger.claim(is_later && is_addressed && !is_refused, || {
             format!("{number} hears mail {mailed} to {to:?}, out of order or not at all for it")

@@ -5,10 +5,12 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 
-use crate::conn::Conn;
+use crate::connection::send_error::SendError;
+use crate::connection::send_status::{Refusal, SendStatus};
+use crate::handler::conn::Conn;
+use crate::handler::connections::Connections;
+use crate::handler::handle::ConnHandle;
 use crate::protocol::{Decode, Encode, LengthPrefixed, Protocol};
-use crate::remote::{Clients, Remote, RemoteError};
-use crate::send_status::{Refusal, SendStatus};
 
 use super::courtesy::{Courtesy, UNENCODABLE, UNSPEAKABLE};
 use super::ledger::{Address, Book};
@@ -63,7 +65,7 @@ pub(super) fn note_said(book: &Book, number: usize, length: usize, status: SendS
     ledger.records[number].said += u32::from(is_queued);
     let record = &ledger.records[number];
     let may_speak = !record.has_asked_for_end && !record.has_shut_write;
-    let is_unencodable = matches!(status, SendStatus::Refused(Refusal::Unencodable(_)));
+    let is_unencodable = matches!(status, SendStatus::Refused(Refusal::Pack(_)));
     ledger.claim(may_speak || !is_queued, || {
         format!("{number} was told {status:?} behind its end")
     });
@@ -74,7 +76,8 @@ pub(super) fn note_said(book: &Book, number: usize, length: usize, status: SendS
 
 /// The connection's number: nobody else has its peer's port.
 pub(super) fn number_of<P: Dialect>(conn: &Conn<'_, P>) -> usize {
-    usize::from(conn.peer_addr().port())
+    let port = conn.peer_addr().port();
+    usize::from(port.expect("every peer has an IP address"))
 }
 
 /// Subscribes, and compares with what is known.
@@ -127,13 +130,13 @@ impl Drop for Payload {
 }
 
 /// Handles to connections, with their numbers; also to those that are gone.
-type Remotes<P> = Rc<RefCell<Vec<(usize, Remote<P>)>>>;
+type Remotes<P> = Rc<RefCell<Vec<(usize, ConnHandle<P>)>>>;
 
 /// The connections of one service, as other threads and other connections reach them.
 pub(super) struct Society<P: Dialect> {
     book: Book,
     remotes: Remotes<P>,
-    clients: Clients<Puppet<P>>,
+    clients: Connections<Puppet<P>>,
 }
 
 impl<P: Dialect> Clone for Society<P> {
@@ -147,7 +150,7 @@ impl<P: Dialect> Clone for Society<P> {
 }
 
 impl<P: Dialect> Society<P> {
-    pub(super) fn new(book: Book, clients: Clients<Puppet<P>>) -> Self {
+    pub(super) fn new(book: Book, clients: Connections<Puppet<P>>) -> Self {
         Society {
             book,
             remotes: Rc::default(),
@@ -155,7 +158,7 @@ impl<P: Dialect> Society<P> {
         }
     }
 
-    pub(super) fn meet(&self, number: usize, remote: Remote<P>) {
+    pub(super) fn meet(&self, number: usize, remote: ConnHandle<P>) {
         self.remotes.borrow_mut().push((number, remote));
     }
 
@@ -167,6 +170,7 @@ impl<P: Dialect> Society<P> {
             10 => self.broadcast(),
             11..=12 => self.run(random),
             13 => _ = self.somebody(random).map(|(_, remote)| remote.close()),
+            14 if random.one_in(3) => self.run_with_handler(random),
             14 if random.one_in(4) => {
                 _ = self.somebody(random).map(|(_, remote)| remote.abort());
             }
@@ -174,19 +178,46 @@ impl<P: Dialect> Society<P> {
         }
     }
 
-    fn somebody(&self, random: &mut Random) -> Option<(usize, Remote<P>)> {
+    /// Runs something with the handler: for one connection, or for all.
+    fn run_with_handler(&self, random: &mut Random) {
+        let Some((to, remote)) = self.somebody(random) else {
+            return;
+        };
+        let (book, id) = (self.book.clone(), remote.id());
+        if random.one_in(2) {
+            // A full mailbox, or a connection that has ended, changes nothing that is expected.
+            let _ = self.clients.run(id, move |_handler, conn, session| {
+                let is_here = number_of(conn) == to && session.number == to;
+                book.open()
+                    .claim(is_here, || "a job with the handler of somebody else".into());
+                say(&book, conn, 35);
+            });
+            return;
+        }
+        // A worker whose mailbox is full is passed over, which changes nothing that is expected.
+        let _ = self.clients.on_each_worker(move |_handler, connections| {
+            let known = connections.with(id, |conn, _| number_of(conn));
+            book.open().tally.count("job with the handler");
+            book.open()
+                .claim(known.is_none_or(|number| number == to), || {
+                    "another connection has the name".into()
+                });
+        });
+    }
+
+    fn somebody(&self, random: &mut Random) -> Option<(usize, ConnHandle<P>)> {
         let remotes = self.remotes.borrow();
         remotes.get(random.below(remotes.len())).cloned()
     }
 
     /// What is to be claimed of every attempt to reach a connection.
-    fn judge<T>(&self, to: usize, remote: &Remote<P>, outcome: &Result<T, RemoteError<T>>) {
+    fn judge<T>(&self, to: usize, remote: &ConnHandle<P>, outcome: &Result<T, SendError<T>>) {
         let mut ledger = self.book.open();
-        if matches!(outcome, Err(RemoteError::Full(_))) {
+        if matches!(outcome, Err(SendError::Full(_))) {
             ledger.tally.count("mailbox full");
         }
         let is_gone = ledger.records[to].is_gone;
-        let knows = !remote.is_alive() && matches!(outcome, Err(RemoteError::Closed(_)));
+        let knows = !remote.is_alive() && matches!(outcome, Err(SendError::Closed(_)));
         ledger.claim(!is_gone || knows, || {
             format!("{to} is gone, and its handle does not know")
         });
@@ -238,16 +269,13 @@ impl<P: Dialect> Society<P> {
     /// Publishes as callbacks can, without being told what becomes of it.
     pub(super) fn publish_from(&self, conn: &mut Conn<'_, P>, topic: usize, length: usize) {
         let (number, item) = self.payload(topic_of::<P>(topic), length);
-        let outcome = conn.publish(TOPICS[topic], item);
+        let outcome = if length % 2 == 0 {
+            conn.publish(TOPICS[topic], item)
+        } else {
+            self.book.open().mail[number].except = Some(number_of(conn));
+            conn.publish_to_others(TOPICS[topic], item)
+        };
         self.book.open().mail[number].is_refused = outcome.is_err();
-    }
-
-    /// Publishes to a topic what is read at once, to see who subscribes.
-    pub(super) fn probe(&self, topic: usize) {
-        let (number, item) = self.payload(topic_of::<P>(topic), 0);
-        self.book.open().mail[number].is_refused = true;
-        let outcome = self.clients.publish(TOPICS[topic], item);
-        assert!(outcome.is_ok(), "the mailbox is empty");
     }
 
     pub(super) fn broadcast(&self) {

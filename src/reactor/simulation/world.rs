@@ -9,15 +9,16 @@ use std::time::Duration;
 
 use ringwheel_ringbuffer::PoolConfig;
 
-use crate::limits::{Limits, Overflow, Timeouts};
-use crate::loop_shared::LoopShared;
-use crate::mailbox::Mailbox;
+use crate::connection::limits::{Limits, Overflow, Timeouts};
+use crate::handler::connections::Connections;
+use crate::handler::mailbox::Mailbox;
+use crate::handler::outbox::WorkerOutbox;
+use crate::io::transport::Socket;
 use crate::protocol::LengthPrefixed;
 use crate::reactor::{Reactor, ReactorConfig, Readiness, ServiceSlot};
-use crate::remote::Clients;
-use crate::service::Hub;
-use crate::task::Task;
-use crate::transport::Socket;
+use crate::service::hub::Hub;
+use crate::shared::LoopShared;
+use crate::shared::task::Task;
 use crate::wheel::TickClock;
 
 use super::courtesy::Courtesy;
@@ -81,9 +82,11 @@ impl World {
         let limits = Limits::default()
             .input(INPUT_LIMIT)
             .output(output_limit)
-            .water(LOW_WATER, HIGH_WATER)
+            .low_water(LOW_WATER)
+            .high_water(HIGH_WATER)
             .timers(TIMERS)
-            .subscriptions(SUBSCRIPTIONS, TOPIC_NAME_LIMIT)
+            .subscriptions(SUBSCRIPTIONS)
+            .topic_name(TOPIC_NAME_LIMIT)
             .overflow(overflow);
         let timeouts = Timeouts {
             idle: random.one_in(2).then_some(IDLE),
@@ -96,10 +99,17 @@ impl World {
         let (plain, first) = found(protocol, limits, timeouts, &book, &shared, random.fork());
         let protocol = Courtesy { book: book.clone() };
         let (courteous, second) = found(protocol, limits, timeouts, &book, &shared, random.fork());
+        let tick = random.one_in(3).then_some(TICK);
+        book.open().ticks = [tick.map(|due| Pending {
+            due,
+            set: Duration::ZERO,
+        }); 2];
         let slots = [first, second].map(|service| ServiceSlot {
             service,
             limits,
             timeouts,
+            tick,
+            tick_due: Duration::ZERO,
         });
         let config = ReactorConfig {
             clock: TickClock::default(),
@@ -220,14 +230,16 @@ impl World {
         self.reactor.set_now(now);
         let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, number as u16));
         let socket = Socket::Simulated(Box::new(stream));
-        let outcome = self.reactor.adopt(service as u16, socket, peer, register);
-        assert_eq!(outcome.is_err(), fails);
+        self.reactor
+            .adopt(service as u16, socket, peer.into(), register);
         let id = adopted.expect("every socket is registered");
         let is_courteous = service == Courtesy::SERVICE;
         self.tokens.push(id.token());
         let peer = Peer::new(number, id, pipe, is_courteous, now, &mut self.random);
+        let is_gone = peer.pipe.borrow().dropped;
+        assert!(is_gone || !fails, "it could not be registered");
         // One that could not be registered, or whose handler panicked, has gone already.
-        if peer.pipe.borrow().dropped {
+        if is_gone {
             self.book.open().records[number].is_gone = true;
             self.departed.push(peer);
         } else {
@@ -353,9 +365,10 @@ impl World {
             events.swap(index, self.random.below(index + 1));
         }
         for (token, readiness) in events {
-            // As the event loop does it.
+            // As the event loop does it, but that the slow path is taken at random, too: it must do the same.
             let is_plain = readiness.readable && !readiness.drain_fully && !readiness.error;
-            if !(is_plain && self.reactor.on_plain_input(token)) {
+            let is_fast = is_plain && !self.random.one_in(3);
+            if !(is_fast && self.reactor.on_plain_input(token)) {
                 self.reactor.on_event(token, readiness);
             }
         }
@@ -431,16 +444,16 @@ fn found<P: Dialect>(
     shared: &Arc<LoopShared>,
     random: Random,
 ) -> (Society<P>, Box<dyn crate::service::Service>) {
-    let (mailbox, mail) = Mailbox::<Puppet<P>>::new(shared.clone());
+    let (mailbox, mail) = Mailbox::<Puppet<P>>::new(shared.clone(), P::SERVICE as u16);
     let mailbox = Arc::new(mailbox);
-    let clients = Clients::new(vec![mailbox.clone()]);
+    let clients = Connections::new(vec![mailbox.clone()]);
     let society = Society::new(book.clone(), clients.clone());
     let puppet = Puppet {
         book: book.clone(),
         random,
         society: society.clone(),
     };
-    let clients = Box::new(clients);
-    let hub = Hub::new(puppet, protocol, limits, timeouts, mailbox, mail, clients);
+    let outbox = Arc::new(WorkerOutbox::new(mailbox, clients));
+    let hub = Hub::new(puppet, protocol, limits, timeouts, outbox, mail);
     (society, Box::new(hub))
 }

@@ -1,16 +1,18 @@
-//! The client's side: the request, and what the response must be.
+//! The client's side of the handshake: it writes the request and checks the response.
 
 use std::error::Error;
 use std::fmt;
-use std::str;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use super::head::{HandshakeLimits, Head, HeadFault, Place, split_first_line};
-use super::{SUPPORTED_VERSION, accept_value, sole_text};
-use crate::websocket::request::{Authority, FieldSection, Target, is_token};
-use crate::websocket::response::{FieldLines, is_field_value, write_field};
+use super::{RESERVED, SUPPORTED_VERSION, accept_value};
+use crate::http::authority::Authority;
+use crate::http::fields::{FieldLines, FieldSection, is_field_value, is_token, write_field};
+use crate::http::head::{
+    HeadFault, HeadLimits, HeadSearch, Place, parse_status_line, split_first_line,
+};
+use crate::http::request::Target;
 
 /// A client's request.
 #[derive(Clone, Copy, Debug)]
@@ -19,7 +21,7 @@ pub(crate) struct ClientRequest<'a> {
     pub(crate) host: &'a str,
     /// Path and query.
     pub(crate) target: &'a str,
-    /// What is offered, the preferred ones first.
+    /// The subprotocols that are offered, the preferred ones first.
     pub(crate) subprotocols: &'a [String],
     /// The value of `Sec-WebSocket-Extensions`.
     pub(crate) extensions: Option<&'a str>,
@@ -33,7 +35,7 @@ impl ClientRequest<'_> {
     /// The request as bytes (RFC 6455 section 4.1).
     ///
     /// # Errors
-    /// What of it cannot be sent.
+    /// The part of the request that cannot be sent.
     pub(crate) fn write(&self) -> Result<Vec<u8>, ClientHandshakeError> {
         let fields = self.check()?;
         let mut text = Vec::with_capacity(512);
@@ -54,7 +56,7 @@ impl ClientRequest<'_> {
         Ok(text)
     }
 
-    /// Checks what the user says, and returns the further headers.
+    /// Checks the user's values, and returns the further headers.
     fn check(&self) -> Result<FieldLines, ClientHandshakeError> {
         const OWN: [&str; 3] = ["host", "sec-websocket-key", "sec-websocket-version"];
         if Authority::parse(self.host).is_none() {
@@ -75,7 +77,8 @@ impl ClientRequest<'_> {
             }
             fields.add(name, value);
         }
-        let is_valid = fields.check().is_ok() && self.extensions.is_none_or(is_field_value);
+        let is_valid =
+            fields.check_without(&RESERVED).is_ok() && self.extensions.is_none_or(is_field_value);
         is_valid
             .then_some(fields)
             .ok_or(ClientHandshakeError::InvalidHeader)
@@ -86,7 +89,7 @@ impl ClientRequest<'_> {
     }
 }
 
-/// What client and server have agreed on, from the client's side.
+/// The agreement of client and server, from the client's point of view.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Established {
     /// Bytes of the response; frames may follow.
@@ -97,24 +100,25 @@ pub(crate) struct Established {
     pub(crate) extensions: Option<String>,
 }
 
-/// The client's side of a handshake, between arrivals. As linear as [`Handshake`](super::Handshake).
+/// The client's side of a handshake that is under way. Its cost is linear in the input, as that of
+/// [`Handshake`](super::Handshake).
 #[derive(Debug)]
-pub(crate) struct ClientHandshake(Head);
+pub(crate) struct ClientHandshake(HeadSearch);
 
 impl ClientHandshake {
     pub(crate) fn new() -> Self {
-        ClientHandshake(Head::new(Place::StatusLine))
+        ClientHandshake(HeadSearch::new(Place::StatusLine))
     }
 
     /// Looks for the response to `request` at the front of `input`, which begins with the connection's first byte each time,
-    /// and checks it (RFC 6455 section 4.1). `None` while it is not whole. It is not called again after anything else.
+    /// and checks it (RFC 6455 section 4.1). `None` while it is not whole. Do not call it again after any other result.
     pub(crate) fn read_response(
         &mut self,
         input: &[u8],
-        limits: &HandshakeLimits,
+        limits: &HeadLimits,
         request: &ClientRequest<'_>,
     ) -> Result<Option<Established>, ClientHandshakeError> {
-        let Some(consumed) = self.0.find_end(input, limits.head_bytes)? else {
+        let Some(consumed) = self.0.find_end(input, limits.bytes)? else {
             return Ok(None);
         };
         let head = &input[..consumed];
@@ -136,22 +140,6 @@ impl ClientHandshake {
             extensions: agreed_extensions(&fields, request)?,
         }))
     }
-}
-
-/// The minor version and the status code of an HTTP/1.0 or 1.1 response (RFC 9112 section 4). The reason may be anything,
-/// or left out with its space.
-fn parse_status_line(line: &[u8]) -> Option<(u8, u16)> {
-    let (minor, code) = match line.strip_prefix(b"HTTP/1.")? {
-        [minor @ (b'0' | b'1'), b' ', code @ ..] => (minor - b'0', code),
-        _ => return None,
-    };
-    let code = match code {
-        [a, b, c] | [a, b, c, b' ', ..] => [*a, *b, *c],
-        _ => return None,
-    };
-    let digits = code.iter().all(u8::is_ascii_digit);
-    let status = str::from_utf8(&code).ok()?.parse().ok()?;
-    digits.then_some((minor, status))
 }
 
 fn check_response(
@@ -180,7 +168,8 @@ fn chosen_subprotocol(
     if fields.values(NAME).next().is_none() {
         return Ok(None);
     }
-    sole_text(fields, NAME)
+    fields
+        .sole_text(NAME)
         .filter(|chosen| request.subprotocols.iter().any(|offered| offered == chosen))
         .map(|chosen| Some(chosen.into()))
         .ok_or(ClientHandshakeError::Subprotocol)
@@ -203,32 +192,32 @@ fn agreed_extensions(
         .ok_or(ClientHandshakeError::Extensions)
 }
 
-/// Why a client's opening handshake failed.
+/// The reasons for which a client's opening handshake fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ClientHandshakeError {
-    /// The request would have a host that is none.
+    /// The host to ask is malformed.
     InvalidHost,
-    /// The request would have a target that is no path.
+    /// The target to ask for is not a path.
     InvalidTarget,
-    /// The request would offer a subprotocol that is no token, or one twice.
+    /// A subprotocol to offer is not a token, or is offered twice.
     InvalidSubprotocol,
-    /// The request would have a header that cannot be sent, or one that is written by itself.
+    /// A header to send is malformed, or is written automatically.
     InvalidHeader,
     /// The answer is not HTTP/1.1.
     Malformed,
-    /// The answer's head is longer than it may be, or has more headers.
+    /// The answer's head is longer than the limit, or has more headers.
     TooLong,
-    /// The answer is another one than 101 (Switching Protocols).
+    /// The answer has another status than 101 (Switching Protocols).
     Status(
         /// The status code.
         u16,
     ),
     /// The answer does not switch to `websocket`.
     Upgrade,
-    /// The answer's `Connection` does not have the option `Upgrade`.
+    /// The answer's `Connection` lacks the option `Upgrade`.
     Connection,
-    /// `Sec-WebSocket-Accept` is missing, or not the value that the key gives.
+    /// `Sec-WebSocket-Accept` is missing, or is not the value for the key that was sent.
     Accept,
     /// The server chose a subprotocol that was not offered.
     Subprotocol,
@@ -296,13 +285,13 @@ mod tests {
     }
 
     fn read_response(input: &[u8]) -> Result<Option<Established>, ClientHandshakeError> {
-        let limits = HandshakeLimits::default();
+        let limits = HeadLimits::default();
         ClientHandshake::new().read_response(input, &limits, &client_request(&offers()))
     }
 
     fn read_response_by_bytes(input: &[u8]) -> Result<Option<Established>, ClientHandshakeError> {
         let mut handshake = ClientHandshake::new();
-        let limits = HandshakeLimits::default();
+        let limits = HeadLimits::default();
         (1..=input.len())
             .map(|length| {
                 handshake.read_response(&input[..length], &limits, &client_request(&offers()))
@@ -385,7 +374,7 @@ mod tests {
         input.extend_from_slice(b"\x81\x05hello");
         assert_eq!(read_response(&input), Ok(Some(established)));
         for cut in 0..RFC_RESPONSE.len() {
-            let limits = HandshakeLimits::default();
+            let limits = HeadLimits::default();
             let mut handshake = ClientHandshake::new();
             let offers = offers();
             let request = client_request(&offers);
@@ -517,7 +506,7 @@ mod tests {
         };
         let with_extension = RFC_RESPONSE.replace("Protocol: chat", "Extensions: x");
         let with_empty_list = RFC_RESPONSE.replace("Protocol: chat", "Extensions:");
-        let limits = HandshakeLimits::default();
+        let limits = HeadLimits::default();
         for (response, error) in [
             (RFC_RESPONSE, Some(ClientHandshakeError::Subprotocol)),
             (&with_extension, Some(ClientHandshakeError::Extensions)),
@@ -555,7 +544,7 @@ mod tests {
             let Outcome::Upgraded { response, .. } = at_once(&request.write().unwrap()) else {
                 panic!("it is a valid request");
             };
-            let limits = HandshakeLimits::default();
+            let limits = HeadLimits::default();
             let established =
                 ClientHandshake::new().read_response(response.as_bytes(), &limits, &request);
             assert_eq!(
@@ -573,7 +562,7 @@ mod tests {
         #[test]
         fn a_damaged_response_comes_to_the_same_however_it_arrives((bytes, cuts) in damaged(RFC_RESPONSE)) {
             let mut handshake = ClientHandshake::new();
-            let limits = HandshakeLimits::default();
+            let limits = HeadLimits::default();
             let offers = offers();
             let request = client_request(&offers);
             let mut result = Ok(None);

@@ -1,14 +1,15 @@
-//! What the tests share: the example of RFC 6455, whole and damaged, and an application to try requests on.
+//! Fixtures of the tests: the example of RFC 6455, whole and damaged, and an application to try requests on.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
 use proptest::prelude::*;
 
-use super::{Handshake, HandshakeError, HandshakeLimits, Progress, Rules};
+use super::{Handshake, HandshakeError, Progress, Rules};
+use crate::Address;
+use crate::http::head::HeadLimits;
+use crate::http::{Request, Response};
 use crate::websocket::accept::{Accept, Answer};
 use crate::websocket::origin::Origins;
-use crate::websocket::request::Request;
-use crate::websocket::response::Response;
 
 /// The client's request of RFC 6455 section 1.2, with the Sec-WebSocket-Protocol that it has there.
 pub(super) const RFC_REQUEST: &str = "GET /chat HTTP/1.1\r\nHost: server.example.com\r\nUpgrade: websocket\r\n\
@@ -19,8 +20,10 @@ pub(super) const RFC_REQUEST: &str = "GET /chat HTTP/1.1\r\nHost: server.example
 pub(super) const RFC_RESPONSE: &str = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
     Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\nSec-WebSocket-Protocol: chat\r\n\r\n";
 
-pub(super) const PEER: SocketAddr =
-    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 40_000);
+pub(super) static PEER: Address = Address::Ip(SocketAddr::V4(SocketAddrV4::new(
+    Ipv4Addr::LOCALHOST,
+    40_000,
+)));
 
 /// Lets in who asks for anything but `/closed`, speaks `chat`, and has a page and a wrong one.
 pub(super) struct Doors;
@@ -57,7 +60,7 @@ impl Accept for Doors {
     }
 }
 
-/// What a request came to.
+/// The outcome of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
     NeedMore,
@@ -90,12 +93,12 @@ impl Outcome {
 
 pub(super) fn read(handshake: &mut Handshake, input: &[u8], origins: &Origins) -> Outcome {
     let rules = Rules {
-        limits: HandshakeLimits::default(),
+        limits: HeadLimits::default(),
         origins,
         accept: &Doors,
     };
     let text = |response| String::from_utf8(response).unwrap();
-    match handshake.read_request(input, PEER, &rules, |_| None) {
+    match handshake.read_request(input, &PEER, &rules, |_| None) {
         Progress::NeedMore => Outcome::NeedMore,
         Progress::Upgraded {
             consumed,
@@ -125,7 +128,7 @@ pub(super) fn at_once(input: &[u8]) -> Outcome {
     read(&mut Handshake::new(), input, &Origins::any())
 }
 
-/// What byte after byte comes to, and how many of them that took.
+/// The outcome when the input comes byte by byte, and the number of bytes that it took.
 pub(super) fn byte_by_byte(input: &[u8]) -> (Outcome, usize) {
     let mut handshake = Handshake::new();
     for length in 1..=input.len() {

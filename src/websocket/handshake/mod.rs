@@ -1,30 +1,27 @@
-//! The opening handshake (RFC 6455 section 4), from both sides, over bytes. The server's side is in [`server`], the
-//! client's in [`client`].
+//! The opening handshake (RFC 6455 section 4) over bytes: the server's side in [`server`], the client's in [`client`].
+//!
+//! It stands between the decoder, which hands it the first bytes of a connection, and [`http`](crate::http), which parses and
+//! writes message heads.
 
 mod client;
 mod error;
 #[cfg(test)]
 mod fixtures;
-mod head;
+mod request;
 mod server;
 
 pub use client::ClientHandshakeError;
 pub(crate) use client::{ClientHandshake, ClientRequest};
 pub use error::HandshakeError;
-pub(crate) use head::HandshakeLimits;
 pub(crate) use server::{Handshake, Progress, Rules};
-
-use std::str;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use sha1::{Digest, Sha1};
 
-use super::request::FieldSection;
-
 const SUPPORTED_VERSION: &str = "13";
 
-/// What proves that a server has understood the key (RFC 6455 section 4.2.2 item 5.4).
+/// The value by which a server proves that it has understood the key (RFC 6455 section 4.2.2 item 5.4).
 fn accept_value(key: &[u8]) -> String {
     let hash = Sha1::new()
         .chain_update(key)
@@ -32,7 +29,9 @@ fn accept_value(key: &[u8]) -> String {
     STANDARD.encode(hash.finalize())
 }
 
-/// The value of a header that is there once, if it is text.
-fn sole_text<'a>(fields: &FieldSection<'a>, name: &str) -> Option<&'a str> {
-    str::from_utf8(fields.sole(name)?).ok()
-}
+/// Names of headers, in lower case, that the handshake writes automatically, so that an application cannot set them.
+const RESERVED: [&str; 3] = [
+    "sec-websocket-accept",
+    "sec-websocket-extensions",
+    "sec-websocket-protocol",
+];

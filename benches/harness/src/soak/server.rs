@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use ringwheel::protocol::{ErrorOf, MessageOf, Protocol, Raw};
 use ringwheel::websocket::{Deflate, Message, MessageBuf, WebSocket};
-use ringwheel::{CloseReason, Conn, Handler, Limits, Listen, Overflow, Server, TimerId};
+use ringwheel::{Address, CloseReason, Conn, Handler, Limits, Listen, Overflow, Server, TimerId};
 use serde::{Deserialize, Serialize};
 
-use super::Counts;
+use super::reading::Counts;
 
 /// A connection that says nothing is ended after this.
 pub(super) const FIRST_MESSAGE: Duration = Duration::from_secs(2);
@@ -68,7 +68,9 @@ pub fn serve() -> io::Result<()> {
             Counted::<WebSocket>::new(&counters, publish, subscribe),
         )?
         .spawn()?;
-    let &[plain, websocket, deflated, broadcast] = running.local_addrs() else {
+    let addresses = running.local_addrs().iter();
+    let addresses: Vec<SocketAddr> = addresses.filter_map(Address::socket_addr).collect();
+    let [plain, websocket, deflated, broadcast] = addresses[..] else {
         unreachable!("there are four listeners");
     };
     answer(&Addresses {
@@ -92,7 +94,7 @@ fn answer(value: &impl Serialize) -> io::Result<()> {
 }
 
 fn here<P: Protocol>(protocol: P) -> Listen<P> {
-    Listen::speaking(protocol, (Ipv4Addr::LOCALHOST, 0))
+    Listen::with(protocol, (Ipv4Addr::LOCALHOST, 0))
         .write_stall_timeout(Some(WRITE_STALL))
         .close_timeout(CLOSE)
 }
@@ -116,7 +118,8 @@ fn broadcast() -> Listen<WebSocket> {
     here(websocket()).limits(
         Limits::default()
             .output(128 * 1024)
-            .water(32 * 1024, 64 * 1024)
+            .low_water(32 * 1024)
+            .high_water(64 * 1024)
             .overflow(Overflow::DropMessage),
     )
 }

@@ -1,30 +1,28 @@
-//! The server's side: what the request must be, and the answer.
-
-use std::net::SocketAddr;
-use std::str;
+//! The server's side of the handshake: it checks the request, asks the application, and writes the answer.
 
 use base64::Engine;
 use base64::alphabet;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
-use httparse::Header;
 
 use super::error::HandshakeError;
-use super::head::{HandshakeLimits, Head, Place, split_first_line};
-use super::{SUPPORTED_VERSION, accept_value, sole_text};
+use super::{RESERVED, SUPPORTED_VERSION, accept_value};
+use crate::Address;
+use crate::http::fields::{Unsendable, is_token, write_field};
+use crate::http::head::{HeadLimits, HeadSearch, Place};
+use crate::http::response::Form;
+use crate::http::{Request, Response};
 use crate::websocket::accept::{Accept, Acceptance, Verdict};
 use crate::websocket::origin::Origins;
-use crate::websocket::request::{Authority, FieldSection, Request, Target, is_token};
-use crate::websocket::response::{Response, Unsendable, write_field};
 
-/// What a server's handshakes go by.
+/// The rules of a server's handshakes.
 #[derive(Debug)]
 pub(crate) struct Rules<'a, A> {
-    pub(crate) limits: HandshakeLimits,
+    pub(crate) limits: HeadLimits,
     pub(crate) origins: &'a Origins,
     pub(crate) accept: &'a A,
 }
 
-/// How far the server's side of a handshake has come.
+/// The progress of the server's side of a handshake.
 #[derive(Debug)]
 pub(crate) enum Progress<S> {
     /// The head is not whole yet; nothing is consumed.
@@ -36,7 +34,7 @@ pub(crate) enum Progress<S> {
         state: S,
         subprotocol: Option<Box<str>>,
     },
-    /// A plain request has got its answer, and the connection ends in order.
+    /// A plain request was answered, and the connection ends in order.
     Answered { consumed: usize, response: Vec<u8> },
     /// The connection ends with this response.
     Refused {
@@ -45,31 +43,31 @@ pub(crate) enum Progress<S> {
     },
 }
 
-/// The server's side of a handshake, between arrivals.
+/// The server's side of a handshake that is under way.
 ///
-/// Every byte is looked at once as it comes, and the head once more when it is whole. So what cannot become a request is
-/// refused with its first wrong byte, and input that comes byte by byte costs no more than input in one piece.
+/// Every byte is looked at once as it comes, and the head once more when it is whole. So a peer that speaks another protocol is
+/// refused at its first wrong byte, and input that comes byte by byte costs no more than input in one piece.
 #[derive(Debug)]
-pub(crate) struct Handshake(Head);
+pub(crate) struct Handshake(HeadSearch);
 
 impl Handshake {
     pub(crate) fn new() -> Self {
-        Handshake(Head::new(Place::Method))
+        Handshake(HeadSearch::new(Place::Method))
     }
 
     /// Looks for the request at the front of `input`, which begins with the connection's first byte each time, and answers
-    /// it. It is not called again once it has returned anything but [`Progress::NeedMore`].
+    /// it. Do not call it again once it has returned anything but [`Progress::NeedMore`].
     ///
-    /// `negotiate` is called when everything else is well, and returns the value of the response's
+    /// `negotiate` is called when everything else is in order, and returns the value of the response's
     /// `Sec-WebSocket-Extensions`, if extensions are agreed on.
     pub(crate) fn read_request<A: Accept>(
         &mut self,
         input: &[u8],
-        peer: SocketAddr,
+        peer: &Address,
         rules: &Rules<'_, A>,
         negotiate: impl FnOnce(&Request<'_>) -> Option<String>,
     ) -> Progress<A::State> {
-        let answered = match self.0.find_end(input, rules.limits.head_bytes) {
+        let answered = match self.0.find_end(input, rules.limits.bytes) {
             Ok(None) => return Progress::NeedMore,
             Ok(Some(end)) => answer(&input[..end], peer, rules, negotiate),
             Err(fault) => Err(HandshakeError::from(fault).into()),
@@ -104,21 +102,30 @@ impl From<Unsendable> for Refusal {
 
 impl Refusal {
     fn write<S>(self, to_head: bool) -> Progress<S> {
-        match self.response.write(to_head) {
+        match self.response.write(&form(to_head)) {
             Ok(response) => Progress::Refused {
                 response,
                 error: self.error,
             },
-            // Its own response can be sent, so this does not come here again.
+            // The response to this error can be sent, so the recursion ends here.
             Err(unsendable) => Refusal::from(unsendable).write(to_head),
         }
+    }
+}
+
+/// The form of a response on a connection that could have become a WebSocket.
+fn form(is_to_head: bool) -> Form<'static> {
+    Form {
+        is_to_head,
+        upgrade: Some("websocket"),
+        reserved: &RESERVED,
     }
 }
 
 /// Answers the request that `head` is.
 fn answer<A: Accept>(
     head: &[u8],
-    peer: SocketAddr,
+    peer: &Address,
     rules: &Rules<'_, A>,
     negotiate: impl FnOnce(&Request<'_>) -> Option<String>,
 ) -> Result<Progress<A::State>, Refusal> {
@@ -129,7 +136,7 @@ fn answer<A: Accept>(
         let response = response.ok_or(HandshakeError::NoUpgrade)?;
         return Ok(Progress::Answered {
             consumed: head.len(),
-            response: response.write(request.method() == "HEAD")?,
+            response: response.write(&form(request.method() == "HEAD"))?,
         });
     }
     let key = check_upgrade(&request)?;
@@ -148,7 +155,10 @@ fn answer<A: Accept>(
         }
     };
     check_acceptance(&acceptance, &request)?;
-    let extensions = negotiate(&request);
+    let extensions = match acceptance.may_compress {
+        true => negotiate(&request),
+        false => None,
+    };
     Ok(Progress::Upgraded {
         consumed: head.len(),
         response: write_upgrade(key, &acceptance, extensions.as_deref()),
@@ -160,54 +170,17 @@ fn answer<A: Accept>(
 /// Parses a whole head and checks what every request must be, upgrade or not.
 fn parse_request<'a>(
     head: &'a [u8],
-    storage: &'a mut [Header<'a>],
-    peer: SocketAddr,
+    storage: &'a mut [httparse::Header<'a>],
+    peer: &'a Address,
 ) -> Result<Request<'a>, HandshakeError> {
-    let (line, lines) = split_first_line(head).ok_or(HandshakeError::RequestLine)?;
-    let (method, target, version) = parse_request_line(line).ok_or(HandshakeError::RequestLine)?;
-    // RFC 6455 section 4.2.1: HTTP/1.1 or higher; but a major version is a protocol of its own.
-    if version.0 != 1 || version.1 < 1 {
-        return Err(HandshakeError::HttpVersion);
-    }
-    let fields = FieldSection::parse(lines, storage).map_err(|error| match error {
-        httparse::Error::TooManyHeaders => HandshakeError::TooManyHeaders,
-        _ => HandshakeError::Header,
-    })?;
-    if !matches!(method, "GET" | "HEAD") {
-        return Err(HandshakeError::Method);
-    }
-    let target = Target::parse(target).ok_or(HandshakeError::Target)?;
-    let host = sole_text(&fields, "Host")
-        .filter(|host| Authority::parse(host).is_some())
-        .ok_or(HandshakeError::Host)?;
-    if has_body(&fields) {
-        return Err(HandshakeError::Body);
-    }
-    Ok(Request::new(method, target, host, fields, peer))
-}
-
-/// Method, target and version (RFC 9112 section 3). What bytes they consist of, [`Head`] has seen to.
-fn parse_request_line(line: &[u8]) -> Option<(&str, &str, (u8, u8))> {
-    let mut parts = str::from_utf8(line).ok()?.splitn(3, ' ');
-    let (method, target, version) = (parts.next()?, parts.next()?, parts.next()?);
-    match version.strip_prefix("HTTP/")?.as_bytes() {
-        [major @ b'0'..=b'9', b'.', minor @ b'0'..=b'9'] if !target.is_empty() => {
-            Some((method, target, (major - b'0', minor - b'0')))
-        }
-        _ => None,
+    let request = Request::parse(head, storage, &["GET", "HEAD"], peer)?;
+    match request.announces_body() {
+        true => Err(HandshakeError::Body),
+        false => Ok(request),
     }
 }
 
-/// RFC 9112 section 6: what announces a body, or could be read as announcing one. Bytes behind the head would be taken for
-/// frames here and for a body elsewhere (request smuggling).
-fn has_body(fields: &FieldSection<'_>) -> bool {
-    let is_zero = |value: &[u8]| !value.is_empty() && value.iter().all(|&digit| digit == b'0');
-    let has_length = fields.values("Content-Length").next().is_some()
-        && !fields.sole("Content-Length").is_some_and(is_zero);
-    has_length || fields.values("Transfer-Encoding").next().is_some()
-}
-
-/// Whether a GET would have the connection upgraded to WebSocket, be it right or not.
+/// True if the request asks for WebSocket, correctly or not.
 fn asks_for_upgrade(request: &Request<'_>) -> bool {
     request.method() == "GET" && request.fields().lists("Upgrade", "websocket")
 }
@@ -229,21 +202,21 @@ fn check_upgrade<'a>(request: &Request<'a>) -> Result<&'a [u8], HandshakeError> 
     Ok(key)
 }
 
-/// Base64 as clients write keys: the example key of RFC 6455 section 4.1 itself has bits set that no byte has.
+/// Base64 that accepts surplus bits in the last character: the example key of RFC 6455 section 4.1 has some.
 const KEY_BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true),
 );
 
-/// Whether `text` is 16 bytes in base64.
+/// True if `text` is 16 bytes in base64.
 fn is_key(text: &[u8]) -> bool {
-    // Room for what 24 characters can hold; for more there is none, which is an error too.
+    // 24 characters hold up to 18 bytes; a longer text does not fit, which is an error too.
     let mut bytes = [0; 18];
     KEY_BASE64.decode_slice(text, &mut bytes) == Ok(16)
 }
 
 fn check_acceptance<S>(acceptance: &Acceptance<S>, request: &Request<'_>) -> Result<(), Refusal> {
-    acceptance.fields.check()?;
+    acceptance.fields.check_without(&RESERVED)?;
     if let Some(chosen) = &acceptance.subprotocol {
         if !request.subprotocols().any(|offered| offered == &**chosen) {
             log::error!("the subprotocol {chosen:?} was chosen, but not offered");
@@ -270,5 +243,7 @@ fn write_upgrade<S>(key: &[u8], acceptance: &Acceptance<S>, extensions: Option<&
     text
 }
 
+#[cfg(test)]
+mod limits_tests;
 #[cfg(test)]
 mod tests;

@@ -102,7 +102,7 @@ fn rfc_6455_section_4_2_1_what_an_upgrade_may_look_like() {
             "Sec-WebSocket-Protocol",
             "Sec-WebSocket-Protocol: a\r\nsec-websocket-protocol: chat",
         ),
-        // The example of section 4.1, whose last bits are no byte's.
+        // The example of section 4.1, which has surplus bits in its last character.
         with_line(
             "Sec-WebSocket-Key",
             "Sec-WebSocket-Key: AQIDBAUGBwgJCgsMDQ4PEC==",
@@ -435,7 +435,7 @@ fn extensions_are_negotiated_last_and_answered() {
          sec-websocket-extensions: x-other",
     );
     let rules = Rules {
-        limits: HandshakeLimits::default(),
+        limits: HeadLimits::default(),
         origins: &Origins::any(),
         accept: &Doors,
     };
@@ -447,7 +447,7 @@ fn extensions_are_negotiated_last_and_answered() {
         );
         Some("permessage-deflate".to_owned())
     };
-    let progress = Handshake::new().read_request(request.as_bytes(), PEER, &rules, negotiate);
+    let progress = Handshake::new().read_request(request.as_bytes(), &PEER, &rules, negotiate);
     let Progress::Upgraded { response, .. } = progress else {
         panic!("{progress:?}");
     };
@@ -461,7 +461,7 @@ fn extensions_are_negotiated_last_and_answered() {
             is_asked.set(true);
             None
         };
-        let progress = Handshake::new().read_request(request.as_bytes(), PEER, &rules, negotiate);
+        let progress = Handshake::new().read_request(request.as_bytes(), &PEER, &rules, negotiate);
         assert!(matches!(progress, Progress::Refused { .. }));
     }
     assert!(!is_asked.get(), "there is nothing to negotiate for");
@@ -479,16 +479,16 @@ fn the_application_sees_who_asks_for_what() {
         assert_eq!(request.host(), "server.example.com");
         assert_eq!(request.origin(), Some("http://example.com"));
         assert_eq!(request.header("upgrade"), Some("websocket"));
-        assert_eq!(request.peer(), PEER);
+        assert_eq!(request.peer(), &PEER);
         Answer::accept(request.headers().count())
     };
     let rules = Rules {
-        limits: HandshakeLimits::default(),
+        limits: HeadLimits::default(),
         origins: &Origins::any(),
         accept: &look,
     };
     let request = with_line("GET", "GET /chat?room=hall HTTP/1.1");
-    match Handshake::new().read_request(request.as_bytes(), PEER, &rules, |_| None) {
+    match Handshake::new().read_request(request.as_bytes(), &PEER, &rules, |_| None) {
         Progress::Upgraded { state, .. } => assert_eq!(state, 7),
         other => panic!("{other:?}"),
     }

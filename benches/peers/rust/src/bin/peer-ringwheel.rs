@@ -83,7 +83,8 @@ fn serve_websocket(options: &Options, protocol: WebSocket) -> io::Result<()> {
             // A subscriber that does not read misses messages, and costs no more than this.
             let limits = Limits::default()
                 .output(128 * 1024)
-                .water(32 * 1024, 64 * 1024)
+                .low_water(32 * 1024)
+                .high_water(64 * 1024)
                 .overflow(Overflow::DropMessage);
             serve_within(options, limits, protocol, Broadcast)
         }
@@ -111,7 +112,7 @@ fn serve_within<H>(
 where
     H: Handler + Clone + Send,
 {
-    let listen = Listen::speaking(protocol, options.addr)
+    let listen = Listen::with(protocol, options.addr)
         .limits(limits)
         // A client may take as long as it likes to read.
         .write_stall_timeout(None)
@@ -123,7 +124,7 @@ where
     for duration in timers::durations(options.timers.timers) {
         server.handle().run_every(duration, || {});
     }
-    start::announce(server.local_addrs()[0])?;
+    start::announce(server.local_addr().expect("there is a listener"))?;
     server.run()
 }
 

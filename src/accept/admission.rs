@@ -1,0 +1,167 @@
+//! Admission of connections: enforces the limits in all and per IP address, and counts what became of each peer.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::accept::spare::Spare;
+
+/// The counts of a server's connections, and the limits on them.
+///
+/// Used when a connection comes and when it goes, never for a message.
+#[derive(Debug)]
+pub(crate) struct Admission {
+    max: usize,
+    max_per_ip: Option<usize>,
+    live: AtomicUsize,
+    per_ip: Mutex<HashMap<IpAddr, usize>>,
+    accepted: AtomicU64,
+    refused: AtomicU64,
+    refused_per_ip: AtomicU64,
+    shed: AtomicU64,
+    /// A spare descriptor: with none left, one waiting peer can still be accepted and closed.
+    pub(crate) spare: Spare,
+}
+
+/// Counters of a server since it was built.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ServerStats {
+    /// Connections that are open now.
+    pub connections: usize,
+    /// Connections that were accepted and admitted.
+    pub accepted: u64,
+    /// Connections that were closed at once because of [`ServerBuilder::max_connections`](crate::ServerBuilder::max_connections).
+    pub refused: u64,
+    /// Connections that were closed at once because of
+    /// [`ServerBuilder::max_connections_per_ip`](crate::ServerBuilder::max_connections_per_ip).
+    pub refused_per_ip: u64,
+    /// Connections that were closed at once because the process had no descriptor left.
+    pub shed: u64,
+}
+
+impl Admission {
+    pub(crate) fn new(max: usize, max_per_ip: Option<usize>) -> Self {
+        Admission {
+            max,
+            max_per_ip,
+            live: AtomicUsize::new(0),
+            per_ip: Mutex::default(),
+            accepted: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+            refused_per_ip: AtomicU64::new(0),
+            shed: AtomicU64::new(0),
+            spare: Spare::new(),
+        }
+    }
+
+    /// Counts a connection in, unless a limit is reached. An IPv4 address is the same whichever way it came; a peer without
+    /// an IP address counts only towards the connections in all.
+    pub(crate) fn admit(&self, ip: Option<IpAddr>) -> bool {
+        if self.live.fetch_add(1, Ordering::Relaxed) >= self.max {
+            self.live.fetch_sub(1, Ordering::Relaxed);
+            self.refused.fetch_add(1, Ordering::Relaxed);
+            return false;
+        }
+        if let (Some(max_per_ip), Some(ip)) = (self.max_per_ip, ip) {
+            let mut per_ip = self.per_ip();
+            let ip = ip.to_canonical();
+            let count = per_ip.entry(ip).or_insert(0);
+            if *count >= max_per_ip {
+                if *count == 0 {
+                    per_ip.remove(&ip);
+                }
+                self.live.fetch_sub(1, Ordering::Relaxed);
+                self.refused_per_ip.fetch_add(1, Ordering::Relaxed);
+                return false;
+            }
+            *count += 1;
+        }
+        self.accepted.fetch_add(1, Ordering::Relaxed);
+        true
+    }
+
+    /// Counts out a connection that was admitted, by the same IP address.
+    pub(crate) fn release(&self, ip: Option<IpAddr>) {
+        self.live.fetch_sub(1, Ordering::Relaxed);
+        if let (Some(_), Some(ip)) = (self.max_per_ip, ip) {
+            let mut per_ip = self.per_ip();
+            let ip = ip.to_canonical();
+            if let Some(count) = per_ip.get_mut(&ip) {
+                *count -= 1;
+                if *count == 0 {
+                    per_ip.remove(&ip);
+                }
+            }
+        }
+    }
+
+    /// Counts a peer that was closed for want of a descriptor.
+    pub(crate) fn count_shed(&self) {
+        self.shed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn stats(&self) -> ServerStats {
+        ServerStats {
+            connections: self.live.load(Ordering::Relaxed),
+            accepted: self.accepted.load(Ordering::Relaxed),
+            refused: self.refused.load(Ordering::Relaxed),
+            refused_per_ip: self.refused_per_ip.load(Ordering::Relaxed),
+            shed: self.shed.load(Ordering::Relaxed),
+        }
+    }
+
+    fn per_ip(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
+        // The map is consistent after every statement, so a panic elsewhere leaves it intact.
+        self.per_ip.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HERE: Option<IpAddr> = Some(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST));
+    const THERE: Option<IpAddr> = Some(IpAddr::V6(std::net::Ipv6Addr::LOCALHOST));
+
+    #[test]
+    fn limits_hold_and_places_come_back() {
+        let admission = Admission::new(3, Some(2));
+        assert!(admission.admit(HERE) && admission.admit(HERE));
+        assert!(!admission.admit(HERE), "per address");
+        assert!(admission.admit(THERE));
+        assert!(!admission.admit(THERE), "in all");
+        admission.release(HERE);
+        assert!(admission.admit(THERE));
+        let stats = admission.stats();
+        assert_eq!(
+            (
+                stats.connections,
+                stats.accepted,
+                stats.refused,
+                stats.refused_per_ip
+            ),
+            (3, 4, 1, 1)
+        );
+    }
+
+    #[test]
+    fn a_peer_without_an_ip_address_counts_only_in_all() {
+        let admission = Admission::new(2, Some(1));
+        assert!(admission.admit(None) && admission.admit(None));
+        assert!(!admission.admit(None), "in all");
+        admission.release(None);
+        assert!(admission.admit(HERE));
+        let stats = admission.stats();
+        assert_eq!((stats.refused, stats.refused_per_ip), (1, 0));
+    }
+
+    #[test]
+    fn an_address_is_forgotten_with_its_last_connection() {
+        let admission = Admission::new(9, Some(1));
+        assert!(admission.admit(HERE));
+        admission.release(HERE);
+        assert!(admission.per_ip().is_empty());
+    }
+}

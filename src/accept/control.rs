@@ -1,0 +1,57 @@
+//! Control of the acceptor from other threads: tells it to drain or to stop.
+
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use crate::shared::sync::{Mutex, MutexGuard};
+use crate::shared::waker::Wake;
+
+/// The course that the acceptor is on, shared with the threads that end the server.
+pub(crate) struct AcceptorControl {
+    wake: Box<Wake>,
+    course: Mutex<Course>,
+}
+
+/// The orders to the acceptor. A later one in this list replaces an earlier one, never the reverse.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Course {
+    /// Accept.
+    Accept,
+    /// Accept the connections that wait in the backlog, and have the workers drain within this time.
+    Drain(Duration),
+    /// End at once.
+    Stop,
+}
+
+impl AcceptorControl {
+    pub(crate) fn new(wake: Box<Wake>) -> Self {
+        AcceptorControl {
+            wake,
+            course: Mutex::new(Course::Accept),
+        }
+    }
+
+    /// Sets the acceptor on a later course, and wakes it. A drain that has begun keeps its deadline.
+    pub(crate) fn steer(&self, to: Course) {
+        self.set_course(to);
+        if let Err(error) = (self.wake)() {
+            log::error!("the acceptor could not be woken: {error}");
+        }
+    }
+
+    pub(crate) fn set_course(&self, to: Course) {
+        let mut course = self.lock();
+        if *course == Course::Accept || to == Course::Stop {
+            *course = to;
+        }
+    }
+
+    pub(crate) fn course(&self) -> Course {
+        *self.lock()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Course> {
+        // The value is replaced as a whole, so a panic elsewhere leaves it intact.
+        self.course.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,181 @@
+//! One listening socket: accepts in bursts and rests while the process has no descriptors.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use mio::net::{TcpListener, TcpStream};
+use mio::{Interest, Registry};
+
+use crate::accept::admission::Admission;
+use crate::accept::spare::Shed;
+use crate::io::address::Address;
+use crate::io::socket_options::SocketOptions;
+use crate::shared::arrival::Arrival;
+use crate::shared::token::Token;
+
+/// The rest of a listener after a failure: at most 100 attempts a second while descriptors are out.
+const REST: Duration = Duration::from_millis(10);
+
+/// A listening socket, polled by the acceptor or by a worker.
+pub(crate) struct Listener {
+    socket: TcpListener,
+    /// The index among the server's listeners.
+    index: u16,
+    options: SocketOptions,
+    /// Connections accepted in a row, before other sources have their turn.
+    burst: usize,
+    backlog: Backlog,
+    /// True while accepting fails: the failure is logged once, not at each attempt.
+    is_failing: bool,
+}
+
+/// The connections that wait in the kernel, as far as the loop knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Backlog {
+    /// None wait. An event announces the next one.
+    Empty,
+    /// Some may wait, and no event will announce them.
+    Waiting,
+    /// Accepting failed: the next attempt is made at this time, and events until then are ignored.
+    Resting(Instant),
+}
+
+impl Listener {
+    pub(crate) fn new(
+        socket: TcpListener,
+        index: u16,
+        options: SocketOptions,
+        burst: usize,
+    ) -> Self {
+        Listener {
+            socket,
+            index,
+            options,
+            burst,
+            backlog: Backlog::Empty,
+            is_failing: false,
+        }
+    }
+
+    pub(super) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        registry.register(&mut self.socket, token.encode(), Interest::READABLE)
+    }
+
+    /// Notes that connections wait.
+    pub(super) fn on_event(&mut self) {
+        if self.backlog == Backlog::Empty {
+            self.backlog = Backlog::Waiting;
+        }
+    }
+
+    /// The time until [`accept`](Self::accept) has something to do; `None` until an event comes.
+    #[inline]
+    pub(super) fn timeout(&self) -> Option<Duration> {
+        match self.backlog {
+            Backlog::Empty => None,
+            Backlog::Waiting => Some(Duration::ZERO),
+            Backlog::Resting(until) => Some(until.saturating_duration_since(Instant::now())),
+        }
+    }
+
+    /// True if [`accept`](Self::accept) has something to do now.
+    #[inline]
+    pub(super) fn is_ready(&self) -> bool {
+        self.timeout() == Some(Duration::ZERO)
+    }
+
+    /// Accepts until the backlog is empty or the burst is used up, and passes the admitted connections to `take`.
+    pub(super) fn accept(&mut self, admission: &Admission, take: &mut dyn FnMut(Arrival)) {
+        self.backlog = self.accept_burst(admission, take);
+    }
+
+    /// Accepts the connections that wait, in at most so many bursts, also during a rest.
+    pub(super) fn drain(
+        &mut self,
+        bursts: usize,
+        admission: &Admission,
+        take: &mut dyn FnMut(Arrival),
+    ) {
+        for _ in 0..bursts {
+            self.accept(admission, take);
+            if self.backlog != Backlog::Waiting {
+                return;
+            }
+        }
+    }
+
+    fn accept_burst(&mut self, admission: &Admission, take: &mut dyn FnMut(Arrival)) -> Backlog {
+        for _ in 0..self.burst {
+            match self.socket.accept() {
+                Ok((stream, peer)) => {
+                    self.is_failing = false;
+                    self.admit(stream, peer.into(), admission).map(&mut *take);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Backlog::Empty,
+                Err(error) if concerns_one_peer(&error) => {}
+                Err(error) => return self.on_failure(&error, admission),
+            }
+        }
+        Backlog::Waiting
+    }
+
+    /// Counts a connection in and sets its options; a connection for which there is no room is closed.
+    fn admit(&self, stream: TcpStream, peer: Address, admission: &Admission) -> Option<Arrival> {
+        if !admission.spare.ensure() {
+            // This connection took the last descriptor: close it and reopen the spare, or later peers hang in the backlog.
+            drop(stream);
+            admission.spare.ensure();
+            admission.count_shed();
+            return None;
+        }
+        if !admission.admit(peer.ip()) {
+            return None;
+        }
+        self.options.apply_to_accepted(&stream);
+        Some(Arrival {
+            stream,
+            peer,
+            listener: self.index,
+        })
+    }
+
+    /// Sheds one waiting peer if descriptors are out, and rests.
+    fn on_failure(&mut self, error: &io::Error, admission: &Admission) -> Backlog {
+        if !std::mem::replace(&mut self.is_failing, true) {
+            log::warn!("listener {} cannot accept: {error}", self.index);
+        }
+        if is_out_of_descriptors(error) {
+            match admission.spare.shed(&self.socket) {
+                Shed::One => admission.count_shed(),
+                Shed::Nobody => return Backlog::Empty,
+                Shed::Unknown => {}
+            }
+        }
+        Backlog::Resting(Instant::now() + REST)
+    }
+}
+
+/// True if an accept failed over a connection that ended before it was taken, so that the next accept may succeed
+/// (accept(2): errors that are already pending on the new socket).
+fn concerns_one_peer(error: &io::Error) -> bool {
+    use io::ErrorKind::{
+        ConnectionAborted, ConnectionRefused, ConnectionReset, HostUnreachable, Interrupted,
+        NetworkDown, NetworkUnreachable, TimedOut,
+    };
+    matches!(
+        error.kind(),
+        ConnectionAborted
+            | ConnectionRefused
+            | ConnectionReset
+            | HostUnreachable
+            | Interrupted
+            | NetworkDown
+            | NetworkUnreachable
+            | TimedOut
+    )
+}
+
+/// True for EMFILE and ENFILE, for which std has no kind; their numbers are the same on every Unix that mio supports.
+fn is_out_of_descriptors(error: &io::Error) -> bool {
+    cfg!(unix) && matches!(error.raw_os_error(), Some(23 | 24))
+}

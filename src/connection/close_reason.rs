@@ -1,0 +1,154 @@
+//! Why connections end.
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+
+use crate::protocol::Farewell;
+
+/// Why a connection ended. `E` is the protocol's own error.
+///
+/// The first cause counts; but where output was lost after an orderly close had begun, the reason is what lost it.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum CloseReason<E> {
+    /// The peer ended its stream between two messages.
+    Peer,
+    /// The peer ended its stream in the middle of a message.
+    Truncated,
+    /// [`Conn::close`](crate::Conn::close) or [`ConnHandle::close`](crate::ConnHandle::close), and all output was handed to the kernel.
+    Local,
+    /// [`Conn::abort`](crate::Conn::abort) or [`ConnHandle::abort`](crate::ConnHandle::abort).
+    Aborted,
+    /// The peer's bytes were refused by the protocol.
+    Protocol(E),
+    /// The socket failed: reset by the peer, broken pipe, unreachable.
+    Io(io::Error),
+    /// A deadline passed.
+    Timeout(Timeout),
+    /// A message asked for more input than [`Limits::input`](crate::Limits::input) allows to be kept.
+    InputLimit,
+    /// Output was pending beyond [`Limits::output`](crate::Limits::output), and the policy says to close.
+    OutputLimit,
+    /// A callback or the protocol panicked.
+    Panic,
+    /// The server was shut down.
+    Shutdown,
+}
+
+/// Which deadline passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Timeout {
+    /// Nothing was received for the idle time.
+    Idle,
+    /// No whole message within the time allowed for the first one.
+    FirstMessage,
+    /// A message was begun and not whole within the time allowed.
+    Message,
+    /// Output was pending, and the peer took none of it for the time allowed.
+    WriteStall,
+    /// An orderly close did not get its output out in time.
+    Close,
+}
+
+/// A [`CloseReason`] before the errors, which others keep, are put in. Every connection has room for one, so it is small.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cause {
+    Peer,
+    Truncated,
+    Local,
+    Aborted,
+    Protocol,
+    Io,
+    Timeout(Timeout),
+    InputLimit,
+    OutputLimit,
+    Panic,
+    Shutdown,
+}
+
+impl Cause {
+    /// The reason for the handler. The errors are there whenever the cause speaks of them.
+    pub(crate) fn into_reason<E>(
+        self,
+        protocol: Option<E>,
+        socket: Option<io::Error>,
+    ) -> CloseReason<E> {
+        match self {
+            Cause::Peer => CloseReason::Peer,
+            Cause::Truncated => CloseReason::Truncated,
+            Cause::Local => CloseReason::Local,
+            Cause::Aborted => CloseReason::Aborted,
+            Cause::Protocol => protocol.map_or(CloseReason::Aborted, CloseReason::Protocol),
+            Cause::Io => CloseReason::Io(socket.unwrap_or_else(|| io::ErrorKind::Other.into())),
+            Cause::Timeout(timeout) => CloseReason::Timeout(timeout),
+            Cause::InputLimit => CloseReason::InputLimit,
+            Cause::OutputLimit => CloseReason::OutputLimit,
+            Cause::Panic => CloseReason::Panic,
+            Cause::Shutdown => CloseReason::Shutdown,
+        }
+    }
+
+    /// Why a protocol says farewell when the connection closes for this.
+    pub(crate) fn into_farewell(self) -> Farewell {
+        match self {
+            Cause::Peer | Cause::Truncated => Farewell::PeerEnded,
+            Cause::Shutdown => Farewell::Shutdown,
+            Cause::Protocol => Farewell::Refused,
+            Cause::InputLimit => Farewell::InputLimit,
+            Cause::Panic => Farewell::Panic,
+            Cause::Local | Cause::Aborted | Cause::Io | Cause::Timeout(_) | Cause::OutputLimit => {
+                Farewell::Closed
+            }
+        }
+    }
+
+    /// Whether this is an orderly end, which lost output turns into something else.
+    pub(crate) fn is_orderly(self) -> bool {
+        matches!(
+            self,
+            Cause::Peer | Cause::Truncated | Cause::Local | Cause::Shutdown
+        )
+    }
+}
+
+impl fmt::Display for Timeout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Timeout::Idle => "nothing was received for the idle time",
+            Timeout::FirstMessage => "the first message did not come in time",
+            Timeout::Message => "a message was begun and not whole in time",
+            Timeout::WriteStall => "the peer took no output for too long",
+            Timeout::Close => "the output did not leave before the close deadline",
+        })
+    }
+}
+
+impl<E: fmt::Display> fmt::Display for CloseReason<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CloseReason::Peer => f.write_str("closed by the peer"),
+            CloseReason::Truncated => f.write_str("closed by the peer in the middle of a message"),
+            CloseReason::Local => f.write_str("closed here"),
+            CloseReason::Aborted => f.write_str("aborted here"),
+            CloseReason::Protocol(error) => write!(f, "protocol error: {error}"),
+            CloseReason::Io(error) => write!(f, "socket error: {error}"),
+            CloseReason::Timeout(timeout) => write!(f, "timed out: {timeout}"),
+            CloseReason::InputLimit => f.write_str("a message was larger than the input limit"),
+            CloseReason::OutputLimit => f.write_str("more output was pending than the limit"),
+            CloseReason::Panic => f.write_str("a callback panicked"),
+            CloseReason::Shutdown => f.write_str("the server shut down"),
+        }
+    }
+}
+
+impl<E: Error + 'static> Error for CloseReason<E> {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            CloseReason::Protocol(error) => Some(error),
+            CloseReason::Io(error) => Some(error),
+            _ => None,
+        }
+    }
+}

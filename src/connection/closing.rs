@@ -1,0 +1,81 @@
+//! Ending a connection: each way to end sets the cause and moves the life cycle on together.
+
+use std::io;
+
+use super::close_reason::Cause;
+use super::gate::Gate;
+use super::marks::Marks;
+use super::{Connection, Draining};
+
+impl Connection {
+    /// Begins an orderly close: last words, flush, end of stream, linger. Only the first cause counts.
+    pub(crate) fn close(&mut self, cause: Cause) {
+        if self.life.close() {
+            self.close_begins(cause);
+        }
+    }
+
+    /// Begins an orderly close whose last words are in the output already.
+    pub(crate) fn close_concluded(&mut self, cause: Cause) {
+        self.life.conclude();
+        self.close_begins(cause);
+    }
+
+    fn close_begins(&mut self, cause: Cause) {
+        self.set_cause(cause);
+        self.gate.shut(Gate::CLOSING);
+        // Flushing has its time of its own after the wait for an answer.
+        self.marks.set(Marks::CLOSE_LIMITED, false);
+    }
+
+    /// The last words were said, and the peer's answer to them is awaited: nothing more is sent, and input goes to the
+    /// protocol only.
+    pub(crate) fn part(&mut self, cause: Cause) {
+        self.set_cause(cause);
+        self.life.part();
+        self.gate.open(Gate::PAUSED);
+    }
+
+    /// Keeps the first cause. A close by the handler counts for what led to it: the end of the peer, or of the server.
+    fn set_cause(&mut self, cause: Cause) {
+        self.cause.get_or_insert(match cause {
+            Cause::Local if self.life.peer_has_ended() => Cause::Peer,
+            Cause::Local if self.draining != Draining::No => Cause::Shutdown,
+            cause => cause,
+        });
+    }
+
+    /// Ends the connection at once with a reset; pending output is lost.
+    pub(crate) fn abort(&mut self, cause: Cause) {
+        if !self.life.is_closed() {
+            self.output.socket().reset_on_drop();
+            self.end_now(cause);
+        }
+    }
+
+    /// Ends the connection because the socket failed.
+    pub(crate) fn fail(&mut self, error: io::Error) {
+        self.output.fail(error);
+        self.end_now(Cause::Io);
+    }
+
+    /// Ends the connection without a further byte. An orderly cause gives way if output is lost.
+    pub(crate) fn end_now(&mut self, cause: Cause) {
+        if self.life.is_closed() {
+            return;
+        }
+        let is_output_lost = !self.output.is_empty();
+        if self
+            .cause
+            .is_none_or(|first| is_output_lost && first.is_orderly())
+        {
+            self.cause = Some(cause);
+        }
+        if is_output_lost && !self.output.has_failed() {
+            // The peer must not take a stream that was cut for a whole one.
+            self.output.socket().reset_on_drop();
+        }
+        self.life.end();
+        self.gate.shut(Gate::CLOSING);
+    }
+}

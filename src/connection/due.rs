@@ -1,0 +1,28 @@
+//! The meaning of each timer on a worker's wheel.
+
+use super::id::ConnId;
+
+/// What to do when a timer fires.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Due {
+    /// Evict the connection if nothing was received for the idle time.
+    Idle(ConnId),
+    /// End the connection if its first message is not whole.
+    FirstMessage(ConnId),
+    /// End the connection if it is still within the message that follows the first `after` ones.
+    Message { id: ConnId, after: u64 },
+    /// End the connection if no more than `written` bytes of its output have left.
+    WriteStall { id: ConnId, written: u64 },
+    /// End an orderly close that is not done. `extended`: it had a second term already, because the loop was late.
+    Close { id: ConnId, extended: bool },
+    /// Ask the connection's protocol for a deadline that has come.
+    Protocol(ConnId),
+    /// Call the handler for one of its timers.
+    Handler { id: ConnId, timer: u32 },
+    /// Run a task that was scheduled through the server's handle.
+    Task(usize),
+    /// Call the handler of a service, by its index, at its fixed interval.
+    Tick(u16),
+    /// End the drain.
+    Drain,
+}

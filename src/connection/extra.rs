@@ -1,0 +1,53 @@
+//! The state that only few connections need.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use super::completion::Completion;
+use super::topics::Subscription;
+use crate::wheel::TimerKey;
+
+/// State that only few connections need, allocated with the first use, so that the others stay small.
+#[derive(Default)]
+pub(crate) struct Extra {
+    /// Completions, each to be called once the output has reached its position, in bytes since the connection opened.
+    pub(crate) completions: VecDeque<(u64, Completion)>,
+    /// The handler's timers by their number, to be cancelled with the connection.
+    pub(crate) timers: HashMap<u32, HandlerTimer>,
+    /// The number of the next timer.
+    pub(crate) next_timer: u32,
+    /// Deadlines that the handler has set for this connection.
+    pub(crate) deadlines: OwnDeadlines,
+    /// The topics that the connection subscribes to.
+    pub(crate) subscriptions: Vec<Subscription>,
+    /// Messages that were dropped because the output was full.
+    pub(crate) dropped: u64,
+    /// Cleared when the connection ends, for its handles; made with the first of them.
+    pub(crate) alive: Option<Arc<AtomicBool>>,
+}
+
+/// A timer of the handler.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HandlerTimer {
+    pub(crate) key: TimerKey,
+    /// The value that the handler gets back.
+    pub(crate) token: u64,
+    /// For a timer that repeats: its period, and when it is due, in the loop's time.
+    pub(crate) repeat: Option<Repeat>,
+}
+
+/// The beat of a timer that repeats.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Repeat {
+    pub(crate) period: Duration,
+    pub(crate) due: Duration,
+}
+
+/// Deadlines of one connection that differ from those of its listener. `None`: the listener's holds.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct OwnDeadlines {
+    pub(crate) idle: Option<Option<Duration>>,
+    pub(crate) message: Option<Option<Duration>>,
+}

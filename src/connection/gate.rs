@@ -1,0 +1,43 @@
+//! The gate of a connection's input: the reasons for holding back what has arrived.
+
+/// The reasons why messages are not delivered, a bit each. The gate is open when no reason is left.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(transparent)]
+pub(crate) struct Gate(u8);
+
+impl Gate {
+    /// The handler paused reading.
+    pub(crate) const PAUSED: Gate = Gate(1);
+    /// The output is above its high-water mark.
+    pub(crate) const PRESSURE: Gate = Gate(2);
+    /// The connection is not [active](super::lifecycle::Lifecycle::is_active) any more.
+    pub(crate) const CLOSING: Gate = Gate(4);
+
+    /// The handler has asked for a change of the decoder, which is made before the next message.
+    pub(crate) const DECODER: Gate = Gate(8);
+
+    #[inline]
+    pub(crate) fn is_open(self) -> bool {
+        self.0 == 0
+    }
+
+    #[inline]
+    pub(crate) fn bits(self) -> u8 {
+        self.0
+    }
+
+    #[inline]
+    pub(crate) fn has(self, reason: Gate) -> bool {
+        self.0 & reason.0 != 0
+    }
+
+    #[inline]
+    pub(crate) fn shut(&mut self, reason: Gate) {
+        self.0 |= reason.0;
+    }
+
+    #[inline]
+    pub(crate) fn open(&mut self, reason: Gate) {
+        self.0 &= !reason.0;
+    }
+}

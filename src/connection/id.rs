@@ -1,0 +1,38 @@
+//! The names of connections, which outlive them.
+
+use std::fmt;
+
+/// Names one connection of a server. Slots are reused, but no later connection has the same name before its worker has
+/// had 2^32 of them.
+///
+/// Shown as `worker/slot#serial`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConnId {
+    pub(crate) worker: u16,
+    /// Index of the service, which is that of the listener.
+    pub(crate) service: u16,
+    pub(crate) slot: u32,
+    /// Counts the connections of the worker, so two that share a slot differ. It wraps after 2^32 connections; a handle
+    /// would have to be kept that long, and hit the very same slot, to be mistaken.
+    pub(crate) serial: u32,
+}
+
+impl ConnId {
+    /// The index of the worker that owns the connection.
+    pub fn worker(&self) -> usize {
+        usize::from(self.worker)
+    }
+
+    /// The token for the poll: the slot, and the serial where a `usize` has room for it. Where it has not, only the
+    /// removal at the end of an iteration keeps a late event from a connection that has taken the slot over.
+    #[inline]
+    pub(crate) fn token(&self) -> usize {
+        ((u64::from(self.serial) << 32) | u64::from(self.slot)) as usize
+    }
+}
+
+impl fmt::Display for ConnId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}#{}", self.worker, self.slot, self.serial)
+    }
+}

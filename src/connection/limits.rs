@@ -1,0 +1,156 @@
+//! The limits and deadlines of a connection.
+
+use std::time::Duration;
+
+/// What to do with a message that would take the pending output past its limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Overflow {
+    /// Close the connection with [`CloseReason::OutputLimit`](crate::CloseReason::OutputLimit).
+    #[default]
+    Close,
+    /// Drop the message, count it in [`ConnStats::dropped`](crate::ConnStats::dropped), and go on.
+    DropMessage,
+    /// Refuse the message: only the sender learns of it, and decides.
+    Refuse,
+}
+
+/// What a connection may hold, in bytes.
+///
+/// Set per listener with [`Listen::limits`](crate::Listen::limits).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Input kept of a message that is not whole yet. A message that needs more ends the connection with
+    /// [`CloseReason::InputLimit`](crate::CloseReason::InputLimit). Protocols have a limit of their own, which is
+    /// usually lower and gives the better error. Below 4 GiB; default 16 MiB.
+    pub input: usize,
+    /// Output pending at most; [`overflow`](Self::overflow) says what becomes of a message that does not fit. What a
+    /// protocol says by itself, a ping or a farewell, may take 512 bytes more, so that a full output does not silence it; if
+    /// that does not do, the connection ends with [`CloseReason::OutputLimit`](crate::CloseReason::OutputLimit). Below
+    /// 4 GiB by a KiB or more; default 8 MiB.
+    pub output: usize,
+    /// Above this much pending output the connection's input is not read, and its messages are not delivered.
+    /// Default 192 KiB: what is put on top by the message that passes it mostly fits into a ring of 256 KiB.
+    pub high_water: usize,
+    /// At or below this much pending output reading resumes, and
+    /// [`Handler::on_drained`](crate::Handler::on_drained) is called. Default 64 KiB.
+    pub low_water: usize,
+    /// What happens at [`output`](Self::output). Default [`Overflow::Close`].
+    pub overflow: Overflow,
+    /// Timers that a connection may have set at one time. Default 64.
+    pub timers: usize,
+    /// Topics that a connection may subscribe to at one time. Default 256.
+    pub subscriptions: usize,
+    /// The longest name of a topic, in bytes. Default 256.
+    pub topic_name: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            input: 16 * 1024 * 1024,
+            output: 8 * 1024 * 1024,
+            high_water: 192 * 1024,
+            low_water: 64 * 1024,
+            overflow: Overflow::Close,
+            timers: 64,
+            subscriptions: 256,
+            topic_name: 256,
+        }
+    }
+}
+
+impl Limits {
+    /// Sets [`input`](Self::input).
+    #[must_use]
+    pub fn input(mut self, bytes: usize) -> Self {
+        self.input = bytes;
+        self
+    }
+
+    /// Sets [`output`](Self::output).
+    #[must_use]
+    pub fn output(mut self, bytes: usize) -> Self {
+        self.output = bytes;
+        self
+    }
+
+    /// Sets [`high_water`](Self::high_water).
+    #[must_use]
+    pub fn high_water(mut self, bytes: usize) -> Self {
+        self.high_water = bytes;
+        self
+    }
+
+    /// Sets [`low_water`](Self::low_water).
+    #[must_use]
+    pub fn low_water(mut self, bytes: usize) -> Self {
+        self.low_water = bytes;
+        self
+    }
+
+    /// Sets [`overflow`](Self::overflow).
+    #[must_use]
+    pub fn overflow(mut self, overflow: Overflow) -> Self {
+        self.overflow = overflow;
+        self
+    }
+
+    /// Sets [`timers`](Self::timers).
+    #[must_use]
+    pub fn timers(mut self, count: usize) -> Self {
+        self.timers = count;
+        self
+    }
+
+    /// Sets [`subscriptions`](Self::subscriptions).
+    #[must_use]
+    pub fn subscriptions(mut self, count: usize) -> Self {
+        self.subscriptions = count;
+        self
+    }
+
+    /// Sets [`topic_name`](Self::topic_name).
+    #[must_use]
+    pub fn topic_name(mut self, bytes: usize) -> Self {
+        self.topic_name = bytes;
+        self
+    }
+
+    /// What is wrong with the limits, if anything is.
+    pub(crate) fn check(&self) -> Result<(), &'static str> {
+        if self.low_water > self.high_water {
+            Err("the low-water mark is above the high-water mark")
+        } else if self.high_water > self.output {
+            Err("the high-water mark is above the output limit")
+        } else if self.input == 0 || self.output == 0 {
+            Err("an input or output limit of 0 lets nothing through")
+        } else if self.input.max(self.output) > u32::MAX as usize - 1024 {
+            Err("an input or output limit of 4 GiB, or less than a KiB below, is not supported")
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// The deadlines of a connection; each runs on the worker's timing wheel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Timeouts {
+    pub(crate) idle: Option<Duration>,
+    pub(crate) first_message: Option<Duration>,
+    pub(crate) message: Option<Duration>,
+    pub(crate) write_stall: Option<Duration>,
+    pub(crate) close: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Timeouts {
+            idle: None,
+            first_message: None,
+            message: None,
+            write_stall: Some(Duration::from_secs(60)),
+            close: Duration::from_secs(10),
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! Small facts about a connection, a bit each.
+
+/// Facts that are neither part of the [life cycle](super::lifecycle) nor reasons to hold input back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(transparent)]
+pub(crate) struct Marks(u8);
+
+impl Marks {
+    /// The connection is on the ready list.
+    pub(crate) const QUEUED: Marks = Marks(1);
+    /// Reading was held back at some time since the current message deadline was set.
+    pub(crate) const HELD_BACK: Marks = Marks(2);
+    /// The deadline of the current part of the close is set, or a drain has one for it.
+    pub(crate) const CLOSE_LIMITED: Marks = Marks(4);
+    /// The connection is on the list of those that are removed at the end of the iteration.
+    pub(crate) const LISTED: Marks = Marks(8);
+
+    #[inline]
+    pub(crate) fn has(self, mark: Marks) -> bool {
+        self.0 & mark.0 != 0
+    }
+
+    #[inline]
+    pub(crate) fn set(&mut self, mark: Marks, to: bool) {
+        self.0 = if to {
+            self.0 | mark.0
+        } else {
+            self.0 & !mark.0
+        };
+    }
+}

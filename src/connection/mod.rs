@@ -1,0 +1,201 @@
+//! One connection as its worker keeps it, whatever its protocol: its life cycle, deadlines, limits and buffers.
+
+pub(crate) mod close_reason;
+mod closing;
+pub(crate) mod completion;
+pub(crate) mod due;
+pub(crate) mod extra;
+pub(crate) mod gate;
+pub(crate) mod id;
+pub(crate) mod lifecycle;
+pub(crate) mod limits;
+pub(crate) mod loop_state;
+pub(crate) mod marks;
+pub(crate) mod send_error;
+pub(crate) mod send_status;
+mod silence;
+pub(crate) mod table;
+pub(crate) mod timers;
+pub(crate) mod topics;
+
+use ringwheel_ringbuffer::RingBuffer;
+
+use crate::connection::close_reason::Cause;
+use crate::connection::extra::Extra;
+use crate::connection::gate::Gate;
+use crate::connection::id::ConnId;
+use crate::connection::lifecycle::Lifecycle;
+use crate::connection::marks::Marks;
+use crate::connection::timers::Timers;
+use crate::io::address::Address;
+use crate::io::output::Output;
+use crate::io::transport::Socket;
+
+/// How far a connection is with the drain of its server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Draining {
+    No = 0,
+    /// It answers what has arrived.
+    Answering,
+    /// Its handler was told, and closes it now or later.
+    Told,
+}
+
+/// One connection.
+///
+/// Invariants:
+/// - `gate` has `CLOSING` exactly when the connection is not [active](Lifecycle::is_active).
+/// - `cause` is set when the connection is not active, and while it is [parting](Lifecycle::is_parting).
+/// - `input` holds at least one byte when it is there, and fewer than `needed` unless the gate is shut.
+/// - While it [is undisturbed](Self::is_undisturbed) and has no output ring, `timers.write` is not set.
+///
+/// The order is that of the declaration, so that what every turn looks at lies together, and first.
+#[repr(C)]
+pub(crate) struct Connection {
+    pub(crate) id: ConnId,
+    /// Index of the service among the worker's.
+    pub(crate) service: u16,
+    pub(crate) marks: Marks,
+    /// The reason of the end, once there is one.
+    pub(crate) cause: Option<Cause>,
+    // Eight bytes that `is_undisturbed` looks at as one word: nothing but bytes, all of them zero while nothing is going on.
+    pub(crate) life: Lifecycle,
+    pub(crate) gate: Gate,
+    /// The kernel may have more for us: set by an event, cleared when a read found the end of it.
+    pub(crate) readable: bool,
+    /// Reads must go on until the socket says `WouldBlock` or end of stream: a short read proves nothing.
+    pub(crate) drain_fully: bool,
+    pub(crate) draining: Draining,
+    /// There are completions to call.
+    pub(crate) completing: bool,
+    /// The key in the service.
+    pub(crate) key: u32,
+    /// Bytes of input before the protocol is asked again. No input limit reaches `u32::MAX`.
+    pub(crate) needed: u32,
+    /// Input that is not consumed yet.
+    pub(crate) input: Option<Box<RingBuffer>>,
+    pub(crate) output: Output,
+    /// Bytes received since the connection opened.
+    pub(crate) received: u64,
+    /// Messages that have come whole: of one that is delivered in pieces the last counts.
+    pub(crate) messages_in: u64,
+    /// Messages taken by `send`.
+    pub(crate) messages_out: u64,
+    /// The tick of the last received byte.
+    pub(crate) active_at: u64,
+    pub(crate) peer: Address,
+    pub(crate) timers: Timers,
+    pub(crate) extra: Option<Box<Extra>>,
+}
+
+impl Connection {
+    pub(crate) fn new(id: ConnId, service: u16, socket: Socket, peer: Address, tick: u64) -> Self {
+        Connection {
+            id,
+            service,
+            marks: Marks::default(),
+            cause: None,
+            life: Lifecycle::new(),
+            gate: Gate::default(),
+            readable: false,
+            drain_fully: false,
+            draining: Draining::No,
+            completing: false,
+            key: u32::MAX,
+            needed: 1,
+            input: None,
+            output: Output::new(socket),
+            received: 0,
+            messages_in: 0,
+            messages_out: 0,
+            active_at: tick,
+            peer,
+            timers: Timers::default(),
+            extra: None,
+        }
+    }
+
+    /// True if the connection is open, nothing holds it back, and nothing is under way: the state between most turns.
+    ///
+    /// It may hold input that is not a whole message, and output that the socket does not take.
+    #[inline]
+    pub(crate) fn is_undisturbed(&self) -> bool {
+        let [stage, own, peer] = self.life.bytes();
+        let word = [
+            stage,
+            own,
+            peer,
+            self.gate.bits(),
+            u8::from(self.readable),
+            u8::from(self.drain_fully),
+            self.draining as u8,
+            u8::from(self.completing),
+        ];
+        u64::from_ne_bytes(word) == 0
+    }
+
+    /// True if the connection is undisturbed and holds neither input nor output: only input can happen next.
+    #[inline]
+    pub(crate) fn only_awaits_input(&self) -> bool {
+        let awaits = self.is_undisturbed() && self.input.is_none() && !self.output.has_ring();
+        debug_assert!(!awaits || self.timers.write.is_none());
+        debug_assert!(!awaits || self.needed == 1);
+        awaits
+    }
+
+    /// True if nothing is pending and nothing is about to change, so that the end of a turn has nothing more to do.
+    ///
+    /// Unlike [`is_undisturbed`](Self::is_undisturbed) it leaves the input out of account.
+    #[inline]
+    pub(crate) fn is_settled(&self) -> bool {
+        self.gate.is_open()
+            && self.output.is_empty()
+            && !self.output.has_failed()
+            && !self.completing
+            && self.timers.write.is_none()
+            && self.life.accepts_sends()
+            && self.draining != Draining::Answering
+    }
+
+    /// True if a turn would find something to do that no event will announce.
+    pub(crate) fn has_work(&self) -> bool {
+        let deliverable = self.gate.is_open() && self.kept() >= self.needed as usize;
+        let end_unannounced = self.gate.is_open() && self.life.has_unannounced_end();
+        (self.readable && self.wants_input()) || deliverable || end_unannounced
+    }
+
+    /// True if bytes from the peer are of any use now: to deliver, or to discard while closing.
+    #[inline]
+    pub(crate) fn wants_input(&self) -> bool {
+        !self.life.is_closed()
+            && !self.life.peer_has_ended()
+            && (self.gate.is_open() || !self.life.is_active())
+    }
+
+    /// Input that is kept, in bytes.
+    pub(crate) fn kept(&self) -> usize {
+        self.input.as_ref().map_or(0, |ring| ring.len())
+    }
+
+    /// The rarely needed state, allocated by the first call.
+    pub(crate) fn extra_or_new(&mut self) -> &mut Extra {
+        self.extra.get_or_insert_with(Box::default)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An idle connection costs its entry here and little else; what makes it larger wants a reason.
+    #[test]
+    #[cfg(all(target_pointer_width = "64", not(mio_unsupported_force_poll_poll)))]
+    fn a_connection_stays_small() {
+        assert!(
+            size_of::<Connection>() <= 200,
+            "{} bytes",
+            size_of::<Connection>()
+        );
+    }
+}

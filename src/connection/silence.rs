@@ -1,0 +1,40 @@
+//! The peer's silence: held against it only where it was listened to.
+
+use super::Connection;
+use super::gate::Gate;
+use super::marks::Marks;
+
+impl Connection {
+    /// Shuts the gate for input, which excuses the peer from the message that is awaited.
+    pub(crate) fn hold_back(&mut self, reason: Gate) {
+        self.gate.shut(reason);
+        self.marks.set(Marks::HELD_BACK, true);
+    }
+
+    /// Asks the socket whether input waits, where reading is held back: a socket that was not drained need not have any.
+    pub(crate) fn recheck_readable(&mut self) {
+        if self.readable && !self.gate.is_open() && !self.output.socket().has_news() {
+            self.readable = false;
+            self.drain_fully = false;
+        }
+    }
+
+    /// True if the peer may have sent something that was not looked at: unread in the socket, or held back by the gate.
+    pub(crate) fn has_unheard_input(&self) -> bool {
+        (self.readable && !self.life.peer_has_ended()) || self.kept() >= self.needed as usize
+    }
+
+    /// The wait for a message begins.
+    pub(crate) fn begin_message_wait(&mut self) {
+        self.marks.set(Marks::HELD_BACK, !self.gate.is_open());
+    }
+
+    /// Starts the wait for a message anew. True if the past one was unfair: reading was held back for part of it, or
+    /// input is still unread.
+    pub(crate) fn restart_message_wait(&mut self) -> bool {
+        let was_held_back = self.marks.has(Marks::HELD_BACK);
+        self.begin_message_wait();
+        self.recheck_readable();
+        was_held_back || self.has_unheard_input()
+    }
+}

@@ -1,0 +1,82 @@
+//! The connections of a worker, by slot.
+
+use slab::Slab;
+
+use crate::connection::Connection;
+use crate::connection::id::ConnId;
+
+/// Connections for which a worker reserves memory from the start, none of it touched before it is used: so the table is
+/// large enough for allocators to map it on its own and to grow it in place, and leaves no garbage behind.
+pub(crate) const ROOM: usize = 1024;
+
+/// The connections of one worker.
+pub(crate) struct ConnTable {
+    connections: Slab<Connection>,
+    worker: u16,
+    next_serial: u32,
+}
+
+impl ConnTable {
+    pub(crate) fn new(worker: u16) -> Self {
+        ConnTable {
+            connections: Slab::with_capacity(ROOM),
+            worker,
+            next_serial: 0,
+        }
+    }
+
+    /// Inserts the connection that `make` builds for the id that it will have.
+    pub(crate) fn insert(
+        &mut self,
+        service: u16,
+        make: impl FnOnce(ConnId) -> Connection,
+    ) -> ConnId {
+        let entry = self.connections.vacant_entry();
+        let slot = u32::try_from(entry.key()).expect("a process has fewer than 2^32 descriptors");
+        let id = ConnId {
+            worker: self.worker,
+            service,
+            slot,
+            serial: self.next_serial,
+        };
+        self.next_serial = self.next_serial.wrapping_add(1);
+        entry.insert(make(id));
+        id
+    }
+
+    /// The connection that an event's token was made for.
+    #[inline]
+    pub(crate) fn by_token(&mut self, token: usize) -> Option<&mut Connection> {
+        let connection = self.in_slot(token as u32)?;
+        (connection.id.token() == token).then_some(connection)
+    }
+
+    /// The connection in a slot, whatever its serial.
+    #[inline]
+    pub(crate) fn in_slot(&mut self, slot: u32) -> Option<&mut Connection> {
+        self.connections.get_mut(slot as usize)
+    }
+
+    /// The connection of that name; `None` if it is gone.
+    #[inline]
+    pub(crate) fn get(&mut self, id: ConnId) -> Option<&mut Connection> {
+        let connection = self.connections.get_mut(id.slot as usize)?;
+        (connection.id == id).then_some(connection)
+    }
+
+    pub(crate) fn remove(&mut self, slot: u32) -> Option<Connection> {
+        self.connections.try_remove(slot as usize)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.connections.len()
+    }
+
+    /// The connections' names, to walk over while the table changes.
+    pub(crate) fn ids(&self) -> Vec<ConnId> {
+        self.connections
+            .iter()
+            .map(|(_, connection)| connection.id)
+            .collect()
+    }
+}

@@ -1,0 +1,171 @@
+//! The deadlines of a connection, kept as timers on the worker's wheel.
+
+use std::time::Duration;
+
+use super::Connection;
+use super::due::Due;
+use super::lifecycle::Stage;
+use super::loop_state::LoopState;
+use super::marks::Marks;
+use crate::wheel::{TimerKey, Wheel};
+
+/// The timers of one connection, at most one of each kind. The handler's own timers are kept in
+/// [`Extra`](super::extra::Extra).
+#[derive(Debug, Default)]
+pub(crate) struct Timers {
+    /// When to check that the peer was not silent for the idle time.
+    pub(crate) idle: Option<TimerKey>,
+    /// When to check that a message is whole: the first one, or one that was begun after it.
+    pub(crate) message: Option<TimerKey>,
+    /// When to check that output leaves; once a close has begun, when to end it.
+    pub(crate) write: Option<TimerKey>,
+    /// When to ask the protocol for its own deadline.
+    pub(crate) protocol: Option<TimerKey>,
+}
+
+impl Timers {
+    fn all(&mut self) -> [&mut Option<TimerKey>; 4] {
+        [
+            &mut self.idle,
+            &mut self.message,
+            &mut self.write,
+            &mut self.protocol,
+        ]
+    }
+
+    /// Cancels all timers.
+    pub(crate) fn cancel(&mut self, wheel: &mut Wheel<Due>) {
+        for timer in self.all() {
+            cancel(timer, wheel);
+        }
+    }
+
+    /// Number of timers that are set.
+    #[cfg(test)]
+    pub(crate) fn count(&mut self) -> usize {
+        self.all().iter().filter(|timer| timer.is_some()).count()
+    }
+}
+
+fn cancel(timer: &mut Option<TimerKey>, wheel: &mut Wheel<Due>) {
+    if let Some(timer) = timer.take() {
+        wheel.cancel(timer);
+    }
+}
+
+impl Connection {
+    /// Cancels the connection's timers, and those of the handler: none may fire for a connection that is gone.
+    pub(crate) fn cancel_timers(&mut self, state: &mut LoopState) {
+        self.timers.cancel(&mut state.wheel);
+        if let Some(extra) = &mut self.extra {
+            for (_, timer) in extra.timers.drain() {
+                state.wheel.cancel(timer.key);
+            }
+        }
+    }
+
+    /// Sets the timer of the protocol's next deadline, unless it is set for then or before.
+    #[inline(never)]
+    pub(crate) fn arm_protocol_timer(&mut self, state: &mut LoopState, deadline: Duration) {
+        // A deadline that has passed already is met in the next iteration, so that no two meet each other for ever.
+        let tick = state.clock.deadline(deadline).max(state.tick + 1);
+        let set = self.timers.protocol;
+        match set.and_then(|timer| state.wheel.deadline(timer)) {
+            Some(before) if before <= tick => {}
+            Some(_) => _ = set.map(|timer| state.wheel.rearm(timer, tick)),
+            None => {
+                let due = Due::Protocol(self.id);
+                self.timers.protocol = Some(state.wheel.insert(tick, due));
+            }
+        }
+    }
+
+    /// Cancels the timer of the protocol's deadline.
+    pub(crate) fn cancel_protocol_timer(&mut self, state: &mut LoopState) {
+        cancel(&mut self.timers.protocol, &mut state.wheel);
+    }
+
+    /// Sets the timer of a message that was begun, unless one is set, or cancels that of one that is whole.
+    ///
+    /// A timer that is set stays when another message was begun within the same turn; when it fires the messages are
+    /// counted.
+    pub(crate) fn watch_message(
+        &mut self,
+        state: &mut LoopState,
+        is_within_message: bool,
+        timeout: Duration,
+    ) {
+        if !is_within_message {
+            self.cancel_message_timer(state);
+        } else if self.timers.message.is_none() {
+            self.begin_message_wait();
+            let due = Due::Message {
+                id: self.id,
+                after: self.messages_in,
+            };
+            self.timers.message = Some(state.schedule(timeout, due));
+        }
+    }
+
+    pub(crate) fn cancel_message_timer(&mut self, state: &mut LoopState) {
+        cancel(&mut self.timers.message, &mut state.wheel);
+    }
+
+    /// Keeps the timer that watches the output: for a stall while the connection is open, for each part of a close
+    /// afterwards.
+    pub(crate) fn watch_output(
+        &mut self,
+        state: &mut LoopState,
+        stall: Option<Duration>,
+        close: Duration,
+    ) {
+        match self.life.stage() {
+            Stage::Open if self.output.is_empty() => {
+                cancel(&mut self.timers.write, &mut state.wheel);
+            }
+            Stage::Open if self.timers.write.is_none() => {
+                let due = Due::WriteStall {
+                    id: self.id,
+                    written: self.output.written(),
+                };
+                self.timers.write = stall.map(|after| state.schedule(after, due));
+            }
+            Stage::Open | Stage::Closed => {}
+            _ if self.marks.has(Marks::CLOSE_LIMITED) => {}
+            _ => self.limit_close(state, close),
+        }
+    }
+
+    /// Sets the deadline of the current part of a close; a drain has its own.
+    fn limit_close(&mut self, state: &mut LoopState, close: Duration) {
+        self.marks.set(Marks::CLOSE_LIMITED, true);
+        cancel(&mut self.timers.write, &mut state.wheel);
+        if self.draining == super::Draining::No {
+            self.extend_close(state, close, false);
+        }
+    }
+
+    /// Gives a close its time, from now.
+    pub(crate) fn extend_close(&mut self, state: &mut LoopState, close: Duration, extended: bool) {
+        let due = Due::Close {
+            id: self.id,
+            extended,
+        };
+        self.timers.write = Some(state.schedule(close, due));
+    }
+
+    /// The idle time of this connection; `of_listener` unless the handler has set another.
+    pub(crate) fn idle_timeout(&self, of_listener: Option<Duration>) -> Option<Duration> {
+        let extra = self.extra.as_ref();
+        let own = extra.and_then(|extra| extra.deadlines.idle);
+        own.unwrap_or(of_listener)
+    }
+
+    /// The message timeout of this connection; `of_listener` unless the handler has set another.
+    #[inline]
+    pub(crate) fn message_timeout(&self, of_listener: Option<Duration>) -> Option<Duration> {
+        let extra = self.extra.as_ref();
+        let own = extra.and_then(|extra| extra.deadlines.message);
+        own.unwrap_or(of_listener)
+    }
+}

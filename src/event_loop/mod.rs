@@ -1,0 +1,245 @@
+//! A worker's loop: waits for events, tells the reactor the time, and passes on what happened.
+
+#[cfg(all(test, loom))]
+mod loom_models;
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::Receiver;
+use mio::event::Event;
+use mio::{Events, Interest, Poll, Registry};
+
+use crate::accept::admission::Admission;
+use crate::accept::listeners::Listeners;
+use crate::connection::id::ConnId;
+use crate::io::transport::Socket;
+use crate::panics::{contain_drop, panic_text};
+use crate::reactor::{Reactor, Readiness};
+use crate::shared::LoopShared;
+use crate::shared::arrival::Arrival;
+use crate::shared::command::Command;
+use crate::shared::token::Token;
+
+/// Events taken from the kernel at a time.
+const EVENTS: usize = 1024;
+/// Commands obeyed in one iteration; each is at most one new connection.
+const COMMAND_BUDGET: usize = 256;
+
+/// A worker's poll, the listeners from which it accepts by itself, and its reactor.
+pub(crate) struct EventLoop {
+    pub(crate) poll: Poll,
+    pub(crate) reactor: Reactor,
+    pub(crate) listeners: Listeners,
+    pub(crate) shared: Arc<LoopShared>,
+    pub(crate) commands: Receiver<Command>,
+    pub(crate) admission: Arc<Admission>,
+    /// The time after an event during which the loop polls without sleeping.
+    pub(crate) busy_poll: Duration,
+}
+
+impl EventLoop {
+    /// Runs until the server ends. However it ends, every open connection ends with its handler's `on_close`.
+    pub(crate) fn run(mut self) -> io::Result<()> {
+        let outcome = catch_unwind(AssertUnwindSafe(|| self.iterate()));
+        self.reactor.stop();
+        self.count_departed();
+        self.return_commands();
+        outcome.unwrap_or_else(|panic| {
+            log::error!(
+                "worker {} panicked: {}",
+                self.shared.worker,
+                panic_text(&*panic)
+            );
+            Err(io::Error::other("a worker panicked"))
+        })
+    }
+
+    fn iterate(&mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(EVENTS);
+        let mut last_event = Instant::now();
+        let mut is_stopped = false;
+        while !is_stopped && !self.reactor.is_drained() {
+            self.wait(&mut events, &mut last_event)?;
+            self.dispatch(&events);
+            if self.listeners.has_ready() {
+                self.accept_ready();
+            }
+            if self.shared.has_commands() {
+                is_stopped = self.obey_commands();
+            }
+            self.reactor.finish_iteration();
+            if self.reactor.has_departed() {
+                self.count_departed();
+            }
+        }
+        Ok(())
+    }
+
+    /// Sleeps until an event, a wake-up or the next deadline, then tells the reactor the time.
+    fn wait(&mut self, events: &mut Events, last_event: &mut Instant) -> io::Result<()> {
+        loop {
+            let timeout = self.prepare_to_sleep(*last_event);
+            match self.poll.poll(events, timeout) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                outcome => break outcome?,
+            }
+        }
+        self.shared.woke_up();
+        self.reactor.set_now(self.shared.clock());
+        if !self.busy_poll.is_zero() && !events.is_empty() {
+            *last_event = Instant::now();
+        }
+        Ok(())
+    }
+
+    /// Returns how long the loop may sleep; `None` until an event or a wake-up comes.
+    fn prepare_to_sleep(&mut self, last_event: Instant) -> Option<Duration> {
+        let next_accept = self.listeners.timeout();
+        let has_work = self.shared.prepare_to_sleep() || next_accept == Some(Duration::ZERO);
+        let is_spinning = !self.busy_poll.is_zero() && last_event.elapsed() < self.busy_poll;
+        let timeout = if has_work || is_spinning {
+            Some(Duration::ZERO)
+        } else {
+            let next_timer = self.reactor.timeout(|| self.shared.clock());
+            next_accept.into_iter().chain(next_timer).min()
+        };
+        // A loop that spins does not sleep either, but that alone does not mean that it is behind.
+        let is_behind = timeout == Some(Duration::ZERO) && (has_work || !is_spinning);
+        self.reactor.set_behind(is_behind);
+        timeout
+    }
+
+    // Out of line, so that it has the processor's registers to itself.
+    #[inline(never)]
+    fn dispatch(&mut self, events: &Events) {
+        for event in events {
+            match Token::decode(event.token()) {
+                Token::Connection(token) => {
+                    if !(is_plain_input(event) && self.reactor.on_plain_input(token)) {
+                        self.reactor.on_event(token, readiness(event));
+                    }
+                }
+                Token::Listener(index) => self.listeners.on_event(index),
+                Token::Waker => {}
+            }
+        }
+    }
+
+    fn accept_ready(&mut self) {
+        // The callbacks so far may have taken long, and deadlines of new connections count from now.
+        self.reactor.catch_up(self.shared.clock());
+        self.accept(Listeners::accept_ready);
+    }
+
+    /// Accepts in the given manner, and adopts what comes.
+    fn accept(&mut self, manner: fn(&mut Listeners, &Admission, &mut dyn FnMut(Arrival))) {
+        let EventLoop {
+            poll,
+            reactor,
+            listeners,
+            shared,
+            admission,
+            ..
+        } = self;
+        manner(listeners, admission, &mut |arrival| {
+            shared.count_connection();
+            adopt(reactor, poll.registry(), arrival);
+        });
+    }
+
+    /// Obeys the commands that wait, within the budget. True if one of them was to stop.
+    fn obey_commands(&mut self) -> bool {
+        let mut is_stopped = false;
+        // The callbacks so far may have taken long, and deadlines of new connections count from now.
+        self.reactor.catch_up(self.shared.clock());
+        for _ in 0..COMMAND_BUDGET {
+            let Ok(command) = self.commands.try_recv() else {
+                break;
+            };
+            self.shared.command_taken();
+            match command {
+                Command::Adopt(arrival) => adopt(&mut self.reactor, self.poll.registry(), arrival),
+                Command::Schedule(task) => self.reactor.schedule_task(task),
+                Command::Sweep => {
+                    self.shared.sweep_begins();
+                    self.reactor.sweep_tasks();
+                }
+                Command::Drain(deadline) => self.drain(deadline),
+                Command::Stop => is_stopped = true,
+            }
+        }
+        is_stopped
+    }
+
+    /// Accepts the connections that wait already, closes the listeners, and begins to drain.
+    fn drain(&mut self, deadline: Duration) {
+        self.accept(Listeners::drain);
+        // The callbacks of these connections may have taken long, and the deadline counts from now.
+        self.reactor.catch_up(self.shared.clock());
+        self.reactor.begin_drain(deadline);
+    }
+
+    /// Counts out the connections that came too late, and drops the other commands.
+    fn return_commands(&mut self) {
+        while let Ok(command) = self.commands.try_recv() {
+            self.shared.command_taken();
+            if let Command::Adopt(late) = &command {
+                self.shared.uncount_connection();
+                self.admission.release(late.peer.ip());
+            }
+            contain_drop(command);
+        }
+    }
+
+    fn count_departed(&mut self) {
+        for peer in self.reactor.departed() {
+            self.shared.uncount_connection();
+            self.admission.release(peer.ip());
+        }
+    }
+}
+
+/// True if an event announces input and nothing beside it that needs a look, as nearly all do.
+#[inline]
+fn is_plain_input(event: &Event) -> bool {
+    let needs_a_look = event.is_read_closed() | event.is_error() | event.is_priority();
+    event.is_readable() & !needs_a_look
+}
+
+/// The reactor's description of an event.
+fn readiness(event: &Event) -> Readiness {
+    Readiness {
+        readable: event.is_readable() || event.is_read_closed() || event.is_error(),
+        writable: event.is_writable() || event.is_write_closed(),
+        drain_fully: event.is_read_closed() || event.is_error() || event.is_priority(),
+        error: event.is_error(),
+    }
+}
+
+/// Registers a connection and gives it to the reactor.
+fn adopt(reactor: &mut Reactor, registry: &Registry, arrival: Arrival) {
+    let register = |socket: &mut Socket, id: ConnId| match socket {
+        Socket::Tcp(stream) => {
+            registry.register(stream, Token::Connection(id.token()).encode(), interest())
+        }
+        _ => Ok(()),
+    };
+    let Arrival {
+        stream,
+        peer,
+        listener,
+    } = arrival;
+    reactor.adopt(listener, Socket::Tcp(stream), peer, register);
+}
+
+/// The events of a connection, registered once for its life. Urgent data is among them where the system reports it: a short
+/// read in front of it does not prove the socket empty.
+fn interest() -> Interest {
+    let interest = Interest::READABLE | Interest::WRITABLE;
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    let interest = interest | Interest::PRIORITY;
+    interest
+}

@@ -1,0 +1,48 @@
+//! Closing as a handler asks for it. The reactor carries it out after the callback.
+
+use super::conn::Conn;
+use crate::connection::Draining;
+use crate::connection::close_reason::Cause;
+use crate::io::output::Packed;
+use crate::protocol::{Encode, Farewell, Parting, Protocol};
+
+impl<P: Protocol> Conn<'_, P> {
+    /// Ends the connection in order: what is pending is flushed, our end of stream is sent, and the peer's is awaited
+    /// until [`Listen::close_timeout`](crate::Listen::close_timeout). No further message is delivered.
+    ///
+    /// A protocol that says farewell does so behind what was sent, and awaits the peer's answer before that.
+    pub fn close(&mut self) {
+        if self.connection.life.is_parting() {
+            return;
+        }
+        if !self.connection.life.accepts_sends() {
+            return self.connection.close(Cause::Local);
+        }
+        let why = match self.connection.draining {
+            _ if self.connection.life.peer_has_ended() => Farewell::PeerEnded,
+            Draining::No => Farewell::Closed,
+            _ => Farewell::Shutdown,
+        };
+        let output = &mut self.connection.output;
+        output.begin();
+        let parting = self.encoder.farewell(why, output);
+        match output.finish() {
+            Packed::Whole if parting == Parting::AwaitAnswer && why != Farewell::PeerEnded => {
+                self.connection.part(Cause::Local);
+                self.state.queue(self.connection);
+            }
+            Packed::Torn => self.connection.abort(Cause::OutputLimit),
+            _ => self.connection.close_concluded(Cause::Local),
+        }
+    }
+
+    /// Ends the connection at once with a reset. What is pending is lost.
+    pub fn abort(&mut self) {
+        self.connection.abort(Cause::Aborted);
+    }
+
+    /// Sends our end of stream once what is pending has left. Messages still arrive; nothing more can be sent.
+    pub fn shutdown_write(&mut self) {
+        self.connection.life.request_end();
+    }
+}

@@ -1,0 +1,192 @@
+//! A connection as callbacks see it.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use super::handle::ConnHandle;
+use super::link::Link;
+use super::stats::ConnStats;
+use crate::connection::Connection;
+use crate::connection::gate::Gate;
+use crate::connection::id::ConnId;
+use crate::connection::loop_state::LoopState;
+use crate::io::address::Address;
+use crate::protocol::Protocol;
+
+/// A connection, for the length of a callback.
+///
+/// What is sent is collected and leaves in one write after the callbacks of this turn; only what is large, or much, leaves
+/// before. Closing is an intent: it happens after the callback has returned.
+pub struct Conn<'a, P: Protocol> {
+    pub(crate) encoder: &'a mut P::Encoder,
+    pub(crate) connection: &'a mut Connection,
+    pub(crate) state: &'a mut LoopState,
+    pub(crate) link: &'a Link<P>,
+    /// Input that is not part of a delivered message yet, in bytes.
+    pub(crate) unread: usize,
+}
+
+impl<P: Protocol> Conn<'_, P> {
+    /// Stops the delivery of messages, also of those that have arrived already, until
+    /// [`resume_reading`](Self::resume_reading). Nothing is read meanwhile, so the peer feels it through its window.
+    pub fn pause_reading(&mut self) {
+        if !self.connection.life.is_parting() {
+            self.connection.hold_back(Gate::PAUSED);
+        }
+    }
+
+    /// Undoes [`pause_reading`](Self::pause_reading).
+    pub fn resume_reading(&mut self) {
+        self.connection.gate.open(Gate::PAUSED);
+        self.state.queue(self.connection);
+    }
+
+    /// Changes the connection's decoder before it unpacks the next message: a larger limit after a login, another mode. (Not
+    /// at once, because the message being handled may borrow from the decoder.) [`Limits::input`](crate::Limits::input)
+    /// bounds a message whatever the decoder allows.
+    ///
+    /// ```
+    /// use ringwheel::{Conn, protocol::LengthPrefixed};
+    ///
+    /// /// A user that has logged in may send messages of up to 8 MiB.
+    /// fn on_login(conn: &mut Conn<'_, LengthPrefixed>) {
+    ///     conn.update_decoder(|decoder| *decoder = decoder.max_length(8 << 20));
+    /// }
+    /// ```
+    pub fn update_decoder(&mut self, change: impl FnOnce(&mut P::Decoder) + 'static) {
+        self.link
+            .decoder_changes
+            .borrow_mut()
+            .push(Box::new(change));
+        self.connection.gate.shut(Gate::DECODER);
+    }
+
+    /// A handle to this connection that other threads, and other connections' callbacks, can use.
+    pub fn handle(&mut self) -> ConnHandle<P> {
+        let id = self.connection.id;
+        let alive = self
+            .connection
+            .extra_or_new()
+            .alive
+            .get_or_insert_with(|| Arc::new(AtomicBool::new(true)));
+        ConnHandle::new(id, self.link.outbox.clone(), alive.clone())
+    }
+
+    /// The writing half of the connection's protocol, which also has what both halves share.
+    ///
+    /// With this and the next two methods a protocol gets methods of its own on `Conn`, by a trait if it is in another crate;
+    /// `examples/checked_frames` has a whole one.
+    ///
+    /// ```
+    /// use ringwheel::Conn;
+    /// use ringwheel::protocol::FixedLength;
+    ///
+    /// trait RecordConn {
+    ///     /// Bytes in each record of this connection.
+    ///     fn record_length(&self) -> usize;
+    /// }
+    ///
+    /// impl RecordConn for Conn<'_, FixedLength> {
+    ///     fn record_length(&self) -> usize {
+    ///         self.encoder().length()
+    ///     }
+    /// }
+    /// ```
+    pub fn encoder(&self) -> &P::Encoder {
+        self.encoder
+    }
+
+    /// The writing half of the connection's protocol, to be changed. Bytes are written with
+    /// [`encode_with`](Self::encode_with).
+    pub fn encoder_mut(&mut self) -> &mut P::Encoder {
+        self.encoder
+    }
+
+    /// The connection's name, unique for the life of the server.
+    pub fn id(&self) -> ConnId {
+        self.connection.id
+    }
+
+    /// The address of the peer's end.
+    pub fn peer_addr(&self) -> &Address {
+        &self.connection.peer
+    }
+
+    /// The address of our end; asks the kernel each time.
+    ///
+    /// # Errors
+    /// The kernel's error, for example when the connection was reset.
+    pub fn local_addr(&self) -> io::Result<Address> {
+        self.connection.output.local_addr().map(Address::Ip)
+    }
+
+    /// Bytes that have arrived and are not part of a delivered message yet.
+    pub fn read_buffer_len(&self) -> usize {
+        self.unread
+    }
+
+    /// Bytes that were sent and are not with the kernel yet.
+    pub fn write_buffer_len(&self) -> usize {
+        self.connection.output.len()
+    }
+
+    /// Whether messages can still be sent.
+    pub fn is_open(&self) -> bool {
+        self.connection.life.accepts_sends()
+    }
+
+    /// The connection's counters.
+    pub fn stats(&self) -> ConnStats {
+        ConnStats {
+            bytes_in: self.connection.received,
+            bytes_out: self.connection.output.written(),
+            messages_in: self.connection.messages_in,
+            messages_out: self.connection.messages_out,
+            dropped: self
+                .connection
+                .extra
+                .as_ref()
+                .map_or(0, |extra| extra.dropped),
+        }
+    }
+
+    /// The time at which the loop's current iteration began, counted from the start of the worker's loop: the clock of
+    /// [`UnpackContext::now`](crate::protocol::UnpackContext::now). It never goes back and costs no system call. Each worker
+    /// has a clock of its own.
+    ///
+    /// ```
+    /// # use ringwheel::{Conn, protocol::Lines};
+    /// # use std::time::Duration;
+    /// fn is_too_soon(conn: &Conn<'_, Lines>, last_request: Duration) -> bool {
+    ///     conn.now() < last_request + Duration::from_millis(100)
+    /// }
+    /// ```
+    pub fn now(&self) -> Duration {
+        self.state.now
+    }
+
+    /// How long ago the peer was last heard of, in whole ticks. Sending is no sign of life.
+    pub fn idle_for(&self) -> Duration {
+        self.state
+            .clock
+            .begin(self.state.tick - self.connection.active_at)
+    }
+
+    /// Counts as a sign of life: the idle time starts anew.
+    pub fn touch(&mut self) {
+        self.connection.active_at = self.state.tick;
+    }
+}
+
+impl<P: Protocol> fmt::Debug for Conn<'_, P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Conn")
+            .field("id", &self.connection.id)
+            .field("peer", &self.connection.peer)
+            .field("stage", &self.connection.life.stage())
+            .finish_non_exhaustive()
+    }
+}

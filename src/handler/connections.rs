@@ -1,0 +1,365 @@
+//! All connections of a handler, for any thread.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::Handler;
+use super::conn::Conn;
+use super::count::Count;
+use super::letter::{Letter, Mail, Request, Visitor};
+use super::local::LocalConnections;
+use super::mailbox::Mailbox;
+use super::publication::{Publication, Published};
+use crate::connection::id::ConnId;
+use crate::connection::send_error::SendError;
+use crate::protocol::OwnedOf;
+
+/// All connections of the listeners that have a handler of type `H`, for any thread.
+///
+/// Made by [`ServerHandle::connections_of`](crate::ServerHandle::connections_of).
+pub struct Connections<H: Handler> {
+    mailboxes: Arc<[Arc<Mailbox<H>>]>,
+}
+
+impl<H: Handler> Connections<H> {
+    pub(crate) fn new(mailboxes: Vec<Arc<Mailbox<H>>>) -> Self {
+        Connections {
+            mailboxes: mailboxes.into(),
+        }
+    }
+
+    /// Sends one message to every open connection.
+    ///
+    /// # Errors
+    /// [`SendError::Full`] if the mailbox of some worker is full, [`SendError::Closed`] if one has ended: the
+    /// connections of that worker do not get the message, the others do.
+    pub fn broadcast(&self, item: impl Into<OwnedOf<H::Protocol>>) -> Result<(), SendError<()>> {
+        self.broadcast_if(item, |_, _| true)
+    }
+
+    /// Sends one message to every open connection for which `filter` says so. The filter runs on the workers.
+    ///
+    /// # Errors
+    /// As [`broadcast`](Self::broadcast).
+    pub fn broadcast_if(
+        &self,
+        item: impl Into<OwnedOf<H::Protocol>>,
+        filter: impl Fn(&Conn<'_, H::Protocol>, &H::Session) -> bool + Send + Sync + 'static,
+    ) -> Result<(), SendError<()>> {
+        let item = item.into();
+        self.visit(move |conn, session| {
+            if filter(conn, session) {
+                conn.send_owned(&item);
+            }
+        })
+    }
+
+    /// Sends one message to every open connection that has [subscribed](crate::Conn::subscribe) to a topic.
+    ///
+    /// A protocol encodes the message once for all of them where that saves work. Each worker writes it to its subscribers
+    /// when it reads its mail, with each connection's own limits: one whose output is full does not get it, and what else
+    /// follows for it, [`Limits::overflow`](crate::Limits::overflow) says.
+    ///
+    /// # Errors
+    /// As [`broadcast`](Self::broadcast).
+    pub fn publish(
+        &self,
+        topic: &str,
+        item: impl Into<OwnedOf<H::Protocol>>,
+    ) -> Result<(), SendError<()>> {
+        self.put_publication(Publication::new(topic, item.into(), None))
+    }
+
+    /// As [`publish`](Self::publish), and calls `done` when all workers are done with it: on the thread of the last of
+    /// them, or on this one if one could not be reached.
+    ///
+    /// # Errors
+    /// As [`broadcast`](Self::broadcast); `done` is called all the same.
+    pub fn publish_then(
+        &self,
+        topic: &str,
+        item: impl Into<OwnedOf<H::Protocol>>,
+        done: impl FnOnce(Published) + Send + 'static,
+    ) -> Result<(), SendError<()>> {
+        self.put_publication(Publication::new(topic, item.into(), Some(Box::new(done))))
+    }
+
+    pub(crate) fn put_publication(
+        &self,
+        publication: Publication<H::Protocol>,
+    ) -> Result<(), SendError<()>> {
+        let mut own = Some(Arc::new(publication));
+        let mut left = self.mailboxes.len();
+        // The last mailbox gets this thread's own share: the completion is the last worker's to call, and not called here
+        // because the workers were fast.
+        let share = || {
+            left -= 1;
+            let share = if left == 0 { own.take() } else { own.clone() };
+            Mail::Topic(share.expect("it is taken with the last"))
+        };
+        self.put_all(share, |returned| {
+            if let Mail::Topic(publication) = returned {
+                publication.miss();
+            }
+        })
+    }
+
+    /// Sends one message to one connection, by its name.
+    ///
+    /// # Errors
+    /// [`SendError`], with the item, if no listener of this handler type can have such a connection, or if its worker has
+    /// ended or its mailbox is full. An `Ok` means that the worker has it; if the connection has ended, nothing happens.
+    pub fn send_to(
+        &self,
+        id: ConnId,
+        item: impl Into<OwnedOf<H::Protocol>>,
+    ) -> Result<(), SendError<OwnedOf<H::Protocol>>> {
+        self.put_item(id, item.into())
+    }
+
+    pub(crate) fn put_item(
+        &self,
+        to: ConnId,
+        item: OwnedOf<H::Protocol>,
+    ) -> Result<(), SendError<OwnedOf<H::Protocol>>> {
+        let Some(mailbox) = self.mailbox_of(to) else {
+            return Err(SendError::Closed(item));
+        };
+        let returned = |mail| match mail {
+            Mail::One(Letter {
+                request: Request::Send(item, _),
+                ..
+            }) => item,
+            _ => unreachable!("an item was put"),
+        };
+        let request = Request::Send(item, None);
+        mailbox
+            .put(Mail::One(Letter { to, request }))
+            .map_err(|error| error.map(returned))
+    }
+
+    /// The mailbox of the service that has, or had, a connection.
+    fn mailbox_of(&self, id: ConnId) -> Option<&Mailbox<H>> {
+        self.mailboxes
+            .iter()
+            .find(|mailbox| mailbox.shared.worker == id.worker() && mailbox.service == id.service)
+            .map(|mailbox| &**mailbox)
+    }
+
+    /// Sends one message to each of some connections: one letter for each worker that has any of them.
+    ///
+    /// ```
+    /// # use ringwheel::{ConnId, Connections, Handler, SendError, protocol::Lines};
+    /// fn tell_team<H: Handler<Protocol = Lines>>(
+    ///     players: &Connections<H>,
+    ///     team: &[ConnId],
+    /// ) -> Result<(), SendError<()>> {
+    ///     players.send_to_all_of(team, "your turn".to_owned())
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`broadcast`](Self::broadcast). Connections that have ended are passed over.
+    pub fn send_to_all_of(
+        &self,
+        ids: &[ConnId],
+        item: impl Into<OwnedOf<H::Protocol>>,
+    ) -> Result<(), SendError<()>> {
+        let item = Arc::new(item.into());
+        let mut outcome = Ok(());
+        for mailbox in self.mailboxes.iter() {
+            let is_here =
+                |id: &ConnId| id.worker() == mailbox.shared.worker && id.service == mailbox.service;
+            let here: Vec<ConnId> = ids.iter().copied().filter(is_here).collect();
+            if here.is_empty() {
+                continue;
+            }
+            let item = item.clone();
+            let job = Box::new(
+                move |_: &mut H, connections: &mut LocalConnections<'_, H>| {
+                    for id in here {
+                        connections.with(id, |conn, _| conn.send_owned(&item));
+                    }
+                },
+            );
+            if let Err(error) = mailbox.put(Mail::Handler(job)) {
+                outcome = Err(error.map(drop));
+            }
+        }
+        outcome
+    }
+
+    /// Runs a closure with the handler, one connection, and its session, on the connection's worker; not at all if the
+    /// connection has ended. So state lives in the handler and needs no lock.
+    ///
+    /// # Errors
+    /// [`SendError::Closed`] if no listener of this handler type can have such a connection, or its worker has ended;
+    /// [`SendError::Full`] if its mailbox is full.
+    pub fn run(
+        &self,
+        id: ConnId,
+        job: impl FnOnce(&mut H, &mut Conn<'_, H::Protocol>, &mut H::Session) + Send + 'static,
+    ) -> Result<(), SendError<()>> {
+        let Some(mailbox) = self.mailbox_of(id) else {
+            return Err(SendError::Closed(()));
+        };
+        let job = Box::new(
+            move |handler: &mut H, connections: &mut LocalConnections<'_, H>| {
+                connections.with(id, |conn, session| job(handler, conn, session));
+            },
+        );
+        mailbox
+            .put(Mail::Handler(job))
+            .map_err(|error| error.map(drop))
+    }
+
+    /// Runs a closure with the handler and its connections on one worker, by its index. If several listeners have this
+    /// handler type, each has a handler value of its own there, and the closure runs with each.
+    ///
+    /// ```
+    /// use ringwheel::{Conn, Connections, Handler, SendError, protocol::Lines};
+    ///
+    /// #[derive(Clone)]
+    /// struct Counter {
+    ///     lines: u64,
+    /// }
+    ///
+    /// impl Handler for Counter {
+    ///     type Protocol = Lines;
+    ///     type Session = ();
+    ///     fn on_open(&mut self, _conn: &mut Conn<'_, Lines>) {}
+    ///     fn on_message(&mut self, _conn: &mut Conn<'_, Lines>, _session: &mut (), _line: &str) {
+    ///         self.lines += 1;
+    ///     }
+    /// }
+    ///
+    /// /// The count needs no lock: each worker's is read there.
+    /// fn log_counts(connections: &Connections<Counter>) -> Result<(), SendError<()>> {
+    ///     connections.on_each_worker(|counter, connections| {
+    ///         println!("worker {}: {} lines", connections.worker(), counter.lines);
+    ///     })
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// [`SendError::Closed`] if there is no such worker or it has ended, [`SendError::Full`] if its mailbox is full.
+    pub fn on_worker(
+        &self,
+        worker: usize,
+        job: impl Fn(&mut H, &mut LocalConnections<'_, H>) + Send + Sync + 'static,
+    ) -> Result<(), SendError<()>> {
+        let is_here = |mailbox: &&Arc<Mailbox<H>>| mailbox.shared.worker == worker;
+        if !self.mailboxes.iter().any(|mailbox| is_here(&mailbox)) {
+            return Err(SendError::Closed(()));
+        }
+        self.put_job(self.mailboxes.iter().filter(is_here), job)
+    }
+
+    /// Runs a closure with each handler value of this type and its connections: as [`on_worker`](Self::on_worker), on all.
+    ///
+    /// # Errors
+    /// As [`broadcast`](Self::broadcast).
+    pub fn on_each_worker(
+        &self,
+        job: impl Fn(&mut H, &mut LocalConnections<'_, H>) + Send + Sync + 'static,
+    ) -> Result<(), SendError<()>> {
+        self.put_job(self.mailboxes.iter(), job)
+    }
+
+    fn put_job<'a>(
+        &self,
+        mailboxes: impl Iterator<Item = &'a Arc<Mailbox<H>>>,
+        job: impl Fn(&mut H, &mut LocalConnections<'_, H>) + Send + Sync + 'static,
+    ) -> Result<(), SendError<()>> {
+        let job = Arc::new(job);
+        let mut outcome = Ok(());
+        for mailbox in mailboxes {
+            let job = job.clone();
+            let job = Box::new(
+                move |handler: &mut H, connections: &mut LocalConnections<'_, H>| {
+                    job(handler, connections)
+                },
+            );
+            if let Err(error) = mailbox.put(Mail::Handler(job)) {
+                outcome = Err(error.map(drop));
+            }
+        }
+        outcome
+    }
+
+    /// Calls back once the mailboxes of all workers are no more than half full, or their workers have ended: on the thread of
+    /// the last of them, or on this one if that is so already. For a sender that was refused with [`SendError::Full`].
+    pub fn when_room(&self, callback: impl FnOnce() + Send + 'static) {
+        let count = Arc::new(Count::new(|_| callback()));
+        for mailbox in self.mailboxes.iter() {
+            let count = count.clone();
+            mailbox.shared.when_room(Box::new(move || count.add(1)));
+        }
+    }
+
+    /// Counts the subscribers of a topic on all workers, and calls `done` with their number on the thread of the last of
+    /// them, or on this one if a worker could not be asked. Subscriptions that come or go meanwhile may be missed.
+    ///
+    /// # Errors
+    /// As [`broadcast`](Self::broadcast): workers that could not be asked count for none. `done` is called all the same.
+    pub fn count_subscribers(
+        &self,
+        topic: &str,
+        done: impl FnOnce(usize) + Send + 'static,
+    ) -> Result<(), SendError<()>> {
+        let topic: Box<str> = topic.into();
+        let count = Count::new(done);
+        let job = move |_: &mut H, connections: &mut LocalConnections<'_, H>| {
+            count.add(connections.subscribers(&topic));
+        };
+        self.on_each_worker(job)
+    }
+
+    /// Runs a closure on the workers, once for each open connection.
+    ///
+    /// # Errors
+    /// As [`broadcast`](Self::broadcast).
+    pub fn visit(
+        &self,
+        visitor: impl Fn(&mut Conn<'_, H::Protocol>, &mut H::Session) + Send + Sync + 'static,
+    ) -> Result<(), SendError<()>> {
+        let visitor: Arc<Visitor<H>> = Arc::new(visitor);
+        self.put_all(|| Mail::Each(visitor.clone()), drop)
+    }
+
+    /// Puts mail into all mailboxes; `missed` gets that of each that does not take it.
+    fn put_all(
+        &self,
+        mut mail: impl FnMut() -> Mail<H>,
+        missed: impl Fn(Mail<H>),
+    ) -> Result<(), SendError<()>> {
+        let mut outcome = Ok(());
+        for mailbox in self.mailboxes.iter() {
+            if let Err(error) = mailbox.put(mail()) {
+                outcome = Err(error.map(&missed));
+            }
+        }
+        outcome
+    }
+}
+
+impl<H: Handler> Clone for Connections<H> {
+    fn clone(&self) -> Self {
+        Connections {
+            mailboxes: self.mailboxes.clone(),
+        }
+    }
+}
+
+impl<H: Handler> fmt::Debug for Connections<H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let workers: Vec<usize> = self
+            .mailboxes
+            .iter()
+            .map(|mailbox| mailbox.shared.worker)
+            .collect();
+        f.debug_struct("Clients")
+            .field("workers", &workers)
+            .finish()
+    }
+}

@@ -1,0 +1,160 @@
+//! A handle to one connection, for any thread.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::conn::Conn;
+use super::letter::{Letter, Request};
+use super::outbox::Outbox;
+use crate::connection::completion::{Completion, SendOutcome};
+use crate::connection::id::ConnId;
+use crate::connection::send_error::SendError;
+use crate::protocol::{OwnedOf, Protocol};
+
+/// A handle to one connection, for any thread.
+///
+/// What it is asked for is put into the mailbox of the connection's worker and done there, in order. Once the connection
+/// has ended every call says so, and none can reach a later connection.
+pub struct ConnHandle<P: Protocol> {
+    id: ConnId,
+    outbox: Arc<dyn Outbox<P>>,
+    alive: Arc<AtomicBool>,
+}
+
+impl<P: Protocol> ConnHandle<P> {
+    pub(crate) fn new(id: ConnId, outbox: Arc<dyn Outbox<P>>, alive: Arc<AtomicBool>) -> Self {
+        ConnHandle { id, outbox, alive }
+    }
+
+    /// The connection's name.
+    pub fn id(&self) -> ConnId {
+        self.id
+    }
+
+    /// Whether the connection has not ended, as far as this thread can know.
+    pub fn is_alive(&self) -> bool {
+        self.alive.load(Ordering::Acquire)
+    }
+
+    /// Sends one message.
+    ///
+    /// # Errors
+    /// [`SendError`], with the item, if the connection has ended or the mailbox is full. An `Ok` means that the worker
+    /// has it; should the connection end before, only [`send_then`](Self::send_then) tells.
+    pub fn send(&self, item: impl Into<OwnedOf<P>>) -> Result<(), SendError<OwnedOf<P>>> {
+        self.send_item(item.into(), None)
+    }
+
+    /// Sends one message, and calls `done` on the worker's thread when all of it was handed to the kernel or when it is
+    /// certain that it will not be. If the worker does not take it, `done` is called before this returns.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send); `done` is then called with [`SendOutcome::Lost`].
+    pub fn send_then(
+        &self,
+        item: impl Into<OwnedOf<P>>,
+        done: impl FnOnce(SendOutcome) + Send + 'static,
+    ) -> Result<(), SendError<OwnedOf<P>>> {
+        self.send_item(item.into(), Some(Completion::new(done)))
+    }
+
+    fn send_item(
+        &self,
+        item: OwnedOf<P>,
+        done: Option<Completion>,
+    ) -> Result<(), SendError<OwnedOf<P>>> {
+        let returned = |request| match request {
+            Request::Send(item, _) => item,
+            _ => unreachable!("an item was put"),
+        };
+        self.request(Request::Send(item, done))
+            .map_err(|error| error.map(returned))
+    }
+
+    /// Closes the connection in order, after all that was sent before: as [`Conn::close`].
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub fn close(&self) -> Result<(), SendError<()>> {
+        self.request(Request::Close)
+            .map_err(|error| error.map(drop))
+    }
+
+    /// Ends the connection with a reset: as [`Conn::abort`].
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub fn abort(&self) -> Result<(), SendError<()>> {
+        self.request(Request::Abort)
+            .map_err(|error| error.map(drop))
+    }
+
+    /// Runs a closure on the connection's worker, if the connection is still open then.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub fn run(
+        &self,
+        job: impl FnOnce(&mut Conn<'_, P>) + Send + 'static,
+    ) -> Result<(), SendError<()>> {
+        self.request(Request::Run(Box::new(job)))
+            .map_err(|error| error.map(drop))
+    }
+
+    /// Calls back once the mailboxes of the connection's worker are no more than half full again, or the worker has ended: on
+    /// the worker's thread, or on this one if that is so already. For a sender that was refused with
+    /// [`SendError::Full`] and would rather wait than try again and again.
+    ///
+    /// ```
+    /// use ringwheel::{ConnHandle, SendError, protocol::Lines};
+    ///
+    /// /// Sends a line, and blocks while the worker has too much mail.
+    /// fn send_patiently(client: &ConnHandle<Lines>, mut line: String) -> Result<(), SendError<String>> {
+    ///     loop {
+    ///         match client.send(line) {
+    ///             Err(SendError::Full(returned)) => line = returned,
+    ///             outcome => return outcome,
+    ///         }
+    ///         let (has_room, waits) = std::sync::mpsc::channel();
+    ///         client.when_room(move || _ = has_room.send(()));
+    ///         let _ = waits.recv();
+    ///     }
+    /// }
+    /// ```
+    pub fn when_room(&self, callback: impl FnOnce() + Send + 'static) {
+        self.outbox.when_room(Box::new(callback));
+    }
+
+    fn request(&self, request: Request<P>) -> Result<(), SendError<Request<P>>> {
+        if !self.is_alive() {
+            return Err(SendError::Closed(request));
+        }
+        let letter = Letter {
+            to: self.id,
+            request,
+        };
+        self.outbox
+            .send(letter)
+            .map_err(|error| error.map(|letter| letter.request))
+    }
+}
+
+impl<P: Protocol> Clone for ConnHandle<P> {
+    fn clone(&self) -> Self {
+        ConnHandle {
+            id: self.id,
+            outbox: self.outbox.clone(),
+            alive: self.alive.clone(),
+        }
+    }
+}
+
+impl<P: Protocol> fmt::Debug for ConnHandle<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConnHandle")
+            .field("id", &self.id)
+            .field("alive", &self.is_alive())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,186 @@
+//! What users implement.
+
+mod closing;
+pub(crate) mod conn;
+pub(crate) mod connections;
+pub(crate) mod count;
+pub(crate) mod handle;
+pub(crate) mod letter;
+pub(crate) mod link;
+pub(crate) mod local;
+pub(crate) mod mailbox;
+pub(crate) mod outbox;
+pub(crate) mod publication;
+mod sending;
+pub(crate) mod stats;
+mod subscribing;
+pub(crate) mod timeout;
+pub(crate) mod timers;
+
+use crate::connection::close_reason::{CloseReason, Timeout};
+use crate::handler::conn::Conn;
+use crate::handler::local::LocalConnections;
+use crate::handler::timeout::TimeoutDecision;
+use crate::handler::timers::TimerId;
+use crate::protocol::{ErrorOf, MessageOf, Protocol};
+
+/// The application: what happens when a connection opens, says something, and ends.
+///
+/// Each worker owns a handler value of its own, so every callback takes `&mut self` and needs no lock; what is to be
+/// shared between workers is the handler's own `Arc`. All callbacks run on the worker's thread: one that blocks, blocks
+/// every connection of that worker.
+///
+/// A callback that panics ends its connection with [`CloseReason::Panic`]; the worker and its other connections go on,
+/// with the handler as the panic left it.
+///
+/// ```
+/// use ringwheel::{Conn, Handler, protocol::Raw};
+///
+/// #[derive(Clone)]
+/// struct Echo;
+///
+/// impl Handler for Echo {
+///     type Protocol = Raw;
+///     type Session = ();
+///     fn on_open(&mut self, _conn: &mut Conn<'_, Raw>) {}
+///     fn on_message(&mut self, conn: &mut Conn<'_, Raw>, _session: &mut (), bytes: &[u8]) {
+///         conn.send(bytes);
+///     }
+/// }
+/// ```
+#[expect(
+    unused_variables,
+    reason = "the default bodies do nothing, and the names are documentation"
+)]
+pub trait Handler: Sized + 'static {
+    /// How bytes become messages.
+    type Protocol: Protocol;
+    /// What belongs to one connection; made when it opens, given back when it closes.
+    type Session: 'static;
+
+    /// Decides on a connection before [`on_open`](Self::on_open): false refuses it. What was sent here is flushed, the
+    /// connection closes in order, and no other callback is called for it. By default every connection is admitted.
+    ///
+    /// It is called when the protocol's opening handshake is over, if it has one.
+    ///
+    /// ```
+    /// # use std::collections::HashSet;
+    /// # use std::net::IpAddr;
+    /// use ringwheel::{Conn, Handler, protocol::Lines};
+    ///
+    /// #[derive(Clone)]
+    /// struct Guarded {
+    ///     banned: HashSet<IpAddr>,
+    /// }
+    ///
+    /// impl Handler for Guarded {
+    ///     type Protocol = Lines;
+    ///     type Session = ();
+    ///     fn admit(&mut self, conn: &mut Conn<'_, Lines>) -> bool {
+    ///         let is_banned = conn.peer_addr().ip().is_some_and(|ip| self.banned.contains(&ip));
+    ///         if is_banned {
+    ///             conn.send("you are banned");
+    ///         }
+    ///         !is_banned
+    ///     }
+    ///     fn on_open(&mut self, _conn: &mut Conn<'_, Lines>) {}
+    ///     fn on_message(&mut self, _conn: &mut Conn<'_, Lines>, _session: &mut (), _line: &str) {}
+    /// }
+    /// ```
+    fn admit(&mut self, conn: &mut Conn<'_, Self::Protocol>) -> bool {
+        true
+    }
+
+    /// The connection is open: its protocol's opening handshake is over, if it has one, and messages follow.
+    fn on_open(&mut self, conn: &mut Conn<'_, Self::Protocol>) -> Self::Session;
+
+    /// A whole message has arrived. It may borrow from the receive buffer and is valid during this call.
+    fn on_message(
+        &mut self,
+        conn: &mut Conn<'_, Self::Protocol>,
+        session: &mut Self::Session,
+        message: MessageOf<'_, Self::Protocol>,
+    );
+
+    /// The connection is over: called exactly once for each [`on_open`](Self::on_open) that returned, after the last byte.
+    fn on_close(
+        &mut self,
+        conn: &Conn<'_, Self::Protocol>,
+        session: Self::Session,
+        reason: CloseReason<ErrorOf<Self::Protocol>>,
+    ) {
+    }
+
+    /// The output has been above its high-water mark and is now at or below the low one: there is room again, and
+    /// reading resumes.
+    fn on_drained(&mut self, conn: &mut Conn<'_, Self::Protocol>, session: &mut Self::Session) {}
+
+    /// A timer of [`Conn::set_timer`] or [`Conn::set_interval`] is due.
+    fn on_timer(
+        &mut self,
+        conn: &mut Conn<'_, Self::Protocol>,
+        session: &mut Self::Session,
+        timer: TimerId,
+        token: u64,
+    ) {
+    }
+
+    /// A deadline of the listener has passed (idle, first message, message, write stall), and the connection is about to be
+    /// evicted: the place for last words, which [`TimeoutDecision::Close`] sends, or for letting the peer stay.
+    ///
+    /// A handler that closes or aborts the connection itself here has decided, whatever it returns. When the write stall's
+    /// deadline passes, the peer takes no output, so `Close` counts as `Evict`.
+    ///
+    /// ```
+    /// use ringwheel::{Conn, Handler, Timeout, TimeoutDecision, protocol::Lines};
+    ///
+    /// #[derive(Clone)]
+    /// struct Polite;
+    ///
+    /// impl Handler for Polite {
+    ///     type Protocol = Lines;
+    ///     type Session = ();
+    ///     fn on_open(&mut self, _conn: &mut Conn<'_, Lines>) {}
+    ///     fn on_message(&mut self, _conn: &mut Conn<'_, Lines>, _session: &mut (), _line: &str) {}
+    ///     fn on_timeout(
+    ///         &mut self,
+    ///         conn: &mut Conn<'_, Lines>,
+    ///         _session: &mut (),
+    ///         _timeout: Timeout,
+    ///     ) -> TimeoutDecision {
+    ///         conn.send("bye");
+    ///         TimeoutDecision::Close
+    ///     }
+    /// }
+    /// ```
+    fn on_timeout(
+        &mut self,
+        conn: &mut Conn<'_, Self::Protocol>,
+        session: &mut Self::Session,
+        timeout: Timeout,
+    ) -> TimeoutDecision {
+        TimeoutDecision::Evict
+    }
+
+    /// Called on each worker every [`Listen::tick_every`](crate::Listen::tick_every), with the handler's connections there;
+    /// never without that. Rounds that are missed while the worker is busy are not made up for.
+    ///
+    /// A panic here is logged, and the next round comes all the same.
+    fn on_tick(&mut self, connections: &mut LocalConnections<'_, Self>) {}
+
+    /// The peer has sent its end of stream and will send nothing more; every message before it was delivered.
+    ///
+    /// It may still be reading. By default what is pending is flushed and the connection closes with
+    /// [`CloseReason::Peer`]; a handler that does otherwise must call [`Conn::close`] some time.
+    fn on_half_close(&mut self, conn: &mut Conn<'_, Self::Protocol>, session: &mut Self::Session) {
+        conn.close();
+    }
+
+    /// The server is draining, and all that had arrived from this peer is answered: the place for a last word.
+    ///
+    /// By default the connection now closes, with [`CloseReason::Shutdown`]. A handler that still owes answers may close it
+    /// later; what is open when the drain's deadline passes is dropped.
+    fn on_shutdown(&mut self, conn: &mut Conn<'_, Self::Protocol>, session: &mut Self::Session) {
+        conn.close();
+    }
+}

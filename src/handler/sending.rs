@@ -1,0 +1,202 @@
+//! Sending: a message is packed into the output at once, and its fate is told.
+
+use super::conn::Conn;
+use crate::connection::close_reason::Cause;
+use crate::connection::completion::{Completion, SendOutcome};
+use crate::connection::gate::Gate;
+use crate::connection::limits::Overflow;
+use crate::connection::send_status::{Refusal, SendStatus};
+use crate::io::output::{Output, Packed};
+use crate::protocol::{Encode, EncodeParts, ItemOf, OwnedOf, PackError, Protocol};
+
+impl<P: Protocol> Conn<'_, P> {
+    /// Sends one message. It is packed at once and leaves with all else that this turn sends.
+    #[inline]
+    pub fn send(&mut self, item: ItemOf<'_, P>) -> SendStatus {
+        self.encode_with(|encoder, output| encoder.pack(item, output))
+    }
+
+    /// Sends one message with an [`Overflow`] policy of its own, in place of [`Limits::overflow`](crate::Limits::overflow):
+    /// a position that may be dropped, a trade that may not.
+    ///
+    /// ```
+    /// use ringwheel::{Conn, Overflow, protocol::Lines};
+    ///
+    /// /// A peer that reads slowly misses some prices.
+    /// fn send_price(conn: &mut Conn<'_, Lines>, price: &str) {
+    ///     conn.send_or(price, Overflow::DropMessage);
+    /// }
+    /// ```
+    #[inline]
+    pub fn send_or(&mut self, item: ItemOf<'_, P>, overflow: Overflow) -> SendStatus {
+        self.encode(Some(overflow), |encoder, output| encoder.pack(item, output))
+    }
+
+    /// Sends one message that others may share: as [`send`](Self::send), but a protocol can keep a costly encoding with it.
+    pub fn send_owned(&mut self, item: &OwnedOf<P>) -> SendStatus {
+        self.encode_with(|encoder, output| encoder.pack_owned(item, output))
+    }
+
+    /// Sends one message, and calls `done` (on this worker's thread) when all of it was handed to the kernel or when it
+    /// is certain that it will not be.
+    pub fn send_then(
+        &mut self,
+        item: ItemOf<'_, P>,
+        done: impl FnOnce(SendOutcome) + Send + 'static,
+    ) -> SendStatus {
+        // Before the protocol packs, which may panic: then it is certain, too.
+        let done = Completion::new(done);
+        let status = self.send(item);
+        self.complete_with(status, Some(done));
+        status
+    }
+
+    /// As [`send_owned`](Self::send_owned), with a completion.
+    pub(crate) fn send_owned_with(&mut self, item: &OwnedOf<P>, done: Option<Completion>) {
+        let status = self.send_owned(item);
+        self.complete_with(status, done);
+    }
+
+    /// Sees that the completion of a message which has this status is called.
+    fn complete_with(&mut self, status: SendStatus, done: Option<Completion>) {
+        match (status, done) {
+            (_, None) => {}
+            (SendStatus::Refused(refusal), Some(done)) => {
+                done.complete(SendOutcome::Refused(refusal))
+            }
+            (_, Some(done)) => {
+                let output = &self.connection.output;
+                let position = output.written() + output.len() as u64;
+                self.connection
+                    .extra_or_new()
+                    .completions
+                    .push_back((position, done));
+                self.connection.completing = true;
+            }
+        }
+    }
+
+    /// Sends one message whose payload is given in parts, without joining them first.
+    pub fn send_vectored(&mut self, parts: &[&[u8]]) -> SendStatus
+    where
+        P::Encoder: EncodeParts,
+    {
+        self.encode_with(|encoder, output| encoder.pack_parts(parts, output))
+    }
+
+    /// Sends what `encode` writes as one message, as [`send`](Self::send) sends an item: the limits and the
+    /// [`Overflow`] policy apply, it counts in [`ConnStats::messages_out`](crate::ConnStats::messages_out), and nothing is written if the connection is
+    /// closing. For what a protocol sends besides its items, such as a ping.
+    ///
+    /// What `encode` has written before an error is taken back.
+    ///
+    /// ```
+    /// use ringwheel::protocol::Lines;
+    /// use ringwheel::{Conn, SendStatus};
+    ///
+    /// trait LinesConn {
+    ///     /// An empty line, by which the client knows that we are here.
+    ///     fn send_sign_of_life(&mut self) -> SendStatus;
+    /// }
+    ///
+    /// impl LinesConn for Conn<'_, Lines> {
+    ///     fn send_sign_of_life(&mut self) -> SendStatus {
+    ///         self.encode_with(|_encoder, output| {
+    ///             output.put_slice(b"\r\n");
+    ///             Ok(())
+    ///         })
+    ///     }
+    /// }
+    /// ```
+    #[inline]
+    pub fn encode_with(
+        &mut self,
+        encode: impl FnOnce(&mut P::Encoder, &mut Output) -> Result<(), PackError>,
+    ) -> SendStatus {
+        self.encode(None, encode)
+    }
+
+    /// Sends what `encode` writes as one message. `overflow` takes the place of the connection's policy, if it is given.
+    // Inlined into each kind of send: a call of its own is a fifth of the instructions of a small message.
+    #[inline(always)]
+    fn encode(
+        &mut self,
+        overflow: Option<Overflow>,
+        encode: impl FnOnce(&mut P::Encoder, &mut Output) -> Result<(), PackError>,
+    ) -> SendStatus {
+        let connection = &mut *self.connection;
+        if !connection.life.accepts_sends() {
+            return SendStatus::Refused(Refusal::Closing);
+        }
+        connection.output.begin();
+        if let Err(reason) = encode(self.encoder, &mut connection.output) {
+            return self.refuse(reason);
+        }
+        if connection.output.len() >= self.link.flush_at {
+            return self.press(overflow);
+        }
+        match connection.output.finish() {
+            Packed::Whole => {}
+            packed => return self.overflow(packed, overflow),
+        }
+        connection.messages_out += 1;
+        SendStatus::Queued
+    }
+
+    /// Ends a message with which much is pending: above the limit, or above the high-water mark unless the socket takes
+    /// some.
+    #[cold]
+    fn press(&mut self, overflow: Option<Overflow>) -> SendStatus {
+        if self.connection.output.exceeds_limit() {
+            self.connection.output.refuse();
+        }
+        match self.connection.output.finish() {
+            Packed::Whole => {}
+            packed => return self.overflow(packed, overflow),
+        }
+        self.connection.messages_out += 1;
+        self.connection.output.flush();
+        if self.connection.output.len() > self.link.limits.high_water {
+            self.connection.hold_back(Gate::PRESSURE);
+            return SendStatus::AboveHighWater;
+        }
+        SendStatus::Queued
+    }
+
+    #[cold]
+    fn refuse(&mut self, reason: PackError) -> SendStatus {
+        if self.connection.output.take_back() == Packed::Torn {
+            self.connection.abort(Cause::OutputLimit);
+        }
+        SendStatus::Refused(Refusal::Pack(reason))
+    }
+
+    #[cold]
+    fn overflow(&mut self, packed: Packed, policy: Option<Overflow>) -> SendStatus {
+        if self.connection.output.has_failed() {
+            return SendStatus::Refused(Refusal::Closing);
+        }
+        match policy.unwrap_or(self.link.limits.overflow) {
+            Overflow::DropMessage if packed == Packed::Overflowed => {
+                self.connection.extra_or_new().dropped += 1;
+                SendStatus::Refused(Refusal::Dropped)
+            }
+            Overflow::Refuse if packed == Packed::Overflowed => {
+                SendStatus::Refused(Refusal::OutputLimit)
+            }
+            // The peer must not take a stream with a hole for a whole one: it sees a reset.
+            _ => {
+                self.connection.abort(Cause::OutputLimit);
+                SendStatus::Refused(Refusal::OutputLimit)
+            }
+        }
+    }
+
+    /// Hands what is pending to the kernel now, instead of at the end of this turn.
+    pub fn flush(&mut self) {
+        if self.connection.life.has_sent_end() {
+            return;
+        }
+        self.connection.output.flush();
+    }
+}

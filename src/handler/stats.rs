@@ -1,0 +1,17 @@
+//! Counters of one connection.
+
+/// Counters of one connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ConnStats {
+    /// Bytes received.
+    pub bytes_in: u64,
+    /// Bytes handed to the kernel.
+    pub bytes_out: u64,
+    /// Messages delivered to the handler; of one that comes in pieces the last counts.
+    pub messages_in: u64,
+    /// Messages taken by `send`.
+    pub messages_out: u64,
+    /// Messages dropped by [`Overflow::DropMessage`](crate::Overflow::DropMessage).
+    pub dropped: u64,
+}

@@ -1,0 +1,92 @@
+use super::*;
+use crate::io::transport::Transport;
+use std::cell::RefCell;
+use std::io::IoSlice;
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+/// Takes everything, and keeps it.
+struct Sink(Rc<RefCell<Vec<u8>>>);
+
+impl Transport for Sink {
+    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        Err(io::ErrorKind::WouldBlock.into())
+    }
+
+    fn peek(&mut self) -> io::Result<usize> {
+        Err(io::ErrorKind::WouldBlock.into())
+    }
+
+    fn write_vectored(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        let before = self.0.borrow().len();
+        parts
+            .iter()
+            .for_each(|part| self.0.borrow_mut().extend_from_slice(part));
+        Ok(self.0.borrow().len() - before)
+    }
+
+    fn shutdown_write(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn reset_on_drop(&mut self) {}
+
+    fn take_error(&mut self) -> io::Result<Option<io::Error>> {
+        Ok(None)
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        Err(io::ErrorKind::NotConnected.into())
+    }
+
+    fn receive_capacity(&self) -> io::Result<usize> {
+        Ok(0)
+    }
+}
+
+fn attached(pool: &mut RingPool, limit: usize) -> (Output, Rc<RefCell<Vec<u8>>>) {
+    let taken = Rc::new(RefCell::new(Vec::new()));
+    let mut output = Output::new(Socket::Simulated(Box::new(Sink(taken.clone()))));
+    output.borrow_ring(pool, limit);
+    (output, taken)
+}
+
+#[test]
+fn nothing_leaves_while_any_field_is_to_be_patched() {
+    let mut pool = RingPool::new(Default::default());
+    let (mut output, taken) = attached(&mut pool, 1 << 20);
+    output.begin();
+    let outer = output.reserve_patch(4);
+    let inner = output.reserve_patch(2);
+    output.patch(inner, &[1, 2]);
+    output.put_slice(&[9; DIRECT_WRITE_MIN]);
+    assert!(taken.borrow().is_empty());
+    output.patch(outer, &[3, 4, 5, 6]);
+    assert_eq!(output.finish(), Packed::Whole);
+    output.flush();
+    assert_eq!(taken.borrow()[..6], [3, 4, 5, 6, 1, 2]);
+    assert_eq!(taken.borrow().len(), 6 + DIRECT_WRITE_MIN);
+}
+
+#[test]
+fn a_large_slice_leaves_at_once_behind_what_is_pending() {
+    let mut pool = RingPool::new(Default::default());
+    let (mut output, taken) = attached(&mut pool, 1 << 20);
+    output.put_slice(b"header");
+    output.put_slice(&[7; DIRECT_WRITE_MIN]);
+    assert!(output.is_empty());
+    assert_eq!(&taken.borrow()[..6], b"header");
+    assert_eq!(taken.borrow().len(), 6 + DIRECT_WRITE_MIN);
+}
+
+#[test]
+fn what_does_not_fit_is_taken_back_and_nothing_of_it_has_left() {
+    let mut pool = RingPool::new(Default::default());
+    let (mut output, taken) = attached(&mut pool, 2 * DIRECT_WRITE_MIN);
+    output.put_slice(b"before");
+    output.begin();
+    output.put_parts(&[&[1; DIRECT_WRITE_MIN], &[2; DIRECT_WRITE_MIN]]);
+    assert_eq!(output.finish(), Packed::Overflowed);
+    assert!(taken.borrow().is_empty());
+    assert_eq!(output.len(), 6);
+}

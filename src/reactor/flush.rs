@@ -1,0 +1,110 @@
+//! The end of a turn: output leaves, pressure is released, completions are called, and a close moves on.
+
+use crate::connection::close_reason::Cause;
+use crate::connection::completion::SendOutcome;
+use crate::connection::gate::Gate;
+use crate::connection::loop_state::LoopState;
+use crate::connection::marks::Marks;
+use crate::connection::{Connection, Draining};
+use crate::service::contain::contain;
+
+use super::closing::{advance_close, say_farewell};
+use super::{Reactor, ServiceSlot};
+
+impl Reactor {
+    /// Sends what the turn has answered and moves the connection on.
+    #[inline]
+    pub(super) fn settle(&mut self, slot: u32) {
+        let Some(connection) = self.table.in_slot(slot) else {
+            return;
+        };
+        if !connection.life.is_closed() {
+            if connection.life.has_sent_end() {
+                // What a protocol still answers by itself is too late.
+                connection.output.discard(&mut self.state.pool);
+            }
+            connection.output.flush();
+        }
+        if connection.is_settled() {
+            connection.output.return_ring(&mut self.state.pool);
+            return;
+        }
+        let service = &mut self.services[connection.service as usize];
+        settle_slowly(connection, service, &mut self.state);
+        if connection.draining == Draining::Answering {
+            self.advance_drain(slot);
+        }
+        let Some(connection) = self.table.in_slot(slot) else {
+            return;
+        };
+        if connection.life.is_closed() && !connection.marks.has(Marks::LISTED) {
+            connection.marks.set(Marks::LISTED, true);
+            self.closed.push(slot);
+        }
+    }
+}
+
+/// The slow path of [`Reactor::settle`]: something is pending, or the connection is about to change.
+fn settle_slowly(connection: &mut Connection, slot: &mut ServiceSlot, state: &mut LoopState) {
+    say_farewell(connection, slot, state);
+    release_pressure(connection, slot, state);
+    if connection.output.has_failed() {
+        connection.end_now(Cause::Io);
+    }
+    complete_deliveries(connection);
+    // One of the callbacks just called may have panicked, which begins a close.
+    say_farewell(connection, slot, state);
+    advance_close(connection);
+    let timeouts = &slot.timeouts;
+    connection.watch_output(state, timeouts.write_stall, timeouts.close);
+    if !connection.life.is_active() {
+        if let Some(ring) = connection.input.take() {
+            state.pool.give_back(ring);
+        }
+    }
+    if connection.has_work() {
+        state.queue(connection);
+    }
+    connection.output.return_ring(&mut state.pool);
+}
+
+/// Opens the gate again once the output has fallen to the low-water mark.
+fn release_pressure(connection: &mut Connection, slot: &mut ServiceSlot, state: &mut LoopState) {
+    let drained =
+        connection.gate.has(Gate::PRESSURE) && connection.output.len() <= slot.limits.low_water;
+    if drained && connection.life.is_active() && !connection.output.has_failed() {
+        connection.gate.open(Gate::PRESSURE);
+        slot.service.drained(connection, state);
+        connection.output.flush();
+        let drained_again = connection.output.len() <= slot.limits.low_water;
+        if connection.gate.has(Gate::PRESSURE) && drained_again {
+            // What the handler has put on top has left already, so no event will say that there is room.
+            state.queue(connection);
+        }
+    }
+}
+
+/// Calls the completions of all messages that are with the kernel now.
+fn complete_deliveries(connection: &mut Connection) {
+    if !connection.completing {
+        return;
+    }
+    let written = connection.output.written();
+    while let Some(extra) = &mut connection.extra {
+        if extra
+            .completions
+            .front()
+            .is_none_or(|(position, _)| *position > written)
+        {
+            break;
+        }
+        let Some((_, completion)) = extra.completions.pop_front() else {
+            break;
+        };
+        contain(connection, |_| completion.complete(SendOutcome::Written));
+    }
+    connection.completing = connection
+        .extra
+        .as_ref()
+        .is_some_and(|extra| !extra.completions.is_empty());
+}

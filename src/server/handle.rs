@@ -1,0 +1,156 @@
+//! The handle of a server, for any thread.
+
+use std::any::TypeId;
+use std::collections::HashMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use crate::accept::admission::{Admission, ServerStats};
+use crate::accept::control::{AcceptorControl, Course};
+use crate::handler::Handler;
+use crate::handler::connections::Connections;
+use crate::handler::mailbox::{AnyMailbox, Mailbox};
+use crate::io::address::Address;
+use crate::server::task_handle::TaskHandle;
+use crate::shared::LoopShared;
+use crate::shared::command::Command;
+use crate::shared::task::Task;
+
+/// The parts of a server that all its handles share.
+pub(crate) struct ServerShared {
+    pub(crate) loops: Vec<Arc<LoopShared>>,
+    /// `None` if all workers accept by themselves.
+    pub(crate) acceptor: Option<Arc<AcceptorControl>>,
+    pub(crate) admission: Arc<Admission>,
+    /// The mailboxes of all workers, by the type of their handler.
+    pub(crate) mailboxes: HashMap<TypeId, Vec<AnyMailbox>>,
+    pub(crate) addresses: Vec<Address>,
+}
+
+/// A handle to a server, for any thread. It is cheap to clone, and dropping it does nothing.
+#[derive(Clone)]
+pub struct ServerHandle {
+    shared: Arc<ServerShared>,
+}
+
+impl ServerHandle {
+    pub(crate) fn new(shared: ServerShared) -> Self {
+        ServerHandle {
+            shared: Arc::new(shared),
+        }
+    }
+
+    /// The addresses of the listeners, in the order in which they were added, with the ports that the system has chosen.
+    #[must_use]
+    pub fn local_addrs(&self) -> &[Address] {
+        &self.shared.addresses
+    }
+
+    /// The first of [`local_addrs`](Self::local_addrs) that is an IP address.
+    #[must_use]
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.local_addrs().iter().find_map(Address::socket_addr)
+    }
+
+    /// Ends the server in order: no connection is accepted any more, input that has arrived is answered, output is flushed,
+    /// and every connection closes with [`CloseReason::Shutdown`](crate::CloseReason).
+    ///
+    /// Connections that are still open after `deadline` are dropped. A second call does not change the deadline of the first.
+    pub fn shutdown(&self, deadline: Duration) {
+        match &self.shared.acceptor {
+            Some(acceptor) => acceptor.steer(Course::Drain(deadline)),
+            None => LoopShared::drain_all(&self.shared.loops, deadline),
+        }
+    }
+
+    /// Ends the server at once; pending input and output is lost. Every open connection still gets its `on_close`.
+    pub fn stop(&self) {
+        if let Some(acceptor) = &self.shared.acceptor {
+            acceptor.steer(Course::Stop);
+        }
+        for worker in &self.shared.loops {
+            // A worker that has ended needs no stopping.
+            let _ = worker.command(Command::Stop);
+        }
+    }
+
+    /// Runs a closure on worker 0 once `after` has passed. Tasks are the program's own, so their number has no limit.
+    ///
+    /// A task that is scheduled after the server has ended never runs.
+    pub fn run_after(&self, after: Duration, task: impl FnOnce() + Send + 'static) -> TaskHandle {
+        let mut task = Some(task);
+        self.schedule(after, None, move || {
+            if let Some(task) = task.take() {
+                task();
+            }
+        })
+    }
+
+    /// Runs a closure on worker 0 every `period`, first after one period. A period of zero counts as one tick.
+    ///
+    /// Runs that are missed while the worker is busy are not made up for.
+    pub fn run_every(&self, period: Duration, task: impl FnMut() + Send + 'static) -> TaskHandle {
+        self.schedule(period, Some(period), task)
+    }
+
+    fn schedule(
+        &self,
+        after: Duration,
+        every: Option<Duration>,
+        run: impl FnMut() + Send + 'static,
+    ) -> TaskHandle {
+        let cancelled = Arc::new(AtomicBool::new(false));
+        let worker = &self.shared.loops[0];
+        let task = Task {
+            due: worker.clock().saturating_add(after),
+            every,
+            run: Box::new(run),
+            cancelled: cancelled.clone(),
+        };
+        // Nothing runs on a worker that has ended.
+        let _ = worker.command(Command::Schedule(task));
+        TaskHandle::new(cancelled, worker.clone())
+    }
+
+    /// All connections of the listeners whose handler is of type `H`. If no listener has such a handler, there are none, for
+    /// good.
+    #[must_use]
+    pub fn connections_of<H: Handler>(&self) -> Connections<H> {
+        let mailboxes = self
+            .shared
+            .mailboxes
+            .get(&TypeId::of::<H>())
+            .map_or(&[][..], Vec::as_slice);
+        let typed = mailboxes
+            .iter()
+            .map(|any| any.clone().downcast::<Mailbox<H>>());
+        Connections::new(typed.filter_map(Result::ok).collect())
+    }
+
+    /// The number of connections of each worker, by its index.
+    #[must_use]
+    pub fn connections_per_worker(&self) -> Vec<usize> {
+        self.shared
+            .loops
+            .iter()
+            .map(|shared| shared.connections())
+            .collect()
+    }
+
+    /// The server's counters.
+    #[must_use]
+    pub fn stats(&self) -> ServerStats {
+        self.shared.admission.stats()
+    }
+}
+
+impl fmt::Debug for ServerHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerHandle")
+            .field("listeners", &self.shared.addresses)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,88 @@
+//! A worker that is built and does not run yet.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::Receiver;
+use mio::Poll;
+
+use crate::accept::admission::Admission;
+use crate::accept::listener::Listener;
+use crate::accept::listeners::Listeners;
+use crate::event_loop::EventLoop;
+use crate::reactor::{Reactor, ReactorConfig};
+use crate::server::endpoint::ServiceSeed;
+use crate::server::handle::ServerHandle;
+use crate::shared::LoopShared;
+use crate::shared::command::Command;
+use crate::shared::current::CurrentWorker;
+
+/// A function that is called on each worker's thread before the worker begins.
+pub(crate) type WorkerHook = dyn Fn(usize) + Send + Sync;
+
+/// The worker for which a handler is made by
+/// [`ServerBuilder::listen_with_factory`](crate::ServerBuilder::listen_with_factory).
+#[derive(Clone, Copy, Debug)]
+pub struct WorkerStart<'a> {
+    index: usize,
+    server: &'a ServerHandle,
+}
+
+impl WorkerStart<'_> {
+    /// The worker's index.
+    #[must_use]
+    pub fn index(&self) -> usize {
+        self.index
+    }
+
+    /// A handle to the server, for a handler that broadcasts, schedules tasks, or shuts the server down.
+    #[must_use]
+    pub fn server(&self) -> ServerHandle {
+        self.server.clone()
+    }
+}
+
+/// The parts of a worker, on their way to its thread. Handlers are made there, so they need not be `Send`.
+pub(crate) struct Worker {
+    pub(crate) poll: Poll,
+    pub(crate) shared: Arc<LoopShared>,
+    pub(crate) commands: Receiver<Command>,
+    /// The listeners from which this worker accepts by itself.
+    pub(crate) listeners: Vec<Listener>,
+    /// The services, by the index of their listener.
+    pub(crate) services: Vec<ServiceSeed>,
+    pub(crate) config: ReactorConfig,
+    pub(crate) admission: Arc<Admission>,
+    pub(crate) busy_poll: Duration,
+    pub(crate) on_start: Arc<WorkerHook>,
+}
+
+impl Worker {
+    pub(crate) fn index(&self) -> usize {
+        self.shared.worker
+    }
+
+    /// Runs the worker's loop on the current thread until the server ends.
+    pub(crate) fn run(self, server: &ServerHandle) -> io::Result<()> {
+        let _current = CurrentWorker::enter(self.index());
+        (self.on_start)(self.index());
+        let start = WorkerStart {
+            index: self.index(),
+            server,
+        };
+        let services = self.services.into_iter().map(|make| make(start)).collect();
+        let reactor = Reactor::new(&self.config, self.shared.clone(), services);
+        let listeners = Listeners::register(self.listeners, self.poll.registry())?;
+        let event_loop = EventLoop {
+            poll: self.poll,
+            reactor,
+            listeners,
+            shared: self.shared,
+            commands: self.commands,
+            admission: self.admission,
+            busy_poll: self.busy_poll,
+        };
+        event_loop.run()
+    }
+}

@@ -1,0 +1,40 @@
+//! Runs a connection's callbacks so that a panic in one closes this connection, and nothing else.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use crate::connection::Connection;
+use crate::connection::close_reason::Cause;
+use crate::io::output::Packed;
+use crate::panics::{contain_drop, panic_text};
+
+/// Runs the user's code; a panic ends the connection, and nothing else.
+#[inline]
+pub(crate) fn contain<R>(
+    connection: &mut Connection,
+    code: impl FnOnce(&mut Connection) -> R,
+) -> Option<R> {
+    // What the panic leaves behind is a connection that closes, and a handler whose documentation says so.
+    match catch_unwind(AssertUnwindSafe(|| code(connection))) {
+        Ok(value) => Some(value),
+        Err(panic) => {
+            panicked(connection, panic);
+            None
+        }
+    }
+}
+
+#[cold]
+fn panicked(connection: &mut Connection, panic: Box<dyn Any + Send>) {
+    log::error!(
+        "connection {}: a callback panicked: {}",
+        connection.id,
+        panic_text(&*panic)
+    );
+    contain_drop(panic);
+    match connection.output.abandon() {
+        // Half of a message has left: the peer must not take it for the end of the stream.
+        Packed::Torn => connection.abort(Cause::Panic),
+        _ => connection.close(Cause::Panic),
+    }
+}

@@ -1,0 +1,166 @@
+//! The message loop: it unpacks what has arrived and calls the handler with each message.
+
+use super::entry::Entry;
+use super::hub::Hub;
+use crate::connection::Connection;
+use crate::connection::close_reason::Cause;
+use crate::connection::loop_state::LoopState;
+use crate::handler::Handler;
+use crate::protocol::{Decode, ErrorOf, UnpackContext, Unpacked};
+
+impl<H: Handler> Hub<H> {
+    /// Delivers the messages at the front of `input` while the gate is open, and watches over one that was begun. Returns
+    /// the bytes consumed.
+    #[inline]
+    pub(super) fn deliver(
+        &mut self,
+        connection: &mut Connection,
+        state: &mut LoopState,
+        input: &mut [u8],
+    ) -> usize {
+        let length = input.len();
+        let before = connection.messages_in;
+        let message_timeout = connection.message_timeout(self.timeouts.message);
+        let has_message_timeout = message_timeout.is_some();
+        let Hub { handler, table, .. } = self;
+        let outcome = table.enter(connection, state, length, |entry| {
+            let consumed = entry.deliver_all(handler, input);
+            entry.decoder.end_turn();
+            let is_within = has_message_timeout && entry.decoder.is_within_message();
+            (consumed, is_within)
+        });
+        // After a panic the connection closes, and its input with it.
+        let (consumed, is_within) = outcome.unwrap_or((length, false));
+        if before == 0 && connection.messages_in > 0 {
+            connection.cancel_message_timer(state);
+        }
+        if let Some(timeout) = message_timeout {
+            let is_first = connection.messages_in == 0 && self.timeouts.first_message.is_some();
+            if self.table.is_open(connection) && !is_first {
+                connection.watch_message(state, is_within || consumed < length, timeout);
+            }
+        }
+        consumed
+    }
+}
+
+/// The meaning of the bytes at the front of the input, without the message.
+enum Found<E> {
+    /// A message, or a piece of one, which the handler has.
+    Message,
+    /// Bytes that the protocol has dealt with by itself.
+    Nothing,
+    /// The end of the opening handshake.
+    Opening,
+    /// The end of the conversation, as the protocol has it.
+    End,
+    /// Part of a message.
+    Part { at_least: usize },
+    /// Bytes that the protocol refuses.
+    Fault(E),
+}
+
+impl<H: Handler> Entry<'_, H> {
+    /// Delivers until the input ends, more is needed, or the gate shuts. Returns the bytes consumed.
+    #[inline(always)]
+    fn deliver_all(&mut self, handler: &mut H, input: &mut [u8]) -> usize {
+        let mut consumed = 0;
+        self.conn.connection.needed = 1;
+        loop {
+            while consumed < input.len() && self.conn.connection.gate.is_open() {
+                match self.deliver_next(handler, &mut input[consumed..]) {
+                    Some(count) => consumed += count,
+                    None => return consumed,
+                }
+            }
+            if !self.change_decoder() {
+                return consumed;
+            }
+        }
+    }
+
+    /// Unpacks at the front of the input and does what follows. Returns the bytes consumed; `None` ends the turn.
+    #[inline(always)]
+    fn deliver_next(&mut self, handler: &mut H, input: &mut [u8]) -> Option<usize> {
+        let available = input.len();
+        let (found, consumed) = self.unpack(handler, input)?;
+        self.follow_up(handler, found, available);
+        consumed
+    }
+
+    /// Unpacks at the front of the input and hands a message to the handler. Returns also the bytes consumed; `None` if the
+    /// connection has ended.
+    #[inline(always)]
+    fn unpack(
+        &mut self,
+        handler: &mut H,
+        input: &mut [u8],
+    ) -> Option<(Found<ErrorOf<H::Protocol>>, Option<usize>)> {
+        let available = input.len();
+        let conn = &mut self.conn;
+        let Connection { output, peer, .. } = &mut *conn.connection;
+        let mut context = UnpackContext::new(output, &mut *conn.encoder, conn.state.now, peer);
+        let unpacked = self.decoder.unpack(input, &mut context);
+        if conn.connection.output.has_overflowed() {
+            // A reply of the protocol itself did not fit.
+            conn.connection.abort(Cause::OutputLimit);
+            return None;
+        }
+        let consumed = unpacked.as_ref().ok().and_then(Unpacked::consumed);
+        if let Some(consumed) = consumed {
+            assert!(
+                consumed > 0 && consumed <= available,
+                "a protocol consumes from 1 byte to all that there are"
+            );
+            conn.unread = available - consumed;
+        }
+        let found = match unpacked {
+            Ok(Unpacked::Message { message, .. }) => {
+                conn.state.delivered += 1;
+                conn.connection.messages_in += 1;
+                match self.session {
+                    _ if conn.connection.life.is_parting() => {}
+                    Some(session) => handler.on_message(conn, session, message),
+                    None => unreachable!("a message comes after the opening handshake"),
+                }
+                Found::Message
+            }
+            Ok(Unpacked::Skip { .. }) => Found::Nothing,
+            Ok(Unpacked::Opened { .. }) => Found::Opening,
+            Ok(Unpacked::End { .. }) => Found::End,
+            Ok(Unpacked::NeedMore { at_least }) => Found::Part { at_least },
+            Err(error) => Found::Fault(error),
+        };
+        Some((found, consumed))
+    }
+
+    /// Does what follows from the bytes at the front of the input, once no message borrows from the decoder any more.
+    #[inline(always)]
+    fn follow_up(&mut self, handler: &mut H, found: Found<ErrorOf<H::Protocol>>, available: usize) {
+        match found {
+            Found::Message => {
+                if self.decoder.is_within_message() {
+                    // A piece that is not the last is no whole message yet.
+                    self.conn.connection.messages_in -= 1;
+                }
+            }
+            Found::Nothing => self.limit_own_output(),
+            Found::Opening => self.finish_handshake(handler),
+            Found::End => self.conn.connection.close(Cause::Peer),
+            Found::Part { at_least } => {
+                let needed = available.saturating_add(at_least.max(1));
+                self.conn.connection.needed = u32::try_from(needed).unwrap_or(u32::MAX);
+            }
+            Found::Fault(error) => self.refuse(error),
+        }
+    }
+
+    /// The protocol's opening handshake is over: the handler meets the connection.
+    fn finish_handshake(&mut self, handler: &mut H) {
+        assert!(self.session.is_none(), "a connection opens once");
+        // The deadline of the handshake is met; another may follow.
+        let conn = &mut self.conn;
+        conn.connection.cancel_protocol_timer(conn.state);
+        self.open(handler);
+    }
+}

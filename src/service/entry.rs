@@ -1,0 +1,96 @@
+//! One connection together with its typed side, for the length of a call into the user's code.
+
+use crate::connection::close_reason::Cause;
+use crate::connection::gate::Gate;
+use crate::handler::Handler;
+use crate::handler::conn::Conn;
+use crate::protocol::{Decode, ErrorOf, Protocol};
+
+/// A connection's typed side, and the connection as callbacks see it. Made by
+/// [`TypedTable::enter`](super::typed_table::TypedTable::enter).
+pub(super) struct Entry<'a, H: Handler> {
+    pub(super) decoder: &'a mut <H::Protocol as Protocol>::Decoder,
+    pub(super) session: &'a mut Option<H::Session>,
+    pub(super) error: &'a mut Option<ErrorOf<H::Protocol>>,
+    pub(super) conn: Conn<'a, H::Protocol>,
+}
+
+impl<H: Handler> Entry<'_, H> {
+    /// Runs a callback, if the handler knows the connection.
+    #[inline]
+    pub(super) fn call<R>(
+        &mut self,
+        callback: impl FnOnce(&mut Conn<'_, H::Protocol>, &mut H::Session) -> R,
+    ) -> Option<R> {
+        let session = self.session.as_mut()?;
+        Some(callback(&mut self.conn, session))
+    }
+
+    /// Lets the handler meet the connection, unless it refuses it.
+    pub(super) fn open(&mut self, handler: &mut H) {
+        if handler.admit(&mut self.conn) {
+            *self.session = Some(handler.on_open(&mut self.conn));
+        } else {
+            self.conn.close();
+        }
+    }
+
+    /// The protocol refuses the peer's bytes, or its silence.
+    pub(super) fn refuse(&mut self, error: ErrorOf<H::Protocol>) {
+        *self.error = Some(error);
+        self.conn.connection.close(Cause::Protocol);
+    }
+
+    /// Ends the connection if the protocol has put something by itself that does not fit.
+    pub(super) fn end_if_overflowed(&mut self) {
+        if self.conn.connection.output.has_overflowed() {
+            self.conn.connection.abort(Cause::OutputLimit);
+        }
+    }
+
+    /// Holds input back while the protocol's own answers are above the high-water mark.
+    pub(super) fn limit_own_output(&mut self) {
+        let connection = &mut *self.conn.connection;
+        if connection.output.len() > self.conn.link.limits.high_water {
+            connection.hold_back(Gate::PRESSURE);
+        }
+    }
+
+    /// Makes the changes to the decoder that the handler has asked for. True if there were any.
+    #[inline]
+    pub(super) fn change_decoder(&mut self) -> bool {
+        let is_asked_for = self.conn.connection.gate.has(Gate::DECODER);
+        if is_asked_for {
+            self.make_decoder_changes();
+        }
+        is_asked_for
+    }
+
+    #[cold]
+    fn make_decoder_changes(&mut self) {
+        self.conn.connection.gate.open(Gate::DECODER);
+        let changes = std::mem::take(&mut *self.conn.link.decoder_changes.borrow_mut());
+        for change in changes {
+            change(self.decoder);
+        }
+    }
+
+    /// Sets the timer of the protocol's next deadline.
+    #[inline]
+    pub(super) fn arm_deadline(&mut self) {
+        if <H::Protocol as Protocol>::Decoder::HAS_DEADLINES {
+            let Conn {
+                encoder,
+                connection,
+                state,
+                ..
+            } = &mut self.conn;
+            if !connection.life.is_active() {
+                return;
+            }
+            if let Some(deadline) = self.decoder.next_deadline(encoder, state.now) {
+                connection.arm_protocol_timer(state, deadline);
+            }
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! Erases the types of a listener's handler and protocol: the reactor calls [`Service`], and [`Hub`](hub::Hub) implements
+//! it for one handler.
+
+pub(crate) mod contain;
+mod deadlines;
+mod deliver;
+mod entry;
+pub(crate) mod hub;
+mod mail;
+mod typed_table;
+
+use crate::connection::Connection;
+use crate::connection::close_reason::Timeout;
+use crate::connection::loop_state::LoopState;
+use crate::connection::table::ConnTable;
+use crate::handler::timeout::TimeoutDecision;
+use crate::handler::timers::TimerId;
+
+/// A listener's connections on one worker. Its methods are the only virtual calls on the path of a message.
+///
+/// Every method contains the panics of the user's code: the connection then closes with
+/// [`Cause::Panic`](crate::connection::close_reason::Cause::Panic).
+pub(crate) trait Service {
+    /// Makes the typed side of a new connection and tells the handler. False if that panicked before the handler knew the
+    /// connection: there is then nothing to close.
+    fn open(&mut self, connection: &mut Connection, state: &mut LoopState) -> bool;
+    /// Delivers the messages at the front of `input` while the connection's gate is open. Returns the bytes consumed.
+    fn receive(
+        &mut self,
+        connection: &mut Connection,
+        state: &mut LoopState,
+        input: &mut [u8],
+    ) -> usize;
+    /// True if the protocol has consumed the beginning of a message whose end has not come.
+    fn is_within_message(&self, connection: &mut Connection) -> bool;
+    /// The peer has ended its stream, and everything before it was delivered.
+    fn half_close(&mut self, connection: &mut Connection, state: &mut LoopState);
+    /// The output has fallen to the low-water mark.
+    fn drained(&mut self, connection: &mut Connection, state: &mut LoopState);
+    /// A timer of the handler is due.
+    fn timer(
+        &mut self,
+        connection: &mut Connection,
+        state: &mut LoopState,
+        timer: TimerId,
+        token: u64,
+    );
+    /// A deadline of the connection has passed: the handler decides what follows.
+    fn timed_out(
+        &mut self,
+        connection: &mut Connection,
+        state: &mut LoopState,
+        timeout: Timeout,
+    ) -> TimeoutDecision;
+    /// The service's interval has passed. `service` is the index that the service has on its worker.
+    fn tick(&mut self, service: u16, table: &mut ConnTable, state: &mut LoopState);
+    /// The server drains, and the connection has answered what had arrived.
+    fn shutdown(&mut self, connection: &mut Connection, state: &mut LoopState);
+    /// The protocol's deadline may have come.
+    fn deadline(&mut self, connection: &mut Connection, state: &mut LoopState);
+    /// Our end of the stream is about to be sent: the protocol says its last words.
+    fn farewell(&mut self, connection: &mut Connection, state: &mut LoopState);
+    /// The connection is over; the handler gets its session back.
+    fn close(&mut self, connection: &mut Connection, state: &mut LoopState);
+
+    /// Carries out the mail that waits, until it has reached about `budget` connections. `service` is the index that the
+    /// service has on its worker.
+    fn read_mail(
+        &mut self,
+        service: u16,
+        table: &mut ConnTable,
+        state: &mut LoopState,
+        budget: usize,
+    );
+    /// Drops the mail that waits now.
+    fn discard_mail(&mut self, state: &mut LoopState);
+    /// The subscribers of a topic on this worker.
+    #[cfg(test)]
+    fn subscribers(&self, topic: &str) -> Vec<crate::connection::id::ConnId>;
+}

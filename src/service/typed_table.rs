@@ -1,0 +1,95 @@
+//! The typed sides of a service's connections.
+
+use slab::Slab;
+
+use super::contain::contain;
+use super::entry::Entry;
+use crate::connection::Connection;
+use crate::connection::gate::Gate;
+use crate::connection::limits::Limits;
+use crate::connection::loop_state::LoopState;
+use crate::connection::table::ROOM;
+use crate::handler::Handler;
+use crate::handler::conn::Conn;
+use crate::handler::link::Link;
+use crate::handler::outbox::Outbox;
+use crate::protocol::{ErrorOf, Protocol};
+use std::sync::Arc;
+
+/// The typed side of one connection.
+pub(super) struct Typed<H: Handler> {
+    pub(super) decoder: <H::Protocol as Protocol>::Decoder,
+    pub(super) encoder: <H::Protocol as Protocol>::Encoder,
+    /// The handler's session, from `on_open` on.
+    pub(super) session: Option<H::Session>,
+    /// The protocol's reason to refuse the peer's bytes, for `on_close`.
+    pub(super) error: Option<ErrorOf<H::Protocol>>,
+}
+
+/// The typed sides of a service's connections, and what all of them share.
+pub(super) struct TypedTable<H: Handler> {
+    pub(super) typed: Slab<Typed<H>>,
+    pub(super) link: Link<H::Protocol>,
+}
+
+impl<H: Handler> TypedTable<H> {
+    pub(super) fn new(limits: Limits, outbox: Arc<dyn Outbox<H::Protocol>>) -> Self {
+        TypedTable {
+            typed: Slab::with_capacity(ROOM),
+            link: Link::new(limits, outbox),
+        }
+    }
+
+    /// True if the handler knows the connection.
+    pub(super) fn is_open(&self, connection: &Connection) -> bool {
+        self.typed
+            .get(connection.key as usize)
+            .is_some_and(|typed| typed.session.is_some())
+    }
+
+    /// Runs code with a connection and its typed side; afterwards the decoder's changes take effect and the protocol's next
+    /// deadline is set. `None` if the connection has no typed side, or if the code panicked.
+    #[inline(always)]
+    pub(super) fn enter<R>(
+        &mut self,
+        connection: &mut Connection,
+        state: &mut LoopState,
+        unread: usize,
+        code: impl FnOnce(&mut Entry<'_, H>) -> R,
+    ) -> Option<R> {
+        let TypedTable { typed, link } = self;
+        let Typed {
+            decoder,
+            encoder,
+            session,
+            error,
+        } = typed.get_mut(connection.key as usize)?;
+        connection
+            .output
+            .borrow_ring(&mut state.pool, link.limits.output);
+        let result = contain(connection, |connection| {
+            let mut entry = Entry {
+                decoder,
+                session,
+                error,
+                conn: Conn {
+                    encoder,
+                    connection,
+                    state,
+                    link,
+                    unread,
+                },
+            };
+            let result = code(&mut entry);
+            entry.change_decoder();
+            entry.arm_deadline();
+            result
+        });
+        if result.is_none() {
+            // The changes that the code may have asked for before it panicked are for no other connection.
+            connection.gate.open(Gate::DECODER);
+            link.decoder_changes.borrow_mut().clear();
+        }
+        result
+    }
+}

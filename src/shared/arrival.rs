@@ -1,0 +1,13 @@
+//! A connection that was admitted, on its way from the listener to a worker.
+
+use mio::net::TcpStream;
+
+use crate::io::address::Address;
+
+/// An accepted connection that no worker has taken yet.
+pub(crate) struct Arrival {
+    pub(crate) stream: TcpStream,
+    pub(crate) peer: Address,
+    /// The index of the listener, which is also the index of the service.
+    pub(crate) listener: u16,
+}

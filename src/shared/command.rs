@@ -1,0 +1,20 @@
+//! Commands to a worker's loop.
+
+use std::time::Duration;
+
+use crate::shared::arrival::Arrival;
+use crate::shared::task::Task;
+
+/// A command to a worker's loop.
+pub(crate) enum Command {
+    /// Take over a connection.
+    Adopt(Arrival),
+    /// Run a closure when it is due.
+    Schedule(Task),
+    /// Forget cancelled tasks now rather than when they are due.
+    Sweep,
+    /// Answer what has arrived, flush and close; drop what is left after this time.
+    Drain(Duration),
+    /// Drop everything.
+    Stop,
+}

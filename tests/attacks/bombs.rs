@@ -1,0 +1,233 @@
+//! Messages that are small until they are inflated.
+
+use flate2::{Compress, Compression, FlushCompress};
+use ringwheel::Server;
+use ringwheel::websocket::{Deflate, WebSocket};
+use support::scale::{KIB, MIB, report, sized};
+use support::websocket::{Frame, Peer, RSV1, from_client};
+use support::{Child, Client, listen};
+
+use crate::bytes::open_deflating;
+use crate::tally::Counts;
+use crate::victim::{Victim, serve};
+
+const NAME: &str = "bombs::deflate_bombs_are_refused_within_the_limit";
+/// The default of [`WebSocket::max_message`].
+const LIMIT: usize = MIB;
+/// What the memory may grow by besides.
+const SLACK: usize = MIB;
+
+/// What ends a flush, and a message does not have (RFC 7692, section 7.2.1).
+const MARK: [u8; 4] = [0, 0, 0xff, 0xff];
+
+/// So many zeros, compressed, with the mark.
+fn deflate_zeros(length: usize) -> Vec<u8> {
+    let mut deflated = Vec::with_capacity(length / 500 + KIB);
+    let mut compress = Compress::new(Compression::best(), false);
+    let outcome = compress.compress_vec(&vec![0; length], &mut deflated, FlushCompress::Sync);
+    outcome.expect("there is room");
+    assert_eq!(compress.total_in(), length as u64);
+    assert!(deflated.ends_with(&MARK));
+    deflated
+}
+
+/// Compressed messages of zeros, which say the same in any context.
+struct Zeros {
+    some: Vec<u8>,
+    mebibyte: Vec<u8>,
+}
+
+impl Zeros {
+    /// What one of the long messages is inflated to for each of its bytes, at least.
+    const RATIO: usize = 1000;
+
+    fn new() -> Self {
+        let zeros = Zeros {
+            some: deflate_zeros(100),
+            mebibyte: deflate_zeros(MIB),
+        };
+        assert!(MIB / zeros.mebibyte.len() >= Self::RATIO);
+        zeros
+    }
+
+    fn some(&self) -> &[u8] {
+        &self.some[..self.some.len() - MARK.len()]
+    }
+
+    /// A message of so many mebibytes.
+    fn mebibytes(&self, count: usize) -> Vec<u8> {
+        let mut message = self.mebibyte.repeat(count);
+        message.truncate(message.len() - MARK.len());
+        message
+    }
+}
+
+/// A compressed message in frames of so many bytes.
+fn frames(deflated: &[u8], size: usize) -> Vec<u8> {
+    let mut frames: Vec<Frame> = deflated.chunks(size).map(Frame::continuation).collect();
+    let last = frames.len() - 1;
+    frames[0] = Frame::binary(&frames[0].payload).reserved(RSV1);
+    for frame in &mut frames[..last] {
+        *frame = frame.clone().fragment();
+    }
+    from_client(&frames)
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    OneFrame,
+    /// Of some hundred bytes each.
+    Fragments,
+    /// Behind messages within the limit, to which it refers.
+    Takeover,
+    TakeoverFragments,
+}
+
+impl Kind {
+    fn takes_over(self) -> bool {
+        matches!(self, Kind::Takeover | Kind::TakeoverFragments)
+    }
+
+    fn frame_size(self) -> usize {
+        match self {
+            Kind::OneFrame | Kind::Takeover => usize::MAX,
+            Kind::Fragments | Kind::TakeoverFragments => 100,
+        }
+    }
+}
+
+const KINDS: [Kind; 4] = [
+    Kind::OneFrame,
+    Kind::Fragments,
+    Kind::Takeover,
+    Kind::TakeoverFragments,
+];
+
+/// The server's listeners: by their limit on messages, on the ratio, or on either.
+fn protocols() -> [WebSocket; 3] {
+    let deflate = Deflate::new().client_context_takeover(true);
+    let no_ratio = deflate.max_ratio(2000);
+    [
+        WebSocket::new().deflate(no_ratio),
+        WebSocket::new().max_message(64 * LIMIT).deflate(deflate),
+        WebSocket::new().deflate(deflate),
+    ]
+}
+
+/// Opens, and sends some messages that may be before one of so many mebibytes, which may not. The peer is told so, but does
+/// not end its side.
+#[track_caller]
+fn bomb(victim: &Victim, listener: usize, kind: Kind, zeros: &Zeros, mebibytes: usize) -> Peer {
+    let offer = match kind.takes_over() {
+        true => "permessage-deflate",
+        false => "permessage-deflate; client_no_context_takeover",
+    };
+    let mut peer = open_deflating(Client::connect(victim.addr_of(listener)), offer);
+    if kind.takes_over() {
+        for message in [zeros.some(), &zeros.mebibytes(1), &zeros.mebibytes(1)] {
+            peer.client.send(&frames(message, kind.frame_size()));
+        }
+        confirm(&mut peer);
+    }
+    let message = zeros.mebibytes(mebibytes);
+    peer.client.send(&frames(&message, kind.frame_size()));
+    let close = peer.next_frame();
+    let code = close.close_words().map(|(code, _)| code);
+    assert_eq!(code, Some(1009), "{kind:?}");
+    peer.expect_end();
+    peer
+}
+
+/// Waits until the server has seen everything so far.
+#[track_caller]
+fn confirm(peer: &mut Peer) {
+    peer.send(Frame::ping("all?"));
+    peer.expect(Frame::pong("all?"));
+}
+
+#[test]
+fn deflate_bombs_are_refused_within_the_limit() {
+    if Child::is_here() {
+        let counts = Counts::default();
+        let builder =
+            protocols()
+                .into_iter()
+                .fold(Server::builder().workers(1), |builder, protocol| {
+                    builder
+                        .listen_with(listen(protocol), counts.silent())
+                        .unwrap()
+                });
+        return serve(builder, &counts);
+    }
+    let mebibytes = sized(16, 1024);
+    let rounds = sized(1, 20);
+    let zeros = Zeros::new();
+    let victim = Victim::start(NAME, 512);
+    // What the code and the compressors themselves take.
+    let mut peer = open_deflating(victim.connect(), "permessage-deflate");
+    peer.client.send(&frames(zeros.some(), 10));
+    confirm(&mut peer);
+    drop(peer);
+    let memory = victim.watch_memory();
+    let mut peers = Vec::new();
+    for kind in KINDS {
+        for listener in 0..protocols().len() {
+            for _ in 0..rounds {
+                peers.push(bomb(&victim, listener, kind, &zeros, mebibytes));
+            }
+        }
+        let (growth, sent) = (memory.growth(), peers.len());
+        assert!(growth <= LIMIT + SLACK, "{kind:?}: {growth} bytes");
+        report(
+            NAME,
+            format_args!(
+                "{kind:?}: {sent} of {mebibytes} MiB by now, {}:1 at least, growth {growth} bytes",
+                Zeros::RATIO
+            ),
+        );
+    }
+    let sent = peers.len() as u64;
+    drop(peers);
+    let (counts, ..) = victim.end();
+    let refused = counts.ended("Protocol(MessageTooBig)");
+    let by_ratio = counts.ended("Protocol(CompressionRatio)");
+    assert_eq!(refused + by_ratio, sent, "{counts:?}");
+    assert!(refused >= sent / 3 && by_ratio >= sent / 3, "{counts:?}");
+}
+
+/// Messages that are as long as they may be, and cost their sender next to nothing, do not add up.
+#[test]
+fn messages_at_the_limit_one_after_another_take_no_more_than_one() {
+    const NAME: &str = "bombs::messages_at_the_limit_one_after_another_take_no_more_than_one";
+    if Child::is_here() {
+        let counts = Counts::default();
+        let protocol = WebSocket::new().deflate(Deflate::new().client_context_takeover(true));
+        let builder = Server::builder().workers(1);
+        let builder = builder.listen_with(listen(protocol), counts.silent());
+        return serve(builder.unwrap(), &counts);
+    }
+    let messages = sized(20, 2000);
+    let zeros = Zeros::new();
+    let victim = Victim::start(NAME, 64);
+    let mut peer = open_deflating(victim.connect(), "permessage-deflate");
+    peer.client.send(&frames(zeros.some(), 10));
+    confirm(&mut peer);
+    let memory = victim.watch_memory();
+    let message = frames(&zeros.mebibytes(1), 100);
+    for _ in 0..messages {
+        peer.client.send(&message);
+    }
+    confirm(&mut peer);
+    let growth = memory.growth();
+    assert!(growth <= LIMIT + SLACK, "{growth} bytes");
+    drop(peer);
+    let (counts, ..) = victim.end();
+    assert_eq!(counts.messages(), messages + 1);
+    report(
+        NAME,
+        format_args!(
+            "{messages} messages of {LIMIT} bytes in {} bytes on the wire, growth {growth} bytes",
+            message.len() * messages as usize
+        ),
+    );
+}

@@ -1,0 +1,141 @@
+//! A server alone in a process, so that what it uses can be told from what its clients use.
+
+use std::fs;
+use std::io::Read;
+use std::net::SocketAddr;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use ringwheel::ServerBuilder;
+use support::{Child, Client, DEADLINE, TestServer};
+
+use crate::tally::Counts;
+
+/// The parent's end of a server in a child process.
+pub(crate) struct Victim {
+    child: Child,
+    addresses: Vec<SocketAddr>,
+}
+
+/// In the child: runs the server until the parent has seen enough.
+pub(crate) fn serve(builder: ServerBuilder, counts: &Counts) {
+    let server = TestServer::spawn(builder);
+    let addresses = server.handle().local_addrs().iter();
+    let addresses: Vec<String> = addresses.map(ToString::to_string).collect();
+    println!("\nserves on {}", addresses.join(" "));
+    std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
+    let stats = server.handle().stats();
+    println!("\nhas accepted {} and shed {}", stats.accepted, stats.shed);
+    counts.finish(server);
+    println!("\nhas counted {}", counts.to_line());
+}
+
+impl Victim {
+    /// Starts the test of that name again, which is to [`serve`].
+    #[track_caller]
+    pub(crate) fn start(test: &str, descriptors: u32) -> Self {
+        let mut child = Child::start(test, descriptors);
+        let addresses = child.line("serves on ");
+        let addresses = addresses
+            .split(' ')
+            .map(|address| address.parse().expect("an address"))
+            .collect();
+        Victim { child, addresses }
+    }
+
+    /// The address of its first listener.
+    pub(crate) fn addr(&self) -> SocketAddr {
+        self.addr_of(0)
+    }
+
+    pub(crate) fn addr_of(&self, listener: usize) -> SocketAddr {
+        self.addresses[listener]
+    }
+
+    /// A client of its first listener.
+    #[track_caller]
+    pub(crate) fn connect(&self) -> Client {
+        Client::connect(self.addr())
+    }
+
+    fn proc(&self, file: &str) -> String {
+        format!("/proc/{}/{file}", self.child.id())
+    }
+
+    /// Begins to watch how much resident memory it takes on top of what it has. What follows should be watched as one: memory
+    /// that was freed may still be resident, and what takes it again is not seen to grow.
+    #[track_caller]
+    pub(crate) fn watch_memory(&self) -> MemoryWatch<'_> {
+        // Sets the peak to what there is now (proc(5), `clear_refs`).
+        fs::write(self.proc("clear_refs"), "5").expect("a process of ours");
+        MemoryWatch {
+            victim: self,
+            before: self.status("VmRSS:"),
+        }
+    }
+
+    /// A field of its status that counts kibibytes, in bytes.
+    #[track_caller]
+    fn status(&self, key: &str) -> usize {
+        let status = fs::read_to_string(self.proc("status")).expect("a process of ours");
+        let value = status.lines().find_map(|line| line.strip_prefix(key));
+        let kibibytes = value.expect(key).trim().trim_end_matches(" kB");
+        kibibytes.parse::<usize>().expect("a number") * 1024
+    }
+
+    /// Processor time that all its threads have used, to the nanosecond (`schedstat`).
+    #[track_caller]
+    pub(crate) fn processor_time(&self) -> Duration {
+        let threads = fs::read_dir(self.proc("task")).expect("a process of ours");
+        let used = threads.map(|thread| {
+            let path = thread.expect("a thread").path().join("schedstat");
+            let stat = fs::read_to_string(path).unwrap_or_default();
+            let used = stat.split(' ').next().unwrap_or_default();
+            used.parse().unwrap_or(0)
+        });
+        Duration::from_nanos(used.sum())
+    }
+
+    /// As [`processor_time`](Self::processor_time), once it has nothing more to do.
+    #[track_caller]
+    pub(crate) fn processor_time_at_rest(&self) -> Duration {
+        let start = Instant::now();
+        let mut last = self.processor_time();
+        loop {
+            thread::sleep(Duration::from_millis(20));
+            let now = self.processor_time();
+            if now == last {
+                return now;
+            }
+            last = now;
+            assert!(start.elapsed() < DEADLINE, "it never comes to rest");
+        }
+    }
+
+    /// Ends it, checks that all was sound, and tells what it has counted, accepted and shed.
+    #[track_caller]
+    pub(crate) fn end(mut self) -> (Counts, u64, u64) {
+        self.child.close_input();
+        let admission = self.child.line("has accepted ");
+        let (accepted, shed) = admission.split_once(" and shed ").expect("two numbers");
+        let counts = Counts::from_line(&self.child.line("has counted "));
+        self.child.end();
+        counts.assert_sound();
+        let number = |text: &str| text.parse().expect("a number");
+        (counts, number(accepted), number(shed))
+    }
+}
+
+/// A look at a process's memory from a moment on.
+pub(crate) struct MemoryWatch<'a> {
+    victim: &'a Victim,
+    before: usize,
+}
+
+impl MemoryWatch<'_> {
+    /// The most bytes by which it has grown since.
+    #[track_caller]
+    pub(crate) fn growth(&self) -> usize {
+        self.victim.status("VmHWM:").saturating_sub(self.before)
+    }
+}

@@ -1,0 +1,538 @@
+//! The examples that speak the framing protocols.
+
+use std::fs;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::Output;
+use std::time::Instant;
+
+use support::Example;
+
+#[test]
+fn every_example_explains_its_options() {
+    let names = example_names();
+    assert!(names.len() >= 12, "{names:?}");
+    // Those of a feature are not built without it.
+    let is_built = |name: &String| cfg!(feature = "websocket") || !name.starts_with("websocket_");
+    for name in names.into_iter().filter(is_built) {
+        let Output { status, stdout, .. } = Example::run_to_end(&name, &["--help"]);
+        assert!(status.success(), "{name}: {status}");
+        let help = String::from_utf8(stdout).expect("help is text");
+        assert!(help.contains("--addr"), "{name}: {help}");
+        let is_server = !name.ends_with("_client");
+        assert_eq!(help.contains("--workers"), is_server, "{name}: {help}");
+    }
+}
+
+#[test]
+fn a_bad_option_is_an_error_and_no_panic() {
+    for arguments in [
+        ["--idle", "inf"],
+        ["--idle", "-1"],
+        ["--addr", "nowhere"],
+        ["--workers", "x"],
+    ] {
+        let argument = format!("{}={}", arguments[0], arguments[1]);
+        let Output { status, stderr, .. } = Example::run_to_end("echo", &[&argument]);
+        assert_eq!(status.code(), Some(2), "{arguments:?}");
+        let message = String::from_utf8_lossy(&stderr).into_owned();
+        assert!(message.contains(arguments[0]), "{message}");
+    }
+}
+
+#[test]
+fn echo_sends_back_whatever_the_balance() {
+    for options in [
+        "--balance=round-robin",
+        "--balance=least-connections",
+        "--balance=source-hash",
+        #[cfg(target_os = "linux")]
+        "--reuse-port",
+    ] {
+        let (_server, addr) = Example::serve("echo", &["--workers=2", options]);
+        let mut clients = [(); 4].map(|()| Client::connect(addr));
+        for (client, text) in clients.iter_mut().zip(["one", "two", "three", "four"]) {
+            client.send(text);
+        }
+        for (client, text) in clients.iter_mut().zip(["one", "two", "three", "four"]) {
+            client.expect(text);
+        }
+    }
+}
+
+#[test]
+fn echo_evicts_the_idle_on_demand() {
+    let (_server, addr) = Example::serve("echo", &["--workers=1", "--idle=0.2"]);
+    assert_eq!(Client::connect(addr).rest(), "");
+}
+
+#[test]
+fn framed_echo_sends_frames_back_and_refuses_long_ones() {
+    let (_server, addr) = Example::serve("framed_echo", &["--workers=1", "--max-length=5"]);
+    let mut client = Client::connect(addr);
+    let frames = "\0\0\0\x05hello\0\0\0\x00\0\0\0\x02by";
+    let (front, back) = frames.split_at(6);
+    client.send(front);
+    client.send(back);
+    client.expect(frames);
+    client.send("\0\0\0\x06");
+    assert_eq!(client.rest(), "");
+}
+
+#[test]
+fn idle_eviction_evicts_the_silent() {
+    let options = ["--workers=1", "--idle=1", "--first-message=600"];
+    let (server, addr) = Example::serve("idle_eviction", &options);
+    let mut client = Client::connect(addr);
+    client.send("hello\n");
+    let client_addr = client.local_addr();
+    assert_eq!(client.rest(), "hello\n");
+    let eviction = server.next_line();
+    assert!(
+        eviction.starts_with(&format!("evicted {client_addr}:")),
+        "{eviction}"
+    );
+    assert!(eviction.contains("idle"), "{eviction}");
+}
+
+#[test]
+fn idle_eviction_evicts_those_whose_first_line_is_late() {
+    let options = ["--workers=1", "--idle=600", "--first-message=0.2"];
+    let (server, addr) = Example::serve("idle_eviction", &options);
+    let mut client = Client::connect(addr);
+    let client_addr = client.local_addr();
+    // Half a line is no line.
+    client.send("hel");
+    assert_eq!(client.rest(), "");
+    let eviction = server.next_line();
+    assert!(
+        eviction.starts_with(&format!("evicted {client_addr}:")),
+        "{eviction}"
+    );
+    assert!(eviction.contains("first message"), "{eviction}");
+}
+
+#[test]
+fn max_connections_refuses_those_beyond_and_counts_them() {
+    for (limits, report) in [
+        (
+            ["--max=2", "--max-per-ip=9"],
+            "refused: 1 beyond the maximum, 0 beyond",
+        ),
+        (
+            ["--max=9", "--max-per-ip=2"],
+            "refused: 0 beyond the maximum, 1 beyond",
+        ),
+    ] {
+        let options = ["--workers=2", "--report=0.05", limits[0], limits[1]];
+        let (server, addr) = Example::serve("max_connections", &options);
+        let mut inside = [(); 2].map(|()| Client::connect(addr));
+        for client in &mut inside {
+            client.send("in");
+            client.expect("in");
+        }
+        assert_eq!(Client::connect(addr).rest(), "");
+        let line = server.next_line();
+        assert!(line.contains(report), "{line}");
+
+        // A place that becomes free can be taken.
+        let [mut stays, leaves] = inside;
+        drop(leaves);
+        let started = Instant::now();
+        while !Client::connect(addr).is_echoed() {
+            assert!(
+                started.elapsed() < Example::DEADLINE,
+                "no place became free"
+            );
+        }
+        stays.send("still here");
+        stays.expect("still here");
+    }
+}
+
+#[test]
+fn timing_push_reaches_every_client() {
+    let (_server, addr) = Example::serve("timing_push", &["--workers=2", "--every=20"]);
+    let mut clients = [(); 3].map(|()| Client::connect(addr));
+    for client in &mut clients {
+        let mut last = 0.0;
+        for _ in 0..5 {
+            let time: f64 = client.line().parse().expect("a time is a number");
+            assert!(time > last, "{time} after {last}");
+            last = time;
+        }
+    }
+}
+
+#[test]
+fn remote_send_answers_from_another_thread() {
+    let (_server, addr) = Example::serve("remote_send", &["--workers=2"]);
+    let mut client = Client::connect(addr);
+    client.expect("primes below which number?\n");
+    client.send("100\nmany\n11000000\n");
+    // The refusals need not wait for the calculator.
+    let mut answers = [(); 3].map(|()| client.line());
+    answers.sort();
+    assert_eq!(
+        answers,
+        [
+            "not a number up to ten million",
+            "not a number up to ten million",
+            "primes below 100: 25"
+        ]
+    );
+    // One that has nothing more to say is still answered.
+    client.send("10\n1000\n");
+    client.shutdown_write();
+    assert_eq!(
+        client.rest(),
+        "primes below 10: 4\nprimes below 1000: 168\n"
+    );
+}
+
+#[test]
+fn remote_send_notices_that_nobody_waits() {
+    let (server, addr) = Example::serve("remote_send", &["--workers=1"]);
+    let mut client = Client::connect(addr);
+    client.send(&"300000\n".repeat(8));
+    client.expect("primes below which number?\n");
+    drop(client);
+    assert_eq!(
+        server.next_error_line(),
+        "nobody waits for the primes below 300000 any more"
+    );
+    let mut another = Client::connect(addr);
+    another.send("3\n");
+    another.expect("primes below which number?\nprimes below 3: 1\n");
+}
+
+#[test]
+fn custom_protocol_answers_and_refuses() {
+    let (_server, addr) = Example::serve("custom_protocol", &["--workers=1"]);
+    let mut client = Client::connect(addr);
+    client.send_bytes(&7_u32.to_be_bytes());
+    client.expect_bytes(&49_u64.to_be_bytes());
+    for part in 65_536_u32.to_be_bytes().chunks(1) {
+        client.send_bytes(part);
+    }
+    client.expect_bytes(&(1_u64 << 32).to_be_bytes());
+    client.send_bytes(&u32::MAX.to_be_bytes());
+    assert_eq!(client.rest(), "");
+}
+
+#[test]
+fn custom_protocol_is_short() {
+    let lines = include_str!("../../examples/custom_protocol.rs")
+        .lines()
+        .count();
+    assert!(lines < 60, "{lines} lines");
+}
+
+#[test]
+fn typed_frames_server_and_client_understand_each_other() {
+    let (_server, addr) = Example::serve("typed_frames_server", &["--workers=2"]);
+    let addr = format!("--addr={addr}");
+    let arguments = [&addr, "--name=Ada", "40", "-5", "7"];
+    let Output { status, stdout, .. } = Example::run_to_end("typed_frames_client", &arguments);
+    assert!(status.success(), "{status}");
+    let stdout = String::from_utf8_lossy(&stdout).replace("\r\n", "\n");
+    assert_eq!(stdout, "Hello, Ada!\nthe sum is 42\n");
+}
+
+#[test]
+fn typed_frames_server_answers_what_it_does_not_understand() {
+    let (_server, addr) = Example::serve("typed_frames_server", &["--workers=1"]);
+    let mut client = Client::connect(addr);
+    // Frames of the types Nope, and Hello with a field that is cut short.
+    for request in ["\0\0\0\x06\0\x04Nope", "\0\0\0\x08\0\x05Hello\n"] {
+        client.send(request);
+        let length = client.bytes::<4>();
+        let answer = client.vec(u32::from_be_bytes(length) as usize);
+        assert!(answer.starts_with(b"\0\x07Failure"), "{answer:?}");
+    }
+}
+
+#[test]
+fn chat_relays_between_clients() {
+    let (_server, addr) = Example::serve("chat", &["--workers=2"]);
+    let mut ada = Client::join_chat(addr, "ada");
+    let mut bob = Client::join_chat(addr, "bob");
+    ada.expect("* bob has joined\n");
+    let mut eve = Client::connect(addr);
+    eve.send("bob\nwith space\n\n");
+    eve.expect("* what is your name?\n* that name is taken\n");
+    eve.expect(&"* letters and digits please, at most 16\n".repeat(2));
+
+    ada.send("hi bob\n");
+    bob.expect("ada: hi bob\n");
+    bob.send("hi ada\n/who\n");
+    ada.expect("bob: hi ada\n");
+    bob.expect("ada\nbob\n");
+    ada.send("\x1b[2J\n/quit\n");
+    ada.expect("* plain text please, at most 1024 bytes\n");
+    assert_eq!(ada.rest(), "* bye\n");
+    bob.expect("* ada has left\n");
+    // Her name is free again. And who has not said a name has heard nothing of all this.
+    eve.send("ada\n");
+    eve.expect("* welcome; /who tells who is here, /quit leaves\n");
+    bob.expect("* ada has joined\n");
+    drop(eve);
+    bob.expect("* ada has left\n");
+}
+
+#[test]
+fn chat_drops_a_slow_reader() {
+    let (_server, addr) = Example::serve("chat", &["--workers=2"]);
+    let mut ada = Client::join_chat(addr, "ada");
+    let mut bob = Client::join_chat(addr, "bob");
+    ada.expect("* bob has joined\n");
+    let _slow = Client::join_chat(addr, "slow");
+    for client in [&mut ada, &mut bob] {
+        client.expect("* slow has joined\n");
+    }
+
+    const BURST: usize = 100;
+    let line = "x".repeat(1000);
+    let burst = format!("{line}\n").repeat(BURST);
+    let (heard, notice) = (
+        format!("ada: {line}"),
+        "* slow was too slow and was dropped",
+    );
+    let mut dropped = false;
+    // The kernel's buffers take megabytes before the server's own fill up. Bob reads and misses nothing.
+    for _ in 0..1000 {
+        ada.send(&burst);
+        for _ in 0..BURST {
+            let mut line = bob.line();
+            if line == notice {
+                dropped = true;
+                line = bob.line();
+            }
+            assert!(line == heard, "{line}");
+        }
+        if dropped {
+            break;
+        }
+    }
+    if !dropped {
+        assert_eq!(bob.line(), notice);
+    }
+    assert_eq!(ada.line(), notice);
+}
+
+#[test]
+#[cfg(unix)]
+fn graceful_shutdown_answers_what_has_arrived() {
+    let (server, addr) = Example::serve("graceful_shutdown", &["--workers=2", "--deadline=600"]);
+    let mut known = Client::connect(addr);
+    known.send("hello\n");
+    known.expect("hello\n");
+    // While the server is stopped, lines pile up at a connection that it knows and at one in its backlog.
+    server.signal("STOP");
+    let mut fresh = Client::connect(addr);
+    let lines: String = (0..4000).map(|number| format!("{number}\n")).collect();
+    known.send(&lines);
+    fresh.send(&lines);
+    server.signal("TERM");
+    server.signal("CONT");
+    let answers = lines + "the server shuts down\n";
+    assert!(known.rest() == answers, "answers are missing");
+    assert!(fresh.rest() == answers, "answers are missing");
+    server.ends_after(&["draining", "all connections are closed"]);
+}
+
+#[test]
+#[cfg(unix)]
+fn graceful_shutdown_has_a_deadline() {
+    let (server, addr) = Example::serve("graceful_shutdown", &["--workers=1", "--deadline=0.2"]);
+    let mut client = Client::connect(addr);
+    client.send("hello\n");
+    client.expect("hello\n");
+    server.signal("INT");
+    client.expect("the server shuts down\n");
+    // The client keeps its side open, which the server does not wait for any longer than that.
+    server.ends_after(&["draining", "all connections are closed"]);
+}
+
+#[test]
+#[cfg(unix)]
+fn graceful_shutdown_is_cut_short_by_a_second_signal() {
+    let (server, addr) = Example::serve("graceful_shutdown", &["--workers=1", "--deadline=600"]);
+    let mut client = Client::connect(addr);
+    client.send("hello\n");
+    client.expect("hello\n");
+    server.signal("TERM");
+    client.expect("the server shuts down\n");
+    assert_eq!(server.next_line(), "draining");
+    server.signal("TERM");
+    server.ends_after(&["stopping at once", "all connections are closed"]);
+}
+
+#[test]
+fn several_listeners_serve_side_by_side() {
+    let options = [
+        "--workers=2",
+        "--lines-addr=127.0.0.1:0",
+        "--admin-addr=127.0.0.1:0",
+    ];
+    let (server, echo) = Example::serve("several_listeners", &options);
+    let (lines, admin) = (server.next_address(), server.next_address());
+    let mut echo = Client::connect(echo);
+    echo.send("hello");
+    echo.expect("hello");
+    let mut lines = Client::connect(lines);
+    lines.send("h\u{e9}llo\r\n");
+    lines.expect("5 characters\n");
+
+    let mut admin = Client::connect(admin);
+    admin.expect("commands: connections, stats, shutdown\n");
+    admin.send("connections\n");
+    let counts = [(); 2].map(|()| admin.line());
+    let count_of = |worker: usize| -> usize {
+        let count = counts[worker].strip_prefix(&format!("worker {worker}: "));
+        count.and_then(|count| count.parse().ok()).expect("a count")
+    };
+    assert_eq!(count_of(0) + count_of(1), 3, "{counts:?}");
+    admin.send("stats\n");
+    let stats = admin.line();
+    assert!(stats.contains("accepted: 3"), "{stats}");
+    admin.send("dance\nshutdown\n");
+    assert_eq!(admin.rest(), "unknown command\nshutting down\n");
+    assert_eq!(echo.rest(), "");
+    assert_eq!(lines.rest(), "");
+    server.ends_after(&[]);
+}
+
+/// The names of all examples: the files in their directory.
+fn example_names() -> Vec<String> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    let entries = fs::read_dir(directory).expect("the examples are there");
+    let paths = entries.map(|entry| entry.expect("an entry can be read").path());
+    let sources = paths.filter(|path| path.extension().is_some_and(|extension| extension == "rs"));
+    let name = |path: PathBuf| {
+        path.file_stem()
+            .map(|stem| stem.to_string_lossy().into_owned())
+    };
+    sources.filter_map(name).collect()
+}
+
+/// A client with deadlines.
+struct Client {
+    stream: BufReader<TcpStream>,
+}
+
+impl Client {
+    fn connect(addr: SocketAddr) -> Client {
+        let stream =
+            TcpStream::connect_timeout(&addr, Example::DEADLINE).expect("the example listens");
+        stream
+            .set_read_timeout(Some(Example::DEADLINE))
+            .expect("a timeout can be set");
+        stream
+            .set_write_timeout(Some(Example::DEADLINE))
+            .expect("a timeout can be set");
+        stream.set_nodelay(true).expect("an option can be set");
+        Client {
+            stream: BufReader::new(stream),
+        }
+    }
+
+    /// Connects to the chat and says a name.
+    fn join_chat(addr: SocketAddr, name: &str) -> Client {
+        let mut client = Client::connect(addr);
+        client.expect("* what is your name?\n");
+        client.send(&format!("{name}\n"));
+        client.expect("* welcome; /who tells who is here, /quit leaves\n");
+        client
+    }
+
+    fn local_addr(&self) -> SocketAddr {
+        self.stream
+            .get_ref()
+            .local_addr()
+            .expect("a socket has an address")
+    }
+
+    fn send(&mut self, text: &str) {
+        self.send_bytes(text.as_bytes());
+    }
+
+    fn send_bytes(&mut self, bytes: &[u8]) {
+        self.stream
+            .get_mut()
+            .write_all(bytes)
+            .expect("the server reads");
+    }
+
+    fn shutdown_write(&mut self) {
+        self.stream
+            .get_ref()
+            .shutdown(Shutdown::Write)
+            .expect("the socket is open");
+    }
+
+    #[track_caller]
+    fn expect(&mut self, text: &str) {
+        self.expect_bytes(text.as_bytes());
+    }
+
+    #[track_caller]
+    fn expect_bytes(&mut self, expected: &[u8]) {
+        let bytes = self.vec(expected.len());
+        assert!(
+            bytes == expected,
+            "{:?} instead of {:?}",
+            String::from_utf8_lossy(&bytes),
+            String::from_utf8_lossy(expected)
+        );
+    }
+
+    fn bytes<const N: usize>(&mut self) -> [u8; N] {
+        let mut bytes = [0; N];
+        self.stream
+            .read_exact(&mut bytes)
+            .expect("the server answers");
+        bytes
+    }
+
+    #[track_caller]
+    fn vec(&mut self, length: usize) -> Vec<u8> {
+        let mut bytes = vec![0; length];
+        self.stream
+            .read_exact(&mut bytes)
+            .expect("the server answers");
+        bytes
+    }
+
+    /// The next line, without its ending.
+    #[track_caller]
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.stream
+            .read_line(&mut line)
+            .expect("the server answers");
+        assert_eq!(line.pop(), Some('\n'), "the server has ended the stream");
+        line
+    }
+
+    /// Whether the server takes a byte and sends it back, rather than hanging up.
+    fn is_echoed(&mut self) -> bool {
+        let mut byte = [0];
+        let stream = self.stream.get_mut();
+        stream
+            .write_all(b"?")
+            .and_then(|()| stream.read_exact(&mut byte))
+            .is_ok()
+    }
+
+    /// All that comes until the server hangs up, in order or with a reset.
+    #[track_caller]
+    fn rest(mut self) -> String {
+        let mut rest = Vec::new();
+        match self.stream.read_to_end(&mut rest) {
+            Err(error) if error.kind() != io::ErrorKind::ConnectionReset => panic!("{error}"),
+            _ => String::from_utf8(rest).expect("it is text"),
+        }
+    }
+}

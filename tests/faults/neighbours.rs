@@ -1,0 +1,141 @@
+//! One connection that floods, beside many that ping.
+
+use std::io::{Read, Write};
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use ringwheel::protocol::{Decode, Encode, Lines, Protocol, Raw};
+use ringwheel::{Conn, Handler};
+use support::scale::{is_full, report, sized};
+use support::{Client, TestServer, listen};
+
+use crate::measure::Times;
+
+/// Threads that ping.
+const PINGERS: usize = 3;
+const LIMIT: Duration = Duration::from_millis(5);
+
+/// Sends every message back, as it came.
+struct Echo<P>(PhantomData<fn() -> P>);
+
+impl<P> Clone for Echo<P> {
+    fn clone(&self) -> Self {
+        Echo(PhantomData)
+    }
+}
+
+impl<P, M> Handler for Echo<P>
+where
+    M: ?Sized + 'static,
+    P: Protocol,
+    P::Decoder: for<'a> Decode<Message<'a> = &'a M>,
+    P::Encoder: for<'a> Encode<Item<'a> = &'a M>,
+{
+    type Protocol = P;
+    type Session = ();
+
+    fn on_open(&mut self, _conn: &mut Conn<'_, P>) {}
+
+    fn on_message(&mut self, conn: &mut Conn<'_, P>, _session: &mut (), message: &M) {
+        conn.send(message);
+    }
+}
+
+/// Sends without a pause, and reads what comes back.
+fn flood(client: Client, byte: u8, over: &Arc<AtomicBool>) -> impl FnOnce() -> u64 {
+    let flooded = Arc::new(AtomicU64::new(0));
+    let (mut writer, reader) = (client.second_half(), client.second_half());
+    let (over, counter) = (over.clone(), flooded.clone());
+    let writing = thread::spawn(move || {
+        let bytes = vec![byte; 256 * 1024];
+        while !over.load(Ordering::Relaxed) && writer.try_send(&bytes).is_ok() {
+            counter.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        }
+        writer.finish();
+    });
+    let reading = thread::spawn(move || {
+        let mut buffer = vec![0; 256 * 1024];
+        let mut reader = reader.stream();
+        while reader.read(&mut buffer).expect("its flood comes back") > 0 {}
+    });
+    move || {
+        writing.join().expect("it floods");
+        reading.join().expect("it reads");
+        drop(client);
+        flooded.load(Ordering::Relaxed)
+    }
+}
+
+/// Pings over its clients in turn.
+fn ping(mut clients: Vec<Client>, rounds: usize) -> Times {
+    let mut times = Times::default();
+    for _ in 0..rounds {
+        for client in &mut clients {
+            let start = Instant::now();
+            let mut stream = client.stream();
+            stream.write_all(b"ping\n").expect("the server reads");
+            let mut answer = [0; 5];
+            stream.read_exact(&mut answer).expect("the server answers");
+            times.add(start.elapsed());
+            assert_eq!(&answer, b"ping\n");
+        }
+    }
+    times
+}
+
+/// Pings many connections of a server while one floods it with a byte. `pings` are, where it does not have its full size,
+/// the connections of each pinger, and how often it pings each.
+fn ping_beside_a_flood(name: &str, server: TestServer, byte: u8, pings: (usize, usize)) {
+    let (each, rounds) = sized(pings, (333, 30));
+    let over = Arc::new(AtomicBool::new(false));
+    let end_of_flood = flood(server.connect(), byte, &over);
+    let pingers: Vec<_> = (0..PINGERS)
+        .map(|_| {
+            let clients = (0..each).map(|_| server.connect()).collect();
+            thread::spawn(move || ping(clients, rounds))
+        })
+        .collect();
+    let mut times = Times::default();
+    for pinger in pingers {
+        times.append(pinger.join().expect("it is answered"));
+    }
+    over.store(true, Ordering::Relaxed);
+    let flooded = end_of_flood();
+    server.handle().stop();
+    server.join();
+    assert_eq!(times.count(), PINGERS * each * rounds);
+    let [half, most] = [50.0, 99.0].map(|percent| times.percentile(percent));
+    if is_full() {
+        assert!(most < LIMIT, "p99 {most:?}");
+    }
+    report(
+        name,
+        format_args!(
+            "{} pings of {} connections beside a flood of {} MB: p50 {half:.0?}, p99 {most:.0?}",
+            times.count(),
+            PINGERS * each,
+            flooded / 1_000_000
+        ),
+    );
+}
+
+#[test]
+fn those_beside_a_flood_are_answered() {
+    let server = TestServer::start(listen(Raw), Echo(PhantomData));
+    ping_beside_a_flood("one flooding neighbour", server, b'f', (33, 5));
+}
+
+#[test]
+fn those_beside_a_flood_of_the_smallest_messages_are_answered() {
+    // Each byte is a message.
+    let server = TestServer::start(listen(Lines::new()), Echo(PhantomData));
+    ping_beside_a_flood(
+        "one neighbour flooding with empty lines",
+        server,
+        b'\n',
+        (5, 2),
+    );
+}

@@ -1,0 +1,550 @@
+//! A panic anywhere in the user's code ends the connection that it happened in, and no other.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
+
+use ringwheel::protocol::{
+    Decode, Encode, ErrorOf, Farewell, Lines, LinesError, Output, PackError, Parting, Protocol,
+    UnpackContext, Unpacked,
+};
+use ringwheel::{CloseReason, Conn, ConnHandle, Handler, Limits, Server, TimerId};
+use support::scale::{report, sized};
+use support::{Client, DEADLINE, TestServer, deliberate_panic, eventually, listen};
+
+/// Where it panics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    Nowhere,
+    ProtocolOpen,
+    Greet,
+    Unpack,
+    EndTurn,
+    IsWithinMessage,
+    NextDeadline,
+    OnDeadline,
+    Pack,
+    PackOwned,
+    Farewell,
+    OnOpen,
+    OnMessage,
+    OnDrained,
+    OnTimer,
+    OnHalfClose,
+    OnShutdown,
+    OnClose,
+    DropOfSession,
+    DropOfDecoder,
+    DropOfEncoder,
+}
+
+/// The next one to come to a place panics there.
+#[derive(Clone, Default)]
+struct Trap(Arc<AtomicUsize>);
+
+impl Trap {
+    fn set(&self, place: Place) {
+        self.0.store(place as usize, Ordering::SeqCst);
+    }
+
+    fn is_set(&self) -> bool {
+        self.0.load(Ordering::SeqCst) != Place::Nowhere as usize
+    }
+
+    fn pass(&self, place: Place) {
+        let (here, nowhere) = (place as usize, Place::Nowhere as usize);
+        let sprung = self
+            .0
+            .compare_exchange(here, nowhere, Ordering::SeqCst, Ordering::SeqCst);
+        if sprung.is_ok() {
+            deliberate_panic();
+        }
+    }
+}
+
+/// Lines, by a protocol that can panic in each of its parts.
+#[derive(Clone)]
+struct Fragile(Trap);
+
+struct FragileDecoder {
+    lines: <Lines as Protocol>::Decoder,
+    trap: Trap,
+    deadline: Option<Duration>,
+}
+
+struct FragileEncoder {
+    lines: Lines,
+    trap: Trap,
+}
+
+impl Protocol for Fragile {
+    type Decoder = FragileDecoder;
+    type Encoder = FragileEncoder;
+
+    fn open(&self) -> (FragileDecoder, FragileEncoder) {
+        self.0.pass(Place::ProtocolOpen);
+        let trap = self.0.clone();
+        let (decoder, lines) = Lines::new().open();
+        let decoder = FragileDecoder {
+            lines: decoder,
+            trap: trap.clone(),
+            deadline: None,
+        };
+        (decoder, FragileEncoder { lines, trap })
+    }
+}
+
+impl Decode for FragileDecoder {
+    type Encoder = FragileEncoder;
+    type Message<'a> = &'a str;
+    type Error = LinesError;
+    const HAS_DEADLINES: bool = true;
+
+    fn unpack<'a>(
+        &'a mut self,
+        input: &'a mut [u8],
+        context: &mut UnpackContext<'_, FragileEncoder>,
+    ) -> Result<Unpacked<&'a str>, LinesError> {
+        self.trap.pass(Place::Unpack);
+        let mut output = Output::detached();
+        let mut lines = context.encoder.lines;
+        let unpacked = self
+            .lines
+            .unpack(input, &mut UnpackContext::detached(&mut output, &mut lines));
+        if let Ok(Unpacked::Message {
+            message: "deadline",
+            ..
+        }) = unpacked
+        {
+            self.deadline = Some(context.now);
+        }
+        unpacked
+    }
+
+    fn end_turn(&mut self) {
+        self.trap.pass(Place::EndTurn);
+    }
+
+    fn is_within_message(&self) -> bool {
+        self.trap.pass(Place::IsWithinMessage);
+        self.lines.is_within_message()
+    }
+
+    fn next_deadline(&mut self, _: &mut FragileEncoder, _: Duration) -> Option<Duration> {
+        self.trap.pass(Place::NextDeadline);
+        self.deadline
+    }
+
+    fn on_deadline(&mut self, _: &mut UnpackContext<'_, FragileEncoder>) -> Result<(), LinesError> {
+        self.deadline = None;
+        self.trap.pass(Place::OnDeadline);
+        Ok(())
+    }
+}
+
+impl Drop for FragileDecoder {
+    fn drop(&mut self) {
+        self.trap.pass(Place::DropOfDecoder);
+    }
+}
+
+impl Encode for FragileEncoder {
+    type Item<'a> = &'a str;
+    type Owned = Arc<str>;
+
+    fn borrow(owned: &Arc<str>) -> &str {
+        owned
+    }
+
+    fn pack(&mut self, item: &str, output: &mut Output) -> Result<(), PackError> {
+        // Half of it is written by then.
+        output.put_slice(b"half of ");
+        self.trap.pass(Place::Pack);
+        self.lines.pack(item, output)
+    }
+
+    fn pack_owned(&mut self, item: &Arc<str>, output: &mut Output) -> Result<(), PackError> {
+        self.trap.pass(Place::PackOwned);
+        self.lines.pack(item, output)
+    }
+
+    fn greet(&mut self, _: &mut Output) {
+        self.trap.pass(Place::Greet);
+    }
+
+    fn farewell(&mut self, _: Farewell, _: &mut Output) -> Parting {
+        self.trap.pass(Place::Farewell);
+        Parting::AtOnce
+    }
+}
+
+impl Drop for FragileEncoder {
+    fn drop(&mut self) {
+        self.trap.pass(Place::DropOfEncoder);
+    }
+}
+
+/// Answers lines, does what some of them ask for, and can panic in each callback.
+#[derive(Clone)]
+struct Nervous {
+    trap: Trap,
+    opened: Arc<AtomicUsize>,
+    remotes: Sender<ConnHandle<Fragile>>,
+    closed: Sender<String>,
+}
+
+struct Session(Trap);
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.0.pass(Place::DropOfSession);
+    }
+}
+
+impl Handler for Nervous {
+    type Protocol = Fragile;
+    type Session = Session;
+
+    fn on_open(&mut self, _conn: &mut Conn<'_, Fragile>) -> Session {
+        self.trap.pass(Place::OnOpen);
+        self.opened.fetch_add(1, Ordering::SeqCst);
+        Session(self.trap.clone())
+    }
+
+    fn on_message(&mut self, conn: &mut Conn<'_, Fragile>, _: &mut Session, line: &str) {
+        self.trap.pass(Place::OnMessage);
+        match line {
+            "close" => conn.close(),
+            "deadline" => {}
+            "timer" => drop(conn.set_timer(Duration::ZERO, 1).expect("the first")),
+            "flood" => {
+                let part = "x".repeat(32 * 1024);
+                while conn.send(&part) == ringwheel::SendStatus::Queued {}
+            }
+            "remote" => self.remotes.send(conn.handle()).expect("a test"),
+            "subscribe" => {
+                conn.subscribe("topic").expect("the first");
+                conn.send(line);
+            }
+            line => drop(conn.send(line)),
+        }
+    }
+
+    fn on_close(
+        &mut self,
+        _conn: &Conn<'_, Fragile>,
+        _session: Session,
+        reason: CloseReason<ErrorOf<Fragile>>,
+    ) {
+        self.closed.send(format!("{reason:?}")).expect("a test");
+        self.trap.pass(Place::OnClose);
+    }
+
+    fn on_drained(&mut self, _conn: &mut Conn<'_, Fragile>, _: &mut Session) {
+        self.trap.pass(Place::OnDrained);
+    }
+
+    fn on_timer(&mut self, _conn: &mut Conn<'_, Fragile>, _: &mut Session, _: TimerId, _: u64) {
+        self.trap.pass(Place::OnTimer);
+    }
+
+    fn on_half_close(&mut self, conn: &mut Conn<'_, Fragile>, _: &mut Session) {
+        self.trap.pass(Place::OnHalfClose);
+        conn.close();
+    }
+
+    fn on_shutdown(&mut self, conn: &mut Conn<'_, Fragile>, _: &mut Session) {
+        self.trap.pass(Place::OnShutdown);
+        conn.close();
+    }
+}
+
+/// A server of nervous handlers, and one connection that nothing may happen to.
+struct Ward {
+    server: TestServer,
+    trap: Trap,
+    remotes: Receiver<ConnHandle<Fragile>>,
+    closed: Receiver<String>,
+    opened: Arc<AtomicUsize>,
+    bystander: Client,
+}
+
+impl Ward {
+    fn open() -> Self {
+        let trap = Trap::default();
+        let (lend, remotes) = channel();
+        let (close, closed) = channel();
+        let opened = Arc::default();
+        let handler = Nervous {
+            trap: trap.clone(),
+            opened: Arc::clone(&opened),
+            remotes: lend,
+            closed: close,
+        };
+        let listen = listen(Fragile(trap.clone()))
+            .send_buffer_size(16 * 1024)
+            // With it a protocol is asked in each turn whether it is within a message.
+            .message_timeout(10 * DEADLINE)
+            .limits(Limits::default().low_water(16 * 1024).high_water(64 * 1024));
+        // One worker, which a panic that is not contained would take from everybody.
+        let server = TestServer::start_on(Server::builder().workers(1), listen, handler);
+        let mut bystander = server.connect();
+        greet(&mut bystander);
+        Ward {
+            server,
+            trap,
+            remotes,
+            closed,
+            opened,
+            bystander,
+        }
+    }
+
+    /// A connection that is open.
+    fn connect(&self) -> Client {
+        let mut client = self.server.connect();
+        greet(&mut client);
+        client
+    }
+
+    fn remote_of(&self, client: &mut Client) -> ConnHandle<Fragile> {
+        client.send(b"remote\n");
+        self.remotes.recv_timeout(DEADLINE).expect("a remote")
+    }
+
+    /// A victim with a trap in its way, to which it is led.
+    #[track_caller]
+    fn lead(&self, place: Place, lead: impl FnOnce(&mut Client)) {
+        let mut client = self.connect();
+        self.trap.set(place);
+        lead(&mut client);
+        client.expect_ended();
+    }
+
+    /// One that opens no further than to the trap.
+    #[track_caller]
+    fn lead_in(&self, place: Place) {
+        self.trap.set(place);
+        self.server.connect().expect_ended();
+    }
+}
+
+/// Checks that it is answered.
+#[track_caller]
+fn greet(client: &mut Client) {
+    client.send(b"ping\n");
+    assert_eq!(client.receive(13), b"half of ping\n");
+}
+
+/// What happens to a victim, and why it then ends for the handler, if that knew of it.
+type Case = (fn(&Ward), Option<&'static str>);
+
+/// Says a line, and all that comes of it.
+fn say(ward: &Ward, place: Place, line: &[u8]) {
+    ward.lead(place, |client| client.send(line));
+}
+
+const CASES: &[Case] = &[
+    (|ward| ward.lead_in(Place::ProtocolOpen), None),
+    (|ward| ward.lead_in(Place::Greet), None),
+    (|ward| ward.lead_in(Place::OnOpen), None),
+    // The handler knows of that one.
+    (|ward| ward.lead_in(Place::NextDeadline), Some("Panic")),
+    (|ward| say(ward, Place::Unpack, b"ping\n"), Some("Panic")),
+    (|ward| say(ward, Place::OnMessage, b"ping\n"), Some("Panic")),
+    (|ward| say(ward, Place::Pack, b"ping\n"), Some("Panic")),
+    (|ward| say(ward, Place::EndTurn, b"ping\n"), Some("Panic")),
+    // Behind a message, at the end of a turn without one, and at the peer's end: the last two took the worker with them.
+    (
+        |ward| say(ward, Place::IsWithinMessage, b"ping\n"),
+        Some("Panic"),
+    ),
+    (
+        |ward| say(ward, Place::IsWithinMessage, b"begun"),
+        Some("Panic"),
+    ),
+    (
+        |ward| ward.lead(Place::IsWithinMessage, Client::finish),
+        Some("Panic"),
+    ),
+    (
+        |ward| say(ward, Place::NextDeadline, b"ping\n"),
+        Some("Panic"),
+    ),
+    (
+        |ward| say(ward, Place::OnDeadline, b"deadline\n"),
+        Some("Panic"),
+    ),
+    (|ward| say(ward, Place::OnTimer, b"timer\n"), Some("Panic")),
+    (
+        |ward| say(ward, Place::OnDrained, b"flood\n"),
+        Some("Panic"),
+    ),
+    (|ward| say(ward, Place::Farewell, b"close\n"), Some("Panic")),
+    (
+        |ward| ward.lead(Place::OnHalfClose, Client::finish),
+        Some("Panic"),
+    ),
+    (
+        |ward| ward.lead(Place::Farewell, Client::finish),
+        Some("Panic"),
+    ),
+    // These come after the end.
+    (
+        |ward| ward.lead(Place::OnClose, Client::finish),
+        Some("Peer"),
+    ),
+    (
+        |ward| ward.lead(Place::DropOfSession, Client::finish),
+        Some("Peer"),
+    ),
+    (
+        |ward| ward.lead(Place::DropOfDecoder, Client::finish),
+        Some("Peer"),
+    ),
+    (
+        |ward| ward.lead(Place::DropOfEncoder, Client::finish),
+        Some("Peer"),
+    ),
+    // From other threads.
+    (
+        |ward| {
+            ward.lead(Place::Nowhere, |client| {
+                let remote = ward.remote_of(client);
+                remote.run(|_| deliberate_panic()).unwrap();
+            })
+        },
+        Some("Panic"),
+    ),
+    (
+        |ward| {
+            let mut client = ward.connect();
+            let remote = ward.remote_of(&mut client);
+            ward.trap.set(Place::NextDeadline);
+            remote.run(|_| {}).unwrap();
+            client.expect_ended();
+        },
+        Some("Panic"),
+    ),
+    (
+        |ward| {
+            let mut client = ward.connect();
+            let remote = ward.remote_of(&mut client);
+            ward.trap.set(Place::PackOwned);
+            remote.send("owned").unwrap();
+            client.expect_ended();
+        },
+        Some("Panic"),
+    ),
+    (
+        |ward| {
+            ward.lead(Place::Nowhere, |client| {
+                let remote = ward.remote_of(client);
+                remote.send_then("x", |_| deliberate_panic()).unwrap();
+            })
+        },
+        Some("Panic"),
+    ),
+    (
+        |ward| {
+            ward.lead(Place::Nowhere, |client| {
+                let victim = ward.remote_of(client).id();
+                let clients = ward.server.handle().connections_of::<Nervous>();
+                let visit = move |conn: &mut Conn<'_, Fragile>, _: &mut Session| {
+                    if conn.id() == victim {
+                        deliberate_panic();
+                    }
+                };
+                clients.visit(visit).unwrap();
+            })
+        },
+        Some("Panic"),
+    ),
+    (
+        |ward| {
+            let mut client = ward.connect();
+            client.send(b"subscribe\n");
+            client.receive(18);
+            ward.trap.set(Place::PackOwned);
+            let clients = ward.server.handle().connections_of::<Nervous>();
+            clients.publish("topic", "news").unwrap();
+            client.expect_ended();
+        },
+        Some("Panic"),
+    ),
+];
+
+#[test]
+fn panics_everywhere_in_a_row_end_only_their_own_connections() {
+    let panics = sized(CASES.len() * 15, 10_000);
+    let mut ward = Ward::open();
+    for case in 0..panics {
+        let (happen, reason) = CASES[case % CASES.len()];
+        happen(&ward);
+        if let Some(reason) = reason {
+            let closed = ward.closed.recv_timeout(DEADLINE);
+            assert_eq!(closed.as_deref(), Ok(reason), "case {}", case % CASES.len());
+        }
+        eventually("the trap has sprung", || !ward.trap.is_set());
+        greet(&mut ward.bystander);
+    }
+    eventually("only one is left", || {
+        ward.server.handle().stats().connections == 1
+    });
+    // All that were opened have closed, once.
+    assert!(ward.closed.try_recv().is_err());
+    let known = (0..panics).filter(|case| CASES[case % CASES.len()].1.is_some());
+    assert_eq!(ward.opened.load(Ordering::SeqCst), known.count() + 1);
+    ward.server.handle().stop();
+    ward.server.join();
+    report(
+        "panics in a row",
+        format_args!(
+            "{panics} panics in {} places, a bystander answered after each",
+            CASES.len()
+        ),
+    );
+}
+
+#[test]
+fn a_panic_in_on_shutdown_leaves_the_others_their_farewell() {
+    let ward = Ward::open();
+    let mut clients: Vec<Client> = (0..10).map(|_| ward.connect()).collect();
+    ward.trap.set(Place::OnShutdown);
+    ward.server.handle().shutdown(DEADLINE);
+    clients.iter_mut().for_each(Client::expect_eof);
+    drop((clients, ward.bystander));
+    ward.server.join();
+    let mut reasons: Vec<String> = ward.closed.try_iter().collect();
+    reasons.sort();
+    assert_eq!(reasons[0], "Panic");
+    assert_eq!(reasons[1..], ["Shutdown"; 10]);
+    report("a panic in on_shutdown", "the other 10 closed in order");
+}
+
+#[test]
+fn panics_of_tasks_and_of_what_is_told_of_publications_end_no_connection() {
+    let panics = sized(200, 10_000);
+    let mut ward = Ward::open();
+    let (ran, has_run) = channel();
+    let clients = ward.server.handle().connections_of::<Nervous>();
+    for _ in 0..panics {
+        let ran = ran.clone();
+        ward.server.handle().run_after(Duration::ZERO, move || {
+            ran.send(()).expect("a test");
+            deliberate_panic();
+        });
+        clients
+            .publish_then("nobody", "news", |_| deliberate_panic())
+            .unwrap();
+        has_run.recv_timeout(DEADLINE).expect("it runs");
+    }
+    greet(&mut ward.bystander);
+    ward.server.handle().stop();
+    ward.server.join();
+    report(
+        "panics in tasks and completions",
+        format_args!("{} panics, no connection ended", 2 * panics),
+    );
+}

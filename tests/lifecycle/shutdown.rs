@@ -1,0 +1,358 @@
+//! The end of a server: in order within a deadline, or at once.
+
+use std::io::ErrorKind;
+use std::sync::mpsc::channel;
+use std::sync::{Arc, OnceLock};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use ringwheel::protocol::{Lines, Raw};
+use ringwheel::{Server, ServerHandle};
+use support::{
+    Client, DEADLINE, Event, Events, Recorder, TestServer, eventually, listen, pattern, text,
+};
+
+const SHORT: Duration = Duration::from_millis(150);
+/// More than the kernel takes from a connection with a small send buffer.
+const FLOOD: usize = 6 << 20;
+
+fn line_echo() -> (Recorder<Lines>, Events) {
+    let (recorder, events) = Recorder::<Lines>::new();
+    let recorder = recorder.on_message(|conn, line| {
+        conn.send(text(line));
+    });
+    (recorder, events)
+}
+
+/// Answers every message with more than fits on its way.
+fn flooding() -> (Recorder<Raw>, Events) {
+    let (recorder, events) = Recorder::<Raw>::new();
+    let payload = pattern(1, FLOOD);
+    let recorder = recorder.on_message(move |conn, _| {
+        conn.send(&payload);
+    });
+    (recorder, events)
+}
+
+#[track_caller]
+fn assert_all_closed_with(events: &Events, count: usize, reason: &str) {
+    let reasons = events.so_far().into_iter().filter_map(|event| match event {
+        Event::Close(_, ending) => Some(ending.reason),
+        _ => None,
+    });
+    assert_eq!(reasons.collect::<Vec<_>>(), vec![reason; count]);
+}
+
+#[test]
+fn every_message_that_was_sent_before_a_shutdown_is_answered() {
+    let (echo, events) = line_echo();
+    let echo = echo.on_shutdown(|conn| {
+        conn.send("goodbye");
+    });
+    let server = TestServer::start_on(Server::builder().workers(2), listen(Lines::new()), echo);
+    let mut clients: Vec<Client> = (0..50).map(|_| server.connect()).collect();
+    // All are with their workers, or on their way there.
+    eventually("all are accepted", || {
+        server.handle().stats().accepted == 50
+    });
+    let questions: String = (0..500)
+        .map(|number| format!("question {number}\n"))
+        .collect();
+    clients
+        .iter_mut()
+        .for_each(|client| client.send(questions.as_bytes()));
+    server.handle().shutdown(DEADLINE);
+    for client in &mut clients {
+        let answers = String::from_utf8(client.receive_rest()).unwrap();
+        assert_eq!(answers, format!("{questions}goodbye\n"));
+    }
+    drop(clients);
+    server.join();
+    events.assert_lifecycles();
+    assert_eq!(
+        events.count(|event| matches!(event, Event::Shutdown(_))),
+        50
+    );
+    assert_all_closed_with(&events, 50, "Shutdown");
+}
+
+#[test]
+fn a_shutdown_flushes_what_is_pending() {
+    let (recorder, events) = flooding();
+    let server = TestServer::start(listen(Raw).send_buffer_size(128 * 1024), recorder);
+    let mut client = server.connect();
+    client.send(b"go");
+    events.message();
+    server.handle().shutdown(DEADLINE);
+    assert!(client.receive_rest() == pattern(1, FLOOD));
+    drop(client);
+    server.join();
+    events.assert_lifecycles();
+    assert_all_closed_with(&events, 1, "Shutdown");
+}
+
+#[test]
+fn what_other_threads_sent_before_a_shutdown_is_sent() {
+    let (recorder, events) = Recorder::<Raw>::new();
+    let (remotes, lent) = channel();
+    let recorder = recorder.on_open(move |conn| remotes.send(conn.handle()).unwrap());
+    let server = TestServer::start(listen(Raw), recorder);
+    let mut client = server.connect();
+    let remote = lent.recv_timeout(DEADLINE).unwrap();
+    (0..100).for_each(|_| remote.send(Bytes::from_static(b"1234")).unwrap());
+    server.handle().shutdown(DEADLINE);
+    assert_eq!(client.receive_rest().len(), 400);
+    drop(client);
+    server.join();
+    events.assert_lifecycles();
+}
+
+#[test]
+fn a_peer_that_never_reads_is_dropped_at_the_deadline() {
+    let (recorder, events) = flooding();
+    let server = TestServer::start(listen(Raw).send_buffer_size(128 * 1024), recorder);
+    let mut client = server.connect();
+    client.send(b"go");
+    events.message();
+    let start = Instant::now();
+    server.handle().shutdown(SHORT);
+    server.join();
+    assert!(start.elapsed() >= SHORT);
+    client.expect_reset();
+    events.assert_lifecycles();
+    assert_all_closed_with(&events, 1, "Shutdown");
+}
+
+#[test]
+fn a_peer_that_never_ends_its_stream_is_left_at_the_deadline() {
+    let (echo, events) = line_echo();
+    let server = TestServer::start(listen(Lines::new()), echo);
+    let mut client = server.connect();
+    client.ping();
+    let start = Instant::now();
+    server.handle().shutdown(SHORT);
+    client.expect_eof();
+    server.join();
+    assert!(start.elapsed() >= SHORT);
+    events.assert_lifecycles();
+    assert_all_closed_with(&events, 1, "Shutdown");
+}
+
+#[test]
+fn a_peer_that_never_stops_talking_ends_too() {
+    let (echo, events) = line_echo();
+    let server = TestServer::start(listen(Lines::new()), echo.without_messages());
+    let client = server.connect();
+    let mut writer = client.second_half();
+    let mut reader = client.second_half();
+    let writing = thread::spawn(move || while writer.try_send(&b"talk\n".repeat(1000)).is_ok() {});
+    let reading = thread::spawn(move || reader.drain().is_ok());
+    eventually("it talks", || server.handle().stats().accepted == 1);
+    server.handle().shutdown(4 * SHORT);
+    server.join();
+    writing.join().unwrap();
+    reading.join().unwrap();
+    events.assert_lifecycles();
+    assert_all_closed_with(&events, 1, "Shutdown");
+}
+
+#[test]
+fn a_server_that_drains_takes_no_new_connections() {
+    let (recorder, events) = flooding();
+    let server = TestServer::start(listen(Raw).send_buffer_size(128 * 1024), recorder);
+    let mut client = server.connect();
+    client.send(b"go");
+    events.message();
+    server.handle().shutdown(DEADLINE);
+    let refused = || {
+        Client::try_connect(server.addr())
+            .err()
+            .map(|error| error.kind())
+    };
+    eventually("connections are refused", || {
+        refused() == Some(ErrorKind::ConnectionRefused)
+    });
+    // The one that is being drained has not ended meanwhile.
+    assert_eq!(
+        events.count(
+            |event| matches!(event, Event::Close(_, ending) if ending.stats.messages_in > 0)
+        ),
+        0
+    );
+    assert_eq!(client.receive_rest().len(), FLOOD);
+    drop(client);
+    server.join();
+    events.assert_lifecycles();
+}
+
+#[test]
+fn stop_ends_every_connection_at_once() {
+    let (recorder, events) = flooding();
+    let builder = Server::builder().workers(2);
+    let server = TestServer::start_on(builder, listen(Raw).send_buffer_size(128 * 1024), recorder);
+    let mut clients: Vec<Client> = (0..20).map(|_| server.connect()).collect();
+    clients.iter_mut().for_each(|client| client.send(b"go"));
+    (0..20).for_each(|_| drop(events.message()));
+    server.handle().stop();
+    server.join();
+    clients.iter_mut().for_each(Client::expect_reset);
+    events.assert_lifecycles();
+    assert_all_closed_with(&events, 20, "Shutdown");
+    assert_eq!(
+        events.count(|event| matches!(event, Event::Shutdown(_))),
+        0,
+        "there is no time for last words"
+    );
+}
+
+#[test]
+fn stop_cuts_a_shutdown_short() {
+    let (recorder, events) = flooding();
+    let server = TestServer::start(listen(Raw).send_buffer_size(128 * 1024), recorder);
+    let mut client = server.connect();
+    client.send(b"go");
+    events.message();
+    server.handle().shutdown(Duration::from_secs(3600));
+    eventually("it drains", || Client::try_connect(server.addr()).is_err());
+    server.handle().stop();
+    server.join();
+    client.expect_reset();
+    events.assert_lifecycles();
+}
+
+#[test]
+fn a_second_shutdown_changes_nothing() {
+    let (recorder, events) = flooding();
+    let server = TestServer::start(listen(Raw).send_buffer_size(128 * 1024), recorder);
+    let mut client = server.connect();
+    client.send(b"go");
+    events.message();
+    let start = Instant::now();
+    server.handle().shutdown(SHORT);
+    server.handle().shutdown(Duration::ZERO);
+    server.join();
+    assert!(start.elapsed() >= SHORT);
+    drop(client);
+    events.assert_lifecycles();
+}
+
+#[test]
+fn a_server_may_be_ended_before_it_runs() {
+    let end: [fn(&ServerHandle); 2] = [|handle| handle.shutdown(DEADLINE), |handle| handle.stop()];
+    for end in end {
+        let (echo, events) = line_echo();
+        let server = Server::builder()
+            .workers(2)
+            .listen_with(listen(Lines::new()), echo)
+            .unwrap()
+            .build()
+            .unwrap();
+        end(&server.handle());
+        TestServer::adopt(server.spawn().unwrap()).join();
+        assert!(events.so_far().is_empty());
+    }
+}
+
+#[test]
+fn those_who_connected_before_a_shutdown_are_served_although_it_runs_only_then() {
+    let (echo, events) = line_echo();
+    let builder = Server::builder()
+        .workers(2)
+        .listen_with(listen(Lines::new()), echo)
+        .unwrap();
+    let address = builder.local_addr().unwrap();
+    let mut clients: Vec<Client> = (0..20).map(|_| Client::connect(address)).collect();
+    clients
+        .iter_mut()
+        .for_each(|client| client.send(b"early\n"));
+    let server = builder.build().unwrap();
+    server.handle().shutdown(DEADLINE);
+    let server = TestServer::adopt(server.spawn().unwrap());
+    for client in &mut clients {
+        assert_eq!(client.receive_rest(), b"early\n");
+    }
+    drop(clients);
+    server.join();
+    events.assert_lifecycles();
+}
+
+#[test]
+fn a_server_without_connections_ends_at_once() {
+    let (echo, events) = line_echo();
+    let server = TestServer::start_on(Server::builder().workers(3), listen(Lines::new()), echo);
+    server.handle().shutdown(Duration::from_secs(3600));
+    server.join();
+    assert!(events.so_far().is_empty());
+}
+
+#[test]
+fn a_callback_may_shut_its_own_server_down() {
+    let (recorder, events) = Recorder::<Lines>::new();
+    let handle: Arc<OnceLock<ServerHandle>> = Arc::default();
+    let known = handle.clone();
+    let recorder = recorder.on_message(move |conn, _| {
+        conn.send("ending");
+        known.get().unwrap().shutdown(DEADLINE);
+    });
+    let server = TestServer::start(listen(Lines::new()), recorder);
+    assert!(handle.set(server.handle().clone()).is_ok());
+    let mut client = server.connect();
+    client.send(b"end\n");
+    assert_eq!(client.receive_rest(), b"ending\n");
+    drop(client);
+    server.join();
+    events.assert_lifecycles();
+}
+
+#[test]
+fn on_shutdown_may_end_its_connection_itself() {
+    let (echo, events) = line_echo();
+    let server = TestServer::start(listen(Lines::new()), echo.on_shutdown(|conn| conn.abort()));
+    let mut client = server.connect();
+    client.ping();
+    server.handle().shutdown(DEADLINE);
+    client.expect_reset();
+    server.join();
+    events.assert_lifecycles();
+    assert_all_closed_with(&events, 1, "Aborted");
+}
+
+#[test]
+fn with_reuse_port_a_shutdown_answers_and_refuses_likewise() {
+    let (echo, events) = line_echo();
+    let listen = listen(Lines::new()).reuse_port(true);
+    let server = TestServer::start_on(Server::builder().workers(2), listen, echo);
+    let mut clients: Vec<Client> = (0..20).map(|_| server.connect()).collect();
+    clients
+        .iter_mut()
+        .for_each(|client| client.send(b"hello\n"));
+    eventually("all are accepted", || {
+        server.handle().stats().accepted == 20
+    });
+    server.handle().shutdown(DEADLINE);
+    for client in &mut clients {
+        assert_eq!(client.receive_rest(), b"hello\n");
+    }
+    eventually("connections are refused", || {
+        Client::try_connect(server.addr()).is_err()
+    });
+    drop(clients);
+    server.join();
+    events.assert_lifecycles();
+}
+
+#[test]
+fn the_port_is_free_once_the_server_has_ended() {
+    let (echo, events) = line_echo();
+    let server = TestServer::start(listen(Lines::new()), echo);
+    let address = server.addr();
+    let mut client = server.connect();
+    client.ping();
+    server.finish(&events);
+    let (echo, events) = line_echo();
+    let again = Server::builder().workers(1).listen(address, echo).unwrap();
+    let server = TestServer::spawn(again);
+    server.connect().ping();
+    server.finish(&events);
+}

@@ -1,0 +1,483 @@
+//! Sends and closes from other threads reach the right connections, in order, once.
+
+use std::collections::HashSet;
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use bytes::Bytes;
+use ringwheel::protocol::{Lines, Raw};
+use ringwheel::{Conn, ConnHandle, Refusal, SendError, SendOutcome, Server};
+use support::{Client, DEADLINE, Event, Events, Recorder, TestServer, eventually, listen, take};
+
+/// An echo that lends the test a handle to each connection.
+fn lending() -> (Recorder<Raw>, Events, Receiver<ConnHandle<Raw>>) {
+    let (recorder, events) = Recorder::<Raw>::new();
+    let (remotes, lent) = channel();
+    let recorder = recorder
+        .on_open(move |conn| {
+            // The test may not care.
+            let _ = remotes.send(conn.handle());
+        })
+        .on_message(|conn, bytes| {
+            conn.send(bytes);
+        });
+    (recorder, events, lent)
+}
+
+#[test]
+fn a_send_from_another_thread_arrives() {
+    let (recorder, events, remotes) = lending();
+    let server = TestServer::start(listen(Raw), recorder);
+    let mut client = server.connect();
+    let remote = take(&remotes);
+    assert_eq!(remote.id(), events.open());
+    assert!(remote.is_alive());
+    let from_afar = thread::spawn(move || remote.send(Bytes::from_static(b"hello")));
+    assert_eq!(from_afar.join().unwrap(), Ok(()));
+    assert_eq!(client.receive(5), b"hello");
+    server.finish(&events);
+}
+
+#[test]
+fn sends_of_a_thread_arrive_in_order_and_close_comes_after_them() {
+    let (recorder, events, remotes) = lending();
+    let server = TestServer::start(listen(Raw), recorder);
+    let mut client = server.connect();
+    let remote = take(&remotes);
+    let expected: String = (0..10_000).map(|number| format!("{number} ")).collect();
+    for number in 0..10_000 {
+        remote.send(format!("{number} ")).unwrap();
+    }
+    remote.close().unwrap();
+    assert!(client.receive_rest() == expected.as_bytes());
+    drop(client);
+    assert_eq!(events.close_reason(), "Local");
+    server.finish(&events);
+}
+
+#[test]
+fn abort_from_another_thread_resets() {
+    let (recorder, events, remotes) = lending();
+    let server = TestServer::start(listen(Raw), recorder);
+    let mut client = server.connect();
+    take(&remotes).abort().unwrap();
+    client.expect_reset();
+    assert_eq!(events.close_reason(), "Aborted");
+    server.finish(&events);
+}
+
+#[test]
+fn a_closure_runs_on_the_connections_worker() {
+    let (recorder, events, remotes) = lending();
+    let server = TestServer::start_on(Server::builder().workers(2), listen(Raw), recorder);
+    let (ran, has_run) = channel();
+    let mut clients = [server.connect(), server.connect()];
+    for _ in 0..2 {
+        let remote = take(&remotes);
+        let ran = ran.clone();
+        let run = move |conn: &mut Conn<'_, Raw>| {
+            conn.send(b"done");
+            ran.send((conn.id(), thread::current().name().map(str::to_owned)))
+                .unwrap();
+        };
+        remote.run(run).unwrap();
+        let (id, thread) = take(&has_run);
+        assert_eq!(id, remote.id());
+        assert_eq!(thread, Some(format!("ringwheel-{}", id.worker())));
+    }
+    clients
+        .iter_mut()
+        .for_each(|client| assert_eq!(client.receive(4), b"done"));
+    server.finish(&events);
+}
+
+#[test]
+fn a_send_may_come_from_another_connections_callback() {
+    let (recorder, events) = Recorder::<Raw>::new();
+    let others: Arc<Mutex<Vec<ConnHandle<Raw>>>> = Arc::default();
+    let register = others.clone();
+    let recorder = recorder
+        .on_open(move |conn| register.lock().unwrap().push(conn.handle()))
+        .on_message(move |conn, bytes| {
+            for other in others
+                .lock()
+                .unwrap()
+                .iter()
+                .filter(|other| other.id() != conn.id())
+            {
+                other.send(bytes.to_vec()).unwrap();
+            }
+        });
+    let server = TestServer::start_on(Server::builder().workers(2), listen(Raw), recorder);
+    let mut clients: Vec<Client> = (0..4).map(|_| server.connect()).collect();
+    (0..4).for_each(|_| {
+        events.open();
+    });
+    clients[0].send(b"to all others");
+    for client in &mut clients[1..] {
+        assert_eq!(client.receive(13), b"to all others");
+    }
+    server.finish(&events);
+}
+
+#[test]
+fn four_threads_send_ten_thousand_each_and_all_arrive_in_the_order_of_their_thread() {
+    const THREADS: usize = 4;
+    const EACH: usize = 10_000;
+    let (recorder, events) = Recorder::<Lines>::new();
+    let (remotes, lent) = channel();
+    let recorder = recorder.on_open(move |conn| remotes.send(conn.handle()).unwrap());
+    let server = TestServer::start(listen(Lines::new()), recorder);
+    let mut client = server.connect();
+    let remote = take(&lent);
+    let senders: Vec<_> = (0..THREADS)
+        .map(|thread| {
+            let remote = remote.clone();
+            thread::spawn(move || {
+                for number in 0..EACH {
+                    // A full mailbox is not meant to be met: its limit is higher.
+                    remote.send(format!("{thread} {number}")).unwrap();
+                }
+            })
+        })
+        .collect();
+    let closing = thread::spawn(move || {
+        senders
+            .into_iter()
+            .for_each(|sender| sender.join().unwrap());
+        remote.close().unwrap();
+    });
+    let received = String::from_utf8(client.receive_rest()).unwrap();
+    closing.join().unwrap();
+    let mut next = [0; THREADS];
+    for line in received.lines() {
+        let (thread, number) = line.split_once(' ').unwrap();
+        let thread: usize = thread.parse().unwrap();
+        assert_eq!(number.parse(), Ok(next[thread]));
+        next[thread] += 1;
+    }
+    assert_eq!(next, [EACH; THREADS]);
+    server.finish(&events);
+}
+
+#[test]
+fn a_completion_says_written_once_the_kernel_has_it() {
+    let (recorder, events, remotes) = lending();
+    let server = TestServer::start(listen(Raw), recorder);
+    let mut client = server.connect();
+    let remote = take(&remotes);
+    let (completed, completions) = channel();
+    for number in 0..1000u32 {
+        let completed = completed.clone();
+        let done = move |delivery| completed.send((number, delivery)).unwrap();
+        remote
+            .send_then(number.to_be_bytes().to_vec(), done)
+            .unwrap();
+    }
+    for number in 0..1000 {
+        assert_eq!(
+            take(&completions),
+            (number, SendOutcome::Written),
+            "in order"
+        );
+    }
+    client.receive(4000);
+    server.finish(&events);
+    assert!(completions.try_recv().is_err(), "each once");
+}
+
+#[test]
+fn a_completion_waits_for_a_peer_that_does_not_read() {
+    const FLOOD: usize = 6 << 20;
+    let (recorder, events) = Recorder::<Raw>::new();
+    let (completed, completions) = channel();
+    let recorder = recorder.on_message(move |conn, _| {
+        let (small, large, last) = (completed.clone(), completed.clone(), completed.clone());
+        conn.flush();
+        conn.send_then(b"small", move |delivery| {
+            small.send(("small", delivery)).unwrap()
+        });
+        conn.send_then(&vec![0; FLOOD], move |delivery| {
+            large.send(("large", delivery)).unwrap()
+        });
+        conn.send_then(b"last", move |delivery| {
+            last.send(("last", delivery)).unwrap()
+        });
+    });
+    let server = TestServer::start(listen(Raw).send_buffer_size(128 * 1024), recorder);
+    let mut client = server.connect();
+    client.send(b"go");
+    assert_eq!(take(&completions), ("small", SendOutcome::Written));
+    // Turns go by.
+    (0..20).for_each(|_| drop(server.connect()));
+    (0..20).for_each(|_| drop(events.close()));
+    assert!(
+        completions.try_recv().is_err(),
+        "the large one is not with the kernel"
+    );
+    client.receive(5 + FLOOD + 4);
+    assert_eq!(take(&completions), ("large", SendOutcome::Written));
+    assert_eq!(take(&completions), ("last", SendOutcome::Written));
+    server.finish(&events);
+}
+
+#[test]
+fn completions_of_what_never_left_say_lost() {
+    const FLOOD: usize = 6 << 20;
+    let (recorder, events) = Recorder::<Raw>::new();
+    let (completed, completions) = channel();
+    let recorder = recorder.on_message(move |conn, _| {
+        let (first, second, third) = (completed.clone(), completed.clone(), completed.clone());
+        conn.send_then(&vec![0; FLOOD], move |delivery| {
+            first.send((1, delivery)).unwrap()
+        });
+        conn.send_then(b"behind it", move |delivery| {
+            second.send((2, delivery)).unwrap()
+        });
+        conn.abort();
+        conn.send_then(b"after the end", move |delivery| {
+            third.send((3, delivery)).unwrap()
+        });
+    });
+    let server = TestServer::start(listen(Raw).send_buffer_size(128 * 1024), recorder);
+    let mut client = server.connect();
+    client.send(b"go");
+    // Read only afterwards: a client that reads meanwhile can take it all.
+    let told: HashSet<_> = (0..3).map(|_| take(&completions)).collect();
+    client.expect_reset();
+    assert_eq!(
+        told,
+        HashSet::from([
+            (1, SendOutcome::Lost),
+            (2, SendOutcome::Lost),
+            (3, SendOutcome::Refused(Refusal::Closing)),
+        ])
+    );
+    assert_eq!(events.close_reason(), "Aborted");
+    server.finish(&events);
+    assert!(completions.try_recv().is_err(), "each once");
+}
+
+#[test]
+fn each_of_many_completions_comes_once_while_connections_come_and_go() {
+    const ROUNDS: usize = 200;
+    const EACH: usize = 50;
+    let (recorder, events, remotes) = lending();
+    let server = TestServer::start_on(
+        Server::builder().workers(2),
+        listen(Raw),
+        recorder.without_messages(),
+    );
+    let (completed, completions) = channel();
+    for round in 0..ROUNDS {
+        let client = server.connect();
+        let remote = take(&remotes);
+        let ending = thread::spawn(move || {
+            if round % 2 == 0 {
+                client.reset()
+            }
+        });
+        for number in 0..EACH {
+            let completed = completed.clone();
+            // A refusal is a completion too.
+            let _ = remote.send_then(vec![0; 10_000], move |_| {
+                completed.send((round, number)).unwrap()
+            });
+        }
+        ending.join().unwrap();
+    }
+    let told: Vec<_> = (0..ROUNDS * EACH).map(|_| take(&completions)).collect();
+    assert_eq!(told.iter().collect::<HashSet<_>>().len(), ROUNDS * EACH);
+    server.finish(&events);
+    assert!(completions.try_recv().is_err(), "each once");
+}
+
+#[test]
+fn a_stale_handle_is_inert_and_says_so() {
+    let (recorder, events, remotes) = lending();
+    let server = TestServer::start(listen(Raw), recorder);
+    drop(server.connect());
+    let stale = take(&remotes);
+    events.close();
+    eventually("the handle knows", || !stale.is_alive());
+    let mut heir = server.connect();
+    let remote = take(&remotes);
+    assert_ne!(stale.id(), remote.id());
+
+    let payload = Bytes::from_static(b"not for you");
+    assert_eq!(
+        stale.send(payload.clone()),
+        Err(SendError::Closed(payload.clone()))
+    );
+    let (completed, completions) = channel();
+    let refused = stale.send_then(payload.clone(), move |delivery| {
+        completed.send(delivery).unwrap()
+    });
+    assert_eq!(refused, Err(SendError::Closed(payload)));
+    assert_eq!(take(&completions), SendOutcome::Lost);
+    assert_eq!(stale.close(), Err(SendError::Closed(())));
+    assert_eq!(stale.abort(), Err(SendError::Closed(())));
+    let run = stale.run(|_| panic!("the connection is gone"));
+    assert_eq!(run, Err(SendError::Closed(())));
+    heir.ping();
+    server.finish(&events);
+}
+
+#[test]
+fn letters_that_are_under_way_when_their_connection_ends_do_not_reach_the_next_in_its_slot() {
+    let (recorder, events, remotes) = lending();
+    let server = TestServer::start(listen(Raw), recorder);
+    let mut guard = server.connect();
+    let guard_remote = take(&remotes);
+    for _ in 0..100 {
+        let old_client = server.connect();
+        let old = take(&remotes);
+        // While the worker is held up, the connection's end and letters for it pile up, and its heir waits.
+        let (entered, is_entered) = channel();
+        let (release, released) = channel::<()>();
+        let hold = move |_: &mut Conn<'_, Raw>| {
+            entered.send(()).unwrap();
+            released.recv_timeout(DEADLINE).unwrap();
+        };
+        guard_remote.run(hold).unwrap();
+        take(&is_entered);
+        old.abort().unwrap();
+        for _ in 0..10 {
+            old.send(Bytes::from_static(b"stale")).unwrap();
+        }
+        old.close().unwrap();
+        drop(old_client);
+        let mut heir = server.connect();
+        release.send(()).unwrap();
+        take(&remotes);
+        heir.ping();
+        old.send(Bytes::from_static(b"staler")).unwrap_err();
+        heir.ping();
+        heir.finish();
+        heir.expect_eof();
+    }
+    guard.ping();
+    server.finish(&events);
+}
+
+#[test]
+fn handles_of_an_ended_server_say_closed() {
+    let (recorder, events, remotes) = lending();
+    let server = TestServer::start(listen(Raw), recorder);
+    let _client = server.connect();
+    let remote = take(&remotes);
+    let handle = server.handle().clone();
+    let everyone = handle.connections_of::<Recorder<Raw>>();
+    server.finish(&events);
+    assert!(!remote.is_alive());
+    assert_eq!(remote.close(), Err(SendError::Closed(())));
+    assert_eq!(
+        everyone.broadcast(Bytes::from_static(b"nobody")),
+        Err(SendError::Closed(()))
+    );
+    assert_eq!(handle.connections_per_worker(), [0]);
+    assert_eq!(handle.stats().connections, 0);
+    handle.stop();
+    handle.shutdown(Duration::ZERO);
+}
+
+#[test]
+fn a_broadcast_reaches_every_connection_of_every_worker_and_listener() {
+    let (recorder, events, _) = lending();
+    let (lines, line_events) = Recorder::<Lines>::new();
+    let builder = Server::builder()
+        .workers(2)
+        .listen_with(listen(Raw), recorder.clone())
+        .and_then(|builder| builder.listen_with(listen(Raw), recorder))
+        .and_then(|builder| builder.listen_with(listen(Lines::new()), lines))
+        .unwrap();
+    let server = TestServer::spawn(builder);
+    let mut reached: Vec<Client> = (0..20)
+        .map(|index| Client::connect(server.addr_of(index % 2)))
+        .collect();
+    reached.iter_mut().for_each(Client::ping);
+    let mut of_another_handler = Client::connect(server.addr_of(2));
+    line_events.open();
+    let everyone = server.handle().connections_of::<Recorder<Raw>>();
+    everyone.broadcast(Bytes::from_static(b"news")).unwrap();
+    reached
+        .iter_mut()
+        .for_each(|client| assert_eq!(client.receive(4), b"news"));
+    server
+        .handle()
+        .connections_of::<Recorder<Lines>>()
+        .broadcast("lines only")
+        .unwrap();
+    assert_eq!(of_another_handler.receive(11), b"lines only\n");
+    reached.iter_mut().for_each(Client::ping);
+    server.finish(&events);
+}
+
+#[test]
+fn a_filtered_broadcast_reaches_those_that_the_filter_names() {
+    let (recorder, events, _) = lending();
+    let server = TestServer::start_on(Server::builder().workers(2), listen(Raw), recorder);
+    let mut silent: Vec<Client> = (0..5).map(|_| server.connect()).collect();
+    let mut talkers: Vec<Client> = (0..5).map(|_| server.connect()).collect();
+    talkers.iter_mut().for_each(Client::ping);
+    (0..10).for_each(|_| {
+        events.wait_for(|event| matches!(event, Event::Open(_) | Event::Message(..)).then_some(()));
+    });
+    let everyone = server.handle().connections_of::<Recorder<Raw>>();
+    everyone
+        .broadcast_if(Bytes::from_static(b"for talkers"), |_, messages| {
+            *messages > 0
+        })
+        .unwrap();
+    talkers
+        .iter_mut()
+        .for_each(|client| assert_eq!(client.receive(11), b"for talkers"));
+    silent.iter_mut().for_each(Client::ping);
+    server.finish(&events);
+}
+
+#[test]
+fn a_visit_sees_each_connection_once_with_its_session() {
+    let (recorder, events, _) = lending();
+    let server = TestServer::start_on(Server::builder().workers(2), listen(Raw), recorder);
+    let mut clients: Vec<Client> = (0..30).map(|_| server.connect()).collect();
+    clients.iter_mut().for_each(Client::ping);
+    let (visited, visits) = channel();
+    let everyone = server.handle().connections_of::<Recorder<Raw>>();
+    everyone
+        .visit(move |conn, messages| {
+            *messages += 10;
+            visited.send((conn.peer_addr().clone(), *messages)).unwrap();
+        })
+        .unwrap();
+    let seen: HashSet<_> = (0..30).map(|_| take(&visits)).collect();
+    assert_eq!(
+        seen,
+        clients
+            .iter()
+            .map(|client| (client.addr().into(), 11))
+            .collect()
+    );
+    assert_eq!(
+        visits.recv_timeout(DEADLINE),
+        Err(std::sync::mpsc::RecvTimeoutError::Disconnected),
+        "the visit is over"
+    );
+    server.finish(&events);
+}
+
+#[test]
+fn connections_are_counted_per_worker() {
+    let (recorder, events, _) = lending();
+    let server = TestServer::start_on(Server::builder().workers(3), listen(Raw), recorder);
+    let mut clients: Vec<Client> = (0..9).map(|_| server.connect()).collect();
+    clients.iter_mut().for_each(Client::ping);
+    assert_eq!(server.handle().connections_per_worker(), [3, 3, 3]);
+    drop(clients);
+    eventually("all are counted out", || {
+        server.handle().connections_per_worker() == [0, 0, 0]
+    });
+    server.finish(&events);
+}

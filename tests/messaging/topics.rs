@@ -1,0 +1,240 @@
+//! Publish and subscribe, over all workers.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
+
+use ringwheel::protocol::Lines;
+use ringwheel::{
+    Conn, Handler, Limits, Listen, Overflow, Published, Server, ServerBuilder, SubscribeError,
+};
+use support::{Client, DEADLINE, TestServer, eventually, listen};
+
+/// Obeys: `sub NAME`, `unsub NAME`, `pub NAME TEXT`, `names`; and says how it went.
+#[derive(Clone)]
+struct Board;
+
+impl Handler for Board {
+    type Protocol = Lines;
+    type Session = ();
+
+    fn on_open(&mut self, _conn: &mut Conn<'_, Lines>) {}
+
+    fn on_message(&mut self, conn: &mut Conn<'_, Lines>, _session: &mut (), line: &str) {
+        let (order, rest) = line.split_once(' ').unwrap_or((line, ""));
+        let answer = match order {
+            "sub" => match conn.subscribe(rest) {
+                Ok(true) => "new",
+                Ok(false) => "old",
+                Err(SubscribeError::Count) => "too many",
+                Err(_) => "too long",
+            },
+            "unsub" => match conn.unsubscribe(rest) {
+                true => "gone",
+                false => "none",
+            },
+            "pub" => {
+                let (name, text) = rest.split_once(' ').expect("a name and a text");
+                conn.publish(name, text).expect("the mailbox has room");
+                return;
+            }
+            "names" => {
+                let mut names = conn.subscriptions();
+                names.sort();
+                conn.send(&names.join(","));
+                return;
+            }
+            other => panic!("{other} is no order"),
+        };
+        conn.send(answer);
+    }
+}
+
+fn start_on(builder: ServerBuilder, listen: Listen<Lines>) -> TestServer {
+    TestServer::start_on(builder, listen, Board)
+}
+
+fn start(workers: usize) -> TestServer {
+    start_on(Server::builder().workers(workers), listen(Lines::new()))
+}
+
+/// Sends an order and awaits the answer.
+#[track_caller]
+fn order(client: &mut Client, line: &str, answer: &str) {
+    client.send(format!("{line}\n").as_bytes());
+    expect(client, answer);
+}
+
+#[track_caller]
+fn expect(client: &mut Client, line: &str) {
+    let received = client.receive(line.len() + 1);
+    assert_eq!(String::from_utf8_lossy(&received), format!("{line}\n"));
+}
+
+/// Publishes from this thread, and waits for what became of it.
+fn publish(server: &TestServer, topic: &str, text: &str) -> Published {
+    let (done, counts): (_, Receiver<Published>) = channel();
+    let clients = server.handle().connections_of::<Board>();
+    clients
+        .publish_then(topic, text, move |published| done.send(published).unwrap())
+        .expect("the mailboxes have room");
+    counts.recv_timeout(DEADLINE).expect("it comes in time")
+}
+
+#[test]
+fn what_is_published_reaches_the_subscribers_on_all_workers_and_nobody_else() {
+    let server = start(3);
+    let mut subscribers: Vec<Client> = (0..6).map(|_| server.connect()).collect();
+    let mut stranger = server.connect();
+    for client in &mut subscribers {
+        order(client, "sub news", "new");
+    }
+    order(&mut stranger, "sub sports", "new");
+    let published = publish(&server, "news", "from a thread");
+    assert_eq!((published.delivered, published.dropped), (6, 0));
+    for client in &mut subscribers {
+        expect(client, "from a thread");
+    }
+    subscribers[0].send(b"pub news from a callback\n");
+    for client in &mut subscribers {
+        expect(client, "from a callback");
+    }
+    order(&mut stranger, "names", "sports");
+    assert_eq!(publish(&server, "nobody's", "x"), Published::default());
+}
+
+#[test]
+fn a_callback_reaches_itself_behind_what_it_sends() {
+    let server = start(1);
+    let mut client = server.connect();
+    order(&mut client, "sub a", "new");
+    client.send(b"pub a one\nsub b\npub b two\n");
+    expect(&mut client, "new");
+    expect(&mut client, "one");
+    expect(&mut client, "two");
+}
+
+#[test]
+fn publications_of_one_publisher_arrive_in_order() {
+    let server = start(2);
+    let mut clients = [server.connect(), server.connect(), server.connect()];
+    for client in &mut clients {
+        order(client, "sub count", "new");
+    }
+    let all = server.handle().connections_of::<Board>();
+    let mut expected = String::new();
+    for number in 0..5_000 {
+        all.publish("count", number.to_string()).unwrap();
+        expected.push_str(&format!("{number}\n"));
+    }
+    for client in &mut clients {
+        assert!(client.receive(expected.len()) == expected.as_bytes());
+    }
+}
+
+#[test]
+fn a_subscription_is_made_once_and_ends_when_it_is_given_up() {
+    let server = start(1);
+    let mut client = server.connect();
+    order(&mut client, "sub a", "new");
+    order(&mut client, "sub a", "old");
+    order(&mut client, "sub b", "new");
+    order(&mut client, "names", "a,b");
+    assert_eq!(publish(&server, "a", "once").delivered, 1);
+    expect(&mut client, "once");
+    order(&mut client, "unsub a", "gone");
+    order(&mut client, "unsub a", "none");
+    assert_eq!(publish(&server, "a", "never").delivered, 0);
+    order(&mut client, "names", "b");
+}
+
+#[test]
+fn subscriptions_end_with_the_connection() {
+    let server = start(2);
+    let mut clients: Vec<Client> = (0..8).map(|_| server.connect()).collect();
+    for client in &mut clients {
+        order(client, "sub a", "new");
+    }
+    clients.truncate(3);
+    eventually("the others are counted out", || {
+        publish(&server, "a", "x").delivered == 3
+    });
+}
+
+#[test]
+fn limits_are_on_number_and_length() {
+    let limits = Limits::default().subscriptions(2).topic_name(5);
+    let server = start_on(
+        Server::builder().workers(1),
+        listen(Lines::new()).limits(limits),
+    );
+    let mut client = server.connect();
+    order(&mut client, "sub abcdef", "too long");
+    order(&mut client, "sub abcde", "new");
+    order(&mut client, "sub b", "new");
+    order(&mut client, "sub c", "too many");
+    order(&mut client, "sub b", "old");
+    order(&mut client, "unsub b", "gone");
+    order(&mut client, "sub c", "new");
+}
+
+#[test]
+fn a_subscriber_that_does_not_read_misses_messages_and_holds_nobody_up() {
+    let limits = Limits::default()
+        .low_water(16 * 1024)
+        .high_water(32 * 1024)
+        .output(64 * 1024)
+        .overflow(Overflow::DropMessage);
+    let listen = listen(Lines::new())
+        .limits(limits)
+        .send_buffer_size(16 * 1024);
+    let server = start_on(Server::builder().workers(1), listen);
+    let mut reader = server.connect();
+    let mut sleeper = Client::connect_narrow(server.addr());
+    order(&mut reader, "sub a", "new");
+    order(&mut sleeper, "sub a", "new");
+    let line = "x".repeat(8 * 1024);
+    let mut dropped = 0;
+    // Until the kernel holds no more for the sleeper, and then some.
+    for _ in 0..10_000 {
+        let published = publish(&server, "a", &line);
+        expect(&mut reader, &line);
+        assert_eq!(published.delivered + published.dropped, 2);
+        dropped += published.dropped;
+        if dropped == 10 {
+            break;
+        }
+    }
+    assert_eq!(dropped, 10, "the sleeper has missed some");
+}
+
+#[test]
+fn workers_that_cannot_be_told_are_counted() {
+    let server = start_on(
+        Server::builder().workers(2).mailbox_limit(0),
+        listen(Lines::new()),
+    );
+    let (done, counts) = channel();
+    let clients = server.handle().connections_of::<Board>();
+    let outcome = clients.publish_then("a", "x", move |published| done.send(published).unwrap());
+    assert!(outcome.is_err());
+    let published = counts.recv_timeout(DEADLINE).expect("it is called");
+    assert_eq!((published.delivered, published.unreached_workers), (0, 2));
+}
+
+#[test]
+fn a_completion_comes_also_when_the_server_ends() {
+    let server = start(2);
+    let clients = server.handle().connections_of::<Board>();
+    let (done, counts) = channel();
+    let done = Arc::new(done);
+    server.handle().stop();
+    for _ in 0..100 {
+        let done = done.clone();
+        // Taken or not, its end is told.
+        let _ = clients.publish_then("a", "x", move |published| done.send(published).unwrap());
+    }
+    for _ in 0..100 {
+        counts.recv_timeout(DEADLINE).expect("it is called");
+    }
+    server.join();
+}

@@ -1,0 +1,170 @@
+//! One connection that is never silent takes nothing from its neighbours.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::channel;
+use std::thread;
+
+use ringwheel::protocol::{Lines, Raw};
+use support::{Client, DEADLINE, Recorder, TestServer, eventually, listen};
+
+/// Keeps a client writing until it is told to stop.
+struct Flood {
+    ended: Arc<AtomicBool>,
+    written: Arc<AtomicU64>,
+    thread: thread::JoinHandle<()>,
+}
+
+impl Flood {
+    fn start(mut client: Client, piece: Vec<u8>) -> Self {
+        let (ended, written) = (
+            Arc::new(AtomicBool::new(false)),
+            Arc::new(AtomicU64::new(0)),
+        );
+        let (is_ended, count) = (ended.clone(), written.clone());
+        let thread = thread::spawn(move || {
+            while !is_ended.load(Ordering::Relaxed) {
+                client.send(&piece);
+                count.fetch_add(piece.len() as u64, Ordering::Relaxed);
+            }
+        });
+        Flood {
+            ended,
+            written,
+            thread,
+        }
+    }
+
+    fn written(&self) -> u64 {
+        self.written.load(Ordering::Relaxed)
+    }
+
+    fn end(self) {
+        self.ended.store(true, Ordering::Relaxed);
+        self.thread.join().unwrap();
+    }
+}
+
+#[test]
+fn neighbours_are_served_while_one_floods() {
+    let (recorder, events) = Recorder::<Raw>::new();
+    let recorder = recorder.without_messages().on_message(|conn, bytes| {
+        if bytes.len() < 100 {
+            conn.send(bytes);
+        }
+    });
+    let server = TestServer::start(listen(Raw), recorder);
+    let mut neighbours: Vec<Client> = (0..100).map(|_| server.connect()).collect();
+    let flood = Flood::start(server.connect(), vec![0; 64 * 1024]);
+    eventually("the flood is on", || flood.written() > 1 << 20);
+    for _ in 0..20 {
+        neighbours.iter_mut().for_each(Client::ping);
+    }
+    let before = flood.written();
+    eventually("the flood went on meanwhile", || flood.written() > before);
+    flood.end();
+    server.finish(&events);
+}
+
+#[test]
+fn neighbours_are_served_while_one_is_flooded_and_does_not_read() {
+    let (recorder, events) = Recorder::<Raw>::new();
+    let recorder = recorder.without_messages().on_message(|conn, bytes| {
+        conn.send(bytes);
+    });
+    let server = TestServer::start(listen(Raw), recorder);
+    let mut neighbours: Vec<Client> = (0..100).map(|_| server.connect()).collect();
+    let mut stalled = server.connect();
+    while stalled.fill(&[0; 64 * 1024]) > 0 {}
+    for _ in 0..20 {
+        neighbours.iter_mut().for_each(Client::ping);
+    }
+    server.finish(&events);
+}
+
+#[test]
+fn a_connection_with_work_for_many_turns_lets_others_in_between() {
+    let (recorder, events) = Recorder::<Lines>::new();
+    let (order, ordered) = channel();
+    let recorder = recorder.without_messages().on_message(move |_, line| {
+        // The test stops listening before the last lines.
+        let _ = order.send(line[0]);
+    });
+    let builder = ringwheel::Server::builder()
+        .workers(1)
+        .receive_buffer(4096)
+        .read_budget(4096);
+    let server = TestServer::start_on(builder, listen(Lines::new()), recorder);
+    let mut busy = server.connect();
+    let mut other = server.connect();
+    events.open();
+    events.open();
+    let mut writer = busy.second_half();
+    let lines = b"busy\n".repeat(200_000);
+    let writing = thread::spawn(move || {
+        // Ends early when the server does.
+        let _ = writer.try_send(&lines);
+    });
+    assert_eq!(ordered.recv_timeout(DEADLINE), Ok(b'b'));
+    other.send(b"other\n");
+    let before = (0..)
+        .take_while(|_| ordered.recv_timeout(DEADLINE).unwrap() == b'b')
+        .count();
+    assert!(before < 200_000 - 1, "the other had to wait for the last");
+    server.finish(&events);
+    writing.join().unwrap();
+    let _ = busy.try_send(b"");
+}
+
+#[test]
+fn mail_from_other_threads_does_not_starve_sockets() {
+    let (recorder, events) = Recorder::<Raw>::new();
+    let (remotes, lent) = channel();
+    let recorder = recorder
+        .without_messages()
+        .on_open(move |conn| remotes.send(conn.handle()).unwrap())
+        .on_message(|conn, bytes| {
+            conn.send(bytes);
+        });
+    let server = TestServer::start(listen(Raw), recorder);
+    let _target = server.connect();
+    let remote = lent.recv_timeout(DEADLINE).unwrap();
+    let ended = Arc::new(AtomicBool::new(false));
+    let is_ended = ended.clone();
+    let sending = thread::spawn(move || {
+        let mut sent = 0u64;
+        while !is_ended.load(Ordering::Relaxed) {
+            // Full is an answer like any other here.
+            sent += u64::from(remote.run(|_| {}).is_ok());
+        }
+        sent
+    });
+    let mut neighbours: Vec<Client> = (0..20).map(|_| server.connect()).collect();
+    for _ in 0..20 {
+        neighbours.iter_mut().for_each(Client::ping);
+    }
+    ended.store(true, Ordering::Relaxed);
+    assert!(sending.join().unwrap() > 0);
+    server.finish(&events);
+}
+
+#[test]
+fn a_timer_that_is_always_due_does_not_starve_sockets() {
+    let (recorder, events) = Recorder::<Raw>::new();
+    let recorder = recorder
+        .on_message(|conn, bytes| {
+            conn.send(bytes);
+        })
+        .on_open(|conn| {
+            conn.set_timer(std::time::Duration::ZERO, 0).unwrap();
+        })
+        .on_timer(|conn, _| {
+            conn.set_timer(std::time::Duration::ZERO, 0).unwrap();
+        });
+    let server = TestServer::start(listen(Raw), recorder);
+    let mut clients: Vec<Client> = (0..10).map(|_| server.connect()).collect();
+    for _ in 0..20 {
+        clients.iter_mut().for_each(Client::ping);
+    }
+    server.finish(&events);
+}

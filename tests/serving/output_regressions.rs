@@ -1,0 +1,152 @@
+//! Regressions of the output: its limits, pressure, and what becomes of it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::channel;
+use std::thread;
+
+use ringwheel::protocol::{Lines, Raw};
+use ringwheel::{Conn, Limits, Overflow, Refusal, SendStatus};
+use support::{Client, Recorder, TestServer, listen, pattern, take, text};
+
+/// Output above the high-water mark that `on_drained` has put on top, and that a flush got rid of at once, left the
+/// connection waiting for ever: no event says that an output is writable which never was not.
+#[test]
+fn on_drained_may_fill_the_output_again_and_again() {
+    const ROUNDS: usize = 50;
+    let (recorder, events) = Recorder::<Raw>::new();
+    let rounds = AtomicUsize::new(0);
+    let pieces = Arc::new(AtomicUsize::new(0));
+    let sent = pieces.clone();
+    let fill = move |conn: &mut Conn<'_, Raw>| {
+        while conn.send(&[b'.'; 4096]) == SendStatus::Queued {
+            sent.fetch_add(1, Ordering::Relaxed);
+        }
+        sent.fetch_add(1, Ordering::Relaxed);
+    };
+    let refill = fill.clone();
+    let recorder = recorder
+        .on_message(move |conn, _| fill(conn))
+        .on_drained(move |conn| {
+            if rounds.fetch_add(1, Ordering::Relaxed) + 1 < ROUNDS {
+                refill(conn);
+            } else {
+                conn.close();
+            }
+        });
+    let limits = Limits::default().low_water(16 * 1024).high_water(64 * 1024);
+    let listen = listen(Raw).limits(limits).send_buffer_size(16 * 1024);
+    let server = TestServer::start(listen, recorder);
+    let mut client = server.connect();
+    client.send(b"go");
+    let received = client.receive_rest().len();
+    assert_eq!(received, pieces.load(Ordering::Relaxed) * 4096);
+    server.finish(&events);
+}
+
+/// A message in parts whose first part had left before the second did not fit ended the connection, although the policy
+/// is that only the sender learns of it.
+#[test]
+fn a_message_in_parts_is_refused_as_a_whole() {
+    for (policy, refusal) in [
+        (Overflow::Refuse, Refusal::OutputLimit),
+        (Overflow::DropMessage, Refusal::Dropped),
+    ] {
+        let (recorder, events) = Recorder::<Raw>::new();
+        let recorder = recorder.on_message(move |conn, _| {
+            let status = conn.send_vectored(&[&[b'a'; 10_000], &[b'b'; 200_000]]);
+            assert_eq!(status, SendStatus::Refused(refusal));
+            conn.send(b"goes on");
+            conn.close();
+        });
+        let limits = Limits::default()
+            .low_water(10_000)
+            .high_water(50_000)
+            .output(100_000)
+            .overflow(policy);
+        let server = TestServer::start(listen(Raw).limits(limits), recorder);
+        let mut client = server.connect();
+        client.send(b"go");
+        assert_eq!(client.receive_rest(), b"goes on");
+        server.finish(&events);
+    }
+}
+
+/// The answers to a peer that had sent a lot and ended its stream came to a halt with the gate shut.
+#[test]
+fn an_echo_of_much_small_output_under_pressure_arrives_whole() {
+    let (recorder, events) = Recorder::<Lines>::new();
+    let recorder = recorder.without_messages().on_message(|conn, line| {
+        conn.send(text(line));
+    });
+    let limits = Limits::default().low_water(0).high_water(1);
+    let server = TestServer::start(listen(Lines::new()).limits(limits), recorder);
+    let mut client = server.connect();
+    let text: Vec<u8> = pattern(1, 200_000)
+        .iter()
+        .map(|byte| if byte % 16 == 0 { b'\n' } else { b'.' })
+        .collect();
+    let text = [&text[..], b"\n"].concat();
+    let mut writer = client.second_half();
+    let to_write = text.clone();
+    let writing = thread::spawn(move || {
+        writer.send(&to_write);
+        writer.finish();
+    });
+    assert!(client.receive_rest() == text);
+    writing.join().unwrap();
+    assert_eq!(events.close_reason(), "Peer");
+    server.finish(&events);
+}
+
+/// What was pending was sent once more at the end of the turn in which the connection was aborted.
+#[test]
+fn an_abort_loses_what_is_pending() {
+    let (recorder, events) = Recorder::<Raw>::new();
+    let recorder = recorder.on_message(|conn, bytes| {
+        conn.send(bytes);
+        conn.abort();
+    });
+    let server = TestServer::start(listen(Raw), recorder);
+    let mut client = server.connect();
+    client.send(b"pending");
+    let ending = events.close();
+    assert_eq!(ending.reason, "Aborted");
+    assert_eq!(ending.stats.bytes_out, 0);
+    client.expect_ended();
+    server.finish(&events);
+}
+
+/// Messages may not use the room that is kept for what a protocol says by itself: it was part of their limit once, and a
+/// ping or a farewell did not fit.
+#[test]
+fn messages_fill_the_output_up_to_the_limit_exactly() {
+    const LIMIT: usize = 100_000;
+    for piece in [100, 10_000] {
+        let (recorder, events) = Recorder::<Raw>::new();
+        let (filled, is_filled) = channel();
+        let recorder = recorder.on_message(move |conn, _| {
+            while LIMIT - conn.write_buffer_len() > piece {
+                let status = conn.send(&vec![0; piece]);
+                assert!(!matches!(status, SendStatus::Refused(_)), "{status:?}");
+            }
+            let room = LIMIT - conn.write_buffer_len();
+            let refused = SendStatus::Refused(Refusal::OutputLimit);
+            assert_eq!(conn.send(&vec![0; room + 1]), refused);
+            assert_eq!(conn.send(&vec![0; room]), SendStatus::AboveHighWater);
+            assert_eq!(conn.send(b"x"), refused);
+            filled.send(conn.write_buffer_len()).unwrap();
+        });
+        let limits = Limits::default()
+            .low_water(10_000)
+            .high_water(50_000)
+            .output(LIMIT)
+            .overflow(Overflow::Refuse);
+        let listen = listen(Raw).limits(limits).send_buffer_size(16 * 1024);
+        let server = TestServer::start(listen, recorder);
+        let mut client = Client::connect_narrow(server.addr());
+        client.send(b"go");
+        assert_eq!(take(&is_filled), LIMIT);
+        server.finish(&events);
+    }
+}

@@ -1,0 +1,55 @@
+//! Holding a worker up.
+
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+
+use crate::{DEADLINE, take};
+
+/// A callback that holds its worker up until the test lets it go.
+#[derive(Clone)]
+pub struct Hold {
+    entered: Sender<()>,
+    released: Arc<Mutex<Receiver<()>>>,
+}
+
+/// The test's side of a [`Hold`].
+pub struct Grip {
+    is_entered: Receiver<()>,
+    release: Sender<()>,
+}
+
+impl Hold {
+    pub fn new() -> (Self, Grip) {
+        let (entered, is_entered) = channel();
+        let (release, released) = channel();
+        (
+            Hold {
+                entered,
+                released: Arc::new(Mutex::new(released)),
+            },
+            Grip {
+                is_entered,
+                release,
+            },
+        )
+    }
+
+    pub fn enter(&self) {
+        self.entered.send(()).unwrap();
+        self.released
+            .lock()
+            .unwrap()
+            .recv_timeout(DEADLINE)
+            .unwrap();
+    }
+}
+
+impl Grip {
+    pub fn wait(&self) {
+        take(&self.is_entered);
+    }
+
+    pub fn release(&self) {
+        self.release.send(()).unwrap();
+    }
+}

@@ -1,0 +1,118 @@
+//! Support for the integration tests and the fuzz targets: a handler that reports every event, a server that ends with its
+//! test, clients whose every call has a deadline, examples and tests in processes of their own, and models.
+//!
+//! It is a crate, and no module of each test binary, so that it is compiled once and its unused parts are no dead code.
+
+pub mod scale;
+#[cfg(feature = "websocket")]
+pub mod websocket;
+pub mod wheel;
+
+mod child;
+mod client;
+mod example;
+mod hold;
+mod recorder;
+mod server;
+
+use std::panic::resume_unwind;
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use ringwheel::protocol::{Protocol, Raw};
+use ringwheel::{Conn, ConnHandle, Listen};
+
+pub use child::Child;
+pub use client::Client;
+pub use example::Example;
+pub use hold::{Grip, Hold};
+pub use recorder::{Ending, Event, Events, Recorder};
+pub use server::{TestServer, behind_an_acceptor};
+
+/// The address that tests listen on: the system picks the port.
+pub const LOCAL: &str = "127.0.0.1:0";
+
+/// A listener of this protocol on a port of its own.
+pub fn listen<P: Protocol>(protocol: P) -> Listen<P> {
+    Listen::with(protocol, LOCAL)
+}
+
+/// Upper bound of every wait in a test; reached only if the test fails.
+pub const DEADLINE: Duration = Duration::from_secs(10);
+
+/// Waits until a condition holds that no event announces.
+#[track_caller]
+pub fn eventually(what: &str, condition: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !condition() {
+        assert!(start.elapsed() < DEADLINE, "in vain waited until {what}");
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Receives within the deadline.
+#[track_caller]
+pub fn take<T>(channel: &Receiver<T>) -> T {
+    channel.recv_timeout(DEADLINE).expect("it comes in time")
+}
+
+/// A recorder that sends every message back.
+pub fn raw_echo() -> (Recorder<Raw>, Events) {
+    let (recorder, events) = Recorder::<Raw>::new();
+    let echo = |conn: &mut Conn<'_, Raw>, bytes: &[u8]| {
+        conn.send(bytes);
+    };
+    (recorder.on_message(echo), events)
+}
+
+/// Makes a recorder send the test a handle to each connection that opens.
+pub fn lending<P: Protocol>(recorder: Recorder<P>) -> (Recorder<P>, Receiver<ConnHandle<P>>) {
+    let (remotes, lent) = channel();
+    (
+        recorder.on_open(move |conn| remotes.send(conn.handle()).unwrap()),
+        lent,
+    )
+}
+
+/// Panics on purpose, without a report on standard error.
+pub fn deliberate_panic() -> ! {
+    resume_unwind(Box::new("deliberate"))
+}
+
+/// Bytes that differ with the seed and do not repeat within any buffer's size.
+pub fn pattern(seed: u64, length: usize) -> Vec<u8> {
+    let mut random = Random::new(seed);
+    let mut bytes = Vec::with_capacity(length + 8);
+    while bytes.len() < length {
+        bytes.extend_from_slice(&random.next_number().to_le_bytes());
+    }
+    bytes.truncate(length);
+    bytes
+}
+
+/// The text of a line.
+pub fn text(line: &[u8]) -> &str {
+    std::str::from_utf8(line).expect("lines are text")
+}
+
+/// A seeded generator (splitmix64).
+pub struct Random(u64);
+
+impl Random {
+    pub fn new(seed: u64) -> Self {
+        Random(seed)
+    }
+
+    pub fn next_number(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// A number below `end`.
+    pub fn below(&mut self, end: usize) -> usize {
+        (self.next_number() % end as u64) as usize
+    }
+}

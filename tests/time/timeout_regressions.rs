@@ -1,0 +1,316 @@
+//! Regressions of timers and timeouts: timers that were early, and peers that were given up although they had done their part.
+
+use std::sync::mpsc::channel;
+use std::sync::{Arc, OnceLock};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use ringwheel::protocol::{Lines, Raw};
+use ringwheel::{Conn, ServerHandle};
+use support::{
+    Client, Event, Events, Hold, Recorder, TestServer, behind_an_acceptor, eventually, listen,
+    raw_echo, take, text,
+};
+
+const SHORT: Duration = Duration::from_millis(150);
+
+/// A task that was scheduled while the worker was held up ran early: its time was counted from the beginning of that
+/// iteration.
+#[test]
+fn run_after_is_not_early_on_a_busy_worker() {
+    let (recorder, events) = Recorder::<Raw>::new();
+    let (hold, grip) = Hold::new();
+    let recorder = recorder.on_message(move |_, _| {
+        thread::sleep(2 * SHORT);
+        hold.enter();
+    });
+    let server = TestServer::start(listen(Raw), recorder);
+    let mut client = server.connect();
+    client.send(b"go");
+    grip.wait();
+    let (ran, has_run) = channel();
+    let start = Instant::now();
+    server
+        .handle()
+        .run_after(SHORT, move || ran.send(Instant::now()).unwrap());
+    // It is already due, so the worker does not sleep before it looks at the clock again.
+    server.handle().run_after(Duration::ZERO, || {});
+    grip.release();
+    assert!(take(&has_run) - start >= SHORT);
+    server.finish(&events);
+}
+
+/// As above, for the deadlines of a connection that came meanwhile.
+#[test]
+fn deadlines_of_a_connection_that_comes_while_its_worker_is_busy_are_not_early() {
+    let (recorder, events) = Recorder::<Raw>::new();
+    let (hold, grip) = Hold::new();
+    let recorder = recorder.on_message(move |_, _| {
+        thread::sleep(2 * SHORT);
+        hold.enter();
+    });
+    let listen = listen(Raw).first_message_timeout(SHORT);
+    let server = TestServer::start_on(behind_an_acceptor(), listen, recorder);
+    let mut busy = server.connect();
+    busy.send(b"go");
+    grip.wait();
+    let start = Instant::now();
+    let mut late = server.connect();
+    eventually("it was handed over", || {
+        server.handle().connections_per_worker() == [2, 0]
+    });
+    grip.release();
+    late.expect_ended();
+    assert!(start.elapsed() >= SHORT);
+    assert_eq!(events.close_reason(), "Timeout(FirstMessage)");
+    server.finish(&events);
+}
+
+/// Evicting a silent peer that had not read its answer ended the stream as if the answer were whole.
+#[test]
+fn an_eviction_with_output_pending_resets() {
+    let (recorder, events) = Recorder::<Raw>::new();
+    let (sent, is_sent) = channel();
+    let recorder = recorder.on_message(move |conn, _| {
+        conn.send(&vec![0; 7 << 20]);
+        conn.flush();
+        sent.send(conn.write_buffer_len()).unwrap();
+    });
+    let listen = listen(Raw).send_buffer_size(64 * 1024).idle_timeout(SHORT);
+    let server = TestServer::start(listen, recorder);
+    let mut client = Client::connect_narrow(server.addr());
+    client.send(b"go");
+    assert!(take(&is_sent) > 0, "more than the kernel takes");
+    assert_eq!(events.close_reason(), "Timeout(Idle)");
+    assert!(client.drain().is_err(), "a reset, not an end of stream");
+    server.finish(&events);
+}
+
+/// A peer whose bytes had come while the loop was held up, but beyond the events that one poll gives, was evicted as idle.
+/// Here they have come after the poll, and the loop looks at the clock once more before the next.
+#[test]
+fn a_peer_whose_bytes_no_poll_has_told_of_is_not_idle() {
+    let (echo, events) = raw_echo();
+    let (hold, grip) = Hold::new();
+    let echo = echo.on_open(move |_| {
+        hold.enter();
+        thread::sleep(2 * SHORT);
+    });
+    let server = TestServer::start(listen(Raw).idle_timeout(SHORT), echo);
+    let mut client = server.connect();
+    grip.wait();
+    client.send(b"here");
+    server.handle().run_after(Duration::ZERO, || {});
+    grip.release();
+    assert_eq!(client.receive(4), b"here");
+    server.finish(&events);
+}
+
+/// As above, for the first message.
+#[test]
+fn a_first_message_that_no_poll_has_told_of_is_in_time() {
+    let (echo, events) = raw_echo();
+    let (hold, grip) = Hold::new();
+    let echo = echo.on_open(move |_| {
+        hold.enter();
+        thread::sleep(2 * SHORT);
+    });
+    let server = TestServer::start(listen(Raw).first_message_timeout(SHORT), echo);
+    let mut client = server.connect();
+    grip.wait();
+    client.send(b"here");
+    server.handle().run_after(Duration::ZERO, || {});
+    grip.release();
+    assert_eq!(client.receive(4), b"here");
+    server.finish(&events);
+}
+
+/// Pauses for longer than any timeout here.
+fn pause_for_long(conn: &mut Conn<'_, Lines>) {
+    conn.pause_reading();
+    conn.set_timer(3 * SHORT, 0).unwrap();
+}
+
+/// What had come with the message at which the handler paused did not count, since it was read already: the peer was evicted
+/// as idle.
+#[test]
+fn a_peer_whose_messages_wait_for_a_paused_handler_is_not_idle() {
+    let (recorder, events) = Recorder::<Lines>::new();
+    let recorder = recorder
+        .on_message(|conn, line| {
+            conn.send(text(line));
+            if line == b"work" {
+                pause_for_long(conn);
+            }
+        })
+        .on_timer(|conn, _| conn.resume_reading());
+    let listen = listen(Lines::new()).idle_timeout(SHORT);
+    let (server, mut client) = TestServer::start_late(listen, recorder, b"work\nnext\n");
+    assert_eq!(client.receive(10), b"work\nnext\n");
+    server.finish(&events);
+}
+
+/// A handler that had paused in `on_open` lost its peer for not having heard the first message.
+#[test]
+fn a_first_message_that_waits_for_a_paused_handler_is_in_time() {
+    let (recorder, events) = Recorder::<Lines>::new();
+    let recorder = recorder
+        .on_open(pause_for_long)
+        .on_message(|conn, line| {
+            conn.send(text(line));
+        })
+        .on_timer(|conn, _| conn.resume_reading());
+    let listen = listen(Lines::new()).first_message_timeout(SHORT);
+    let (server, mut client) = TestServer::start_late(listen, recorder, b"first\n");
+    assert_eq!(client.receive(6), b"first\n");
+    server.finish(&events);
+}
+
+/// A close that was asked for in the same iteration as another connection's slow callback had its deadline used up by that:
+/// the output was lost before the peer had a chance to take it.
+#[test]
+fn a_slow_callback_does_not_use_up_the_time_of_anothers_close() {
+    close_beside_a_slow_callback(|_| ());
+}
+
+/// As above, when the loop looks at the clock once more before the next iteration.
+#[test]
+fn nor_if_the_loop_notices_at_once() {
+    close_beside_a_slow_callback(|server| _ = server.handle().run_after(Duration::ZERO, || {}));
+}
+
+/// `meanwhile` happens within the slow callback.
+fn close_beside_a_slow_callback(meanwhile: impl FnOnce(&TestServer)) {
+    let (recorder, events) = Recorder::<Raw>::new();
+    let (hold, grip) = Hold::new();
+    let (told, is_alive) = channel();
+    let closing = Arc::new(OnceLock::new());
+    let closed = closing.clone();
+    let recorder = recorder
+        .on_message(move |conn, bytes| match bytes {
+            b"close" => {
+                conn.send(&vec![0; 4 << 20]);
+                conn.close();
+                assert!(closed.set(conn.handle()).is_ok());
+            }
+            b"slow" => {
+                // Fires right behind the close's deadline.
+                conn.set_timer(2 * SHORT, 0).unwrap();
+                thread::sleep(3 * SHORT);
+                hold.enter();
+            }
+            _ => hold.enter(),
+        })
+        .on_timer(move |conn, token| match token {
+            // What that has ended will have gone in the next iteration.
+            0 => _ = conn.set_timer(SHORT / 10, 1).unwrap(),
+            _ => told.send(closing.get().unwrap().is_alive()).unwrap(),
+        });
+    let listen = listen(Raw).close_timeout(SHORT).send_buffer_size(16 * 1024);
+    let server = TestServer::start(listen, recorder);
+    let (mut client, mut other) = (server.connect(), server.connect());
+    other.send(b"hold");
+    grip.wait();
+    // Both are told of by the poll that follows.
+    client.send(b"close");
+    other.send(b"slow");
+    grip.release();
+    grip.wait();
+    meanwhile(&server);
+    grip.release();
+    assert!(take(&is_alive));
+    server.finish(&events);
+}
+
+/// A close on a loop that had nothing else to do was given its time twice: the iteration of the deadline was the next one
+/// to that in which it was asked for, which was taken for the sign of a slow callback.
+#[test]
+fn a_close_on_a_quiet_loop_has_its_time_once() {
+    // A machine that holds the loop up grants the time once more by right, but not again and again.
+    assert!((0..10).any(|_| close_is_over_in_time()));
+}
+
+/// Whether the close of a peer that takes nothing is over when the worker's clock says that half as much again as its time
+/// has passed.
+fn close_is_over_in_time() -> bool {
+    let (recorder, events) = Recorder::<Raw>::new();
+    let (told, is_alive) = channel();
+    let handle = Arc::new(OnceLock::<ServerHandle>::new());
+    let clock = handle.clone();
+    let recorder = recorder.on_message(move |conn, _| {
+        conn.send(&vec![0; 4 << 20]);
+        conn.close();
+        let (remote, told) = (conn.handle(), told.clone());
+        // Asked for here, it does not wake the loop.
+        clock.get().unwrap().run_after(SHORT * 3 / 2, move || {
+            told.send(remote.is_alive()).unwrap();
+        });
+    });
+    let listen = listen(Raw).close_timeout(SHORT).send_buffer_size(16 * 1024);
+    let server = TestServer::start(listen, recorder);
+    assert!(handle.set(server.handle().clone()).is_ok());
+    let mut client = Client::connect_narrow(server.addr());
+    client.send(b"close");
+    let is_over = !take(&is_alive);
+    server.finish(&events);
+    is_over
+}
+
+const PAUSE: u64 = 1;
+const RESUME: u64 = 2;
+const LOOK: u64 = 3;
+
+/// Pauses after a quarter of [`SHORT`] until after three, and looks after six whether the connection is still there.
+fn pause_for_half_of_the_time(conn: &mut Conn<'_, Lines>) {
+    for (token, quarters) in [(PAUSE, 1), (RESUME, 3), (LOOK, 6)] {
+        conn.set_timer(SHORT * quarters / 4, token).unwrap();
+    }
+}
+
+fn pausing_for_half_of_the_time() -> (Recorder<Lines>, Events) {
+    let (recorder, events) = Recorder::<Lines>::new();
+    let recorder = recorder.on_timer(|conn, token| match token {
+        PAUSE => conn.pause_reading(),
+        RESUME => conn.resume_reading(),
+        _ => {}
+    });
+    (recorder, events)
+}
+
+/// Checks that a peer that was not listened to for half of the time has all of it again, and only once.
+#[track_caller]
+fn assert_evicted_after_the_look(events: &Events, reason: &str) {
+    let is_timer_or_close = |event: &Event| match event {
+        Event::Timer(_, token) => Some(Ok(*token)),
+        Event::Close(_, ending) => Some(Err(ending.reason.clone())),
+        _ => None,
+    };
+    for token in [PAUSE, RESUME, LOOK] {
+        assert_eq!(events.wait_for(is_timer_or_close), Ok(token));
+    }
+    assert_eq!(events.close_reason(), reason);
+}
+
+/// A pause that was over shortly before the deadline did not count: the peer was evicted although it had been listened to
+/// for a part of the time only.
+#[test]
+fn a_message_has_all_of_its_time_again_after_a_pause() {
+    let (recorder, events) = pausing_for_half_of_the_time();
+    let recorder = recorder.on_message(|conn, _| pause_for_half_of_the_time(conn));
+    let listen = listen(Lines::new()).message_timeout(SHORT);
+    let (server, _client) = TestServer::start_late(listen, recorder, b"go\nbegun");
+    assert_evicted_after_the_look(&events, "Timeout(Message)");
+    server.finish(&events);
+}
+
+/// As above, for the first message.
+#[test]
+fn a_first_message_has_all_of_its_time_again_after_a_pause() {
+    let (recorder, events) = pausing_for_half_of_the_time();
+    let recorder = recorder.on_open(pause_for_half_of_the_time);
+    let listen = listen(Lines::new()).first_message_timeout(SHORT);
+    let server = TestServer::start(listen, recorder);
+    let _client = server.connect();
+    assert_evicted_after_the_look(&events, "Timeout(FirstMessage)");
+    server.finish(&events);
+}

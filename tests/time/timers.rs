@@ -1,0 +1,405 @@
+//! Timers fire, never early; and each deadline of a connection ends it for its own reason.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use ringwheel::protocol::{Lines, Raw};
+use ringwheel::{Server, TimerId};
+use support::{DEADLINE, Event, Random, Recorder, TestServer, listen, raw_echo};
+
+const SHORT: Duration = Duration::from_millis(150);
+const FAR: Duration = Duration::from_secs(3600);
+
+#[test]
+fn timers_fire_in_the_order_of_their_deadlines_and_never_early() {
+    let (recorder, events) = Recorder::<Raw>::new();
+    let (fired, is_fired) = channel();
+    let recorder = recorder
+        .on_message(|conn, _| {
+            for millis in [90, 30, 0, 60] {
+                conn.set_timer(Duration::from_millis(millis), millis)
+                    .unwrap();
+            }
+        })
+        .on_timer(move |_, token| fired.send((token, Instant::now())).unwrap());
+    let server = TestServer::start(listen(Raw), recorder);
+    let mut client = server.connect();
+    events.open();
+    let start = Instant::now();
+    client.send(b"go");
+    for expected in [0, 30, 60, 90] {
+        let (token, at) = is_fired.recv_timeout(DEADLINE).unwrap();
+        assert_eq!(token, expected);
+        assert!(
+            at - start >= Duration::from_millis(expected),
+            "{expected} ms fired early"
+        );
+    }
+    server.finish(&events);
+}
+
+#[test]
+fn a_coarse_tick_makes_no_timer_early() {
+    let (recorder, events) = Recorder::<Raw>::new();
+    let recorder = recorder.on_message(|conn, _| {
+        conn.set_timer(Duration::from_millis(10), 1).unwrap();
+    });
+    let builder = Server::builder()
+        .workers(1)
+        .tick(Duration::from_millis(100));
+    let server = TestServer::start_on(builder, listen(Raw), recorder);
+    let mut client = server.connect();
+    events.open();
+    let start = Instant::now();
+    client.send(b"go");
+    assert_eq!(events.timer(), 1);
+    assert!(start.elapsed() >= Duration::from_millis(10));
+    server.finish(&events);
+}
+
+#[test]
+fn a_thousand_timers_of_many_connections_fire_once_each_and_never_early() {
+    let (recorder, events) = Recorder::<Raw>::new();
+    let (fired, is_fired) = channel();
+    let recorder = recorder
+        .on_message(move |conn, bytes| {
+            let mut random = Random::new(u64::from(bytes[0]));
+            for _ in 0..50 {
+                let millis = random.below(200) as u64;
+                conn.set_timer(Duration::from_millis(millis), millis)
+                    .unwrap();
+            }
+        })
+        .on_timer(move |_, token| fired.send((token, Instant::now())).unwrap());
+    let server = TestServer::start(listen(Raw), recorder);
+    let mut clients: Vec<_> = (0..20).map(|_| server.connect()).collect();
+    (0..20).for_each(|_| {
+        events.open();
+    });
+    let start = Instant::now();
+    for (seed, client) in (0..).zip(&mut clients) {
+        client.send(&[seed]);
+    }
+    for _ in 0..1000 {
+        let (millis, at) = is_fired.recv_timeout(DEADLINE).unwrap();
+        assert!(
+            at - start >= Duration::from_millis(millis),
+            "{millis} ms fired early"
+        );
+    }
+    server.finish(&events);
+    assert!(is_fired.try_recv().is_err(), "each fires once");
+}
+
+#[test]
+fn a_cancelled_timer_does_not_fire_and_is_cancelled_once() {
+    let (recorder, events) = Recorder::<Raw>::new();
+    let (outcomes, reported) = channel();
+    let fired: Arc<Mutex<Option<TimerId>>> = Arc::default();
+    let recorder = recorder
+        .on_message(move |conn, _| match *fired.lock().unwrap() {
+            None => {
+                let cancelled = conn.set_timer(Duration::from_millis(5), 1).unwrap();
+                outcomes
+                    .send([conn.cancel_timer(cancelled), conn.cancel_timer(cancelled)])
+                    .unwrap();
+            }
+            Some(timer) => outcomes.send([conn.cancel_timer(timer); 2]).unwrap(),
+        })
+        .on_timer(|_, _| {});
+    let server = TestServer::start(listen(Raw), recorder);
+    let mut client = server.connect();
+    client.send(b"go");
+    assert_eq!(reported.recv_timeout(DEADLINE).unwrap(), [true, false]);
+    wait(&server, Duration::from_millis(20));
+    assert_eq!(events.count(|event| matches!(event, Event::Timer(..))), 0);
+    server.finish(&events);
+}
+
+/// Returns once the server's worker has seen so much time go by.
+fn wait(server: &TestServer, time: Duration) {
+    let (ran, has_run) = channel();
+    server
+        .handle()
+        .run_after(time, move || ran.send(()).unwrap());
+    has_run.recv_timeout(DEADLINE).unwrap();
+}
+
+#[test]
+fn a_timer_that_has_fired_cannot_be_cancelled_nor_can_its_successor_through_it() {
+    let (recorder, events) = Recorder::<Raw>::new();
+    let (outcomes, reported) = channel();
+    let first: Arc<Mutex<Option<TimerId>>> = Arc::default();
+    let set_first = first.clone();
+    let recorder = recorder
+        .on_message(move |conn, _| {
+            *set_first.lock().unwrap() = Some(conn.set_timer(Duration::ZERO, 1).unwrap());
+        })
+        .on_timer(move |conn, token| {
+            if token == 1 {
+                // It takes the place that the first has left.
+                conn.set_timer(Duration::from_millis(1), 2).unwrap();
+                outcomes
+                    .send(conn.cancel_timer(first.lock().unwrap().unwrap()))
+                    .unwrap();
+            }
+        });
+    let server = TestServer::start(listen(Raw), recorder);
+    let mut client = server.connect();
+    client.send(b"go");
+    assert!(!reported.recv_timeout(DEADLINE).unwrap());
+    assert_eq!(events.timer(), 1);
+    assert_eq!(events.timer(), 2, "the stale name did not cancel it");
+    server.finish(&events);
+}
+
+#[test]
+fn timers_end_with_their_connection() {
+    let (recorder, events) = Recorder::<Raw>::new();
+    let recorder = recorder.on_message(|conn, _| {
+        conn.set_timer(Duration::from_millis(30), 1).unwrap();
+        conn.set_timer(FAR, 2).unwrap();
+        conn.set_timer(Duration::MAX, 3).unwrap();
+        conn.abort();
+    });
+    let server = TestServer::start(listen(Raw), recorder);
+    let mut client = server.connect();
+    client.send(b"end");
+    events.close();
+    // Somebody else has its slot now.
+    let _heir = server.connect();
+    events.open();
+    wait(&server, Duration::from_millis(60));
+    assert_eq!(events.count(|event| matches!(event, Event::Timer(..))), 0);
+    server.finish(&events);
+}
+
+#[test]
+fn a_silent_connection_is_evicted_after_the_idle_timeout_and_not_before() {
+    let (echo, events) = raw_echo();
+    let server = TestServer::start(listen(Raw).idle_timeout(SHORT), echo);
+    let mut client = server.connect();
+    let start = Instant::now();
+    client.ping();
+    client.expect_eof();
+    assert!(start.elapsed() >= SHORT);
+    assert_eq!(events.close_reason(), "Timeout(Idle)");
+    server.finish(&events);
+}
+
+#[test]
+fn traffic_keeps_a_connection_from_being_idle() {
+    let idle = Duration::from_millis(1000);
+    let (echo, events) = raw_echo();
+    let server = TestServer::start(listen(Raw).idle_timeout(idle), echo);
+    let mut client = server.connect();
+    let start = Instant::now();
+    while start.elapsed() < 5 * idle / 2 {
+        client.ping();
+        thread::sleep(idle / 20);
+    }
+    assert_eq!(events.count(|event| matches!(event, Event::Close(..))), 0);
+    let last = Instant::now();
+    client.ping();
+    client.expect_eof();
+    assert!(last.elapsed() >= idle);
+    assert_eq!(events.close_reason(), "Timeout(Idle)");
+    server.finish(&events);
+}
+
+#[test]
+fn what_the_server_sends_is_no_sign_of_life() {
+    let (recorder, events) = Recorder::<Raw>::new();
+    let recorder = recorder
+        .on_open(|conn| {
+            conn.set_timer(Duration::from_millis(10), 0).unwrap();
+        })
+        .on_timer(|conn, count| {
+            conn.send(b"are you there?");
+            conn.set_timer(Duration::from_millis(10), count + 1)
+                .unwrap();
+        });
+    let server = TestServer::start(listen(Raw).idle_timeout(SHORT), recorder);
+    let mut client = server.connect();
+    client.drain().unwrap();
+    assert_eq!(events.close_reason(), "Timeout(Idle)");
+    server.finish(&events);
+}
+
+#[test]
+fn touch_is_a_sign_of_life() {
+    let (recorder, events) = Recorder::<Raw>::new();
+    let recorder = recorder
+        .on_open(|conn| {
+            conn.set_timer(Duration::from_millis(10), 0).unwrap();
+        })
+        .on_timer(|conn, count| {
+            if count < 60 {
+                conn.touch();
+                assert_eq!(conn.idle_for(), Duration::ZERO);
+                conn.set_timer(Duration::from_millis(10), count + 1)
+                    .unwrap();
+            }
+        });
+    let server = TestServer::start(listen(Raw).idle_timeout(SHORT), recorder);
+    let start = Instant::now();
+    server.connect().expect_eof();
+    assert_eq!(events.close_reason(), "Timeout(Idle)");
+    // Each touch came at least 10 ms after the one before. A worker that is held up for longer than the idle time may
+    // evict before the last, and is not at fault.
+    let touches = events.count(|event| matches!(event, Event::Timer(..))) as u32;
+    assert!(start.elapsed() >= touches * Duration::from_millis(10) && touches > 0);
+    server.finish(&events);
+}
+
+#[test]
+fn a_first_message_that_drips_is_not_in_time() {
+    let (recorder, events) = Recorder::<Lines>::new();
+    let server = TestServer::start(listen(Lines::new()).first_message_timeout(SHORT), recorder);
+    let mut client = server.connect();
+    let start = Instant::now();
+    // Every byte is a sign of life, but no message.
+    while client.try_send(b"x").is_ok() && start.elapsed() < DEADLINE {
+        thread::sleep(Duration::from_millis(5));
+    }
+    assert!(start.elapsed() >= SHORT);
+    assert_eq!(events.close_reason(), "Timeout(FirstMessage)");
+    assert_eq!(events.messages().len(), 0);
+    server.finish(&events);
+}
+
+#[test]
+fn after_the_first_message_its_timeout_is_over() {
+    let (echo, events) = raw_echo();
+    let server = TestServer::start(listen(Raw).first_message_timeout(SHORT), echo);
+    let mut client = server.connect();
+    client.ping();
+    wait(&server, 2 * SHORT);
+    client.ping();
+    assert_eq!(events.count(|event| matches!(event, Event::Close(..))), 0);
+    server.finish(&events);
+}
+
+#[test]
+fn a_later_message_that_drips_is_not_in_time_either() {
+    let (recorder, events) = Recorder::<Lines>::new();
+    let server = TestServer::start(listen(Lines::new()).message_timeout(SHORT), recorder);
+    let mut client = server.connect();
+    client.send(b"one\ntwo\nth");
+    let start = Instant::now();
+    while client.try_send(b"x").is_ok() && start.elapsed() < DEADLINE {
+        thread::sleep(Duration::from_millis(5));
+    }
+    assert!(start.elapsed() >= SHORT);
+    assert_eq!(events.close_reason(), "Timeout(Message)");
+    assert_eq!(events.messages(), [&b"one"[..], b"two"]);
+    server.finish(&events);
+}
+
+#[test]
+fn run_after_runs_once_on_worker_zero_and_never_early() {
+    let (echo, events) = raw_echo();
+    let server = TestServer::start_on(Server::builder().workers(2), listen(Raw), echo);
+    let (ran, has_run) = channel();
+    let start = Instant::now();
+    for millis in [80, 20, 40, 0] {
+        let ran = ran.clone();
+        server
+            .handle()
+            .run_after(Duration::from_millis(millis), move || {
+                ran.send((
+                    millis,
+                    Instant::now(),
+                    thread::current().name().map(str::to_owned),
+                ))
+                .unwrap();
+            });
+    }
+    for expected in [0, 20, 40, 80] {
+        let (millis, at, thread) = has_run.recv_timeout(DEADLINE).unwrap();
+        assert_eq!((millis, thread.as_deref()), (expected, Some("ringwheel-0")));
+        assert!(
+            at - start >= Duration::from_millis(millis),
+            "{millis} ms ran early"
+        );
+    }
+    server.finish(&events);
+    assert!(has_run.try_recv().is_err());
+}
+
+#[test]
+fn run_every_runs_until_it_is_cancelled() {
+    let (echo, events) = raw_echo();
+    let server = TestServer::start(listen(Raw), echo);
+    let period = Duration::from_millis(10);
+    let (ran, has_run) = channel();
+    let start = Instant::now();
+    let task = server.handle().run_every(period, move || {
+        let _ = ran.send(Instant::now());
+    });
+    for round in 1..=10 {
+        let at = has_run.recv_timeout(DEADLINE).unwrap();
+        assert!(at - start >= round * period, "round {round} ran early");
+    }
+    assert!(task.cancel());
+    assert!(!task.cancel(), "once");
+    // The closure is dropped with its end of the channel, and not only when it would be due.
+    while has_run.recv_timeout(DEADLINE).is_ok() {}
+    assert_eq!(
+        has_run.try_recv(),
+        Err(std::sync::mpsc::TryRecvError::Disconnected)
+    );
+    server.finish(&events);
+}
+
+#[test]
+fn a_task_that_is_cancelled_before_it_is_due_never_runs_and_is_forgotten_at_once() {
+    let (echo, events) = raw_echo();
+    let server = TestServer::start(listen(Raw), echo);
+    let (ran, has_run) = channel::<()>();
+    let task = server
+        .handle()
+        .run_after(FAR, move || ran.send(()).unwrap());
+    assert!(task.cancel());
+    assert_eq!(
+        has_run.recv_timeout(DEADLINE),
+        Err(std::sync::mpsc::RecvTimeoutError::Disconnected)
+    );
+    server.finish(&events);
+}
+
+#[test]
+fn a_period_of_zero_leaves_the_worker_time_for_its_connections() {
+    let (echo, events) = raw_echo();
+    let server = TestServer::start(listen(Raw), echo);
+    let rounds = Arc::new(AtomicUsize::new(0));
+    let counted = rounds.clone();
+    let task = server.handle().run_every(Duration::ZERO, move || {
+        counted.fetch_add(1, Ordering::Relaxed);
+    });
+    let mut client = server.connect();
+    (0..100).for_each(|_| client.ping());
+    support::eventually("it has run often", || rounds.load(Ordering::Relaxed) > 20);
+    task.cancel();
+    client.ping();
+    server.finish(&events);
+}
+
+#[test]
+fn tasks_of_a_server_that_ends_are_dropped() {
+    let (echo, events) = raw_echo();
+    let server = TestServer::start(listen(Raw), echo);
+    let handle = server.handle().clone();
+    let (kept, is_kept) = channel::<()>();
+    let after = kept.clone();
+    handle.run_every(FAR, move || kept.send(()).unwrap());
+    server.finish(&events);
+    handle.run_after(Duration::ZERO, move || after.send(()).unwrap());
+    assert_eq!(
+        is_kept.recv_timeout(DEADLINE),
+        Err(std::sync::mpsc::RecvTimeoutError::Disconnected)
+    );
+}
