@@ -21,7 +21,7 @@ impl<T> Wheel<T> {
         let mut linked = 0;
         for (level, &occupied) in self.occupied.iter().enumerate() {
             assert_eq!(
-                self.occupied_levels >> level & 1 == 1,
+                (self.occupied_levels >> level) & 1 == 1,
                 occupied != 0,
                 "level {level}"
             );
@@ -29,7 +29,7 @@ impl<T> Wheel<T> {
                 let slot = (level as u32 * SLOTS + digit) as u16;
                 let timers = self.check_list(slot);
                 assert_eq!(
-                    occupied >> digit & 1 == 1,
+                    (occupied >> digit) & 1 == 1,
                     timers > 0,
                     "level {level} slot {digit}"
                 );
