@@ -72,11 +72,13 @@ impl ConnTable {
         self.connections.len()
     }
 
+    /// All connections.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Connection> {
+        self.connections.iter().map(|(_, connection)| connection)
+    }
+
     /// The connections' names, to walk over while the table changes.
     pub(crate) fn ids(&self) -> Vec<ConnId> {
-        self.connections
-            .iter()
-            .map(|(_, connection)| connection.id)
-            .collect()
+        self.iter().map(|connection| connection.id).collect()
     }
 }

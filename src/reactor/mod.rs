@@ -339,7 +339,6 @@ impl Reactor {
         }
         self.tasks.drain().for_each(contain_drop);
         self.services.drain(..).for_each(contain_drop);
-        self.state.shared.end_mail();
     }
 }
 

@@ -218,9 +218,12 @@ impl<H: Handler> LocalAccess<H> for Access<'_, H> {
     }
 
     fn ids(&self) -> Vec<ConnId> {
-        let mut ids = self.table.ids();
-        ids.retain(|id| id.service == self.service);
-        ids
+        let open = self.table.iter().filter(|connection| {
+            connection.service == self.service
+                && connection.life.is_active()
+                && self.typed.is_open(connection)
+        });
+        open.map(|connection| connection.id).collect()
     }
 
     fn subscribers(&self, topic: &str) -> usize {
