@@ -10,7 +10,7 @@ use ringwheel::protocol::Lines;
 use ringwheel::{
     Address, CloseReason, Conn, ConnId, Connections, Handler, SendError, Server, current_worker,
 };
-use support::{Client, DEADLINE, TestServer, deliberate_panic, listen, take, text};
+use support::{Client, DEADLINE, Recorder, TestServer, deliberate_panic, listen, take, text};
 
 /// Counts lines in itself and in the session, echoes them, and tells of each end.
 #[derive(Clone)]
@@ -245,6 +245,10 @@ fn a_closure_that_panics_leaves_the_worker_and_the_handler_alone() {
             deliberate_panic()
         })
         .unwrap();
+    assert_eq!(
+        ask(&connections, worker, |handler, _| handler.lines),
+        [7, 7]
+    );
     client.ping();
     let mut lines = ask(&connections, worker, |handler, _| handler.lines);
     lines.sort_unstable();
@@ -375,16 +379,18 @@ fn again(connections: Connections<Counter>, worker: usize, rounds: Arc<AtomicUsi
 
 #[test]
 fn letters_during_a_drain_are_carried_out() {
-    let (counter, _ends) = counter();
-    let server = TestServer::start(listen(Lines::new()), Held(counter));
-    let connections = server.handle().connections_of::<Held>();
+    let (recorder, events) = Recorder::<Lines>::new();
+    let recorder = recorder
+        .staying()
+        .on_shutdown(|conn| _ = conn.send("draining"));
+    let server = TestServer::start(listen(Lines::new()), recorder);
+    let connections = server.handle().connections_of::<Recorder<Lines>>();
     let mut client = server.connect();
-    assert_eq!(client.receive(2), b"0\n");
+    events.open();
     server.handle().shutdown(DEADLINE);
     assert_eq!(client.receive(9), b"draining\n");
     connections
-        .on_each_worker(|held, local| {
-            held.0.lines = 3;
+        .on_each_worker(|_, local| {
             local.for_each(|conn, _| {
                 conn.send("farewell");
                 conn.close();
@@ -394,31 +400,11 @@ fn letters_during_a_drain_are_carried_out() {
     assert_eq!(client.receive_rest(), b"farewell\n");
     drop(client);
     server.join();
+    assert_eq!(events.close_reason(), "Shutdown");
     assert_eq!(
         connections.on_each_worker(|_, _| {}),
         Err(SendError::Closed(()))
     );
-}
-
-/// A handler that does not close when its server drains.
-#[derive(Clone)]
-struct Held(Counter);
-
-impl Handler for Held {
-    type Protocol = Lines;
-    type Session = usize;
-
-    fn on_open(&mut self, conn: &mut Conn<'_, Lines>) -> usize {
-        self.0.on_open(conn)
-    }
-
-    fn on_message(&mut self, conn: &mut Conn<'_, Lines>, session: &mut usize, line: &str) {
-        self.0.on_message(conn, session, line);
-    }
-
-    fn on_shutdown(&mut self, conn: &mut Conn<'_, Lines>, _session: &mut usize) {
-        conn.send("draining");
-    }
 }
 
 #[test]
@@ -426,7 +412,7 @@ fn there_is_no_such_worker_or_no_such_listener_or_the_server_has_ended() {
     let (server, connections, _ends) = start(1);
     let closed = Err(SendError::Closed(()));
     assert_eq!(connections.on_worker(2, |_, _| {}), closed);
-    let strangers = server.handle().connections_of::<Held>();
+    let strangers = server.handle().connections_of::<Recorder<Lines>>();
     assert_eq!(strangers.on_worker(0, |_, _| {}), closed);
     assert_eq!(strangers.on_each_worker(|_, _| {}), Ok(()), "all of none");
     let (_client, worker) = connect(&server, 0);

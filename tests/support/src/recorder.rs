@@ -42,6 +42,7 @@ type CloseAction<P> = Arc<dyn Fn(&Conn<'_, P>) + Send + Sync>;
 pub struct Recorder<P: Protocol> {
     events: Sender<Event>,
     messages: bool,
+    stays: bool,
     admit: AdmitAction<P>,
     open: Action<P>,
     message: MessageAction<P>,
@@ -59,6 +60,7 @@ impl<P: Protocol> Recorder<P> {
         let recorder = Recorder {
             events,
             messages: true,
+            stays: false,
             admit: Arc::new(|_| true),
             open: Arc::new(|_| {}),
             message: Arc::new(|_, _| {}),
@@ -75,6 +77,12 @@ impl<P: Protocol> Recorder<P> {
     /// Does not report messages: there will be many.
     pub fn without_messages(mut self) -> Self {
         self.messages = false;
+        self
+    }
+
+    /// Does not close its connections when the server drains.
+    pub fn staying(mut self) -> Self {
+        self.stays = true;
         self
     }
 
@@ -155,6 +163,7 @@ impl<P: Protocol> Clone for Recorder<P> {
         Recorder {
             events: self.events.clone(),
             messages: self.messages,
+            stays: self.stays,
             admit: self.admit.clone(),
             open: self.open.clone(),
             message: self.message.clone(),
@@ -243,7 +252,9 @@ where
     fn on_shutdown(&mut self, conn: &mut Conn<'_, P>, _session: &mut usize) {
         self.report(Event::Shutdown(conn.id()));
         (self.shutdown)(conn);
-        conn.close();
+        if !self.stays {
+            conn.close();
+        }
     }
 }
 
