@@ -51,7 +51,7 @@ impl Handler for Squares {
     }
 }
 
-fn main() -> io::Result<()> {
+fn main() -> Result<()> {
     let args: support::ServerArgs = clap::Parser::parse();
     let server = args.builder().listen(args.addr, Squares)?.build()?;
     println!("listening on {}", server.local_addrs()[0]);

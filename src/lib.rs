@@ -1,5 +1,9 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(not(feature = "websocket"), forbid(unsafe_code))]
+#![cfg_attr(
+    test,
+    allow(clippy::too_many_lines, reason = "a test may list many cases")
+)]
 
 mod accept;
 mod connection;
@@ -16,7 +20,7 @@ mod service;
 mod shared;
 #[cfg(feature = "websocket")]
 pub mod websocket;
-pub mod wheel;
+mod wheel;
 
 pub use accept::admission::ServerStats;
 pub use accept::balance;
@@ -46,3 +50,10 @@ pub use server::running::RunningServer;
 pub use server::task_handle::TaskHandle;
 pub use server::worker::WorkerStart;
 pub use shared::current::current_worker;
+
+/// Parts of the library that its own tests, fuzzers and benchmarks reach. No part of the public interface: it changes without
+/// notice.
+#[doc(hidden)]
+pub mod internal {
+    pub use crate::wheel::{TickClock, TimerKey, Wheel};
+}

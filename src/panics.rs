@@ -1,6 +1,6 @@
 //! Catches panics of the user's code where no connection can answer for them: drops, last calls, scheduled tasks.
 //!
-//! It works where panics unwind. A program that is built with `panic = "abort"` ends at the first.
+//! Panics can be caught only where they unwind: a program that is built with `panic = "abort"` ends at the first.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};

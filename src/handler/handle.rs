@@ -104,17 +104,18 @@ impl<P: Protocol> ConnHandle<P> {
 
     /// Calls back once the mailboxes of the connection's worker are no more than half full again, or the worker has ended: on
     /// the worker's thread, or on this one if that is so already. For a sender that was refused with
-    /// [`SendError::Full`] and would rather wait than try again and again.
+    /// [`SendError::Full`] and would rather wait than try again and again. (Not by blocking on the worker's own thread, which
+    /// then cannot make room.)
     ///
     /// ```
     /// use ringwheel::{ConnHandle, SendError, protocol::Lines};
     ///
     /// /// Sends a line, and blocks while the worker has too much mail.
-    /// fn send_patiently(client: &ConnHandle<Lines>, mut line: String) -> Result<(), SendError<String>> {
+    /// fn send_patiently(client: &ConnHandle<Lines>, line: &str) -> Result<(), SendError<()>> {
     ///     loop {
     ///         match client.send(line) {
-    ///             Err(SendError::Full(returned)) => line = returned,
-    ///             outcome => return outcome,
+    ///             Err(SendError::Full(_)) => {}
+    ///             outcome => return outcome.map_err(|_| SendError::Closed(())),
     ///         }
     ///         let (has_room, waits) = std::sync::mpsc::channel();
     ///         client.when_room(move || _ = has_room.send(()));

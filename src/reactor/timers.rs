@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::connection::Connection;
 use crate::connection::close_reason::{Cause, Timeout};
 use crate::connection::due::Due;
 use crate::connection::extra::{HandlerTimer, Repeat};
@@ -96,35 +97,26 @@ impl Reactor {
         Some(connection.active_at.saturating_add(silent_for))
     }
 
-    /// Ends a connection whose deadline has passed, as its handler decides. True if the connection stays.
+    /// Ends an open connection whose deadline has passed, as its handler decides. True if the connection stays open. (One
+    /// that is parting has the deadline of its close instead.)
     fn evict(&mut self, id: ConnId, timeout: Timeout) -> bool {
-        let Some(connection) = self.table.get(id) else {
+        let is_open = |connection: &&mut Connection| connection.life.stage() == Stage::Open;
+        let Some(connection) = self.table.get(id).filter(is_open) else {
             return false;
         };
-        let is_open = connection.life.stage() == Stage::Open;
-        let mut decision = TimeoutDecision::Evict;
-        if is_open {
-            let service = &mut self.services[connection.service as usize].service;
-            decision = service.timed_out(connection, &mut self.state, timeout);
-        }
+        let service = &mut self.services[connection.service as usize].service;
+        let decision = service.timed_out(connection, &mut self.state, timeout);
         let cause = Cause::Timeout(timeout);
-        let stays = match decision {
-            // The handler has closed it by itself.
-            _ if is_open && connection.life.stage() != Stage::Open => false,
-            TimeoutDecision::Stay => true,
-            _ if timeout == Timeout::WriteStall => {
-                connection.abort(cause);
-                false
+        if connection.life.stage() == Stage::Open {
+            match decision {
+                TimeoutDecision::Stay => {}
+                // The peer takes nothing, so last words are of no use.
+                _ if timeout == Timeout::WriteStall => connection.abort(cause),
+                TimeoutDecision::Close => connection.close(cause),
+                TimeoutDecision::Evict => connection.end_now(cause),
             }
-            TimeoutDecision::Close => {
-                connection.close(cause);
-                false
-            }
-            TimeoutDecision::Evict => {
-                connection.end_now(cause);
-                false
-            }
-        };
+        }
+        let stays = connection.life.stage() == Stage::Open;
         self.settle(id.slot);
         stays
     }

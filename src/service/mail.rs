@@ -10,9 +10,8 @@ use crate::connection::loop_state::LoopState;
 use crate::connection::send_status::{Refusal, SendStatus};
 use crate::connection::table::ConnTable;
 use crate::handler::Handler;
-use crate::handler::conn::Conn;
 use crate::handler::letter::{Letter, Mail, Request, Visitor};
-use crate::handler::local::{LocalAccess, LocalConnections};
+use crate::handler::local::{LocalAccess, LocalConnections, LocalVisitor};
 use crate::handler::publication::Publication;
 use crate::panics::{contain_call, contain_drop};
 
@@ -230,11 +229,7 @@ impl<H: Handler> LocalAccess<H> for Access<'_, H> {
         self.typed.link.topics.borrow().count(topic)
     }
 
-    fn visit(
-        &mut self,
-        id: ConnId,
-        visit: &mut dyn FnMut(&mut Conn<'_, H::Protocol>, &mut H::Session),
-    ) {
+    fn visit(&mut self, id: ConnId, visit: &mut LocalVisitor<'_, H>) {
         let connection = self
             .table
             .get(id)

@@ -99,10 +99,17 @@ impl World {
         let (plain, first) = found(protocol, limits, timeouts, &book, &shared, random.fork());
         let protocol = Courtesy { book: book.clone() };
         let (courteous, second) = found(protocol, limits, timeouts, &book, &shared, random.fork());
+        let tick = random.one_in(3).then_some(TICK);
+        book.open().ticks = [tick.map(|due| Pending {
+            due,
+            set: Duration::ZERO,
+        }); 2];
         let slots = [first, second].map(|service| ServiceSlot {
             service,
             limits,
             timeouts,
+            tick,
+            tick_due: Duration::ZERO,
         });
         let config = ReactorConfig {
             clock: TickClock::default(),
@@ -437,7 +444,7 @@ fn found<P: Dialect>(
     shared: &Arc<LoopShared>,
     random: Random,
 ) -> (Society<P>, Box<dyn crate::service::Service>) {
-    let (mailbox, mail) = Mailbox::<Puppet<P>>::new(shared.clone());
+    let (mailbox, mail) = Mailbox::<Puppet<P>>::new(shared.clone(), P::SERVICE as u16);
     let mailbox = Arc::new(mailbox);
     let clients = Connections::new(vec![mailbox.clone()]);
     let society = Society::new(book.clone(), clients.clone());
