@@ -99,6 +99,7 @@ impl Reactor {
         config: &ReactorConfig,
         shared: Arc<LoopShared>,
         services: Vec<ServiceSlot>,
+        now: Duration,
     ) -> Self {
         let worker = u16::try_from(shared.worker).expect("a server has at most 2^16 workers");
         let mut reactor = Reactor {
@@ -113,9 +114,10 @@ impl Reactor {
             drain: None,
             turn_list: Vec::new(),
         };
+        reactor.set_now(now);
         for service in 0..reactor.services.len() {
             let service = u16::try_from(service).expect("a server has at most 1,024 listeners");
-            reactor.schedule_tick(service, Duration::ZERO);
+            reactor.schedule_tick(service, now);
         }
         reactor
     }
@@ -176,9 +178,11 @@ impl Reactor {
             self.depart(id.slot);
             return;
         }
-        connection.timers.idle = timeouts
-            .idle
-            .map(|after| self.state.schedule(after, Due::Idle(id)));
+        // The handler may have set another idle time, and its timer.
+        if connection.timers.idle.is_none() {
+            let idle = connection.idle_timeout(timeouts.idle);
+            connection.timers.idle = idle.map(|after| self.state.schedule(after, Due::Idle(id)));
+        }
         connection.timers.message = timeouts
             .first_message
             .map(|after| self.state.schedule(after, Due::FirstMessage(id)));

@@ -95,7 +95,7 @@ impl Worker {
         on_start(index);
         let start = WorkerStart { index, server };
         let services = services.into_iter().map(|make| make(start)).collect();
-        let reactor = Reactor::new(&config, shared.clone(), services);
+        let reactor = Reactor::new(&config, shared.clone(), services, shared.clock());
         let listeners = Listeners::register(listeners, poll.registry())?;
         let event_loop = EventLoop {
             poll,

@@ -20,17 +20,22 @@ impl<H: Handler> Hub<H> {
     ) -> usize {
         let length = input.len();
         let before = connection.messages_in;
-        let message_timeout = connection.message_timeout(self.timeouts.message);
-        let has_message_timeout = message_timeout.is_some();
-        let Hub { handler, table, .. } = self;
+        let Hub {
+            handler,
+            table,
+            timeouts,
+            ..
+        } = self;
         let outcome = table.enter(connection, state, length, |entry| {
             let consumed = entry.deliver_all(handler, input);
             entry.decoder.end_turn();
-            let is_within = has_message_timeout && entry.decoder.is_within_message();
-            (consumed, is_within)
+            // Read behind the messages, whose handler may have set another.
+            let timeout = entry.conn.connection.message_timeout(timeouts.message);
+            let is_within = timeout.is_some() && entry.decoder.is_within_message();
+            (consumed, timeout, is_within)
         });
         // After a panic the connection closes, and its input with it.
-        let (consumed, is_within) = outcome.unwrap_or((length, false));
+        let (consumed, message_timeout, is_within) = outcome.unwrap_or((length, None, false));
         if before == 0 && connection.messages_in > 0 {
             connection.cancel_message_timer(state);
         }

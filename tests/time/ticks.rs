@@ -201,8 +201,8 @@ fn rounds_that_are_missed_are_not_made_up_for() {
     let start = Instant::now();
     let server = TestServer::start(listen(Lines::new()).tick_every(PERIOD), game);
     while take(&ticks) < 5 {}
-    // Of the 20 rounds that were slept through, one at most is late.
-    assert!(start.elapsed() >= 23 * PERIOD - PERIOD);
+    // Of the 20 rounds that were slept through one comes late, and the next two at their own times.
+    assert!(start.elapsed() >= 24 * PERIOD);
     server.handle().stop();
     server.join();
 }
@@ -287,37 +287,6 @@ fn an_interval_fires_again_and_again_and_never_early() {
     events.close();
     server.finish(&events);
     // Timers end with the connection: the recorder would have noticed.
-}
-
-#[test]
-fn an_interval_keeps_its_beat_while_its_callback_takes_time() {
-    let (recorder, events) = Recorder::<Raw>::new();
-    let (told, beats) = channel();
-    let recorder = recorder
-        .on_message(|conn, _| {
-            conn.set_interval(PERIOD, 0).unwrap();
-        })
-        .on_timer(move |conn, _| {
-            // The test may have seen enough.
-            let _ = told.send(conn.now());
-            thread::sleep(PERIOD / 4);
-        });
-    let server = TestServer::start(listen(Raw), recorder);
-    let mut client = server.connect();
-    client.send(b"go");
-    let first = take(&beats);
-    for _ in 0..20 {
-        let at = take(&beats);
-        let since = (at - first).as_nanos() % PERIOD.as_nanos();
-        // A beat that drifted by the callback's time would be a quarter further each time. A worker that is late is late
-        // for one round and not for the next.
-        if since < PERIOD.as_nanos() / 8 {
-            continue;
-        }
-        let again = take(&beats);
-        assert!((again - first) >= PERIOD);
-    }
-    server.finish(&events);
 }
 
 #[test]
