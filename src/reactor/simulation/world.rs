@@ -452,6 +452,7 @@ fn found<P: Dialect>(
         book: book.clone(),
         random,
         society: society.clone(),
+        idle: timeouts.idle,
     };
     let outbox = Arc::new(WorkerOutbox::new(mailbox, clients));
     let hub = Hub::new(puppet, protocol, limits, timeouts, outbox, mail);
