@@ -68,9 +68,14 @@ impl<H: Handler> Entry<'_, H> {
 
     #[cold]
     fn make_decoder_changes(&mut self) {
-        self.conn.connection.gate.open(Gate::DECODER);
-        let changes = std::mem::take(&mut *self.conn.link.decoder_changes.borrow_mut());
-        for change in changes {
+        let connection = &mut *self.conn.connection;
+        connection.gate.open(Gate::DECODER);
+        // The decoder is asked again about the input that is kept: it may need less than it said before.
+        connection.needed = 1;
+        if connection.input.is_some() {
+            self.conn.state.queue(connection);
+        }
+        for change in self.conn.link.decoder_changes.take() {
             change(self.decoder);
         }
     }
