@@ -20,7 +20,10 @@ pub(crate) fn contain_drop<T>(value: T) {
 /// Calls the user's code; a panic is logged.
 pub(crate) fn contain_call(code: impl FnOnce()) {
     if let Err(panic) = catch_unwind(AssertUnwindSafe(code)) {
-        log::error!("a drop or a last call panicked: {}", panic_text(&*panic));
+        log::error!(
+            "code outside of any connection panicked: {}",
+            panic_text(&*panic)
+        );
         if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
             // The payload's own drop panicked. Dropping the new payload might panic for ever, so it is leaked.
             std::mem::forget(again);

@@ -15,7 +15,7 @@ use crate::handler::timers::TimerId;
 use super::Reactor;
 use super::beat::next_round;
 
-/// Timers that fire in one iteration before events have their turn again.
+/// Number of timers that may fire in one iteration before events have their turn again.
 const TIMER_BUDGET: usize = 4096;
 
 impl Reactor {
@@ -41,8 +41,8 @@ impl Reactor {
         }
     }
 
-    /// Reads once more before its silence is held against a peer: if the loop was held up, more may have come than one poll
-    /// has told of. Does nothing where input is not wanted.
+    /// Reads once more before a peer's silence is held against it: if the loop was late, more may have arrived than one poll
+    /// has reported. Does nothing where input is not wanted.
     fn listen_once_more(&mut self, id: ConnId) {
         let connection = self.table.get(id);
         if let Some(connection) =
@@ -121,7 +121,7 @@ impl Reactor {
         stays
     }
 
-    /// Ends a connection whose first message has not come, unless it is we who do not listen.
+    /// Ends a connection whose first message has not come, unless reading was held back.
     fn check_first_message(&mut self, id: ConnId) {
         let Some(timeouts) = self.begin_message_check(id) else {
             return;
@@ -204,14 +204,14 @@ impl Reactor {
         }
     }
 
-    /// Ends a close that has taken too long; a peer that did not get everything sees a reset.
+    /// Ends a close that has taken too long. A peer that did not get everything sees a reset.
     fn end_close(&mut self, id: ConnId, extended: bool) {
         let Some(connection) = self.table.get(id) else {
             return;
         };
         connection.timers.write = None;
         if self.state.was_behind && !extended {
-            // The loop was held up, perhaps for all that time, in which the peer had no chance.
+            // The loop was late, perhaps for all of the time, so the peer had no chance.
             let close = self.services[connection.service as usize].timeouts.close;
             connection.extend_close(&mut self.state, close, true);
         } else if connection.output.is_empty() {
