@@ -177,9 +177,7 @@ impl<H: Handler> Connections<H> {
             let item = item.clone();
             let job = Box::new(
                 move |_: &mut H, connections: &mut LocalConnections<'_, H>| {
-                    for id in here {
-                        connections.with(id, |conn, _| conn.send_owned(&item));
-                    }
+                    connections.for_each_of(&here, |conn, _| _ = conn.send_owned(&item));
                 },
             );
             if let Err(error) = mailbox.put(Mail::Handler(job)) {
