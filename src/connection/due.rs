@@ -18,7 +18,7 @@ pub(crate) enum Due {
     /// Ask the connection's protocol for a deadline that has come.
     Protocol(ConnId),
     /// Call the handler for one of its timers.
-    Handler { id: ConnId, timer: u32 },
+    Handler { id: ConnId, timer: u64 },
     /// Run a task that was scheduled through the server's handle.
     Task(usize),
     /// Call the handler of a service, by its index, at its fixed interval.

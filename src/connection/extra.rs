@@ -15,9 +15,9 @@ pub(crate) struct Extra {
     /// Completions, each to be called once the output has reached its position, in bytes since the connection opened.
     pub(crate) completions: VecDeque<(u64, Completion)>,
     /// The handler's timers by their number, to be cancelled with the connection.
-    pub(crate) timers: HashMap<u32, HandlerTimer>,
-    /// The number of the next timer.
-    pub(crate) next_timer: u32,
+    pub(crate) timers: HashMap<u64, HandlerTimer>,
+    /// The number of the next timer. It never repeats, so that no name of a timer can mean a later one.
+    pub(crate) next_timer: u64,
     /// Deadlines that the handler has set for this connection.
     pub(crate) deadlines: OwnDeadlines,
     /// The topics that the connection subscribes to.

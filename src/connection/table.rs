@@ -73,11 +73,13 @@ impl ConnTable {
         self.connections.len()
     }
 
+    /// All connections.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Connection> {
+        self.connections.iter().map(|(_, connection)| connection)
+    }
+
     /// The names of all connections, for a walk during which the table may change.
     pub(crate) fn ids(&self) -> Vec<ConnId> {
-        self.connections
-            .iter()
-            .map(|(_, connection)| connection.id)
-            .collect()
+        self.iter().map(|connection| connection.id).collect()
     }
 }

@@ -177,9 +177,7 @@ impl<H: Handler> Connections<H> {
             let item = item.clone();
             let job = Box::new(
                 move |_: &mut H, connections: &mut LocalConnections<'_, H>| {
-                    for id in here {
-                        connections.with(id, |conn, _| conn.send_owned(&item));
-                    }
+                    connections.for_each_of(&here, |conn, _| _ = conn.send_owned(&item));
                 },
             );
             if let Err(error) = mailbox.put(Mail::Handler(job)) {
@@ -271,10 +269,17 @@ impl<H: Handler> Connections<H> {
         mailboxes: impl Iterator<Item = &'a Arc<Mailbox<H>>>,
         job: impl Fn(&mut H, &mut LocalConnections<'_, H>) + Send + Sync + 'static,
     ) -> Result<(), SendError<()>> {
-        let job = Arc::new(job);
+        let mut own = Some(Arc::new(job));
+        let mut mailboxes = mailboxes.peekable();
         let mut outcome = Ok(());
-        for mailbox in mailboxes {
-            let job = job.clone();
+        while let Some(mailbox) = mailboxes.next() {
+            // The last mailbox gets this thread's own share: what the closure owns is dropped by the last worker, and not
+            // here because the workers were fast.
+            let share = match mailboxes.peek() {
+                Some(_) => own.clone(),
+                None => own.take(),
+            };
+            let job = share.expect("it is taken with the last");
             let job = Box::new(
                 move |handler: &mut H, connections: &mut LocalConnections<'_, H>| {
                     job(handler, connections)
@@ -358,7 +363,7 @@ impl<H: Handler> fmt::Debug for Connections<H> {
             .iter()
             .map(|mailbox| mailbox.shared.worker)
             .collect();
-        f.debug_struct("Clients")
+        f.debug_struct("Connections")
             .field("workers", &workers)
             .finish()
     }

@@ -50,6 +50,8 @@ pub(crate) trait LocalAccess<H: Handler> {
     fn subscribers(&self, topic: &str) -> usize;
     /// Calls `visit` with a connection, if it is open and the handler knows it.
     fn visit(&mut self, id: ConnId, visit: &mut LocalVisitor<'_, H>);
+    /// Calls `visit` with each of these connections. The output of each leaves at once, and its ring goes on to the next.
+    fn visit_all(&mut self, ids: &[ConnId], visit: &mut LocalVisitor<'_, H>);
 }
 
 impl<'a, H: Handler> LocalConnections<'a, H> {
@@ -88,11 +90,22 @@ impl<'a, H: Handler> LocalConnections<'a, H> {
         result
     }
 
-    /// Calls a closure with each open connection and its session.
+    /// Calls a closure with each of these connections, if it is open.
+    pub(crate) fn for_each_of(
+        &mut self,
+        ids: &[ConnId],
+        mut visit: impl FnMut(&mut Conn<'_, H::Protocol>, &mut H::Session),
+    ) {
+        self.access.visit_all(ids, &mut visit);
+    }
+
+    /// Calls a closure with each open connection and its session. What it sends to a connection leaves when it returns, in
+    /// one write. A panic in it ends the connection that it was called with, as in a callback; the others follow.
+    ///
+    /// The names are collected first: this is the only allocation.
     pub fn for_each(&mut self, mut visit: impl FnMut(&mut Conn<'_, H::Protocol>, &mut H::Session)) {
-        for id in self.ids() {
-            self.access.visit(id, &mut visit);
-        }
+        let ids = self.ids();
+        self.access.visit_all(&ids, &mut visit);
     }
 }
 

@@ -35,7 +35,11 @@ impl<H: Handler> Mailbox<H> {
     /// Puts mail in and wakes the worker; mail that is not taken comes back.
     pub(crate) fn put(&self, mail: Mail<H>) -> Result<(), SendError<Mail<H>>> {
         if !self.shared.reserve_place() {
-            return Err(SendError::Full(mail));
+            // The places of letters that a worker has left behind are never released.
+            return Err(match self.shared.has_mail_ended() {
+                true => SendError::Closed(mail),
+                false => SendError::Full(mail),
+            });
         }
         match self.sender.send(mail) {
             Ok(()) => {

@@ -10,7 +10,7 @@ use crate::protocol::Protocol;
 
 /// Names a timer of one connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct TimerId(pub(crate) u32);
+pub struct TimerId(pub(crate) u64);
 
 /// The connection has as many timers as [`Limits::timers`](crate::Limits::timers) allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,7 +89,7 @@ impl<P: Protocol> Conn<'_, P> {
             return Err(TooManyTimersError);
         }
         let timer = extra.next_timer;
-        extra.next_timer = timer.wrapping_add(1);
+        extra.next_timer += 1;
         let key = self.state.schedule(after, Due::Handler { id, timer });
         extra
             .timers

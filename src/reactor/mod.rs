@@ -110,6 +110,7 @@ impl Reactor {
         config: &ReactorConfig,
         shared: Arc<LoopShared>,
         services: Vec<ServiceSlot>,
+        now: Duration,
     ) -> Self {
         let worker = u16::try_from(shared.worker).expect("a server has at most 2^16 workers");
         let mut reactor = Reactor {
@@ -124,9 +125,10 @@ impl Reactor {
             drain: None,
             turn_list: Vec::new(),
         };
+        reactor.set_now(now);
         for service in 0..reactor.services.len() {
             let service = u16::try_from(service).expect("a server has at most 1,024 listeners");
-            reactor.schedule_tick(service, Duration::ZERO);
+            reactor.schedule_tick(service, now);
         }
         reactor
     }
@@ -354,7 +356,6 @@ impl Reactor {
         }
         self.tasks.drain().for_each(contain_drop);
         self.services.drain(..).for_each(contain_drop);
-        self.state.shared.end_mail();
     }
 }
 

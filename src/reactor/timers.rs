@@ -141,13 +141,10 @@ impl Reactor {
     /// Ends a connection that is still within the message after the first `count`, or looks again later if it is within
     /// another.
     fn check_message(&mut self, id: ConnId, count: u64) {
-        let Some(timeouts) = self.begin_message_check(id) else {
+        if self.begin_message_check(id).is_none() || self.message_timeout(id).is_none() {
             return;
-        };
+        }
         let Some(connection) = self.table.get(id) else {
-            return;
-        };
-        let Some(timeout) = connection.message_timeout(timeouts.message) else {
             return;
         };
         let service = &self.services[connection.service as usize].service;
@@ -159,8 +156,18 @@ impl Reactor {
         let after = connection.messages_in;
         let is_late = after == count && !connection.restart_message_wait();
         if !is_late || self.evict(id, Timeout::Message) {
-            self.arm_message_timer(id, timeout, Due::Message { id, after });
+            // The handler may have set another time with its decision.
+            if let Some(timeout) = self.message_timeout(id) {
+                self.arm_message_timer(id, timeout, Due::Message { id, after });
+            }
         }
+    }
+
+    /// The time that a message of this connection may take.
+    fn message_timeout(&mut self, id: ConnId) -> Option<Duration> {
+        let connection = self.table.get(id)?;
+        let of_listener = self.services[connection.service as usize].timeouts.message;
+        connection.message_timeout(of_listener)
     }
 
     /// The timer of a message has fired: forgets it, and reads once more. Returns the deadlines of the listener.
@@ -230,7 +237,7 @@ impl Reactor {
         }
     }
 
-    fn fire_handler_timer(&mut self, id: ConnId, timer: u32) {
+    fn fire_handler_timer(&mut self, id: ConnId, timer: u64) {
         let Some(connection) = self.table.get(id) else {
             return;
         };
@@ -242,8 +249,7 @@ impl Reactor {
             return;
         };
         match set.repeat {
-            None => _ = timers.remove(&timer),
-            Some(Repeat { period, due }) => {
+            Some(Repeat { period, due }) if connection.life.is_active() => {
                 let due = next_round(due, period, self.state.now);
                 let deadline = self.state.clock.deadline(due);
                 let key = self
@@ -253,6 +259,7 @@ impl Reactor {
                 let repeat = Some(Repeat { period, due });
                 timers.insert(timer, HandlerTimer { key, repeat, ..set });
             }
+            _ => _ = timers.remove(&timer),
         }
         if connection.life.is_active() {
             let service = &mut self.services[connection.service as usize].service;

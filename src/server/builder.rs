@@ -27,7 +27,7 @@ use crate::server::endpoint::{AnyEndpoint, Clones, Endpoint, Factory, HandlerSou
 use crate::server::handle::{ServerHandle, ServerShared};
 use crate::server::listen::Listen;
 use crate::server::running::RunningServer;
-use crate::server::worker::{Worker, WorkerHook, WorkerStart};
+use crate::server::worker::{MailEnd, Worker, WorkerHook, WorkerStart};
 use crate::server::{Lead, Server};
 use crate::shared::LoopShared;
 use crate::shared::token::MAX_LISTENERS;
@@ -352,6 +352,7 @@ impl ServerBuilder {
             let wake = waker(poll.registry())?;
             let (shared, commands) = LoopShared::new(index, wake, self.mailbox_limit);
             Ok(Worker {
+                mail_end: MailEnd(shared.clone()),
                 poll,
                 shared,
                 commands,

@@ -56,6 +56,18 @@ pub(crate) struct Worker {
     pub(crate) admission: Arc<Admission>,
     pub(crate) busy_poll: Option<Duration>,
     pub(crate) on_start: Arc<WorkerHook>,
+    /// Last, so that the mailboxes are closed when it calls the senders that wait.
+    pub(crate) mail_end: MailEnd,
+}
+
+/// Calls back the senders that wait for room in a worker's mailboxes when it is dropped: when the worker has ended, has
+/// failed to start, or will never run.
+pub(crate) struct MailEnd(pub(crate) Arc<LoopShared>);
+
+impl Drop for MailEnd {
+    fn drop(&mut self) {
+        self.0.end_mail();
+    }
 }
 
 impl Worker {
@@ -65,23 +77,34 @@ impl Worker {
 
     /// Runs the worker's loop on the current thread until the server ends.
     pub(crate) fn run(self, server: &ServerHandle) -> io::Result<()> {
-        let _current = CurrentWorker::enter(self.index());
-        (self.on_start)(self.index());
-        let start = WorkerStart {
-            index: self.index(),
-            server,
-        };
-        let services = self.services.into_iter().map(|make| make(start)).collect();
-        let reactor = Reactor::new(&self.config, self.shared.clone(), services);
-        let listeners = Listeners::register(self.listeners, self.poll.registry())?;
+        // Taken out first, and so dropped last.
+        let Worker {
+            mail_end: _mail_end,
+            poll,
+            shared,
+            commands,
+            listeners,
+            services,
+            config,
+            admission,
+            busy_poll,
+            on_start,
+        } = self;
+        let index = shared.worker;
+        let _current = CurrentWorker::enter(index);
+        on_start(index);
+        let start = WorkerStart { index, server };
+        let services = services.into_iter().map(|make| make(start)).collect();
+        let reactor = Reactor::new(&config, shared.clone(), services, shared.clock());
+        let listeners = Listeners::register(listeners, poll.registry())?;
         let event_loop = EventLoop {
-            poll: self.poll,
+            poll,
             reactor,
             listeners,
-            shared: self.shared,
-            commands: self.commands,
-            admission: self.admission,
-            busy_poll: self.busy_poll,
+            shared,
+            commands,
+            admission,
+            busy_poll,
         };
         event_loop.run()
     }

@@ -1,7 +1,9 @@
 //! One connection together with its typed side, for the length of a call into the user's code.
 
+use crate::connection::Connection;
 use crate::connection::close_reason::Cause;
 use crate::connection::gate::Gate;
+use crate::connection::loop_state::LoopState;
 use crate::handler::Handler;
 use crate::handler::conn::Conn;
 use crate::handler::link::Link;
@@ -62,8 +64,8 @@ impl<H: Handler> Entry<'_, H> {
     pub(super) fn change_decoder(&mut self) -> bool {
         let is_asked_for = self.conn.connection.gate.has(Gate::DECODER);
         if is_asked_for {
-            self.conn.connection.gate.open(Gate::DECODER);
-            make_changes::<H>(self.decoder, self.conn.link);
+            let conn = &mut self.conn;
+            change_decoder::<H>(self.decoder, conn.connection, conn.state, conn.link);
         }
         is_asked_for
     }
@@ -90,12 +92,19 @@ impl<H: Handler> Entry<'_, H> {
 
 // The parts, not the entry: so the fast path can keep those in registers.
 #[cold]
-fn make_changes<H: Handler>(
+fn change_decoder<H: Handler>(
     decoder: &mut <H::Protocol as Protocol>::Decoder,
+    connection: &mut Connection,
+    state: &mut LoopState,
     link: &Link<H::Protocol>,
 ) {
-    let changes = std::mem::take(&mut *link.decoder_changes.borrow_mut());
-    for change in changes {
+    connection.gate.open(Gate::DECODER);
+    // The decoder is asked again about the input that is kept: it may need less than it said before.
+    connection.needed = 1;
+    if connection.input.is_some() {
+        state.queue(connection);
+    }
+    for change in link.decoder_changes.take() {
         change(decoder);
     }
 }

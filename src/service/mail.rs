@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::entry::Entry;
 use super::hub::Hub;
 use super::typed_table::TypedTable;
+use crate::connection::Connection;
 use crate::connection::id::ConnId;
 use crate::connection::loop_state::LoopState;
 use crate::connection::send_status::{Refusal, SendStatus};
@@ -194,7 +195,7 @@ impl<H: Handler> Hub<H> {
                 .for_each(|publication| entry.send_published(publication));
         });
         self.publications = publications;
-        if !(connection.is_undisturbed() && connection.output.send_off(&mut state.pool)) {
+        if !finish_visit(connection, state) {
             state.queue(connection);
         }
     }
@@ -217,9 +218,12 @@ impl<H: Handler> LocalAccess<H> for Access<'_, H> {
     }
 
     fn ids(&self) -> Vec<ConnId> {
-        let mut ids = self.table.ids();
-        ids.retain(|id| id.service == self.service);
-        ids
+        let open = self.table.iter().filter(|connection| {
+            connection.service == self.service
+                && connection.life.is_active()
+                && self.typed.is_open(connection)
+        });
+        open.map(|connection| connection.id).collect()
     }
 
     fn subscribers(&self, topic: &str) -> usize {
@@ -227,18 +231,51 @@ impl<H: Handler> LocalAccess<H> for Access<'_, H> {
     }
 
     fn visit(&mut self, id: ConnId, visit: &mut LocalVisitor<'_, H>) {
-        let connection = self
-            .table
-            .get(id)
-            .filter(|connection| connection.service == self.service && connection.life.is_active());
-        if let Some(connection) = connection {
-            self.reached += 1;
-            let unread = connection.kept();
-            self.typed
-                .enter(connection, self.state, unread, |entry| entry.call(visit));
-            self.state.queue(connection);
+        let Some((connection, state)) = self.call(id, visit) else {
+            return;
+        };
+        // What was sent waits for the end of the iteration: another visit may add to it.
+        let has_sent = !connection.output.is_empty();
+        if has_sent || !finish_visit(connection, state) {
+            state.queue(connection);
         }
     }
+
+    fn visit_all(&mut self, ids: &[ConnId], visit: &mut LocalVisitor<'_, H>) {
+        for id in ids {
+            let visited = self.call(*id, visit);
+            if let Some((connection, state)) = visited {
+                if !finish_visit(connection, state) {
+                    state.queue(connection);
+                }
+            }
+        }
+    }
+}
+
+impl<H: Handler> Access<'_, H> {
+    /// Calls `visit` with a connection, if it is open and the handler knows it. Returns the connection.
+    fn call(
+        &mut self,
+        id: ConnId,
+        visit: &mut LocalVisitor<'_, H>,
+    ) -> Option<(&mut Connection, &mut LoopState)> {
+        let connection = self.table.get(id)?;
+        if connection.service != self.service || !connection.life.is_active() {
+            return None;
+        }
+        self.reached += 1;
+        let unread = connection.kept();
+        self.typed
+            .enter(connection, self.state, unread, |entry| entry.call(visit));
+        Some((connection, self.state))
+    }
+}
+
+/// Sends what is pending and gives the ring back, so that a visit to many takes the memory of one. False if the connection
+/// needs a turn of its own.
+fn finish_visit(connection: &mut Connection, state: &mut LoopState) -> bool {
+    connection.is_undisturbed() && connection.output.send_off(&mut state.pool)
 }
 
 impl<H: Handler> Entry<'_, H> {

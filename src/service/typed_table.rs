@@ -13,6 +13,7 @@ use crate::handler::Handler;
 use crate::handler::conn::Conn;
 use crate::handler::link::Link;
 use crate::handler::outbox::Outbox;
+use crate::panics::contain_drop;
 use crate::protocol::{ErrorOf, Protocol};
 use std::sync::Arc;
 
@@ -88,7 +89,9 @@ impl<H: Handler> TypedTable<H> {
         if result.is_none() {
             // The changes that the code may have asked for before it panicked are for no other connection.
             connection.gate.open(Gate::DECODER);
-            link.decoder_changes.borrow_mut().clear();
+            for change in link.decoder_changes.take() {
+                contain_drop(change);
+            }
         }
         result
     }

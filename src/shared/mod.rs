@@ -133,9 +133,14 @@ impl LoopShared {
         self.room.tell(|| self.letters.is_half_free());
     }
 
-    /// Calls back senders that wait for room: the worker ends.
+    /// Calls back senders that wait for room: the worker has ended, or will never run.
     pub(crate) fn end_mail(&self) {
         self.room.end();
+    }
+
+    /// True once [`end_mail`](Self::end_mail) was called. It takes a lock, and is for senders that are refused.
+    pub(crate) fn has_mail_ended(&self) -> bool {
+        self.room.has_ended()
     }
 
     pub(crate) fn has_mail(&self) -> bool {

@@ -22,13 +22,12 @@ impl Places {
     /// Takes a place. False if all are taken.
     #[inline]
     pub(crate) fn reserve(&self) -> bool {
-        // Count first and take it back if there was no room: a check before the count could let two senders past the limit.
-        let before = self.taken.fetch_add(1, Ordering::Relaxed);
-        if before >= self.limit {
-            self.release(1);
-            return false;
-        }
-        true
+        // One step. A check before the count could let two senders past the limit; and a count that is taken back could hide
+        // from the worker that there is room, which it tells the senders that wait only once.
+        let take = |taken| (taken < self.limit).then(|| taken + 1);
+        self.taken
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, take)
+            .is_ok()
     }
 
     /// Releases places.
@@ -38,9 +37,9 @@ impl Places {
         debug_assert!(before >= places, "a place was released twice");
     }
 
-    /// True if no more than half of the places are taken.
+    /// True if a place is free, and no more than half of them are taken.
     pub(crate) fn is_half_free(&self) -> bool {
-        self.taken() <= self.limit / 2
+        self.limit > 0 && self.taken() <= self.limit / 2
     }
 
     /// The places that are taken now.

@@ -1,9 +1,10 @@
 //! Senders that wait until a full mailbox has room again.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 
 use crate::panics::contain_call;
 use crate::shared::sync::atomic::{AtomicBool, Ordering, fence};
+use crate::shared::sync::{Mutex, MutexGuard};
 
 /// Called once when there is room.
 pub(crate) type RoomCallback = Box<dyn FnOnce() + Send>;
@@ -26,7 +27,7 @@ impl Room {
     pub(crate) fn new() -> Self {
         Room {
             is_awaited: AtomicBool::new(false),
-            waiting: Mutex::default(),
+            waiting: Mutex::new(Waiting::default()),
         }
     }
 
@@ -62,6 +63,11 @@ impl Room {
     pub(crate) fn end(&self) {
         self.lock().has_ended = true;
         self.call_all();
+    }
+
+    /// True once the worker has ended.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.lock().has_ended
     }
 
     fn call_all(&self) {

@@ -2,6 +2,7 @@
 
 mod closing;
 mod half_close;
+mod refusals;
 mod shutdown;
 
 // Defects that were found once, each in its smallest form.

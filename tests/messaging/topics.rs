@@ -9,7 +9,7 @@ use ringwheel::{
 };
 use support::{Client, DEADLINE, TestServer, eventually, listen};
 
-/// Obeys: `sub NAME`, `unsub NAME`, `pub NAME TEXT`, `names`; and says how it went.
+/// Obeys: `sub NAME`, `unsub NAME`, `pub NAME TEXT`, `others NAME TEXT`, `names`, `count NAME`; and says how it went.
 #[derive(Clone)]
 struct Board;
 
@@ -35,6 +35,16 @@ impl Handler for Board {
             "pub" => {
                 let (name, text) = rest.split_once(' ').expect("a name and a text");
                 conn.publish(name, text).expect("the mailbox has room");
+                return;
+            }
+            "others" => {
+                let (name, text) = rest.split_once(' ').expect("a name and a text");
+                conn.publish_to_others(name, text)
+                    .expect("the mailbox has room");
+                return;
+            }
+            "count" => {
+                conn.send(&conn.local_subscribers(rest).to_string());
                 return;
             }
             "names" => {
@@ -237,4 +247,154 @@ fn a_completion_comes_also_when_the_server_ends() {
         counts.recv_timeout(DEADLINE).expect("it is called");
     }
     server.join();
+}
+
+/// Counts the subscribers from this thread.
+fn count(server: &TestServer, topic: &str) -> usize {
+    let (done, counts) = channel();
+    let all = server.handle().connections_of::<Board>();
+    all.count_subscribers(topic, move |count| done.send(count).unwrap())
+        .expect("the mailboxes have room");
+    counts.recv_timeout(DEADLINE).expect("it comes in time")
+}
+
+#[test]
+fn all_others_get_what_the_publisher_does_not() {
+    let server = start(2);
+    let mut clients: Vec<Client> = (0..4).map(|_| server.connect()).collect();
+    for client in &mut clients[..3] {
+        order(client, "sub room", "new");
+    }
+    // Everybody but the first, then everybody but the second, then all.
+    clients[0].send(b"others room from the first\n");
+    expect(&mut clients[1], "from the first");
+    expect(&mut clients[2], "from the first");
+    clients[1].send(b"others room from the second\n");
+    expect(&mut clients[0], "from the second");
+    expect(&mut clients[2], "from the second");
+    // One that does not subscribe leaves nobody out.
+    clients[3].send(b"others room from outside\n");
+    for client in &mut clients[..3] {
+        expect(client, "from outside");
+    }
+    order(&mut clients[3], "names", "");
+}
+
+#[test]
+fn publications_to_all_and_to_others_keep_their_order() {
+    let server = start(2);
+    let mut clients = [server.connect(), server.connect(), server.connect()];
+    for client in &mut clients {
+        order(client, "sub a", "new");
+    }
+    let mut orders = String::new();
+    let (mut own, mut others) = (String::new(), String::new());
+    for number in 0..500 {
+        // Runs of different lengths, so that publications are delivered together and one by one.
+        let kind = if number % 7 < 3 { "pub" } else { "others" };
+        orders += &format!("{kind} a {number}\n");
+        others += &format!("{number}\n");
+        if kind == "pub" {
+            own += &format!("{number}\n");
+        }
+    }
+    clients[0].send(orders.as_bytes());
+    assert!(clients[0].receive(own.len()) == own.as_bytes());
+    for client in &mut clients[1..] {
+        assert!(client.receive(others.len()) == others.as_bytes());
+    }
+    order(&mut clients[0], "names", "a");
+}
+
+#[test]
+fn two_publishers_each_leave_out_themselves() {
+    const EACH: usize = 300;
+    let server = start(1);
+    let mut clients = [server.connect(), server.connect(), server.connect()];
+    for client in &mut clients {
+        order(client, "sub a", "new");
+    }
+    for index in 0..2 {
+        let orders = format!("others a {index}\n").repeat(EACH);
+        clients[index].send(orders.as_bytes());
+    }
+    assert_eq!(clients[0].receive(2 * EACH), b"1\n".repeat(EACH));
+    assert_eq!(clients[1].receive(2 * EACH), b"0\n".repeat(EACH));
+    let both = clients[2].receive(4 * EACH);
+    assert_eq!(both.iter().filter(|byte| **byte == b'0').count(), EACH);
+    assert_eq!(both.iter().filter(|byte| **byte == b'1').count(), EACH);
+}
+
+#[test]
+fn subscribers_are_counted_over_all_workers_and_listeners() {
+    let builder = Server::builder().workers(2);
+    let builder = builder.listen_with(listen(Lines::new()), Board).unwrap();
+    let server = TestServer::spawn(builder.listen_with(listen(Lines::new()), Board).unwrap());
+    assert_eq!(count(&server, "a"), 0);
+    let mut clients: Vec<Client> = (0..6)
+        .map(|index| Client::connect(server.addr_of(index % 2)))
+        .collect();
+    for (index, client) in clients.iter_mut().enumerate() {
+        order(client, "sub a", "new");
+        assert_eq!(count(&server, "a"), index + 1);
+    }
+    order(&mut clients[0], "sub b", "new");
+    order(&mut clients[1], "unsub a", "gone");
+    assert_eq!((count(&server, "a"), count(&server, "b")), (5, 1));
+    clients.truncate(2);
+    eventually("the others are counted out", || count(&server, "a") == 1);
+}
+
+#[test]
+fn a_connection_counts_those_of_its_own_listener() {
+    let builder = Server::builder().workers(1);
+    let builder = builder.listen_with(listen(Lines::new()), Board).unwrap();
+    let server = TestServer::spawn(builder.listen_with(listen(Lines::new()), Board).unwrap());
+    let mut first = [server.connect(), server.connect()];
+    let mut second = Client::connect(server.addr_of(1));
+    for client in first.iter_mut().chain([&mut second]) {
+        order(client, "sub a", "new");
+    }
+    order(&mut first[0], "count a", "2");
+    order(&mut first[0], "count b", "0");
+    order(&mut second, "count a", "1");
+    order(&mut second, "unsub a", "gone");
+    order(&mut second, "count a", "0");
+    assert_eq!(count(&server, "a"), 2);
+}
+
+#[test]
+fn the_count_is_told_on_a_worker_or_here_if_one_could_not_be_asked() {
+    let server = start(2);
+    let all = server.handle().connections_of::<Board>();
+    for _ in 0..100 {
+        let (done, counts) = channel();
+        all.count_subscribers("a", move |count| {
+            done.send((count, ringwheel::current_worker())).unwrap();
+        })
+        .unwrap();
+        let (count, worker) = counts.recv_timeout(DEADLINE).unwrap();
+        assert!(count == 0 && worker.is_some(), "not on this thread");
+    }
+    server.handle().stop();
+    server.join();
+    let (done, counts) = channel();
+    let outcome = all.count_subscribers("a", move |count| {
+        done.send((count, ringwheel::current_worker())).unwrap();
+    });
+    assert_eq!(outcome, Err(ringwheel::SendError::Closed(())));
+    assert_eq!(counts.try_recv(), Ok((0, None)));
+}
+
+#[test]
+fn a_count_whose_callback_panics_ends_no_worker() {
+    let server = start(2);
+    let mut client = server.connect();
+    let all = server.handle().connections_of::<Board>();
+    for _ in 0..10 {
+        all.count_subscribers("a", |_| support::deliberate_panic())
+            .unwrap();
+    }
+    order(&mut client, "sub a", "new");
+    assert_eq!(count(&server, "a"), 1);
 }

@@ -6,6 +6,7 @@
 mod backpressure;
 #[cfg(unix)]
 mod balance;
+mod decoder_changes;
 #[cfg(target_os = "linux")]
 mod descriptors;
 mod echo;

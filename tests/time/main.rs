@@ -1,5 +1,8 @@
 //! Timers and deadlines: the timing wheel against a model, and the timers and timeouts of connections.
 
+mod evictions;
+mod own_deadlines;
+mod ticks;
 mod timers;
 mod wheel;
 

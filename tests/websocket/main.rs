@@ -18,6 +18,7 @@ mod pieces;
 mod properties;
 
 // Over sockets.
+mod admission;
 mod fragments;
 mod parting;
 mod pongs;

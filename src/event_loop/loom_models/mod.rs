@@ -8,6 +8,7 @@
 mod acceptor_control;
 mod loop_shared;
 mod places;
+mod room;
 mod sweep_flag;
 mod wake_flag;
 

@@ -23,6 +23,8 @@ pub(super) struct Puppet<P: Dialect> {
     pub(super) book: Book,
     pub(super) random: Random,
     pub(super) society: Society<P>,
+    /// The idle time of the listener.
+    pub(super) idle: Option<Duration>,
 }
 
 /// Clonable, so that a fault can be planted that tells of an end twice.
@@ -228,6 +230,10 @@ impl<P: Dialect> Handler for Puppet<P> {
             number,
             timers: Vec::new(),
         };
+        if number % 4 == 1 {
+            // The same time, but with a timer of its own.
+            conn.set_idle_timeout(self.idle);
+        }
         if !self.random.one_in(4) {
             // The others are plain connections, with nothing that makes their turns unusual.
             self.society.meet(number, conn.handle());

@@ -119,7 +119,7 @@ impl World {
         };
         let calmness = [0, 1, 1, 3][random.below(4)];
         World {
-            reactor: Reactor::new(&config, shared.clone(), slots.into()),
+            reactor: Reactor::new(&config, shared.clone(), slots.into(), Duration::ZERO),
             shared,
             book,
             peers: Vec::new(),
@@ -452,6 +452,7 @@ fn found<P: Dialect>(
         book: book.clone(),
         random,
         society: society.clone(),
+        idle: timeouts.idle,
     };
     let outbox = Arc::new(WorkerOutbox::new(mailbox, clients));
     let hub = Hub::new(puppet, protocol, limits, timeouts, outbox, mail);

@@ -15,6 +15,7 @@ mod hold;
 mod recorder;
 mod server;
 
+use std::cell::RefCell;
 use std::panic::resume_unwind;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
@@ -49,6 +50,17 @@ pub fn eventually(what: &str, condition: impl Fn() -> bool) {
         assert!(start.elapsed() < DEADLINE, "in vain waited until {what}");
         thread::sleep(Duration::from_millis(1));
     }
+}
+
+/// As [`eventually`], for a value that no event brings.
+#[track_caller]
+pub fn eventually_some<T>(what: &str, find: impl Fn() -> Option<T>) -> T {
+    let found = RefCell::new(None);
+    eventually(what, || {
+        *found.borrow_mut() = find();
+        found.borrow().is_some()
+    });
+    found.into_inner().expect("it was found")
 }
 
 /// Receives within the deadline.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use ringwheel::protocol::{Decode, ErrorOf, MessageOf, Protocol};
-use ringwheel::{CloseReason, Conn, ConnId, ConnStats, Handler, TimerId};
+use ringwheel::{CloseReason, Conn, ConnId, ConnStats, Handler, Timeout, TimeoutDecision, TimerId};
 
 use super::DEADLINE;
 
@@ -18,6 +18,7 @@ pub enum Event {
     Drained(ConnId),
     HalfClose(ConnId),
     Timer(ConnId, u64),
+    Timeout(ConnId, Timeout),
     Shutdown(ConnId),
     Close(ConnId, Ending),
 }
@@ -33,17 +34,22 @@ pub struct Ending {
 type Action<P> = Arc<dyn Fn(&mut Conn<'_, P>) + Send + Sync>;
 type MessageAction<P> = Arc<dyn Fn(&mut Conn<'_, P>, &[u8]) + Send + Sync>;
 type TimerAction<P> = Arc<dyn Fn(&mut Conn<'_, P>, u64) + Send + Sync>;
+type AdmitAction<P> = Arc<dyn Fn(&mut Conn<'_, P>) -> bool + Send + Sync>;
+type TimeoutAction<P> = Arc<dyn Fn(&mut Conn<'_, P>, Timeout) -> TimeoutDecision + Send + Sync>;
 type CloseAction<P> = Arc<dyn Fn(&Conn<'_, P>) + Send + Sync>;
 
 /// A handler that sends every event over a channel. By default it does nothing else, but closes when the peer has.
 pub struct Recorder<P: Protocol> {
     events: Sender<Event>,
     messages: bool,
+    stays: bool,
+    admit: AdmitAction<P>,
     open: Action<P>,
     message: MessageAction<P>,
     drained: Action<P>,
     half_close: Action<P>,
     timer: TimerAction<P>,
+    timeout: TimeoutAction<P>,
     shutdown: Action<P>,
     close: CloseAction<P>,
 }
@@ -54,11 +60,14 @@ impl<P: Protocol> Recorder<P> {
         let recorder = Recorder {
             events,
             messages: true,
+            stays: false,
+            admit: Arc::new(|_| true),
             open: Arc::new(|_| {}),
             message: Arc::new(|_, _| {}),
             drained: Arc::new(|_| {}),
             half_close: Arc::new(|conn| conn.close()),
             timer: Arc::new(|_, _| {}),
+            timeout: Arc::new(|_, _| TimeoutDecision::Evict),
             shutdown: Arc::new(|_| {}),
             close: Arc::new(|_| {}),
         };
@@ -68,6 +77,21 @@ impl<P: Protocol> Recorder<P> {
     /// Does not report messages: there will be many.
     pub fn without_messages(mut self) -> Self {
         self.messages = false;
+        self
+    }
+
+    /// Does not close its connections when the server drains.
+    pub fn staying(mut self) -> Self {
+        self.stays = true;
+        self
+    }
+
+    /// Replaces the default, which admits every connection.
+    pub fn admit(
+        mut self,
+        action: impl Fn(&mut Conn<'_, P>) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        self.admit = Arc::new(action);
         self
     }
 
@@ -106,6 +130,15 @@ impl<P: Protocol> Recorder<P> {
         self
     }
 
+    /// Replaces the default, which evicts.
+    pub fn on_timeout(
+        mut self,
+        action: impl Fn(&mut Conn<'_, P>, Timeout) -> TimeoutDecision + Send + Sync + 'static,
+    ) -> Self {
+        self.timeout = Arc::new(action);
+        self
+    }
+
     pub fn on_shutdown(
         mut self,
         action: impl Fn(&mut Conn<'_, P>) + Send + Sync + 'static,
@@ -130,11 +163,14 @@ impl<P: Protocol> Clone for Recorder<P> {
         Recorder {
             events: self.events.clone(),
             messages: self.messages,
+            stays: self.stays,
+            admit: self.admit.clone(),
             open: self.open.clone(),
             message: self.message.clone(),
             drained: self.drained.clone(),
             half_close: self.half_close.clone(),
             timer: self.timer.clone(),
+            timeout: self.timeout.clone(),
             shutdown: self.shutdown.clone(),
             close: self.close.clone(),
         }
@@ -148,6 +184,10 @@ where
     type Protocol = P;
     /// Messages so far.
     type Session = usize;
+
+    fn admit(&mut self, conn: &mut Conn<'_, P>) -> bool {
+        (self.admit)(conn)
+    }
 
     fn on_open(&mut self, conn: &mut Conn<'_, P>) -> usize {
         (self.open)(conn);
@@ -194,6 +234,16 @@ where
         (self.timer)(conn, token);
     }
 
+    fn on_timeout(
+        &mut self,
+        conn: &mut Conn<'_, P>,
+        _session: &mut usize,
+        timeout: Timeout,
+    ) -> TimeoutDecision {
+        self.report(Event::Timeout(conn.id(), timeout));
+        (self.timeout)(conn, timeout)
+    }
+
     fn on_half_close(&mut self, conn: &mut Conn<'_, P>, _session: &mut usize) {
         self.report(Event::HalfClose(conn.id()));
         (self.half_close)(conn);
@@ -202,7 +252,9 @@ where
     fn on_shutdown(&mut self, conn: &mut Conn<'_, P>, _session: &mut usize) {
         self.report(Event::Shutdown(conn.id()));
         (self.shutdown)(conn);
-        conn.close();
+        if !self.stays {
+            conn.close();
+        }
     }
 }
 
@@ -281,6 +333,15 @@ impl Events {
         })
     }
 
+    /// The next deadline that was reported to the handler.
+    #[track_caller]
+    pub fn timeout(&self) -> Timeout {
+        self.wait_for(|event| match event {
+            Event::Timeout(_, timeout) => Some(*timeout),
+            _ => None,
+        })
+    }
+
     #[track_caller]
     pub fn close(&self) -> Ending {
         self.wait_for(|event| match event {
@@ -336,6 +397,7 @@ impl Events {
                 | Event::Drained(conn)
                 | Event::HalfClose(conn)
                 | Event::Timer(conn, _)
+                | Event::Timeout(conn, _)
                 | Event::Shutdown(conn) => {
                     assert_eq!(
                         open.get(&conn),
