@@ -107,10 +107,13 @@ impl<P: Protocol> ConnHandle<P> {
     /// [`SendError::Full`] and would rather wait than try again and again.
     ///
     /// ```
+    /// use std::sync::Arc;
     /// use ringwheel::{ConnHandle, SendError, protocol::Lines};
     ///
+    /// type Line = Arc<str>;
+    ///
     /// /// Sends a line, and blocks while the worker has too much mail.
-    /// fn send_patiently(client: &ConnHandle<Lines>, mut line: String) -> Result<(), SendError<String>> {
+    /// fn send_patiently(client: &ConnHandle<Lines>, mut line: Line) -> Result<(), SendError<Line>> {
     ///     loop {
     ///         match client.send(line) {
     ///             Err(SendError::Full(returned)) => line = returned,

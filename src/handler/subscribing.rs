@@ -13,7 +13,8 @@ impl<P: Protocol> Conn<'_, P> {
     /// Subscriptions end with the connection. True if it is new.
     ///
     /// # Errors
-    /// [`SubscribeError`], by [`Limits::subscriptions`] and [`Limits::topic_name`].
+    /// [`SubscribeError`], by [`Limits::subscriptions`](crate::Limits::subscriptions) and
+    /// [`Limits::topic_name`](crate::Limits::topic_name).
     pub fn subscribe(&mut self, topic: &str) -> Result<bool, SubscribeError> {
         if topic.len() > self.link.limits.topic_name {
             return Err(SubscribeError::NameLength);
