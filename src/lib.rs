@@ -124,6 +124,10 @@
 //! The ring buffers are a crate of their own, [`ringbuffer`].
 #![cfg_attr(not(feature = "websocket"), forbid(unsafe_code))]
 #![cfg_attr(docsrs, feature(doc_cfg))]
+#![cfg_attr(
+    test,
+    allow(clippy::too_many_lines, reason = "a test may list many cases")
+)]
 
 mod accept;
 mod connection;
@@ -142,7 +146,7 @@ mod shared;
 #[cfg(feature = "websocket")]
 #[cfg_attr(docsrs, doc(cfg(feature = "websocket")))]
 pub mod websocket;
-pub mod wheel;
+mod wheel;
 
 pub use accept::admission::ServerStats;
 pub use accept::balance;
@@ -197,3 +201,10 @@ pub mod guide {
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// Parts of the library that its own tests, fuzzers and benchmarks reach. No part of the public interface: it changes without
+/// notice.
+#[doc(hidden)]
+pub mod internal {
+    pub use crate::wheel::{TickClock, TimerKey, Wheel};
+}

@@ -1,6 +1,6 @@
 //! Catches panics of the user's code where no connection can answer for them: drops, last calls, scheduled tasks.
 //!
-//! It works where panics unwind. A program that is built with `panic = "abort"` ends at the first.
+//! Panics can be caught only where they unwind: a program that is built with `panic = "abort"` ends at the first.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -20,7 +20,10 @@ pub(crate) fn contain_drop<T>(value: T) {
 /// Calls the user's code; a panic is logged.
 pub(crate) fn contain_call(code: impl FnOnce()) {
     if let Err(panic) = catch_unwind(AssertUnwindSafe(code)) {
-        log::error!("a drop or a last call panicked: {}", panic_text(&*panic));
+        log::error!(
+            "code outside of any connection panicked: {}",
+            panic_text(&*panic)
+        );
         if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
             // The payload's own drop panicked. Dropping the new payload might panic for ever, so it is leaked.
             std::mem::forget(again);

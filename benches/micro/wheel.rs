@@ -21,7 +21,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion};
-use ringwheel::wheel::{TimerKey, Wheel};
+use ringwheel::internal::{TimerKey, Wheel};
 use tokio::runtime::{Builder, EnterGuard, Runtime};
 use tokio_util::time::{DelayQueue, delay_queue};
 

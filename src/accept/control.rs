@@ -12,7 +12,7 @@ pub(crate) struct AcceptorControl {
     course: Mutex<Course>,
 }
 
-/// What the acceptor is to do. It only moves down this list.
+/// The orders to the acceptor. A later one in this list replaces an earlier one, never the reverse.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Course {
     /// Accept.

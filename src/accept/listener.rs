@@ -13,7 +13,7 @@ use crate::io::socket_options::SocketOptions;
 use crate::shared::arrival::Arrival;
 use crate::shared::token::Token;
 
-/// How long a listener rests after a failure: at most 100 attempts a second while descriptors are out.
+/// The rest of a listener after a failure: at most 100 attempts a second while descriptors are out.
 const REST: Duration = Duration::from_millis(10);
 
 /// A listening socket, polled by the acceptor or by a worker.

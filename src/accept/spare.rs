@@ -44,7 +44,7 @@ impl Spare {
 
     /// Opens the spare if it is closed. True if it is open now.
     ///
-    /// It stays closed after [`shed`](Self::shed) if another thread was quicker to take the descriptor.
+    /// [`shed`](Self::shed) leaves it closed if another thread was quicker to take the descriptor.
     #[inline]
     pub(crate) fn ensure(&self) -> bool {
         !self.may_be_closed.load(Ordering::Acquire) || self.open(&mut self.lock())

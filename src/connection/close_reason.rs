@@ -1,4 +1,4 @@
-//! Why connections end.
+//! The reasons why connections end: [`Cause`] while the connection lives, [`CloseReason`] for the handler.
 
 use std::error::Error;
 use std::fmt;
@@ -6,9 +6,9 @@ use std::io;
 
 use crate::protocol::Farewell;
 
-/// Why a connection ended. `E` is the protocol's own error.
+/// The reason why a connection ended. `E` is the protocol's own error.
 ///
-/// The first cause counts; but where output was lost after an orderly close had begun, the reason is what lost it.
+/// The first cause counts. If output is lost after an orderly close has begun, the reason is the cause of the loss.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum CloseReason<E> {
@@ -36,7 +36,7 @@ pub enum CloseReason<E> {
     Shutdown,
 }
 
-/// Which deadline passed.
+/// The deadline that has passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Timeout {
@@ -52,7 +52,8 @@ pub enum Timeout {
     Close,
 }
 
-/// A [`CloseReason`] before the errors, which others keep, are put in. Every connection has room for one, so it is small.
+/// A [`CloseReason`] without the errors, which the decoder's side and the output keep. Every connection has room for one, so
+/// it is small.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cause {
     Peer,
@@ -69,7 +70,7 @@ pub(crate) enum Cause {
 }
 
 impl Cause {
-    /// The reason for the handler. The errors are there whenever the cause speaks of them.
+    /// The reason as the handler is told, with the error of the protocol or the socket.
     pub(crate) fn into_reason<E>(
         self,
         protocol: Option<E>,
@@ -90,7 +91,7 @@ impl Cause {
         }
     }
 
-    /// Why a protocol says farewell when the connection closes for this.
+    /// The occasion for the protocol's last words when the connection closes for this cause.
     pub(crate) fn into_farewell(self) -> Farewell {
         match self {
             Cause::Peer | Cause::Truncated => Farewell::PeerEnded,
@@ -104,7 +105,7 @@ impl Cause {
         }
     }
 
-    /// Whether this is an orderly end, which lost output turns into something else.
+    /// True for an orderly end, which is none if output is lost.
     pub(crate) fn is_orderly(self) -> bool {
         matches!(
             self,

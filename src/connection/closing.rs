@@ -48,7 +48,7 @@ impl Connection {
     /// Ends the connection at once with a reset; pending output is lost.
     pub(crate) fn abort(&mut self, cause: Cause) {
         if !self.life.is_closed() {
-            self.output.socket().reset_on_drop();
+            self.output.stream().reset_on_drop();
             self.end_now(cause);
         }
     }
@@ -73,7 +73,7 @@ impl Connection {
         }
         if is_output_lost && !self.output.has_failed() {
             // The peer must not take a stream that was cut for a whole one.
-            self.output.socket().reset_on_drop();
+            self.output.stream().reset_on_drop();
         }
         self.life.end();
         self.gate.shut(Gate::CLOSING);

@@ -1,22 +1,22 @@
-//! Callbacks for what became of one message.
+//! Completions: callbacks that tell the outcome of sending one message.
 
 use std::fmt;
 
 use crate::connection::send_status::Refusal;
 use crate::panics::contain_call;
 
-/// What became of a message that was sent with a completion.
+/// The outcome of sending one message, as its completion is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SendOutcome {
     /// All of it was handed to the kernel, which sends it as long as the peer reads.
     Written,
-    /// Nothing of it was sent, and why.
+    /// Nothing of it was sent.
     Refused(Refusal),
     /// The connection ended before all of it was sent.
     Lost,
 }
 
-/// Called exactly once: when dropped without a word, it says [`SendOutcome::Lost`].
+/// The callback of one message. It is called exactly once: dropping it uncalled tells [`SendOutcome::Lost`].
 pub(crate) struct Completion(Option<Box<dyn FnOnce(SendOutcome) + Send>>);
 
 impl Completion {
@@ -24,9 +24,9 @@ impl Completion {
         Completion(Some(Box::new(callback)))
     }
 
-    pub(crate) fn complete(mut self, delivery: SendOutcome) {
+    pub(crate) fn complete(mut self, outcome: SendOutcome) {
         if let Some(callback) = self.0.take() {
-            callback(delivery);
+            callback(outcome);
         }
     }
 }

@@ -27,7 +27,7 @@ impl ConnId {
     /// removal at the end of an iteration keeps a late event from a connection that has taken the slot over.
     #[inline]
     pub(crate) fn token(&self) -> usize {
-        (u64::from(self.serial) << 32 | u64::from(self.slot)) as usize
+        ((u64::from(self.serial) << 32) | u64::from(self.slot)) as usize
     }
 }
 

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-/// What to do with a message that would take the pending output past its limit.
+/// The policy for a message that would take the pending output past its limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Overflow {
     /// Close the connection with [`CloseReason::OutputLimit`](crate::CloseReason::OutputLimit).
     #[default]
@@ -14,7 +15,7 @@ pub enum Overflow {
     Refuse,
 }
 
-/// What a connection may hold, in bytes.
+/// The limits of one connection. Sizes are in bytes.
 ///
 /// Set per listener with [`Listen::limits`](crate::Listen::limits).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,18 +25,18 @@ pub struct Limits {
     /// [`CloseReason::InputLimit`](crate::CloseReason::InputLimit). Protocols have a limit of their own, which is
     /// usually lower and gives the better error. Below 4 GiB; default 16 MiB.
     pub input: usize,
-    /// Output pending at most; [`overflow`](Self::overflow) says what becomes of a message that does not fit. What a
-    /// protocol says by itself, a ping or a farewell, may take 512 bytes more, so that a full output does not silence it; if
-    /// that does not do, the connection ends with [`CloseReason::OutputLimit`](crate::CloseReason::OutputLimit). Below
-    /// 4 GiB by a KiB or more; default 8 MiB.
+    /// Output pending at most; [`overflow`](Self::overflow) is the policy for a message that does not fit. A protocol's own
+    /// words (a ping, a farewell) may take 512 bytes more, so that a full output does not silence it; if that is not enough,
+    /// the connection ends with [`CloseReason::OutputLimit`](crate::CloseReason::OutputLimit). At least 1 KiB below 4 GiB;
+    /// default 8 MiB.
     pub output: usize,
     /// Above this much pending output the connection's input is not read, and its messages are not delivered.
-    /// Default 192 KiB: what is put on top by the message that passes it mostly fits into a ring of 256 KiB.
+    /// Default 192 KiB: with the message that passes the mark, the output mostly still fits into a ring of 256 KiB.
     pub high_water: usize,
     /// At or below this much pending output reading resumes, and
     /// [`Handler::on_drained`](crate::Handler::on_drained) is called. Default 64 KiB.
     pub low_water: usize,
-    /// What happens at [`output`](Self::output). Default [`Overflow::Close`].
+    /// The policy at [`output`](Self::output). Default [`Overflow::Close`].
     pub overflow: Overflow,
     /// Timers that a connection may have set at one time. Default 64.
     pub timers: usize,
@@ -117,7 +118,10 @@ impl Limits {
         self
     }
 
-    /// What is wrong with the limits, if anything is.
+    /// Checks that the limits do not contradict one another.
+    ///
+    /// # Errors
+    /// The contradiction, in words.
     pub(crate) fn check(&self) -> Result<(), &'static str> {
         if self.low_water > self.high_water {
             Err("the low-water mark is above the high-water mark")

@@ -1,4 +1,4 @@
-//! What all connections of one worker share.
+//! The state that all connections of one worker share.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,21 +11,22 @@ use crate::connection::marks::Marks;
 use crate::shared::LoopShared;
 use crate::wheel::{TickClock, TimerKey, Wheel};
 
-/// The parts of a worker that callbacks reach: its time, its wheel, its rings, its ready list.
+/// The parts of a worker that callbacks reach: the time, the wheel, the rings and the ready list.
 pub(crate) struct LoopState {
     pub(crate) shared: Arc<LoopShared>,
     pub(crate) clock: TickClock,
     /// Time since the loop started, as of this iteration.
     pub(crate) now: Duration,
-    /// The same in ticks.
+    /// `now` in ticks of the wheel.
     pub(crate) tick: u64,
-    /// The loop had not slept before this iteration: it had work left, or was late for a timer.
+    /// True if the loop did not sleep before this iteration, because work was left or a timer was overdue: peers may have
+    /// been kept waiting.
     pub(crate) was_behind: bool,
-    /// Messages, and pieces of such, that were delivered to any connection.
+    /// Messages, and pieces of messages, delivered on this worker.
     pub(crate) delivered: u64,
     pub(crate) wheel: Wheel<Due>,
     pub(crate) pool: RingPool,
-    /// Slots of connections that have work left which no event will announce.
+    /// Ready list: slots of connections that have work left which no event will announce.
     pub(crate) ready: Vec<u32>,
 }
 
@@ -44,7 +45,7 @@ impl LoopState {
         }
     }
 
-    /// Moves the loop's time; it never goes back.
+    /// Sets the loop's time, which never goes back.
     #[inline]
     pub(crate) fn set_now(&mut self, now: Duration) {
         if now > self.now {

@@ -29,7 +29,7 @@ use crate::connection::marks::Marks;
 use crate::connection::timers::Timers;
 use crate::io::address::Address;
 use crate::io::output::Output;
-use crate::io::transport::Socket;
+use crate::io::stream::Stream;
 
 /// How far a connection is with the drain of its server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,7 +90,7 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(crate) fn new(id: ConnId, service: u16, socket: Socket, peer: Address, tick: u64) -> Self {
+    pub(crate) fn new(id: ConnId, service: u16, stream: Stream, peer: Address, tick: u64) -> Self {
         Connection {
             id,
             service,
@@ -105,7 +105,7 @@ impl Connection {
             key: u32::MAX,
             needed: 1,
             input: None,
-            output: Output::new(socket),
+            output: Output::new(stream),
             received: 0,
             messages_in: 0,
             messages_out: 0,

@@ -13,7 +13,7 @@ impl Connection {
 
     /// Asks the socket whether input waits, where reading is held back: a socket that was not drained need not have any.
     pub(crate) fn recheck_readable(&mut self) {
-        if self.readable && !self.gate.is_open() && !self.output.socket().has_news() {
+        if self.readable && !self.gate.is_open() && !self.output.stream().has_news() {
             self.readable = false;
             self.drain_fully = false;
         }

@@ -5,8 +5,9 @@ use slab::Slab;
 use crate::connection::Connection;
 use crate::connection::id::ConnId;
 
-/// Connections for which a worker reserves memory from the start, none of it touched before it is used: so the table is
-/// large enough for allocators to map it on its own and to grow it in place, and leaves no garbage behind.
+/// Number of connections for which a worker reserves address space from the start. Allocators map a block of this size on
+/// its own and grow it in place, so a growing table copies nothing and leaves no garbage behind; memory that is not used is
+/// not touched.
 pub(crate) const ROOM: usize = 1024;
 
 /// The connections of one worker.
@@ -57,7 +58,7 @@ impl ConnTable {
         self.connections.get_mut(slot as usize)
     }
 
-    /// The connection of that name; `None` if it is gone.
+    /// The connection with this name; `None` if it is gone.
     #[inline]
     pub(crate) fn get(&mut self, id: ConnId) -> Option<&mut Connection> {
         let connection = self.connections.get_mut(id.slot as usize)?;
@@ -72,7 +73,7 @@ impl ConnTable {
         self.connections.len()
     }
 
-    /// The connections' names, to walk over while the table changes.
+    /// The names of all connections, for a walk during which the table may change.
     pub(crate) fn ids(&self) -> Vec<ConnId> {
         self.connections
             .iter()

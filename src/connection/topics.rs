@@ -7,7 +7,7 @@ use slab::Slab;
 
 use crate::connection::id::ConnId;
 
-/// The topics of one service: each exists as long as somebody subscribes to it.
+/// The topics of one service. A topic exists as long as it has subscribers.
 #[derive(Default)]
 pub(crate) struct Topics {
     by_name: HashMap<Box<str>, u32>,
@@ -27,14 +27,14 @@ pub(crate) struct Subscription {
 }
 
 impl Subscription {
-    /// Whether it is to the topic that [`Topics::find`] has found.
+    /// True if it is a subscription to this topic, which [`Topics::find`] has found.
     pub(crate) fn is_to(&self, topic: u32) -> bool {
         self.topic == topic
     }
 }
 
 impl Topics {
-    /// Adds a connection, which is not to subscribe to the same topic twice.
+    /// Adds a subscriber. The caller makes sure that it does not subscribe twice.
     pub(crate) fn join(&mut self, name: &str, id: ConnId) -> Subscription {
         let topic = match self.by_name.get(name) {
             Some(topic) => *topic,
@@ -53,7 +53,7 @@ impl Topics {
         }
     }
 
-    /// Removes a connection.
+    /// Removes a subscriber, and the topic with the last one.
     pub(crate) fn leave(&mut self, subscription: Subscription) {
         let key = subscription.topic as usize;
         let Some(topic) = self.topics.get_mut(key) else {
@@ -66,12 +66,12 @@ impl Topics {
         }
     }
 
-    /// The topic of this name, if anybody subscribes to it.
+    /// The topic of this name, if it has subscribers.
     pub(crate) fn find(&self, name: &str) -> Option<u32> {
         self.by_name.get(name).copied()
     }
 
-    /// The name of the topic that a subscription is to.
+    /// The name of the topic of a subscription.
     pub(crate) fn name(&self, subscription: Subscription) -> Option<&str> {
         self.topics
             .get(subscription.topic as usize)

@@ -15,7 +15,7 @@ use mio::{Events, Interest, Poll, Registry};
 use crate::accept::admission::Admission;
 use crate::accept::listeners::Listeners;
 use crate::connection::id::ConnId;
-use crate::io::transport::Socket;
+use crate::io::stream::Stream;
 use crate::panics::{contain_drop, panic_text};
 use crate::reactor::{Reactor, Readiness};
 use crate::shared::LoopShared;
@@ -221,8 +221,8 @@ fn readiness(event: &Event) -> Readiness {
 
 /// Registers a connection and gives it to the reactor.
 fn adopt(reactor: &mut Reactor, registry: &Registry, arrival: Arrival) {
-    let register = |socket: &mut Socket, id: ConnId| match socket {
-        Socket::Tcp(stream) => {
+    let register = |socket: &mut Stream, id: ConnId| match socket {
+        Stream::Tcp(stream) => {
             registry.register(stream, Token::Connection(id.token()).encode(), interest())
         }
         _ => Ok(()),
@@ -232,7 +232,7 @@ fn adopt(reactor: &mut Reactor, registry: &Registry, arrival: Arrival) {
         peer,
         listener,
     } = arrival;
-    reactor.adopt(listener, Socket::Tcp(stream), peer, register);
+    reactor.adopt(listener, Stream::Tcp(stream), peer, register);
 }
 
 /// The events of a connection, registered once for its life. Urgent data is among them where the system reports it: a short

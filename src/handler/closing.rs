@@ -1,4 +1,4 @@
-//! Closing as a handler asks for it. The reactor carries it out after the callback.
+//! Closing at the handler's request, which the reactor carries out after the callback.
 
 use super::conn::Conn;
 use crate::connection::Draining;
@@ -7,10 +7,11 @@ use crate::io::output::Packed;
 use crate::protocol::{Encode, Farewell, Parting, Protocol};
 
 impl<P: Protocol> Conn<'_, P> {
-    /// Ends the connection in order: what is pending is flushed, our end of stream is sent, and the peer's is awaited
-    /// until [`Listen::close_timeout`](crate::Listen::close_timeout). No further message is delivered.
+    /// Ends the connection in order: pending output is flushed, our end of stream is sent, and the peer's is awaited, within
+    /// [`Listen::close_timeout`](crate::Listen::close_timeout). No further message is delivered.
     ///
-    /// A protocol that says farewell does so behind what was sent, and awaits the peer's answer before that.
+    /// A protocol with last words (a close frame) says them behind everything that was sent, and awaits the peer's answer to
+    /// them before the end of stream.
     pub fn close(&mut self) {
         if self.connection.life.is_parting() {
             return;
@@ -36,12 +37,12 @@ impl<P: Protocol> Conn<'_, P> {
         }
     }
 
-    /// Ends the connection at once with a reset. What is pending is lost.
+    /// Ends the connection at once with a reset. Pending output is lost.
     pub fn abort(&mut self) {
         self.connection.abort(Cause::Aborted);
     }
 
-    /// Sends our end of stream once what is pending has left. Messages still arrive; nothing more can be sent.
+    /// Sends our end of stream once all pending output has left. Messages still arrive; nothing more can be sent.
     pub fn shutdown_write(&mut self) {
         self.connection.life.request_end();
     }

@@ -16,29 +16,29 @@ use crate::connection::loop_state::LoopState;
 use crate::io::address::Address;
 use crate::protocol::Protocol;
 
-/// A connection, for the length of a callback.
+/// One connection, lent to a callback.
 ///
-/// What is sent is collected and leaves in one write after the callbacks of this turn; only what is large, or much, leaves
-/// before. Closing is an intent: it happens after the callback has returned.
+/// Messages that are sent collect in the output and leave in one write after the callbacks of this turn; large messages, and
+/// output beyond 64 KiB, leave earlier. Closing is carried out after the callback has returned.
 pub struct Conn<'a, P: Protocol> {
     pub(crate) encoder: &'a mut P::Encoder,
     pub(crate) connection: &'a mut Connection,
     pub(crate) state: &'a mut LoopState,
     pub(crate) link: &'a Link<P>,
-    /// Input that is not part of a delivered message yet, in bytes.
+    /// Bytes of input that are not part of a delivered message yet.
     pub(crate) unread: usize,
 }
 
 impl<P: Protocol> Conn<'_, P> {
-    /// Stops the delivery of messages, also of those that have arrived already, until
-    /// [`resume_reading`](Self::resume_reading). Nothing is read meanwhile, so the peer feels it through its window.
+    /// Stops the delivery of messages, including those that have arrived already, until
+    /// [`resume_reading`](Self::resume_reading). Nothing is read meanwhile, so the peer's TCP window fills up and slows it down.
     pub fn pause_reading(&mut self) {
         if !self.connection.life.is_parting() {
             self.connection.hold_back(Gate::PAUSED);
         }
     }
 
-    /// Undoes [`pause_reading`](Self::pause_reading).
+    /// Resumes the delivery of messages after [`pause_reading`](Self::pause_reading).
     pub fn resume_reading(&mut self) {
         self.connection.gate.open(Gate::PAUSED);
         self.state.queue(self.connection);
@@ -64,7 +64,7 @@ impl<P: Protocol> Conn<'_, P> {
         self.connection.gate.shut(Gate::DECODER);
     }
 
-    /// A handle to this connection that other threads, and other connections' callbacks, can use.
+    /// A handle to this connection, for other threads and for the callbacks of other connections.
     pub fn handle(&mut self) -> ConnHandle<P> {
         let id = self.connection.id;
         let alive = self
@@ -75,7 +75,7 @@ impl<P: Protocol> Conn<'_, P> {
         ConnHandle::new(id, self.link.outbox.clone(), alive.clone())
     }
 
-    /// The writing half of the connection's protocol, which also has what both halves share.
+    /// The writing half of the connection's protocol, in which the state lives that both halves share.
     ///
     /// With this and the next two methods a protocol gets methods of its own on `Conn`, by a trait if it is in another crate;
     /// `examples/checked_frames` has a whole one.
@@ -133,7 +133,7 @@ impl<P: Protocol> Conn<'_, P> {
         self.connection.output.len()
     }
 
-    /// Whether messages can still be sent.
+    /// True while messages can be sent.
     pub fn is_open(&self) -> bool {
         self.connection.life.accepts_sends()
     }
@@ -168,7 +168,7 @@ impl<P: Protocol> Conn<'_, P> {
         self.state.now
     }
 
-    /// How long ago the peer was last heard of, in whole ticks. Sending is no sign of life.
+    /// Time since the last sign of life of the peer, in whole ticks. Sending to it is none.
     pub fn idle_for(&self) -> Duration {
         self.state
             .clock

@@ -5,10 +5,13 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::panics::contain_call;
 
+/// Called with the sum.
+type SumCallback = dyn FnOnce(usize) + Send;
+
 /// Adds up the workers' numbers. When the last worker lets go of it, the sum is told.
 pub(crate) struct Count {
     sum: AtomicUsize,
-    done: Mutex<Option<Box<dyn FnOnce(usize) + Send>>>,
+    done: Mutex<Option<Box<SumCallback>>>,
 }
 
 impl Count {

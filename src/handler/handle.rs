@@ -14,8 +14,8 @@ use crate::protocol::{OwnedOf, Protocol};
 
 /// A handle to one connection, for any thread.
 ///
-/// What it is asked for is put into the mailbox of the connection's worker and done there, in order. Once the connection
-/// has ended every call says so, and none can reach a later connection.
+/// Each call puts a letter into the mailbox of the connection's worker, which carries the letters out in order. After the
+/// connection has ended every call returns [`SendError::Closed`]; none can reach a later connection.
 pub struct ConnHandle<P: Protocol> {
     id: ConnId,
     outbox: Arc<dyn Outbox<P>>,
@@ -32,7 +32,7 @@ impl<P: Protocol> ConnHandle<P> {
         self.id
     }
 
-    /// Whether the connection has not ended, as far as this thread can know.
+    /// False once the connection has ended. (True may be out of date already.)
     pub fn is_alive(&self) -> bool {
         self.alive.load(Ordering::Acquire)
     }
@@ -40,14 +40,14 @@ impl<P: Protocol> ConnHandle<P> {
     /// Sends one message.
     ///
     /// # Errors
-    /// [`SendError`], with the item, if the connection has ended or the mailbox is full. An `Ok` means that the worker
-    /// has it; should the connection end before, only [`send_then`](Self::send_then) tells.
+    /// [`SendError`], with the item, if the connection has ended or the mailbox is full. An `Ok` means that the
+    /// worker has it; if the connection ends before it is sent, only [`send_then`](Self::send_then) tells.
     pub fn send(&self, item: impl Into<OwnedOf<P>>) -> Result<(), SendError<OwnedOf<P>>> {
         self.send_item(item.into(), None)
     }
 
-    /// Sends one message, and calls `done` on the worker's thread when all of it was handed to the kernel or when it is
-    /// certain that it will not be. If the worker does not take it, `done` is called before this returns.
+    /// Sends one message, and calls `done` with the outcome: on the worker's thread when all of it is with the kernel, or when
+    /// it is certain that it will not be. If the worker does not take the message, `done` is called before this returns.
     ///
     /// # Errors
     /// As [`send`](Self::send); `done` is then called with [`SendOutcome::Lost`].
@@ -90,7 +90,7 @@ impl<P: Protocol> ConnHandle<P> {
             .map_err(|error| error.map(drop))
     }
 
-    /// Runs a closure on the connection's worker, if the connection is still open then.
+    /// Runs a closure with the connection on its worker; not at all if the connection is not open any more.
     ///
     /// # Errors
     /// As [`send`](Self::send).
@@ -104,20 +104,18 @@ impl<P: Protocol> ConnHandle<P> {
 
     /// Calls back once the mailboxes of the connection's worker are no more than half full again, or the worker has ended: on
     /// the worker's thread, or on this one if that is so already. For a sender that was refused with
-    /// [`SendError::Full`] and would rather wait than try again and again.
+    /// [`SendError::Full`] and would rather wait than try again and again. (Not by blocking on the worker's own thread, which
+    /// then cannot make room.)
     ///
     /// ```
-    /// use std::sync::Arc;
     /// use ringwheel::{ConnHandle, SendError, protocol::Lines};
     ///
-    /// type Line = Arc<str>;
-    ///
     /// /// Sends a line, and blocks while the worker has too much mail.
-    /// fn send_patiently(client: &ConnHandle<Lines>, mut line: Line) -> Result<(), SendError<Line>> {
+    /// fn send_patiently(client: &ConnHandle<Lines>, line: &str) -> Result<(), SendError<()>> {
     ///     loop {
     ///         match client.send(line) {
-    ///             Err(SendError::Full(returned)) => line = returned,
-    ///             outcome => return outcome,
+    ///             Err(SendError::Full(_)) => {}
+    ///             outcome => return outcome.map_err(|_| SendError::Closed(())),
     ///         }
     ///         let (has_room, waits) = std::sync::mpsc::channel();
     ///         client.when_room(move || _ = has_room.send(()));

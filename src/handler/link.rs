@@ -12,8 +12,8 @@ use crate::protocol::Protocol;
 /// The parts that all connections of one service on one worker share.
 pub(crate) struct Link<P: Protocol> {
     pub(crate) limits: Limits,
-    /// With this much pending the socket is tried before more is packed, so that a peer which reads does not run into
-    /// a limit only because the turn is long.
+    /// Bytes of pending output from which on the socket is tried before more is packed, so that a peer which reads does not
+    /// reach a limit only because the turn is long.
     pub(crate) flush_at: usize,
     pub(crate) outbox: Arc<dyn Outbox<P>>,
     /// The topics of this service on this worker.
@@ -26,7 +26,7 @@ pub(crate) struct Link<P: Protocol> {
 pub(crate) type DecoderChange<P> = dyn FnOnce(&mut <P as Protocol>::Decoder);
 
 impl<P: Protocol> Link<P> {
-    /// As much as one write usually takes.
+    /// About the size of a socket's send buffer: one write mostly takes this much.
     const FLUSH_AT: usize = 64 * 1024;
 
     pub(crate) fn new(limits: Limits, outbox: Arc<dyn Outbox<P>>) -> Self {

@@ -36,6 +36,10 @@ pub struct LocalConnections<'a, H: Handler> {
     access: &'a mut dyn LocalAccess<H>,
 }
 
+/// A closure that runs with a connection and its session.
+pub(crate) type LocalVisitor<'a, H> =
+    dyn FnMut(&mut Conn<'_, <H as Handler>::Protocol>, &mut <H as Handler>::Session) + 'a;
+
 /// Gives [`LocalConnections`] access to a service and to the worker's table.
 pub(crate) trait LocalAccess<H: Handler> {
     /// Index of the worker.
@@ -45,11 +49,7 @@ pub(crate) trait LocalAccess<H: Handler> {
     /// Number of the service's connections that subscribe to a topic on this worker.
     fn subscribers(&self, topic: &str) -> usize;
     /// Calls `visit` with a connection, if it is open and the handler knows it.
-    fn visit(
-        &mut self,
-        id: ConnId,
-        visit: &mut dyn FnMut(&mut Conn<'_, H::Protocol>, &mut H::Session),
-    );
+    fn visit(&mut self, id: ConnId, visit: &mut LocalVisitor<'_, H>);
 }
 
 impl<'a, H: Handler> LocalConnections<'a, H> {

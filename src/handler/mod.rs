@@ -1,4 +1,5 @@
-//! What users implement.
+//! The application's side: the [`Handler`] that users implement, and everything through which it and other threads reach
+//! connections.
 
 mod closing;
 pub(crate) mod conn;
@@ -24,10 +25,10 @@ use crate::handler::timeout::TimeoutDecision;
 use crate::handler::timers::TimerId;
 use crate::protocol::{ErrorOf, MessageOf, Protocol};
 
-/// The application: what happens when a connection opens, says something, and ends.
+/// The application: callbacks for the events of connections.
 ///
-/// Each worker owns a handler value of its own, so every callback takes `&mut self` and needs no lock; what is to be
-/// shared between workers is the handler's own `Arc`. All callbacks run on the worker's thread: one that blocks, blocks
+/// Each worker owns a handler value of its own, so every callback takes `&mut self` and needs no lock; state that workers
+/// share goes into an `Arc` of the handler's own. All callbacks run on the worker's thread: a callback that blocks holds up
 /// every connection of that worker.
 ///
 /// A callback that panics ends its connection with [`CloseReason::Panic`]; the worker and its other connections go on,
@@ -55,7 +56,8 @@ use crate::protocol::{ErrorOf, MessageOf, Protocol};
 pub trait Handler: Sized + 'static {
     /// How bytes become messages.
     type Protocol: Protocol;
-    /// What belongs to one connection; made when it opens, given back when it closes.
+    /// The handler's own state of one connection: made by [`on_open`](Self::on_open), given back to
+    /// [`on_close`](Self::on_close).
     type Session: 'static;
 
     /// Decides on a connection before [`on_open`](Self::on_open): false refuses it. What was sent here is flushed, the
@@ -94,7 +96,8 @@ pub trait Handler: Sized + 'static {
     /// The connection is open: its protocol's opening handshake is over, if it has one, and messages follow.
     fn on_open(&mut self, conn: &mut Conn<'_, Self::Protocol>) -> Self::Session;
 
-    /// A whole message has arrived. It may borrow from the receive buffer and is valid during this call.
+    /// A message has arrived: a whole one, or a piece of one if the protocol delivers pieces. It may borrow from the receive
+    /// buffer and is valid during this call.
     fn on_message(
         &mut self,
         conn: &mut Conn<'_, Self::Protocol>,

@@ -7,20 +7,20 @@ use crate::connection::id::ConnId;
 use crate::panics::contain_call;
 use crate::protocol::{OwnedOf, Protocol};
 
-/// What became of a published message, on all loops together.
+/// The outcome of a publication, on all workers together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Published {
-    /// Subscribers whose connection has taken it.
+    /// Subscribers whose connection has taken the message.
     pub delivered: u64,
-    /// Subscribers that did not get it: their output was full, whatever [`Limits::overflow`](crate::Limits::overflow) then
-    /// does, or the protocol could not express it.
+    /// Subscribers that did not get the message, because their output was full (whatever
+    /// [`Limits::overflow`](crate::Limits::overflow) then does) or the protocol could not express it.
     pub dropped: u64,
-    /// Workers that could not be told: their mailbox was full, or they have ended.
+    /// Workers that were not reached, because their mailbox was full or they have ended.
     pub unreached_workers: u64,
 }
 
-/// A published message on its way to all loops. When the last of them is done with it, its completion is called.
+/// A published message on its way to all workers. When the last of them is done with it, its completion is called.
 pub(crate) struct Publication<P: Protocol> {
     pub(crate) topic: Box<str>,
     pub(crate) item: OwnedOf<P>,
@@ -58,12 +58,12 @@ impl<P: Protocol> Publication<P> {
         self.topic == other.topic && self.except == other.except
     }
 
-    /// Counts a worker that could not be told.
+    /// Counts a worker that was not reached.
     pub(crate) fn miss(&self) {
         self.unreached_workers.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Counts what became of it on one loop.
+    /// Counts subscribers of one worker.
     pub(crate) fn count(&self, delivered: u64, dropped: u64) {
         self.delivered.fetch_add(delivered, Ordering::Relaxed);
         self.dropped.fetch_add(dropped, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! Sending: a message is packed into the output at once, and its fate is told.
+//! Sending: a message is packed into the output at once, and the answer tells what becomes of it.
 
 use super::conn::Conn;
 use crate::connection::close_reason::Cause;
@@ -10,7 +10,7 @@ use crate::io::output::{Output, Packed};
 use crate::protocol::{Encode, EncodeParts, ItemOf, OwnedOf, PackError, Protocol};
 
 impl<P: Protocol> Conn<'_, P> {
-    /// Sends one message. It is packed at once and leaves with all else that this turn sends.
+    /// Sends one message. It is packed at once and leaves together with everything else that this turn sends.
     #[inline]
     pub fn send(&mut self, item: ItemOf<'_, P>) -> SendStatus {
         self.encode_with(|encoder, output| encoder.pack(item, output))
@@ -32,19 +32,20 @@ impl<P: Protocol> Conn<'_, P> {
         self.encode(Some(overflow), |encoder, output| encoder.pack(item, output))
     }
 
-    /// Sends one message that others may share: as [`send`](Self::send), but a protocol can keep a costly encoding with it.
+    /// Sends one message that several connections may share: as [`send`](Self::send), but the protocol can keep a costly
+    /// encoding with the item.
     pub fn send_owned(&mut self, item: &OwnedOf<P>) -> SendStatus {
         self.encode_with(|encoder, output| encoder.pack_owned(item, output))
     }
 
-    /// Sends one message, and calls `done` (on this worker's thread) when all of it was handed to the kernel or when it
-    /// is certain that it will not be.
+    /// Sends one message, and calls `done` on this worker's thread with the outcome: when all of it is with the kernel, or
+    /// when it is certain that it will not be.
     pub fn send_then(
         &mut self,
         item: ItemOf<'_, P>,
         done: impl FnOnce(SendOutcome) + Send + 'static,
     ) -> SendStatus {
-        // Before the protocol packs, which may panic: then it is certain, too.
+        // Made before the protocol packs: if that panics, dropping the completion tells that the message is lost.
         let done = Completion::new(done);
         let status = self.send(item);
         self.complete_with(status, Some(done));
@@ -57,7 +58,7 @@ impl<P: Protocol> Conn<'_, P> {
         self.complete_with(status, done);
     }
 
-    /// Sees that the completion of a message which has this status is called.
+    /// Calls the completion of a message that was refused, or keeps it until the message is with the kernel.
     fn complete_with(&mut self, status: SendStatus, done: Option<Completion>) {
         match (status, done) {
             (_, None) => {}
@@ -143,8 +144,7 @@ impl<P: Protocol> Conn<'_, P> {
         SendStatus::Queued
     }
 
-    /// Ends a message with which much is pending: above the limit, or above the high-water mark unless the socket takes
-    /// some.
+    /// Ends a message when much output is pending: tries the socket, then applies the limit and the high-water mark.
     #[cold]
     fn press(&mut self, overflow: Option<Overflow>) -> SendStatus {
         if self.connection.output.exceeds_limit() {
@@ -184,7 +184,7 @@ impl<P: Protocol> Conn<'_, P> {
             Overflow::Refuse if packed == Packed::Overflowed => {
                 SendStatus::Refused(Refusal::OutputLimit)
             }
-            // The peer must not take a stream with a hole for a whole one: it sees a reset.
+            // A reset, so that the peer does not take a stream with a hole for a whole one.
             _ => {
                 self.connection.abort(Cause::OutputLimit);
                 SendStatus::Refused(Refusal::OutputLimit)
@@ -192,7 +192,7 @@ impl<P: Protocol> Conn<'_, P> {
         }
     }
 
-    /// Hands what is pending to the kernel now, instead of at the end of this turn.
+    /// Hands pending output to the kernel now, instead of at the end of this turn.
     pub fn flush(&mut self) {
         if self.connection.life.has_sent_end() {
             return;

@@ -8,7 +8,7 @@ pub struct ConnStats {
     pub bytes_in: u64,
     /// Bytes handed to the kernel.
     pub bytes_out: u64,
-    /// Messages delivered to the handler; of one that comes in pieces the last counts.
+    /// Messages delivered to the handler; a message in pieces counts with its last piece.
     pub messages_in: u64,
     /// Messages taken by `send`.
     pub messages_out: u64,

@@ -8,9 +8,11 @@ use crate::connection::topics::SubscribeError;
 use crate::protocol::{OwnedOf, Protocol};
 
 impl<P: Protocol> Conn<'_, P> {
-    /// Subscribes to a topic: what is [published](Self::publish) to it from now on is sent to this connection too. A topic
-    /// is there when somebody subscribes, and is one for all connections with the same handler type, on all workers.
-    /// Subscriptions end with the connection. True if it is new.
+    /// Subscribes to a topic: messages that are [published](Self::publish) to it are sent to this connection too. True if the
+    /// subscription is new.
+    ///
+    /// A topic exists while it has subscribers. It is shared by all connections with the same handler type, on all workers.
+    /// Subscriptions end with the connection.
     ///
     /// # Errors
     /// [`SubscribeError`], by [`Limits::subscriptions`](crate::Limits::subscriptions) and
@@ -66,9 +68,9 @@ impl<P: Protocol> Conn<'_, P> {
             .collect()
     }
 
-    /// Publishes a message to all subscribers of a topic, this connection among them if it is one: as
-    /// [`Connections::publish`](crate::Connections::publish). It is sent after the callbacks of this iteration, so behind what they
-    /// send themselves.
+    /// Publishes a message to all subscribers of a topic, including this connection if it is one: as
+    /// [`Connections::publish`](crate::Connections::publish). It is sent after the callbacks of this iteration, behind everything
+    /// that they send themselves.
     ///
     /// # Errors
     /// As [`Connections::publish`](crate::Connections::publish).

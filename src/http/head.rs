@@ -156,7 +156,7 @@ impl HeadSearch {
     }
 }
 
-/// The first line without its end, and what follows.
+/// The first line without its end, and the lines behind it.
 pub(crate) fn split_first_line(head: &[u8]) -> Option<(&[u8], &[u8])> {
     let end = head.windows(2).position(|pair| pair == b"\r\n")?;
     Some((&head[..end], &head[end + 2..]))

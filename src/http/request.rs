@@ -11,7 +11,7 @@ use super::head::split_first_line;
 
 /// The head of an HTTP request.
 ///
-/// It is valid HTTP/1.1 with one plausible `Host`; everything else in it is the peer's word.
+/// The head is valid HTTP/1.1 with one plausible `Host`; everything else in it is the peer's word.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
     method: &'a str,

@@ -147,7 +147,7 @@ impl Response {
 /// The facts outside of a response on which its bytes depend.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Form<'a> {
-    /// It answers a HEAD request.
+    /// True if the response answers a HEAD request.
     pub(crate) is_to_head: bool,
     /// The protocol that status 426 asks for.
     pub(crate) upgrade: Option<&'a str>,

@@ -8,7 +8,8 @@ use std::path::Path;
 
 /// The address of a peer, or one that a server listens on.
 ///
-/// It compares with a [`SocketAddr`], is made from one, and can be connected to wherever [`ToSocketAddrs`] is taken.
+/// An address compares with a [`SocketAddr`], is made from one, and can be passed wherever [`ToSocketAddrs`] is taken, as by
+/// [`TcpStream::connect`](std::net::TcpStream::connect).
 ///
 /// ```
 /// use std::net::{IpAddr, Ipv4Addr, SocketAddr};

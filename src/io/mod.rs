@@ -3,4 +3,4 @@
 pub(crate) mod address;
 pub(crate) mod output;
 pub(crate) mod socket_options;
-pub(crate) mod transport;
+pub(crate) mod stream;

@@ -1,4 +1,4 @@
-//! The beat of what repeats: tasks, the handlers' intervals.
+//! The beat of repeating tasks, timers and ticks.
 
 use std::time::Duration;
 

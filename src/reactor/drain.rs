@@ -1,4 +1,4 @@
-//! A graceful end: what has arrived is answered, what is pending is flushed, and a deadline bounds it all.
+//! The drain of a server that shuts down: input that has arrived is answered, output is flushed, and a deadline bounds both.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -13,18 +13,18 @@ use super::Reactor;
 
 /// A drain that is under way.
 pub(super) struct Drain {
-    /// For each slot how much is to be received at most before its handler is told: all that can have arrived when the
-    /// drain began, so that a peer which never stops talking ends too.
+    /// For each slot the count of received bytes at which its handler is told of the end. All that can have arrived when the
+    /// drain began lies below it, so even a peer that never stops talking is ended.
     targets: HashMap<u32, u64>,
 }
 
 impl Reactor {
-    /// Begins to drain: after `deadline` whatever is left is dropped.
+    /// Begins to drain. Connections that are left after `deadline` are dropped.
     pub(crate) fn begin_drain(&mut self, deadline: Duration) {
         if self.drain.is_some() {
             return;
         }
-        // What was sent before the drain began is part of what is drained.
+        // Mail from before the drain is carried out first.
         let reach = 1 + self.table.len();
         self.read_mail(self.state.shared.letters().saturating_mul(reach));
         self.drain = Some(Drain {
@@ -36,7 +36,7 @@ impl Reactor {
         }
     }
 
-    /// Whether a drain has ended: nothing is left.
+    /// True once a drain has ended: no connection is left.
     pub(crate) fn is_drained(&self) -> bool {
         self.drain.is_some() && self.table.len() == 0
     }
@@ -47,7 +47,7 @@ impl Reactor {
             return;
         };
         if connection.life.is_active() {
-            let arrived = connection.output.socket().receive_capacity();
+            let arrived = connection.output.stream().receive_capacity();
             drain
                 .targets
                 .insert(slot, connection.received.saturating_add(arrived as u64));
@@ -68,8 +68,8 @@ impl Reactor {
             .get(&slot)
             .is_some_and(|target| connection.received < *target);
         let is_open = connection.life.is_active();
-        // What a shut gate holds back is answered when it opens again, or the deadline ends it. A handler that has paused
-        // owes an answer, and resumes.
+        // Input behind a shut gate is answered when the gate opens, unless the deadline ends it before. A handler that has
+        // paused reading owes an answer, and resumes.
         let has_more = connection.input.is_some() || connection.readable;
         let held_back =
             connection.gate.has(Gate::PAUSED) || (connection.gate.has(Gate::PRESSURE) && has_more);
@@ -90,7 +90,7 @@ impl Reactor {
         for ConnId { slot, .. } in self.table.ids() {
             if let Some(connection) = self.table.in_slot(slot) {
                 if connection.output.is_empty() {
-                    // The kernel has it all, and goes on sending as long as the peer reads.
+                    // The kernel has all output, and goes on sending while the peer reads.
                     connection.end_now(Cause::Shutdown);
                 } else {
                     connection.abort(Cause::Shutdown);

@@ -12,7 +12,7 @@ use super::closing::{advance_close, say_farewell};
 use super::{Reactor, ServiceSlot};
 
 impl Reactor {
-    /// Sends what the turn has answered and moves the connection on.
+    /// Sends the output of a turn, and moves the connection on.
     #[inline]
     pub(super) fn settle(&mut self, slot: u32) {
         let Some(connection) = self.table.in_slot(slot) else {
@@ -20,7 +20,7 @@ impl Reactor {
         };
         if !connection.life.is_closed() {
             if connection.life.has_sent_end() {
-                // What a protocol still answers by itself is too late.
+                // A protocol's own answers come too late.
                 connection.output.discard(&mut self.state.pool);
             }
             connection.output.flush();
@@ -78,7 +78,7 @@ fn release_pressure(connection: &mut Connection, slot: &mut ServiceSlot, state: 
         connection.output.flush();
         let drained_again = connection.output.len() <= slot.limits.low_water;
         if connection.gate.has(Gate::PRESSURE) && drained_again {
-            // What the handler has put on top has left already, so no event will say that there is room.
+            // The handler's new output has left already, so no event will report that there is room.
             state.queue(connection);
         }
     }

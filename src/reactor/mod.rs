@@ -1,10 +1,20 @@
-//! One worker's connections, timers and mail, without a poll: events and `now` are handed in.
+//! Decides everything that a worker does with its connections, timers and mail. It has no poll and no clock:
+//! [`event_loop`](crate::event_loop) waits, asks the clock, and hands events and `now` in. So the simulation can drive the
+//! whole with a simulated network and a virtual clock.
 //!
-//! Everything that a worker decides is decided here; [`event_loop`](crate::event_loop) only waits, asks the clock, and
-//! passes on. So the whole can be driven by a simulated network under a virtual clock.
+//! One iteration handles events, mail, due timers and the ready list, in this order, and removes closed connections at its
+//! end. Callbacks only state intents; nothing is removed while something may still refer to it.
 //!
-//! An iteration is: events, mail, due timers, the ready list, and at its end the removal of what has closed. Callbacks
-//! only state intents; nothing is removed while something may still refer to it.
+//! Most turns are alike: input has come, whole messages take all of it, and the socket takes all that they answer. They have
+//! a fast path, which does the same as the slow one with fewer questions; the simulation takes either at random.
+//!
+//! | fast path | slow path |
+//! | --- | --- |
+//! | `Reactor::on_plain_input` | `Reactor::on_event` |
+//! | `read::fast_turn` | `Reactor::read`, `Reactor::settle` |
+//! | `Output::send_off` | `Output::flush`, `Output::return_ring` |
+//! | `Connection::is_settled` in `settle` | `flush::settle_slowly` |
+//! | `Output::put_slice`, `put_pair` | `put_slowly`, `put_large`, `put_pair_apart` |
 
 mod beat;
 mod closing;
@@ -33,7 +43,7 @@ use crate::connection::loop_state::LoopState;
 use crate::connection::marks::Marks;
 use crate::connection::table::ConnTable;
 use crate::io::address::Address;
-use crate::io::transport::Socket;
+use crate::io::stream::Stream;
 use crate::panics::contain_drop;
 use crate::service::Service;
 use crate::shared::LoopShared;
@@ -42,10 +52,11 @@ use crate::wheel::TickClock;
 use drain::Drain;
 use tasks::ScheduledTask;
 
-/// Connections that the mail of one service reaches in one iteration, about: another letter is not begun beyond.
+/// Number of connections that the mail of one service may reach in one iteration. The letter that passes it is still carried
+/// out.
 const MAIL_BUDGET: usize = 1024;
 
-/// What a worker needs to know besides its services.
+/// The settings of a worker besides its services.
 #[derive(Clone, Debug)]
 pub(crate) struct ReactorConfig {
     pub(crate) clock: TickClock,
@@ -56,18 +67,18 @@ pub(crate) struct ReactorConfig {
     pub(crate) read_budget: usize,
 }
 
-/// A service and what its connections may do.
+/// A service with the limits and deadlines of its connections.
 pub(crate) struct ServiceSlot {
     pub(crate) service: Box<dyn Service>,
     pub(crate) limits: Limits,
     pub(crate) timeouts: Timeouts,
     /// Interval of [`Handler::on_tick`](crate::Handler::on_tick).
     pub(crate) tick: Option<Duration>,
-    /// When the next of them is due, in the loop's time.
+    /// Time of the next `on_tick`, since the start of the loop.
     pub(crate) tick_due: Duration,
 }
 
-/// What an event says of a socket.
+/// The readiness of a socket, as an event reports it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Readiness {
     pub(crate) readable: bool,
@@ -87,10 +98,10 @@ pub(crate) struct Reactor {
     tasks: Slab<ScheduledTask>,
     /// Slots to remove at the end of the iteration.
     closed: Vec<u32>,
-    /// Peers of the connections that were removed, for who counts them.
+    /// Peers of removed connections, for the admission's counts.
     departed: Vec<Address>,
     drain: Option<Drain>,
-    /// The ready list of the iteration before, being worked off.
+    /// The ready list being worked off, while callbacks fill the next one.
     turn_list: Vec<u32>,
 }
 
@@ -120,27 +131,26 @@ impl Reactor {
         reactor
     }
 
-    /// Tells the time, as time since the start.
+    /// Sets the time, as time since the start.
     #[inline]
     pub(crate) fn set_now(&mut self, now: Duration) {
         self.state.set_now(now);
     }
 
-    /// Tells the time once more within an iteration, whose callbacks may have taken long.
+    /// Sets the time once more within an iteration, whose callbacks may have taken long.
     pub(crate) fn catch_up(&mut self, now: Duration) {
         let tick = self.state.tick;
         self.state.set_now(now);
         self.state.was_behind |= self.state.tick > tick;
     }
 
-    /// Says before a poll that it does not wait, because there is work left or a timer is overdue.
+    /// Notes before a poll that it will not wait, because work is left or a timer is overdue.
     #[inline]
     pub(crate) fn set_behind(&mut self, is_behind: bool) {
         self.state.was_behind = is_behind;
     }
 
-    /// How long nothing will happen unless an event or mail comes; `None` for ever. The clock is asked only where there is
-    /// a timer to wait for.
+    /// Time for which the loop may sleep; `None` for ever. The clock is asked only if a timer is set.
     pub(crate) fn timeout(&self, now: impl FnOnce() -> Duration) -> Option<Duration> {
         if !self.state.ready.is_empty() {
             return Some(Duration::ZERO);
@@ -153,9 +163,9 @@ impl Reactor {
     pub(crate) fn adopt(
         &mut self,
         service: u16,
-        mut socket: Socket,
+        mut socket: Stream,
         peer: Address,
-        register: impl FnOnce(&mut Socket, ConnId) -> io::Result<()>,
+        register: impl FnOnce(&mut Stream, ConnId) -> io::Result<()>,
     ) {
         let slot = &mut self.services[service as usize];
         let (timeouts, tick) = (slot.timeouts, self.state.tick);
@@ -188,8 +198,8 @@ impl Reactor {
         }
     }
 
-    /// An event that says of a connection that there is input, and nothing that would need a look. False, and nothing has
-    /// happened, if the connection does: then [`on_event`](Self::on_event) is to be told.
+    /// Handles an event that reports input and nothing else, if the connection only awaits input. False if it does not:
+    /// nothing has happened then, and [`on_event`](Self::on_event) must handle the event.
     #[inline]
     pub(crate) fn on_plain_input(&mut self, token: usize) -> bool {
         let Reactor {
@@ -214,7 +224,8 @@ impl Reactor {
         true
     }
 
-    /// An event of the connection that `token` was made for; one that comes after it has gone is ignored.
+    /// Handles an event of the connection that `token` was made for. An event that comes after the connection has gone is
+    /// ignored.
     pub(crate) fn on_event(&mut self, token: usize, readiness: Readiness) {
         let Some(connection) = self.table.by_token(token) else {
             return;
@@ -228,21 +239,21 @@ impl Reactor {
             connection.output.unblock();
         }
         if readiness.error && !connection.wants_input() {
-            // No read will meet the error.
-            if let Ok(Some(error)) = connection.output.socket().take_error() {
+            // Nothing will be read, so no read will meet the error.
+            if let Ok(Some(error)) = connection.output.stream().take_error() {
                 connection.fail(error);
             }
         }
         self.turn(slot);
     }
 
-    /// Reads and answers, then sends and sees what has become of the connection.
+    /// Reads and answers, then sends and moves the connection on.
     fn turn(&mut self, slot: u32) {
         self.read(slot);
         self.settle(slot);
     }
 
-    /// Does all that waits besides events, and removes what has closed: the second half of an iteration.
+    /// Handles everything that waits besides events, and removes closed connections: the second half of an iteration.
     pub(crate) fn finish_iteration(&mut self) {
         if self.state.shared.has_mail() {
             self.read_mail(MAIL_BUDGET);
@@ -299,7 +310,7 @@ impl Reactor {
         }
     }
 
-    /// Drops a connection, with all that it has borrowed.
+    /// Removes a connection and returns all that it has borrowed.
     fn depart(&mut self, slot: u32) {
         let Some(mut connection) = self.table.remove(slot) else {
             return;
@@ -324,7 +335,7 @@ impl Reactor {
         self.departed.drain(..)
     }
 
-    /// Drops every connection, what mail is left, the tasks and the services.
+    /// Drops every connection, the waiting mail, the tasks and the services.
     pub(crate) fn stop(&mut self) {
         for ConnId { slot, .. } in self.table.ids() {
             if let Some(connection) = self.table.in_slot(slot) {
@@ -334,7 +345,7 @@ impl Reactor {
         }
         self.remove_closed();
         for slot in &mut self.services {
-            // Mail that is put in later goes with the service, whose mailbox is then closed.
+            // Mail that is put in later is dropped with the service, whose mailbox is then closed.
             slot.service.discard_mail(&mut self.state);
         }
         self.tasks.drain().for_each(contain_drop);
@@ -343,7 +354,7 @@ impl Reactor {
     }
 }
 
-/// Tells a connection's handles that it has ended, and drops its completions, which thereby say that they are lost.
+/// Tells a connection's handles that it has ended, and drops its completions, which thereby tell that the messages are lost.
 fn release_handles(connection: &mut Connection) {
     let Some(extra) = &mut connection.extra else {
         return;

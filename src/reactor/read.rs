@@ -1,22 +1,22 @@
-//! Reading: from the socket into the loop's receive buffer, through the protocol, and the rest into the connection's ring.
+//! Reading: input goes from the socket into the loop's receive buffer and through the protocol; a rest is kept in the
+//! connection's ring.
 
 use std::io;
 
 use crate::connection::Connection;
 use crate::connection::close_reason::Cause;
 use crate::connection::loop_state::LoopState;
-use crate::io::transport::SHORT_MEANS_DRAINED;
+use crate::io::stream::SHORT_MEANS_DRAINED;
 use crate::service::Service;
 
 use super::{Reactor, ServiceSlot};
 
-/// A rest of at most this many bytes is copied to the front of the receive buffer, so that the next read continues it and
-/// can be long; a larger one stays in its ring and is read into there.
+/// Kept input of at most this many bytes is copied to the front of the receive buffer, so that the next read continues it and
+/// can be long. A larger rest stays in its ring, and the next read goes there.
 const JOIN_MAX: usize = 4 * 1024;
 /// The least room for a read into a connection's own ring.
 const RING_READ_MIN: usize = 4 * 1024;
-/// What each message takes from the budget besides its bytes: those of the smallest messages cost next to nothing, the
-/// messages do not.
+/// Bytes of the budget that each message takes besides its own: handling many tiny messages costs more than their bytes.
 const MESSAGE_COST: u64 = 16;
 
 impl Reactor {
@@ -31,11 +31,10 @@ impl Reactor {
     }
 }
 
-/// The turn that nearly all are: there was nothing before, what has come fits into the receive buffer, whole messages
-/// take all of it, and the socket takes all that they answer. It does what [`Reactor::read`] and [`Reactor::settle`] would
-/// do, without asking for what cannot be.
+/// The fast path of a turn: no input is kept, the new input fits into the receive buffer, whole messages take all of it, and
+/// the socket takes all that they answer. It does the same as [`Reactor::read`] and [`Reactor::settle`].
 ///
-/// Returns false when it was another turn after all; it is done then, too, but must be settled.
+/// False if one of these conditions does not hold: the turn is done all the same, but the connection must be settled.
 #[inline]
 pub(super) fn fast_turn(
     connection: &mut Connection,
@@ -45,7 +44,7 @@ pub(super) fn fast_turn(
     budget: usize,
 ) -> bool {
     let room = buffer.len();
-    let outcome = connection.output.socket().read(buffer);
+    let outcome = connection.output.stream().read(buffer);
     let count = match outcome {
         Ok(count) if SHORT_MEANS_DRAINED && count > 0 && count < room => count,
         _ => {
@@ -134,7 +133,7 @@ impl<'a> ReadTurn<'a> {
         }
     }
 
-    /// What one read has brought, which could have been `room` bytes. Returns what that takes from the budget.
+    /// Handles the outcome of one read, which had room for `room` bytes. Returns the bytes that it takes from the budget.
     #[inline]
     fn absorb_read(&mut self, outcome: io::Result<usize>, room: usize) -> usize {
         match outcome {
@@ -165,7 +164,7 @@ impl<'a> ReadTurn<'a> {
         0
     }
 
-    /// Keeps what is left, and tells of the end.
+    /// Ends the turn: keeps the rest of the input, and announces the peer's end of stream.
     fn end(&mut self) {
         if self.held > 0 {
             self.keep_input();
@@ -175,7 +174,7 @@ impl<'a> ReadTurn<'a> {
         }
     }
 
-    /// Begins with what an earlier turn has left.
+    /// Begins with the input that an earlier turn has kept.
     fn resume_kept_input(&mut self) {
         let small = self
             .connection
@@ -191,14 +190,14 @@ impl<'a> ReadTurn<'a> {
         self.deliver();
     }
 
-    /// One read, behind what is there already. Returns also how much it could have read.
+    /// Reads once, behind the input that is held already. Returns also the room that the read had.
     #[inline]
     fn read_once(&mut self) -> (io::Result<usize>, usize) {
         if self.connection.input.is_some() {
             return self.read_into_ring();
         }
         let room = &mut self.buffer[self.held..];
-        let outcome = self.connection.output.socket().read(room);
+        let outcome = self.connection.output.stream().read(room);
         let room = room.len();
         if let Ok(count) = outcome {
             self.held += count;
@@ -206,12 +205,12 @@ impl<'a> ReadTurn<'a> {
         (outcome, room)
     }
 
-    /// Reads the rest of a large message to where its beginning is.
+    /// Reads the rest of a large message into the ring that has its beginning.
     fn read_into_ring(&mut self) -> (io::Result<usize>, usize) {
         let Some(ring) = &mut self.connection.input else {
             return (Err(io::ErrorKind::WouldBlock.into()), 0);
         };
-        // What a header claims is not taken for granted: the room at most doubles what has really arrived.
+        // A header may claim any length, so the room at most doubles what has really arrived.
         let missing = (self.connection.needed as usize).saturating_sub(ring.len());
         let room = missing
             .min(ring.len())
@@ -222,14 +221,14 @@ impl<'a> ReadTurn<'a> {
         let (spare, _) = ring.spare();
         let room = room.min(spare.len());
         let spare = &mut spare[..room];
-        let outcome = self.connection.output.socket().read(spare);
+        let outcome = self.connection.output.stream().read(spare);
         if let Ok(count) = outcome {
             ring.commit(count);
         }
         (outcome, room)
     }
 
-    /// Hands what is there to the protocol, if that is enough for it.
+    /// Hands the input to the protocol, if it is as much as the protocol needs.
     #[inline]
     fn deliver(&mut self) {
         if self.connection.input.is_some() {
@@ -242,7 +241,7 @@ impl<'a> ReadTurn<'a> {
         self.after_delivery();
     }
 
-    /// The first `count` of the held bytes are consumed.
+    /// Removes the first `count` of the held bytes.
     #[inline]
     fn consume(&mut self, count: usize) {
         if count < self.held {
@@ -251,7 +250,7 @@ impl<'a> ReadTurn<'a> {
         self.held -= count;
     }
 
-    /// What follows from a delivery for the input that it has left.
+    /// Decides on the rest of the input after a delivery.
     #[inline]
     fn after_delivery(&mut self) {
         if self.connection.needed > 1 {
@@ -279,7 +278,7 @@ impl<'a> ReadTurn<'a> {
         }
     }
 
-    /// The protocol waits for more than there is: see that it fits.
+    /// The protocol needs more input: makes room for it, or closes if the input limit forbids it.
     fn expect_more(&mut self) {
         let needed = self.connection.needed as usize;
         if needed > self.input_limit {
@@ -289,12 +288,12 @@ impl<'a> ReadTurn<'a> {
         }
     }
 
-    /// Moves what is not consumed from the receive buffer to the connection's own ring.
+    /// Moves the rest of the input from the receive buffer to the connection's own ring.
     fn keep_input(&mut self) {
         if !self.connection.life.is_active() {
             return self.discard();
         }
-        // Whole messages that a shut gate holds back may be more than one message is allowed to be.
+        // A shut gate may hold back several whole messages, which together exceed the limit of one.
         let mut ring = self
             .state
             .pool
@@ -305,7 +304,7 @@ impl<'a> ReadTurn<'a> {
         self.held = 0;
     }
 
-    /// Nobody wants the input of a connection that closes.
+    /// Discards the input of a connection that is closing.
     fn discard(&mut self) {
         self.held = 0;
         if let Some(ring) = self.connection.input.take() {

@@ -46,7 +46,7 @@ impl Reactor {
         }
     }
 
-    /// Forgets the tasks that were cancelled.
+    /// Removes cancelled tasks.
     pub(crate) fn sweep_tasks(&mut self) {
         let cancelled: Vec<usize> = self
             .tasks

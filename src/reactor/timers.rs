@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::connection::Connection;
 use crate::connection::close_reason::{Cause, Timeout};
 use crate::connection::due::Due;
 use crate::connection::extra::{HandlerTimer, Repeat};
@@ -14,7 +15,7 @@ use crate::handler::timers::TimerId;
 use super::Reactor;
 use super::beat::next_round;
 
-/// Timers that fire in one iteration before events have their turn again.
+/// Number of timers that may fire in one iteration before events have their turn again.
 const TIMER_BUDGET: usize = 4096;
 
 impl Reactor {
@@ -40,8 +41,8 @@ impl Reactor {
         }
     }
 
-    /// Reads once more before its silence is held against a peer: if the loop was held up, more may have come than one poll
-    /// has told of. Does nothing where input is not wanted.
+    /// Reads once more before a peer's silence is held against it: if the loop was late, more may have arrived than one poll
+    /// has reported. Does nothing where input is not wanted.
     fn listen_once_more(&mut self, id: ConnId) {
         let connection = self.table.get(id);
         if let Some(connection) =
@@ -96,40 +97,31 @@ impl Reactor {
         Some(connection.active_at.saturating_add(silent_for))
     }
 
-    /// Ends a connection whose deadline has passed, as its handler decides. True if the connection stays.
+    /// Ends an open connection whose deadline has passed, as its handler decides. True if the connection stays open. (One
+    /// that is parting has the deadline of its close instead.)
     fn evict(&mut self, id: ConnId, timeout: Timeout) -> bool {
-        let Some(connection) = self.table.get(id) else {
+        let is_open = |connection: &&mut Connection| connection.life.stage() == Stage::Open;
+        let Some(connection) = self.table.get(id).filter(is_open) else {
             return false;
         };
-        let is_open = connection.life.stage() == Stage::Open;
-        let mut decision = TimeoutDecision::Evict;
-        if is_open {
-            let service = &mut self.services[connection.service as usize].service;
-            decision = service.timed_out(connection, &mut self.state, timeout);
-        }
+        let service = &mut self.services[connection.service as usize].service;
+        let decision = service.timed_out(connection, &mut self.state, timeout);
         let cause = Cause::Timeout(timeout);
-        let stays = match decision {
-            // The handler has closed it by itself.
-            _ if is_open && connection.life.stage() != Stage::Open => false,
-            TimeoutDecision::Stay => true,
-            _ if timeout == Timeout::WriteStall => {
-                connection.abort(cause);
-                false
+        if connection.life.stage() == Stage::Open {
+            match decision {
+                TimeoutDecision::Stay => {}
+                // The peer takes nothing, so last words are of no use.
+                _ if timeout == Timeout::WriteStall => connection.abort(cause),
+                TimeoutDecision::Close => connection.close(cause),
+                TimeoutDecision::Evict => connection.end_now(cause),
             }
-            TimeoutDecision::Close => {
-                connection.close(cause);
-                false
-            }
-            TimeoutDecision::Evict => {
-                connection.end_now(cause);
-                false
-            }
-        };
+        }
+        let stays = connection.life.stage() == Stage::Open;
         self.settle(id.slot);
         stays
     }
 
-    /// Ends a connection whose first message has not come, unless it is we who do not listen.
+    /// Ends a connection whose first message has not come, unless reading was held back.
     fn check_first_message(&mut self, id: ConnId) {
         let Some(timeouts) = self.begin_message_check(id) else {
             return;
@@ -205,14 +197,14 @@ impl Reactor {
         }
     }
 
-    /// Ends a close that has taken too long; a peer that did not get everything sees a reset.
+    /// Ends a close that has taken too long. A peer that did not get everything sees a reset.
     fn end_close(&mut self, id: ConnId, extended: bool) {
         let Some(connection) = self.table.get(id) else {
             return;
         };
         connection.timers.write = None;
         if self.state.was_behind && !extended {
-            // The loop was held up, perhaps for all that time, in which the peer had no chance.
+            // The loop was late, perhaps for all of the time, so the peer had no chance.
             let close = self.services[connection.service as usize].timeouts.close;
             connection.extend_close(&mut self.state, close, true);
         } else if connection.output.is_empty() {

@@ -119,7 +119,7 @@ impl ServerBuilder {
 
     /// Picks the worker for each connection that the acceptor takes. Default [`RoundRobin`].
     ///
-    /// It is not asked where workers accept by themselves: if there is only one, or with
+    /// Where workers accept by themselves the balancer is not asked: if there is a single worker, or with
     /// [`Listen::reuse_port`].
     pub fn balance(mut self, balance: impl Balance) -> Self {
         self.balance = Box::new(balance);
@@ -183,7 +183,7 @@ impl ServerBuilder {
 
     /// The time after an event during which a worker polls without sleeping. Default zero: it sleeps at once.
     ///
-    /// It saves some microseconds of latency, and keeps a processor busy.
+    /// Busy polling saves some microseconds of latency, and keeps a processor busy.
     pub fn busy_poll(mut self, duration: Duration) -> Self {
         self.busy_poll = duration;
         self
@@ -384,8 +384,8 @@ fn make_services(
     mailboxes
 }
 
-/// Gives the workers the listeners from which they accept by themselves: those that share their port, and all if there is
-/// a single worker, which has nobody to hand over to. Returns the others, for the acceptor.
+/// Gives the workers the listeners from which they accept by themselves: all that share their port, and every listener
+/// if there is a single worker. Returns the others, for the acceptor.
 fn place_listeners(
     listeners: Vec<BoundListener>,
     burst: usize,

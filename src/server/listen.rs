@@ -87,7 +87,7 @@ impl<P> Listen<P> {
     /// Ends a connection whose peer has begun a message and has not completed it after this time, however slowly its bytes
     /// trickle in. Default: never.
     ///
-    /// It is noticed after one to two times this. The time is extended while the handler has paused reading. For the first
+    /// The loop notices after one to two times this. The time is extended while the handler has paused reading. For the first
     /// message [`first_message_timeout`](Self::first_message_timeout) counts instead, if it is set.
     pub fn message_timeout(mut self, timeout: Duration) -> Self {
         self.timeouts.message = Some(timeout);
@@ -96,7 +96,7 @@ impl<P> Listen<P> {
 
     /// Ends a connection whose peer takes none of the pending output for this time; `None` for never. Default 60 s.
     ///
-    /// It is noticed after one to two times this. While the output is above the high-water mark, the peer's silence has no
+    /// The loop notices after one to two times this. While the output is above the high-water mark, the peer's silence has no
     /// consequences, and this is the only deadline.
     pub fn write_stall_timeout(mut self, timeout: Option<Duration>) -> Self {
         self.timeouts.write_stall = timeout;

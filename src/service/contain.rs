@@ -14,7 +14,7 @@ pub(crate) fn contain<R>(
     connection: &mut Connection,
     code: impl FnOnce(&mut Connection) -> R,
 ) -> Option<R> {
-    // What the panic leaves behind is a connection that closes, and a handler whose documentation says so.
+    // After a panic the connection only closes; the handler goes on as the panic left it, which its documentation says.
     match catch_unwind(AssertUnwindSafe(|| code(connection))) {
         Ok(value) => Some(value),
         Err(panic) => {

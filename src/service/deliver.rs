@@ -60,6 +60,9 @@ enum Found<E> {
     Fault(E),
 }
 
+/// The meaning of the bytes at the front of the input, and how many are consumed; `None` for none, as more are needed.
+type FoundBytes<H> = (Found<ErrorOf<<H as Handler>::Protocol>>, Option<usize>);
+
 impl<H: Handler> Entry<'_, H> {
     /// Delivers until the input ends, more is needed, or the gate shuts. Returns the bytes consumed.
     #[inline(always)]
@@ -91,11 +94,7 @@ impl<H: Handler> Entry<'_, H> {
     /// Unpacks at the front of the input and hands a message to the handler. Returns also the bytes consumed; `None` if the
     /// connection has ended.
     #[inline(always)]
-    fn unpack(
-        &mut self,
-        handler: &mut H,
-        input: &mut [u8],
-    ) -> Option<(Found<ErrorOf<H::Protocol>>, Option<usize>)> {
+    fn unpack(&mut self, handler: &mut H, input: &mut [u8]) -> Option<FoundBytes<H>> {
         let available = input.len();
         let conn = &mut self.conn;
         let Connection { output, peer, .. } = &mut *conn.connection;

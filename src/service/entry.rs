@@ -35,7 +35,7 @@ impl<H: Handler> Entry<'_, H> {
         }
     }
 
-    /// The protocol refuses the peer's bytes, or its silence.
+    /// Closes the connection because the protocol refuses the peer's bytes, or its silence.
     pub(super) fn refuse(&mut self, error: ErrorOf<H::Protocol>) {
         *self.error = Some(error);
         self.conn.connection.close(Cause::Protocol);
@@ -56,7 +56,7 @@ impl<H: Handler> Entry<'_, H> {
         }
     }
 
-    /// Makes the changes to the decoder that the handler has asked for. True if there were any.
+    /// Makes the changes to the decoder that the handler has asked for. True if it has asked for any.
     #[inline]
     pub(super) fn change_decoder(&mut self) -> bool {
         let is_asked_for = self.conn.connection.gate.has(Gate::DECODER);

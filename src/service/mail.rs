@@ -1,4 +1,4 @@
-//! Mail: what other threads and other connections have asked for is carried out on the worker.
+//! Mail: the requests of other threads and other connections are carried out on the worker.
 
 use std::sync::Arc;
 
@@ -10,13 +10,12 @@ use crate::connection::loop_state::LoopState;
 use crate::connection::send_status::{Refusal, SendStatus};
 use crate::connection::table::ConnTable;
 use crate::handler::Handler;
-use crate::handler::conn::Conn;
 use crate::handler::letter::{Letter, Mail, Request, Visitor};
-use crate::handler::local::{LocalAccess, LocalConnections};
+use crate::handler::local::{LocalAccess, LocalConnections, LocalVisitor};
 use crate::handler::publication::Publication;
 use crate::panics::{contain_call, contain_drop};
 
-/// Publications to one topic that are delivered together at most, so that a subscriber gets them in one write.
+/// Number of publications to one topic that are delivered together at most, so that a subscriber gets them in one write.
 const PUBLICATIONS_TOGETHER: usize = 64;
 
 impl<H: Handler> Hub<H> {
@@ -45,7 +44,7 @@ impl<H: Handler> Hub<H> {
         }
     }
 
-    /// Drops the mail that waits now. What is sent meanwhile, as by a completion that sends again, stays.
+    /// Drops the mail that waits now. Mail that comes meanwhile, from a completion that sends again, stays.
     pub(super) fn drop_mail(&mut self, state: &mut LoopState) {
         for _ in 0..state.shared.letters() {
             let Some(mail) = self.next_mail() else {
@@ -56,7 +55,7 @@ impl<H: Handler> Hub<H> {
         }
     }
 
-    /// Takes the next piece of mail. Its place is released when it is carried out, so that the loop does not sleep before.
+    /// Takes the next piece of mail. Its place is released only when it is carried out, so that the loop does not sleep before.
     fn next_mail(&mut self) -> Option<Mail<H>> {
         let read_ahead = self.read_ahead.take();
         read_ahead.or_else(|| self.mail.try_recv().ok())
@@ -227,11 +226,7 @@ impl<H: Handler> LocalAccess<H> for Access<'_, H> {
         self.typed.link.topics.borrow().count(topic)
     }
 
-    fn visit(
-        &mut self,
-        id: ConnId,
-        visit: &mut dyn FnMut(&mut Conn<'_, H::Protocol>, &mut H::Session),
-    ) {
+    fn visit(&mut self, id: ConnId, visit: &mut LocalVisitor<'_, H>) {
         let connection = self
             .table
             .get(id)

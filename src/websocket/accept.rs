@@ -1,4 +1,4 @@
-//! Who is let in: the application's say in the opening handshake.
+//! The application's part in the opening handshake: it accepts or rejects upgrades, and answers plain requests.
 
 use crate::Address;
 
@@ -6,10 +6,10 @@ use super::error::WebSocketError;
 use crate::http::fields::FieldLines;
 use crate::http::{Request, Response};
 
-/// Decides what becomes of the request that a connection begins with.
+/// Decides on the request that a connection begins with.
 ///
-/// It is called on the loop's thread, once for each connection, so it must not block. Most servers need only
-/// [`upgrade`](Self::upgrade), and that as a function:
+/// Its methods are called on the loop's thread, so they must not block. Most servers need only [`upgrade`](Self::upgrade), and a
+/// function will do:
 ///
 /// ```
 /// use ringwheel::websocket::{Answer, Request, Response};
@@ -29,7 +29,7 @@ use crate::http::{Request, Response};
 ///     }
 /// }
 ///
-/// // What it is called where a type is to be named.
+/// // The function's type, for signatures that have to name it.
 /// type Admit = fn(&Request<'_>) -> Answer<Visitor>;
 /// # let _: Admit = admit;
 /// # fn is_accept<A: ringwheel::websocket::Accept>(_: A) {}
@@ -37,16 +37,17 @@ use crate::http::{Request, Response};
 /// # let _ = |visitor: Visitor| visitor.room;
 /// ```
 pub trait Accept: Send + Sync + 'static {
-    /// What is known of a connection from its handshake on: a user, a room.
+    /// The facts that a connection has from its handshake on: a user, a room. The handler gets it by `Conn::take_state`.
     type State: 'static;
 
-    /// Answers a valid request for an upgrade to WebSocket, from an origin that is allowed.
+    /// Answers a valid request for an upgrade to WebSocket, from an origin that is allowed. Called at most once for a
+    /// connection.
     fn upgrade(&self, request: &Request<'_>) -> Answer<Self::State>;
 
     /// Answers a GET or HEAD that asks for no upgrade: a page, a health check. The connection ends with the answer.
     ///
-    /// An answer that does not fit into [`Limits::output`](crate::Limits::output) is not sent: the connection is reset.
-    /// By default, and with `None`, the answer is 426 (Upgrade Required). Of a response to HEAD the body is left out.
+    /// By default, and with `None`, the answer is 426 (Upgrade Required). A response to HEAD is sent without its body. An answer
+    /// that does not fit into [`Limits::output`](crate::Limits::output) is not sent: the connection is reset.
     fn http(&self, request: &Request<'_>) -> Option<Response> {
         let _ = request;
         None
@@ -81,7 +82,7 @@ pub trait Accept: Send + Sync + 'static {
     }
 }
 
-/// Lets everyone in, without a subprotocol.
+/// Accepts every connection, without a subprotocol.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AcceptAll;
 
@@ -93,7 +94,7 @@ impl Accept for AcceptAll {
     }
 }
 
-/// A function is an [`Accept::upgrade`].
+/// A function is an [`Accept`] that has it as [`upgrade`](Accept::upgrade).
 impl<S, F> Accept for F
 where
     S: 'static,
@@ -106,19 +107,19 @@ where
     }
 }
 
-/// What a request for an upgrade is answered.
+/// The answer to a request for an upgrade.
 #[derive(Debug)]
 #[must_use]
 pub struct Answer<S>(Verdict<S>);
 
-/// An [`Answer`] for the handshake to carry out.
+/// An [`Answer`] as the handshake carries it out.
 #[derive(Debug)]
 pub(crate) enum Verdict<S> {
     Accept(Acceptance<S>),
     Reject(Response),
 }
 
-/// With what a connection is accepted.
+/// The terms on which a connection is accepted.
 #[derive(Debug)]
 pub(crate) struct Acceptance<S> {
     pub(crate) state: S,
@@ -129,7 +130,7 @@ pub(crate) struct Acceptance<S> {
 }
 
 impl<S> Answer<S> {
-    /// The connection becomes a WebSocket, and has `state`.
+    /// Accepts: the connection becomes a WebSocket with this `state`.
     pub fn accept(state: S) -> Self {
         Answer(Verdict::Accept(Acceptance {
             state,
@@ -139,15 +140,15 @@ impl<S> Answer<S> {
         }))
     }
 
-    /// The connection ends with this response.
+    /// Rejects: the connection ends with this response.
     pub fn reject(response: Response) -> Self {
         Answer(Verdict::Reject(response))
     }
 
     /// Chooses a subprotocol. Without this there is none.
     ///
-    /// It must be one that the client [offers](Request::subprotocols), letter for letter: if it is not, the handshake is
-    /// refused with status 500, and an error is logged. On a rejection it has no effect.
+    /// The client must [offer](Request::subprotocols) it, letter for letter; otherwise the handshake is refused with status 500,
+    /// and an error is logged. On a rejection it has no effect.
     pub fn subprotocol(mut self, name: &str) -> Self {
         if let Verdict::Accept(acceptance) = &mut self.0 {
             acceptance.subprotocol = Some(name.into());
@@ -155,7 +156,7 @@ impl<S> Answer<S> {
         self
     }
 
-    /// Adds a header to the answer, accepting or rejecting, as [`Response::header`] does. What that does not allow makes the
+    /// Adds a header to the answer, accepting or rejecting, as [`Response::header`] does. A header that cannot be sent makes the
     /// handshake fail with status 500.
     pub fn header(mut self, name: &str, value: &str) -> Self {
         match &mut self.0 {

@@ -1,4 +1,4 @@
-//! The client's side.
+//! The client's side of WebSocket, as a sans-io protocol: for tests, and for whoever has a stream of their own.
 
 use std::sync::Arc;
 
@@ -13,10 +13,10 @@ use super::settings::Settings;
 use crate::Address;
 use crate::protocol::Protocol;
 
-/// The client's side of WebSocket: it asks for the upgrade, checks the answer, and masks what it sends. Sans-io, with the
+/// The client's side of WebSocket: it asks for the upgrade, checks the answer, and masks its frames. It is sans-io and has the
 /// limits of the [server's side](super::WebSocket).
 ///
-/// [`Encode::greet`](crate::protocol::Encode::greet) has the request, and the decoder says
+/// [`Encode::greet`](crate::protocol::Encode::greet) writes the request, and the decoder returns
 /// [`Opened`](crate::protocol::Unpacked::Opened) when the server has agreed.
 ///
 /// ```
@@ -36,7 +36,7 @@ pub struct WebSocketClient {
     settings: Arc<Settings>,
 }
 
-/// What a client asks for; checked.
+/// The checked content of a client's request.
 #[derive(Clone, Debug)]
 struct Wanted {
     host: String,
@@ -60,10 +60,10 @@ impl Wanted {
 }
 
 impl WebSocketClient {
-    /// Asks `host` (with the port if it is not 80) for `target`, a path and maybe a query.
+    /// Asks `host` (with the port if it is not 80) for `target`, a path and perhaps a query.
     ///
     /// # Errors
-    /// If one of them is malformed.
+    /// [`InvalidHost`](ClientHandshakeError::InvalidHost) or [`InvalidTarget`](ClientHandshakeError::InvalidTarget).
     pub fn new(
         host: impl Into<String>,
         target: impl Into<String>,
@@ -95,7 +95,7 @@ impl WebSocketClient {
     /// Offers a subprotocol, after those offered before.
     ///
     /// # Errors
-    /// If it is no token, or is offered already.
+    /// [`InvalidSubprotocol`](ClientHandshakeError::InvalidSubprotocol) if it is not a token, or is offered already.
     pub fn subprotocol(self, name: impl Into<String>) -> Result<Self, ClientHandshakeError> {
         self.want(|wanted| wanted.subprotocols.push(name.into()))
             .checked()
@@ -104,7 +104,7 @@ impl WebSocketClient {
     /// Sends a further header: an origin, a cookie, an authorization.
     ///
     /// # Errors
-    /// If it is malformed, or one that is written anyway.
+    /// [`InvalidHeader`](ClientHandshakeError::InvalidHeader) if it is malformed, or written automatically.
     pub fn header(
         self,
         name: impl Into<String>,
@@ -121,7 +121,7 @@ impl WebSocketClient {
         self
     }
 
-    /// Offers compression. Default: it does not.
+    /// Offers compression to the server. Default: none is offered.
     #[cfg(feature = "deflate")]
     #[must_use]
     pub fn deflate(mut self, deflate: super::Deflate) -> Self {
@@ -141,7 +141,9 @@ impl Protocol for WebSocketClient {
         let mut key = [0; 16];
         getrandom::fill(&mut key).expect("the system has a random source");
         let request = self.wanted.request(key);
-        let request = request.write().expect("it was checked");
+        let request = request
+            .write()
+            .expect("the request was checked when it was configured");
         let opening = ClientOpening {
             wanted: self.wanted.clone(),
             key,

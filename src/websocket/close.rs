@@ -1,4 +1,4 @@
-//! Closing (RFC 6455, section 7).
+//! The close frame (RFC 6455, section 7): its code and reason, read from a peer or written for one.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use std::fmt;
 pub struct CloseCode(u16);
 
 impl CloseCode {
-    /// 1000: the purpose of the connection is fulfilled.
+    /// 1000: the connection has done what it was opened for.
     pub const NORMAL: CloseCode = CloseCode(1000);
     /// 1001: the server goes down, or the browser leaves the page.
     pub const GOING_AWAY: CloseCode = CloseCode(1001);
@@ -15,7 +15,7 @@ impl CloseCode {
     pub const PROTOCOL_ERROR: CloseCode = CloseCode(1002);
     /// 1003: a kind of data that cannot be accepted.
     pub const UNSUPPORTED: CloseCode = CloseCode(1003);
-    /// 1007: data that is not what its kind says, such as text that is no UTF-8.
+    /// 1007: data that is not what its kind says, such as text that is not UTF-8.
     pub const INVALID_PAYLOAD: CloseCode = CloseCode(1007);
     /// 1008: a message that violates a policy.
     pub const POLICY: CloseCode = CloseCode(1008);
@@ -30,9 +30,8 @@ impl CloseCode {
     /// 1013: try again later.
     pub const TRY_AGAIN: CloseCode = CloseCode(1013);
 
-    /// A code that may be sent; `None` for those that are not assigned, or stand for what was not sent.
-    ///
-    /// May be sent: 1000 to 1003, 1007 to 1014, and 3000 to 4999 (section 7.4, and the registry that it founded).
+    /// The code with this number, if it may be sent: 1000 to 1003, 1007 to 1014, and 3000 to 4999 (section 7.4, and the registry
+    /// that it founded). The others are not assigned, or stand for a close frame that was not sent.
     ///
     /// ```
     /// use ringwheel::websocket::CloseCode;
@@ -66,20 +65,20 @@ impl fmt::Debug for CloseCode {
     }
 }
 
-/// What a peer said when it closed.
+/// The content of a peer's close frame.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CloseFrame {
-    /// Its status code; `None` stands for what the RFC calls 1005, no code.
+    /// The status code; `None` if the frame has none, which the RFC calls 1005.
     pub code: Option<CloseCode>,
-    /// Its reason, up to 123 bytes; for the log, not for the user (section 7.1.6).
+    /// The reason, up to 123 bytes; for the log, not for the user (section 7.1.6).
     pub reason: Box<str>,
 }
 
-/// The longest reason: what a control frame holds besides the code.
+/// The longest reason in bytes: a control frame without the code.
 pub(crate) const REASON_MAX: usize = 123;
 
-/// What is wrong with a close frame.
+/// The fault of a close frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum BadClose {
     OneByte,

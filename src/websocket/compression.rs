@@ -1,6 +1,6 @@
 //! permessage-deflate on one connection: the compression of messages that are sent, and the inflation of those received.
 //!
-//! The frame writer has the one and the session the other. Both let go of memory by themselves.
+//! The frame writer holds the one and the session the other.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Why a peer's bytes were refused.
+//! The errors that end a connection because of what the peer sent, or did not send.
 
 use std::error::Error;
 use std::fmt;
@@ -6,27 +6,27 @@ use std::fmt;
 use super::close::CloseCode;
 use super::handshake::{ClientHandshakeError, HandshakeError};
 
-/// Why a WebSocket connection ended by [`CloseReason::Protocol`](crate::CloseReason::Protocol).
+/// The error behind a [`CloseReason::Protocol`](crate::CloseReason::Protocol) of a WebSocket connection.
 ///
-/// The peer was told: by an HTTP answer before the connection was open, by a close frame afterwards.
+/// The peer was told of it: by an HTTP answer before the connection was open, by a close frame afterwards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WebSocketError {
     /// The opening handshake was refused.
     Handshake(HandshakeError),
-    /// The server's answer to a client's opening handshake is not what was asked for.
+    /// The server's answer does not accept the client's opening handshake.
     ClientHandshake(ClientHandshakeError),
     /// The opening handshake took longer than [`WebSocket::handshake_timeout`](super::WebSocket::handshake_timeout).
     HandshakeTimeout,
     /// The peer violated RFC 6455; close code 1002.
     Violation(Violation),
-    /// A text, or the reason of a close frame, is no UTF-8; close code 1007.
+    /// A text message, or the reason of a close frame, is not UTF-8; close code 1007.
     InvalidUtf8,
     /// A compressed message could not be inflated; close code 1007.
     InvalidCompression,
     /// A message is longer than [`WebSocket::max_message`](super::WebSocket::max_message), inflated or not; close code 1009.
     MessageTooBig,
-    /// A message is inflated to more times its size than [`Deflate`](super::WebSocket::deflate) allows; close code 1009.
+    /// A compressed message inflates by a larger factor than [`Deflate`](super::WebSocket::deflate) allows; close code 1009.
     CompressionRatio,
     /// The headers of a message's fragments take more than
     /// [`WebSocket::fragment_overhead`](super::WebSocket::fragment_overhead); close code 1009.
@@ -38,7 +38,7 @@ pub enum WebSocketError {
 }
 
 impl WebSocketError {
-    /// The code of the close frame that told the peer; `None` where the handshake was not over.
+    /// The code of the close frame that told the peer; `None` if the handshake was not over.
     pub fn close_code(&self) -> Option<CloseCode> {
         Some(match self {
             WebSocketError::Handshake(_)
@@ -56,13 +56,13 @@ impl WebSocketError {
     }
 }
 
-/// How a peer violated RFC 6455.
+/// The rule of RFC 6455 that a peer violated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Violation {
     /// An opcode that is not assigned (section 5.2).
     UnknownOpcode,
-    /// A reserved bit that no extension was agreed on for (section 5.2).
+    /// A reserved bit without an extension that gives it a meaning (section 5.2).
     ReservedBit,
     /// A client's frame without a mask (section 5.1).
     Unmasked,
@@ -76,11 +76,11 @@ pub enum Violation {
     FragmentedControl,
     /// A control frame with more than 125 bytes (section 5.5).
     LongControl,
-    /// A continuation of nothing (section 5.4).
+    /// A continuation frame without a message to continue (section 5.4).
     StrayContinuation,
-    /// A new message before the last one was complete (section 5.4).
+    /// A new message within an unfinished one (section 5.4).
     UnfinishedMessage,
-    /// A close frame with half of a code (section 5.5.1).
+    /// A close frame with one byte, which is half of a code (section 5.5.1).
     CloseLength,
     /// A close code that must not be sent (section 7.4).
     CloseCode,
@@ -118,7 +118,7 @@ impl fmt::Display for WebSocketError {
             WebSocketError::InvalidCompression => f.write_str("a message cannot be inflated"),
             WebSocketError::MessageTooBig => f.write_str("a message is longer than allowed"),
             WebSocketError::CompressionRatio => {
-                f.write_str("a message is inflated to more than the allowed ratio")
+                f.write_str("a message inflates by a larger factor than allowed")
             }
             WebSocketError::TooManyFragments => {
                 f.write_str("a message has more fragments than allowed")

@@ -3,13 +3,13 @@
 /// A frame's masking key.
 pub(crate) type Key = [u8; 4];
 
-/// Masks or unmasks `bytes` in place, whose first lies `offset` bytes into the frame's payload.
+/// Masks or unmasks `bytes` in place. The first of them stands `offset` bytes into the frame's payload.
 #[inline]
 pub(crate) fn apply(bytes: &mut [u8], key: Key, offset: usize) {
     let mut key = key;
     key.rotate_left(offset % 4);
     let narrow = u64::from(u32::from_ne_bytes(key));
-    let wide = narrow << 32 | narrow;
+    let wide = (narrow << 32) | narrow;
     if bytes.len() >= LONG {
         apply_long(bytes, wide);
     } else {
@@ -17,10 +17,10 @@ pub(crate) fn apply(bytes: &mut [u8], key: Key, offset: usize) {
     }
 }
 
-/// From this many bytes on it is worth asking what the processor can do.
+/// The length from which on it is worth asking what the processor can do.
 const LONG: usize = 128;
 
-/// Whole words and no early end, so that it compiles to the widest vectors that the target has.
+/// Works in whole words and without an early end, so that it compiles to the widest vectors that the target has.
 #[inline(always)]
 fn apply_words(bytes: &mut [u8], wide: u64) {
     let mut words = bytes.chunks_exact_mut(8);
@@ -34,16 +34,17 @@ fn apply_words(bytes: &mut [u8], wide: u64) {
     }
 }
 
-/// What every x86-64 has are 16 bytes at a time, which is a third of memcpy's speed; most have 32.
+/// Works with 32 bytes at a time where the processor can. With the 16 bytes that every x86-64 can, masking has a third of
+/// memcpy's speed.
 #[cfg(target_arch = "x86_64")]
 fn apply_long(bytes: &mut [u8], wide: u64) {
     #[target_feature(enable = "avx2")]
     #[expect(
         unsafe_code,
-        reason = "safe code, compiled for a processor that has AVX2; to call it elsewhere would be undefined"
+        reason = "safe code, compiled for processors with AVX2; a call on another one would be undefined behaviour"
     )]
     unsafe fn apply_with_avx2(bytes: &mut [u8], wide: u64) {
-        // Vectors that do not cross cache lines are as much again.
+        // Aligned vectors do not cross cache lines, which doubles the speed.
         let head = bytes.as_ptr().align_offset(32).min(bytes.len());
         let (head, body) = bytes.split_at_mut(head);
         let mut key = wide.to_ne_bytes();
@@ -53,7 +54,10 @@ fn apply_long(bytes: &mut [u8], wide: u64) {
     }
 
     if std::arch::is_x86_feature_detected!("avx2") {
-        #[expect(unsafe_code, reason = "the one thing that it asks for")]
+        #[expect(
+            unsafe_code,
+            reason = "the one precondition of the function is checked above"
+        )]
         // SAFETY: the processor has AVX2, as was just found.
         unsafe {
             apply_with_avx2(bytes, wide)

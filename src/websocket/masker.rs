@@ -1,16 +1,16 @@
-//! A client's masking keys (RFC 6455, section 5.3).
+//! The source of a client's masking keys (RFC 6455, section 5.3).
 
 use std::fmt;
 
 use super::mask::Key;
 
-/// Keys from the system's random source, which a peer cannot predict; fetched some at a time.
+/// Keys from the system's random source, which nobody can predict. They are fetched 64 at a time.
 #[derive(Clone, Default)]
 pub(crate) struct Masker {
     keys: Vec<u8>,
 }
 
-/// Bytes that are fetched at a time: 64 keys.
+/// The bytes that are fetched at a time: 64 keys.
 const FETCHED: usize = 256;
 
 impl Masker {
@@ -32,7 +32,7 @@ impl Masker {
 
 impl fmt::Debug for Masker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Keys that are to be used are nobody's business.
+        // Future keys are secret.
         f.write_str("Masker")
     }
 }

@@ -1,4 +1,4 @@
-//! What is sent and received.
+//! Messages as the handler sees and sends them: borrowed, owned and shared, or in pieces.
 
 use std::sync::Arc;
 
@@ -6,17 +6,17 @@ use bytes::Bytes;
 
 use super::frame::{FrameHeader, Opcode};
 
-/// A message.
+/// A message, borrowed from the receive buffer or from the sender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Message<'a> {
-    /// Text.
+    /// Text, which is always valid UTF-8.
     Text(&'a str),
-    /// Anything else.
+    /// Bytes of any meaning.
     Binary(&'a [u8]),
 }
 
 impl<'a> Message<'a> {
-    /// What kind it is.
+    /// The kind of the message.
     #[inline]
     pub fn kind(&self) -> Kind {
         match self {
@@ -42,7 +42,7 @@ impl<'a> Message<'a> {
         }
     }
 
-    /// The text, if it is one.
+    /// The payload of a text message; `None` for a binary one.
     #[inline]
     pub fn as_text(&self) -> Option<&'a str> {
         match self {
@@ -51,13 +51,13 @@ impl<'a> Message<'a> {
         }
     }
 
-    /// Bytes of the payload.
+    /// The length of the payload in bytes.
     #[inline]
     pub fn len(&self) -> usize {
         self.as_bytes().len()
     }
 
-    /// Whether the payload is empty.
+    /// True if the payload is empty.
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -76,8 +76,10 @@ impl<'a> From<&'a [u8]> for Message<'a> {
     }
 }
 
-/// A message that owns its payload and can be sent to many: a clone shares it, and with it the frame that it was encoded to,
-/// plain or compressed.
+/// A message that owns its payload, to be sent to many connections or from another thread.
+///
+/// Clones share the payload, and with it the frame that the message was encoded to, plain or compressed: it is encoded once for
+/// all connections.
 #[derive(Clone, Debug)]
 pub struct MessageBuf(Arc<Shared>);
 
@@ -87,7 +89,7 @@ struct Shared {
     /// The header of the frame that a server sends.
     header: FrameHeader,
     may_be_compressed: bool,
-    /// That frame, compressed without a context; `None` if compressing does not help.
+    /// The compressed frame, which refers to no other message; `None` if compression does not make it shorter.
     #[cfg(feature = "deflate")]
     compressed: std::sync::OnceLock<Option<Bytes>>,
 }
@@ -156,7 +158,7 @@ impl MessageBuf {
         self.0.may_be_compressed
     }
 
-    /// The message.
+    /// The message, borrowed.
     #[inline]
     pub fn as_message(&self) -> Message<'_> {
         self.0.payload.as_message()
@@ -168,7 +170,7 @@ impl MessageBuf {
         self.0.header.as_slice()
     }
 
-    /// The compressed frame; `make` makes it if it is not there.
+    /// The compressed frame, made by `make` at the first call.
     #[cfg(feature = "deflate")]
     pub(crate) fn compressed_frame(
         &self,
@@ -222,29 +224,29 @@ impl From<Message<'_>> for MessageBuf {
     }
 }
 
-/// What kind a message is.
+/// The kind of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
-    /// Text.
+    /// Text, in UTF-8.
     Text,
-    /// Anything else.
+    /// Bytes of any meaning.
     Binary,
 }
 
-/// A piece of a message, for those who take messages as they arrive: the protocol is then
+/// A piece of a message, for a handler that takes messages as they arrive: its protocol is
 /// [`WebSocket<A, Pieces>`](super::Pieces).
 ///
-/// A message may come in any number of pieces, cut anywhere, whatever frames the peer has made. The text of one is valid
-/// UTF-8 as a whole, and so far as it has come; a piece may begin or end within a character.
+/// A message may come in any number of pieces, cut anywhere, independently of the peer's frames. Text is valid UTF-8 as far as
+/// it has come, but a piece may begin or end within a character.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Piece<'a> {
-    /// What the message is.
+    /// The kind of the message.
     pub kind: Kind,
-    /// The next bytes of it; may be empty.
+    /// The next bytes of the message; may be empty.
     pub bytes: &'a [u8],
-    /// The message begins with this piece.
+    /// True if the message begins with this piece.
     pub is_first: bool,
-    /// The message ends with this piece.
+    /// True if the message ends with this piece.
     pub is_last: bool,
 }

@@ -1,4 +1,5 @@
-//! WebSocket (RFC 6455) with permessage-deflate (RFC 7692), as a [`Protocol`] like any other.
+//! WebSocket (RFC 6455) with permessage-deflate (RFC 7692), as a [`Protocol`] like any other: it uses public items of the core
+//! only.
 //!
 //! ```no_run
 //! use ringwheel::websocket::{Message, WebSocket};
@@ -20,16 +21,21 @@
 //! # ; Ok::<(), std::io::Error>(())
 //! ```
 //!
-//! # What it does by itself
-//! The opening handshake, with an HTTP answer to whatever is no WebSocket; the closing handshake, in both directions; pongs;
-//! pings, if [asked to](WebSocket::ping_every); compression, if [asked to](WebSocket::deflate) and the client offers it.
-//! [`Handler::on_open`](crate::Handler::on_open) is called once the opening handshake is over. Who may connect, with what
-//! subprotocol, and what is left for the session, an [`Accept`] decides; it can also answer plain HTTP requests, so that a
+//! # What is automatic
+//! The opening handshake, with an HTTP answer to a request that is not for WebSocket; the closing handshake in both directions;
+//! pongs; pings, if [turned on](WebSocket::ping_every); compression, if [turned on](WebSocket::deflate) and offered by the
+//! client. [`Handler::on_open`](crate::Handler::on_open) is called once the opening handshake is over. An [`Accept`] decides who
+//! may connect, chooses the subprotocol, and leaves a state for the session; it can also answer plain HTTP requests, so that a
 //! page or a health check lives on the same port.
 //!
 //! [`Conn::close`](crate::Conn::close) sends a close frame with code 1000 (1001 when the server shuts down) and awaits the
-//! peer's; [`Conn::close_with`](crate::Conn) takes a code and a reason. When the peer closes, it is answered, the connection
-//! ends with [`CloseReason::Peer`](crate::CloseReason::Peer), and `Conn::peer_close` has what it said.
+//! peer's; [`Conn::close_with`](crate::Conn) takes a code and a reason. When the peer closes, it is answered, and the connection
+//! ends with [`CloseReason::Peer`](crate::CloseReason::Peer); `Conn::peer_close` then has the peer's code and reason.
+//!
+//! # What a connection can do besides
+//! A [`Conn`](crate::Conn) with this protocol has further methods: `send_text`, `send_binary`, `send_uncompressed`,
+//! `send_fragment` and `send_last_fragment`, `ping`, `ping_with`, `round_trip_time`, `close_with`, `peer_close`, `subprotocol`,
+//! `take_state`, `is_compressed` and `set_compression`.
 //!
 //! # Limits
 //! | limit | default | what happens |
@@ -43,11 +49,20 @@
 //! | [`pong_timeout`](WebSocket::pong_timeout), after an automatic ping | 20 s | close code 1008 |
 //! | [`Listen::close_timeout`](crate::Listen::close_timeout), for the peer's close frame | 10 s | it is cut off |
 //!
-//! Output is limited as for every protocol, by [`Limits`](crate::Limits): pongs count, and a peer that does not read is not read.
+//! Output is limited as for every protocol, by [`Limits`](crate::Limits): pongs count, and while a peer does not read, nothing is
+//! read from it.
 //!
 //! # Memory
 //! An idle connection holds no buffer. A message that lies whole in the receive buffer is unmasked and handed out there; one
-//! that comes in parts is collected in a buffer of its own, at most twice as large as what has come of it.
+//! that comes in parts is collected in a buffer of its own, at most twice as large as the part that has come.
+
+// The files, from bytes to messages and back; both halves share the session, which lives with the encoder:
+//
+//   opening ── handshake ── http
+//      │
+//   decoder ── reader ── assembly ──► session ◄── encoder
+//                                        │
+//                                     writer ── compression ── deflate
 
 mod accept;
 mod assembly;
@@ -127,13 +142,15 @@ pub struct WebSocket<A = AcceptAll, D = Whole> {
 
 impl WebSocket {
     /// Accepts every valid opening handshake, from any origin.
+    #[must_use]
     pub fn new() -> Self {
         WebSocket::accepting(AcceptAll)
     }
 }
 
 impl<A: Accept, D: Delivery> WebSocket<A, D> {
-    /// Accepts the opening handshakes that `accept` does. All workers share it.
+    /// Accepts the opening handshakes that `accept` accepts. All workers share it.
+    #[must_use]
     pub fn accepting(accept: A) -> Self {
         WebSocket {
             accept: Arc::new(accept),
@@ -147,70 +164,72 @@ impl<A: Accept, D: Delivery> WebSocket<A, D> {
         self
     }
 
-    /// The longest message that is accepted, in bytes, inflated or not, whole or in fragments. Default 1 MiB. A longer one
-    /// is refused with close code 1009 as soon as its length is known, and nothing is allocated on a header's word.
+    /// Sets the longest message that is accepted, in bytes, compressed or inflated, whole or in fragments. Default 1 MiB. A longer
+    /// one is refused with close code 1009 as soon as its length is known. Nothing is allocated for a length that is only
+    /// announced.
     #[must_use]
     pub fn max_message(self, bytes: usize) -> Self {
         self.set(|settings| settings.max_message = bytes)
     }
 
-    /// How many bytes of headers the fragments of one message may take, the first fragment's not counted. Default 1 MiB. It
-    /// keeps peers from sending a message in fragments of nothing for ever; close code 1009.
+    /// Limits the bytes of frame headers in one message, without the first. Default 1 MiB; past it close code 1009. It keeps a
+    /// peer from sending a message in empty fragments for ever.
     #[must_use]
     pub fn fragment_overhead(self, bytes: usize) -> Self {
         self.set(|settings| settings.fragment_overhead = bytes)
     }
 
-    /// How many control frames (ping, pong, close) a peer may send within a second. Default 1,000; close code 1008.
+    /// Limits the control frames (ping, pong, close) that a peer may send within a second. Default 1,000; past it close code
+    /// 1008.
     #[must_use]
     pub fn control_rate(self, frames: u16) -> Self {
         self.set(|settings| settings.control_rate = frames)
     }
 
-    /// The longest head of an opening request, in bytes. Default 8 KiB.
+    /// Limits the head of an opening request, in bytes. Default 8 KiB; past it HTTP status 431, or 414 within the first line.
     #[must_use]
     pub fn max_head(self, bytes: usize) -> Self {
         self.set(|settings| settings.head.bytes = bytes)
     }
 
-    /// How many headers an opening request may have. Default 64.
+    /// Limits the number of headers of an opening request. Default 64; past it HTTP status 431.
     #[must_use]
     pub fn max_headers(self, headers: usize) -> Self {
         self.set(|settings| settings.head.fields = headers)
     }
 
-    /// How long the opening handshake may take. Default 10 s.
+    /// Limits the time for the opening handshake. Default 10 s; past it HTTP status 408.
     #[must_use]
     pub fn handshake_timeout(self, timeout: Duration) -> Self {
         self.set(|settings| settings.handshake_timeout = timeout)
     }
 
-    /// The web pages that may connect; a browser says from which a connection comes, and without this any page that a user
-    /// visits can use the server in the user's name (cross-site WebSocket hijacking). Default: any.
+    /// Sets the web pages that may connect. Default: any. A browser names the page that opens a connection; with the default, any
+    /// page that a user visits can use the server in the user's name (cross-site WebSocket hijacking).
     #[must_use]
     pub fn origins(self, origins: Origins) -> Self {
         self.set(|settings| settings.origins = origins)
     }
 
-    /// Sends each peer a ping so often. Default: never. It costs some 200 bytes for each connection.
+    /// Sends each peer a ping once in every `period`, at least 1 ms. Default: never. It costs some 200 bytes for each connection.
     #[must_use]
     pub fn ping_every(self, period: Duration) -> Self {
-        // Not more than one in an iteration of the loop.
+        // At most one ping leaves in an iteration of the loop.
         let period = period.max(Duration::from_millis(1));
         self.set(|settings| settings.ping_every = Some(period))
     }
 
-    /// How long a peer has to answer an automatic ping, before it is closed with 1008. Default 20 s.
+    /// Sets the time in which a peer has to answer an automatic ping. Default 20 s; past it close code 1008.
     ///
-    /// The time does not run while there is output pending, behind which the peer has not seen the ping, or while something
-    /// that the peer has sent is held back; after that it is given in full. It does run while what the kernel has taken is on
-    /// its way.
+    /// The time does not run while output is pending, since the ping may be behind it, nor while input of the peer is held back,
+    /// since the pong may be in it; after that the peer has the full time again. It does run while bytes that the kernel has
+    /// taken are on their way.
     #[must_use]
     pub fn pong_timeout(self, timeout: Duration) -> Self {
         self.set(|settings| settings.pong_timeout = timeout)
     }
 
-    /// Compresses messages for those clients that offer it. Default: none are.
+    /// Compresses the messages of clients that offer it. Default: off.
     #[cfg(feature = "deflate")]
     #[must_use]
     pub fn deflate(self, deflate: Deflate) -> Self {

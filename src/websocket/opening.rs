@@ -18,7 +18,7 @@ pub(crate) trait Opening: 'static {
     /// True if the frames behind it are a client's.
     const FROM_CLIENT: bool;
 
-    /// Looks at all that has come so far.
+    /// Looks at all bytes of the handshake that have come so far; none are consumed before it is over.
     fn advance(&mut self, input: &[u8], peer: &Address, settings: &Settings) -> Step<Self::State>;
 
     /// The answer to a peer that has taken too long.
@@ -32,7 +32,7 @@ pub(crate) trait Opening: 'static {
 pub(crate) enum Step<S> {
     NeedMore,
     Open(Opened<S>),
-    /// It was a plain HTTP request, and this is the answer.
+    /// The request was plain HTTP, and this is the answer.
     Answered {
         consumed: usize,
         answer: Vec<u8>,

@@ -1,4 +1,4 @@
-//! Which pages may open connections.
+//! The check of origins: the web pages whose scripts may open connections.
 
 use std::fmt;
 use std::str;
@@ -13,8 +13,8 @@ use crate::http::authority::Authority;
 /// not apply. A server that trusts cookies must therefore look at the page's origin, or any page that its users visit speaks
 /// in their name (cross-site WebSocket hijacking). An upgrade that is not allowed is refused with status 403.
 ///
-/// Programs that are no browsers send no origin, or any they like: they are let in without one unless it is
-/// [`required`](Self::required). It is no authentication.
+/// Programs that are not browsers send no origin, or any they like. They are let in without one unless it is
+/// [`required`](Self::required). An origin is no authentication.
 ///
 /// ```
 /// use ringwheel::websocket::Origins;
@@ -42,7 +42,7 @@ enum Rule {
     List(Arc<[Box<str>]>),
 }
 
-/// A text that was given for an origin, and is none.
+/// The error for a text that is not an origin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvalidOriginError(
     /// The text.
@@ -62,7 +62,7 @@ impl fmt::Display for InvalidOriginError {
 impl std::error::Error for InvalidOriginError {}
 
 impl Origins {
-    /// All pages. Right for servers that do not trust cookies or the network that a client is in.
+    /// All pages. Right for servers that do not trust cookies, nor the network that a client is in.
     #[must_use]
     pub fn any() -> Self {
         Rule::Any.into()
@@ -70,17 +70,17 @@ impl Origins {
 
     /// Only pages from the host and port that the request is for, as its `Host` header has it.
     ///
-    /// The scheme does not count, for a server behind a proxy does not know its own.
+    /// Schemes are not compared, since a server behind a proxy does not know its own.
     #[must_use]
     pub fn same_host() -> Self {
         Rule::SameHost.into()
     }
 
-    /// Only these, each written as `scheme://host` or `scheme://host:port`, or `null` for pages without an origin of their
+    /// Only these pages, each written as `scheme://host` or `scheme://host:port`, or `null` for pages without an origin of their
     /// own (from a file, or in a sandboxed frame, which any site can make: seldom a good idea).
     ///
     /// # Panics
-    /// If one of them is no origin; [`try_list`](Self::try_list) is for those that the program does not know.
+    /// If one of them is not an origin; [`try_list`](Self::try_list) is for origins that the program does not know.
     #[must_use]
     pub fn list<I>(origins: I) -> Self
     where
@@ -96,7 +96,7 @@ impl Origins {
     /// As [`list`](Self::list), with origins from the command line or a file.
     ///
     /// # Errors
-    /// If one of them is no origin; with a path, for instance, or just a slash at the end.
+    /// The first text that is not an origin: one with a path, for instance, or just a slash at the end.
     pub fn try_list<I>(origins: I) -> Result<Self, InvalidOriginError>
     where
         I: IntoIterator,
@@ -113,7 +113,7 @@ impl Origins {
         Ok(Rule::List(list?).into())
     }
 
-    /// Refuses requests without an origin too, and with them most programs that are no browsers.
+    /// Refuses requests without an origin too, and with them most programs that are not browsers.
     #[must_use]
     pub fn required(self) -> Self {
         Origins {
@@ -122,12 +122,12 @@ impl Origins {
         }
     }
 
-    /// Whether `request` comes from where it may.
+    /// True if `request` comes from an origin that is allowed.
     pub(crate) fn allow(&self, request: &Request<'_>) -> bool {
         let mut values = request.fields().values("Origin");
         match (values.next(), values.next()) {
             (None, _) => !self.is_required,
-            // RFC 6454 section 7.3: there is no more than one.
+            // RFC 6454 section 7.3: there is at most one.
             (Some(_), Some(_)) => false,
             (Some(value), None) => self.rule.allows(value, request.host()),
         }
@@ -165,7 +165,7 @@ impl Rule {
 /// An origin in its ASCII serialisation (RFC 6454 section 6.2).
 #[derive(Clone, Copy, Debug)]
 enum Origin<'a> {
-    /// An origin that is like no other, serialised as `null`.
+    /// An origin that equals no other, serialised as `null`.
     Opaque,
     Tuple {
         scheme: &'a str,
@@ -179,7 +179,7 @@ impl<'a> Origin<'a> {
             return Some(Origin::Opaque);
         }
         let (scheme, authority) = text.split_once("://")?;
-        // A Host field may end in a colon, an origin not.
+        // A Host field may end in a colon, an origin may not.
         if !is_scheme(scheme) || authority.ends_with(':') {
             return None;
         }
@@ -187,7 +187,7 @@ impl<'a> Origin<'a> {
         Some(Origin::Tuple { scheme, authority })
     }
 
-    /// Whether its host and port are those of a `Host` field, in which no port means the default one.
+    /// True if its host and port are those of a `Host` field, in which no port means the default one.
     fn is_at(&self, host: &str) -> bool {
         match (self, Authority::parse(host)) {
             (Origin::Tuple { scheme, authority }, Some(host)) => {
@@ -220,7 +220,7 @@ impl PartialEq for Origin<'_> {
     }
 }
 
-/// RFC 3986 section 3.1.
+/// True if `text` is a scheme (RFC 3986 section 3.1).
 fn is_scheme(text: &str) -> bool {
     text.starts_with(|first: char| first.is_ascii_alphabetic())
         && text
@@ -228,12 +228,12 @@ fn is_scheme(text: &str) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
 }
 
-/// The port that is named, or else the default one of the scheme.
+/// The port that is named, or the default one of the scheme.
 fn port(scheme: &str, authority: &Authority<'_>) -> Option<u16> {
     authority.port.or_else(|| default_port(scheme))
 }
 
-/// The default port, if the scheme is one that pages come with.
+/// The default port of a scheme that pages are loaded with.
 fn default_port(scheme: &str) -> Option<u16> {
     let is = |name| scheme.eq_ignore_ascii_case(name);
     if is("http") || is("ws") {

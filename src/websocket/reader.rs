@@ -310,7 +310,7 @@ impl<O: Opening, D: Delivery> FrameReader<O, D> {
             return Err(WebSocketError::MessageTooBig);
         }
         if header.is_final && !header.is_compressed && header.opcode != Opcode::Continuation {
-            // It is not longer than a message may be, which fits a usize.
+            // The length is within the limit on messages, which is a usize.
             let end = header.size.saturating_add(header.length as usize);
             if input.len() >= end || (!D::PIECES && end <= GATHER_MAX) {
                 return self.gather(header, input);

@@ -241,7 +241,6 @@ impl<S> Session<S> {
     }
 
     /// Writes a message that others may share, and that does not take the fast path.
-    #[cold]
     #[inline(never)]
     pub(crate) fn put_shared(
         &mut self,
@@ -445,7 +444,7 @@ impl<S> Session<S> {
             keepalive.postpone(now, timeout);
         }
         if !is_one_pending {
-            // It fails on a connection that closes only, and that has no deadline.
+            // A ping fails only on a connection that closes, and that has no deadline.
             let _ = self.ping(now, output);
         }
         Ok(())

@@ -1,8 +1,8 @@
-//! Text that arrives in pieces, checked as it comes (RFC 6455, section 8.1).
+//! The check of text that arrives in pieces (RFC 6455, section 8.1): it fails at the first byte that is wrong.
 
 use simdutf8::compat;
 
-/// The bytes are no UTF-8.
+/// The error for bytes that are not UTF-8.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NotUtf8;
 
@@ -14,13 +14,13 @@ pub(crate) struct Cut {
 }
 
 impl Cut {
-    /// Whether a text may end here.
+    /// True if no character is cut, so that a text may end here.
     pub(crate) fn is_between_characters(self) -> bool {
         self.length == 0
     }
 
-    /// Checks the next piece of a text, and hands out what is whole: the character that was cut and is now complete, and
-    /// then the characters of the piece itself. It fails at the first byte that no valid text can have there.
+    /// Checks the next piece of a text, and calls `whole` with its whole characters: first the one that was cut before and is
+    /// now complete. It fails at the first byte that no valid text can have there.
     pub(crate) fn check(
         &mut self,
         piece: &[u8],
@@ -57,8 +57,8 @@ impl Cut {
     }
 }
 
-/// How much at the front of `bytes` is valid text, when everything before `checked` is known to be: all but a character
-/// that is cut at the end.
+/// The length of the valid text at the front of `bytes`, of which everything before `checked` is known to be valid: all but a
+/// character that is cut at the end.
 pub(crate) fn valid_up_to(bytes: &[u8], checked: usize) -> Result<usize, NotUtf8> {
     match compat::from_utf8(&bytes[checked..]) {
         Ok(_) => Ok(bytes.len()),

@@ -83,7 +83,7 @@ impl FrameWriter {
         }
         self.put(first.compressed(), &payload, output);
         if output.is_overfull() {
-            // It is taken back, and the peer will not know what the next message would refer to.
+            // The message is taken back, so the next one must not refer to it.
             if let Some(compression) = &mut self.compression {
                 compression.forget_context();
             }

@@ -21,12 +21,17 @@
 //!
 //! Eleven levels span all of `u64`: no deadline is too far and none is rounded.
 
+mod entries;
+mod invariants;
+mod key;
 mod tick_clock;
 
+use std::fmt;
+
+pub use key::TimerKey;
 pub use tick_clock::TickClock;
 
-use std::fmt;
-use std::num::NonZeroU32;
+use entries::{Entries, Link};
 
 /// Bits of a deadline that one level resolves.
 const LEVEL_BITS: u32 = 6;
@@ -36,18 +41,6 @@ const SLOTS: u32 = 1 << LEVEL_BITS;
 const LEVELS: u32 = u64::BITS.div_ceil(LEVEL_BITS);
 /// The end of a list.
 const NIL: u32 = u32::MAX;
-/// The generation of an entry without a timer. No key ever has it.
-const VACANT: NonZeroU32 = NonZeroU32::MAX;
-
-/// Names one timer of one [`Wheel`], from [`insert`](Wheel::insert) until it fires or is cancelled.
-///
-/// A key that outlives its timer is stale and inert for good: no later timer is ever named by it,
-/// although the memory is reused. A key takes 8 bytes, and so does an `Option<TimerKey>`.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct TimerKey {
-    index: u32,
-    generation: NonZeroU32,
-}
 
 /// A set of timers, each with a deadline in ticks and a value, which come out once `now` has
 /// reached the deadline.
@@ -71,7 +64,7 @@ pub struct TimerKey {
 ///
 /// # Example
 /// ```
-/// use ringwheel::wheel::Wheel;
+/// use ringwheel::internal::Wheel;
 ///
 /// let mut wheel = Wheel::new();
 /// let ping = wheel.insert(30, "ping");
@@ -90,20 +83,12 @@ pub struct TimerKey {
 // - While a slot is being cascaded, it is the cursor's own on its level, and not empty.
 // - The bit of a slot is set if and only if its list is not empty; the bit of a level if and only
 //   if one of its slots is.
-// - An entry is live (holds a value, is linked), free (its next key is in `free`), or retired (its
-//   generations are used up); but for the live ones its generation is `VACANT`.
+// - An entry is linked if and only if it is live.
 pub struct Wheel<T> {
-    entries: Vec<Entry<T>>,
-    /// The links of the entries, by the same index. They are apart because unlinking and walking a
-    /// list touch them at random, and so touch a fraction of the memory.
-    links: Vec<Link>,
-    /// The keys of the timers to come in entries that are free, the next one last.
-    free: Vec<TimerKey>,
-    /// Entries that are never used again.
-    retired: usize,
+    entries: Entries<T>,
     /// The last tick handed in.
     now: u64,
-    /// How far the slots have been worked off: behind `now` only while timers that are due wait to
+    /// The tick up to which the slots are worked off: behind `now` only while timers that are due wait to
     /// be popped.
     cursor: u64,
     /// The level of the slot that is being cascaded, 0 if none. That slot is the cursor's own on
@@ -131,23 +116,6 @@ impl List {
     };
 }
 
-/// An entry's neighbours in its slot.
-#[derive(Clone, Copy)]
-struct Link {
-    prev: u32,
-    next: u32,
-}
-
-/// Room for one timer.
-struct Entry<T> {
-    deadline: u64,
-    /// Of the timer's key, or `VACANT`.
-    generation: NonZeroU32,
-    /// The slot the timer is linked in, as `level * SLOTS + slot`.
-    slot: u16,
-    value: Option<T>,
-}
-
 impl<T> Wheel<T> {
     /// The last tick. A wheel's [`now`](Self::now) stops there, so a timer for [`u64::MAX`] never
     /// fires.
@@ -165,10 +133,7 @@ impl<T> Wheel<T> {
     /// copies them.
     pub fn with_capacity(timers: usize) -> Self {
         Self {
-            entries: Vec::with_capacity(timers),
-            links: Vec::with_capacity(timers),
-            free: Vec::new(),
-            retired: 0,
+            entries: Entries::with_capacity(timers),
             now: 0,
             cursor: 0,
             cascading: 0,
@@ -181,10 +146,10 @@ impl<T> Wheel<T> {
     /// The number of live timers.
     #[inline]
     pub fn len(&self) -> usize {
-        self.entries.len() - self.free.len() - self.retired
+        self.entries.live()
     }
 
-    /// Whether no timer is live.
+    /// True if no timer is live.
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.occupied_levels == 0
@@ -203,7 +168,7 @@ impl<T> Wheel<T> {
     /// If there are [`MAX_TIMERS`](Self::MAX_TIMERS) entries and none is free.
     #[inline]
     pub fn insert(&mut self, deadline: u64, value: T) -> TimerKey {
-        let key = self.occupy(value);
+        let key = self.entries.occupy(value);
         self.link(key.index, deadline.max(self.now + 1));
         key
     }
@@ -211,9 +176,9 @@ impl<T> Wheel<T> {
     /// Takes a timer out before it fires. `None` if the key is stale.
     #[inline]
     pub fn cancel(&mut self, key: TimerKey) -> Option<T> {
-        self.live(key)?;
+        self.entries.get(key)?;
         self.unlink(key.index);
-        Some(self.vacate(key.index))
+        Some(self.entries.vacate(key.index))
     }
 
     /// Moves a timer to another deadline, with the same rule for the past as
@@ -221,7 +186,7 @@ impl<T> Wheel<T> {
     /// that were armed before. `false` if the key is stale.
     #[inline]
     pub fn rearm(&mut self, key: TimerKey, deadline: u64) -> bool {
-        if self.live(key).is_none() {
+        if self.entries.get(key).is_none() {
             return false;
         }
         self.unlink(key.index);
@@ -229,29 +194,29 @@ impl<T> Wheel<T> {
         true
     }
 
-    /// Whether the timer is live: neither fired nor cancelled.
+    /// True if the timer is live: neither fired nor cancelled.
     #[inline]
     pub fn contains(&self, key: TimerKey) -> bool {
-        self.live(key).is_some()
+        self.entries.get(key).is_some()
     }
 
     /// The value of a timer. `None` if the key is stale.
     #[inline]
     pub fn peek(&self, key: TimerKey) -> Option<&T> {
-        self.live(key)?.value.as_ref()
+        self.entries.get(key)?.value.as_ref()
     }
 
     /// The tick at which a timer fires: at least `now + 1` as it was when it was armed. `None` if
     /// the key is stale.
     #[inline]
     pub fn deadline(&self, key: TimerKey) -> Option<u64> {
-        Some(self.live(key)?.deadline)
+        Some(self.entries.get(key)?.deadline)
     }
 
     /// The earliest tick at which [`pop_expired`](Self::pop_expired) has something to do, `None` if
     /// there is no timer.
     ///
-    /// It is never later than the earliest deadline. It is earlier, at most once for each level,
+    /// This tick is never later than the earliest deadline. It is earlier, at most once for each level,
     /// when that timer shares its slot with others and has to cascade first. It is at or before
     /// [`now`](Self::now) only if timers that may be due were left unpopped: poll without waiting
     /// and go on.
@@ -262,7 +227,7 @@ impl<T> Wheel<T> {
         // An idle loop with one far timer need not wake up to cascade it.
         let alone = list.head == list.tail && self.cascading == 0;
         Some(if alone {
-            self.entries[list.head as usize].deadline
+            self.entries[list.head].deadline
         } else {
             start
         })
@@ -287,7 +252,7 @@ impl<T> Wheel<T> {
     /// to do.
     ///
     /// ```
-    /// use ringwheel::wheel::Wheel;
+    /// use ringwheel::internal::Wheel;
     ///
     /// let mut wheel = Wheel::new();
     /// for _ in 0..100 {
@@ -346,8 +311,8 @@ impl<T> Wheel<T> {
         self.cascading = 0;
         while index != NIL && *budget > 0 {
             *budget -= 1;
-            let next = self.links[index as usize].next;
-            self.link(index, self.entries[index as usize].deadline);
+            let next = self.entries.links[index as usize].next;
+            self.link(index, self.entries[index].deadline);
             index = next;
         }
         if index == NIL {
@@ -355,7 +320,7 @@ impl<T> Wheel<T> {
             self.mark_empty(slot);
         } else {
             self.lists[usize::from(slot)].head = index;
-            self.links[index as usize].prev = NIL;
+            self.entries.links[index as usize].prev = NIL;
             self.cascading = u32::from(slot) / SLOTS;
         }
     }
@@ -364,7 +329,7 @@ impl<T> Wheel<T> {
     #[inline]
     fn pop_front(&mut self, slot: u16) -> (TimerKey, T) {
         let index = self.lists[usize::from(slot)].head;
-        let entry = &self.entries[index as usize];
+        let entry = &self.entries[index];
         debug_assert_eq!(
             entry.deadline, self.cursor,
             "a timer on level 0 fires at its own tick"
@@ -374,7 +339,7 @@ impl<T> Wheel<T> {
             generation: entry.generation,
         };
         self.unlink(index);
-        (key, self.vacate(index))
+        (key, self.entries.vacate(index))
     }
 
     /// The slot of a deadline, as seen from the cursor.
@@ -399,28 +364,28 @@ impl<T> Wheel<T> {
             self.occupied[level as usize] |= 1 << (u32::from(slot) % SLOTS);
             self.occupied_levels |= 1 << level;
         } else {
-            self.links[prev as usize].next = index;
+            self.entries.links[prev as usize].next = index;
         }
-        let entry = &mut self.entries[index as usize];
+        let entry = &mut self.entries[index];
         entry.deadline = deadline;
         entry.slot = slot;
-        self.links[index as usize] = Link { prev, next: NIL };
+        self.entries.links[index as usize] = Link { prev, next: NIL };
     }
 
     /// Takes a linked entry out of its slot.
     #[inline]
     fn unlink(&mut self, index: u32) {
-        let slot = self.entries[index as usize].slot;
-        let Link { prev, next } = self.links[index as usize];
+        let slot = self.entries[index].slot;
+        let Link { prev, next } = self.entries.links[index as usize];
         if prev == NIL {
             self.lists[usize::from(slot)].head = next;
         } else {
-            self.links[prev as usize].next = next;
+            self.entries.links[prev as usize].next = next;
         }
         if next == NIL {
             self.lists[usize::from(slot)].tail = prev;
         } else {
-            self.links[next as usize].prev = prev;
+            self.entries.links[next as usize].prev = prev;
         }
         if prev == NIL && next == NIL {
             self.mark_empty(slot);
@@ -439,64 +404,6 @@ impl<T> Wheel<T> {
         if slot == slot_at(self.cascading, self.cursor) {
             self.cascading = 0;
         }
-    }
-
-    /// Puts a value into a free entry, or a new one. It is not linked yet.
-    #[inline]
-    fn occupy(&mut self, value: T) -> TimerKey {
-        let Some(key) = self.free.pop() else {
-            return self.grow(value);
-        };
-        let entry = &mut self.entries[key.index as usize];
-        debug_assert!(entry.value.is_none(), "a free entry holds no value");
-        entry.generation = key.generation;
-        entry.value = Some(value);
-        key
-    }
-
-    /// Puts a value into a new entry.
-    fn grow(&mut self, value: T) -> TimerKey {
-        assert!(
-            self.entries.len() < Self::MAX_TIMERS,
-            "the wheel has no room for a timer"
-        );
-        let index = self.entries.len() as u32;
-        let generation = NonZeroU32::MIN;
-        self.entries.push(Entry {
-            deadline: 0,
-            generation,
-            slot: 0,
-            value: Some(value),
-        });
-        self.links.push(Link {
-            prev: NIL,
-            next: NIL,
-        });
-        TimerKey { index, generation }
-    }
-
-    /// Takes the value out of an unlinked entry and makes its key stale.
-    #[inline]
-    fn vacate(&mut self, index: u32) -> T {
-        let entry = &mut self.entries[index as usize];
-        let value = entry.value.take().expect("a linked entry holds a value");
-        let used = std::mem::replace(&mut entry.generation, VACANT);
-        // An entry whose generations are used up is never used again: that is a few bytes for four
-        // thousand million timers, and no key ever names the wrong one.
-        match used.checked_add(1) {
-            Some(generation) if generation != VACANT => {
-                self.free.push(TimerKey { index, generation });
-            }
-            _ => self.retired += 1,
-        }
-        value
-    }
-
-    /// The entry of a timer, unless the key is stale.
-    #[inline]
-    fn live(&self, key: TimerKey) -> Option<&Entry<T>> {
-        let entry = self.entries.get(key.index as usize)?;
-        (entry.generation == key.generation).then_some(entry)
     }
 }
 
@@ -526,97 +433,6 @@ impl<T> fmt::Debug for Wheel<T> {
             .field("now", &self.now)
             .field("next_expiry", &self.next_expiry())
             .finish_non_exhaustive()
-    }
-}
-
-impl<T> Wheel<T> {
-    /// Asserts the wheel's invariants. For tests: it looks at every slot and every entry.
-    ///
-    /// # Panics
-    /// If an invariant does not hold, which is a bug in the wheel.
-    #[doc(hidden)]
-    pub fn check_invariants(&self) {
-        assert!(self.cursor <= self.now && self.now <= Self::LAST_TICK);
-        if self.cascading != 0 {
-            let slot = slot_at(self.cascading, self.cursor);
-            assert_ne!(
-                self.lists[usize::from(slot)].head,
-                NIL,
-                "the slot being cascaded"
-            );
-        }
-        let mut linked = 0;
-        for (level, &occupied) in self.occupied.iter().enumerate() {
-            assert_eq!(
-                self.occupied_levels >> level & 1 == 1,
-                occupied != 0,
-                "level {level}"
-            );
-            for digit in 0..SLOTS {
-                let slot = (level as u32 * SLOTS + digit) as u16;
-                let timers = self.check_list(slot);
-                assert_eq!(
-                    occupied >> digit & 1 == 1,
-                    timers > 0,
-                    "level {level} slot {digit}"
-                );
-                linked += timers;
-            }
-        }
-        let live = self
-            .entries
-            .iter()
-            .filter(|entry| entry.value.is_some())
-            .count();
-        assert_eq!(
-            (linked, live),
-            (self.len(), self.len()),
-            "every live entry is linked once"
-        );
-        assert_eq!(self.entries.len(), self.links.len());
-        let vacant = self
-            .entries
-            .iter()
-            .filter(|entry| entry.generation == VACANT)
-            .count();
-        assert_eq!(
-            vacant,
-            self.free.len() + self.retired,
-            "every other is free or retired"
-        );
-        for key in &self.free {
-            let entry = &self.entries[key.index as usize];
-            assert!(entry.value.is_none() && entry.generation == VACANT);
-            assert_ne!(key.generation, VACANT);
-        }
-    }
-
-    /// Checks one slot's list, and counts it.
-    fn check_list(&self, slot: u16) -> usize {
-        let List { head, tail } = self.lists[usize::from(slot)];
-        let being_cascaded = self.cascading != 0 && slot == slot_at(self.cascading, self.cursor);
-        let (mut count, mut prev, mut index) = (0, NIL, head);
-        while index != NIL {
-            let entry = &self.entries[index as usize];
-            assert!(entry.value.is_some() && entry.deadline >= self.cursor);
-            let link = self.links[index as usize];
-            assert_eq!((link.prev, entry.slot), (prev, slot), "entry {index}");
-            if being_cascaded {
-                assert_eq!(
-                    slot,
-                    slot_at(self.cascading, entry.deadline),
-                    "entry {index} is in the slot's range"
-                );
-            } else {
-                let level = level_for(self.cursor, entry.deadline);
-                assert_eq!(slot, slot_at(level, entry.deadline), "entry {index}");
-            }
-            count += 1;
-            assert!(count <= self.len(), "slot {slot} is a ring");
-            (prev, index) = (index, link.next);
-        }
-        assert_eq!(tail, prev, "slot {slot}");
-        count
     }
 }
 

@@ -1,3 +1,6 @@
+use std::num::NonZeroU32;
+
+use super::entries::Entry;
 use super::*;
 
 /// Everything that is due by `now`, in the order it comes out.
@@ -144,11 +147,11 @@ fn an_entry_retires_when_its_generations_are_used_up() {
         index: 0,
         generation: NonZeroU32::new(generation).expect("not 0"),
     };
-    wheel.free[0] = last;
+    wheel.entries.free[0] = last;
     assert_eq!(wheel.insert(10, "last"), last);
     assert_eq!(wheel.cancel(last), Some("last"));
     assert!(!wheel.contains(last) && wheel.cancel(last).is_none());
-    assert_eq!((wheel.len(), wheel.retired), (0, 1));
+    assert_eq!((wheel.len(), wheel.entries.retired), (0, 1));
     assert_eq!(wheel.insert(10, "next").index, 1);
     assert_eq!(fired(&mut wheel, 10), ["next"]);
 }

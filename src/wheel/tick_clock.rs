@@ -1,17 +1,17 @@
-//! From time to ticks and back.
+//! Converts time to ticks and back.
 
 use std::num::NonZeroU64;
 use std::time::Duration;
 
-/// Converts between time since a start and ticks. Pure arithmetic: whoever has the clock hands in
-/// the durations.
+/// Converts between time since a start and ticks. It is pure arithmetic and reads no clock: the
+/// caller hands in the durations.
 ///
 /// A timer never fires early: [`now`](Self::now) rounds down and [`deadline`](Self::deadline)
 /// rounds up, so a timer fires within one tick after its time (plus what the loop takes to come
 /// round). Ticks beyond `u64` saturate.
 ///
 /// ```
-/// use ringwheel::wheel::TickClock;
+/// use ringwheel::internal::TickClock;
 /// use std::time::Duration;
 ///
 /// let clock = TickClock::default();
@@ -28,9 +28,9 @@ pub struct TickClock {
 impl TickClock {
     /// The default length of a tick.
     pub const DEFAULT_TICK: Duration = Duration::from_millis(1);
-    /// The shortest tick; what is shorter is taken as this.
+    /// The shortest tick; a shorter one is taken as this.
     pub const MIN_TICK: Duration = Duration::from_nanos(1);
-    /// The longest tick (about 584 years); what is longer is taken as this.
+    /// The longest tick (about 584 years); a longer one is taken as this.
     pub const MAX_TICK: Duration = Duration::from_nanos(u64::MAX);
 
     /// A clock whose ticks are `tick` long, within [`MIN_TICK`](Self::MIN_TICK) and
@@ -70,7 +70,7 @@ impl TickClock {
         )
     }
 
-    /// How long after the start a tick begins, at most [`Duration::MAX`].
+    /// The time from the start to the begin of a tick, at most [`Duration::MAX`].
     #[inline]
     pub fn begin(&self, tick: u64) -> Duration {
         let nanos = u128::from(tick) * u128::from(self.nanos_per_tick.get());
@@ -81,7 +81,7 @@ impl TickClock {
         }
     }
 
-    /// How long it takes from the given time until a tick begins, zero if it has begun: the wait
+    /// The time from the given time to the begin of a tick, zero if it has begun: the wait
     /// for [`Wheel::next_expiry`](super::Wheel::next_expiry). A poll with coarser timeouts must round this up.
     #[inline]
     pub fn until(&self, tick: u64, since_start: Duration) -> Duration {

@@ -14,6 +14,7 @@
     not(target_os = "linux"),
     allow(dead_code, reason = "memory and time are measured through proc(5)")
 )]
+#![allow(clippy::too_many_lines, reason = "a scenario reads best in one piece")]
 
 // What the tests share.
 mod tally;

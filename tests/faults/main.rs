@@ -8,6 +8,8 @@
 //! RINGWHEEL_FULL=1 cargo test --release --all-features --test faults -- --test-threads=1 --nocapture
 //! ```
 
+#![allow(clippy::too_many_lines, reason = "a scenario reads best in one piece")]
+
 mod measure;
 
 mod ends;

@@ -287,7 +287,7 @@ impl Layout {
             }
             let length = field
                 .iter()
-                .fold(0i128, |value, byte| value << 8 | i128::from(*byte));
+                .fold(0i128, |value, byte| (value << 8) | i128::from(*byte));
             let following = length + i128::from(self.adjustment);
             if let Some(error) = self.refusal(length, following) {
                 return (messages, Some(error.to_string()));

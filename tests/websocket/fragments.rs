@@ -3,8 +3,8 @@
 use ringwheel::websocket::{CloseCode, Message, MessageBuf, WebSocket};
 use ringwheel::{Limits, Overflow, Refusal, SendStatus};
 
-use crate::frames::Frame;
 use crate::probe::{Probe, Reports, WsConn};
+use support::websocket::Frame;
 use support::websocket::Peer;
 use support::{TestServer, listen};
 

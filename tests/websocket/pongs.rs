@@ -110,7 +110,7 @@ fn pongs_reach_a_handler_that_asks_for_them() {
     let (server, seen, mut peer) = start::<Whole>();
     peer.expect(Frame::ping("probe"));
     peer.expect(Frame::ping([7; 125]));
-    let timed = peer.next();
+    let timed = peer.next_frame();
     assert_eq!((timed.opcode(), timed.payload.len()), (PING, 8));
     peer.expect(Frame::ping("from a handle"));
     for frame in [

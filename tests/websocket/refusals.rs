@@ -1,22 +1,22 @@
 //! The event for opening handshakes that are refused, over real sockets.
 
-use std::net::SocketAddr;
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
+use ringwheel::Address;
 use ringwheel::websocket::{
     Accept, Answer, HandshakeError, Request, Response, WebSocket, WebSocketError,
 };
 
-use crate::endpoint::REQUEST;
 use crate::opening::{request_with, status_of};
 use crate::probe::{Probe, Reports};
 use support::websocket::Peer;
+use support::websocket::REQUEST;
 use support::{DEADLINE, TestServer, listen};
 
 /// Rejects one path, answers plain requests for `/health`, and tells of refusals.
-struct Watched(Mutex<Sender<(SocketAddr, WebSocketError)>>);
+struct Watched(Mutex<Sender<(Address, WebSocketError)>>);
 
 impl Accept for Watched {
     type State = ();
@@ -32,13 +32,13 @@ impl Accept for Watched {
         (request.path() == "/health").then(|| Response::text(200, "well\n"))
     }
 
-    fn refused(&self, peer: &SocketAddr, error: &WebSocketError) {
+    fn refused(&self, peer: &Address, error: &WebSocketError) {
         let told = self.0.lock().expect("no test panics with it");
-        told.send((*peer, *error)).expect("the test listens");
+        told.send((peer.clone(), *error)).expect("the test listens");
     }
 }
 
-type Refusals = Receiver<(SocketAddr, WebSocketError)>;
+type Refusals = Receiver<(Address, WebSocketError)>;
 
 fn start(handshake_timeout: Duration) -> (TestServer, Reports, Refusals) {
     let (told, refusals) = channel();
@@ -71,7 +71,7 @@ fn each_refused_handshake_is_told_once_with_its_peer() {
         let mut client = server.connect();
         client.send(&request);
         assert_eq!(status_of(&client.receive_rest()), status);
-        let expected = (client.addr(), WebSocketError::Handshake(error));
+        let expected = (client.addr().into(), WebSocketError::Handshake(error));
         assert_eq!(refusals.recv_timeout(DEADLINE), Ok(expected));
     }
     reports.finish(server);
@@ -84,7 +84,7 @@ fn a_handshake_that_takes_too_long_is_told() {
     let mut client = server.connect();
     client.send(b"GET / HT");
     assert_eq!(status_of(&client.receive_rest()), 408);
-    let expected = (client.addr(), WebSocketError::HandshakeTimeout);
+    let expected = (client.addr().into(), WebSocketError::HandshakeTimeout);
     assert_eq!(refusals.recv_timeout(DEADLINE), Ok(expected));
     reports.finish(server);
     assert!(refusals.recv().is_err(), "it was told once");
@@ -103,7 +103,10 @@ fn what_is_not_refused_is_not_told() {
     drop(leaving);
     // A violation behind the handshake is the handler's to hear of.
     peer.client.send(b"\xff\xff");
-    assert_eq!(peer.next().close_words().map(|(code, _)| code), Some(1002));
+    assert_eq!(
+        peer.next_frame().close_words().map(|(code, _)| code),
+        Some(1002)
+    );
     drop(peer);
     assert!(reports.close().reason.contains("Violation"));
     reports.finish(server);

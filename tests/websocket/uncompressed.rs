@@ -57,7 +57,7 @@ fn one_message_is_not_compressed() {
     assert!(head.contains("permessage-deflate"), "{head}");
     peer.send(Frame::text(TEXT));
     for expected in [true, false, false, false, true, false, true] {
-        let frame = peer.next();
+        let frame = peer.next_frame();
         assert_eq!(is_compressed(&frame), expected, "{frame:?}");
         if !expected {
             assert_eq!(frame, Frame::text(TEXT));
@@ -83,10 +83,10 @@ fn compression_is_turned_off_and_on_again() {
         peer.send(Frame::text(step));
         peer.send(Frame::text(TEXT));
         if step == "-" {
-            let _ = (peer.next(), peer.next());
+            let _ = (peer.next_frame(), peer.next_frame());
         }
         for _ in 0..2 {
-            assert_eq!(is_compressed(&peer.next()), expected, "after {step}");
+            assert_eq!(is_compressed(&peer.next_frame()), expected, "after {step}");
         }
     }
     // Where nothing was agreed on it stays off.
@@ -117,7 +117,7 @@ fn the_server_declines_compression_on_a_connection() {
             "{head}"
         );
         peer.send(Frame::text(TEXT));
-        assert_eq!(is_compressed(&peer.next()), expected, "{path}");
+        assert_eq!(is_compressed(&peer.next_frame()), expected, "{path}");
     }
     reports.finish(server);
 }

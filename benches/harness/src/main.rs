@@ -17,10 +17,11 @@ use ringwheel_harness::load;
 use ringwheel_harness::machine::{self, Cpus, Machine};
 use ringwheel_harness::measure::{MeasureError, Mode, Workload};
 use ringwheel_harness::peers::{self, PEERS, Peer, Prepared, ServerOptions, ServerSpec};
+use ringwheel_harness::peers::{Contestant, resolve};
 use ringwheel_harness::plans;
 use ringwheel_harness::progress::Progress;
 use ringwheel_harness::report::{self, LoadSummary};
-use ringwheel_harness::results::{Circumstances, Contestant, Found, Results};
+use ringwheel_harness::results::{Circumstances, Found, Results};
 use ringwheel_harness::scenario::{Scenario, Section, Task};
 use ringwheel_harness::soak;
 use ringwheel_harness::trace;
@@ -265,7 +266,7 @@ fn contestants<'a>(
 ) -> Result<(Vec<Contestant>, Vec<ServerSpec>), Box<dyn Error>> {
     let (mut contestants, mut servers) = (Vec::new(), Vec::<ServerSpec>::new());
     for text in given {
-        let (contestant, server) = ServerSpec::resolve(text, options)?;
+        let (contestant, server) = resolve(text, options)?;
         if servers.iter().any(|other| other.name == server.name) {
             return Err(format!("two servers are called {}", server.name).into());
         }

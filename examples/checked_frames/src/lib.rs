@@ -27,7 +27,7 @@
 //! }
 //!
 //! let listen = Listen::with(CheckedFrames::new(), "127.0.0.1:1833");
-//! Server::builder().listen(listen, Echo)?.run()
+//! Server::builder().listen_with(listen, Echo)?.run()
 //! # ; Ok::<(), std::io::Error>(())
 //! ```
 

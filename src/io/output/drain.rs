@@ -6,13 +6,13 @@ use ringwheel_ringbuffer::RingPool;
 
 use super::Output;
 use super::message::State;
-use crate::io::transport::{SHORT_MEANS_DRAINED, Socket};
+use crate::io::stream::{SHORT_MEANS_DRAINED, Stream};
 
 impl Output {
     /// Hands the pending output and `bytes` to the socket, and keeps the rest that it does not take.
     pub(super) fn put_large(&mut self, bytes: &[u8]) {
         let must_wait = self.open_patches > 0 || self.state.has(State::OVERFLOWED);
-        let cannot_leave = self.blocked || must_wait || !self.socket.is_attached();
+        let cannot_leave = self.blocked || must_wait || !self.stream.is_attached();
         let limit = self.limit();
         let Some(ring) = self.ring.as_mut().filter(|_| !cannot_leave) else {
             return self.put_slowly(bytes);
@@ -24,10 +24,10 @@ impl Output {
         }
         let (front, back) = ring.as_slices();
         let outcome = if pending == 0 {
-            self.socket.write(bytes)
+            self.stream.write(bytes)
         } else {
             let parts = [IoSlice::new(front), IoSlice::new(back), IoSlice::new(bytes)];
-            self.socket.write_vectored(&parts)
+            self.stream.write_vectored(&parts)
         };
         match outcome {
             Ok(count) => {
@@ -71,10 +71,10 @@ impl Output {
         }
         let (front, back) = ring.as_slices();
         let outcome = if back.is_empty() {
-            self.socket.write(front)
+            self.stream.write(front)
         } else {
             let parts = [IoSlice::new(front), IoSlice::new(back)];
-            self.socket.write_vectored(&parts)
+            self.stream.write_vectored(&parts)
         };
         match outcome {
             Ok(count) => {
@@ -109,7 +109,7 @@ impl Output {
             if self.blocked || !back.is_empty() || self.failure.is_some() {
                 return false;
             }
-            match self.socket.write(front) {
+            match self.stream.write(front) {
                 Ok(count) if count == front.len() => self.written += count as u64,
                 outcome => {
                     self.wrote_part(outcome);
@@ -152,12 +152,12 @@ impl Output {
     }
 
     #[inline]
-    pub(crate) fn socket(&mut self) -> &mut Socket {
-        &mut self.socket
+    pub(crate) fn stream(&mut self) -> &mut Stream {
+        &mut self.stream
     }
 
     pub(crate) fn local_addr(&self) -> io::Result<std::net::SocketAddr> {
-        self.socket.local_addr()
+        self.stream.local_addr()
     }
 
     #[inline]

@@ -10,7 +10,7 @@ use std::io;
 
 use ringwheel_ringbuffer::{RingBuffer, RingPool};
 
-use crate::io::transport::Socket;
+use crate::io::stream::Stream;
 use message::State;
 
 pub(crate) use message::Packed;
@@ -34,7 +34,7 @@ pub(crate) const OWN_ROOM: usize = 512;
 pub struct Output {
     /// Lent by the worker's pool while there is output. Its limit is the connection's output limit and [`OWN_ROOM`].
     ring: Option<Box<RingBuffer>>,
-    socket: Socket,
+    stream: Stream,
     /// Bytes that the socket has taken since the connection opened.
     written: u64,
     /// Bytes that were pending before the current message.
@@ -54,10 +54,10 @@ pub struct Output {
 pub struct Patch(Option<ringwheel_ringbuffer::Patch>);
 
 impl Output {
-    pub(crate) fn new(socket: Socket) -> Self {
+    pub(crate) fn new(stream: Stream) -> Self {
         Output {
             ring: None,
-            socket,
+            stream,
             written: 0,
             mark: 0,
             blocked: false,
@@ -78,7 +78,7 @@ impl Output {
     /// assert_eq!(output.take(), b"\0\0\0\x05hello");
     /// ```
     pub fn detached() -> Self {
-        Output::new(Socket::Detached)
+        Output::new(Stream::Detached)
     }
 
     /// Bytes that are pending: packed, and not yet taken by the socket.
@@ -95,7 +95,7 @@ impl Output {
 
     /// Takes all that a [`detached`](Self::detached) output has collected; from a connection's output nothing.
     pub fn take(&mut self) -> Vec<u8> {
-        let Some(ring) = self.ring.as_mut().filter(|_| !self.socket.is_attached()) else {
+        let Some(ring) = self.ring.as_mut().filter(|_| !self.stream.is_attached()) else {
             return Vec::new();
         };
         let taken = ring.contiguous().to_vec();
@@ -232,7 +232,7 @@ impl Output {
 
     /// The ring; a detached output, to which no pool lends one, gets its own.
     fn ring_or_own(&mut self) -> &mut RingBuffer {
-        debug_assert!(self.ring.is_some() || !self.socket.is_attached());
+        debug_assert!(self.ring.is_some() || !self.stream.is_attached());
         self.ring
             .get_or_insert_with(|| Box::new(RingBuffer::with_limit(usize::MAX)))
     }

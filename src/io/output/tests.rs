@@ -1,5 +1,5 @@
 use super::*;
-use crate::io::transport::Transport;
+use crate::io::stream::ByteStream;
 use std::cell::RefCell;
 use std::io::IoSlice;
 use std::net::SocketAddr;
@@ -8,7 +8,7 @@ use std::rc::Rc;
 /// Takes everything, and keeps it.
 struct Sink(Rc<RefCell<Vec<u8>>>);
 
-impl Transport for Sink {
+impl ByteStream for Sink {
     fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
         Err(io::ErrorKind::WouldBlock.into())
     }
@@ -46,7 +46,7 @@ impl Transport for Sink {
 
 fn attached(pool: &mut RingPool, limit: usize) -> (Output, Rc<RefCell<Vec<u8>>>) {
     let taken = Rc::new(RefCell::new(Vec::new()));
-    let mut output = Output::new(Socket::Simulated(Box::new(Sink(taken.clone()))));
+    let mut output = Output::new(Stream::Simulated(Box::new(Sink(taken.clone()))));
     output.borrow_ring(pool, limit);
     (output, taken)
 }

@@ -96,7 +96,8 @@ impl World {
         );
         let tasks = self.reactor.tasks.iter().count();
         let live = self.reactor.state.wheel.len();
-        let expected = of_connections + tasks;
+        let ticks_set = self.book.open().ticks.iter().flatten().count();
+        let expected = of_connections + tasks + ticks_set;
         assert!(
             live == expected || (self.drain_due.is_some() && live == expected + 1),
             "{live} timers live, {expected} are known"
@@ -107,6 +108,12 @@ impl World {
                 task.is_done || task.pending.last_tick() > ticks(now),
                 "a task is late: {:?}",
                 task.pending
+            );
+        }
+        for pending in ledger.ticks.iter().flatten() {
+            assert!(
+                pending.last_tick() > ticks(now),
+                "a tick is late: {pending:?}"
             );
         }
         // Nobody sleeps longer than until the next of them.
@@ -273,7 +280,7 @@ fn check_deadlines(connection: &Connection, record: &Record, now: Duration) {
     if !connection.life.is_active() {
         return;
     }
-    let pending = record.timers.iter().map(|(_, pending)| pending);
+    let pending = record.timers.iter().map(|(_, pending, _)| pending);
     let can_speak = connection.life.protocol_may_speak();
     let of_protocol = record.deadline.iter().filter(|_| can_speak);
     for pending in pending.chain(of_protocol) {
@@ -356,7 +363,9 @@ fn check_timeouts(
         );
         return;
     }
-    if connection.output.is_empty() || peer.stuck.0 != connection.output.written() {
+    let stayed_at = record.stayed_at.unwrap_or_default();
+    let is_moving = connection.output.is_empty() || peer.stuck.0 != connection.output.written();
+    if is_moving || stayed_at > peer.stuck.1 {
         peer.stuck = (connection.output.written(), now);
     }
     let is_watched = connection.timers.write.is_some() || connection.output.is_empty();
@@ -376,11 +385,14 @@ fn check_timeouts(
     let heard = peer
         .adopted
         .max(peer.unheard_at)
+        .max(stayed_at)
         .max(renewed.unwrap_or_default());
-    assert!(first.is_none_or(|first| !is_past(heard, first)));
+    let is_parting = connection.life.is_parting();
+    assert!(is_parting || first.is_none_or(|first| !is_past(heard, first)));
     // It may have been set just before the message began.
     let most = timeouts.message.map(|after| 2 * after + 2 * longest_sleep);
     if let (Some(most), Some((_, _, since))) = (most, peer.begun) {
+        let since = since.max(stayed_at);
         let is_first = timeouts.first_message.is_some() && connection.messages_in == 0;
         let is_excused = is_first || !record.is_open || connection.life.is_parting();
         assert!(
@@ -390,8 +402,9 @@ fn check_timeouts(
     }
     if let Some(idle) = timeouts.idle {
         let heard = pipe.heard_at.max(peer.unheard_at).max(record.touched_at);
+        let heard = heard.max(stayed_at);
         let heard = Duration::from_millis(ticks(heard) + 1);
-        assert!(!is_past(heard, idle), "{number} is idle");
+        assert!(is_parting || !is_past(heard, idle), "{number} is idle");
     }
 }
 
@@ -409,6 +422,8 @@ fn check_departure(peer: &Peer, record: &Record, pipe: &Pipe, timeouts: &Timeout
     };
     let idle = timeouts.idle.unwrap_or_default();
     let is_early = match cause {
+        // The close came later than the deadline.
+        Cause::Timeout(_) if record.is_closed_in_order => false,
         Cause::Timeout(Timeout::Idle) => at < pipe.heard_at + idle,
         Cause::Timeout(Timeout::FirstMessage) => at < peer.adopted + FIRST_MESSAGE,
         Cause::Timeout(Timeout::Message) => {
@@ -427,6 +442,7 @@ fn check_departure(peer: &Peer, record: &Record, pipe: &Pipe, timeouts: &Timeout
     // What was not read although it was wanted, or an event has told of it.
     let is_known = peer.is_wanted || !pipe.readable;
     let has_spoken = is_known && !pipe.is_late && !pipe.to_server.is_empty();
+    let is_silent = is_silent && !record.is_closed_in_order;
     assert!(!is_silent || !has_spoken, "{number}: {cause:?}, unheard");
 }
 

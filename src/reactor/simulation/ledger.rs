@@ -33,6 +33,8 @@ pub(super) struct Ledger {
     pub(super) completions: usize,
     pub(super) tasks: Vec<Errand>,
     pub(super) output_limit: usize,
+    /// When the handlers of the services are to be called next.
+    pub(super) ticks: [Option<Pending>; 2],
     /// The reactor is stopped: mail is thrown away unread.
     pub(super) is_over: bool,
     /// How often what has happened.
@@ -87,8 +89,14 @@ pub(super) struct Record {
     pub(super) has_shut_write: bool,
     /// When the handler has put idleness off.
     pub(super) touched_at: Duration,
-    /// Timers that are set, with when they are due and the tick in which they were set.
-    pub(super) timers: Vec<(TimerId, Pending)>,
+    /// When the handler has let it stay although a deadline had passed.
+    pub(super) stayed_at: Option<Duration>,
+    /// The handler has let an orderly close follow a deadline, during which the peer may go on.
+    pub(super) is_closed_in_order: bool,
+    /// The handler has refused it.
+    pub(super) is_refused: bool,
+    /// Timers that are set, with when they are due, and the period of those that repeat.
+    pub(super) timers: Vec<(TimerId, Pending, Option<Duration>)>,
     /// When the protocol is to be called.
     pub(super) deadline: Option<Pending>,
     pub(super) topics: BTreeSet<usize>,
@@ -138,7 +146,9 @@ pub(super) struct Mailing {
     pub(super) to: Address,
     /// The mailbox did not take it.
     pub(super) is_refused: bool,
-    /// Who subscribed when it was read.
+    /// The connection that has published it to the others.
+    pub(super) except: Option<usize>,
+    /// The subscribers when it was read.
     pub(super) subscribers: Option<Vec<usize>>,
     /// Those of them that could be sent to at the end of that iteration, and so at the time.
     pub(super) sure: Option<Vec<usize>>,
@@ -165,6 +175,7 @@ impl Ledger {
         self.mail.push(Mailing {
             to,
             is_refused: false,
+            except: None,
             subscribers: None,
             sure: None,
             published: None,
@@ -194,7 +205,9 @@ impl Ledger {
         if self.is_over {
             return;
         }
-        let subscribers = self.subscribers(service, topic);
+        let except = self.mail[number].except;
+        let mut subscribers = self.subscribers(service, topic);
+        subscribers.retain(|number| Some(*number) != except);
         self.mail[number].subscribers = Some(subscribers);
     }
 

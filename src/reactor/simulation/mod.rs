@@ -46,6 +46,7 @@ const FIRST_MESSAGE: Duration = Duration::from_millis(300);
 const MESSAGE: Duration = Duration::from_millis(60);
 const WRITE_STALL: Duration = Duration::from_millis(200);
 const CLOSE: Duration = Duration::from_millis(150);
+const TICK: Duration = Duration::from_micros(33_300);
 const DRAIN: Duration = Duration::from_millis(500);
 const TIMERS: usize = 4;
 const SUBSCRIPTIONS: usize = 3;
@@ -96,7 +97,7 @@ fn run(seed: u64) -> Tally {
 }
 
 /// What must have happened in some of the seeds, if they are many: else the invariants were not put to the test.
-const MUST_HAPPEN: [&str; 34] = [
+const MUST_HAPPEN: [&str; 39] = [
     "Aborted",
     "InputLimit",
     "Io",
@@ -120,6 +121,7 @@ const MUST_HAPPEN: [&str; 34] = [
     "farewell answered late",
     "farewell unanswered",
     "handshake late",
+    "job with the handler",
     "letter lost",
     "letter refused",
     "letter written",
@@ -127,8 +129,12 @@ const MUST_HAPPEN: [&str; 34] = [
     "pong late",
     "publication delivered",
     "publication dropped",
+    "refused",
     "subscriber too late",
     "task run",
+    "tick",
+    "timeout closed",
+    "timeout stayed",
     "timer cancelled",
     "timer fired",
 ];

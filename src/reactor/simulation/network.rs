@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::io::transport::Transport;
+use crate::io::stream::ByteStream;
 
 use super::Random;
 use super::ledger::Book;
@@ -152,12 +152,12 @@ impl Pipe {
 }
 
 /// The reactor's end of a pipe.
-pub(super) struct Stream {
+pub(super) struct PipeEnd {
     pub(super) pipe: Rc<RefCell<Pipe>>,
     pub(super) reset_on_drop: bool,
 }
 
-impl Transport for Stream {
+impl ByteStream for PipeEnd {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.pipe.borrow_mut().read(buffer)
     }
@@ -204,7 +204,7 @@ impl Transport for Stream {
     }
 }
 
-impl Drop for Stream {
+impl Drop for PipeEnd {
     fn drop(&mut self) {
         let mut pipe = self.pipe.borrow_mut();
         pipe.dropped = true;

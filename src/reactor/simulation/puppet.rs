@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use crate::connection::close_reason::{Cause, CloseReason};
+use crate::connection::close_reason::{Cause, CloseReason, Timeout};
 use crate::connection::completion::SendOutcome;
 use crate::handler::Handler;
 use crate::handler::conn::Conn;
+use crate::handler::local::LocalConnections;
+use crate::handler::timeout::TimeoutDecision;
 use crate::handler::timers::TimerId;
 use crate::protocol::ErrorOf;
 
@@ -15,7 +17,7 @@ use super::society::{
     Dialect, NUMBERED, OWN, Society, end, message, note_said, number_of, say, subscribe,
     unsubscribe,
 };
-use super::{LARGE_OUTPUT_LIMIT, LOW_WATER, Random, TIMERS, TOPICS, quiet_panic};
+use super::{LARGE_OUTPUT_LIMIT, LOW_WATER, Random, TICK, TIMERS, TOPICS, quiet_panic};
 
 pub(super) struct Puppet<P: Dialect> {
     pub(super) book: Book,
@@ -49,13 +51,17 @@ impl<P: Dialect> Puppet<P> {
 
     fn set_timer(&self, conn: &mut Conn<'_, P>, session: &mut Session, micros: usize, token: u64) {
         let after = Duration::from_micros(micros as u64);
-        let outcome = conn.set_timer(after, token);
+        let repeats = after > Duration::ZERO && session.number % 3 == 0 && token == SPEAK;
+        let outcome = match repeats {
+            true => conn.set_interval(after, token),
+            false => conn.set_timer(after, token),
+        };
         let mut ledger = self.book.open();
         let pending = ledger.pending(ledger.now + after);
         let timers = &mut ledger.records[number_of(conn)].timers;
         let has_room = timers.len() < TIMERS;
         if let Ok(timer) = outcome {
-            timers.push((timer, pending));
+            timers.push((timer, pending, repeats.then_some(after)));
             session.timers.push(timer);
         }
         ledger.claim(outcome.is_ok() == has_room, || "the limit of timers".into());
@@ -167,13 +173,44 @@ impl<P: Dialect> Puppet<P> {
 }
 
 fn forget_timer(record: &mut Record, timer: TimerId) -> Option<Pending> {
-    let index = record.timers.iter().position(|(id, _)| *id == timer)?;
+    let index = record.timers.iter().position(|(id, ..)| *id == timer)?;
     Some(record.timers.swap_remove(index).1)
+}
+
+/// Notes that a timer has fired. Returns when it was due.
+fn note_fired(record: &mut Record, timer: TimerId, now: Duration) -> Option<Pending> {
+    let index = record.timers.iter().position(|(id, ..)| *id == timer)?;
+    let (_, pending, repeat) = &mut record.timers[index];
+    let fired = *pending;
+    let Some(period) = *repeat else {
+        record.timers.swap_remove(index);
+        return Some(fired);
+    };
+    // Rounds that were missed are not made up for.
+    while pending.due <= now {
+        pending.due += period;
+    }
+    pending.set = now;
+    Some(fired)
 }
 
 impl<P: Dialect> Handler for Puppet<P> {
     type Protocol = P;
     type Session = Session;
+
+    fn admit(&mut self, conn: &mut Conn<'_, P>) -> bool {
+        let is_refused = self.random.one_in(30);
+        if is_refused {
+            let number = number_of(conn);
+            if self.random.one_in(2) {
+                say(&self.book, conn, 20);
+            }
+            let mut ledger = self.book.open();
+            ledger.records[number].is_refused = true;
+            ledger.tally.count("refused");
+        }
+        !is_refused
+    }
 
     fn on_open(&mut self, conn: &mut Conn<'_, P>) -> Session {
         let number = number_of(conn);
@@ -182,6 +219,7 @@ impl<P: Dialect> Handler for Puppet<P> {
             let record = &mut ledger.records[number];
             record.opened += 1;
             let is_time = record.opened == 1
+                && !record.is_refused
                 && record.service == P::SERVICE
                 && (P::OPENS_AT_ONCE || record.has_shaken_hands);
             ledger.claim(is_time, || format!("{number} opens again, or too early"));
@@ -245,11 +283,14 @@ impl<P: Dialect> Handler for Puppet<P> {
         token: u64,
     ) {
         self.enter(conn, session, "on_timer");
-        session.timers.retain(|set| *set != timer);
         {
             let mut ledger = self.book.open();
-            let pending = forget_timer(&mut ledger.records[session.number], timer);
             let now = ledger.now;
+            let record = &mut ledger.records[session.number];
+            let pending = note_fired(record, timer, now);
+            if !record.timers.iter().any(|(set, ..)| *set == timer) {
+                session.timers.retain(|set| *set != timer);
+            }
             ledger.tally.count("timer fired");
             ledger.claim(pending.is_some_and(|timer| timer.due <= now), || {
                 format!("a timer fires at {now:?}: {pending:?}")
@@ -273,6 +314,79 @@ impl<P: Dialect> Handler for Puppet<P> {
             0 => end(&self.book, conn, false),
             1 => self.pause(conn, session),
             2..=4 => _ = say(&self.book, conn, 700),
+            _ => {}
+        }
+    }
+
+    fn on_timeout(
+        &mut self,
+        conn: &mut Conn<'_, P>,
+        session: &mut Session,
+        _timeout: Timeout,
+    ) -> TimeoutDecision {
+        self.enter(conn, session, "on_timeout");
+        match self.random.below(12) {
+            0..=2 => {
+                let mut ledger = self.book.open();
+                ledger.records[session.number].stayed_at = Some(ledger.now);
+                ledger.tally.count("timeout stayed");
+                TimeoutDecision::Stay
+            }
+            3 => {
+                say(&self.book, conn, 30);
+                let mut ledger = self.book.open();
+                ledger.records[session.number].is_closed_in_order = true;
+                ledger.tally.count("timeout closed");
+                TimeoutDecision::Close
+            }
+            4 => quiet_panic(),
+            5 => {
+                end(&self.book, conn, false);
+                TimeoutDecision::Stay
+            }
+            _ => TimeoutDecision::Evict,
+        }
+    }
+
+    fn on_tick(&mut self, connections: &mut LocalConnections<'_, Self>) {
+        let (is_time, now) = {
+            let mut ledger = self.book.open();
+            ledger.tally.count("tick");
+            let now = ledger.now;
+            let pending = &mut ledger.ticks[P::SERVICE];
+            let is_time = pending.is_some_and(|pending| pending.due <= now);
+            if let Some(pending) = pending {
+                while pending.due <= now {
+                    pending.due += TICK;
+                }
+                pending.set = now;
+            }
+            (is_time, now)
+        };
+        self.book
+            .open()
+            .claim(is_time, || format!("a tick at {now:?} is too early"));
+        let ids = connections.ids();
+        let book = self.book.clone();
+        match self.random.below(6) {
+            0 => connections.for_each(|conn, session| {
+                let is_own = number_of(conn) == session.number;
+                book.open()
+                    .claim(is_own, || "a foreign session on a tick".into());
+                say(&book, conn, 25);
+            }),
+            1 if !ids.is_empty() => {
+                let id = ids[self.random.below(ids.len())];
+                let topic = self.random.below(TOPICS.len());
+                connections.with(id, |conn, _| subscribe(&book, conn, topic));
+            }
+            2 if !ids.is_empty() => {
+                let id = ids[self.random.below(ids.len())];
+                let outcome = connections.with(id, |_, _| quiet_panic());
+                book.open()
+                    .claim(outcome.is_none(), || "a panic returns".into());
+            }
+            3 => quiet_panic(),
             _ => {}
         }
     }

@@ -170,11 +170,39 @@ impl<P: Dialect> Society<P> {
             10 => self.broadcast(),
             11..=12 => self.run(random),
             13 => _ = self.somebody(random).map(|(_, remote)| remote.close()),
+            14 if random.one_in(3) => self.run_with_handler(random),
             14 if random.one_in(4) => {
                 _ = self.somebody(random).map(|(_, remote)| remote.abort());
             }
             _ => self.visit(random.below(TOPICS.len())),
         }
+    }
+
+    /// Runs something with the handler: for one connection, or for all.
+    fn run_with_handler(&self, random: &mut Random) {
+        let Some((to, remote)) = self.somebody(random) else {
+            return;
+        };
+        let (book, id) = (self.book.clone(), remote.id());
+        if random.one_in(2) {
+            // A full mailbox, or a connection that has ended, changes nothing that is expected.
+            let _ = self.clients.run(id, move |_handler, conn, session| {
+                let is_here = number_of(conn) == to && session.number == to;
+                book.open()
+                    .claim(is_here, || "a job with the handler of somebody else".into());
+                say(&book, conn, 35);
+            });
+            return;
+        }
+        // A worker whose mailbox is full is passed over, which changes nothing that is expected.
+        let _ = self.clients.on_each_worker(move |_handler, connections| {
+            let known = connections.with(id, |conn, _| number_of(conn));
+            book.open().tally.count("job with the handler");
+            book.open()
+                .claim(known.is_none_or(|number| number == to), || {
+                    "another connection has the name".into()
+                });
+        });
     }
 
     fn somebody(&self, random: &mut Random) -> Option<(usize, ConnHandle<P>)> {
@@ -241,7 +269,12 @@ impl<P: Dialect> Society<P> {
     /// Publishes as callbacks can, without being told what becomes of it.
     pub(super) fn publish_from(&self, conn: &mut Conn<'_, P>, topic: usize, length: usize) {
         let (number, item) = self.payload(topic_of::<P>(topic), length);
-        let outcome = conn.publish(TOPICS[topic], item);
+        let outcome = if length % 2 == 0 {
+            conn.publish(TOPICS[topic], item)
+        } else {
+            self.book.open().mail[number].except = Some(number_of(conn));
+            conn.publish_to_others(TOPICS[topic], item)
+        };
         self.book.open().mail[number].is_refused = outcome.is_err();
     }
 

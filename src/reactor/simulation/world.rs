@@ -13,7 +13,7 @@ use crate::connection::limits::{Limits, Overflow, Timeouts};
 use crate::handler::connections::Connections;
 use crate::handler::mailbox::Mailbox;
 use crate::handler::outbox::WorkerOutbox;
-use crate::io::transport::Socket;
+use crate::io::stream::Stream;
 use crate::protocol::LengthPrefixed;
 use crate::reactor::{Reactor, ReactorConfig, Readiness, ServiceSlot};
 use crate::service::hub::Hub;
@@ -23,7 +23,7 @@ use crate::wheel::TickClock;
 
 use super::courtesy::Courtesy;
 use super::ledger::{Book, Errand, Ledger, Pending, Record};
-use super::network::{Pipe, Stream};
+use super::network::{Pipe, PipeEnd};
 use super::peer::Peer;
 use super::puppet::Puppet;
 use super::society::{Dialect, Society};
@@ -99,10 +99,17 @@ impl World {
         let (plain, first) = found(protocol, limits, timeouts, &book, &shared, random.fork());
         let protocol = Courtesy { book: book.clone() };
         let (courteous, second) = found(protocol, limits, timeouts, &book, &shared, random.fork());
+        let tick = random.one_in(3).then_some(TICK);
+        book.open().ticks = [tick.map(|due| Pending {
+            due,
+            set: Duration::ZERO,
+        }); 2];
         let slots = [first, second].map(|service| ServiceSlot {
             service,
             limits,
             timeouts,
+            tick,
+            tick_due: Duration::ZERO,
         });
         let config = ReactorConfig {
             clock: TickClock::default(),
@@ -207,13 +214,13 @@ impl World {
         let faults = self.random.fork();
         let pipe = Pipe::new(faults, self.calmness, self.book.clone());
         let pipe = Rc::new(RefCell::new(pipe));
-        let stream = Stream {
+        let stream = PipeEnd {
             pipe: pipe.clone(),
             reset_on_drop: false,
         };
         let fails = self.random.one_in(60);
         let mut adopted = None;
-        let register = |_: &mut Socket, id| {
+        let register = |_: &mut Stream, id| {
             adopted = Some(id);
             if fails {
                 return Err(std::io::ErrorKind::OutOfMemory.into());
@@ -222,7 +229,7 @@ impl World {
         };
         self.reactor.set_now(now);
         let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, number as u16));
-        let socket = Socket::Simulated(Box::new(stream));
+        let socket = Stream::Simulated(Box::new(stream));
         self.reactor
             .adopt(service as u16, socket, peer.into(), register);
         let id = adopted.expect("every socket is registered");
@@ -437,7 +444,7 @@ fn found<P: Dialect>(
     shared: &Arc<LoopShared>,
     random: Random,
 ) -> (Society<P>, Box<dyn crate::service::Service>) {
-    let (mailbox, mail) = Mailbox::<Puppet<P>>::new(shared.clone());
+    let (mailbox, mail) = Mailbox::<Puppet<P>>::new(shared.clone(), P::SERVICE as u16);
     let mailbox = Arc::new(mailbox);
     let clients = Connections::new(vec![mailbox.clone()]);
     let society = Society::new(book.clone(), clients.clone());

@@ -1,34 +1,34 @@
-//! The compression of what we send.
+//! The compression of messages that are sent.
 
 use flate2::{FlushCompress, Status};
 
 use super::pool::{self, Compressor, Lease};
 use super::{Agreed, Deflate};
 
-/// Compresses messages, as agreed for our direction.
+/// Compresses messages with the parameters that were agreed on for our direction.
 ///
-/// Between messages it has a compressor only with context takeover, and that can be let go at any time: the peer cannot
-/// tell a message that refers to none before it from one that happens not to.
+/// Between messages it holds a compressor only with context takeover, and may release that at any time: a message need not refer
+/// to those before it.
 #[derive(Debug)]
 pub(crate) struct Deflater {
-    /// What has seen the messages before this one. `None` without context takeover, before the first message and after a
+    /// The compressor that has seen the messages before. `None` without context takeover, before the first message and after a
     /// release.
     context: Option<Lease<Compressor>>,
     min_size: u32,
     level: u8,
     window_bits: u8,
     context_takeover: bool,
-    /// Whether the context was used since `release_if_idle` last looked.
+    /// True if the context was used since the last call of `release_if_idle`.
     is_used: bool,
 }
 
-/// What a flush ends with, and what is not sent (RFC 7692, section 7.2.1).
+/// The bytes that a flush ends with, which are not sent (RFC 7692, section 7.2.1).
 const FLUSH_MARKER: [u8; 4] = [0x00, 0x00, 0xff, 0xff];
 
-/// Room in the output for the headers of blocks and the marker.
+/// The room in the output for the headers of blocks and the marker.
 const MIN_ROOM: usize = 64;
 
-/// A long message gets room for this much at a time, since most become much shorter.
+/// The most room that is reserved at a time, since most messages become much shorter.
 const MAX_ROOM: usize = 64 * 1024;
 
 impl Deflater {
@@ -43,10 +43,10 @@ impl Deflater {
         }
     }
 
-    /// Appends the compressed message to `out`; if not, the message is to be sent as it is, and `out` is unchanged.
+    /// Appends the compressed message to `out`. If it returns false, `out` is unchanged and the message is to be sent as it is.
     ///
-    /// The latter is the answer for a message that is empty or below the minimal size, and, without context takeover, for
-    /// one that would not become shorter. With it, a message that was compressed is in the context and has to be sent so.
+    /// It returns false for a message that is empty or below the minimal size, and, without context takeover, for one that would
+    /// not become shorter. With context takeover a compressed message is part of the context and has to be sent compressed.
     #[must_use]
     pub(crate) fn deflate(&mut self, payload: &[u8], out: &mut Vec<u8>) -> bool {
         if payload.is_empty() || payload.len() < self.min_size as usize {
@@ -70,18 +70,18 @@ impl Deflater {
         true
     }
 
-    /// Whether there is a compressor that [`release_if_idle`](Self::release_if_idle) may let go of.
+    /// True if there is a compressor that [`release_if_idle`](Self::release_if_idle) may release.
     pub(crate) fn has_context(&self) -> bool {
         self.context.is_some()
     }
 
-    /// Forgets the messages before. To be called when the peer was sent a compressed message that this has not seen.
+    /// Forgets the messages before. Call it when the peer was sent a compressed message that this compressor has not seen.
     pub(crate) fn reset_context(&mut self) {
         self.context = None;
     }
 
-    /// Lets go of the compressor if no message was compressed since the last call, and says whether there is still one: then
-    /// this is to be called again, after [`Deflate::idle_release`].
+    /// Releases the compressor if no message was compressed since the last call. True if there still is one; then call this again
+    /// after [`Deflate::idle_release`].
     pub(crate) fn release_if_idle(&mut self) -> bool {
         if !self.is_used {
             self.context = None;
@@ -92,23 +92,23 @@ impl Deflater {
 }
 
 impl Compressor {
-    /// Appends `payload`, compressed. If that fails, both this and what was appended are of no further use.
+    /// Appends `payload`, compressed. After false, neither the compressor nor the appended bytes are of any use.
     fn deflate(&mut self, payload: &[u8], out: &mut Vec<u8>) -> bool {
         let start = out.len();
         let mut rest = payload;
         self.is_flushed = false;
         loop {
-            // What cannot be compressed becomes an eighth longer at worst.
+            // Incompressible data becomes an eighth longer at worst.
             out.reserve((rest.len() + rest.len() / 8 + MIN_ROOM).min(MAX_ROOM));
             let before = self.stream.total_in();
             let status = self.stream.compress_vec(rest, out, FlushCompress::Sync);
             if !matches!(status, Ok(Status::Ok | Status::BufError)) {
                 return false;
             }
-            // At most the length of the slice.
+            // It is at most the length of the slice.
             let consumed = (self.stream.total_in() - before) as usize;
             rest = &rest[consumed..];
-            // The flush is complete when it leaves room.
+            // The flush is complete when it leaves room in the output.
             if rest.is_empty() && out.len() < out.capacity() {
                 break;
             }
@@ -169,7 +169,7 @@ mod tests {
         assert_eq!(deflate(&mut deflater(1, false), b""), None);
     }
 
-    /// zlib-rs 0.6 does not reset a stream well whose output was left within a flush, so that must not happen.
+    /// zlib-rs 0.6 resets a stream incompletely if a flush was not finished, so every flush must be.
     #[test]
     fn a_compressor_is_as_new_after_a_message_that_did_not_get_shorter() {
         for level in [1, 2, 3, 6, 9] {

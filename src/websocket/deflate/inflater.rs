@@ -1,4 +1,4 @@
-//! The decompression of what the peer sends.
+//! The decompression of messages that are received.
 
 use std::collections::VecDeque;
 
@@ -7,14 +7,13 @@ use flate2::{FlushDecompress, Status};
 use super::pool::{self, Decompressor, Lease, SCRATCH_LENGTH};
 use super::{Agreed, Deflate};
 
-/// Inflates messages, as agreed for the peer's direction.
+/// Inflates messages with the parameters that were agreed on for the peer's direction.
 ///
-/// Between messages it has nothing but, with context takeover, what the peer may still refer to: a message ends at a
-/// block's end and on a byte, so there is no more to remember, and any decompressor that is given those bytes goes on from
-/// there.
+/// Between messages it holds only the bytes that the peer may still refer to, and those only with context takeover. A message
+/// ends at the end of a block and on a byte boundary, so any decompressor that is given those bytes can continue.
 #[derive(Debug)]
 pub(crate) struct Inflater {
-    /// Of a message whose end has not been seen.
+    /// The decompressor of a message whose end has not come.
     message: Option<Lease<Decompressor>>,
     /// `None` without context takeover.
     window: Option<Box<Window>>,
@@ -22,21 +21,21 @@ pub(crate) struct Inflater {
     ratio_floor: u32,
 }
 
-/// Why a message is refused. The inflater is of no further use.
+/// The reasons for which a message is refused. The inflater is of no further use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum InflateError<E> {
-    /// It is not deflate, or ends within a block.
+    /// The message is not valid deflate, or ends within a block.
     Corrupt,
-    /// It inflates to more bytes than there is room for.
+    /// The message inflates to more bytes than there is room for.
     TooLong,
-    /// It inflates to more bytes than its own allow, see [`Deflate::max_ratio`].
+    /// The message inflates by a larger factor than [`Deflate::max_ratio`] allows.
     Ratio,
-    /// The sink did not want a chunk.
+    /// The sink failed.
     Sink(E),
 }
 
-/// What is read after the last byte of a message: the marker that the peer did not send (RFC 7692, section 7.2.2), and an
-/// empty final block, since only the end of a final block is told. A message that ends elsewhere is thus found out.
+/// The bytes that are read after a message: the marker that the peer did not send (RFC 7692, section 7.2.2), and an empty final
+/// block. Zlib reports the end of a final block only, so a message that ends elsewhere is found by this block.
 const TAIL: [u8; 9] = [0x00, 0x00, 0xff, 0xff, 0x01, 0x00, 0x00, 0xff, 0xff];
 
 impl Inflater {
@@ -53,12 +52,12 @@ impl Inflater {
         }
     }
 
-    /// Inflates the next piece of a message, of any length, and hands what it gives to `sink`, in chunks of at most 16 KiB.
-    /// With the last piece the message is over, and the next call begins another.
+    /// Inflates the next piece of a message, of any length, and hands the inflated bytes to `sink` in chunks of at most 16 KiB.
+    /// After the last piece the next call begins another message.
     ///
     /// # Errors
-    /// If the message is corrupt, inflates to more than `room` bytes in this call, or exceeds the ratio: at the chunk that
-    /// does, which is not handed out. Or if `sink` fails.
+    /// The message is corrupt, inflates to more than `room` bytes in this call, or exceeds the ratio; the chunk that does is not
+    /// handed out. Or `sink` failed.
     pub(crate) fn inflate<E>(
         &mut self,
         piece: &[u8],
@@ -76,7 +75,7 @@ impl Inflater {
             self.message = Some(message);
             return Ok(());
         }
-        // Some do not send the octet that is to follow a final block, or send an empty message as no octet at all.
+        // Some peers do not send the octet that has to follow a final block, or send an empty message as no octet at all.
         if !message.is_at_end && message.compressed > 0 {
             let compressed = message.compressed;
             self.read(&mut message, &TAIL, &mut room, sink)?;
@@ -88,7 +87,7 @@ impl Inflater {
         self.check_ratio(&message)
     }
 
-    /// A decompressor that knows what the peer may refer to.
+    /// A decompressor that knows the bytes that the peer may refer to.
     fn begin<E>(&self) -> Result<Lease<Decompressor>, InflateError<E>> {
         let mut message = pool::decompressor();
         message.refer_to(self.window.as_deref())?;
@@ -113,8 +112,8 @@ impl Inflater {
                 message.refer_to(self.window.as_deref())?;
                 message.is_at_end = false;
             }
-            // Up to the next multiple of the scratch's length, so that the ratio is looked at where it depends on the message
-            // alone, and not on how that was cut.
+            // A step ends at multiples of the scratch's length, so that the ratio is checked at points that depend on the
+            // message alone and not on the pieces in which it arrives.
             let line = SCRATCH_LENGTH - message.inflated as usize % SCRATCH_LENGTH;
             let (consumed, inflated) = message.step(input, &mut scratch.0[..line])?;
             input = &input[consumed..];
@@ -129,10 +128,10 @@ impl Inflater {
                 }
                 sink(chunk).map_err(InflateError::Sink)?;
             }
-            // What fills the output may not be all.
+            // Output that is full may not be all of it.
             has_more = !input.is_empty() || (inflated == line && !message.is_at_end);
             if has_more && consumed == 0 && inflated == 0 && !message.is_at_end {
-                // It cannot be, with input and output at hand.
+                // With input and room for output a valid stream makes progress.
                 return Err(InflateError::Corrupt);
             }
         }
@@ -149,7 +148,7 @@ impl Inflater {
 }
 
 impl Decompressor {
-    /// Gives the stream, which has to be at its beginning, what came before.
+    /// Gives the stream, which has to be at its beginning, the bytes before it.
     fn refer_to<E>(&mut self, window: Option<&Window>) -> Result<(), InflateError<E>> {
         let Some(window) = window else {
             return Ok(());
@@ -164,7 +163,7 @@ impl Decompressor {
         Ok(())
     }
 
-    /// Inflates until the input is used up, the output is full or a final block ends. Answers the bytes of both.
+    /// Inflates until the input is used up, the output is full or a final block ends. Returns the bytes consumed and inflated.
     fn step<E>(
         &mut self,
         input: &[u8],
@@ -185,7 +184,7 @@ impl Decompressor {
     }
 }
 
-/// The last bytes that were inflated, as many as the peer may refer to.
+/// The last inflated bytes, as many as the peer may refer to.
 #[derive(Debug)]
 struct Window {
     /// At most `length`, in order.
@@ -194,7 +193,7 @@ struct Window {
 }
 
 impl Window {
-    /// zlib, asked for 8 window bits, has long used 9 without telling; so there are at least 9.
+    /// The least window bits. Zlib has long used 9 when asked for 8, so 9 are kept for a peer that agreed on 8.
     const MIN_BITS: u8 = 9;
 
     fn new(bits: u8) -> Self {
@@ -209,7 +208,7 @@ impl Window {
         let total = self.bytes.len() + newest.len();
         self.bytes.drain(..total.saturating_sub(self.length));
         if total > self.bytes.capacity() {
-            // Doubled, but never beyond the window.
+            // The capacity doubles, but never exceeds the window.
             let capacity = total.next_power_of_two().min(self.length);
             self.bytes.reserve_exact(capacity - self.bytes.len());
         }
@@ -319,7 +318,7 @@ mod tests {
 
     #[test]
     fn a_peer_can_refer_to_its_window_and_no_further() {
-        // The first repeats what the last of its 600 bytes are, at a distance.
+        // The second message repeats the beginning of the first, at a distance of 600 bytes.
         let noise: Vec<u8> = (0..600_u32).map(|i| (i * i * 7 + i / 3) as u8).collect();
         let mut wide = deflater(9, true);
         let (mut first, mut second) = (Vec::new(), Vec::new());
@@ -374,7 +373,7 @@ mod tests {
         }
     }
 
-    /// A message that inflates to so many zeros, at more than 1,000:1.
+    /// A message that inflates to this many zeros, by a factor of more than 1,000.
     fn bomb(length: usize) -> Vec<u8> {
         let mut message = Vec::new();
         assert!(deflater(9, true).deflate(&vec![0; length], &mut message));
@@ -445,7 +444,7 @@ mod tests {
         assert_eq!(result, Err(InflateError::TooLong));
     }
 
-    /// Where it was cut behind its beginning, which exceeds the ratio, a message was refused that was taken in one piece.
+    /// The beginning of the message exceeds the ratio, the whole does not: it must be accepted in pieces, too.
     #[test]
     fn the_ratio_does_not_depend_on_how_a_message_is_cut() {
         let settings = Deflate::new().max_ratio(20).ratio_floor(8 * 1024);
@@ -492,7 +491,7 @@ mod tests {
             }
         }
 
-        // What does not get shorter pays for what gets much shorter after it.
+        // Incompressible bytes in front pay for bytes behind them that compress very well.
         let noise: Vec<u8> = (0..5000_u32)
             .map(|i| (i.wrapping_mul(i).wrapping_mul(2_654_435_761) >> 19) as u8)
             .collect();
@@ -506,7 +505,7 @@ mod tests {
             assert!(result.as_ref() == Ok(&payload));
         }
 
-        // It begins anew with each message.
+        // The count begins anew with each message.
         let mut inflater = Inflater::new(agreed(true, 15), &settings);
         for _ in 0..3 {
             let result = inflate(&mut inflater, &bomb(90_000), &[5], ROOM);

@@ -1,9 +1,8 @@
-//! The permessage-deflate extension of RFC 7692: what is agreed, and the two engines that carry it out.
+//! The permessage-deflate extension of RFC 7692: its negotiation, and the two engines that carry it out.
 //!
-//! Sans-io like everything below the loop: [`negotiate`] reads and writes header values, [`Deflater`] and [`Inflater`]
-//! see the payloads of messages, and none of them knows a frame, a socket or a clock. What the engines work with comes
-//! from pools of the thread and goes back after each message, so that a connection between two messages has nothing of
-//! it, unless context takeover was agreed.
+//! All of it is sans-io: [`negotiate`] reads and writes header values, [`Deflater`] and [`Inflater`] see the payloads of
+//! messages, and none of them knows a frame, a socket or a clock. The engines borrow their memory from pools of the thread and
+//! return it after each message, so that a connection between two messages holds none, unless context takeover was agreed on.
 
 mod deflater;
 mod inflater;
@@ -20,14 +19,14 @@ use std::time::Duration;
 
 /// Compression of messages: the settings of permessage-deflate (RFC 7692).
 ///
-/// Both sides compress only what they think worth it, and each can be kept from using too much of the other's memory. The
-/// defaults are a server's with many connections: fast, and without memory per connection.
+/// Each side decides which of its messages it compresses, and limits the memory that the other side can make it use. The
+/// defaults suit a server with many connections: they are fast and take no memory per connection.
 ///
 /// ```
 /// use std::time::Duration;
 /// use ringwheel::websocket::Deflate;
 ///
-/// // A few busy connections with messages that are alike: every one is compressed against those before it.
+/// // For few busy connections with similar messages: each message is compressed against those before it.
 /// let deflate = Deflate::new()
 ///     .level(3)
 ///     .min_size(32)
@@ -37,13 +36,13 @@ use std::time::Duration;
 /// ```
 ///
 /// # Memory
-/// | per | what | bytes |
+/// | for each | memory | bytes |
 /// | --- | --- | --- |
 /// | thread | compressors, at most 4 kept | 248 KiB each for 9 window bits, 372 KiB for 15 |
 /// | thread | decompressors, at most 4 kept | 47 KiB each |
 /// | connection with a message half arrived | its decompressor | 47 KiB |
 /// | connection that compresses with takeover | its compressor, until it [is idle](Self::idle_release) | 248 to 372 KiB |
-/// | connection whose peer does | what the peer may still refer to, which cannot be let go | what it has sent, at most 2^window bits: 512 B to 32 KiB |
+/// | connection whose peer compresses with takeover | the bytes that the peer may still refer to, which cannot be released | the inflated messages, at most 2^window bits: 512 B to 32 KiB |
 /// | any other | | none |
 ///
 /// # Limits
@@ -70,7 +69,7 @@ pub struct Deflate {
 /// Window bits that can be compressed with. The RFC knows 8 too, which zlib cannot do on a stream without header.
 const WINDOW_BITS: RangeInclusive<u8> = 9..=15;
 
-/// The window bits of who did not agree on fewer.
+/// The window bits unless fewer were agreed on.
 const MAX_WINDOW_BITS: u8 = *WINDOW_BITS.end();
 
 impl Deflate {
@@ -82,7 +81,7 @@ impl Deflate {
     pub const DEFAULT_MAX_RATIO: u32 = 256;
     /// Inflated bytes that are allowed at any ratio, unless [`ratio_floor`](Self::ratio_floor) says otherwise: 1 MiB.
     pub const DEFAULT_RATIO_FLOOR: u32 = 1024 * 1024;
-    /// How long an unused compressor is kept, unless [`idle_release`](Self::idle_release) says otherwise: 10 seconds.
+    /// The time for which an unused compressor is kept, unless [`idle_release`](Self::idle_release) says otherwise: 10 seconds.
     pub const DEFAULT_IDLE_RELEASE: Duration = Duration::from_secs(10);
 
     /// The defaults: level 1 from 256 bytes on, no context takeover in either direction, windows of 32 KiB.
@@ -100,11 +99,11 @@ impl Deflate {
         }
     }
 
-    /// How hard our messages are compressed: 0 (not at all) to 9.
+    /// Sets the level at which messages are compressed: 0 (not at all) to 9 (most). 1 by default.
     ///
-    /// The default is 1, since it is where most of the saving is for the least time. For messages of 1 KiB of JSON, each
-    /// by itself, it takes off 47% in 7 µs; level 3 takes off 59% in 17 µs, and level 6 60% in 18 µs.
-    /// With context takeover it is 63% in 4 µs, 73% in 13 µs and 77% in 30 µs.
+    /// Level 1 saves the most for its time. Of a message of 1 KiB of JSON that is compressed by itself it takes off 47% in 7 µs;
+    /// level 3 takes off 59% in 17 µs, and level 6 60% in 18 µs. With context takeover the levels take off 63% in 4 µs, 73% in
+    /// 13 µs and 77% in 30 µs.
     ///
     /// # Panics
     /// If `level` is above 9.
@@ -115,37 +114,35 @@ impl Deflate {
         self
     }
 
-    /// The shortest message, in bytes, that is compressed; a shorter one is sent as it is. 256 by default.
+    /// Sets the shortest message, in bytes, that is compressed; a shorter one is sent as it is. 256 by default.
     ///
-    /// Without context takeover JSON of 64 bytes gets longer, of 128 loses 3%, of 256 22%, and the 4 µs are the same.
-    /// With it a message of 64 bytes may lose more than half, so there a smaller size, such as 32, is worth while.
+    /// Without context takeover, JSON of 64 bytes gets longer, JSON of 128 bytes 3% shorter and JSON of 256 bytes 22% shorter, in
+    /// 4 µs each. With it a message of 64 bytes may lose more than half, so that a smaller size, such as 32, is worth while.
     #[must_use]
     pub const fn min_size(mut self, bytes: u32) -> Self {
         self.min_size = bytes;
         self
     }
 
-    /// Whether the server compresses a message against those before it, if the client does not forbid it. `false` by
-    /// default.
+    /// Lets the server compress a message against those before it, if the client does not forbid it. Off by default.
     ///
-    /// As the server, it costs a compressor for each connection that is sent messages; as the client, up to the server's
-    /// window.
+    /// It costs the server a compressor for each connection that is sent messages, and the client up to the server's window.
     #[must_use]
     pub const fn server_context_takeover(mut self, yes: bool) -> Self {
         self.server_context_takeover = yes;
         self
     }
 
-    /// Whether the client may compress a message against those before it. `false` by default.
+    /// Lets the client compress a message against those before it. Off by default.
     ///
-    /// As the server, it costs up to the client's window for each connection; as the client, a compressor.
+    /// It costs the server up to the client's window for each connection, and the client a compressor.
     #[must_use]
     pub const fn client_context_takeover(mut self, yes: bool) -> Self {
         self.client_context_takeover = yes;
         self
     }
 
-    /// The base-2 logarithm of the server's window in bytes, at most: 9 to 15, 15 by default.
+    /// Limits the base-2 logarithm of the server's window in bytes: 9 to 15, 15 by default.
     ///
     /// # Panics
     /// If `bits` is not 9 to 15.
@@ -156,10 +153,10 @@ impl Deflate {
         self
     }
 
-    /// The base-2 logarithm of the client's window in bytes, at most: 9 to 15, 15 by default.
+    /// Limits the base-2 logarithm of the client's window in bytes: 9 to 15, 15 by default.
     ///
-    /// A client that does not let its window be limited (it has to say that it does) gets no context takeover where the
-    /// limit is below 15, so that the memory is limited all the same.
+    /// A client has to offer that its window may be limited. One that does not gets no context takeover where the limit is below
+    /// 15, so that the memory is limited all the same.
     ///
     /// # Panics
     /// If `bits` is not 9 to 15.
@@ -170,10 +167,10 @@ impl Deflate {
         self
     }
 
-    /// Inflated bytes of a message for each of its compressed bytes, at most, once it is past the
-    /// [floor](Self::ratio_floor). 256 by default; from 1,032, which deflate cannot exceed, there is no limit.
+    /// Limits the inflated bytes of a message for each of its compressed bytes, once the message is past the
+    /// [floor](Self::ratio_floor). 256 by default; 1,032 and more is no limit, since deflate cannot exceed it.
     ///
-    /// It makes work cost the peer bandwidth where the limit on messages is large. It is not what bounds memory: that is
+    /// With it a peer pays in bandwidth for the work that it causes, where the limit on messages is large. Memory is bounded by
     /// the limit on messages, which counts inflated bytes.
     ///
     /// # Panics
@@ -185,17 +182,17 @@ impl Deflate {
         self
     }
 
-    /// Inflated bytes of a message that are allowed at any [ratio](Self::max_ratio). 1 MiB by default.
+    /// Sets the inflated bytes of a message that are allowed at any [ratio](Self::max_ratio). 1 MiB by default.
     ///
-    /// A chat message of nothing but one letter is as good as any other.
+    /// An honest short message may compress very well, such as one letter repeated.
     #[must_use]
     pub const fn ratio_floor(mut self, bytes: u32) -> Self {
         self.ratio_floor = bytes;
         self
     }
 
-    /// How long a connection without messages to compress keeps its compressor: at least this, and less than twice this.
-    /// 10 seconds by default. Only with context takeover, without which none is kept.
+    /// Sets the time after which a connection that compresses no messages releases its compressor: at least `after`, and less
+    /// than twice that. 10 seconds by default. Without context takeover no connection keeps one.
     ///
     /// The next message is then compressed without those before it.
     #[must_use]
@@ -204,7 +201,7 @@ impl Deflate {
         self
     }
 
-    /// When to call [`Deflater::release_if_idle`], counted from the last call or the first message.
+    /// The time between calls of [`Deflater::release_if_idle`], and between the first message and the first call.
     pub(crate) const fn idle_release_period(&self) -> Duration {
         self.idle_release
     }

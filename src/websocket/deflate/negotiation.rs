@@ -1,4 +1,5 @@
-//! The opening handshake's part: offers and the answer, in values of `Sec-WebSocket-Extensions`.
+//! The negotiation of permessage-deflate in the opening handshake: offers and the answer, which are values of
+//! `Sec-WebSocket-Extensions`.
 
 use std::borrow::Cow;
 use std::error::Error;
@@ -6,38 +7,38 @@ use std::fmt;
 
 use super::{Deflate, MAX_WINDOW_BITS, WINDOW_BITS};
 
-/// What both sides agreed on, as this side sees it.
+/// The parameters that both sides agreed on, from the point of view of this side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Agreed {
-    /// How we compress.
+    /// The parameters of our compression.
     pub(crate) ours: Direction,
-    /// How the peer compresses.
+    /// The parameters of the peer's compression.
     pub(crate) theirs: Direction,
 }
 
-/// What was agreed for one direction.
+/// The parameters of one direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Direction {
-    /// Whether a message may refer to those before it.
+    /// True if a message may refer to those before it.
     pub(crate) context_takeover: bool,
     /// The base-2 logarithm of how far back it may refer: 8 to 15, and not 8 where we compress.
     pub(crate) window_bits: u8,
 }
 
-/// Why a server's answer to an offer of permessage-deflate is not accepted.
+/// The reasons for which a server's answer to an offer of permessage-deflate is not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AnswerError {
     /// The header is not a list of extensions with their parameters.
     Malformed,
-    /// It names an extension that was not offered, or the same one again.
+    /// The answer names an extension that was not offered, or the same one again.
     NotOffered,
     /// A parameter is unknown, is there twice, lacks its value or has one that is not allowed.
     InvalidParameter,
-    /// It leaves out `server_no_context_takeover`, which the offer demanded.
+    /// The answer lacks `server_no_context_takeover`, which the offer demanded.
     ServerContextTakeover,
-    /// It leaves out `server_max_window_bits`, or gives more than the offer demanded.
+    /// The answer lacks `server_max_window_bits`, or gives more than the offer demanded.
     ServerWindow,
-    /// It gives `client_max_window_bits` more than was offered, or 8, which cannot be done.
+    /// The answer gives `client_max_window_bits` more than was offered, or 8, which is not supported.
     ClientWindow,
 }
 
@@ -62,11 +63,11 @@ const CLIENT_NO_CONTEXT_TAKEOVER: &str = "client_no_context_takeover";
 const SERVER_MAX_WINDOW_BITS: &str = "server_max_window_bits";
 const CLIENT_MAX_WINDOW_BITS: &str = "client_max_window_bits";
 
-/// The server's part: the first offer that it can accept, and what to answer.
+/// The server's part: it accepts the first offer that it can meet, and returns the agreement and the answer.
 ///
 /// `offers` are the values of the request's `Sec-WebSocket-Extensions` headers, in order. An offer that is not valid or
-/// cannot be met is declined, that is, passed over (RFC 7692, sections 5.1 and 7.1); of a value that is malformed all
-/// that follows is.
+/// cannot be met is passed over (RFC 7692, sections 5.1 and 7.1). In a malformed value everything behind the fault is passed
+/// over.
 pub(crate) fn negotiate<'a>(
     offers: impl IntoIterator<Item = &'a str>,
     settings: &Deflate,
@@ -78,7 +79,7 @@ pub(crate) fn negotiate<'a>(
         .find_map(|offer| accept(offer.parameters?, settings))
 }
 
-/// Accepts an offer, if that can be done.
+/// Accepts an offer, if its parameters can be met.
 fn accept(offer: Parameters, settings: &Deflate) -> Option<(Agreed, String)> {
     let server_bits = match offer.server_max_window_bits {
         None => settings.server_max_window_bits,
@@ -117,7 +118,7 @@ fn accept(offer: Parameters, settings: &Deflate) -> Option<(Agreed, String)> {
     Some((agreed, answer.to_string()))
 }
 
-/// The client's part: what to offer.
+/// The client's part: its offer.
 pub(crate) fn offer(settings: &Deflate) -> String {
     let limited = |bits: u8| (bits < MAX_WINDOW_BITS).then_some(bits);
     let offer = Parameters {
@@ -129,12 +130,12 @@ pub(crate) fn offer(settings: &Deflate) -> String {
     offer.to_string()
 }
 
-/// The client's part: what was agreed, going by the server's answer to [`offer`] with the same settings.
+/// The client's part: the agreement, from the server's answer to an [`offer`] with the same settings.
 ///
 /// `answer` is the value of the response's `Sec-WebSocket-Extensions` header. Without that header nothing was agreed.
 ///
 /// # Errors
-/// If the answer is not one to the offer. The client has to fail the connection then (RFC 7692, section 5.1).
+/// The answer does not fit the offer. The client has to fail the connection then (RFC 7692, section 5.1).
 pub(crate) fn agree(answer: &str, settings: &Deflate) -> Result<Agreed, AnswerError> {
     let mut extensions = Extensions::of(answer);
     let answered = extensions.next().ok_or(AnswerError::Malformed)??;
@@ -155,7 +156,7 @@ pub(crate) fn agree(answer: &str, settings: &Deflate) -> Result<Agreed, AnswerEr
     }
     let client_bits = match answer.client_max_window_bits {
         None => settings.client_max_window_bits,
-        // Only an offer may leave out the value.
+        // Only an offer may lack the value.
         Some(None) => return Err(AnswerError::InvalidParameter),
         Some(Some(bits)) => bits,
     };
@@ -187,7 +188,7 @@ struct Parameters {
 }
 
 impl Parameters {
-    /// Takes in a parameter, or `None` if the RFC does not allow it, or not again.
+    /// The same with one more parameter; `None` if the RFC does not allow it, or not twice.
     fn with(mut self, name: &str, value: Option<&str>) -> Option<Self> {
         let is_repeated = match name {
             SERVER_NO_CONTEXT_TAKEOVER if value.is_none() => {
@@ -228,7 +229,7 @@ fn window_bits(value: &str) -> Option<u8> {
     }
 }
 
-/// The extension with these parameters, as a header has it.
+/// Writes the extension with these parameters as a header has it.
 impl fmt::Display for Parameters {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(EXTENSION)?;
@@ -252,7 +253,7 @@ impl fmt::Display for Parameters {
 /// An element of a list of extensions.
 struct Extension<'a> {
     name: &'a str,
-    /// `None` if permessage-deflate cannot have these.
+    /// `None` if permessage-deflate cannot have these parameters.
     parameters: Option<Parameters>,
 }
 
@@ -310,7 +311,7 @@ impl<'a> Extensions<'a> {
                 '\\' => chars.next()?.1,
                 _ => c,
             };
-            // What is quoted has to be a token all the same.
+            // A quoted value has to be a token all the same.
             if !is_token_char(c) {
                 return None;
             }
@@ -320,7 +321,7 @@ impl<'a> Extensions<'a> {
         (!value.is_empty()).then_some(Cow::Owned(value))
     }
 
-    /// Whether `delimiter` is next; if so, it and the whitespace around it are taken.
+    /// Consumes `delimiter` and the whitespace around it, if it is next. True if it was.
     fn eat(&mut self, delimiter: char) -> bool {
         let Some(rest) = self.rest.strip_prefix(delimiter) else {
             return false;
@@ -359,7 +360,7 @@ impl<'a> Iterator for Extensions<'a> {
     }
 }
 
-/// RFC 9110, section 5.6.2.
+/// True for the characters of a token (RFC 9110, section 5.6.2).
 fn is_token_char(c: char) -> bool {
     c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c)
 }
@@ -482,7 +483,7 @@ mod tests {
                 "; server_max_window_bits=10; client_max_window_bits=10",
                 agreed((true, 10), (true, 10)),
             ),
-            // Who cannot be told a limit gets no takeover instead.
+            // A client that cannot be told a limit gets no takeover instead.
             (
                 "",
                 "; client_no_context_takeover; server_max_window_bits=12",
@@ -563,12 +564,12 @@ mod tests {
             "permessage-deflate; \u{e4}",
             "\u{e4}",
             "\"permessage-deflate\"",
-            // Behind what is malformed nothing can be told apart.
+            // Behind a malformed element the boundaries of the others are unknown.
             "f\"oo, permessage-deflate",
             "foo; a=\"b c\", permessage-deflate",
         ] {
             assert_eq!(negotiate([offer], &TAKEOVER), None, "{offer:?}");
-            // It does not keep a later one, in the same way, from being accepted.
+            // A later offer is accepted all the same.
             let expected = agreed((true, 15), (true, 15));
             assert_accepted(
                 &TAKEOVER,
@@ -697,7 +698,7 @@ mod tests {
         }
     }
 
-    /// What one side offers, the other accepts, and both see the same from their sides.
+    /// An offer of one side is accepted by the other, and both see the same agreement from their sides.
     #[test]
     fn both_sides_agree_on_the_same() {
         let bits = [9, 12, 15];

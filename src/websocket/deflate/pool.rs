@@ -1,4 +1,4 @@
-//! What the engines work with, kept by each thread for the next message.
+//! Pools of the memory that the engines work with: each thread keeps some of it for the next message.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -7,38 +7,38 @@ use std::thread::LocalKey;
 
 use flate2::{Compress, Compression, Decompress};
 
-/// Of each kind, a thread keeps so many that nobody uses.
+/// The most unused values of each kind that a thread keeps.
 ///
-/// A loop needs one at a time for messages that are whole, and one for each message that arrives in pieces.
+/// A loop needs one at a time for whole messages, and one for each message that arrives in pieces.
 const KEPT: usize = 4;
 
-/// A buffer for frames that has grown beyond this is not kept.
+/// The largest capacity of a frame buffer that is kept.
 const KEPT_BUFFER_CAPACITY: usize = 256 * 1024;
 
-/// Inflated bytes are handed out in chunks of at most this.
+/// The largest chunk in which inflated bytes are handed out.
 pub(super) const SCRATCH_LENGTH: usize = 16 * 1024;
 
-/// A value that goes back to the pool of the thread on which it is dropped.
+/// A value that returns to the pool of the thread on which it is dropped.
 pub(crate) struct Lease<T: Pooled> {
-    /// `None` only while it is being dropped.
+    /// `None` only while the lease is being dropped.
     value: Option<Box<T>>,
 }
 
-/// What a thread keeps for the next who needs it.
+/// A kind of value that threads keep in a pool.
 pub(crate) trait Pooled: Sized + 'static {
     fn pool() -> &'static LocalKey<RefCell<Pool<Self>>>;
 
-    /// Whether it is worth its memory.
+    /// True if the value is worth its memory while unused.
     fn is_worth_keeping(&self) -> bool {
         true
     }
 }
 
-/// Boxed, since it is the box that is passed around. The last is the most recently used. At most `KEPT`.
+/// At most `KEPT` values, of which the last is the most recently used. They stay boxed, since leases pass the box around.
 type Pool<T> = Vec<Box<T>>;
 
 impl<T: Pooled> Lease<T> {
-    /// The most recently used that `fits`, or a new one, and whether it is new.
+    /// The most recently used value that `fits`, or a new one. The flag is true if it is new.
     fn take(fits: impl Fn(&T) -> bool, make: impl FnOnce() -> T) -> (Self, bool) {
         let kept = T::pool().with_borrow_mut(|pool| {
             let index = pool.iter().rposition(|value| fits(value))?;
@@ -58,10 +58,10 @@ impl<T: Pooled> Drop for Lease<T> {
         if !value.is_worth_keeping() {
             return;
         }
-        // A thread that is ending has no pool any more; then the value is dropped with the closure.
+        // A thread that is ending has no pool any more: the value is then dropped with the closure.
         let _ = T::pool().try_with(|pool| {
             let mut pool = pool.borrow_mut();
-            // The longest unused goes, so that what a few odd peers agreed on does not stay for good.
+            // The longest unused value goes, so that compressors with rare parameters do not stay for ever.
             if pool.len() == KEPT {
                 pool.remove(0);
             }
@@ -97,30 +97,29 @@ impl<T: Pooled + fmt::Debug> fmt::Debug for Lease<T> {
 #[derive(Debug)]
 pub(super) struct Compressor {
     pub(super) stream: Compress,
-    /// Whether all that was put in has come out. zlib-rs 0.6 keeps a part of what has not through a reset, and panics over
-    /// it later.
+    /// True if all input has come out. zlib-rs 0.6 keeps a part of pending output through a reset, and panics over it later.
     pub(super) is_flushed: bool,
     level: u8,
     window_bits: u8,
 }
 
-/// A raw deflate stream being read, and what the message that it is read for has come to.
+/// A raw deflate stream being read, and counts of the message that it is read for.
 #[derive(Debug)]
 pub(super) struct Decompressor {
     pub(super) stream: Decompress,
-    /// Bytes of the message that were read.
+    /// Compressed bytes of the message so far.
     pub(super) compressed: u64,
-    /// Bytes that they gave.
+    /// Inflated bytes of the message so far.
     pub(super) inflated: u64,
-    /// Whether the last that was read is the end of a final block.
+    /// True if the last byte that was read ended a final block.
     pub(super) is_at_end: bool,
 }
 
-/// Where inflated bytes are put before they are handed out.
+/// The buffer of inflated bytes before they are handed out.
 #[derive(Debug)]
 pub(super) struct Scratch(pub(super) [u8; SCRATCH_LENGTH]);
 
-/// A compressor that has seen nothing yet.
+/// A compressor without a context.
 pub(super) fn compressor(level: u8, window_bits: u8) -> Lease<Compressor> {
     let (mut compressor, is_new) = Lease::take(
         |kept: &Compressor| kept.level == level && kept.window_bits == window_bits,
@@ -141,8 +140,8 @@ pub(super) fn compressor(level: u8, window_bits: u8) -> Lease<Compressor> {
     compressor
 }
 
-/// A decompressor that has seen nothing yet. It has the largest window: that takes what was written with any, and the
-/// smaller would not be smaller in memory.
+/// A decompressor without a context. It has the largest window, which reads streams of any window; a smaller one would not take
+/// less memory.
 pub(super) fn decompressor() -> Lease<Decompressor> {
     let (mut decompressor, is_new) = Lease::take(
         |_| true,
@@ -162,12 +161,12 @@ pub(super) fn decompressor() -> Lease<Decompressor> {
     decompressor
 }
 
-/// A scratch buffer with whatever the last left in it.
+/// A scratch buffer with any content.
 pub(super) fn scratch() -> Lease<Scratch> {
     Lease::take(|_| true, || Scratch([0; SCRATCH_LENGTH])).0
 }
 
-/// An empty buffer to build a frame in.
+/// An empty buffer for the payload of a frame.
 pub(crate) fn frame_buffer() -> Lease<Vec<u8>> {
     let (mut buffer, _) = Lease::take(|_| true, Vec::new);
     buffer.clear();

@@ -1,4 +1,4 @@
-//! The client's side: the request, and what the response must be.
+//! The client's side of the handshake: it writes the request and checks the response.
 
 use std::error::Error;
 use std::fmt;
@@ -21,7 +21,7 @@ pub(crate) struct ClientRequest<'a> {
     pub(crate) host: &'a str,
     /// Path and query.
     pub(crate) target: &'a str,
-    /// What is offered, the preferred ones first.
+    /// The subprotocols that are offered, the preferred ones first.
     pub(crate) subprotocols: &'a [String],
     /// The value of `Sec-WebSocket-Extensions`.
     pub(crate) extensions: Option<&'a str>,
@@ -35,7 +35,7 @@ impl ClientRequest<'_> {
     /// The request as bytes (RFC 6455 section 4.1).
     ///
     /// # Errors
-    /// What of it cannot be sent.
+    /// The part of the request that cannot be sent.
     pub(crate) fn write(&self) -> Result<Vec<u8>, ClientHandshakeError> {
         let fields = self.check()?;
         let mut text = Vec::with_capacity(512);
@@ -56,7 +56,7 @@ impl ClientRequest<'_> {
         Ok(text)
     }
 
-    /// Checks what the user says, and returns the further headers.
+    /// Checks the user's values, and returns the further headers.
     fn check(&self) -> Result<FieldLines, ClientHandshakeError> {
         const OWN: [&str; 3] = ["host", "sec-websocket-key", "sec-websocket-version"];
         if Authority::parse(self.host).is_none() {
@@ -89,7 +89,7 @@ impl ClientRequest<'_> {
     }
 }
 
-/// What client and server have agreed on, from the client's side.
+/// The agreement of client and server, from the client's point of view.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Established {
     /// Bytes of the response; frames may follow.
@@ -100,7 +100,8 @@ pub(crate) struct Established {
     pub(crate) extensions: Option<String>,
 }
 
-/// The client's side of a handshake, between arrivals. As linear as [`Handshake`](super::Handshake).
+/// The client's side of a handshake that is under way. Its cost is linear in the input, as that of
+/// [`Handshake`](super::Handshake).
 #[derive(Debug)]
 pub(crate) struct ClientHandshake(HeadSearch);
 
@@ -110,7 +111,7 @@ impl ClientHandshake {
     }
 
     /// Looks for the response to `request` at the front of `input`, which begins with the connection's first byte each time,
-    /// and checks it (RFC 6455 section 4.1). `None` while it is not whole. It is not called again after anything else.
+    /// and checks it (RFC 6455 section 4.1). `None` while it is not whole. Do not call it again after any other result.
     pub(crate) fn read_response(
         &mut self,
         input: &[u8],
@@ -191,32 +192,32 @@ fn agreed_extensions(
         .ok_or(ClientHandshakeError::Extensions)
 }
 
-/// Why a client's opening handshake failed.
+/// The reasons for which a client's opening handshake fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ClientHandshakeError {
-    /// The request would have a host that is none.
+    /// The host to ask is malformed.
     InvalidHost,
-    /// The request would have a target that is no path.
+    /// The target to ask for is not a path.
     InvalidTarget,
-    /// The request would offer a subprotocol that is no token, or one twice.
+    /// A subprotocol to offer is not a token, or is offered twice.
     InvalidSubprotocol,
-    /// The request would have a header that cannot be sent, or one that is written by itself.
+    /// A header to send is malformed, or is written automatically.
     InvalidHeader,
     /// The answer is not HTTP/1.1.
     Malformed,
-    /// The answer's head is longer than it may be, or has more headers.
+    /// The answer's head is longer than the limit, or has more headers.
     TooLong,
-    /// The answer is another one than 101 (Switching Protocols).
+    /// The answer has another status than 101 (Switching Protocols).
     Status(
         /// The status code.
         u16,
     ),
     /// The answer does not switch to `websocket`.
     Upgrade,
-    /// The answer's `Connection` does not have the option `Upgrade`.
+    /// The answer's `Connection` lacks the option `Upgrade`.
     Connection,
-    /// `Sec-WebSocket-Accept` is missing, or not the value that the key gives.
+    /// `Sec-WebSocket-Accept` is missing, or is not the value for the key that was sent.
     Accept,
     /// The server chose a subprotocol that was not offered.
     Subprotocol,

@@ -1,4 +1,4 @@
-//! Why a server refuses an opening handshake, and what it answers.
+//! The reasons for which a server refuses an opening handshake, and the answer to each.
 
 use std::error::Error;
 use std::fmt;
@@ -8,7 +8,8 @@ use crate::http::Response;
 use crate::http::head::HeadFault;
 use crate::http::request::RequestFault;
 
-/// Why a server refused an opening handshake. It was answered with [`status`](Self::status), and the connection ends.
+/// The reason for which a server refused an opening handshake. The request was answered with [`status`](Self::status), and the
+/// connection ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum HandshakeError {
@@ -16,13 +17,13 @@ pub enum HandshakeError {
     RequestLine,
     /// The request line alone is longer than the head may be: 414.
     RequestLineTooLong,
-    /// The head is longer than it may be: 431.
+    /// The head is longer than [`WebSocket::max_head`](crate::websocket::WebSocket::max_head): 431.
     HeadTooLong,
-    /// There are more header fields than there may be: 431.
+    /// There are more headers than [`WebSocket::max_headers`](crate::websocket::WebSocket::max_headers): 431.
     TooManyHeaders,
-    /// A header field is malformed, folded, or ended by less than CR and LF: 400.
+    /// A header is malformed, folded, or not ended by CR and LF: 400.
     Header,
-    /// It is HTTP, but not 1.1: 505.
+    /// The request is of another version of HTTP than 1.1: 505.
     HttpVersion,
     /// The method is neither GET nor HEAD: 405.
     Method,
@@ -34,7 +35,7 @@ pub enum HandshakeError {
     Body,
     /// No upgrade to WebSocket is asked for, and [`Accept::http`](crate::websocket::Accept::http) had no answer: 426.
     NoUpgrade,
-    /// `Upgrade` is not among the options of `Connection`; a proxy may have taken it out: 400.
+    /// `Connection` lacks the option `Upgrade`, which a proxy may have removed: 400.
     Connection,
     /// `Sec-WebSocket-Version` is not 13: 426.
     WebSocketVersion,
@@ -79,7 +80,7 @@ impl HandshakeError {
         }
     }
 
-    /// What the peer is told, but for a rejection, of which the application says it.
+    /// The answer to the peer; for a rejection the application has one of its own.
     pub(super) fn response(&self) -> Response {
         let response = Response::text(self.status(), format!("{self}\n"));
         match self {

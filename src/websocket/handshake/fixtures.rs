@@ -1,4 +1,4 @@
-//! What the tests share: the example of RFC 6455, whole and damaged, and an application to try requests on.
+//! Fixtures of the tests: the example of RFC 6455, whole and damaged, and an application to try requests on.
 
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
@@ -60,7 +60,7 @@ impl Accept for Doors {
     }
 }
 
-/// What a request came to.
+/// The outcome of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
     NeedMore,
@@ -128,7 +128,7 @@ pub(super) fn at_once(input: &[u8]) -> Outcome {
     read(&mut Handshake::new(), input, &Origins::any())
 }
 
-/// What byte after byte comes to, and how many of them that took.
+/// The outcome when the input comes byte by byte, and the number of bytes that it took.
 pub(super) fn byte_by_byte(input: &[u8]) -> (Outcome, usize) {
     let mut handshake = Handshake::new();
     for length in 1..=input.len() {

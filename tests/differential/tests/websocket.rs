@@ -374,7 +374,7 @@ fn pad(stream: &mut Vec<u8>) -> Vec<Last> {
             0 => u64::from(second & 0x7F),
             _ => stream[at + 2..at + 2 + form]
                 .iter()
-                .fold(0, |length, byte| length << 8 | u64::from(*byte)),
+                .fold(0, |length, byte| (length << 8) | u64::from(*byte)),
         };
         let shortest = match length {
             0..126 => 0,

@@ -4,8 +4,8 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use ringwheel::wheel::TimerKey;
-pub use ringwheel::wheel::Wheel;
+use ringwheel::internal::TimerKey;
+pub use ringwheel::internal::Wheel;
 
 /// The most keys kept to operate on. Keys beyond replace older ones, live or stale.
 const KEYS: usize = 2_048;

@@ -7,7 +7,7 @@ use std::net::{SocketAddr, TcpStream};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::incoming::Incoming;
-use super::{Framing, LoadError, PATIENCE, WireImage, websocket};
+use super::{Framing, LoadError, PATIENCE, WireImage, handshake};
 
 /// Invariant: `unsent` plus the bytes on their way is what the answers in `due` still lack.
 pub(crate) struct Connection {
@@ -153,7 +153,7 @@ pub(crate) fn connect_prepared(
     let mut socket = connect().map_err(|source| connect_error(address, index, source))?;
     if framing.is_websocket() {
         let deflate = framing == Framing::WebSocketDeflate;
-        websocket::upgrade(&mut socket, index, deflate)?;
+        handshake::upgrade(&mut socket, index, deflate)?;
     }
     Ok(socket)
 }

@@ -1,53 +1,24 @@
-//! permessage-deflate (RFC 7692) as its client sees it, without context takeover on either side: the offer, messages
-//! that were deflated before the run, and the check of the answers.
+//! permessage-deflate (RFC 7692) as its client sees it, without context takeover on either side: messages that were
+//! deflated before the run, and the check of the answers.
 //!
 //! Every answer is verified, and next to nothing is inflated: without context takeover a server's answer to a document
 //! is the same bytes each time. The first answer to each document is inflated and compared with it, and then kept; those
 //! that follow are compared with what was kept, and inflated only where they differ.
 
 use std::cell::{OnceCell, RefCell};
-use std::fmt;
 
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress};
 
+use super::answer_error::AnswerError;
+use super::documents;
+use super::error::LoadError;
+use super::frames::{self, DEFLATED_TEXT};
 use super::random::SplitMix;
-use super::websocket::{self, DEFLATED_TEXT};
-use super::{LoadError, documents};
 
-/// What the handshake offers (7.1).
-pub(crate) const OFFER: &str =
-    "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
 /// What the generator compresses with: zlib's default, as browsers do.
 const LEVEL: u32 = 6;
 /// What ends each deflated message and is not sent (7.2.1).
 const TAIL: [u8; 4] = [0, 0, 0xff, 0xff];
-
-/// Whether `answer`, the value of the header field, agrees to the offer: without the server's context takeover, and with
-/// nothing that was not offered but a smaller window of the server's, which it may choose by itself (7.1.2.1).
-pub(crate) fn agrees(answer: &[u8]) -> bool {
-    let Ok(answer) = std::str::from_utf8(answer) else {
-        return false;
-    };
-    let mut parts = answer.split(';').map(str::trim);
-    if parts.next() != Some("permessage-deflate") {
-        return false;
-    }
-    let mut without_takeover = false;
-    for parameter in parts {
-        match parameter.split_once('=') {
-            None if parameter == "server_no_context_takeover" => without_takeover = true,
-            None if parameter == "client_no_context_takeover" => {}
-            Some(("server_max_window_bits", bits)) => {
-                let bits = bits.trim_matches('"').parse::<u8>();
-                if !bits.is_ok_and(|bits| (8..=15).contains(&bits)) {
-                    return false;
-                }
-            }
-            _ => return false,
-        }
-    }
-    without_takeover
-}
 
 /// Documents, and what came back for them.
 #[derive(Debug)]
@@ -165,48 +136,6 @@ impl Inflater {
     }
 }
 
-/// What is wrong with an answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AnswerError {
-    /// Its first byte does not say: one frame, deflated, text.
-    FirstByte(u8),
-    /// It is masked, as only a client's frames are.
-    Masked,
-    /// It is not shorter than the document: nothing was deflated.
-    NotShorter {
-        /// Bytes of payload.
-        length: u64,
-    },
-    /// It does not inflate.
-    Corrupt,
-    /// It inflates to something else.
-    OtherText {
-        /// The first byte that differs, or is missing, or is too many.
-        offset: usize,
-    },
-}
-
-impl fmt::Display for AnswerError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::FirstByte(byte) => write!(
-                f,
-                "begins with {byte:#04x} and not {DEFLATED_TEXT:#04x}: one frame, deflated, text"
-            ),
-            Self::Masked => write!(f, "is masked"),
-            Self::NotShorter { length } => {
-                write!(f, "has {length} bytes, not less than the document")
-            }
-            Self::Corrupt => write!(f, "does not inflate"),
-            Self::OtherText { offset } => {
-                write!(f, "differs from byte {offset} on, inflated")
-            }
-        }
-    }
-}
-
-impl std::error::Error for AnswerError {}
-
 /// Where one connection is among the answers to its documents.
 ///
 /// Invariant: `partial` is empty, or the beginning of a frame, but not all of it.
@@ -274,7 +203,7 @@ impl Answers {
         let (mut messages, mut taken) = (0, 0);
         while taken < bytes.len() {
             let rest = &bytes[taken..];
-            if rest[0] == websocket::CLOSE {
+            if rest[0] == frames::CLOSE {
                 return Err(Stop::Close(rest.to_vec()));
             }
             if messages == owed {
@@ -346,32 +275,8 @@ mod tests {
 
     fn frame(payload: &[u8]) -> Vec<u8> {
         let mut frame = Vec::new();
-        websocket::append_server_frame(&mut frame, DEFLATED_TEXT, payload);
+        frames::append_server_frame(&mut frame, DEFLATED_TEXT, payload);
         frame
-    }
-
-    #[test]
-    fn an_agreement_to_no_context_takeover_is_understood() {
-        for right in [
-            OFFER,
-            "permessage-deflate; server_no_context_takeover",
-            "permessage-deflate;client_no_context_takeover;server_no_context_takeover",
-            "permessage-deflate; server_no_context_takeover; server_max_window_bits=\"10\"",
-        ] {
-            assert!(agrees(right.as_bytes()), "{right}");
-        }
-        for wrong in [
-            "",
-            "permessage-deflate",
-            "permessage-deflate; client_no_context_takeover",
-            "x-webkit-deflate-frame",
-            "permessage-deflate; server_no_context_takeover; client_max_window_bits=10",
-            "permessage-deflate; server_no_context_takeover; server_max_window_bits=7",
-            "permessage-deflate; server_no_context_takeover; server_max_window_bits",
-            "permessage-deflate; server_no_context_takeover, permessage-deflate",
-        ] {
-            assert!(!agrees(wrong.as_bytes()), "{wrong}");
-        }
     }
 
     #[test]
@@ -489,7 +394,7 @@ mod tests {
         let second = two.len() - answer(&documents, 0, 1).len();
         let error = Answers::from(0).take(&documents, &two, true, 1);
         assert_eq!(error, Err(Stop::Surplus(second)));
-        let close = [websocket::CLOSE, 2, 3, 232];
+        let close = [frames::CLOSE, 2, 3, 232];
         let error = Answers::from(0).take(&documents, &close, true, 1);
         assert_eq!(error, Err(Stop::Close(close.into())));
     }

@@ -2,9 +2,9 @@
 
 use std::fmt::Write;
 
-use super::LoadError;
+use super::error::LoadError;
+use super::framing::MAX_SIZE;
 use super::random::SplitMix;
-use super::wire::MAX_SIZE;
 
 /// Shortest document, in bytes: below, its frame of fixed keys would be most of it.
 pub(crate) const MIN_SIZE: usize = 128;

@@ -5,7 +5,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::{AnswerError, HandshakeError};
+use super::answer_error::AnswerError;
+use super::handshake_error::HandshakeError;
 
 /// Why a load run ended early. Connections are named by their number, from 0.
 #[derive(Debug)]

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use socket2::SockRef;
 
 use super::connection::connect;
+use super::frames::{CLOSE, append_client_frame, append_server_frame, close_reason};
 use super::random::SplitMix;
-use super::websocket::{CLOSE, append_client_frame, append_server_frame, close_reason};
 use super::{Framing, LoadError, PATIENCE};
 
 /// Bytes that are echoed with the end of the stream behind them.

@@ -5,7 +5,7 @@ use std::net::TcpStream;
 
 use super::deflate::{Answers, Stop};
 use super::wire::{Expected, Ring};
-use super::{Framing, LoadError, WireImage, websocket};
+use super::{Framing, LoadError, WireImage, frames};
 
 pub(crate) struct Incoming {
     connection: usize,
@@ -124,7 +124,7 @@ impl Incoming {
 
     #[cold]
     fn close_frame(&self, frame: &[u8]) -> LoadError {
-        let (code, reason) = websocket::close_reason(frame);
+        let (code, reason) = frames::close_reason(frame);
         LoadError::CloseFrame {
             connection: self.connection,
             code,
@@ -147,7 +147,7 @@ impl Incoming {
         };
         if image.framing() == Framing::WebSocket
             && between_messages
-            && found[offset] == websocket::CLOSE
+            && found[offset] == frames::CLOSE
         {
             return self.close_frame(&found[offset..]);
         }

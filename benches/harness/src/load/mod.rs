@@ -4,6 +4,7 @@
 //! first [`LoadError`]. An [`Observer`] is told when the measured window opens and closes, so that whoever measures the
 //! server reads its counters at exactly these two moments, from this very thread.
 
+mod answer_error;
 mod broadcast;
 mod churn;
 mod clock;
@@ -14,6 +15,10 @@ mod documents;
 mod echo;
 mod error;
 mod faults;
+mod frames;
+mod framing;
+mod handshake;
+mod handshake_error;
 mod idle;
 mod incoming;
 mod open;
@@ -21,7 +26,6 @@ mod poller;
 mod random;
 mod schedule;
 mod slow_readers;
-mod websocket;
 mod window;
 mod wire;
 
@@ -31,18 +35,19 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
+pub use answer_error::AnswerError;
 pub use broadcast::{BroadcastLoad, broadcast};
 pub use churn::{ChurnLoad, churn};
 pub use clock::thread_cpu_time;
-pub use deflate::AnswerError;
 pub use echo::{EchoLoad, echo};
 pub use error::LoadError;
 pub use faults::{FaultLoad, faults};
+pub use framing::Framing;
+pub use handshake_error::{HandshakeError, MAX_HEAD};
 pub use idle::{IdleLoad, IdleReport, idle};
 pub use open::{OpenLoad, open};
 pub use slow_readers::{SlowReadersLoad, slow_readers};
-pub use websocket::{HandshakeError, MAX_HEAD};
-pub use wire::{Framing, Ring, WireImage};
+pub use wire::{Ring, WireImage};
 
 /// How long a connect, or a server that owes an answer, may take before the load gives up.
 pub const PATIENCE: Duration = Duration::from_secs(5);

@@ -6,74 +6,12 @@
 //! than what was sent, as with WebSocket, there are two rings of the same messages, one for each direction. Where servers
 //! may choose how an answer looks, as when it is deflated, the second is none of bytes, but of [`Documents`].
 
-use std::fmt;
-
-use serde::{Deserialize, Serialize};
-
-use super::LoadError;
 use super::deflate::Documents;
+use super::error::LoadError;
+use super::frames::{self, BINARY, DEFLATED_TEXT};
+use super::framing::{Framing, MAX_SIZE};
 use super::random::SplitMix;
-use super::websocket::{self, BINARY, DEFLATED_TEXT};
 
-/// What is put around each payload.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-pub enum Framing {
-    /// Nothing: the server echoes bytes.
-    #[default]
-    Raw,
-    /// The payload's length as a big-endian `u32`.
-    LengthPrefixed,
-    /// Nothing, and a line feed behind it; the payload is printable ASCII, since servers may take lines for text.
-    Lines,
-    /// A WebSocket binary frame, masked on its way there and not on its way back, after a handshake (RFC 6455).
-    #[value(name = "websocket")]
-    WebSocket,
-    /// A WebSocket text frame with a JSON document, deflated in both directions without context takeover (RFC 7692); the
-    /// size is that of the document.
-    #[value(name = "websocket-deflate")]
-    WebSocketDeflate,
-}
-
-impl fmt::Display for Framing {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Raw => "raw",
-            Self::LengthPrefixed => "length-prefixed",
-            Self::Lines => "lines",
-            Self::WebSocket => "WebSocket",
-            Self::WebSocketDeflate => "WebSocket-deflate",
-        })
-    }
-}
-
-impl Framing {
-    /// Every framing.
-    pub const ALL: [Self; 5] = [
-        Self::Raw,
-        Self::LengthPrefixed,
-        Self::Lines,
-        Self::WebSocket,
-        Self::WebSocketDeflate,
-    ];
-
-    /// Whether a handshake comes first, and frames of WebSocket then.
-    pub fn is_websocket(self) -> bool {
-        matches!(self, Self::WebSocket | Self::WebSocketDeflate)
-    }
-
-    /// Bytes that are sent around a payload of `size` bytes, which is not deflated.
-    fn overhead(self, size: usize) -> usize {
-        match self {
-            Self::Raw => 0,
-            Self::LengthPrefixed => 4,
-            Self::Lines => 1,
-            Self::WebSocket | Self::WebSocketDeflate => websocket::client_header_length(size),
-        }
-    }
-}
-
-/// Largest payload, in bytes.
-pub(crate) const MAX_SIZE: usize = 16 * 1024 * 1024;
 /// A ring is about this long, so that it stays in the second-level cache beside the socket buffers.
 const RING_BYTES: usize = 64 * 1024;
 /// Even large messages have this many distinct contents.
@@ -149,8 +87,8 @@ impl WireImage {
                 Framing::WebSocket | Framing::WebSocketDeflate => {
                     let mut mask = [0; 4];
                     random.fill(&mut mask);
-                    websocket::append_client_frame(&mut sent, BINARY, &payload, mask);
-                    websocket::append_server_frame(&mut received, BINARY, &payload);
+                    frames::append_client_frame(&mut sent, BINARY, &payload, mask);
+                    frames::append_server_frame(&mut received, BINARY, &payload);
                 }
             }
         }
@@ -170,7 +108,7 @@ impl WireImage {
         for payload in documents.deflated() {
             let mut mask = [0; 4];
             random.fill(&mut mask);
-            websocket::append_client_frame(&mut sent, DEFLATED_TEXT, &payload, mask);
+            frames::append_client_frame(&mut sent, DEFLATED_TEXT, &payload, mask);
             starts.push(sent.len());
         }
         Ok(Self {

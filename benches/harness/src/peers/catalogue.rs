@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::ServerOptions;
+use super::options::ServerOptions;
 use crate::load::Framing;
 
 /// A server that comes with the harness.
@@ -90,6 +90,11 @@ impl Peer {
             && (options.workers <= 1 || self.many_workers)
             && (options.timers == 0 || self.timers)
             && (!options.broadcast || options.framing == Framing::WebSocket)
+    }
+
+    /// The default options, in what it speaks without being asked.
+    pub fn plainest(&self) -> ServerOptions {
+        ServerOptions::framed(self.framings[0])
     }
 
     /// Whether its instructions can be counted by callgrind. Under valgrind a thread that waits for io_uring does not end.

@@ -1,23 +1,29 @@
-//! The servers that a run measures: the catalogue of peers that the harness knows by name, how they are built, and what
-//! a server is to a run.
+//! The servers that a run measures: the catalogue of peers that the harness knows by name, how they are built, and the
+//! commands that start them.
 //!
 //! ```text
 //!   catalogue ── peers ──► workshop: cargo, go, make, npm ──► prepared peers ── options ──► server specs
-//!                             │                                   │
-//!                             ▼                                   ▼
-//!                       tool, versions                 or why one takes no part
+//!                             │                                   │                            ▲
+//!                             ▼                                   ▼                            │
+//!                       tool, versions                 or why one takes no part      resolve: name=command
 //! ```
 //!
-//! What the peers do is told in `benches/peers/README.md`.
+//! `benches/peers/README.md` tells what the peers do.
 
 mod catalogue;
+mod contestant;
+mod options;
 mod prepared;
+mod resolve;
 mod server;
 mod tool;
 mod versions;
 mod workshop;
 
 pub use catalogue::{Language, PEERS, Peer, find};
+pub use contestant::Contestant;
+pub use options::ServerOptions;
 pub use prepared::Prepared;
-pub use server::{ServerOptions, ServerSpec};
+pub use resolve::resolve;
+pub use server::ServerSpec;
 pub use workshop::{prepare, target_folder};

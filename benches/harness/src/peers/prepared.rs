@@ -1,12 +1,15 @@
 //! A peer that is ready to be started, or why it is not.
 
 use std::fs;
+use std::io;
+use std::path::Path;
 
 use sha1::{Digest, Sha1};
 
 use super::catalogue::Peer;
-use super::server::{ServerOptions, ServerSpec};
-use crate::results::Contestant;
+use super::contestant::Contestant;
+use super::options::ServerOptions;
+use super::server::ServerSpec;
 
 /// A peer that is ready to be started, or why it is not.
 #[derive(Clone, Debug)]
@@ -35,6 +38,21 @@ pub(super) struct Failure {
     pub(super) reason: String,
     /// The last lines that were printed; may be empty.
     pub(super) output: String,
+}
+
+impl Failure {
+    pub(super) fn of(what: &Path, error: &io::Error) -> Self {
+        Self {
+            reason: format!("{}: {error}", what.display()),
+            output: String::new(),
+        }
+    }
+}
+
+impl From<Failure> for Absence {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
 }
 
 impl Prepared {

@@ -5,7 +5,7 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
-use super::Counts;
+use super::reading::Counts;
 use super::server::Addresses;
 use crate::process::wait;
 

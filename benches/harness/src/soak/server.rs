@@ -11,7 +11,7 @@ use ringwheel::websocket::{Deflate, Message, MessageBuf, WebSocket};
 use ringwheel::{Address, CloseReason, Conn, Handler, Limits, Listen, Overflow, Server, TimerId};
 use serde::{Deserialize, Serialize};
 
-use super::Counts;
+use super::reading::Counts;
 
 /// A connection that says nothing is ended after this.
 pub(super) const FIRST_MESSAGE: Duration = Duration::from_secs(2);

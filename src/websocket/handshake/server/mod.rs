@@ -1,4 +1,4 @@
-//! The server's side: what the request must be, and the answer.
+//! The server's side of the handshake: it checks the request, asks the application, and writes the answer.
 
 use base64::Engine;
 use base64::alphabet;
@@ -14,7 +14,7 @@ use crate::http::{Request, Response};
 use crate::websocket::accept::{Accept, Acceptance, Verdict};
 use crate::websocket::origin::Origins;
 
-/// What a server's handshakes go by.
+/// The rules of a server's handshakes.
 #[derive(Debug)]
 pub(crate) struct Rules<'a, A> {
     pub(crate) limits: HeadLimits,
@@ -22,7 +22,7 @@ pub(crate) struct Rules<'a, A> {
     pub(crate) accept: &'a A,
 }
 
-/// How far the server's side of a handshake has come.
+/// The progress of the server's side of a handshake.
 #[derive(Debug)]
 pub(crate) enum Progress<S> {
     /// The head is not whole yet; nothing is consumed.
@@ -34,7 +34,7 @@ pub(crate) enum Progress<S> {
         state: S,
         subprotocol: Option<Box<str>>,
     },
-    /// A plain request has got its answer, and the connection ends in order.
+    /// A plain request was answered, and the connection ends in order.
     Answered { consumed: usize, response: Vec<u8> },
     /// The connection ends with this response.
     Refused {
@@ -43,10 +43,10 @@ pub(crate) enum Progress<S> {
     },
 }
 
-/// The server's side of a handshake, between arrivals.
+/// The server's side of a handshake that is under way.
 ///
-/// Every byte is looked at once as it comes, and the head once more when it is whole. So what cannot become a request is
-/// refused with its first wrong byte, and input that comes byte by byte costs no more than input in one piece.
+/// Every byte is looked at once as it comes, and the head once more when it is whole. So a peer that speaks another protocol is
+/// refused at its first wrong byte, and input that comes byte by byte costs no more than input in one piece.
 #[derive(Debug)]
 pub(crate) struct Handshake(HeadSearch);
 
@@ -56,9 +56,9 @@ impl Handshake {
     }
 
     /// Looks for the request at the front of `input`, which begins with the connection's first byte each time, and answers
-    /// it. It is not called again once it has returned anything but [`Progress::NeedMore`].
+    /// it. Do not call it again once it has returned anything but [`Progress::NeedMore`].
     ///
-    /// `negotiate` is called when everything else is well, and returns the value of the response's
+    /// `negotiate` is called when everything else is in order, and returns the value of the response's
     /// `Sec-WebSocket-Extensions`, if extensions are agreed on.
     pub(crate) fn read_request<A: Accept>(
         &mut self,
@@ -107,7 +107,7 @@ impl Refusal {
                 response,
                 error: self.error,
             },
-            // Its own response can be sent, so this does not come here again.
+            // The response to this error can be sent, so the recursion ends here.
             Err(unsendable) => Refusal::from(unsendable).write(to_head),
         }
     }
@@ -180,7 +180,7 @@ fn parse_request<'a>(
     }
 }
 
-/// Whether a GET would have the connection upgraded to WebSocket, be it right or not.
+/// True if the request asks for WebSocket, correctly or not.
 fn asks_for_upgrade(request: &Request<'_>) -> bool {
     request.method() == "GET" && request.fields().lists("Upgrade", "websocket")
 }
@@ -202,15 +202,15 @@ fn check_upgrade<'a>(request: &Request<'a>) -> Result<&'a [u8], HandshakeError> 
     Ok(key)
 }
 
-/// Base64 as clients write keys: the example key of RFC 6455 section 4.1 itself has bits set that no byte has.
+/// Base64 that accepts surplus bits in the last character: the example key of RFC 6455 section 4.1 has some.
 const KEY_BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true),
 );
 
-/// Whether `text` is 16 bytes in base64.
+/// True if `text` is 16 bytes in base64.
 fn is_key(text: &[u8]) -> bool {
-    // Room for what 24 characters can hold; for more there is none, which is an error too.
+    // 24 characters hold up to 18 bytes; a longer text does not fit, which is an error too.
     let mut bytes = [0; 18];
     KEY_BASE64.decode_slice(text, &mut bytes) == Ok(16)
 }

@@ -102,7 +102,7 @@ fn rfc_6455_section_4_2_1_what_an_upgrade_may_look_like() {
             "Sec-WebSocket-Protocol",
             "Sec-WebSocket-Protocol: a\r\nsec-websocket-protocol: chat",
         ),
-        // The example of section 4.1, whose last bits are no byte's.
+        // The example of section 4.1, which has surplus bits in its last character.
         with_line(
             "Sec-WebSocket-Key",
             "Sec-WebSocket-Key: AQIDBAUGBwgJCgsMDQ4PEC==",

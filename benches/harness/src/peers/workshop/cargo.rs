@@ -7,7 +7,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use super::{Tell, Workshop, run, start, word};
+use super::toolkit::{Tell, Workshop, run, start, word};
 use crate::peers::catalogue::Peer;
 use crate::peers::prepared::{Absence, Failure, Prepared};
 use crate::peers::server::quoted;

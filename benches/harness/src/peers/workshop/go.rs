@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{Tell, Workshop, run, start};
+use super::toolkit::{Tell, Workshop, run, start};
 use crate::peers::catalogue::Peer;
 use crate::peers::prepared::{Absence, Prepared};
 use crate::peers::versions;

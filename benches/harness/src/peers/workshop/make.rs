@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use super::{Tell, Workshop, run, start};
+use super::toolkit::{Tell, Workshop, run, start};
 use crate::peers::catalogue::Peer;
 use crate::peers::prepared::{Absence, Prepared};
 

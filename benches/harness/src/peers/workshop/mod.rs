@@ -7,25 +7,14 @@ mod cpp;
 mod go;
 mod make;
 mod npm;
+mod toolkit;
 
-use std::env;
-use std::fs::{self, File};
 use std::io;
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::time::Duration;
-
-use rustix::fs::{FlockOperation, flock};
+use std::path::PathBuf;
 
 use super::catalogue::{Language, Peer};
 use super::prepared::{Absence, Failure, Prepared};
-use super::tool::{Job, SearchPath};
-
-/// How long one toolchain may take for its peers.
-const DEADLINE: Duration = Duration::from_secs(20 * 60);
-
-/// Is told of progress, a line at a time.
-type Tell<'a> = &'a mut dyn FnMut(&str);
+use toolkit::{Tell, Workshop};
 
 /// Builds all that `peers` need, a toolchain at a time, and finds out their versions. What is up to date is not built
 /// again. `tell` gets a line about each build that takes longer than a few seconds. Each toolchain may take 20 minutes;
@@ -36,7 +25,7 @@ type Tell<'a> = &'a mut dyn FnMut(&str);
 pub fn prepare(peers: &[&'static Peer], tell: &mut dyn FnMut(&str)) -> Vec<Prepared> {
     let prepared = Workshop::here().and_then(|workshop| {
         let _lock = workshop.lock(tell)?;
-        Ok(workshop.prepare(peers, tell))
+        Ok(prepare_in(&workshop, peers, tell))
     });
     prepared.unwrap_or_else(|error| {
         let failure = Failure {
@@ -54,19 +43,6 @@ pub fn prepare(peers: &[&'static Peer], tell: &mut dyn FnMut(&str)) -> Vec<Prepa
     })
 }
 
-/// The folders and programs that peers are built in and by.
-#[derive(Debug)]
-struct Workshop {
-    /// The root of the source tree.
-    tree: PathBuf,
-    /// Cargo's target folder; what the other toolchains make is in a folder within.
-    target: PathBuf,
-    /// Where tools are looked for.
-    programs: SearchPath,
-    /// The cargo that has been chosen.
-    cargo: PathBuf,
-}
-
 /// Cargo's target folder: that of this program, or the one that the environment, or the tree, says.
 ///
 /// # Errors
@@ -75,139 +51,41 @@ pub fn target_folder() -> io::Result<PathBuf> {
     Ok(Workshop::here()?.target)
 }
 
-impl Workshop {
-    fn here() -> io::Result<Self> {
-        let tree = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-        let tree = tree.canonicalize().map_err(|error| {
-            io::Error::new(error.kind(), format!("{}: {error}", tree.display()))
-        })?;
-        let target = match target_of(&env::current_exe()?) {
-            Some(target) => target,
-            None => match env::var_os("CARGO_TARGET_DIR") {
-                Some(folder) => std::path::absolute(folder)?,
-                None => tree.join("target"),
-            },
-        };
-        Ok(Self {
-            tree,
-            target,
-            programs: SearchPath::from_environment(),
-            cargo: env::var_os("CARGO")
-                .unwrap_or_else(|| "cargo".into())
-                .into(),
-        })
-    }
-
-    /// Makes this the only process that builds here, until the file is closed.
-    fn lock(&self, tell: Tell<'_>) -> io::Result<File> {
-        let folder = self.target.join("peers");
-        fs::create_dir_all(&folder)?;
-        let file = File::create(folder.join("lock"))?;
-        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
-            tell("waiting for another process that builds the peers");
-            rustix::io::retry_on_intr(|| flock(&file, FlockOperation::LockExclusive))?;
-        }
-        Ok(file)
-    }
-
-    fn prepare(&self, peers: &[&'static Peer], tell: Tell<'_>) -> Vec<Prepared> {
-        let mut prepared = Vec::new();
-        for language in Language::ALL {
-            let mut group: Vec<&'static Peer> = Vec::new();
-            for &peer in peers {
-                if peer.language == language && !group.contains(&peer) {
-                    group.push(peer);
-                }
+fn prepare_in(workshop: &Workshop, peers: &[&'static Peer], tell: Tell<'_>) -> Vec<Prepared> {
+    let mut prepared = Vec::new();
+    for language in Language::ALL {
+        let mut group: Vec<&'static Peer> = Vec::new();
+        for &peer in peers {
+            if peer.language == language && !group.contains(&peer) {
+                group.push(peer);
             }
-            if group.is_empty() {
-                continue;
-            }
-            prepared.extend(match language {
-                Language::Rust => cargo::prepare(self, &group, tell),
-                Language::Go => go::prepare(self, &group, tell),
-                Language::C => make::prepare(self, &group, tell),
-                Language::Cpp => cpp::prepare(self, &group, tell),
-                Language::JavaScript => npm::prepare(self, &group, tell),
-            });
         }
-        let of = |peer: &&'static Peer| prepared.iter().find(|prepared| prepared.peer == *peer);
-        peers.iter().filter_map(of).cloned().collect()
-    }
-
-    /// Where the sources of the peers in one language are.
-    fn sources(&self, folder: &str) -> PathBuf {
-        self.tree.join("benches/peers").join(folder)
-    }
-
-    /// Where what is made of them goes.
-    fn products(&self, folder: &str) -> PathBuf {
-        self.target.join("peers").join(folder)
-    }
-
-    /// The tool called `program`; where it is missing, `remedy` tells how to get it.
-    fn tool(&self, program: impl AsRef<Path>, remedy: &str) -> Result<PathBuf, Absence> {
-        let program = program.as_ref();
-        self.programs.find(program).ok_or_else(|| {
-            let program = program.display();
-            Absence::Uninstalled(format!("{program} is not installed ({remedy})"))
-        })
-    }
-}
-
-/// Runs a tool and returns what it has printed.
-fn run(command: Command, purpose: &str, tell: Tell<'_>) -> Result<String, Failure> {
-    let job = Job {
-        command,
-        purpose,
-        deadline: DEADLINE,
-    };
-    job.run(tell)
-}
-
-impl Failure {
-    fn of(what: &Path, error: &io::Error) -> Self {
-        Self {
-            reason: format!("{}: {error}", what.display()),
-            output: String::new(),
+        if group.is_empty() {
+            continue;
         }
+        prepared.extend(match language {
+            Language::Rust => cargo::prepare(workshop, &group, tell),
+            Language::Go => go::prepare(workshop, &group, tell),
+            Language::C => make::prepare(workshop, &group, tell),
+            Language::Cpp => cpp::prepare(workshop, &group, tell),
+            Language::JavaScript => npm::prepare(workshop, &group, tell),
+        });
     }
-}
-
-impl From<Failure> for Absence {
-    fn from(failure: Failure) -> Self {
-        Self::Failed(failure)
-    }
-}
-
-/// The target folder that `program` is in, if any: cargo marks it as one not to back up.
-fn target_of(program: &Path) -> Option<PathBuf> {
-    let mut folders = program.ancestors().skip(1);
-    let target = folders.find(|folder| folder.join("CACHEDIR.TAG").is_file())?;
-    Some(target.to_owned())
-}
-
-/// `path` as a word of a command.
-fn word(path: &Path) -> Result<String, Absence> {
-    match path.to_str() {
-        Some(word) => Ok(word.to_owned()),
-        None => Err(Absence::Failed(Failure {
-            reason: format!("{} is not UTF-8", path.display()),
-            output: String::new(),
-        })),
-    }
-}
-
-/// The words that start `program`, which is a peer's own.
-fn start(program: &Path, peer: &Peer) -> Result<Vec<String>, Absence> {
-    let arguments = peer.arguments.iter().map(|&argument| argument.to_owned());
-    Ok([word(program)?].into_iter().chain(arguments).collect())
+    let of = |peer: &&'static Peer| prepared.iter().find(|prepared| prepared.peer == *peer);
+    peers.iter().filter_map(of).cloned().collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::env;
+    use std::fs;
+    use std::path::Path;
+    use std::process::Command;
+
     use super::super::catalogue::{PEERS, find};
+    use super::super::tool::SearchPath;
+    use super::toolkit::target_of;
     use super::*;
-    use crate::peers::ServerOptions;
 
     /// A workshop in a folder of its own, with `scripts` as its only tools.
     struct Mock {
@@ -244,7 +122,7 @@ mod tests {
 
         fn prepare(&self, names: &[&str]) -> Vec<Prepared> {
             let peers: Vec<_> = names.iter().map(|name| find(name).unwrap()).collect();
-            self.workshop.prepare(&peers, &mut |_| {})
+            prepare_in(&self.workshop, &peers, &mut |_| {})
         }
 
         /// How often a script has left a line in the file `calls`.
@@ -272,7 +150,7 @@ mod tests {
     }
 
     fn command(prepared: &Prepared) -> String {
-        let options = ServerOptions::plainest(prepared.peer);
+        let options = prepared.peer.plainest();
         let problem = || panic!("{:?}", prepared.outcome);
         prepared.server(&options).unwrap_or_else(problem).command
     }
@@ -281,7 +159,7 @@ mod tests {
     fn without_tools_every_peer_is_skipped_with_a_remedy_and_none_fails() {
         let mock = Mock::new("no-tools", &[]);
         let peers: Vec<_> = PEERS.iter().collect();
-        let prepared = mock.workshop.prepare(&peers, &mut |_| {});
+        let prepared = prepare_in(&mock.workshop, &peers, &mut |_| {});
         let names: Vec<_> = prepared.iter().map(|prepared| prepared.peer.name).collect();
         let expected: Vec<_> = PEERS.iter().map(|peer| peer.name).collect();
         assert_eq!(names, expected);
@@ -294,7 +172,7 @@ mod tests {
             };
             assert_eq!(prepared.skipped(), Some(reason));
             assert_eq!(prepared.failed(), None);
-            let options = ServerOptions::plainest(prepared.peer);
+            let options = prepared.peer.plainest();
             assert_eq!(prepared.server(&options), None);
             assert_eq!(prepared.contestant().skipped.as_deref(), Some(reason));
         }

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use super::{Tell, Workshop, run, word};
+use super::toolkit::{Tell, Workshop, run, word};
 use crate::peers::catalogue::Peer;
 use crate::peers::prepared::{Absence, Failure, Prepared};
 use crate::peers::versions;

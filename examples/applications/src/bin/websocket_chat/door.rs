@@ -62,7 +62,7 @@ fn label(encoded: &str) -> Option<String> {
         let mut digit = || char::from(rest.next()?).to_digit(16);
         bytes.push(match byte {
             b'+' => b' ',
-            b'%' => (digit()? << 4 | digit()?) as u8,
+            b'%' => ((digit()? << 4) | digit()?) as u8,
             _ => byte,
         });
     }

@@ -1,4 +1,4 @@
-//! The seam between a connection and whatever carries its bytes.
+//! The byte streams that carry connections: TCP, and a double for the simulation.
 
 use std::fmt;
 use std::io::{self, IoSlice, Read, Write};
@@ -8,11 +8,10 @@ use std::time::Duration;
 use mio::net::TcpStream;
 use socket2::SockRef;
 
-/// Whether a read that filled less than the buffer proves the socket empty, and a write that was cut short proves it
-/// full.
+/// True where a read that fills less than the buffer proves the socket empty, and a write that is cut short proves it full.
 ///
-/// epoll(7) says so for stream sockets, and kqueue's edge (`EV_CLEAR`) behaves alike. Where mio emulates edges (Windows,
-/// poll(2)) only `WouldBlock` re-arms the interest, so there the socket is drained until it says so.
+/// epoll(7) documents that for stream sockets, and kqueue's edge (`EV_CLEAR`) behaves alike. Where mio emulates edges
+/// (Windows, poll(2)), only `WouldBlock` re-arms the interest, so there a socket is used until it returns that.
 pub(crate) const SHORT_MEANS_DRAINED: bool = cfg!(all(
     any(
         target_os = "linux",
@@ -27,30 +26,30 @@ pub(crate) const SHORT_MEANS_DRAINED: bool = cfg!(all(
     not(mio_unsupported_force_poll_poll)
 ));
 
-/// A non-blocking byte stream, as a connection drives it.
+/// A non-blocking byte stream, as a connection uses it.
 ///
 /// Implementations behave like a non-blocking socket: `WouldBlock` when nothing can be done now, `Ok(0)` from `read` at
 /// the peer's end of stream.
-pub(crate) trait Transport {
+pub(crate) trait ByteStream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize>;
-    /// What a read would find, without reading it: `WouldBlock` for nothing.
+    /// Looks for input without consuming it: `WouldBlock` if there is none.
     fn peek(&mut self) -> io::Result<usize>;
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.write_vectored(&[IoSlice::new(bytes)])
     }
     fn write_vectored(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize>;
-    /// Sends the end of stream after all that was written.
+    /// Sends the end of stream behind all that was written.
     fn shutdown_write(&mut self) -> io::Result<()>;
-    /// Makes the coming drop a reset instead of an orderly end.
+    /// Turns the coming drop into a reset instead of an orderly end.
     fn reset_on_drop(&mut self);
-    /// The error that is pending on the stream, if there is one.
+    /// Takes the error that is pending on the stream, if there is one.
     fn take_error(&mut self) -> io::Result<Option<io::Error>>;
     fn local_addr(&self) -> io::Result<SocketAddr>;
-    /// Bytes that may have arrived and wait to be read, at most.
+    /// Upper bound of the bytes that may have arrived and wait to be read.
     fn receive_capacity(&self) -> io::Result<usize>;
 }
 
-impl Transport for TcpStream {
+impl ByteStream for TcpStream {
     #[inline]
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         Read::read(self, buffer)
@@ -74,7 +73,7 @@ impl Transport for TcpStream {
     }
 
     fn reset_on_drop(&mut self) {
-        // A failure leaves an orderly end where a reset was asked for: the connection is gone either way.
+        // If this fails, the end is an orderly one instead of a reset: the connection is gone either way.
         let _ = SockRef::from(&*self).set_linger(Some(Duration::ZERO));
     }
 
@@ -91,35 +90,35 @@ impl Transport for TcpStream {
     }
 }
 
-/// What carries a connection's bytes. TCP is inline, so that an idle connection needs no allocation for it.
-pub(crate) enum Socket {
+/// The stream of a connection. TCP is inline, so that an idle connection needs no allocation for it.
+pub(crate) enum Stream {
     Tcp(TcpStream),
     /// A stream of the simulated network.
     #[cfg(test)]
-    Simulated(Box<dyn Transport>),
-    /// No stream: output only collects. See [`Output::detached`](crate::protocol::Output::detached).
+    Simulated(Box<dyn ByteStream>),
+    /// No stream: the output only collects. See [`Output::detached`](crate::protocol::Output::detached).
     Detached,
 }
 
-/// Calls a method of whatever the socket is; without a stream the outcome is the last argument.
+/// Calls a method of the stream; the last argument is the outcome where there is none.
 macro_rules! delegate {
     ($socket:expr, $method:ident ( $($argument:expr),* ), $detached:expr) => {
         match $socket {
-            Socket::Tcp(stream) => Transport::$method(stream $(, $argument)*),
+            Stream::Tcp(stream) => ByteStream::$method(stream $(, $argument)*),
             #[cfg(test)]
-            Socket::Simulated(stream) => stream.$method($($argument),*),
-            Socket::Detached => $detached,
+            Stream::Simulated(stream) => stream.$method($($argument),*),
+            Stream::Detached => $detached,
         }
     };
 }
 
-impl Socket {
+impl Stream {
     #[inline]
     pub(crate) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         retry_interrupted(|| delegate!(self, read(buffer), would_block()))
     }
 
-    /// Whether a read would find something: bytes, the end, an error.
+    /// True if a read would find something: bytes, the end of stream, or an error.
     pub(crate) fn has_news(&mut self) -> bool {
         let outcome = retry_interrupted(|| delegate!(self, peek(), would_block()));
         !outcome.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
@@ -152,14 +151,14 @@ impl Socket {
         delegate!(self, local_addr(), Err(io::ErrorKind::NotConnected.into()))
     }
 
-    /// Bytes that may have arrived and wait to be read, at most; where that cannot be known, nothing waits.
+    /// Upper bound of the bytes that may have arrived and wait to be read; 0 where that cannot be known.
     pub(crate) fn receive_capacity(&self) -> usize {
         delegate!(self, receive_capacity(), Ok(0)).unwrap_or(0)
     }
 
-    /// Whether bytes can leave at all.
+    /// True if bytes can leave at all.
     pub(crate) fn is_attached(&self) -> bool {
-        !matches!(self, Socket::Detached)
+        !matches!(self, Stream::Detached)
     }
 }
 
@@ -167,18 +166,18 @@ fn would_block<T>() -> io::Result<T> {
     Err(io::ErrorKind::WouldBlock.into())
 }
 
-impl fmt::Debug for Socket {
+impl fmt::Debug for Stream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Socket::Tcp(_) => "Tcp",
+            Stream::Tcp(_) => "Tcp",
             #[cfg(test)]
-            Socket::Simulated(_) => "Simulated",
-            Socket::Detached => "Detached",
+            Stream::Simulated(_) => "Simulated",
+            Stream::Detached => "Detached",
         })
     }
 }
 
-/// A signal that interrupts a call is no outcome: the call is made again.
+/// Repeats a call that a signal has interrupted.
 #[inline]
 fn retry_interrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     loop {

@@ -1,7 +1,6 @@
-//! WebSocket as its client sees it (RFC 6455): the opening handshake, and frames.
+//! The opening handshake of WebSocket as its client sees it (RFC 6455), with the offer of permessage-deflate (RFC 7692).
 
-use std::fmt;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Instant;
 
@@ -9,113 +8,19 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use sha1::{Digest, Sha1};
 
-use super::deflate::{OFFER, agrees};
+use super::PATIENCE;
+use super::error::LoadError;
+use super::handshake_error::{HandshakeError, MAX_HEAD};
 use super::random::SplitMix;
-use super::{LoadError, PATIENCE};
 
-/// Longest head of an answer to the handshake, in bytes; a longer one is [`HandshakeError::HeadTooLong`].
-pub const MAX_HEAD: usize = 8 * 1024;
 /// Most fields in that head; more are [`HandshakeError::Malformed`].
 const MAX_FIELDS: usize = 64;
 /// What the server appends to the key before it hashes (RFC 6455, 1.3).
 const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 const EXTENSIONS: &str = "Sec-WebSocket-Extensions";
 const PROTOCOL: &str = "Sec-WebSocket-Protocol";
-
-/// FIN and the opcode of a binary frame (5.2).
-pub(crate) const BINARY: u8 = 0x82;
-/// FIN, the opcode of a text frame, and RSV1, which says that it is deflated (RFC 7692, 6).
-pub(crate) const DEFLATED_TEXT: u8 = 0xc1;
-/// FIN and the opcode of a close frame.
-pub(crate) const CLOSE: u8 = 0x88;
-/// The bit that says that a frame is masked.
-const MASKED: u8 = 0x80;
-const MASK_LENGTH: usize = 4;
-
-/// Why the server's answer to the handshake was refused.
-#[derive(Debug)]
-pub enum HandshakeError {
-    /// It is not an HTTP answer.
-    Malformed(httparse::Error),
-    /// Its status is not 101.
-    Status {
-        /// The status.
-        code: u16,
-        /// The words behind it.
-        reason: String,
-    },
-    /// This field is missing, or does not say what it must (4.1).
-    Field(&'static str),
-    /// `Sec-WebSocket-Accept` is not what follows from the key.
-    WrongAccept {
-        /// What follows from the key.
-        expected: String,
-        /// What the server said; empty when it said nothing.
-        found: String,
-    },
-    /// An extension or a subprotocol that was not asked for.
-    NotAskedFor(&'static str),
-    /// It does not agree to permessage-deflate without context takeover.
-    NoDeflate {
-        /// The extensions that it agrees to; may be empty.
-        found: String,
-    },
-    /// The head does not end within [`MAX_HEAD`] bytes.
-    HeadTooLong,
-    /// The head does not end within [`PATIENCE`].
-    TimedOut,
-    /// The server closed the connection before the head's end.
-    Closed,
-    /// Any other failure.
-    Io(io::Error),
-}
-
-impl fmt::Display for HandshakeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Malformed(error) => write!(f, "its answer is not HTTP: {error}"),
-            Self::Status { code, reason } => write!(f, "it answered {code} {reason}"),
-            Self::Field(name) => write!(f, "{name} is missing in its answer, or wrong"),
-            Self::WrongAccept { expected, found } => {
-                write!(f, "Sec-WebSocket-Accept is {found:?} and not {expected:?}")
-            }
-            Self::NotAskedFor(name) => write!(f, "{name} was not asked for"),
-            Self::NoDeflate { found } => write!(
-                f,
-                "it agreed to the extensions {found:?} and not to permessage-deflate without context takeover"
-            ),
-            Self::HeadTooLong => write!(f, "the head of its answer is over {MAX_HEAD} bytes"),
-            Self::TimedOut => write!(
-                f,
-                "the head of its answer did not end within {} s",
-                PATIENCE.as_secs()
-            ),
-            Self::Closed => write!(f, "it closed the connection"),
-            Self::Io(error) => write!(f, "{error}"),
-        }
-    }
-}
-
-impl std::error::Error for HandshakeError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Malformed(error) => Some(error),
-            Self::Io(error) => Some(error),
-            _ => None,
-        }
-    }
-}
-
-impl From<io::Error> for HandshakeError {
-    fn from(error: io::Error) -> Self {
-        match error.kind() {
-            // A read that times out is one or the other, by the system.
-            ErrorKind::WouldBlock | ErrorKind::TimedOut => Self::TimedOut,
-            ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => Self::Closed,
-            _ => Self::Io(error),
-        }
-    }
-}
+/// The extension that is offered (RFC 7692, 7.1).
+const OFFER: &str = "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
 
 /// Turns a fresh connection into a WebSocket, within [`PATIENCE`]. The socket is blocking; nothing that follows the head
 /// of the answer is taken from it, so that frames which come with it are not lost. Leaves [`PATIENCE`] as its read
@@ -259,6 +164,33 @@ fn check_head(head: &[u8], accept: &str, deflate: bool) -> Result<(), HandshakeE
     }
 }
 
+/// True if `answer`, the value of the header field, agrees to [`OFFER`]: without the server's context takeover, and with
+/// nothing that was not offered but a smaller window of the server's, which it may choose by itself (RFC 7692, 7.1.2.1).
+fn agrees(answer: &[u8]) -> bool {
+    let Ok(answer) = std::str::from_utf8(answer) else {
+        return false;
+    };
+    let mut parts = answer.split(';').map(str::trim);
+    if parts.next() != Some("permessage-deflate") {
+        return false;
+    }
+    let mut without_takeover = false;
+    for parameter in parts {
+        match parameter.split_once('=') {
+            None if parameter == "server_no_context_takeover" => without_takeover = true,
+            None if parameter == "client_no_context_takeover" => {}
+            Some(("server_max_window_bits", bits)) => {
+                let bits = bits.trim_matches('"').parse::<u8>();
+                if !bits.is_ok_and(|bits| (8..=15).contains(&bits)) {
+                    return false;
+                }
+            }
+            _ => return false,
+        }
+    }
+    without_takeover
+}
+
 /// The values of the fields of this name, without space around them.
 fn values<'a>(fields: &'a [httparse::Header<'a>], name: &'a str) -> impl Iterator<Item = &'a [u8]> {
     fields
@@ -274,75 +206,11 @@ fn lists(fields: &[httparse::Header<'_>], name: &str, token: &str) -> bool {
         .any(|item| item.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
 }
 
-/// Appends a masked frame that begins with the byte `first`.
-pub(crate) fn append_client_frame(
-    output: &mut Vec<u8>,
-    first: u8,
-    payload: &[u8],
-    mask: [u8; MASK_LENGTH],
-) {
-    append_header(output, first, MASKED, payload.len());
-    output.extend_from_slice(&mask);
-    let masked = payload
-        .iter()
-        .zip(mask.iter().cycle())
-        .map(|(byte, mask)| byte ^ mask);
-    output.extend(masked);
-}
-
-/// Appends an unmasked frame that begins with the byte `first`.
-pub(crate) fn append_server_frame(output: &mut Vec<u8>, first: u8, payload: &[u8]) {
-    append_header(output, first, 0, payload.len());
-    output.extend_from_slice(payload);
-}
-
-/// The length has the shortest of its three forms, the only one that RFC 6455, 5.2, permits.
-fn append_header(output: &mut Vec<u8>, first: u8, masked: u8, length: usize) {
-    output.push(first);
-    match length {
-        0..=125 => output.push(masked | length as u8),
-        126..=0xffff => {
-            output.push(masked | 126);
-            output.extend_from_slice(&(length as u16).to_be_bytes());
-        }
-        _ => {
-            output.push(masked | 127);
-            output.extend_from_slice(&(length as u64).to_be_bytes());
-        }
-    }
-}
-
-/// Bytes in front of the payload of a masked frame.
-pub(crate) fn client_header_length(payload: usize) -> usize {
-    let length = match payload {
-        0..=125 => 1,
-        126..=0xffff => 3,
-        _ => 9,
-    };
-    1 + length + MASK_LENGTH
-}
-
-/// The status code, if any, and the reason of an unmasked close frame (5.5.1), as far as `frame` goes.
-pub(crate) fn close_reason(frame: &[u8]) -> (Option<u16>, String) {
-    debug_assert_eq!(frame.first(), Some(&CLOSE));
-    let body = match frame {
-        // Control frames have at most 125 bytes.
-        [_, length @ 0..=125, body @ ..] => &body[..body.len().min(usize::from(*length))],
-        _ => &[],
-    };
-    match body {
-        [high, low, reason @ ..] => {
-            let reason = String::from_utf8_lossy(reason).into_owned();
-            (Some(u16::from_be_bytes([*high, *low])), reason)
-        }
-        _ => (None, String::new()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::net::{Ipv4Addr, TcpListener};
 
+    use super::super::frames::BINARY;
     use super::*;
 
     /// The example of RFC 6455, 1.3.
@@ -508,12 +376,26 @@ mod tests {
     }
 
     #[test]
-    fn close_frames_are_read_as_far_as_they_go() {
-        let whole = [CLOSE, 6, 0x03, 0xe9, b'g', b'o', b'n', b'e', BINARY];
-        assert_eq!(close_reason(&whole), (Some(1001), "gone".into()));
-        assert_eq!(close_reason(&whole[..6]), (Some(1001), "go".into()));
-        assert_eq!(close_reason(&whole[..3]), (None, String::new()));
-        assert_eq!(close_reason(&[CLOSE]), (None, String::new()));
-        assert_eq!(close_reason(&[CLOSE, 0, BINARY]), (None, String::new()));
+    fn an_agreement_to_no_context_takeover_is_understood() {
+        for right in [
+            OFFER,
+            "permessage-deflate; server_no_context_takeover",
+            "permessage-deflate;client_no_context_takeover;server_no_context_takeover",
+            "permessage-deflate; server_no_context_takeover; server_max_window_bits=\"10\"",
+        ] {
+            assert!(agrees(right.as_bytes()), "{right}");
+        }
+        for wrong in [
+            "",
+            "permessage-deflate",
+            "permessage-deflate; client_no_context_takeover",
+            "x-webkit-deflate-frame",
+            "permessage-deflate; server_no_context_takeover; client_max_window_bits=10",
+            "permessage-deflate; server_no_context_takeover; server_max_window_bits=7",
+            "permessage-deflate; server_no_context_takeover; server_max_window_bits",
+            "permessage-deflate; server_no_context_takeover, permessage-deflate",
+        ] {
+            assert!(!agrees(wrong.as_bytes()), "{wrong}");
+        }
     }
 }

@@ -1,0 +1,73 @@
+//! The floor plan: the folders of `src/`, and the arrows between them that the code may and does have.
+
+/// One folder of `src/` (or one file at its top), and the folders that it imports.
+pub(crate) struct Folder {
+    pub(crate) name: &'static str,
+    pub(crate) imports: &'static [&'static str],
+    /// True if it stands on the public interface alone, as a protocol in another crate would: from the folders in
+    /// [`INTERNAL`] it may import only what `src/lib.rs` exports.
+    pub(crate) public_only: bool,
+}
+
+const fn folder(name: &'static str, imports: &'static [&'static str]) -> Folder {
+    Folder {
+        name,
+        imports,
+        public_only: false,
+    }
+}
+
+const fn on_public_items(name: &'static str, imports: &'static [&'static str]) -> Folder {
+    Folder {
+        name,
+        imports,
+        public_only: true,
+    }
+}
+
+/// Every folder of `src/`, bottom up.
+#[rustfmt::skip]
+pub(crate) const PLAN: &[Folder] = &[
+    folder("panics", &[]),
+    folder("wheel", &[]),
+    folder("io", &[]),
+    folder("shared", &["panics", "io"]),
+    on_public_items("http", &["io"]),
+    folder("protocol", &["io"]),
+    folder("accept", &["panics", "io", "shared"]),
+    folder("connection", &["panics", "wheel", "io", "shared", "protocol"]),
+    folder("handler", &["panics", "io", "shared", "protocol", "connection"]),
+    on_public_items("websocket", &["io", "http", "protocol", "connection", "handler"]),
+    folder("service", &["panics", "io", "protocol", "connection", "handler"]),
+    folder("reactor", &["panics", "wheel", "io", "shared", "connection", "handler", "service"]),
+    folder("event_loop", &["panics", "io", "shared", "accept", "connection", "reactor"]),
+    folder("server", &["panics", "wheel", "io", "shared", "protocol", "accept", "connection", "handler", "service", "reactor", "event_loop"]),
+];
+
+/// The folders whose items are internal unless `src/lib.rs` exports them: all but those that stand on public items.
+pub(crate) fn is_internal(name: &str) -> bool {
+    PLAN.iter()
+        .any(|folder| folder.name == name && !folder.public_only)
+}
+
+pub(crate) fn find(name: &str) -> Option<&'static Folder> {
+    PLAN.iter().find(|folder| folder.name == name)
+}
+
+/// The floor that a folder stands on: one above the highest that it imports.
+///
+/// # Panics
+/// If the plan has a circle, or names a folder that it does not have.
+pub(crate) fn floor(name: &str) -> usize {
+    floor_within(name, PLAN.len())
+}
+
+fn floor_within(name: &str, floors: usize) -> usize {
+    assert!(floors > 0, "the plan has a circle through {name}");
+    let folder = find(name).unwrap_or_else(|| panic!("the plan has no folder {name}"));
+    let below = folder.imports.iter();
+    below
+        .map(|import| floor_within(import, floors - 1) + 1)
+        .max()
+        .unwrap_or(0)
+}
