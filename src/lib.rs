@@ -197,8 +197,8 @@ pub mod guide {
     pub mod shutdown {}
 }
 
-/// Compiles the examples of the README.
-#[cfg(doctest)]
+/// Compiles the examples of the README, of which one is a WebSocket server.
+#[cfg(all(doctest, feature = "websocket"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
 
