@@ -68,6 +68,11 @@ impl Listener {
         }
     }
 
+    /// True if no connection waits, and the listener does not rest.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.backlog == Backlog::Empty
+    }
+
     /// The time until [`accept`](Self::accept) has something to do; `None` until an event comes.
     #[inline]
     pub(super) fn timeout(&self) -> Option<Duration> {

@@ -14,7 +14,11 @@ use crate::shared::token::Token;
 const DRAIN_BURSTS: usize = 32;
 
 /// The listeners of one loop. They accept in turn, a burst each, so that none starves the others.
-pub(crate) struct Listeners(Vec<Listener>);
+pub(crate) struct Listeners {
+    listeners: Vec<Listener>,
+    /// True while no connection waits at any listener and none rests, so that a loop asks nothing more in most iterations.
+    are_quiet: bool,
+}
 
 impl Listeners {
     /// Registers each listener under its index in the list.
@@ -25,13 +29,17 @@ impl Listeners {
         for (index, listener) in (0u16..).zip(&mut listeners) {
             listener.register(registry, Token::Listener(index))?;
         }
-        Ok(Listeners(listeners))
+        Ok(Listeners {
+            listeners,
+            are_quiet: true,
+        })
     }
 
     /// Notes that connections wait at a listener. A listener that has closed since is ignored.
     pub(crate) fn on_event(&mut self, index: u16) {
-        if let Some(listener) = self.0.get_mut(usize::from(index)) {
+        if let Some(listener) = self.listeners.get_mut(usize::from(index)) {
             listener.on_event();
+            self.are_quiet = false;
         }
     }
 
@@ -39,28 +47,33 @@ impl Listeners {
     /// read only while a listener rests.
     #[inline]
     pub(crate) fn timeout(&self) -> Option<Duration> {
-        self.0.iter().filter_map(Listener::timeout).min()
+        if self.are_quiet {
+            return None;
+        }
+        self.listeners.iter().filter_map(Listener::timeout).min()
     }
 
     /// True if [`accept_ready`](Self::accept_ready) has something to do now.
     #[inline]
     pub(crate) fn has_ready(&self) -> bool {
-        self.0.iter().any(Listener::is_ready)
+        !self.are_quiet && self.listeners.iter().any(Listener::is_ready)
     }
 
     /// Lets each listener at which connections wait, or whose rest is over, accept one burst; `take` gets the connections.
     pub(crate) fn accept_ready(&mut self, admission: &Admission, take: &mut dyn FnMut(Arrival)) {
-        for listener in &mut self.0 {
+        for listener in &mut self.listeners {
             if listener.is_ready() {
                 listener.accept(admission, take);
             }
         }
+        self.are_quiet = self.listeners.iter().all(Listener::is_quiet);
     }
 
     /// Accepts the connections that wait already, then closes the listeners.
     pub(crate) fn drain(&mut self, admission: &Admission, take: &mut dyn FnMut(Arrival)) {
-        for mut listener in self.0.drain(..) {
+        for mut listener in self.listeners.drain(..) {
             listener.drain(DRAIN_BURSTS, admission, take);
         }
+        self.are_quiet = true;
     }
 }

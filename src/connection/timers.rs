@@ -156,16 +156,18 @@ impl Connection {
 
     /// The idle time of this connection; `of_listener` unless the handler has set another.
     pub(crate) fn idle_timeout(&self, of_listener: Option<Duration>) -> Option<Duration> {
-        let extra = self.extra.as_ref();
-        let own = extra.and_then(|extra| extra.deadlines.idle);
-        own.unwrap_or(of_listener)
+        match &self.extra {
+            None => of_listener,
+            Some(extra) => extra.deadlines.idle.unwrap_or(of_listener),
+        }
     }
 
     /// The message timeout of this connection; `of_listener` unless the handler has set another.
     #[inline]
     pub(crate) fn message_timeout(&self, of_listener: Option<Duration>) -> Option<Duration> {
-        let extra = self.extra.as_ref();
-        let own = extra.and_then(|extra| extra.deadlines.message);
-        own.unwrap_or(of_listener)
+        match &self.extra {
+            None => of_listener,
+            Some(extra) => extra.deadlines.message.unwrap_or(of_listener),
+        }
     }
 }

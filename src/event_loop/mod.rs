@@ -104,7 +104,10 @@ impl EventLoop {
             Some(Duration::ZERO)
         } else {
             let next_timer = self.reactor.timeout(|| self.shared.clock());
-            next_accept.into_iter().chain(next_timer).min()
+            match next_accept {
+                None => next_timer,
+                Some(accept) => Some(next_timer.map_or(accept, |timer| timer.min(accept))),
+            }
         };
         // A loop that spins does not sleep either, but that alone does not mean that it is behind.
         let is_behind = timeout == Some(Duration::ZERO) && (has_work || !is_spinning);

@@ -186,9 +186,11 @@ impl Reactor {
             self.depart(id.slot);
             return;
         }
-        connection.timers.idle = timeouts
-            .idle
-            .map(|after| self.state.schedule(after, Due::Idle(id)));
+        // The handler may have set an idle time of its own.
+        if connection.timers.idle.is_none() {
+            let idle = connection.idle_timeout(timeouts.idle);
+            connection.timers.idle = idle.map(|after| self.state.schedule(after, Due::Idle(id)));
+        }
         connection.timers.message = timeouts
             .first_message
             .map(|after| self.state.schedule(after, Due::FirstMessage(id)));

@@ -76,7 +76,8 @@ impl<H: Handler> Entry<'_, H> {
                     None => return consumed,
                 }
             }
-            if !self.change_decoder() {
+            // A change that is asked for with the last message is made when the entry is left.
+            if consumed == input.len() || !self.change_decoder() {
                 return consumed;
             }
         }
