@@ -20,13 +20,13 @@ impl<H: Handler> Hub<H> {
     ) -> usize {
         let length = input.len();
         let before = connection.messages_in;
-        let message_timeout = connection.message_timeout(self.timeouts.message);
-        let has_message_timeout = message_timeout.is_some();
+        let has_timeout = self.timeouts.message.is_some();
         let Hub { handler, table, .. } = self;
         let outcome = table.enter(connection, state, length, |entry| {
             let consumed = entry.deliver_all(handler, input);
             entry.decoder.end_turn();
-            let is_within = has_message_timeout && entry.decoder.is_within_message();
+            let may_watch = has_timeout || entry.conn.connection.extra.is_some();
+            let is_within = may_watch && entry.decoder.is_within_message();
             (consumed, is_within)
         });
         // After a panic the connection closes, and its input with it.
@@ -34,13 +34,20 @@ impl<H: Handler> Hub<H> {
         if before == 0 && connection.messages_in > 0 {
             connection.cancel_message_timer(state);
         }
-        if let Some(timeout) = message_timeout {
-            let is_first = connection.messages_in == 0 && self.timeouts.first_message.is_some();
-            if self.table.is_open(connection) && !is_first {
-                connection.watch_message(state, is_within || consumed < length, timeout);
-            }
+        if has_timeout || connection.extra.is_some() {
+            self.watch_message(connection, state, is_within || consumed < length);
         }
         consumed
+    }
+
+    /// Watches over a message that was begun, if there is a time for it.
+    fn watch_message(&self, connection: &mut Connection, state: &mut LoopState, is_within: bool) {
+        if let Some(timeout) = connection.message_timeout(self.timeouts.message) {
+            let is_first = connection.messages_in == 0 && self.timeouts.first_message.is_some();
+            if self.table.is_open(connection) && !is_first {
+                connection.watch_message(state, is_within, timeout);
+            }
+        }
     }
 }
 

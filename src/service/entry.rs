@@ -4,6 +4,7 @@ use crate::connection::close_reason::Cause;
 use crate::connection::gate::Gate;
 use crate::handler::Handler;
 use crate::handler::conn::Conn;
+use crate::handler::link::Link;
 use crate::protocol::{Decode, ErrorOf, Protocol};
 
 /// A connection's typed side, and the connection as callbacks see it. Made by
@@ -61,18 +62,10 @@ impl<H: Handler> Entry<'_, H> {
     pub(super) fn change_decoder(&mut self) -> bool {
         let is_asked_for = self.conn.connection.gate.has(Gate::DECODER);
         if is_asked_for {
-            self.make_decoder_changes();
+            self.conn.connection.gate.open(Gate::DECODER);
+            make_changes::<H>(self.decoder, self.conn.link);
         }
         is_asked_for
-    }
-
-    #[cold]
-    fn make_decoder_changes(&mut self) {
-        self.conn.connection.gate.open(Gate::DECODER);
-        let changes = std::mem::take(&mut *self.conn.link.decoder_changes.borrow_mut());
-        for change in changes {
-            change(self.decoder);
-        }
     }
 
     /// Sets the timer of the protocol's next deadline.
@@ -92,5 +85,17 @@ impl<H: Handler> Entry<'_, H> {
                 connection.arm_protocol_timer(state, deadline);
             }
         }
+    }
+}
+
+// The parts, not the entry: so the fast path can keep those in registers.
+#[cold]
+fn make_changes<H: Handler>(
+    decoder: &mut <H::Protocol as Protocol>::Decoder,
+    link: &Link<H::Protocol>,
+) {
+    let changes = std::mem::take(&mut *link.decoder_changes.borrow_mut());
+    for change in changes {
+        change(decoder);
     }
 }
