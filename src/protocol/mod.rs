@@ -232,6 +232,41 @@ impl<'a, E> UnpackContext<'a, E> {
 static NOBODY: Address = Address::Ip(SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0)));
 
 /// The reading half of a protocol.
+///
+/// Each message of this protocol is one byte for the length and as many bytes:
+///
+/// ```
+/// use ringwheel::protocol::{Decode, Lines, Output, UnpackContext, Unpacked};
+/// use std::convert::Infallible;
+///
+/// struct ShortBytes;
+///
+/// impl Decode for ShortBytes {
+///     type Encoder = Lines; // It answers with lines.
+///     type Message<'a> = &'a [u8];
+///     type Error = Infallible; // Every input is acceptable.
+///
+///     fn unpack<'a>(
+///         &'a mut self,
+///         input: &'a mut [u8],
+///         _context: &mut UnpackContext<'_, Lines>,
+///     ) -> Result<Unpacked<&'a [u8]>, Infallible> {
+///         let consumed = 1 + usize::from(input[0]);
+///         Ok(match input.get(1..consumed) {
+///             Some(message) => Unpacked::Message { message, consumed },
+///             None => Unpacked::NeedMore { at_least: consumed - input.len() },
+///         })
+///     }
+/// }
+///
+/// let (mut output, mut encoder) = (Output::detached(), Lines::default());
+/// let mut context = UnpackContext::detached(&mut output, &mut encoder);
+/// let mut input = *b"\x02hi";
+/// let mut decoder = ShortBytes;
+/// let found = decoder.unpack(&mut input, &mut context)?;
+/// assert_eq!(found, Unpacked::Message { message: &b"hi"[..], consumed: 3 });
+/// # Ok::<(), Infallible>(())
+/// ```
 pub trait Decode: 'static {
     /// The writing half that it is paired with.
     type Encoder: Encode;
@@ -293,6 +328,34 @@ pub trait Decode: 'static {
 }
 
 /// The writing half of a protocol.
+///
+/// ```
+/// use ringwheel::protocol::{Encode, Output, PackError};
+///
+/// /// Writes one byte for the length and as many bytes.
+/// struct ShortBytes;
+///
+/// impl Encode for ShortBytes {
+///     type Item<'a> = &'a [u8];
+///     type Owned = Vec<u8>;
+///
+///     fn borrow(owned: &Vec<u8>) -> &[u8] {
+///         owned
+///     }
+///
+///     fn pack(&mut self, item: &[u8], output: &mut Output) -> Result<(), PackError> {
+///         let length = u8::try_from(item.len()).map_err(|_| PackError("longer than 255 bytes"))?;
+///         output.put_pair(&[length], item);
+///         Ok(())
+///     }
+/// }
+///
+/// let mut output = Output::detached();
+/// ShortBytes.pack(b"hi", &mut output)?;
+/// assert_eq!(output.take(), b"\x02hi");
+/// assert!(ShortBytes.pack(&[0; 256], &mut output).is_err());
+/// # Ok::<(), PackError>(())
+/// ```
 pub trait Encode: 'static {
     /// What [`Conn::send`](crate::Conn::send) takes.
     type Item<'a>;
@@ -360,6 +423,15 @@ pub enum Parting {
 }
 
 /// An [`Encode`] whose items are plain payload bytes and can be given in parts, which are sent as one message.
+///
+/// ```
+/// use ringwheel::{Conn, protocol::LengthPrefixed};
+///
+/// /// Sends one frame without joining its parts first.
+/// fn send_record(conn: &mut Conn<'_, LengthPrefixed>, header: &[u8], body: &[u8]) {
+///     conn.send_vectored(&[header, body]);
+/// }
+/// ```
 pub trait EncodeParts: Encode {
     /// As [`Encode::pack`] with the concatenation of `parts`, without concatenating them first.
     ///
@@ -369,6 +441,25 @@ pub trait EncodeParts: Encode {
 }
 
 /// A factory of the two halves, one pair per connection.
+///
+/// [`guide::own_protocol`](crate::guide::own_protocol) has a whole one. A protocol that gives an existing framing other
+/// limits needs only this trait:
+///
+/// ```
+/// use ringwheel::protocol::{LengthPrefixed, Protocol};
+///
+/// /// Frames of at most 4 KiB with a length of two bytes.
+/// #[derive(Clone, Default)]
+/// struct SmallFrames;
+///
+/// impl Protocol for SmallFrames {
+///     type Decoder = <LengthPrefixed as Protocol>::Decoder;
+///     type Encoder = <LengthPrefixed as Protocol>::Encoder;
+///     fn open(&self) -> (Self::Decoder, Self::Encoder) {
+///         LengthPrefixed::u16_be().max_length(4096).open()
+///     }
+/// }
+/// ```
 pub trait Protocol: Clone + Send + 'static {
     /// Whether a connection is open for the handler as soon as it is accepted. If not,
     /// [`Handler::on_open`](crate::Handler::on_open) waits for [`Unpacked::Opened`], and a connection that ends before has

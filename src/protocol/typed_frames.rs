@@ -91,6 +91,26 @@ impl Protocol for TypedFrames {
 }
 
 /// A type name and data, borrowed.
+///
+/// ```
+/// use ringwheel::protocol::{TypedFrame, TypedFrames};
+/// use ringwheel::{Conn, Handler};
+///
+/// #[derive(Clone)]
+/// struct Service;
+///
+/// impl Handler for Service {
+///     type Protocol = TypedFrames;
+///     type Session = ();
+///     fn on_open(&mut self, _conn: &mut Conn<'_, TypedFrames>) {}
+///     fn on_message(&mut self, conn: &mut Conn<'_, TypedFrames>, _: &mut (), frame: TypedFrame<'_>) {
+///         match frame.type_name {
+///             "Ping" => _ = conn.send(TypedFrame { type_name: "Pong", data: frame.data }),
+///             _ => conn.close(),
+///         }
+///     }
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TypedFrame<'a> {
     /// What kind of thing the data are, such as a protobuf message's name.

@@ -1,6 +1,6 @@
 """Runs the Autobahn test suite's fuzzing client against a WebSocket echo server, and compares every case with expected.txt.
 
-It first starts the example websocket_echo, unless it is told of a server that runs already. The suite is not part of this
+It first starts the example websocket_deflate, unless it is told of a server that runs already. The suite is not part of this
 repository: it is Python 2.7 code (`pip install autobahntestsuite` there), or the image crossbario/autobahn-testsuite. Where
 there is no wstest, nothing is tested and a line says so."""
 
@@ -155,21 +155,21 @@ def choose(expected, patterns):
 
 def build(profile):
     """Builds the example and returns the path of the executable."""
-    command = ["cargo", "build", "--profile", profile, "--features", "deflate", "--example", "websocket_echo"]
+    command = ["cargo", "build", "--profile", profile, "--features", "deflate", "--example", "websocket_deflate"]
     command.append("--message-format=json-render-diagnostics")
     built = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     if built.returncode != 0:
-        raise Failure("the example websocket_echo does not build")
+        raise Failure("the example websocket_deflate does not build")
     for message in map(json.loads, built.stdout.splitlines()):
-        if message.get("executable") and message["target"]["name"] == "websocket_echo":
+        if message.get("executable") and message["target"]["name"] == "websocket_deflate":
             return message["executable"]
-    raise Failure("cargo names no executable of the example websocket_echo")
+    raise Failure("cargo names no executable of the example websocket_deflate")
 
 
 def start_server(executable, work, processes):
     """Starts the example on a free port; returns it and its URL once it listens."""
     log = work.here / "server.log"
-    server = processes.start([executable, "--deflate", "--addr", "127.0.0.1:0"], log)
+    server = processes.start([executable, "--addr", "127.0.0.1:0"], log)
     deadline = time.monotonic() + START_TIMEOUT
     while True:
         running = server.poll() is None

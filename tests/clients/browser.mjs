@@ -1,4 +1,4 @@
-// Two people chat in a headless Chromium, on the page that the example websocket_chat serves; then the server is restarted
+// Two people chat in a headless Chromium, on the page that the application websocket_chat serves; then the server is restarted
 // and both are back.
 //
 // The browser is driven through the DevTools protocol over a pipe: no port, no library. What it relies on in the page:

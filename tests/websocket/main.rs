@@ -1,5 +1,5 @@
-//! WebSocket: the codec without sockets, against RFC 6455, random cuts and another implementation; and the server over real
-//! sockets.
+//! WebSocket: the codec without sockets, against RFC 6455 and random cuts; and the server over real sockets. (Against another
+//! implementation it is tested in `tests/differential`.)
 
 #![cfg(feature = "websocket")]
 
@@ -10,7 +10,6 @@ mod probe;
 mod closing;
 mod codec;
 mod cuts;
-mod differential;
 mod frames;
 mod keepalive;
 mod opening;

@@ -1,17 +1,18 @@
-//! An example, run as a user would run it: in a process of its own.
+//! An example or an application, run as a user would run it: in a process of its own.
 //!
 //! `cargo test` builds the examples first and puts them next to the tests; `cargo test --test NAME` does not build them.
+//! The programs of a package are always built for its tests.
 
 use std::env;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child as Process, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::Duration;
 
-/// An example that runs. It is killed when dropped.
+/// An example, or another program, that runs. It is killed when dropped.
 pub struct Example {
     process: Process,
     stdout: Receiver<String>,
@@ -23,9 +24,13 @@ impl Example {
     /// near it unless it hangs.
     pub const DEADLINE: Duration = Duration::from_secs(60);
 
+    /// Starts an example by its name, or a program by its path.
     #[track_caller]
-    pub fn start(name: &str, arguments: &[&str]) -> Self {
-        let mut command = Command::new(binary(name));
+    pub fn start(program: &str, arguments: &[&str]) -> Self {
+        let mut command = match Path::new(program).is_absolute() {
+            true => Command::new(program),
+            false => Command::new(binary(program)),
+        };
         command.args(arguments).stdin(Stdio::null());
         let piped = command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut process = piped.spawn().expect("the example starts");
@@ -38,19 +43,27 @@ impl Example {
         }
     }
 
-    /// Starts a server on a free port and waits until it listens.
+    /// Starts a server that takes an address as its argument, on a free port, and waits until it listens.
     #[track_caller]
-    pub fn serve(name: &str, options: &[&str]) -> (Self, SocketAddr) {
-        let arguments = [&["--addr=127.0.0.1:0"], options].concat();
-        let server = Example::start(name, &arguments);
+    pub fn serve_simply(name: &str) -> (Self, SocketAddr) {
+        let server = Example::start(name, &["127.0.0.1:0"]);
         let addr = server.next_address();
         (server, addr)
     }
 
-    /// Runs an example that ends by itself.
+    /// Starts a server that takes options, on a free port, and waits until it listens.
     #[track_caller]
-    pub fn run_to_end(name: &str, arguments: &[&str]) -> Output {
-        let (status, stdout, stderr) = Example::start(name, arguments).end();
+    pub fn serve(program: &str, options: &[&str]) -> (Self, SocketAddr) {
+        let arguments = [&["--addr=127.0.0.1:0"], options].concat();
+        let server = Example::start(program, &arguments);
+        let addr = server.next_address();
+        (server, addr)
+    }
+
+    /// Runs a program that ends by itself.
+    #[track_caller]
+    pub fn run_to_end(program: &str, arguments: &[&str]) -> Output {
+        let (status, stdout, stderr) = Example::start(program, arguments).end();
         Output {
             status,
             stdout: stdout.into(),
