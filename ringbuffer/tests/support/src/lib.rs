@@ -111,7 +111,6 @@ impl CheckedRing {
         assert_eq!(self.ring.reserve(additional).is_ok(), fits);
         if fits && needed > before {
             // At least doubled, unless the limit forbids it, and never above the limit.
-            // whichever is higher.
             let least = needed.max((2 * before).min(self.limit));
             assert!(self.ring.capacity() >= least);
             assert!(self.ring.capacity() <= self.limit);
