@@ -606,9 +606,9 @@ fn a_panic_in_a_completion_ends_only_its_connection() {
 /// A handler that echoes and gives the test a handle to each connection.
 fn lending() -> (Recorder<Fragile>, Events, Receiver<ConnHandle<Fragile>>) {
     let (recorder, events) = obedient();
-    let (remotes, lent) = channel();
+    let (handles, lent) = channel();
     (
-        recorder.on_open(move |conn| remotes.send(conn.handle()).unwrap()),
+        recorder.on_open(move |conn| handles.send(conn.handle()).unwrap()),
         events,
         lent,
     )
@@ -616,20 +616,20 @@ fn lending() -> (Recorder<Fragile>, Events, Receiver<ConnHandle<Fragile>>) {
 
 #[test]
 fn a_panic_in_a_closure_from_another_thread_ends_only_its_connection() {
-    let (recorder, events, remotes) = lending();
+    let (recorder, events, handles) = lending();
     assert_only_the_victim_ends(recorder, &events, |_, _| {
-        let _neighbour = remotes.recv_timeout(DEADLINE).unwrap();
-        let victim = remotes.recv_timeout(DEADLINE).unwrap();
+        let _neighbour = handles.recv_timeout(DEADLINE).unwrap();
+        let victim = handles.recv_timeout(DEADLINE).unwrap();
         victim.run(|_| deliberate_panic()).unwrap();
     });
 }
 
 #[test]
 fn a_panic_in_the_encoder_of_a_send_from_another_thread_ends_only_its_connection() {
-    let (recorder, events, remotes) = lending();
+    let (recorder, events, handles) = lending();
     assert_only_the_victim_ends(recorder, &events, |_, _| {
-        let _neighbour = remotes.recv_timeout(DEADLINE).unwrap();
-        let victim = remotes.recv_timeout(DEADLINE).unwrap();
+        let _neighbour = handles.recv_timeout(DEADLINE).unwrap();
+        let victim = handles.recv_timeout(DEADLINE).unwrap();
         victim.send(Bytes::from_static(b"panic in pack")).unwrap();
     });
 }

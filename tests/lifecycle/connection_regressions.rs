@@ -14,11 +14,11 @@ use support::{
 #[test]
 fn a_close_among_messages_held_back_beyond_the_input_limit_spares_the_worker() {
     let (recorder, events) = Recorder::<Lines>::new();
-    let (remotes, lent) = channel();
+    let (handles, lent) = channel();
     let recorder = recorder
         .on_open(move |conn| {
             conn.pause_reading();
-            remotes.send(conn.handle()).unwrap();
+            handles.send(conn.handle()).unwrap();
         })
         .on_message(|conn, line| match line {
             b"ping" => {
@@ -34,15 +34,15 @@ fn a_close_among_messages_held_back_beyond_the_input_limit_spares_the_worker() {
     take(&lent).run(resume).unwrap();
     neighbour.ping();
     let mut client = server.connect();
-    let remote = take(&lent);
+    let handle = take(&lent);
     client.send(&b"123456789\n".repeat(6000));
-    remote.run(resume).unwrap();
+    handle.run(resume).unwrap();
     events.wait_for(|event| {
         matches!(event, Event::Message(_, line) if line == b"123456789").then_some(())
     });
     client.send(b"and more\n");
     neighbour.ping();
-    remote.run(resume).unwrap();
+    handle.run(resume).unwrap();
     client.expect_eof();
     drop(client);
     neighbour.ping();
@@ -54,15 +54,15 @@ fn a_close_among_messages_held_back_beyond_the_input_limit_spares_the_worker() {
 #[test]
 fn a_handle_to_a_connection_whose_on_open_panicked_is_stale() {
     let (recorder, events) = Recorder::<Raw>::new();
-    let (remotes, lent) = channel();
+    let (handles, lent) = channel();
     let recorder = recorder.on_open(move |conn| {
-        remotes.send(conn.handle()).unwrap();
+        handles.send(conn.handle()).unwrap();
         deliberate_panic();
     });
     let server = TestServer::start(listen(Raw), recorder);
     server.connect().expect_ended();
-    let remote = take(&lent);
-    eventually("the handle knows", || !remote.is_alive());
+    let handle = take(&lent);
+    eventually("the handle knows", || !handle.is_alive());
     server.finish(&events);
 }
 
@@ -70,14 +70,14 @@ fn a_handle_to_a_connection_whose_on_open_panicked_is_stale() {
 #[test]
 fn an_abort_cuts_an_orderly_close_short() {
     let (echo, events) = raw_echo();
-    let (recorder, remotes) = lending(echo);
+    let (recorder, handles) = lending(echo);
     let server = TestServer::start(listen(Raw).close_timeout(10 * DEADLINE), recorder);
     let mut client = server.connect();
-    let remote = take(&remotes);
-    remote.close().unwrap();
+    let handle = take(&handles);
+    handle.close().unwrap();
     client.expect_eof();
-    assert!(remote.is_alive(), "it waits for the peer's end");
-    remote.abort().unwrap();
+    assert!(handle.is_alive(), "it waits for the peer's end");
+    handle.abort().unwrap();
     assert_eq!(events.close_reason(), "Local");
     server.finish(&events);
 }

@@ -109,16 +109,16 @@ fn a_handler_may_go_on_sending_until_it_closes() {
 #[test]
 fn another_thread_can_answer_a_half_open_peer() {
     let (recorder, events) = Recorder::<Raw>::new();
-    let (remotes, lent) = channel();
-    let recorder = recorder.on_half_close(move |conn| remotes.send(conn.handle()).unwrap());
+    let (handles, lent) = channel();
+    let recorder = recorder.on_half_close(move |conn| handles.send(conn.handle()).unwrap());
     let server = TestServer::start(listen(Raw), recorder);
     let mut client = server.connect();
     client.send(b"question");
     client.finish();
-    let remote = lent.recv_timeout(DEADLINE).unwrap();
-    remote.send(Bytes::from_static(b"answer")).unwrap();
+    let handle = lent.recv_timeout(DEADLINE).unwrap();
+    handle.send(Bytes::from_static(b"answer")).unwrap();
     assert_eq!(client.receive(6), b"answer");
-    remote.close().unwrap();
+    handle.close().unwrap();
     client.expect_eof();
     assert_eq!(events.close_reason(), "Peer");
     server.finish(&events);
@@ -180,10 +180,10 @@ fn when_both_have_ended_their_streams_the_connection_closes_by_itself() {
 #[test]
 fn the_peers_end_is_not_told_while_reading_is_paused() {
     let (recorder, events) = Recorder::<Raw>::new();
-    let (remotes, lent) = channel();
+    let (handles, lent) = channel();
     let recorder = recorder.on_open(move |conn| {
         conn.pause_reading();
-        remotes.send(conn.handle()).unwrap();
+        handles.send(conn.handle()).unwrap();
     });
     let server = TestServer::start(listen(Raw), recorder);
     let mut client = server.connect();

@@ -95,12 +95,12 @@ fn a_shutdown_flushes_what_is_pending() {
 #[test]
 fn what_other_threads_sent_before_a_shutdown_is_sent() {
     let (recorder, events) = Recorder::<Raw>::new();
-    let (remotes, lent) = channel();
-    let recorder = recorder.on_open(move |conn| remotes.send(conn.handle()).unwrap());
+    let (handles, lent) = channel();
+    let recorder = recorder.on_open(move |conn| handles.send(conn.handle()).unwrap());
     let server = TestServer::start(listen(Raw), recorder);
     let mut client = server.connect();
-    let remote = lent.recv_timeout(DEADLINE).unwrap();
-    (0..100).for_each(|_| remote.send(Bytes::from_static(b"1234")).unwrap());
+    let handle = lent.recv_timeout(DEADLINE).unwrap();
+    (0..100).for_each(|_| handle.send(Bytes::from_static(b"1234")).unwrap());
     server.handle().shutdown(DEADLINE);
     assert_eq!(client.receive_rest().len(), 400);
     drop(client);

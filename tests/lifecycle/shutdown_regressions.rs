@@ -94,14 +94,14 @@ fn a_shutdown_answers_all_that_has_arrived_whatever_the_budget() {
 #[test]
 fn a_shutdown_sends_all_that_was_sent_before_it() {
     let (recorder, events) = raw_echo();
-    let (recorder, remotes) = lending(recorder);
+    let (recorder, handles) = lending(recorder);
     let server = TestServer::start_on(behind_an_acceptor(), listen(Raw), recorder);
     let mut client = server.connect();
-    let remote = take(&remotes);
+    let handle = take(&handles);
     let (hold, grip) = Hold::new();
-    remote.run(move |_| hold.enter()).unwrap();
+    handle.run(move |_| hold.enter()).unwrap();
     grip.wait();
-    (0..10_000).for_each(|_| remote.send(Bytes::from_static(b"1234")).unwrap());
+    (0..10_000).for_each(|_| handle.send(Bytes::from_static(b"1234")).unwrap());
     server.handle().shutdown(DEADLINE);
     server.wait_until_draining();
     grip.release();
@@ -163,8 +163,8 @@ fn a_drain_waits_for_a_handler_that_has_paused() {
 }
 
 /// Publishes again whenever all workers are done with the last publication, until one is gone.
-fn publish_on_and_on(clients: Connections<Recorder<Raw>>, rounds: Arc<AtomicUsize>) {
-    let again = clients.clone();
+fn publish_on_and_on(connections: Connections<Recorder<Raw>>, rounds: Arc<AtomicUsize>) {
+    let again = connections.clone();
     let done = move |published: Published| {
         rounds.fetch_add(1, Ordering::Relaxed);
         if published.unreached_workers == 0 {
@@ -172,7 +172,7 @@ fn publish_on_and_on(clients: Connections<Recorder<Raw>>, rounds: Arc<AtomicUsiz
         }
     };
     // It is refused by a server that has ended.
-    let _ = clients.publish_then("topic", Bytes::from_static(b"x"), done);
+    let _ = connections.publish_then("topic", Bytes::from_static(b"x"), done);
 }
 
 /// A worker that ended did what its mailbox held until it was empty, which it never was.

@@ -114,10 +114,10 @@ fn lost_completions_may_all_panic() {
 fn the_completion_of_a_letter_that_finds_nobody_is_told_at_once() {
     for letters in 1020..1030 {
         let (recorder, events) = raw_echo();
-        let (recorder, remotes) = lending(recorder);
+        let (recorder, handles) = lending(recorder);
         let server = TestServer::start(listen(Raw), recorder);
         let _clients = [server.connect(), server.connect()];
-        let [guard, victim] = [take(&remotes), take(&remotes)];
+        let [guard, victim] = [take(&handles), take(&handles)];
         let (hold, grip) = Hold::new();
         guard.run(move |_| hold.enter()).unwrap();
         grip.wait();

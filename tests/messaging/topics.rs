@@ -73,8 +73,8 @@ fn expect(client: &mut Client, line: &str) {
 /// Publishes from this thread, and waits for what became of it.
 fn publish(server: &TestServer, topic: &str, text: &str) -> Published {
     let (done, counts): (_, Receiver<Published>) = channel();
-    let clients = server.handle().connections_of::<Board>();
-    clients
+    let connections = server.handle().connections_of::<Board>();
+    connections
         .publish_then(topic, text, move |published| done.send(published).unwrap())
         .expect("the mailboxes have room");
     counts.recv_timeout(DEADLINE).expect("it comes in time")
@@ -214,8 +214,9 @@ fn workers_that_cannot_be_told_are_counted() {
         listen(Lines::new()),
     );
     let (done, counts) = channel();
-    let clients = server.handle().connections_of::<Board>();
-    let outcome = clients.publish_then("a", "x", move |published| done.send(published).unwrap());
+    let connections = server.handle().connections_of::<Board>();
+    let outcome =
+        connections.publish_then("a", "x", move |published| done.send(published).unwrap());
     assert!(outcome.is_err());
     let published = counts.recv_timeout(DEADLINE).expect("it is called");
     assert_eq!((published.delivered, published.unreached_workers), (0, 2));
@@ -224,14 +225,14 @@ fn workers_that_cannot_be_told_are_counted() {
 #[test]
 fn a_completion_comes_also_when_the_server_ends() {
     let server = start(2);
-    let clients = server.handle().connections_of::<Board>();
+    let connections = server.handle().connections_of::<Board>();
     let (done, counts) = channel();
     let done = Arc::new(done);
     server.handle().stop();
     for _ in 0..100 {
         let done = done.clone();
         // Taken or not, its end is told.
-        let _ = clients.publish_then("a", "x", move |published| done.send(published).unwrap());
+        let _ = connections.publish_then("a", "x", move |published| done.send(published).unwrap());
     }
     for _ in 0..100 {
         counts.recv_timeout(DEADLINE).expect("it is called");

@@ -378,11 +378,11 @@ fn flush_sends_before_the_callback_returns() {
 #[test]
 fn paused_reading_holds_messages_back_and_resuming_delivers_them_all() {
     let (recorder, events) = Recorder::<Lines>::new();
-    let (remotes, lent) = channel();
+    let (handles, lent) = channel();
     let recorder = recorder.on_message(move |conn, line| {
         if line == b"pause" {
             conn.pause_reading();
-            remotes.send(conn.handle()).unwrap();
+            handles.send(conn.handle()).unwrap();
         } else {
             conn.send(text(line));
         }

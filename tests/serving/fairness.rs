@@ -119,23 +119,23 @@ fn a_connection_with_work_for_many_turns_lets_others_in_between() {
 #[test]
 fn mail_from_other_threads_does_not_starve_sockets() {
     let (recorder, events) = Recorder::<Raw>::new();
-    let (remotes, lent) = channel();
+    let (handles, lent) = channel();
     let recorder = recorder
         .without_messages()
-        .on_open(move |conn| remotes.send(conn.handle()).unwrap())
+        .on_open(move |conn| handles.send(conn.handle()).unwrap())
         .on_message(|conn, bytes| {
             conn.send(bytes);
         });
     let server = TestServer::start(listen(Raw), recorder);
     let _target = server.connect();
-    let remote = lent.recv_timeout(DEADLINE).unwrap();
+    let handle = lent.recv_timeout(DEADLINE).unwrap();
     let ended = Arc::new(AtomicBool::new(false));
     let is_ended = ended.clone();
     let sending = thread::spawn(move || {
         let mut sent = 0u64;
         while !is_ended.load(Ordering::Relaxed) {
             // Full is an answer like any other here.
-            sent += u64::from(remote.run(|_| {}).is_ok());
+            sent += u64::from(handle.run(|_| {}).is_ok());
         }
         sent
     });

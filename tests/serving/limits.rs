@@ -130,12 +130,12 @@ fn a_claimed_length_alone_reserves_nothing() {
 fn a_full_mailbox_gives_the_letter_back() {
     const LIMIT: usize = 10;
     let (echo, events) = raw_echo();
-    let (remotes, lent) = channel();
-    let echo = echo.on_open(move |conn| remotes.send(conn.handle()).unwrap());
+    let (handles, lent) = channel();
+    let echo = echo.on_open(move |conn| handles.send(conn.handle()).unwrap());
     let builder = Server::builder().workers(1).mailbox_limit(LIMIT);
     let server = TestServer::start_on(builder, listen(Raw), echo);
     let mut client = server.connect();
-    let remote = lent.recv_timeout(DEADLINE).unwrap();
+    let handle = lent.recv_timeout(DEADLINE).unwrap();
 
     // The worker is kept busy, and has taken that letter out already.
     let (entered, is_entered) = channel();
@@ -144,13 +144,13 @@ fn a_full_mailbox_gives_the_letter_back() {
         entered.send(()).unwrap();
         released.recv_timeout(DEADLINE).unwrap();
     };
-    remote.run(block).unwrap();
+    handle.run(block).unwrap();
     is_entered.recv_timeout(DEADLINE).unwrap();
     for number in 0..LIMIT {
-        remote.send(vec![number as u8]).unwrap();
+        handle.send(vec![number as u8]).unwrap();
     }
     let (completed, completions) = channel();
-    let refused = remote.send_then(Bytes::from_static(b"one too many"), move |delivery| {
+    let refused = handle.send_then(Bytes::from_static(b"one too many"), move |delivery| {
         completed.send(delivery).unwrap();
     });
     assert_eq!(
@@ -161,7 +161,7 @@ fn a_full_mailbox_gives_the_letter_back() {
         completions.recv_timeout(DEADLINE),
         Ok(ringwheel::SendOutcome::Lost)
     );
-    assert_eq!(remote.close(), Err(SendError::Full(())));
+    assert_eq!(handle.close(), Err(SendError::Full(())));
     let everyone = server.handle().connections_of::<Recorder<Raw>>();
     assert_eq!(
         everyone.broadcast(Bytes::from_static(b"all")),
@@ -170,7 +170,7 @@ fn a_full_mailbox_gives_the_letter_back() {
 
     release.send(()).unwrap();
     assert_eq!(client.receive(LIMIT), (0..LIMIT as u8).collect::<Vec<_>>());
-    remote.send(Bytes::from_static(b"room again")).unwrap();
+    handle.send(Bytes::from_static(b"room again")).unwrap();
     assert_eq!(client.receive(10), b"room again");
     server.finish(&events);
 }

@@ -235,20 +235,20 @@ fn a_close_on_a_quiet_loop_has_its_time_once() {
 fn close_is_over_in_time() -> bool {
     let (recorder, events) = Recorder::<Raw>::new();
     let (told, is_alive) = channel();
-    let handle = Arc::new(OnceLock::<ServerHandle>::new());
-    let clock = handle.clone();
+    let server_handle = Arc::new(OnceLock::<ServerHandle>::new());
+    let clock = server_handle.clone();
     let recorder = recorder.on_message(move |conn, _| {
         conn.send(&vec![0; 4 << 20]);
         conn.close();
-        let (remote, told) = (conn.handle(), told.clone());
+        let (handle, told) = (conn.handle(), told.clone());
         // Asked for here, it does not wake the loop.
         clock.get().unwrap().run_after(SHORT * 3 / 2, move || {
-            told.send(remote.is_alive()).unwrap();
+            told.send(handle.is_alive()).unwrap();
         });
     });
     let listen = listen(Raw).close_timeout(SHORT).send_buffer_size(16 * 1024);
     let server = TestServer::start(listen, recorder);
-    assert!(handle.set(server.handle().clone()).is_ok());
+    assert!(server_handle.set(server.handle().clone()).is_ok());
     let mut client = Client::connect_narrow(server.addr());
     client.send(b"close");
     let is_over = !take(&is_alive);

@@ -166,17 +166,17 @@ fn a_connection_may_be_closed_as_soon_as_it_is_open() {
 /// Reading is taken up again for the answer.
 #[test]
 fn a_connection_that_does_not_read_closes_too() {
-    let (remotes, lent) = channel();
+    let (handles, lent) = channel();
     let (probe, reports) = Probe::new();
     let probe = probe.on_open(move |conn| {
         conn.pause_reading();
-        remotes.send(conn.handle()).unwrap();
+        handles.send(conn.handle()).unwrap();
     });
     let server = TestServer::start(ws(), probe);
     let mut peer = Peer::open(&server);
     peer.send(Frame::text("not read"));
-    let remote = lent.recv_timeout(DEADLINE).unwrap();
-    remote.close().unwrap();
+    let handle = lent.recv_timeout(DEADLINE).unwrap();
+    handle.close().unwrap();
     peer.expect(Frame::close(1000, ""));
     peer.send(Frame::close(1000, ""));
     peer.expect_end();

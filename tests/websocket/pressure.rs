@@ -227,8 +227,8 @@ fn a_handler_that_pauses_does_not_lose_its_peer() {
     for _ in 0..PINGS {
         assert_eq!(peer.next_frame().opcode(), 0x9);
     }
-    let remote = paused.recv_timeout(DEADLINE).unwrap();
-    remote.run(|conn| conn.resume_reading()).unwrap();
+    let handle = paused.recv_timeout(DEADLINE).unwrap();
+    handle.run(|conn| conn.resume_reading()).unwrap();
     let echo = loop {
         match peer.next_frame() {
             frame if frame.opcode() == 0x9 => {}
@@ -241,9 +241,9 @@ fn a_handler_that_pauses_does_not_lose_its_peer() {
 }
 
 /// Whether the server has not begun to close the connection.
-fn is_open(remote: &ConnHandle<WebSocket>) -> bool {
+fn is_open(handle: &ConnHandle<WebSocket>) -> bool {
     let (told, asked) = channel();
-    let asking = remote.run(move |conn| told.send(conn.is_open()).unwrap());
+    let asking = handle.run(move |conn| told.send(conn.is_open()).unwrap());
     asking.is_ok() && asked.recv_timeout(DEADLINE) == Ok(true)
 }
 
@@ -269,9 +269,9 @@ fn a_slow_reader_is_not_overdue_before_it_can_have_seen_the_ping() {
     let protocol = WebSocket::new().ping_every(every).pong_timeout(2 * every);
     let listen = listen(protocol).limits(much()).send_buffer_size(16 * 1024);
     let (server, client) = TestServer::start_late(listen, probe, REQUEST);
-    let (remote, count) = has_opened.recv_timeout(DEADLINE).unwrap();
+    let (handle, count) = has_opened.recv_timeout(DEADLINE).unwrap();
     server.let_pass(10 * every);
-    assert!(is_open(&remote));
+    assert!(is_open(&handle));
     let mut peer = Peer::around(client);
     peer.expect_bytes(ANSWER);
     (0..count).for_each(|_| assert_eq!(peer.next_frame().opcode(), 0x2));
@@ -295,9 +295,9 @@ fn a_slow_reader_that_has_spoken_is_not_idle() {
         .send_buffer_size(16 * 1024);
     let words = [REQUEST, &from_client(&[Frame::text("I am here")])].concat();
     let (server, client) = TestServer::start_late(listen, probe, &words);
-    let (remote, count) = has_opened.recv_timeout(DEADLINE).unwrap();
+    let (handle, count) = has_opened.recv_timeout(DEADLINE).unwrap();
     server.let_pass(4 * idle);
-    assert!(is_open(&remote));
+    assert!(is_open(&handle));
     let mut peer = Peer::around(client);
     peer.expect_bytes(ANSWER);
     (0..count).for_each(|_| assert_eq!(peer.next_frame().opcode(), 0x2));
@@ -334,9 +334,9 @@ fn a_ping_has_room_in_an_output_that_messages_keep_full() {
         .limits(limits)
         .send_buffer_size(16 * 1024);
     let (server, client) = TestServer::start_late(listen, probe, REQUEST);
-    let remote = has_opened.recv_timeout(DEADLINE).unwrap();
+    let handle = has_opened.recv_timeout(DEADLINE).unwrap();
     server.let_pass(10 * every);
-    assert!(is_open(&remote));
+    assert!(is_open(&handle));
     refills.store(false, Ordering::Relaxed);
     let mut peer = Peer::around(client);
     peer.expect_bytes(ANSWER);

@@ -326,19 +326,19 @@ fn an_open_connection_outlives_the_deadline_of_its_handshake() {
 
 #[test]
 fn other_threads_send_ping_and_close() {
-    let (remotes, lent) = channel();
+    let (handles, lent) = channel();
     let (probe, reports) = Probe::new();
-    let probe = probe.on_open(move |conn| remotes.send(conn.handle()).unwrap());
+    let probe = probe.on_open(move |conn| handles.send(conn.handle()).unwrap());
     let server = TestServer::start(listen(WebSocket::new()), probe);
     let mut peer = Peer::open(&server);
-    let remote = lent.recv_timeout(DEADLINE).unwrap();
-    remote.send_text("text").unwrap();
-    remote.send_binary(vec![1, 2, 3]).unwrap();
-    remote.ping().unwrap();
-    remote.send(MessageBuf::text("message")).unwrap();
+    let handle = lent.recv_timeout(DEADLINE).unwrap();
+    handle.send_text("text").unwrap();
+    handle.send_binary(vec![1, 2, 3]).unwrap();
+    handle.ping().unwrap();
+    handle.send(MessageBuf::text("message")).unwrap();
     let code = CloseCode::new(4321).unwrap();
-    remote.close_with(code, "that is all").unwrap();
-    let _ = remote.send_text("late");
+    handle.close_with(code, "that is all").unwrap();
+    let _ = handle.send_text("late");
     peer.expect(Frame::text("text"));
     peer.expect(Frame::binary([1, 2, 3]));
     let ping = peer.next_frame();
@@ -352,10 +352,10 @@ fn other_threads_send_ping_and_close() {
     let ending = reports.close();
     assert_eq!(ending.reason, "Local");
     assert_eq!(ending.words(), Some((Some(4321), "")));
-    assert!(!remote.is_alive());
-    assert_eq!(remote.ping(), Err(SendError::Closed(())));
+    assert!(!handle.is_alive());
+    assert_eq!(handle.ping(), Err(SendError::Closed(())));
     assert_eq!(
-        remote.send_text("late"),
+        handle.send_text("late"),
         Err(SendError::Closed(MessageBuf::text("late")))
     );
     reports.finish(server);
@@ -371,11 +371,11 @@ fn a_broadcast_reaches_all_that_are_open() {
     let mut opening = Peer::around(server.connect());
     opening.client.send(&REQUEST[..20]);
     peers.iter_mut().for_each(Peer::check_echo);
-    let clients = server.handle().connections_of::<Probe>();
+    let connections = server.handle().connections_of::<Probe>();
     let long = "news ".repeat(20_000);
     for message in ["", "short", &long] {
-        clients.broadcast(message).unwrap();
-        clients
+        connections.broadcast(message).unwrap();
+        connections
             .broadcast(MessageBuf::binary(message.as_bytes().to_vec()))
             .unwrap();
         for peer in &mut peers {

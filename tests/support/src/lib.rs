@@ -68,9 +68,9 @@ pub fn raw_echo() -> (Recorder<Raw>, Events) {
 
 /// Makes a recorder send the test a handle to each connection that opens.
 pub fn lending<P: Protocol>(recorder: Recorder<P>) -> (Recorder<P>, Receiver<ConnHandle<P>>) {
-    let (remotes, lent) = channel();
+    let (handles, lent) = channel();
     (
-        recorder.on_open(move |conn| remotes.send(conn.handle()).unwrap()),
+        recorder.on_open(move |conn| handles.send(conn.handle()).unwrap()),
         lent,
     )
 }
