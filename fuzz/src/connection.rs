@@ -12,7 +12,7 @@ use ringwheel::websocket::{
 };
 use support::websocket::{BINARY, CLOSE, Frame, PING, PONG, RSV1};
 
-use crate::endpoint::{Asking, Endpoint, Event, Subject};
+use crate::endpoint::{Calling, Endpoint, Event, Subject};
 use crate::input::plan;
 use crate::websocket::{Kept, deflate};
 
@@ -174,8 +174,8 @@ impl Pair {
             client = client.deflate(deflate(clients, window >> 4));
         }
         let mut pair = Pair {
-            server: Endpoint::new(&server, Asking::WhenItMayHelp),
-            client: Endpoint::new(&client, Asking::WhenItMayHelp),
+            server: Endpoint::new(&server, Calling::WhenComplete),
+            client: Endpoint::new(&client, Calling::WhenComplete),
             from_server: Wire::default(),
             from_client: Wire::default(),
             is_deflated: plan.deflate.is_some(),

@@ -33,7 +33,7 @@ pub fn run(data: &[u8]) {
     let protocol: WebSocket = WebSocket::accepting(AcceptAll)
         .max_message(limit)
         .deflate(settings);
-    let open = |asking| open_server(&protocol, offer(mode, window), asking);
+    let open = |calling| open_server(&protocol, offer(mode, window), calling);
     let whole = assert_cut_alike(open, &stream, &lengths, are_alike);
 
     let takes_over = mode & 2 != 0 && mode & 0x20 == 0;

@@ -25,9 +25,9 @@ pub(crate) enum Event<M> {
 
 /// When a decoder is asked.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Asking {
+pub(crate) enum Calling {
     /// Not before the bytes have come that it said are missing, as the contract promises.
-    WhenItMayHelp,
+    WhenComplete,
     /// Whenever something has come.
     Always,
 }
@@ -37,7 +37,7 @@ pub(crate) struct Endpoint<P: Subject> {
     decoder: P::Decoder,
     pub(crate) encoder: P::Encoder,
     pub(crate) output: Output,
-    asking: Asking,
+    calling: Calling,
     /// What has arrived and is not consumed.
     pub(crate) input: Vec<u8>,
     /// What the decoder said is missing at least.
@@ -50,13 +50,13 @@ pub(crate) struct Endpoint<P: Subject> {
 }
 
 impl<P: Subject> Endpoint<P> {
-    pub(crate) fn new(protocol: &P, asking: Asking) -> Self {
+    pub(crate) fn new(protocol: &P, calling: Calling) -> Self {
         let (decoder, encoder) = protocol.open();
         Endpoint {
             decoder,
             encoder,
             output: Output::detached(),
-            asking,
+            calling,
             input: Vec::new(),
             missing: 0,
             events: Vec::new(),
@@ -70,9 +70,9 @@ impl<P: Subject> Endpoint<P> {
     pub(crate) fn receive(&mut self, bytes: &[u8]) {
         // Exactly as large as its content, so that the address sanitizer sees a byte too far.
         self.input = [&self.input, bytes].concat();
-        self.missing = match self.asking {
-            Asking::WhenItMayHelp => self.missing.saturating_sub(bytes.len()),
-            Asking::Always => 0,
+        self.missing = match self.calling {
+            Calling::WhenComplete => self.missing.saturating_sub(bytes.len()),
+            Calling::Always => 0,
         };
         let mut taken = 0;
         while taken < self.input.len() && self.missing == 0 && !self.is_over {
@@ -167,32 +167,32 @@ impl<P: Subject> Endpoint<P> {
 ///
 /// Returns the end that has received the whole.
 pub(crate) fn assert_cut_alike<P: Subject>(
-    mut open: impl FnMut(Asking) -> Endpoint<P>,
+    mut open: impl FnMut(Calling) -> Endpoint<P>,
     stream: &[u8],
     lengths: &[usize],
     alike: impl Fn(&ErrorOf<P>, &ErrorOf<P>) -> bool,
 ) -> Endpoint<P> {
-    let mut whole = open(Asking::Always);
+    let mut whole = open(Calling::Always);
     if !stream.is_empty() {
         whole.receive(stream);
     }
     assert_at_rest(&whole);
     let words = whole.take_said();
-    for asking in [Asking::Always, Asking::WhenItMayHelp] {
-        let mut pieces = open(asking);
+    for calling in [Calling::Always, Calling::WhenComplete] {
+        let mut pieces = open(calling);
         cut(stream, lengths).for_each(|piece| pieces.receive(piece));
         assert_at_rest(&pieces);
         let said = pieces.take_said();
-        assert_eq!(whole.events, pieces.events, "{asking:?}");
+        assert_eq!(whole.events, pieces.events, "{calling:?}");
         match (&whole.failure, &pieces.failure) {
-            (Some(a), Some(b)) if a != b => assert!(alike(a, b), "{asking:?}: {a:?} and {b:?}"),
+            (Some(a), Some(b)) if a != b => assert!(alike(a, b), "{calling:?}: {a:?} and {b:?}"),
             // Asked only when it may help, it may see an error later.
-            (Some(_), None) if asking == Asking::WhenItMayHelp && pieces.missing > 0 => {
+            (Some(_), None) if calling == Calling::WhenComplete && pieces.missing > 0 => {
                 assert!(words.starts_with(&said));
             }
             (a, b) => {
-                assert_eq!(a, b, "{asking:?}");
-                assert_eq!(words, said, "{asking:?}");
+                assert_eq!(a, b, "{calling:?}");
+                assert_eq!(words, said, "{calling:?}");
             }
         }
     }

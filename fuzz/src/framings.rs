@@ -7,7 +7,7 @@ use ringwheel::protocol::{
     TypedFrame, TypedFrameBuf, TypedFrames,
 };
 
-use crate::endpoint::{Asking, Endpoint, Subject, assert_cut_alike};
+use crate::endpoint::{Calling, Endpoint, Subject, assert_cut_alike};
 use crate::input::{Input, cut};
 
 /// A framing whose messages can be sent as they are received.
@@ -130,7 +130,7 @@ fn check<P: Framing>(protocol: &P, limit: usize, stream: &[u8], lengths: &[usize
 where
     ErrorOf<P>: PartialEq,
 {
-    let open = |asking| Endpoint::new(protocol, asking);
+    let open = |calling| Endpoint::new(protocol, calling);
     let mut whole = assert_cut_alike(open, stream, lengths, |_, _| false);
     assert!(
         whole.take_said().is_empty(),
@@ -152,7 +152,7 @@ fn assert_comes_back<P: Framing>(protocol: &P, message: &P::Kept) {
     if packed.is_err() {
         return;
     }
-    let mut receiver = Endpoint::new(protocol, Asking::WhenItMayHelp);
+    let mut receiver = Endpoint::new(protocol, Calling::WhenComplete);
     receiver.receive(&output.take());
     assert_eq!(receiver.messages(), std::slice::from_ref(message));
     assert!(receiver.input.is_empty() && receiver.failure.is_none());
@@ -160,7 +160,7 @@ fn assert_comes_back<P: Framing>(protocol: &P, message: &P::Kept) {
 
 /// Raw bytes come in the pieces in which they come.
 fn raw(stream: &[u8], lengths: &[usize]) {
-    let mut receiver = Endpoint::new(&Raw, Asking::WhenItMayHelp);
+    let mut receiver = Endpoint::new(&Raw, Calling::WhenComplete);
     cut(stream, lengths).for_each(|piece| receiver.receive(piece));
     let pieces: Vec<_> = cut(stream, lengths).map(<[u8]>::to_vec).collect();
     assert_eq!(receiver.messages(), pieces);

@@ -8,7 +8,7 @@ use ringwheel::websocket::{
     WebSocketClient, WebSocketError,
 };
 
-use crate::endpoint::{Asking, Endpoint, Event, Subject, assert_cut_alike};
+use crate::endpoint::{Calling, Endpoint, Event, Subject, assert_cut_alike};
 use crate::input::{Input, cut};
 
 /// Accepts with the first subprotocol that is offered, and answers plain requests with what it was asked.
@@ -102,7 +102,7 @@ where
 {
     let end = head.windows(4).position(|window| window == b"\r\n\r\n");
     let head = &head[..end.map_or(head.len(), |end| end + 4)];
-    let mut whole = Endpoint::new(&protocol, Asking::Always);
+    let mut whole = Endpoint::new(&protocol, Calling::Always);
     if !head.is_empty() {
         whole.receive(head);
     }
@@ -113,7 +113,7 @@ where
         &answer,
         head.starts_with(b"HEAD "),
     );
-    let open = |asking| Endpoint::new(&protocol, asking);
+    let open = |calling| Endpoint::new(&protocol, calling);
     assert_cut_alike(open, head, lengths, |_, _| false);
 }
 
@@ -166,8 +166,8 @@ fn client(settings: u8, answer: &[u8], lengths: &[usize]) {
         0 => client,
         _ => client.deflate(Deflate::new().client_context_takeover(settings & 4 != 0)),
     };
-    let outcome = |asking, lengths: Option<&[usize]>| {
-        let mut end = Endpoint::new(&client, asking);
+    let outcome = |calling, lengths: Option<&[usize]>| {
+        let mut end = Endpoint::new(&client, calling);
         let answer = personal(answer, &end.greet());
         match lengths {
             Some(lengths) => cut(&answer, lengths).for_each(|piece| end.receive(piece)),
@@ -177,9 +177,9 @@ fn client(settings: u8, answer: &[u8], lengths: &[usize]) {
         assert!(end.take_said().is_empty(), "a client has nothing to answer");
         (end.events, end.failure)
     };
-    let whole = outcome(Asking::Always, None);
-    assert_eq!(whole, outcome(Asking::Always, Some(lengths)));
-    assert_eq!(whole, outcome(Asking::WhenItMayHelp, Some(lengths)));
+    let whole = outcome(Calling::Always, None);
+    assert_eq!(whole, outcome(Calling::Always, Some(lengths)));
+    assert_eq!(whole, outcome(Calling::WhenComplete, Some(lengths)));
 }
 
 /// Behind the head no frames; in it, for the first `@`, what the key of `request` asks for.
@@ -189,7 +189,7 @@ fn personal(answer: &[u8], request: &[u8]) -> Vec<u8> {
     let Some(at) = answer.iter().position(|&byte| byte == b'@') else {
         return answer.to_vec();
     };
-    let mut server = Endpoint::new(&WebSocket::<AcceptAll>::new(), Asking::Always);
+    let mut server = Endpoint::new(&WebSocket::<AcceptAll>::new(), Calling::Always);
     server.receive(request);
     let true_answer = server.take_said();
     let name = b"Sec-WebSocket-Accept: ";

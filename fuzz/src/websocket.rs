@@ -5,7 +5,7 @@ use ringwheel::websocket::{
     Accept, Deflate, Kind, Message, Pieces, WebSocket, WebSocketClient, WebSocketError, Whole,
 };
 
-use crate::endpoint::{Asking, Endpoint, Event, Subject};
+use crate::endpoint::{Calling, Endpoint, Event, Subject};
 
 /// A message that is kept.
 #[derive(Clone, Debug, PartialEq)]
@@ -60,11 +60,11 @@ impl<A: Accept> Subject for WebSocket<A, Pieces> {
 }
 
 /// A server's end behind the handshake that `offer` (a value of `Sec-WebSocket-Extensions`, or nothing) makes.
-pub(crate) fn open_server<P>(protocol: &P, offer: &str, asking: Asking) -> Endpoint<P>
+pub(crate) fn open_server<P>(protocol: &P, offer: &str, calling: Calling) -> Endpoint<P>
 where
     P: Subject + Protocol,
 {
-    let mut server = Endpoint::new(protocol, asking);
+    let mut server = Endpoint::new(protocol, calling);
     let mut request = "GET / HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
         .to_owned();

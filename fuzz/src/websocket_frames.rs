@@ -56,7 +56,7 @@ pub fn run(data: &[u8]) {
     let lengths = input.lengths();
     let stream = input.rest();
     let protocol: WebSocket = settings.protocol();
-    let open = |asking| open_server(&protocol, settings.offer(), asking);
+    let open = |calling| open_server(&protocol, settings.offer(), calling);
     let alike =
         |a: &WebSocketError, b: &WebSocketError| settings.is_compressed() && are_alike(a, b);
     let whole = assert_cut_alike(open, stream, &lengths, alike);
@@ -65,7 +65,7 @@ pub fn run(data: &[u8]) {
         assert!(!is_text || std::str::from_utf8(&bytes).is_ok());
     }
     // The replies, once more and this time for what they are.
-    let mut again = open_server(&protocol, settings.offer(), crate::endpoint::Asking::Always);
+    let mut again = open_server(&protocol, settings.offer(), crate::endpoint::Calling::Always);
     if !stream.is_empty() {
         again.receive(stream);
     }

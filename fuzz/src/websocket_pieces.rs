@@ -4,7 +4,7 @@
 
 use ringwheel::websocket::{Pieces, WebSocket, Whole};
 
-use crate::endpoint::Asking;
+use crate::endpoint::Calling;
 use crate::input::{Input, cut};
 use crate::websocket::{Kept, KeptPiece, are_alike, open_server};
 use crate::websocket_frames::Settings;
@@ -17,13 +17,13 @@ pub fn run(data: &[u8]) {
     let stream = input.rest();
 
     let protocol: WebSocket<_, Whole> = settings.protocol();
-    let mut whole = open_server(&protocol, settings.offer(), Asking::Always);
+    let mut whole = open_server(&protocol, settings.offer(), Calling::Always);
     if !stream.is_empty() {
         whole.receive(stream);
     }
     for lengths in [&lengths[..], &[usize::MAX]] {
         let protocol: WebSocket<_, Pieces> = settings.protocol();
-        let mut pieces = open_server(&protocol, settings.offer(), Asking::WhenItMayHelp);
+        let mut pieces = open_server(&protocol, settings.offer(), Calling::WhenComplete);
         cut(stream, lengths).for_each(|piece| pieces.receive(piece));
 
         let (messages, unfinished) = join(pieces.messages());

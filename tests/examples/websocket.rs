@@ -1,4 +1,4 @@
-//! The WebSocket examples, talked to by the crate's own client codec.
+//! The WebSocket examples, driven by the crate's own client codec.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -8,7 +8,7 @@ use ringwheel::websocket::{Message, WebSocketClient};
 use serde_json::{Value, json};
 use support::{Client, Example};
 
-/// Among so many events any that is waited for has come.
+/// Any awaited event must come within this many events.
 const MOST_EVENTS: usize = 100_000;
 
 #[test]
@@ -18,7 +18,7 @@ fn chat_has_its_page_on_the_same_port() {
     assert!(page.starts_with("HTTP/1.1 200 "), "{page}");
     assert!(page.contains("\r\nContent-Type: text/html; charset=utf-8\r\n"));
     assert!(page.contains("\r\nContent-Security-Policy: default-src 'none';"));
-    // What it loads is there too.
+    // The files that it loads are there too.
     let script = chat.get("/chat.js");
     assert!(page.contains(r#" src="chat.js""#) && script.starts_with("HTTP/1.1 200 "));
     assert!(script.contains("\r\nContent-Type: text/javascript; charset=utf-8\r\n"));
@@ -26,7 +26,7 @@ fn chat_has_its_page_on_the_same_port() {
     assert!(page.contains(r#" href="chat.css""#) && style.starts_with("HTTP/1.1 200 "));
     assert!(style.contains("\r\nContent-Type: text/css; charset=utf-8\r\n"));
 
-    // What the script looks for is in the page, and what people say does not become part of the page's markup.
+    // The page contains the elements that the script looks for, and messages never become part of its markup.
     let sought: Vec<&str> = script.split("element('").skip(1).collect();
     assert!(sought.len() > 10, "{script}");
     for id in sought {
@@ -42,7 +42,7 @@ fn chat_has_its_page_on_the_same_port() {
 }
 
 #[test]
-fn chat_lets_in_who_has_a_name_and_comes_from_its_page() {
+fn chat_accepts_named_users_from_its_own_page() {
     let chat = Site::serve("websocket_chat", &["--workers=1"]);
     let long = "%C3%A9".repeat(33);
     for name in [
@@ -73,7 +73,7 @@ fn chat_lets_in_who_has_a_name_and_comes_from_its_page() {
 }
 
 #[test]
-fn chat_relays_within_a_room_and_says_who_is_there() {
+fn chat_relays_within_a_room_and_lists_its_members() {
     let chat = Site::serve("websocket_chat", &["--workers=2"]);
     let mut ada = chat.connect("/chat?name=ada");
     assert_eq!(ada.json(), json!({"type": "welcome", "people": ["ada"]}));
@@ -99,7 +99,7 @@ fn chat_relays_within_a_room_and_says_who_is_there() {
         assert_eq!(peer.heard(), ("bob".into(), "hi".into()));
     }
 
-    // Who opens a second window has not come again, and who closes it has not left.
+    // A user with a second window has not joined again, and one who closes it has not left.
     let mut second = chat.connect("/chat?name=ada");
     assert_eq!(
         second.json(),
@@ -109,7 +109,7 @@ fn chat_relays_within_a_room_and_says_who_is_there() {
     drop(eve);
     let eve = chat.connect("/chat?name=eve");
     let mut events = bob.skip_until(&json!({"type": "joined", "name": "eve"}));
-    // In order, or not.
+    // One closes in order, the other does not.
     ada.leave();
     let ada_left = json!({"type": "left", "name": "ada"});
     events.extend(bob.skip_until(&ada_left));
@@ -142,7 +142,7 @@ fn chat_compresses_on_demand() {
 }
 
 #[test]
-fn chat_closes_on_what_its_page_would_not_send() {
+fn chat_closes_on_messages_that_its_page_never_sends() {
     let chat = Site::serve("websocket_chat", &["--workers=1"]);
     let too_long = json!({"say": "x".repeat(4096)}).to_string();
     for (message, code) in [
@@ -158,7 +158,7 @@ fn chat_closes_on_what_its_page_would_not_send() {
 }
 
 #[test]
-fn chat_turns_away_who_finds_the_room_full() {
+fn chat_rejects_users_when_the_room_is_full() {
     let chat = Site::serve("websocket_chat", &["--workers=2", "--room-size=1"]);
     let mut ada = chat.connect("/chat?name=ada");
     assert_eq!(ada.json()["type"], "welcome");
@@ -168,7 +168,7 @@ fn chat_turns_away_who_finds_the_room_full() {
         assert_eq!(chat.connect(other).json()["type"], "welcome", "{other}");
     }
     ada.leave();
-    // The server hears of it some time.
+    // The server notices the end a little later.
     support::eventually("there is a place", || {
         matches!(chat.connect("/chat?name=bob").next(), Heard::Text(_))
     });
@@ -185,7 +185,7 @@ fn chat_drops_a_slow_reader() {
     ada.skip_until(&json!({"type": "joined", "name": "slow"}));
     let words = "x".repeat(4000);
     let gone = json!({"type": "left", "name": "slow"});
-    // The kernel's buffers may take megabytes before the server's own fill up.
+    // The kernel's buffers may take megabytes before the server's own buffer fills up.
     for _ in 0..10_000 {
         ada.say(&words);
         let event = ada.json();
@@ -195,7 +195,7 @@ fn chat_drops_a_slow_reader() {
         }
         assert_eq!(event["text"], *words);
     }
-    panic!("it is still there");
+    panic!("the slow reader is still connected");
 }
 
 #[test]
@@ -259,7 +259,7 @@ fn push_repeats_itself_with_the_same_seed() {
 }
 
 #[test]
-fn push_drops_quotes_for_who_is_slow_and_counts_them() {
+fn push_drops_and_counts_quotes_for_slow_readers() {
     let options = ["--workers=2", "--rate=1000", "--stats=0.05"];
     let push = Site::serve("websocket_push", &options);
     let mut slow = Peer::open(Client::connect_narrow(push.addr), &push.client("/"));
@@ -281,7 +281,7 @@ fn push_drops_quotes_for_who_is_slow_and_counts_them() {
     }
     assert!(delivered > 0 && dropped > 0, "{delivered}, {dropped}");
 
-    // Now it reads: of what was dropped there is nothing, and the quotes go on behind it.
+    // Now the client reads: the dropped quotes are missing, and later ones arrive.
     let mut last = HashMap::new();
     let has_gap = (0..MOST_EVENTS).any(|_| {
         let event = slow.json();
@@ -354,7 +354,7 @@ fn subprotocol_refuses_by_status() {
         client("/?tokens=lovelace", None),
         client("/", Some(("Authorization", "Basic lovelace"))),
         client("/", Some(("Authorization", "lovelace"))),
-        // The header counts.
+        // The header takes precedence over the query.
         client("/?token=lovelace", Some(("Authorization", "Bearer x"))),
     ] {
         let answer = server.refusal(&client);
@@ -424,7 +424,7 @@ impl From<Value> for Quote {
     }
 }
 
-/// An example that serves, and where.
+/// A running example server and its address.
 struct Site {
     example: Example,
     addr: SocketAddr,
@@ -437,14 +437,14 @@ impl Site {
         Site { example, addr }
     }
 
-    /// What a GET is answered.
+    /// The answer to a GET.
     #[track_caller]
     fn get(&self, target: &str) -> String {
         let request = format!("GET {target} HTTP/1.1\r\nHost: {}\r\n\r\n", self.addr);
         self.answer(request.as_bytes())
     }
 
-    /// What an opening request is answered that is refused.
+    /// The answer to an opening request that the server refuses.
     #[track_caller]
     fn refusal(&self, client: &WebSocketClient) -> String {
         let (_, mut encoder) = client.open();
@@ -482,11 +482,11 @@ struct Peer {
     decoder: <WebSocketClient as Protocol>::Decoder,
     encoder: <WebSocketClient as Protocol>::Encoder,
     input: Vec<u8>,
-    /// The head of the server's answer.
+    /// The head of the server's answer to the opening request.
     head: String,
 }
 
-/// What a peer hears.
+/// An event at the client's end.
 #[derive(Debug)]
 enum Heard {
     Open(String),
@@ -513,7 +513,7 @@ impl Peer {
         peer
     }
 
-    /// Sends what the encoder writes.
+    /// Sends the bytes that the encoder writes.
     #[track_caller]
     fn put<R>(
         &mut self,
@@ -541,7 +541,7 @@ impl Peer {
         self.send_json(&json!({ "say": words }));
     }
 
-    /// What comes next; what the codec answers by itself is sent.
+    /// The next event. Replies that the codec makes by itself are sent.
     #[track_caller]
     fn next(&mut self) -> Heard {
         loop {
@@ -603,7 +603,7 @@ impl Peer {
         serde_json::from_str(&self.text()).expect("JSON")
     }
 
-    /// Who has said what in the chat; whoever came or left meanwhile is passed over.
+    /// The author and text of the next chat message. Events of users who join or leave are skipped.
     #[track_caller]
     fn heard(&mut self) -> (String, String) {
         loop {
@@ -618,7 +618,7 @@ impl Peer {
         }
     }
 
-    /// Waits for an event, and returns what came before it.
+    /// Waits for an event, and returns the events before it.
     #[track_caller]
     fn skip_until(&mut self, awaited: &Value) -> Vec<Value> {
         let mut skipped = Vec::new();
@@ -632,14 +632,14 @@ impl Peer {
         panic!("{awaited} does not come");
     }
 
-    /// Closes as a browser does, and waits until the server has closed too.
+    /// Closes as a browser does, and waits for the server's end.
     #[track_caller]
     fn leave(&mut self) {
         self.put(|encoder, output| encoder.farewell(Farewell::Closed, output));
         assert_eq!(self.end().0, 1000);
     }
 
-    /// The code and the reason with which the server closes, whatever it says before; then its end of stream, and ours.
+    /// The code and the reason of the server's close frame, after any messages. Then both ends of the stream close.
     #[track_caller]
     fn end(&mut self) -> (u16, String) {
         loop {
@@ -653,7 +653,7 @@ impl Peer {
 }
 
 impl Heard {
-    /// From a server's close frame: two bytes of header, two of the code, and the reason.
+    /// Parses a server's close frame: two bytes of header, two of the code, then the reason.
     fn close(frame: &[u8]) -> Self {
         let code = u16::from_be_bytes([frame[2], frame[3]]);
         Heard::Close(code, text_of(&frame[4..]))

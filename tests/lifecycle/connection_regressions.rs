@@ -9,10 +9,10 @@ use support::{
     take,
 };
 
-/// A close in the midst of messages that were held back, more of them than the input limit allows for one, brought the
-/// worker down when there was more to read.
+/// A close in a callback panicked the worker if more messages were held back than the input limit allows for one, and
+/// more input was waiting.
 #[test]
-fn a_close_among_messages_held_back_beyond_the_input_limit_spares_the_worker() {
+fn a_close_with_held_back_messages_beyond_the_input_limit_does_not_panic_the_worker() {
     let (recorder, events) = Recorder::<Lines>::new();
     let (handles, lent) = channel();
     let recorder = recorder
@@ -50,7 +50,7 @@ fn a_close_among_messages_held_back_beyond_the_input_limit_spares_the_worker() {
     server.finish(&events);
 }
 
-/// A handle that `on_open` has lent before it panicked stayed alive for ever.
+/// A handle that `on_open` had given away before it panicked stayed alive for ever.
 #[test]
 fn a_handle_to_a_connection_whose_on_open_panicked_is_stale() {
     let (recorder, events) = Recorder::<Raw>::new();
@@ -62,11 +62,11 @@ fn a_handle_to_a_connection_whose_on_open_panicked_is_stale() {
     let server = TestServer::start(listen(Raw), recorder);
     server.connect().expect_ended();
     let handle = take(&lent);
-    eventually("the handle knows", || !handle.is_alive());
+    eventually("the handle is stale", || !handle.is_alive());
     server.finish(&events);
 }
 
-/// An abort did nothing to a connection that was closing in order already, until the close's deadline.
+/// An abort had no effect on a connection that was already closing in order, until its close deadline.
 #[test]
 fn an_abort_cuts_an_orderly_close_short() {
     let (echo, events) = raw_echo();
@@ -76,7 +76,7 @@ fn an_abort_cuts_an_orderly_close_short() {
     let handle = take(&handles);
     handle.close().unwrap();
     client.expect_eof();
-    assert!(handle.is_alive(), "it waits for the peer's end");
+    assert!(handle.is_alive(), "the close waits for the peer's end");
     handle.abort().unwrap();
     assert_eq!(events.close_reason(), "Local");
     server.finish(&events);

@@ -1,7 +1,7 @@
-//! Messages that do not come from a connection's own callbacks: from other threads, and by topic.
+//! Messages that do not come from a connection's own callbacks: sends from other threads, and publications to topics.
 
 mod other_threads;
 mod topics;
 
-// Defects that were found once, each in its smallest form.
+// Defects found earlier, each reduced to its smallest form.
 mod completion_regressions;

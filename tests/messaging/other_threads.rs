@@ -1,4 +1,4 @@
-//! Sends and closes from other threads reach the right connections, in order, once.
+//! Sends and closes from other threads reach the right connections, completions come in order, once.
 
 use std::collections::HashSet;
 use std::sync::mpsc::{Receiver, channel};
@@ -11,13 +11,13 @@ use ringwheel::protocol::{Lines, Raw};
 use ringwheel::{Conn, ConnHandle, Refusal, SendError, SendOutcome, Server};
 use support::{Client, DEADLINE, Event, Events, Recorder, TestServer, eventually, listen, take};
 
-/// An echo that lends the test a handle to each connection.
+/// An echo that sends the test a handle to each connection.
 fn lending() -> (Recorder<Raw>, Events, Receiver<ConnHandle<Raw>>) {
     let (recorder, events) = Recorder::<Raw>::new();
     let (handles, lent) = channel();
     let recorder = recorder
         .on_open(move |conn| {
-            // The test may not care.
+            // The test may have dropped the receiver.
             let _ = handles.send(conn.handle());
         })
         .on_message(|conn, bytes| {
@@ -34,8 +34,8 @@ fn a_send_from_another_thread_arrives() {
     let handle = take(&handles);
     assert_eq!(handle.id(), events.open());
     assert!(handle.is_alive());
-    let from_afar = thread::spawn(move || handle.send(Bytes::from_static(b"hello")));
-    assert_eq!(from_afar.join().unwrap(), Ok(()));
+    let sender = thread::spawn(move || handle.send(Bytes::from_static(b"hello")));
+    assert_eq!(sender.join().unwrap(), Ok(()));
     assert_eq!(client.receive(5), b"hello");
     server.finish(&events);
 }
@@ -137,7 +137,7 @@ fn four_threads_send_ten_thousand_each_and_all_arrive_in_the_order_of_their_thre
             let handle = handle.clone();
             thread::spawn(move || {
                 for number in 0..EACH {
-                    // A full mailbox is not meant to be met: its limit is higher.
+                    // The mailbox's limit is higher, so it never gets full here.
                     handle.send(format!("{thread} {number}")).unwrap();
                 }
             })
@@ -180,12 +180,15 @@ fn a_completion_says_written_once_the_kernel_has_it() {
         assert_eq!(
             take(&completions),
             (number, SendOutcome::Written),
-            "in order"
+            "completions come in order"
         );
     }
     client.receive(4000);
     server.finish(&events);
-    assert!(completions.try_recv().is_err(), "each once");
+    assert!(
+        completions.try_recv().is_err(),
+        "each completion comes once"
+    );
 }
 
 #[test]
@@ -210,12 +213,12 @@ fn a_completion_waits_for_a_peer_that_does_not_read() {
     let mut client = server.connect();
     client.send(b"go");
     assert_eq!(take(&completions), ("small", SendOutcome::Written));
-    // Turns go by.
+    // Several turns of the loop pass.
     (0..20).for_each(|_| drop(server.connect()));
     (0..20).for_each(|_| drop(events.close()));
     assert!(
         completions.try_recv().is_err(),
-        "the large one is not with the kernel"
+        "the kernel has not taken the large item"
     );
     client.receive(5 + FLOOD + 4);
     assert_eq!(take(&completions), ("large", SendOutcome::Written));
@@ -224,7 +227,7 @@ fn a_completion_waits_for_a_peer_that_does_not_read() {
 }
 
 #[test]
-fn completions_of_what_never_left_say_lost() {
+fn completions_of_items_that_were_never_sent_report_lost() {
     const FLOOD: usize = 6 << 20;
     let (recorder, events) = Recorder::<Raw>::new();
     let (completed, completions) = channel();
@@ -244,7 +247,7 @@ fn completions_of_what_never_left_say_lost() {
     let server = TestServer::start(listen(Raw).send_buffer_size(128 * 1024), recorder);
     let mut client = server.connect();
     client.send(b"go");
-    // Read only afterwards: a client that reads meanwhile can take it all.
+    // The client reads only afterwards: a client that reads meanwhile can take everything.
     let told: HashSet<_> = (0..3).map(|_| take(&completions)).collect();
     client.expect_reset();
     assert_eq!(
@@ -257,7 +260,10 @@ fn completions_of_what_never_left_say_lost() {
     );
     assert_eq!(events.close_reason(), "Aborted");
     server.finish(&events);
-    assert!(completions.try_recv().is_err(), "each once");
+    assert!(
+        completions.try_recv().is_err(),
+        "each completion comes once"
+    );
 }
 
 #[test]
@@ -281,7 +287,7 @@ fn each_of_many_completions_comes_once_while_connections_come_and_go() {
         });
         for number in 0..EACH {
             let completed = completed.clone();
-            // A refusal is a completion too.
+            // A refusal is reported by the completion too.
             let _ = handle.send_then(vec![0; 10_000], move |_| {
                 completed.send((round, number)).unwrap()
             });
@@ -291,17 +297,20 @@ fn each_of_many_completions_comes_once_while_connections_come_and_go() {
     let told: Vec<_> = (0..ROUNDS * EACH).map(|_| take(&completions)).collect();
     assert_eq!(told.iter().collect::<HashSet<_>>().len(), ROUNDS * EACH);
     server.finish(&events);
-    assert!(completions.try_recv().is_err(), "each once");
+    assert!(
+        completions.try_recv().is_err(),
+        "each completion comes once"
+    );
 }
 
 #[test]
-fn a_stale_handle_is_inert_and_says_so() {
+fn a_stale_handle_has_no_effect_and_returns_an_error() {
     let (recorder, events, handles) = lending();
     let server = TestServer::start(listen(Raw), recorder);
     drop(server.connect());
     let stale = take(&handles);
     events.close();
-    eventually("the handle knows", || !stale.is_alive());
+    eventually("the handle is stale", || !stale.is_alive());
     let mut heir = server.connect();
     let handle = take(&handles);
     assert_ne!(stale.id(), handle.id());
@@ -326,7 +335,7 @@ fn a_stale_handle_is_inert_and_says_so() {
 }
 
 #[test]
-fn letters_that_are_under_way_when_their_connection_ends_do_not_reach_the_next_in_its_slot() {
+fn letters_to_an_ended_connection_do_not_reach_the_next_connection_in_its_slot() {
     let (recorder, events, handles) = lending();
     let server = TestServer::start(listen(Raw), recorder);
     let mut guard = server.connect();
@@ -334,7 +343,7 @@ fn letters_that_are_under_way_when_their_connection_ends_do_not_reach_the_next_i
     for _ in 0..100 {
         let old_client = server.connect();
         let old = take(&handles);
-        // While the worker is held up, the connection's end and letters for it pile up, and its heir waits.
+        // While the worker is held up, the connection ends, letters for it pile up, and the next connection waits.
         let (entered, is_entered) = channel();
         let (release, released) = channel::<()>();
         let hold = move |_: &mut Conn<'_, Raw>| {
@@ -363,7 +372,7 @@ fn letters_that_are_under_way_when_their_connection_ends_do_not_reach_the_next_i
 }
 
 #[test]
-fn handles_of_an_ended_server_say_closed() {
+fn handles_of_an_ended_server_return_closed() {
     let (recorder, events, handles) = lending();
     let server = TestServer::start(listen(Raw), recorder);
     let _client = server.connect();
@@ -463,7 +472,7 @@ fn a_visit_sees_each_connection_once_with_its_session() {
     assert_eq!(
         visits.recv_timeout(DEADLINE),
         Err(std::sync::mpsc::RecvTimeoutError::Disconnected),
-        "the visit is over"
+        "the visitor is dropped"
     );
     server.finish(&events);
 }
@@ -476,7 +485,7 @@ fn connections_are_counted_per_worker() {
     clients.iter_mut().for_each(Client::ping);
     assert_eq!(server.handle().connections_per_worker(), [3, 3, 3]);
     drop(clients);
-    eventually("all are counted out", || {
+    eventually("no connection is counted any more", || {
         server.handle().connections_per_worker() == [0, 0, 0]
     });
     server.finish(&events);

@@ -1,7 +1,7 @@
-//! Timers and deadlines: the timing wheel against a model, and the timers and timeouts of connections.
+//! Timers and deadlines: the timing wheel compared with a model, and the timers and timeouts of connections.
 
 mod timers;
 mod wheel;
 
-// Defects that were found once, each in its smallest form.
+// Defects found earlier, each reduced to its smallest form.
 mod timeout_regressions;

@@ -1,12 +1,12 @@
-//! WebSocket: the codec without sockets, against RFC 6455, random cuts and another implementation; and the server over real
-//! sockets.
+//! WebSocket: the codec without sockets, checked with RFC 6455, random cuts and another implementation; and the server
+//! over real sockets.
 
 #![cfg(feature = "websocket")]
 
-// What the tests share.
+// Shared by the tests.
 mod probe;
 
-// Without sockets.
+// Tests without sockets.
 mod closing;
 mod codec;
 mod cuts;
@@ -17,7 +17,7 @@ mod opening;
 mod pieces;
 mod properties;
 
-// Over sockets.
+// Tests over sockets.
 mod fragments;
 mod parting;
 mod pongs;
