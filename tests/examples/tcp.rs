@@ -1,4 +1,4 @@
-//! The examples that speak the framing protocols.
+//! The examples of the framing protocols.
 
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -164,7 +164,7 @@ fn timers_fire_once_repeatedly_or_not() {
 }
 
 #[test]
-fn idle_eviction_evicts_the_silent() {
+fn idle_eviction_evicts_silent_connections() {
     let options = ["--workers=1", "--idle=1", "--first-message=600"];
     let (server, addr) = Example::serve("idle_eviction", &options);
     let mut client = Client::connect(addr);
@@ -180,12 +180,12 @@ fn idle_eviction_evicts_the_silent() {
 }
 
 #[test]
-fn idle_eviction_evicts_those_whose_first_line_is_late() {
+fn idle_eviction_evicts_connections_whose_first_line_is_late() {
     let options = ["--workers=1", "--idle=600", "--first-message=0.2"];
     let (server, addr) = Example::serve("idle_eviction", &options);
     let mut client = Client::connect(addr);
     let client_addr = client.local_addr();
-    // Half a line is no line.
+    // Half a line does not count as a line.
     client.send("hel");
     assert_eq!(client.rest(), "");
     let eviction = server.next_line();
@@ -197,7 +197,7 @@ fn idle_eviction_evicts_those_whose_first_line_is_late() {
 }
 
 #[test]
-fn max_connections_refuses_those_beyond_and_counts_them() {
+fn max_connections_refuses_and_counts_connections_beyond_its_limits() {
     for (limits, report) in [
         (
             ["--max=2", "--max-per-ip=9"],
@@ -219,7 +219,7 @@ fn max_connections_refuses_those_beyond_and_counts_them() {
         let line = server.next_line();
         assert!(line.contains(report), "{line}");
 
-        // A place that becomes free can be taken.
+        // A connection that ends makes room for another one.
         let [mut stays, leaves] = inside;
         drop(leaves);
         let started = Instant::now();
@@ -254,7 +254,7 @@ fn remote_send_answers_from_another_thread() {
     let mut client = Client::connect(addr);
     client.expect("primes below which number?\n");
     client.send("100\nmany\n11000000\n");
-    // The refusals need not wait for the calculator.
+    // The refusals do not wait for the calculator.
     let mut answers = [(); 3].map(|()| client.line());
     answers.sort();
     assert_eq!(
@@ -265,7 +265,7 @@ fn remote_send_answers_from_another_thread() {
             "primes below 100: 25"
         ]
     );
-    // One that has nothing more to say is still answered.
+    // A client that has ended its stream is still answered.
     client.send("10\n1000\n");
     client.shutdown_write();
     assert_eq!(
@@ -275,7 +275,7 @@ fn remote_send_answers_from_another_thread() {
 }
 
 #[test]
-fn remote_send_notices_that_nobody_waits() {
+fn remote_send_notices_that_the_client_has_gone() {
     let (server, addr) = Example::serve("remote_send", &["--workers=1"]);
     let mut client = Client::connect(addr);
     client.send(&"300000\n".repeat(8));
@@ -332,7 +332,7 @@ fn chat_relays_between_clients() {
     ada.expect("* plain text please, at most 1024 bytes\n");
     assert_eq!(ada.rest(), "* bye\n");
     bob.expect("* ada has left\n");
-    // Her name is free again. And who has not said a name has heard nothing of all this.
+    // The name ada is free again. A client that has not given a name has heard none of this.
     eve.send("ada\n");
     eve.expect("* welcome; /who lists the names, /quit leaves\n");
     bob.expect("* ada has joined\n");
@@ -359,7 +359,7 @@ fn chat_drops_a_slow_reader() {
         "* slow was too slow and was dropped",
     );
     let mut dropped = false;
-    // The kernel's buffers take megabytes before the server's own fill up. Bob reads and misses nothing.
+    // The kernel's buffers take megabytes before the server's own buffer fills up. Bob reads and misses nothing.
     for _ in 0..1000 {
         ada.send(&burst);
         for _ in 0..BURST {
@@ -382,12 +382,12 @@ fn chat_drops_a_slow_reader() {
 
 #[test]
 #[cfg(unix)]
-fn graceful_shutdown_answers_what_has_arrived() {
+fn graceful_shutdown_answers_input_that_has_arrived() {
     let (server, addr) = Example::serve("graceful_shutdown", &["--workers=2", "--deadline=600"]);
     let mut known = Client::connect(addr);
     known.send("hello\n");
     known.expect("hello\n");
-    // While the server is stopped, lines pile up at a connection that it knows and at one in its backlog.
+    // While the server is stopped, lines pile up on a connection that it knows and on one in its backlog.
     server.signal("STOP");
     let mut fresh = Client::connect(addr);
     let lines: String = (0..4000).map(|number| format!("{number}\n")).collect();
@@ -410,7 +410,7 @@ fn graceful_shutdown_has_a_deadline() {
     client.expect("hello\n");
     server.signal("INT");
     client.expect("the server shuts down\n");
-    // The client keeps its side open, which the server does not wait for any longer than that.
+    // The client keeps its side open; the server waits for it only until the deadline.
     server.ends_after(&["draining", "all connections are closed"]);
 }
 
@@ -479,7 +479,7 @@ fn example_names() -> Vec<String> {
     sources.filter_map(name).collect()
 }
 
-/// A client with deadlines.
+/// A client whose calls have a deadline.
 struct Client {
     stream: BufReader<TcpStream>,
 }
@@ -500,7 +500,7 @@ impl Client {
         }
     }
 
-    /// Connects to the chat and says a name.
+    /// Connects to the chat and sends a name.
     fn join_chat(addr: SocketAddr, name: &str) -> Client {
         let mut client = Client::connect(addr);
         client.expect("* what is your name?\n");
@@ -570,7 +570,7 @@ impl Client {
         line
     }
 
-    /// Whether the server takes a byte and sends it back, rather than hanging up.
+    /// True if the server echoes a byte, false if it closes.
     fn is_echoed(&mut self) -> bool {
         let mut byte = [0];
         let stream = self.stream.get_mut();
@@ -580,7 +580,7 @@ impl Client {
             .is_ok()
     }
 
-    /// All that comes until the server hangs up, in order or with a reset.
+    /// Reads until the server closes, in order or with a reset.
     #[track_caller]
     fn rest(mut self) -> String {
         let mut rest = Vec::new();

@@ -1,4 +1,4 @@
-//! The WebSocket examples, talked to by the crate's own client codec.
+//! The WebSocket examples, driven by the crate's own client codec.
 
 use std::net::SocketAddr;
 

@@ -3,10 +3,10 @@
 
 #![cfg(feature = "websocket")]
 
-// What the tests share.
+// Shared by the tests.
 mod probe;
 
-// Without sockets.
+// Tests without sockets.
 mod closing;
 mod codec;
 mod cuts;
