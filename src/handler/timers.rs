@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::conn::Conn;
 use crate::connection::due::Due;
 use crate::connection::extra::{HandlerTimer, Repeat};
+use crate::connection::marks::Marks;
 use crate::protocol::Protocol;
 
 /// Names a timer of one connection.
@@ -149,5 +150,6 @@ impl<P: Protocol> Conn<'_, P> {
     /// already keeps its time.
     pub fn set_message_timeout(&mut self, timeout: Option<Duration>) {
         self.connection.extra_or_new().deadlines.message = Some(timeout);
+        self.connection.marks.set(Marks::TIMED, true);
     }
 }
