@@ -50,7 +50,7 @@ impl Handler for Squares {
     }
 }
 
-fn main() -> io::Result<()> {
+fn main() -> Result<()> {
     let address = std::env::args().nth(1);
     let address = address.unwrap_or("127.0.0.1:1833".into());
     let server = Server::builder().listen(address, Squares)?.build()?;

@@ -3,6 +3,7 @@
 //! `cargo test --test architecture -- --nocapture` prints the floors. A new arrow between two folders is added to
 //! [`plan::PLAN`], where it is seen.
 
+mod documents;
 mod plan;
 mod source;
 
