@@ -1,4 +1,4 @@
-//! What must hold after each step, and at the end.
+//! The invariants that are checked after each step, and at the end.
 
 use crate::connection::close_reason::{Cause, Timeout};
 use crate::connection::completion::SendOutcome;
@@ -12,14 +12,14 @@ use crate::protocol::LengthPrefixed;
 
 use super::courtesy::Courtesy;
 use super::ledger::{Address, Ledger, Record, ticks, ticks_up};
+use super::mail::BytesProtocol;
 use super::network::Pipe;
 use super::peer::Peer;
-use super::society::Dialect;
 use super::world::World;
 use super::*;
 
 impl World {
-    /// What must hold between iterations.
+    /// Checks the invariants between two iterations.
     pub(super) fn check(&mut self) {
         let now = self.now();
         let mut timers = 0;
@@ -34,6 +34,12 @@ impl World {
             assert_eq!(connection.is_none(), pipe.dropped, "lives as its socket");
             let Some(connection) = connection else {
                 check_departure(peer, record, &pipe, &self.timeouts);
+                let is_drain_over = self.drain_due.is_some_and(|drain| drain.due <= now);
+                assert!(
+                    is_drain_over || !loses_last_words(record, &pipe, now),
+                    "{}: the last words to a refused peer are lost",
+                    peer.number
+                );
                 record.is_gone = true;
                 record.topics.clear();
                 tally_end(&mut ledger.tally, peer, &ledger.records[peer.number], now);
@@ -44,6 +50,8 @@ impl World {
             timers += count_timers(connection);
             assert!(connection.output.len() <= ledger.output_limit + OWN_ROOM);
             check_state(connection, record);
+            check_counters(connection, record, &pipe);
+            check_close(peer, connection, record, &pipe);
             check_wakefulness(peer, connection, &pipe, &self.reactor.state);
             check_deadlines(connection, record, now);
             let time = (now, self.longest_sleep);
@@ -70,7 +78,7 @@ impl World {
         }
     }
 
-    /// Notes whose input was not looked at before the timers fire, which puts off what it is late with.
+    /// Notes, before timers fire, the connections whose input was not looked at: their deadlines are put off.
     pub(super) fn note_unheard(&mut self) {
         let now = self.now();
         for peer in &mut self.peers {
@@ -83,7 +91,7 @@ impl World {
         }
     }
 
-    /// No timer is left behind, and none is forgotten.
+    /// Checks that no timer is left behind, and that none is late.
     fn check_timers(&mut self, of_connections: usize) {
         let now = self.now();
         let is_draining = self
@@ -116,7 +124,7 @@ impl World {
                 "a tick is late: {pending:?}"
             );
         }
-        // Nobody sleeps longer than until the next of them.
+        // The loop sleeps no longer than until the next timer.
         let next = self.reactor.state.wheel.next_expiry();
         let sleep = self.reactor.timeout(|| now);
         assert!(
@@ -127,7 +135,7 @@ impl World {
         );
     }
 
-    /// Publications that were read in this iteration.
+    /// Checks the publications that were delivered in this iteration.
     fn check_mail(&mut self) {
         let mut ledger = self.book.open();
         let ledger = &mut *ledger;
@@ -163,7 +171,7 @@ impl World {
         }
     }
 
-    /// Lists the subscribers of every topic, as a publication would find them: no more and no fewer than are known.
+    /// Compares the subscribers of every topic, as a publication would find them, with the ledger.
     pub(super) fn read_out_topics(&mut self) {
         while self.shared.has_mail() {
             self.iterate();
@@ -172,7 +180,7 @@ impl World {
         self.probe::<Courtesy>();
     }
 
-    fn probe<P: Dialect>(&mut self) {
+    fn probe<P: BytesProtocol>(&mut self) {
         for (topic, name) in TOPICS.iter().enumerate() {
             let listed = self.reactor.services[P::SERVICE].service.subscribers(name);
             let expected = self.book.open().subscribers(P::SERVICE, topic);
@@ -218,7 +226,7 @@ impl World {
     }
 }
 
-/// The gate, the limits, and what else a connection's state must be between iterations.
+/// Checks the state of a connection between iterations: its gate, its limits, its buffers.
 fn check_state(connection: &Connection, record: &Record) {
     let stage = connection.life.stage();
     assert!(record.closed.is_none(), "closed before its time");
@@ -226,6 +234,14 @@ fn check_state(connection: &Connection, record: &Record) {
         !matches!(stage, Stage::Closing | Stage::Closed),
         "{stage:?} between iterations"
     );
+    let has_sent_all = connection.output.is_empty();
+    let is_done = match stage {
+        Stage::Open => connection.life.is_over(),
+        Stage::Flushing => has_sent_all,
+        Stage::Lingering => connection.life.peer_has_ended(),
+        _ => false,
+    };
+    assert!(!is_done, "{stage:?} is over and goes on");
     let is_closing = !connection.life.is_active();
     assert_eq!(connection.gate.has(Gate::CLOSING), is_closing);
     let must_have_cause = is_closing || connection.life.is_parting();
@@ -250,7 +266,38 @@ fn check_state(connection: &Connection, record: &Record) {
     assert!(is_closing || timers == record.timers.len(), "a lost timer");
 }
 
-/// The lost wake-up: work that neither an event nor the ready list will bring up.
+/// Compares a connection's counters with those of the network and of the handler.
+fn check_counters(connection: &Connection, record: &Record, pipe: &Pipe) {
+    assert_eq!(connection.received, pipe.received, "bytes received");
+    assert_eq!(connection.output.written(), pipe.sent, "bytes sent");
+    if connection.life.stage() == Stage::Open {
+        assert_eq!(connection.messages_in, record.messages, "messages");
+    }
+}
+
+/// Checks that a close flushes only after the protocol's farewell, and lingers only after our end of stream.
+fn check_close(peer: &Peer, connection: &Connection, record: &Record, pipe: &Pipe) {
+    let number = peer.number;
+    assert!(
+        connection.life.stage() != Stage::Lingering || pipe.server_ended,
+        "{number} lingers without having sent its end of stream"
+    );
+    let is_concluded = matches!(connection.life.stage(), Stage::Flushing | Stage::Lingering);
+    let must_have_parted = is_concluded && peer.is_courteous && !record.has_shut_write;
+    assert!(
+        !must_have_parted || record.farewells == 1,
+        "{number} closes with {} farewells",
+        record.farewells
+    );
+}
+
+/// True if a reset has ended a refused connection before the time of its close was over.
+fn loses_last_words(record: &Record, pipe: &Pipe, now: Duration) -> bool {
+    let is_early = record.refused_at.is_some_and(|at| now < at + CLOSE);
+    is_early && pipe.aborted && !pipe.reset
+}
+
+/// Checks that an event or the ready list will bring up all work: a lost wake-up would leave it undone.
 fn check_wakefulness(peer: &Peer, connection: &Connection, pipe: &Pipe, state: &LoopState) {
     let number = peer.number;
     let is_listed = state.ready.contains(&connection.id.slot);
@@ -275,7 +322,7 @@ fn check_wakefulness(peer: &Peer, connection: &Connection, pipe: &Pipe, state: &
     );
 }
 
-/// Timers of the handler and of the protocol are not late.
+/// Checks that the timers of the handler and of the protocol are not late.
 fn check_deadlines(connection: &Connection, record: &Record, now: Duration) {
     if !connection.life.is_active() {
         return;
@@ -291,7 +338,7 @@ fn check_deadlines(connection: &Connection, record: &Record, now: Duration) {
     }
 }
 
-/// Notes since when a connection is within the message that it is within.
+/// Notes the beginning of the message that a connection is within.
 fn note_message(peer: &mut Peer, connection: &Connection, is_within: bool, now: Duration) {
     if connection.marks.has(Marks::HELD_BACK) {
         peer.shut_at = Some(now);
@@ -309,7 +356,7 @@ fn note_message(peer: &mut Peer, connection: &Connection, is_within: bool, now: 
     };
 }
 
-/// When the time of a close began to count at the latest: anew, once, if the loop was held up when it was over.
+/// The latest time at which the time of a close began. It begins once more if the loop was held up when it was over.
 fn counted_since(
     since: Duration,
     renewed: &mut Option<Duration>,
@@ -317,13 +364,13 @@ fn counted_since(
     (now, longest_sleep): (Duration, Duration),
 ) -> Duration {
     if was_behind && now + longest_sleep >= since + CLOSE {
-        // From a sleep before it was due to one behind that.
+        // The deadline passes within one sleep, and the renewal is seen within another.
         renewed.get_or_insert(now + 2 * longest_sleep);
     }
     renewed.unwrap_or(since)
 }
 
-/// The deadlines of the connection itself are not late.
+/// Checks that the deadlines of the connection itself are not late.
 fn check_timeouts(
     peer: &mut Peer,
     connection: &Connection,
@@ -370,7 +417,7 @@ fn check_timeouts(
     }
     let is_watched = connection.timers.write.is_some() || connection.output.is_empty();
     assert!(is_watched || !has_own_end, "{number} is not watched");
-    // The timer may have been set just before the last progress, and it is set again when the loop gets to it.
+    // The timer may have been set just before the last progress, and is set anew when it fires.
     let most = 2 * WRITE_STALL + 2 * longest_sleep + Duration::from_millis(1);
     let is_stuck = is_past(peer.stuck.1, most);
     assert!(
@@ -380,7 +427,7 @@ fn check_timeouts(
     let first = timeouts
         .first_message
         .filter(|_| connection.messages_in == 0);
-    // While it is not listened to all the time, its time is renewed when it is over.
+    // The wait begins anew when it is over if reading was held back meanwhile.
     let renewed = peer.shut_at.map(|at| at + longest_sleep);
     let heard = peer
         .adopted
@@ -389,7 +436,13 @@ fn check_timeouts(
         .max(renewed.unwrap_or_default());
     let is_parting = connection.life.is_parting();
     assert!(is_parting || first.is_none_or(|first| !is_past(heard, first)));
-    // It may have been set just before the message began.
+    let is_within = peer.begun.is_some() && timeouts.message.is_some() && record.is_open;
+    let is_timed = connection.timers.message.is_some();
+    assert!(
+        is_timed || is_parting || !(is_within || first.is_some()),
+        "{number} has no timer for its message"
+    );
+    // The timer may have been set just before the message began.
     let most = timeouts.message.map(|after| 2 * after + 2 * longest_sleep);
     if let (Some(most), Some((_, _, since))) = (most, peer.begun) {
         let since = since.max(stayed_at);
@@ -408,7 +461,7 @@ fn check_timeouts(
     }
 }
 
-/// A connection has gone: it was closed once if it was open, and not before its time.
+/// Checks a connection that has gone: it was closed once if it was open, and not before its time.
 fn check_departure(peer: &Peer, record: &Record, pipe: &Pipe, timeouts: &Timeouts) {
     let number = peer.number;
     assert_eq!(
@@ -422,7 +475,7 @@ fn check_departure(peer: &Peer, record: &Record, pipe: &Pipe, timeouts: &Timeout
     };
     let idle = timeouts.idle.unwrap_or_default();
     let is_early = match cause {
-        // The close came later than the deadline.
+        // The orderly close has taken its time after the deadline.
         Cause::Timeout(_) if record.is_closed_in_order => false,
         Cause::Timeout(Timeout::Idle) => at < pipe.heard_at + idle,
         Cause::Timeout(Timeout::FirstMessage) => at < peer.adopted + FIRST_MESSAGE,
@@ -439,14 +492,14 @@ fn check_departure(peer: &Peer, record: &Record, pipe: &Pipe, timeouts: &Timeout
     };
     assert!(!is_early, "{number}: {cause:?} at {at:?} is too early");
     let is_silent = matches!(cause, Cause::Timeout(timeout) if timeout != Timeout::WriteStall && timeout != Timeout::Close);
-    // What was not read although it was wanted, or an event has told of it.
+    // Unread input counts if it was wanted as timers fired, or if an event has told of it.
     let is_known = peer.is_wanted || !pipe.readable;
     let has_spoken = is_known && !pipe.is_late && !pipe.to_server.is_empty();
     let is_silent = is_silent && !record.is_closed_in_order;
     assert!(!is_silent || !has_spoken, "{number}: {cause:?}, unheard");
 }
 
-/// Counts how a connection has ended.
+/// Counts the way in which a connection has ended.
 fn tally_end(tally: &mut Tally, peer: &Peer, record: &Record, now: Duration) {
     let Some((cause, _)) = record.closed else {
         return tally.count("never opened");
@@ -483,7 +536,7 @@ fn name(cause: Cause) -> &'static str {
     }
 }
 
-/// Whether the peer has everything that was sent. Unless it sees a reset, it must.
+/// Checks all that a peer has received. True if it has received everything, which it must unless it sees a reset.
 fn check_stream(peer: &Peer, record: &Record) -> bool {
     let number = peer.number;
     let pipe = peer.pipe.borrow();
@@ -493,7 +546,7 @@ fn check_stream(peer: &Peer, record: &Record) -> bool {
     if is_whole {
         let cause = record.closed;
         assert_eq!(peer.own, record.said, "{number}: {cause:?} is not whole");
-        // Behind our own end of stream the protocol can say nothing more.
+        // After our end of stream the protocol can answer no more pings.
         let are_all = peer.pongs == record.pongs;
         assert!(
             are_all || record.has_shut_write,
@@ -508,7 +561,7 @@ fn check_stream(peer: &Peer, record: &Record) -> bool {
     is_whole
 }
 
-/// What was mailed has arrived where it should, once, and nowhere else.
+/// Checks that mail has arrived once at each of its recipients, and nowhere else.
 fn check_mailings(ledger: &Ledger, whole: &[bool]) {
     for (number, mailing) in ledger.mail.iter().enumerate() {
         let arrived = &mailing.arrived_at;
@@ -545,7 +598,7 @@ fn check_mailings(ledger: &Ledger, whole: &[bool]) {
     }
 }
 
-/// Whether something that is sent to it now is taken, if there is room.
+/// True if the connection takes messages now, as far as there is room.
 fn is_open_to_sends(connection: &Connection) -> bool {
     connection.life.accepts_sends()
 }

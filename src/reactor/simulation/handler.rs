@@ -1,4 +1,4 @@
-//! The handler: it does what the first byte behind a message's number says, which is all that a callback may do.
+//! The handler of both services. A byte of each message tells it what to do, so that callbacks do all that they may do.
 
 use std::time::Duration;
 
@@ -11,34 +11,37 @@ use crate::handler::timeout::TimeoutDecision;
 use crate::handler::timers::TimerId;
 use crate::protocol::ErrorOf;
 
-use super::courtesy::{HALF_SPOKEN, LONG, UNENCODABLE, UNSPEAKABLE};
+use super::courtesy::{LONG, PANICKING, PANICS_HALFWAY, UNENCODABLE};
 use super::ledger::{Book, Pending, Record};
-use super::society::{
-    Dialect, NUMBERED, OWN, Society, end, message, note_said, number_of, say, subscribe,
-    unsubscribe,
+use super::mail::{
+    BytesProtocol, Mailer, NUMBERED, OWN, end, message, note_said, number_of, say, subscribe,
+    unsubscribe, visit_by_name,
 };
-use super::{LARGE_OUTPUT_LIMIT, LOW_WATER, Random, TICK, TIMERS, TOPICS, quiet_panic};
+use super::{
+    FIRST_MESSAGE, IDLE, LARGE_OUTPUT_LIMIT, LOW_WATER, MESSAGE, Random, TICK, TIMERS, TOPICS,
+    WRITE_STALL, quiet_panic,
+};
 
-pub(super) struct Puppet<P: Dialect> {
+pub(super) struct ScriptedHandler<P: BytesProtocol> {
     pub(super) book: Book,
     pub(super) random: Random,
-    pub(super) society: Society<P>,
+    pub(super) mailer: Mailer<P>,
 }
 
-/// Clonable, so that a fault can be planted that tells of an end twice.
+/// Can be cloned so that the patch `double-close` compiles.
 #[derive(Clone)]
 pub(super) struct Session {
     pub(super) number: usize,
     timers: Vec<TimerId>,
 }
 
-/// What a timer is for.
+/// Tokens of timers, each with an action of its own.
 const RESUME: u64 = 1;
 const SPEAK: u64 = 2;
 const CLOSE: u64 = 3;
 
-impl<P: Dialect> Puppet<P> {
-    /// Every callback begins here: the connection is open for the handler.
+impl<P: BytesProtocol> ScriptedHandler<P> {
+    /// Checks at the beginning of a callback that the connection is open for the handler.
     fn enter(&self, conn: &Conn<'_, P>, session: &Session, callback: &str) {
         let number = number_of(conn);
         let mut ledger = self.book.open();
@@ -80,7 +83,7 @@ impl<P: Dialect> Puppet<P> {
         ledger.claim(was_set == is_known, || "a cancelled timer".into());
     }
 
-    /// The length of one of many messages. A long one goes to the socket directly.
+    /// A random length for one of many messages. A long one goes to the socket directly.
     fn much(&mut self, conn: &Conn<'_, P>) -> usize {
         let may_be_long = self.book.open().output_limit == LARGE_OUTPUT_LIMIT;
         if !may_be_long || P::OPENS_AT_ONCE {
@@ -88,11 +91,30 @@ impl<P: Dialect> Puppet<P> {
         }
         let has_little = conn.write_buffer_len() < LOW_WATER;
         match self.random.below(24) {
-            0 if has_little => HALF_SPOKEN,
+            0 if has_little => PANICS_HALFWAY,
             0..=2 => LONG,
             3..=8 => LONG / 2,
             _ => 2_500,
         }
+    }
+
+    /// Checks that a deadline which the handler has put off before has run for its whole time again.
+    fn check_stay(&self, number: usize, timeout: Timeout) {
+        let mut ledger = self.book.open();
+        let now = ledger.now;
+        let time = match timeout {
+            Timeout::Idle => IDLE,
+            Timeout::FirstMessage => FIRST_MESSAGE,
+            Timeout::Message => MESSAGE,
+            Timeout::WriteStall => WRITE_STALL,
+            Timeout::Close => Duration::ZERO,
+        };
+        let stays = &ledger.records[number].stays;
+        let stayed = stays.iter().find(|(kind, _)| *kind == timeout);
+        let is_over = stayed.is_none_or(|(_, at)| *at + time <= now);
+        ledger.claim(is_over, || {
+            format!("{number}: {timeout:?} again at {now:?}, too early after it was put off")
+        });
     }
 
     fn pause(&mut self, conn: &mut Conn<'_, P>, session: &mut Session) {
@@ -101,7 +123,23 @@ impl<P: Dialect> Puppet<P> {
         self.set_timer(conn, session, micros, RESUME);
     }
 
-    /// Sends with a completion.
+    /// Asks for a change of the decoder, which is to be made before the connection's next message.
+    fn change_decoder(&self, conn: &mut Conn<'_, P>, session: &Session) {
+        let number = session.number;
+        self.book.open().records[number].decoder_changes += 1;
+        let book = self.book.clone();
+        conn.update_decoder(move |decoder| {
+            let mut ledger = book.open();
+            ledger.records[number].decoder_changes -= 1;
+            ledger.tally.count("decoder changed");
+            let is_own = P::number_in(decoder).is_none_or(|found| found == number);
+            ledger.claim(is_own, || {
+                format!("a change for {number} reaches another decoder")
+            });
+        });
+    }
+
+    /// Sends a message with a completion.
     fn say_and_hear(&mut self, conn: &mut Conn<'_, P>, length: usize) {
         let number = number_of(conn);
         let next = {
@@ -121,10 +159,22 @@ impl<P: Dialect> Puppet<P> {
         note_said(&self.book, number, length, status);
     }
 
-    fn obey(&mut self, conn: &mut Conn<'_, P>, session: &mut Session, order: u8, length: usize) {
+    fn carry_out(
+        &mut self,
+        conn: &mut Conn<'_, P>,
+        session: &mut Session,
+        order: u8,
+        length: usize,
+    ) {
         let topic = self.random.below(TOPICS.len());
         match order {
-            0..=79 => _ = say(&self.book, conn, length),
+            0..=75 => _ = say(&self.book, conn, length),
+            76..=79 => {
+                self.change_decoder(conn, session);
+                if self.random.one_in(6) {
+                    quiet_panic();
+                }
+            }
             80..=83 => {
                 say(&self.book, conn, length);
                 end(&self.book, conn, false);
@@ -147,22 +197,22 @@ impl<P: Dialect> Puppet<P> {
                 self.set_timer(conn, session, micros, SPEAK);
             }
             137..=144 => self.cancel_timer(conn, session),
-            145..=160 => self.society.write(&mut self.random),
-            161..=170 => self.society.act(&mut self.random),
+            145..=160 => self.mailer.write(&mut self.random),
+            161..=170 => self.mailer.act(&mut self.random),
             171..=174 => conn.flush(),
             175..=196 => subscribe(&self.book, conn, topic),
             197..=204 => unsubscribe(&self.book, conn, topic),
-            205..=216 => self.society.publish(&mut self.random),
-            217..=224 => self.society.publish_from(conn, topic, length),
-            225..=227 => self.society.broadcast(),
+            205..=216 => self.mailer.publish(&mut self.random),
+            217..=224 => self.mailer.publish_from(conn, topic, length),
+            225..=227 => self.mailer.broadcast(),
             228..=229 => {
                 conn.touch();
                 let mut ledger = self.book.open();
                 ledger.records[session.number].touched_at = ledger.now;
             }
             230..=231 => _ = say(&self.book, conn, UNENCODABLE),
-            232 if self.random.one_in(2) => self.say_and_hear(conn, UNSPEAKABLE),
-            232 => _ = say(&self.book, conn, UNSPEAKABLE),
+            232 if self.random.one_in(2) => self.say_and_hear(conn, PANICKING),
+            232 => _ = say(&self.book, conn, PANICKING),
             233..=236 => {
                 let micros = self.random.below(40_000);
                 self.set_timer(conn, session, micros, CLOSE);
@@ -194,7 +244,7 @@ fn note_fired(record: &mut Record, timer: TimerId, now: Duration) -> Option<Pend
     Some(fired)
 }
 
-impl<P: Dialect> Handler for Puppet<P> {
+impl<P: BytesProtocol> Handler for ScriptedHandler<P> {
     type Protocol = P;
     type Session = Session;
 
@@ -206,7 +256,7 @@ impl<P: Dialect> Handler for Puppet<P> {
                 say(&self.book, conn, 20);
             }
             let mut ledger = self.book.open();
-            ledger.records[number].is_refused = true;
+            ledger.records[number].refused_at = Some(ledger.now);
             ledger.tally.count("refused");
         }
         !is_refused
@@ -219,7 +269,7 @@ impl<P: Dialect> Handler for Puppet<P> {
             let record = &mut ledger.records[number];
             record.opened += 1;
             let is_time = record.opened == 1
-                && !record.is_refused
+                && record.refused_at.is_none()
                 && record.service == P::SERVICE
                 && (P::OPENS_AT_ONCE || record.has_shaken_hands);
             ledger.claim(is_time, || format!("{number} opens again, or too early"));
@@ -229,8 +279,8 @@ impl<P: Dialect> Handler for Puppet<P> {
             timers: Vec::new(),
         };
         if !self.random.one_in(4) {
-            // The others are plain connections, with nothing that makes their turns unusual.
-            self.society.meet(number, conn.handle());
+            // The other connections stay plain, so that their turns take the fast path.
+            self.mailer.keep_handle(number, conn.handle());
             match self.random.below(24) {
                 0 => end(&self.book, conn, false),
                 1 => end(&self.book, conn, true),
@@ -254,6 +304,15 @@ impl<P: Dialect> Handler for Puppet<P> {
 
     fn on_message(&mut self, conn: &mut Conn<'_, P>, session: &mut Session, message: &[u8]) {
         self.enter(conn, session, "on_message");
+        {
+            let mut ledger = self.book.open();
+            let record = &mut ledger.records[session.number];
+            record.messages += 1;
+            let is_changed = record.decoder_changes == 0;
+            ledger.claim(is_changed, || {
+                "a message comes before a change of the decoder".into()
+            });
+        }
         let Some((front, order)) = message.split_first_chunk::<{ NUMBERED - 1 }>() else {
             let is_empty = message.is_empty();
             return self.book.open().claim(is_empty, || "a torn message".into());
@@ -272,7 +331,7 @@ impl<P: Dialect> Handler for Puppet<P> {
                 format!("{} hears something behind its end", session.number)
             });
         }
-        self.obey(conn, session, order, message.len());
+        self.carry_out(conn, session, order, message.len());
     }
 
     fn on_timer(
@@ -299,6 +358,7 @@ impl<P: Dialect> Handler for Puppet<P> {
         match token {
             RESUME => conn.resume_reading(),
             SPEAK if self.random.one_in(12) => quiet_panic(),
+            SPEAK if self.random.one_in(6) => self.cancel_timer(conn, session),
             SPEAK => _ = say(&self.book, conn, 60),
             _ => end(&self.book, conn, false),
         }
@@ -322,13 +382,18 @@ impl<P: Dialect> Handler for Puppet<P> {
         &mut self,
         conn: &mut Conn<'_, P>,
         session: &mut Session,
-        _timeout: Timeout,
+        timeout: Timeout,
     ) -> TimeoutDecision {
         self.enter(conn, session, "on_timeout");
+        self.check_stay(session.number, timeout);
         match self.random.below(12) {
             0..=2 => {
                 let mut ledger = self.book.open();
-                ledger.records[session.number].stayed_at = Some(ledger.now);
+                let now = ledger.now;
+                let record = &mut ledger.records[session.number];
+                record.stayed_at = Some(now);
+                record.stays.retain(|(kind, _)| *kind != timeout);
+                record.stays.push((timeout, now));
                 ledger.tally.count("timeout stayed");
                 TimeoutDecision::Stay
             }
@@ -367,6 +432,10 @@ impl<P: Dialect> Handler for Puppet<P> {
             .open()
             .claim(is_time, || format!("a tick at {now:?} is too early"));
         let ids = connections.ids();
+        let are_own = ids.iter().all(|id| usize::from(id.service) == P::SERVICE);
+        self.book.open().claim(are_own, || {
+            "a connection of another service among those of a tick".into()
+        });
         let book = self.book.clone();
         match self.random.below(6) {
             0 => connections.for_each(|conn, session| {
@@ -387,7 +456,12 @@ impl<P: Dialect> Handler for Puppet<P> {
                     .claim(outcome.is_none(), || "a panic returns".into());
             }
             3 => quiet_panic(),
-            _ => {}
+            _ => {
+                let name = book.open().pick_name(&mut self.random);
+                if let Some((number, id)) = name {
+                    visit_by_name(&book, connections, number, id);
+                }
+            }
         }
     }
 
