@@ -184,7 +184,7 @@ impl Decode for CourtesyDecoder {
         context: &mut UnpackContext<'_, CourtesyEncoder>,
     ) -> Result<Unpacked<&'a [u8]>, CourtesyError> {
         self.book.open().claim(self.stage != Stage::Over, || {
-            "unpacks behind the end".into()
+            "the decoder is called after the end of the conversation".into()
         });
         let input = &*input;
         let Some((header, rest)) = input.split_first_chunk::<HEADER>() else {
@@ -223,7 +223,10 @@ impl Decode for CourtesyDecoder {
         self.book
             .open()
             .claim(due.is_some_and(|due| due <= context.now), || {
-                format!("a protocol is called at {:?} for {due:?}", context.now)
+                format!(
+                    "the deadline {due:?} is met too early, at {:?}",
+                    context.now
+                )
             });
         let is_pong_late = self.pong_due.is_some_and(|due| due <= context.now);
         let (event, outcome) = match self.stage {
@@ -263,11 +266,11 @@ impl Encode for CourtesyEncoder {
 
     fn pack(&mut self, item: &[u8], output: &mut Output) -> Result<(), PackError> {
         self.book.open().claim(!self.has_parted, || {
-            format!("{} speaks behind its farewell", self.number)
+            format!("{} sends a message after its farewell", self.number)
         });
         output.put_slice(&[DATA]);
         match item.len() {
-            UNENCODABLE => return Err(PackError("its length is ominous")),
+            UNENCODABLE => return Err(PackError("messages of this length are refused")),
             PANICKING => quiet_panic(),
             _ => {}
         }
@@ -282,7 +285,7 @@ impl Encode for CourtesyEncoder {
     }
 
     fn greet(&mut self, output: &mut Output) {
-        output.put_slice(&frame(HELLO, b"who are you?"));
+        output.put_slice(&frame(HELLO, b"greetings"));
     }
 
     fn farewell(&mut self, why: Farewell, output: &mut Output) -> Parting {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::connection::close_reason::{Cause, CloseReason, Timeout};
+use crate::connection::close_reason::{CloseReason, Timeout};
 use crate::connection::completion::SendOutcome;
 use crate::handler::Handler;
 use crate::handler::conn::Conn;
@@ -12,15 +12,13 @@ use crate::handler::timers::TimerId;
 use crate::protocol::ErrorOf;
 
 use super::courtesy::{LONG, PANICKING, PANICS_HALFWAY, UNENCODABLE};
-use super::ledger::{Book, Pending, Record};
+use super::endings::cause;
+use super::ledger::Book;
 use super::mail::{
     BytesProtocol, Mailer, NUMBERED, OWN, end, message, note_said, number_of, say, subscribe,
     unsubscribe, visit_by_name,
 };
-use super::{
-    FIRST_MESSAGE, IDLE, LARGE_OUTPUT_LIMIT, LOW_WATER, MESSAGE, Random, TICK, TIMERS, TOPICS,
-    WRITE_STALL, quiet_panic,
-};
+use super::{LARGE_OUTPUT_LIMIT, LOW_WATER, Random, TICK, TIMERS, TOPICS, quiet_panic};
 
 pub(super) struct ScriptedHandler<P: BytesProtocol> {
     pub(super) book: Book,
@@ -67,7 +65,9 @@ impl<P: BytesProtocol> ScriptedHandler<P> {
             timers.push((timer, pending, repeats.then_some(after)));
             session.timers.push(timer);
         }
-        ledger.claim(outcome.is_ok() == has_room, || "the limit of timers".into());
+        ledger.claim(outcome.is_ok() == has_room, || {
+            "the limit of timers is not kept".into()
+        });
     }
 
     fn cancel_timer(&mut self, conn: &mut Conn<'_, P>, session: &Session) {
@@ -76,11 +76,15 @@ impl<P: BytesProtocol> ScriptedHandler<P> {
         };
         let was_set = conn.cancel_timer(*timer);
         let mut ledger = self.book.open();
-        let is_known = forget_timer(&mut ledger.records[number_of(conn)], *timer).is_some();
+        let is_known = ledger.records[number_of(conn)]
+            .forget_timer(*timer)
+            .is_some();
         if was_set {
             ledger.tally.count("timer cancelled");
         }
-        ledger.claim(was_set == is_known, || "a cancelled timer".into());
+        ledger.claim(was_set == is_known, || {
+            "cancelling a timer gives the wrong answer".into()
+        });
     }
 
     /// A random length for one of many messages. A long one goes to the socket directly.
@@ -96,25 +100,6 @@ impl<P: BytesProtocol> ScriptedHandler<P> {
             3..=8 => LONG / 2,
             _ => 2_500,
         }
-    }
-
-    /// Checks that a deadline which the handler has put off before has run for its whole time again.
-    fn check_stay(&self, number: usize, timeout: Timeout) {
-        let mut ledger = self.book.open();
-        let now = ledger.now;
-        let time = match timeout {
-            Timeout::Idle => IDLE,
-            Timeout::FirstMessage => FIRST_MESSAGE,
-            Timeout::Message => MESSAGE,
-            Timeout::WriteStall => WRITE_STALL,
-            Timeout::Close => Duration::ZERO,
-        };
-        let stays = &ledger.records[number].stays;
-        let stayed = stays.iter().find(|(kind, _)| *kind == timeout);
-        let is_over = stayed.is_none_or(|(_, at)| *at + time <= now);
-        ledger.claim(is_over, || {
-            format!("{number}: {timeout:?} again at {now:?}, too early after it was put off")
-        });
     }
 
     fn pause(&mut self, conn: &mut Conn<'_, P>, session: &mut Session) {
@@ -222,28 +207,6 @@ impl<P: BytesProtocol> ScriptedHandler<P> {
     }
 }
 
-fn forget_timer(record: &mut Record, timer: TimerId) -> Option<Pending> {
-    let index = record.timers.iter().position(|(id, ..)| *id == timer)?;
-    Some(record.timers.swap_remove(index).1)
-}
-
-/// Notes that a timer has fired. Returns when it was due.
-fn note_fired(record: &mut Record, timer: TimerId, now: Duration) -> Option<Pending> {
-    let index = record.timers.iter().position(|(id, ..)| *id == timer)?;
-    let (_, pending, repeat) = &mut record.timers[index];
-    let fired = *pending;
-    let Some(period) = *repeat else {
-        record.timers.swap_remove(index);
-        return Some(fired);
-    };
-    // Rounds that were missed are not made up for.
-    while pending.due <= now {
-        pending.due += period;
-    }
-    pending.set = now;
-    Some(fired)
-}
-
 impl<P: BytesProtocol> Handler for ScriptedHandler<P> {
     type Protocol = P;
     type Session = Session;
@@ -272,7 +235,9 @@ impl<P: BytesProtocol> Handler for ScriptedHandler<P> {
                 && record.refused_at.is_none()
                 && record.service == P::SERVICE
                 && (P::OPENS_AT_ONCE || record.has_shaken_hands);
-            ledger.claim(is_time, || format!("{number} opens again, or too early"));
+            ledger.claim(is_time, || {
+                format!("{number} opens twice, too early, or although it was refused")
+            });
         }
         let mut session = Session {
             number,
@@ -315,7 +280,10 @@ impl<P: BytesProtocol> Handler for ScriptedHandler<P> {
         }
         let Some((front, order)) = message.split_first_chunk::<{ NUMBERED - 1 }>() else {
             let is_empty = message.is_empty();
-            return self.book.open().claim(is_empty, || "a torn message".into());
+            return self
+                .book
+                .open()
+                .claim(is_empty, || "a message is too short for its number".into());
         };
         let order = order.first().copied().unwrap_or(0);
         {
@@ -326,9 +294,11 @@ impl<P: BytesProtocol> Handler for ScriptedHandler<P> {
             record.heard += 1;
             let may_speak = conn.is_open() || record.has_shut_write;
             let may_hear = may_speak && !record.has_asked_for_end;
-            ledger.claim(is_next, || "a message that was not sent next".into());
+            ledger.claim(is_next, || {
+                "a message is delivered out of order, or changed".into()
+            });
             ledger.claim(may_hear, || {
-                format!("{} hears something behind its end", session.number)
+                format!("{} is told of a message after its end", session.number)
             });
         }
         self.carry_out(conn, session, order, message.len());
@@ -346,13 +316,13 @@ impl<P: BytesProtocol> Handler for ScriptedHandler<P> {
             let mut ledger = self.book.open();
             let now = ledger.now;
             let record = &mut ledger.records[session.number];
-            let pending = note_fired(record, timer, now);
+            let pending = record.note_fired(timer, now);
             if !record.timers.iter().any(|(set, ..)| *set == timer) {
                 session.timers.retain(|set| *set != timer);
             }
             ledger.tally.count("timer fired");
             ledger.claim(pending.is_some_and(|timer| timer.due <= now), || {
-                format!("a timer fires at {now:?}: {pending:?}")
+                format!("a timer fires at {now:?}, expected {pending:?}")
             });
         }
         match token {
@@ -367,9 +337,9 @@ impl<P: BytesProtocol> Handler for ScriptedHandler<P> {
     fn on_drained(&mut self, conn: &mut Conn<'_, P>, session: &mut Session) {
         self.enter(conn, session, "on_drained");
         let has_room = conn.write_buffer_len() <= LOW_WATER;
-        self.book
-            .open()
-            .claim(has_room, || "drained above the low-water mark".into());
+        self.book.open().claim(has_room, || {
+            "on_drained is called above the low-water mark".into()
+        });
         match self.random.below(12) {
             0 => end(&self.book, conn, false),
             1 => self.pause(conn, session),
@@ -385,7 +355,7 @@ impl<P: BytesProtocol> Handler for ScriptedHandler<P> {
         timeout: Timeout,
     ) -> TimeoutDecision {
         self.enter(conn, session, "on_timeout");
-        self.check_stay(session.number, timeout);
+        self.book.open().claim_stay_is_over(session.number, timeout);
         match self.random.below(12) {
             0..=2 => {
                 let mut ledger = self.book.open();
@@ -434,14 +404,15 @@ impl<P: BytesProtocol> Handler for ScriptedHandler<P> {
         let ids = connections.ids();
         let are_own = ids.iter().all(|id| usize::from(id.service) == P::SERVICE);
         self.book.open().claim(are_own, || {
-            "a connection of another service among those of a tick".into()
+            "on_tick is given a connection of another service".into()
         });
         let book = self.book.clone();
         match self.random.below(6) {
             0 => connections.for_each(|conn, session| {
                 let is_own = number_of(conn) == session.number;
-                book.open()
-                    .claim(is_own, || "a foreign session on a tick".into());
+                book.open().claim(is_own, || {
+                    "on_tick is given the session of another connection".into()
+                });
                 say(&book, conn, 25);
             }),
             1 if !ids.is_empty() => {
@@ -452,8 +423,9 @@ impl<P: BytesProtocol> Handler for ScriptedHandler<P> {
             2 if !ids.is_empty() => {
                 let id = ids[self.random.below(ids.len())];
                 let outcome = connections.with(id, |_, _| quiet_panic());
-                book.open()
-                    .claim(outcome.is_none(), || "a panic returns".into());
+                book.open().claim(outcome.is_none(), || {
+                    "a visit that panicked has a result".into()
+                });
             }
             3 => quiet_panic(),
             _ => {
@@ -473,7 +445,10 @@ impl<P: BytesProtocol> Handler for ScriptedHandler<P> {
             let is_first = !std::mem::replace(&mut record.half_closed, true);
             let is_whole = record.heard == record.arrived && !record.is_cut;
             ledger.claim(is_first && is_whole, || {
-                format!("{} has not heard all before the end", session.number)
+                format!(
+                    "{} is told of the peer's end before all its messages",
+                    session.number
+                )
             });
         }
         if self.random.one_in(3) {
@@ -504,21 +479,5 @@ impl<P: BytesProtocol> Handler for ScriptedHandler<P> {
         let mut ledger = self.book.open();
         let now = ledger.now;
         ledger.records[session.number].closed = Some((cause(&reason), now));
-    }
-}
-
-fn cause<E>(reason: &CloseReason<E>) -> Cause {
-    match reason {
-        CloseReason::Peer => Cause::Peer,
-        CloseReason::Truncated => Cause::Truncated,
-        CloseReason::Local => Cause::Local,
-        CloseReason::Aborted => Cause::Aborted,
-        CloseReason::Protocol(_) => Cause::Protocol,
-        CloseReason::Io(_) => Cause::Io,
-        CloseReason::Timeout(timeout) => Cause::Timeout(*timeout),
-        CloseReason::InputLimit => Cause::InputLimit,
-        CloseReason::OutputLimit => Cause::OutputLimit,
-        CloseReason::Panic => Cause::Panic,
-        CloseReason::Shutdown => Cause::Shutdown,
     }
 }

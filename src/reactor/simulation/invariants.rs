@@ -1,18 +1,14 @@
-//! The invariants that are checked after each step, and at the end.
+//! The invariants that are checked after each iteration.
 
-use crate::connection::close_reason::{Cause, Timeout};
-use crate::connection::completion::SendOutcome;
 use crate::connection::gate::Gate;
 use crate::connection::lifecycle::Stage;
 use crate::connection::limits::Timeouts;
 use crate::connection::loop_state::LoopState;
 use crate::connection::marks::Marks;
 use crate::connection::{Connection, Draining};
-use crate::protocol::LengthPrefixed;
 
-use super::courtesy::Courtesy;
-use super::ledger::{Address, Ledger, Record, ticks, ticks_up};
-use super::mail::BytesProtocol;
+use super::endings::{check_departure, loses_last_words, tally_end};
+use super::ledger::{Record, ticks, ticks_up};
 use super::network::Pipe;
 use super::peer::Peer;
 use super::world::World;
@@ -31,7 +27,11 @@ impl World {
             let pipe = peer.pipe.clone();
             let pipe = pipe.borrow();
             let connection = self.reactor.table.get(peer.id);
-            assert_eq!(connection.is_none(), pipe.dropped, "lives as its socket");
+            assert_eq!(
+                connection.is_none(),
+                pipe.dropped,
+                "a connection lives exactly as long as its socket"
+            );
             let Some(connection) = connection else {
                 check_departure(peer, record, &pipe, &self.timeouts);
                 let is_drain_over = self.drain_due.is_some_and(|drain| drain.due <= now);
@@ -154,7 +154,7 @@ impl World {
                 let reached = (published.delivered + published.dropped) as usize;
                 assert!(
                     sure.len() <= reached && reached <= subscribers.len(),
-                    "{published:?} of {subscribers:?}, surely {sure:?}"
+                    "{published:?} of the subscribers {subscribers:?}, at least {sure:?}"
                 );
                 let too_late = subscribers.len() - reached;
                 for (count, what) in [
@@ -170,60 +170,6 @@ impl World {
             mailing.sure = Some(sure);
         }
     }
-
-    /// Compares the subscribers of every topic, as a publication would find them, with the ledger.
-    pub(super) fn read_out_topics(&mut self) {
-        while self.shared.has_mail() {
-            self.iterate();
-        }
-        self.probe::<LengthPrefixed>();
-        self.probe::<Courtesy>();
-    }
-
-    fn probe<P: BytesProtocol>(&mut self) {
-        for (topic, name) in TOPICS.iter().enumerate() {
-            let listed = self.reactor.services[P::SERVICE].service.subscribers(name);
-            let expected = self.book.open().subscribers(P::SERVICE, topic);
-            let mut numbers: Vec<usize> = listed
-                .iter()
-                .map(|id| {
-                    let peer = self.peers.iter().find(|peer| peer.id == *id);
-                    peer.expect("a connection that is gone subscribes to nothing")
-                        .number
-                })
-                .collect();
-            numbers.sort_unstable();
-            assert_eq!(numbers, expected, "the subscribers to {name}");
-        }
-    }
-
-    /// Balances what was sent against what has arrived.
-    pub(super) fn check_end(&mut self) {
-        let stopped: Vec<Peer> = self.peers.drain(..).collect();
-        let mut random = Random(0);
-        for peer in &stopped {
-            self.book.open().records[peer.number].is_gone = true;
-        }
-        self.departed.extend(stopped);
-        let ledger = &mut *self.book.open();
-        for peer in &mut self.departed {
-            peer.read(true, ledger, &mut random);
-        }
-        if let Some(violation) = &ledger.violation {
-            panic!("{violation}");
-        }
-        assert_eq!(ledger.completions, 0, "every completion is called once");
-        let is_whole: Vec<bool> = self
-            .departed
-            .iter()
-            .map(|peer| check_stream(peer, &ledger.records[peer.number]))
-            .collect();
-        let mut whole = vec![false; ledger.records.len()];
-        for (peer, is_whole) in self.departed.iter().zip(is_whole) {
-            whole[peer.number] = is_whole;
-        }
-        check_mailings(ledger, &whole);
-    }
 }
 
 /// Checks the state of a connection between iterations: its gate, its limits, its buffers.
@@ -232,7 +178,7 @@ fn check_state(connection: &Connection, record: &Record) {
     assert!(record.closed.is_none(), "closed before its time");
     assert!(
         !matches!(stage, Stage::Closing | Stage::Closed),
-        "{stage:?} between iterations"
+        "the stage between iterations is {stage:?}"
     );
     let has_sent_all = connection.output.is_empty();
     let is_done = match stage {
@@ -241,7 +187,7 @@ fn check_state(connection: &Connection, record: &Record) {
         Stage::Lingering => connection.life.peer_has_ended(),
         _ => false,
     };
-    assert!(!is_done, "{stage:?} is over and goes on");
+    assert!(!is_done, "the stage {stage:?} is over, but not left");
     let is_closing = !connection.life.is_active();
     assert_eq!(connection.gate.has(Gate::CLOSING), is_closing);
     let must_have_cause = is_closing || connection.life.is_parting();
@@ -263,7 +209,10 @@ fn check_state(connection: &Connection, record: &Record) {
     assert!(subscriptions == record.topics.len() && subscriptions <= SUBSCRIPTIONS);
     let timers = extra.map_or(0, |extra| extra.timers.len());
     assert!(timers <= TIMERS);
-    assert!(is_closing || timers == record.timers.len(), "a lost timer");
+    assert!(
+        is_closing || timers == record.timers.len(),
+        "the handler's timers"
+    );
 }
 
 /// Compares a connection's counters with those of the network and of the handler.
@@ -291,12 +240,6 @@ fn check_close(peer: &Peer, connection: &Connection, record: &Record, pipe: &Pip
     );
 }
 
-/// True if a reset has ended a refused connection before the time of its close was over.
-fn loses_last_words(record: &Record, pipe: &Pipe, now: Duration) -> bool {
-    let is_early = record.refused_at.is_some_and(|at| now < at + CLOSE);
-    is_early && pipe.aborted && !pipe.reset
-}
-
 /// Checks that an event or the ready list will bring up all work: a lost wake-up would leave it undone.
 fn check_wakefulness(peer: &Peer, connection: &Connection, pipe: &Pipe, state: &LoopState) {
     let number = peer.number;
@@ -304,21 +247,27 @@ fn check_wakefulness(peer: &Peer, connection: &Connection, pipe: &Pipe, state: &
     assert_eq!(
         connection.marks.has(Marks::QUEUED),
         is_listed,
-        "{number} thinks it is listed"
+        "{number} disagrees with the ready list"
     );
-    assert!(is_listed || !connection.has_work(), "{number} is forgotten");
+    assert!(
+        is_listed || !connection.has_work(),
+        "{number} has work that nothing will bring up"
+    );
     let is_heard = is_listed || pipe.readable;
     let waits = pipe.has_news() && connection.wants_input();
-    assert!(is_heard || !waits, "{number} has input that is forgotten");
+    assert!(
+        is_heard || !waits,
+        "{number} has input that nothing will read"
+    );
     let holds_back = connection.life.has_unannounced_end() && connection.gate.is_open();
     assert!(
         is_listed || !holds_back,
-        "{number} does not tell of the end"
+        "{number} will not announce the peer's end"
     );
     let can_send = pipe.wants_room || pipe.writable;
     assert!(
         is_listed || can_send || connection.output.is_empty(),
-        "{number} has output that nobody will send"
+        "{number} has output that nothing will send"
     );
 }
 
@@ -333,7 +282,7 @@ fn check_deadlines(connection: &Connection, record: &Record, now: Duration) {
     for pending in pending.chain(of_protocol) {
         assert!(
             pending.last_tick() > ticks(now),
-            "late at {now:?}: {pending:?}"
+            "a timer is late at {now:?}: {pending:?}"
         );
     }
 }
@@ -393,7 +342,7 @@ fn check_timeouts(
         );
         assert!(
             !has_own_end || !is_past(since, CLOSE),
-            "{number} is parting"
+            "{number} is parting for longer than the close timeout"
         );
     }
     if !connection.life.is_active() {
@@ -406,7 +355,7 @@ fn check_timeouts(
         );
         assert!(
             !has_own_end || !is_past(since, CLOSE),
-            "{number} is closing"
+            "{number} is closing for longer than the close timeout"
         );
         return;
     }
@@ -416,13 +365,16 @@ fn check_timeouts(
         peer.stuck = (connection.output.written(), now);
     }
     let is_watched = connection.timers.write.is_some() || connection.output.is_empty();
-    assert!(is_watched || !has_own_end, "{number} is not watched");
+    assert!(
+        is_watched || !has_own_end,
+        "{number} has output, but no timer for a write stall"
+    );
     // The timer may have been set just before the last progress, and is set anew when it fires.
     let most = 2 * WRITE_STALL + 2 * longest_sleep + Duration::from_millis(1);
     let is_stuck = is_past(peer.stuck.1, most);
     assert!(
         !is_stuck || connection.life.is_parting(),
-        "{number} is stuck"
+        "{number} outlasts its write stall"
     );
     let first = timeouts
         .first_message
@@ -435,12 +387,15 @@ fn check_timeouts(
         .max(stayed_at)
         .max(renewed.unwrap_or_default());
     let is_parting = connection.life.is_parting();
-    assert!(is_parting || first.is_none_or(|first| !is_past(heard, first)));
+    assert!(
+        is_parting || first.is_none_or(|first| !is_past(heard, first)),
+        "{number} outlasts its first-message timeout"
+    );
     let is_within = peer.begun.is_some() && timeouts.message.is_some() && record.is_open;
     let is_timed = connection.timers.message.is_some();
     assert!(
         is_timed || is_parting || !(is_within || first.is_some()),
-        "{number} has no timer for its message"
+        "{number} is within a message, but has no timer for it"
     );
     // The timer may have been set just before the message began.
     let most = timeouts.message.map(|after| 2 * after + 2 * longest_sleep);
@@ -450,151 +405,17 @@ fn check_timeouts(
         let is_excused = is_first || !record.is_open || connection.life.is_parting();
         assert!(
             is_excused || !is_past(since, most + Duration::from_millis(1)),
-            "{number} drips"
+            "{number} outlasts its message timeout"
         );
     }
     if let Some(idle) = timeouts.idle {
         let heard = pipe.heard_at.max(peer.unheard_at).max(record.touched_at);
         let heard = heard.max(stayed_at);
         let heard = Duration::from_millis(ticks(heard) + 1);
-        assert!(is_parting || !is_past(heard, idle), "{number} is idle");
-    }
-}
-
-/// Checks a connection that has gone: it was closed once if it was open, and not before its time.
-fn check_departure(peer: &Peer, record: &Record, pipe: &Pipe, timeouts: &Timeouts) {
-    let number = peer.number;
-    assert_eq!(
-        record.closed.is_some(),
-        record.is_open,
-        "{number}: one close for each open"
-    );
-    assert!(!record.is_open || record.opened == 1);
-    let Some((cause, at)) = record.closed else {
-        return;
-    };
-    let idle = timeouts.idle.unwrap_or_default();
-    let is_early = match cause {
-        // The orderly close has taken its time after the deadline.
-        Cause::Timeout(_) if record.is_closed_in_order => false,
-        Cause::Timeout(Timeout::Idle) => at < pipe.heard_at + idle,
-        Cause::Timeout(Timeout::FirstMessage) => at < peer.adopted + FIRST_MESSAGE,
-        Cause::Timeout(Timeout::Message) => {
-            peer.begun.is_none_or(|(_, begun, _)| at < begun + MESSAGE)
-        }
-        Cause::Timeout(Timeout::WriteStall) => at < pipe.took_at + WRITE_STALL,
-        Cause::Timeout(Timeout::Close) => {
-            let since = peer.closing_since.into_iter().chain(peer.parting_since);
-            since.max().is_none_or(|since| at < since + CLOSE)
-        }
-        Cause::Truncated => !record.is_cut,
-        _ => false,
-    };
-    assert!(!is_early, "{number}: {cause:?} at {at:?} is too early");
-    let is_silent = matches!(cause, Cause::Timeout(timeout) if timeout != Timeout::WriteStall && timeout != Timeout::Close);
-    // Unread input counts if it was wanted as timers fired, or if an event has told of it.
-    let is_known = peer.is_wanted || !pipe.readable;
-    let has_spoken = is_known && !pipe.is_late && !pipe.to_server.is_empty();
-    let is_silent = is_silent && !record.is_closed_in_order;
-    assert!(!is_silent || !has_spoken, "{number}: {cause:?}, unheard");
-}
-
-/// Counts the way in which a connection has ended.
-fn tally_end(tally: &mut Tally, peer: &Peer, record: &Record, now: Duration) {
-    let Some((cause, _)) = record.closed else {
-        return tally.count("never opened");
-    };
-    tally.count(name(cause));
-    let Some(since) = peer.parting_since.filter(|_| cause == Cause::Local) else {
-        return;
-    };
-    tally.count(match peer.closing_since.map(|closing| closing - since) {
-        Some(after) if after < Duration::from_millis(20) => "farewell answered",
-        Some(_) => "farewell answered late",
-        None if now >= since + CLOSE => "farewell unanswered",
-        None => "farewell cut short",
-    });
-}
-
-fn name(cause: Cause) -> &'static str {
-    match cause {
-        Cause::Peer => "Peer",
-        Cause::Truncated => "Truncated",
-        Cause::Local => "Local",
-        Cause::Aborted => "Aborted",
-        Cause::Protocol => "Protocol",
-        Cause::Io => "Io",
-        Cause::Timeout(Timeout::Idle) => "Timeout(Idle)",
-        Cause::Timeout(Timeout::FirstMessage) => "Timeout(FirstMessage)",
-        Cause::Timeout(Timeout::Message) => "Timeout(Message)",
-        Cause::Timeout(Timeout::WriteStall) => "Timeout(WriteStall)",
-        Cause::Timeout(Timeout::Close) => "Timeout(Close)",
-        Cause::InputLimit => "InputLimit",
-        Cause::OutputLimit => "OutputLimit",
-        Cause::Panic => "Panic",
-        Cause::Shutdown => "Shutdown",
-    }
-}
-
-/// Checks all that a peer has received. True if it has received everything, which it must unless it sees a reset.
-fn check_stream(peer: &Peer, record: &Record) -> bool {
-    let number = peer.number;
-    let pipe = peer.pipe.borrow();
-    assert!(peer.own <= record.said);
-    assert!(record.closed.is_some() == record.is_open);
-    let is_whole = !pipe.reset && !pipe.dropped_with_reset;
-    if is_whole {
-        let cause = record.closed;
-        assert_eq!(peer.own, record.said, "{number}: {cause:?} is not whole");
-        // After our end of stream the protocol can answer no more pings.
-        let are_all = peer.pongs == record.pongs;
         assert!(
-            are_all || record.has_shut_write,
-            "{number}: {cause:?}, pongs"
+            is_parting || !is_past(heard, idle),
+            "{number} outlasts its idle timeout"
         );
-        assert!(!peer.is_within_frame(), "{number}: {cause:?} cuts a frame");
-        assert!(record.written <= peer.own);
-        let was_local = matches!(cause, Some((Cause::Local, _)));
-        let must_part = was_local && record.must_part;
-        assert!(peer.heard_bye || !must_part, "{number}: no farewell");
-    }
-    is_whole
-}
-
-/// Checks that mail has arrived once at each of its recipients, and nowhere else.
-fn check_mailings(ledger: &Ledger, whole: &[bool]) {
-    for (number, mailing) in ledger.mail.iter().enumerate() {
-        let arrived = &mailing.arrived_at;
-        if mailing.is_refused {
-            assert!(arrived.is_empty(), "mail {number} was refused");
-            continue;
-        }
-        match mailing.to {
-            Address::One(to) => {
-                let fate = mailing.fate.expect("every letter has a fate");
-                let must_arrive = fate == SendOutcome::Written && whole[to];
-                let may_arrive = fate == SendOutcome::Written;
-                assert!(
-                    arrived.len() <= usize::from(may_arrive)
-                        && arrived.len() >= usize::from(must_arrive),
-                    "mail {number} to {to}: {fate:?}, arrived at {arrived:?}"
-                );
-            }
-            Address::Topic { .. } => {
-                let sure = mailing.sure.iter().flatten();
-                let surely = sure.filter(|number| whole[**number]).count();
-                let Some(published) = mailing.published else {
-                    continue;
-                };
-                let delivered = published.delivered as usize;
-                assert!(
-                    arrived.len() <= delivered
-                        && arrived.len() + published.dropped as usize >= surely,
-                    "mail {number}: {published:?}, arrived at {arrived:?}"
-                );
-            }
-            Address::All { .. } => {}
-        }
     }
 }
 

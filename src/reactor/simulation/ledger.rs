@@ -13,7 +13,7 @@ use crate::connection::id::ConnId;
 use crate::handler::publication::Published;
 use crate::handler::timers::TimerId;
 
-use super::Random;
+use super::{FIRST_MESSAGE, IDLE, MESSAGE, Random, WRITE_STALL};
 
 /// A shared handle to the ledger.
 #[derive(Clone, Default)]
@@ -114,6 +114,31 @@ pub(super) struct Record {
     pub(super) topics: BTreeSet<usize>,
 }
 
+impl Record {
+    /// Notes that a timer was cancelled. Returns the time for which it was set.
+    pub(super) fn forget_timer(&mut self, timer: TimerId) -> Option<Pending> {
+        let index = self.timers.iter().position(|(id, ..)| *id == timer)?;
+        Some(self.timers.swap_remove(index).1)
+    }
+
+    /// Notes that a timer has fired. Returns the time for which it was set.
+    pub(super) fn note_fired(&mut self, timer: TimerId, now: Duration) -> Option<Pending> {
+        let index = self.timers.iter().position(|(id, ..)| *id == timer)?;
+        let (_, pending, repeat) = &mut self.timers[index];
+        let fired = *pending;
+        let Some(period) = *repeat else {
+            self.timers.swap_remove(index);
+            return Some(fired);
+        };
+        // Rounds that were missed are not made up for.
+        while pending.due <= now {
+            pending.due += period;
+        }
+        pending.set = now;
+        Some(fired)
+    }
+}
+
 /// An event that is expected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Pending {
@@ -177,6 +202,24 @@ impl Ledger {
         if !holds && self.violation.is_none() {
             self.violation = Some(violation());
         }
+    }
+
+    /// Checks that a deadline which the handler has put off before has run for its whole time again.
+    pub(super) fn claim_stay_is_over(&mut self, number: usize, timeout: Timeout) {
+        let now = self.now;
+        let time = match timeout {
+            Timeout::Idle => IDLE,
+            Timeout::FirstMessage => FIRST_MESSAGE,
+            Timeout::Message => MESSAGE,
+            Timeout::WriteStall => WRITE_STALL,
+            Timeout::Close => Duration::ZERO,
+        };
+        let stays = &self.records[number].stays;
+        let stayed = stays.iter().find(|(kind, _)| *kind == timeout);
+        let is_over = stayed.is_none_or(|(_, at)| *at + time <= now);
+        self.claim(is_over, || {
+            format!("{number}: {timeout:?} again at {now:?}, too early after it was put off")
+        });
     }
 
     pub(super) fn pending(&self, due: Duration) -> Pending {

@@ -85,10 +85,10 @@ pub(super) fn note_said(book: &Book, number: usize, length: usize, status: SendS
     let may_speak = !record.has_asked_for_end && !record.has_shut_write;
     let is_unencodable = matches!(status, SendStatus::Refused(Refusal::Pack(_)));
     ledger.claim(may_speak || !is_queued, || {
-        format!("{number} was told {status:?} behind its end")
+        format!("{number} is told {status:?} after its end")
     });
     ledger.claim(is_unencodable <= (length == UNENCODABLE), || {
-        format!("{number}: {length} bytes cannot be expressed")
+        format!("{number}: a message of {length} bytes cannot be packed")
     });
 }
 
@@ -206,9 +206,8 @@ impl<P: BytesProtocol> Mailer<P> {
             // A full mailbox, or a connection that has ended, changes no expectation.
             let outcome = self.clients.run(id, move |_handler, conn, session| {
                 let is_here = number_of(conn) == to && session.number == to;
-                book.open().claim(is_here, || {
-                    "a job with the handler of another connection".into()
-                });
+                book.open()
+                    .claim(is_here, || "a job reaches another connection".into());
                 say(&book, conn, 35);
             });
             let is_own = usize::from(id.service) == P::SERVICE;
@@ -238,7 +237,7 @@ impl<P: BytesProtocol> Mailer<P> {
         let is_gone = ledger.records[to].is_gone;
         let knows = !remote.is_alive() && matches!(outcome, Err(SendError::Closed(_)));
         ledger.claim(!is_gone || knows, || {
-            format!("{to} is gone, and its handle does not know")
+            format!("the handle of {to}, which is gone, says that it lives")
         });
     }
 
@@ -279,7 +278,9 @@ impl<P: BytesProtocol> Mailer<P> {
                 .publish_then(TOPICS[topic], item, move |published| {
                     let mut ledger = book.open();
                     let is_first = ledger.mail[number].published.replace(published).is_none();
-                    ledger.claim(is_first, || "published twice".into());
+                    ledger.claim(is_first, || {
+                        "the completion of a publication is called twice".into()
+                    });
                 });
             self.book.open().mail[number].is_refused = outcome.is_err();
         }
@@ -311,8 +312,9 @@ impl<P: BytesProtocol> Mailer<P> {
         // A full mailbox changes no expectation.
         let _ = self.clients.visit(move |conn, session| {
             let number = number_of(conn);
-            book.open()
-                .claim(session.number == number, || "a foreign session".into());
+            book.open().claim(session.number == number, || {
+                "a visit is given the session of another connection".into()
+            });
             subscribe(&book, conn, topic);
         });
     }
@@ -327,7 +329,7 @@ impl<P: BytesProtocol> Mailer<P> {
         let outcome = remote.run(move |conn| {
             let is_here = number_of(conn) == to;
             book.open()
-                .claim(is_here, || "a job for another connection".into());
+                .claim(is_here, || "a job reaches another connection".into());
             match choice {
                 0 => quiet_panic(),
                 1 => end(&book, conn, false),
@@ -357,7 +359,7 @@ pub(super) fn visit_by_name<P: BytesProtocol>(
     }
     let is_right = visited.is_none_or(|numbers| is_own && numbers == (number, number));
     ledger.claim(is_right, || {
-        format!("the name of {number} leads to {visited:?}")
+        format!("the name of {number} leads to the connection and session {visited:?}")
     });
 }
 

@@ -10,12 +10,14 @@
 //! | `handler` | the handler of both services |
 //! | `mail` | letters, jobs and publications |
 //! | `ledger` | the expected state, and the first violation of it |
-//! | `invariants` | the checks after each step and at the end |
+//! | `invariants` | the checks after each iteration |
+//! | `endings` | the checks of a connection that has ended, and of the whole run at its end |
 //!
 //! `RINGWHEEL_SEED=7 cargo test --lib simulation` repeats the run of one seed. `RINGWHEEL_SEEDS=1000000` runs as many seeds,
 //! beginning with `RINGWHEEL_FIRST_SEED`. `tests/mutations/run` shows that the simulation finds planted faults.
 
 mod courtesy;
+mod endings;
 mod handler;
 mod invariants;
 mod ledger;
@@ -87,7 +89,7 @@ impl Random {
 
 /// Panics as a callback may, but without a report by the panic hook: a simulation panics thousands of times.
 fn quiet_panic() -> ! {
-    std::panic::resume_unwind(Box::new("as it was told"))
+    std::panic::resume_unwind(Box::new("a panic of the simulation"))
 }
 
 fn run(seed: u64) -> Tally {
@@ -188,7 +190,7 @@ impl Drop for NameSeed {
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!(
-                "to see it again: RINGWHEEL_SEED={} cargo test --lib simulation",
+                "to repeat it: RINGWHEEL_SEED={} cargo test --lib simulation",
                 self.0
             );
         }

@@ -128,7 +128,7 @@ impl Pipe {
         if self.server_ended {
             self.book
                 .open()
-                .claim(false, || "a write behind the end of the stream".into());
+                .claim(false, || "a write after our end of the stream".into());
             return Err(io::ErrorKind::BrokenPipe.into());
         }
         if self.reset {
@@ -189,7 +189,7 @@ impl Transport for Stream {
         let is_first = !std::mem::replace(&mut pipe.server_ended, true);
         pipe.book
             .open()
-            .claim(is_first, || "a second end of the stream".into());
+            .claim(is_first, || "our end of the stream is sent twice".into());
         if pipe.reset {
             return Err(io::ErrorKind::NotConnected.into());
         }

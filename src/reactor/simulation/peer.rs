@@ -338,11 +338,13 @@ impl Peer {
     fn hear_frame(&mut self, kind: u8, body: &[u8], ledger: &mut Ledger, random: &mut Random) {
         let number = self.number;
         ledger.claim(!self.heard_bye, || {
-            format!("{number} hears something behind the farewell: {kind}")
+            format!("{number} receives a frame of kind {kind} after the farewell")
         });
         let is_greeting = self.is_courteous && !self.greeted;
         self.greeted = true;
-        ledger.claim(!is_greeting || kind == HELLO, || "not greeted first".into());
+        ledger.claim(!is_greeting || kind == HELLO, || {
+            "the greeting is not the first frame".into()
+        });
         match kind {
             HELLO if is_greeting => {}
             WELCOME => {}
@@ -354,7 +356,7 @@ impl Peer {
             PONG => {
                 let is_next = body == self.pongs.to_be_bytes();
                 self.pongs += 1;
-                ledger.claim(is_next, || format!("{number} hears a wrong pong"));
+                ledger.claim(is_next, || format!("{number} receives a wrong pong"));
             }
             BYE => {
                 self.heard_bye = true;
@@ -364,28 +366,34 @@ impl Peer {
                     self.said_bye = self.to_bye == Reaction::AtOnce;
                 }
             }
-            _ => ledger.claim(false, || format!("{number} hears {kind}, which is nothing")),
+            _ => ledger.claim(false, || {
+                format!("{number} receives a frame of unknown kind {kind}")
+            }),
         }
     }
 
     fn hear_message(&mut self, body: &[u8], ledger: &mut Ledger) {
         let number = self.number;
         let Some(([source, count @ ..], filler)) = body.split_first_chunk::<NUMBERED>() else {
-            return ledger.claim(false, || format!("{number} hears a stub"));
+            return ledger.claim(false, || {
+                format!("{number} receives a message without a number")
+            });
         };
         let count = u32::from_be_bytes(*count);
         let is_intact = filler.iter().all(|byte| *byte == count as u8);
-        ledger.claim(is_intact, || format!("{number} hears a garbled message"));
+        ledger.claim(is_intact, || format!("{number} receives a garbled message"));
         match *source {
             OWN => {
                 let expected = self.own;
                 ledger.claim(count == expected, || {
-                    format!("{number} hears message {count} instead of {expected}")
+                    format!("{number} receives message {count} instead of {expected}")
                 });
                 self.own = count + 1;
             }
             MAILED => self.hear_mail(count as usize, ledger),
-            _ => ledger.claim(false, || format!("{number} hears a lie")),
+            _ => ledger.claim(false, || {
+                format!("{number} receives a message of unknown source")
+            }),
         }
     }
 
@@ -395,7 +403,9 @@ impl Peer {
         let is_later = self.last_mail.is_none_or(|last| last < mailed);
         self.last_mail = Some(mailed);
         let Some(mailing) = ledger.mail.get_mut(mailed) else {
-            return ledger.claim(false, || "mail that nobody has sent".into());
+            return ledger.claim(false, || {
+                format!("{number} receives mail that was not sent")
+            });
         };
         mailing.arrived_at.push(number);
         let is_addressed = match mailing.to {
@@ -410,7 +420,9 @@ impl Peer {
             mailing.is_refused || matches!(mailing.fate, Some(SendOutcome::Refused(_)));
         let to = mailing.to;
         ledger.claim(is_later && is_addressed && !is_refused, || {
-            format!("{number} hears mail {mailed} to {to:?}, out of order or not at all for it")
+            format!(
+                "{number} receives mail {mailed} to {to:?}, which is out of order or not for it"
+            )
         });
     }
 

@@ -244,7 +244,10 @@ impl World {
         self.tokens.push(id.token());
         let peer = Peer::new(number, id, pipe, is_courteous, now, &mut self.random);
         let is_gone = peer.pipe.borrow().dropped;
-        assert!(is_gone || !fails, "it could not be registered");
+        assert!(
+            is_gone || !fails,
+            "a connection lives that could not be registered"
+        );
         // A connection that could not be registered, or whose handler panicked, has gone already.
         if is_gone {
             self.book.open().records[number].is_gone = true;
@@ -285,7 +288,7 @@ impl World {
         let will_look = !self.sleeps || self.was_woken.load(Ordering::Relaxed);
         assert!(
             !is_waiting || will_look,
-            "mail waits, and nobody wakes the loop"
+            "mail waits, and nothing wakes the loop"
         );
     }
 
@@ -443,7 +446,9 @@ fn note_task_run(ledger: &mut Ledger, index: usize) {
         }
     }
     ledger.tally.count("task run");
-    ledger.claim(is_time, || format!("a task runs at {now:?}: {pending:?}"));
+    ledger.claim(is_time, || {
+        format!("a task runs at {now:?}, expected {pending:?}")
+    });
     if index % 7 == 6 {
         quiet_panic();
     }
