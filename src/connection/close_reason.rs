@@ -67,8 +67,8 @@ pub enum Timeout {
     Close,
 }
 
-/// A [`CloseReason`] without the errors, which the decoder's side and the output keep. Every connection has room for one, so
-/// it is small.
+/// A [`CloseReason`] without its error, which stays in the typed side or in the output until `on_close`. Every connection has
+/// room for one, so it is small.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cause {
     Peer,
@@ -120,7 +120,7 @@ impl Cause {
         }
     }
 
-    /// True for an orderly end, which is none if output is lost.
+    /// True for an end without loss. If output is lost all the same, the cause of the loss replaces it.
     pub(crate) fn is_orderly(self) -> bool {
         matches!(
             self,

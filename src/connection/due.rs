@@ -2,7 +2,7 @@
 
 use super::id::ConnId;
 
-/// What to do when a timer fires.
+/// The action of a timer that fires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Due {
     /// Evict the connection if nothing was received for the idle time.

@@ -1,23 +1,40 @@
 //! The life of a connection: its stages, the two ends of its stream, and the only functions that move them on.
 //!
 //! ```text
-//!          close, refusal, panic           last words put           all sent: our end of stream
-//!  Open ─────────────────────────► Closing ──────────────► Flushing ─────────────────────────► Lingering
-//!   │                                                        ▲   │                                │
-//!   │ close, and the protocol           answer, peer's end,  │   │ all sent, and the peer         │ the peer's
-//!   │ awaits an answer                  failure              │   │ has ended already              │ end of stream
-//!   └──────────────────────► Parting ────────────────────────┘   └───────────► Closed ◄───────────┘
-//!
-//!  any stage ── abort, socket failure, deadline ──► Closed
+//!                refusal, panic, limit            last words put           all sent: our end of stream
+//!          ┌──────────────────────────► Closing ───────────────┐  ┌────────────────────────► Lingering
+//!          │                                                    ▼  │                            │
+//!        Open ──── close: last words put ───────────────────► Flushing                          │ the peer's
+//!          │                                                    ▲  │                            │ end of stream
+//!          └──────────────────────────► Parting ───────────────┘  └────────► Closed ◄──────────┘
+//!            close: an answer is awaited     answer, peer's end     all sent, and the peer
+//!                                                                   has ended already
 //! ```
 //!
-//! A connection starts in `Open`. What has to happen below the protocol first (connecting, a PROXY header, a TLS
-//! handshake) belongs into a stage of its own in front of it.
+//! A connection whose own side has ended already (half-close) goes from `Open` straight to `Lingering`. From every stage an
+//! abort, a failure of the socket or a deadline leads to `Closed`. A test compares this table with the code:
 //!
-//! While it is `Open`, our side of the stream can end before the connection does (half-close): then messages still
-//! arrive, and `Closing` leads straight to `Lingering`.
+//! | from | event | to |
+//! | --- | --- | --- |
+//! | `Closing` | `conclude` | `Flushing` |
+//! | `Closing` | `end` | `Closed` |
+//! | `Flushing` | `all_sent` | `Closed` |
+//! | `Flushing` | `all_sent` | `Lingering` |
+//! | `Flushing` | `end` | `Closed` |
+//! | `Lingering` | `end_lingering` | `Closed` |
+//! | `Lingering` | `end` | `Closed` |
+//! | `Open` | `close` | `Closing` |
+//! | `Open` | `close` | `Lingering` |
+//! | `Open` | `conclude` | `Flushing` |
+//! | `Open` | `end` | `Closed` |
+//! | `Open` | `part` | `Parting` |
+//! | `Parting` | `close` | `Flushing` |
+//! | `Parting` | `end` | `Closed` |
+//!
+//! A connection starts in `Open`. Steps below the protocol (connecting, a PROXY header, a TLS handshake) belong into a stage of
+//! their own in front of it.
 
-/// How far the life of a connection has come.
+/// The stage of a connection's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Stage {
@@ -193,7 +210,7 @@ impl Lifecycle {
         self.stage == Stage::Open && self.own == OwnSide::Ended && self.peer == PeerSide::Announced
     }
 
-    /// Both ends of stream have been sent: nothing is left to wait for.
+    /// Closes a lingering connection once the peer has ended its stream.
     pub(crate) fn end_lingering(&mut self) {
         if self.stage == Stage::Lingering && self.peer_has_ended() {
             self.stage = Stage::Closed;
@@ -264,39 +281,28 @@ mod tests {
         }
     }
 
-    /// The stages as the drawing has them: each pair of stages between which there is a transition.
+    /// The stages' transitions in the documentation are those of the code, all of them and no others.
     #[test]
-    fn every_transition_is_in_the_drawing() {
+    fn every_transition_is_in_the_table() {
         let transitions = walk().1;
         for transition in &transitions {
             println!("{transition}");
         }
         let stage = |text: &str| text.split('(').next().unwrap().to_owned();
-        let mut arrows: BTreeSet<String> = BTreeSet::new();
+        let mut found: BTreeSet<String> = BTreeSet::new();
         for transition in &transitions {
             let (from, rest) = transition.split_once(" --").unwrap();
             let (event, to) = rest.split_once("--> ").unwrap();
             if stage(from) != stage(to) {
-                arrows.insert(format!("{} {event} {}", stage(from), stage(to)));
+                let (from, to) = (stage(from), stage(to));
+                found.insert(format!("//! | `{from}` | `{event}` | `{to}` |"));
             }
         }
-        let drawn = [
-            "Closing conclude Flushing",
-            "Closing end Closed",
-            "Flushing all_sent Closed",
-            "Flushing all_sent Lingering",
-            "Flushing end Closed",
-            "Lingering end Closed",
-            "Lingering end_lingering Closed",
-            "Open close Closing",
-            "Open close Lingering",
-            "Open conclude Flushing",
-            "Open end Closed",
-            "Open part Parting",
-            "Parting close Flushing",
-            "Parting end Closed",
-        ];
-        assert_eq!(Vec::from_iter(arrows), drawn);
+        let documented = include_str!("lifecycle.rs").lines();
+        let documented: Vec<_> = documented
+            .filter(|line| line.starts_with("//! | `"))
+            .collect();
+        assert_eq!(documented, Vec::from_iter(found));
     }
 
     #[test]

@@ -67,8 +67,8 @@ impl LoopState {
     /// Puts a connection on the ready list, once.
     #[inline]
     pub(crate) fn queue(&mut self, connection: &mut Connection) {
-        if !connection.marks.has(Marks::QUEUED) {
-            connection.marks.set(Marks::QUEUED, true);
+        if !connection.marks.has(Marks::ON_READY_LIST) {
+            connection.marks.set(Marks::ON_READY_LIST, true);
             self.ready.push(connection.id.slot);
         }
     }

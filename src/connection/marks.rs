@@ -7,13 +7,13 @@ pub(crate) struct Marks(u8);
 
 impl Marks {
     /// The connection is on the ready list.
-    pub(crate) const QUEUED: Marks = Marks(1);
+    pub(crate) const ON_READY_LIST: Marks = Marks(1);
     /// Reading was held back at some time since the current message deadline was set.
     pub(crate) const HELD_BACK: Marks = Marks(2);
     /// The deadline of the current part of the close is set, or a drain has one for it.
     pub(crate) const CLOSE_LIMITED: Marks = Marks(4);
     /// The connection is on the list of those that are removed at the end of the iteration.
-    pub(crate) const LISTED: Marks = Marks(8);
+    pub(crate) const ON_CLOSED_LIST: Marks = Marks(8);
 
     /// Messages of the connection have a deadline, or may get one.
     pub(crate) const TIMED: Marks = Marks(32);

@@ -31,7 +31,7 @@ use crate::io::address::Address;
 use crate::io::output::Output;
 use crate::io::stream::Stream;
 
-/// How far a connection is with the drain of its server.
+/// The progress of one connection in the drain of its server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Draining {
@@ -47,7 +47,8 @@ pub(crate) enum Draining {
 /// Invariants:
 /// - `gate` has `CLOSING` exactly when the connection is not [active](Lifecycle::is_active).
 /// - `cause` is set when the connection is not active, and while it is [parting](Lifecycle::is_parting).
-/// - `input` holds at least one byte when it is there, and fewer than `needed` unless the gate is shut.
+/// - `input` holds at least one byte when it is there, and fewer than `needed` unless the gate is shut or the connection is on
+///   the ready list.
 /// - While it [is undisturbed](Self::is_undisturbed) and has no output ring, `timers.write` is not set.
 ///
 /// The order is that of the declaration, so that what every turn looks at lies together, and first.
@@ -69,7 +70,7 @@ pub(crate) struct Connection {
     pub(crate) draining: Draining,
     /// There are completions to call.
     pub(crate) completing: bool,
-    /// The key in the service.
+    /// The key of the typed side in the service's table.
     pub(crate) key: u32,
     /// Bytes of input before the protocol is asked again. No input limit reaches `u32::MAX`.
     pub(crate) needed: u32,

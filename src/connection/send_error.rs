@@ -1,4 +1,4 @@
-//! Why something could not be sent from another thread.
+//! The error of a send from another thread.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! The peer's silence: held against it only where it was listened to.
+//! Decides if a peer's silence counts: it does not while we have left its input unread.
 
 use super::Connection;
 use super::gate::Gate;

@@ -8,7 +8,7 @@ use crate::connection::id::ConnId;
 /// Number of connections for which a worker reserves address space from the start. Allocators map a block of this size on
 /// its own and grow it in place, so a growing table copies nothing and leaves no garbage behind; memory that is not used is
 /// not touched.
-pub(crate) const ROOM: usize = 1024;
+pub(crate) const INITIAL_CAPACITY: usize = 1024;
 
 /// The connections of one worker.
 pub(crate) struct ConnTable {
@@ -20,7 +20,7 @@ pub(crate) struct ConnTable {
 impl ConnTable {
     pub(crate) fn new(worker: u16) -> Self {
         ConnTable {
-            connections: Slab::with_capacity(ROOM),
+            connections: Slab::with_capacity(INITIAL_CAPACITY),
             worker,
             next_serial: 0,
         }

@@ -13,13 +13,13 @@ use crate::wheel::{TimerKey, Wheel};
 /// [`Extra`](super::extra::Extra).
 #[derive(Debug, Default)]
 pub(crate) struct Timers {
-    /// When to check that the peer was not silent for the idle time.
+    /// The check that the peer was not silent for the idle time.
     pub(crate) idle: Option<TimerKey>,
-    /// When to check that a message is whole: the first one, or one that was begun after it.
+    /// The check that a message is whole: the first one, or one that was begun after it.
     pub(crate) message: Option<TimerKey>,
-    /// When to check that output leaves; once a close has begun, when to end it.
+    /// The check that output leaves; once a close has begun, its end.
     pub(crate) write: Option<TimerKey>,
-    /// When to ask the protocol for its own deadline.
+    /// The protocol's own deadline.
     pub(crate) protocol: Option<TimerKey>,
 }
 
@@ -141,12 +141,17 @@ impl Connection {
         self.marks.set(Marks::CLOSE_LIMITED, true);
         cancel(&mut self.timers.write, &mut state.wheel);
         if self.draining == super::Draining::No {
-            self.extend_close(state, close, false);
+            self.set_close_deadline(state, close, false);
         }
     }
 
     /// Gives a close its time, from now.
-    pub(crate) fn extend_close(&mut self, state: &mut LoopState, close: Duration, extended: bool) {
+    pub(crate) fn set_close_deadline(
+        &mut self,
+        state: &mut LoopState,
+        close: Duration,
+        extended: bool,
+    ) {
         let due = Due::Close {
             id: self.id,
             extended,

@@ -1,4 +1,5 @@
-//! Closing at the handler's request, which the reactor carries out after the callback.
+//! Closing at the handler's request: the protocol says its last words at once, and the reactor does the rest after the
+//! callback.
 
 use super::conn::Conn;
 use crate::connection::Draining;

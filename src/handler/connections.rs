@@ -111,8 +111,8 @@ impl<H: Handler> Connections<H> {
     ) -> Result<(), SendError<()>> {
         let mut own = Some(Arc::new(publication));
         let mut left = self.mailboxes.len();
-        // The last mailbox gets this thread's own share: the completion is the last worker's to call, and not called here
-        // because the workers were fast.
+        // The last mailbox gets the only `Arc` that this thread holds. So the last worker drops the publication and calls the
+        // completion, and never this thread, however fast the workers are.
         let share = || {
             left -= 1;
             let share = if left == 0 { own.take() } else { own.clone() };
@@ -294,8 +294,8 @@ impl<H: Handler> Connections<H> {
         let mut mailboxes = mailboxes.peekable();
         let mut outcome = Ok(());
         while let Some(mailbox) = mailboxes.next() {
-            // The last mailbox gets this thread's own share: what the closure owns is dropped by the last worker, and not
-            // here because the workers were fast.
+            // The last mailbox gets the only `Arc` that this thread holds. So the last worker drops the closure, and never
+            // this thread, however fast the workers are.
             let share = match mailboxes.peek() {
                 Some(_) => own.clone(),
                 None => own.take(),

@@ -1,4 +1,4 @@
-//! The connections of a handler on the current worker, for code that runs between their callbacks.
+//! Lets code on a worker reach the connections of a handler. It runs between their callbacks, so it needs no lock.
 
 use std::fmt;
 

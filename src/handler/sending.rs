@@ -134,7 +134,7 @@ impl<P: Protocol> Conn<'_, P> {
             return self.refuse(reason);
         }
         if connection.output.len() >= self.link.flush_at {
-            return self.press(overflow);
+            return self.finish_under_pressure(overflow);
         }
         match connection.output.finish() {
             Packed::Whole => {}
@@ -144,11 +144,11 @@ impl<P: Protocol> Conn<'_, P> {
         SendStatus::Queued
     }
 
-    /// Ends a message when much output is pending: tries the socket, then applies the limit and the high-water mark.
+    /// Ends a message when much output is pending: applies the limit, tries the socket, then applies the high-water mark.
     #[cold]
-    fn press(&mut self, overflow: Option<Overflow>) -> SendStatus {
+    fn finish_under_pressure(&mut self, overflow: Option<Overflow>) -> SendStatus {
         if self.connection.output.exceeds_limit() {
-            self.connection.output.refuse();
+            self.connection.output.mark_overflowed();
         }
         match self.connection.output.finish() {
             Packed::Whole => {}

@@ -8,7 +8,8 @@ pub struct ConnStats {
     pub bytes_in: u64,
     /// Bytes handed to the kernel.
     pub bytes_out: u64,
-    /// Messages delivered to the handler; a message in pieces counts with its last piece.
+    /// Messages delivered to the handler; a message in pieces counts with its last piece, and
+    /// one that arrives after [`Conn::close`](crate::Conn::close) counts although it is discarded.
     pub messages_in: u64,
     /// Messages taken by `send`.
     pub messages_out: u64,

@@ -147,7 +147,7 @@ impl<P: Protocol> Conn<'_, P> {
 
     /// Sets the time that a message of this connection may take, in place of
     /// [`Listen::message_timeout`](crate::Listen::message_timeout); `None` for as long as it likes. A message that has begun
-    /// already keeps its time.
+    /// already keeps its time, except that `None` lets it take as long as it likes.
     pub fn set_message_timeout(&mut self, timeout: Option<Duration>) {
         self.connection.extra_or_new().deadlines.message = Some(timeout);
         self.connection.marks.set(Marks::TIMED, true);

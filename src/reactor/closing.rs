@@ -5,12 +5,12 @@ use crate::connection::close_reason::Cause;
 use crate::connection::lifecycle::Stage;
 use crate::connection::loop_state::LoopState;
 
-use super::ServiceSlot;
+use super::ServiceEntry;
 
 /// Lets the protocol say its last words, if a close has just begun.
 pub(super) fn say_farewell(
     connection: &mut Connection,
-    slot: &mut ServiceSlot,
+    slot: &mut ServiceEntry,
     state: &mut LoopState,
 ) {
     if connection.life.stage() == Stage::Closing {

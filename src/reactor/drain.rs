@@ -67,18 +67,18 @@ impl Reactor {
             .targets
             .get(&slot)
             .is_some_and(|target| connection.received < *target);
-        let is_open = connection.life.is_active();
+        let is_active = connection.life.is_active();
         // Input behind a shut gate is answered when the gate opens, unless the deadline ends it before. A handler that has
         // paused reading owes an answer, and resumes.
         let has_more = connection.input.is_some() || connection.readable;
         let held_back =
             connection.gate.has(Gate::PAUSED) || (connection.gate.has(Gate::PRESSURE) && has_more);
-        if is_open && (held_back || (is_behind && connection.has_work())) {
+        if is_active && (held_back || (is_behind && connection.has_work())) {
             return;
         }
         drain.targets.remove(&slot);
         connection.draining = Draining::Told;
-        if is_open && !connection.life.is_parting() {
+        if is_active && !connection.life.is_parting() {
             let service = &mut self.services[connection.service as usize].service;
             service.shutdown(connection, &mut self.state);
             self.settle(slot);
@@ -89,12 +89,8 @@ impl Reactor {
     pub(super) fn end_drain(&mut self) {
         for ConnId { slot, .. } in self.table.ids() {
             if let Some(connection) = self.table.in_slot(slot) {
-                if connection.output.is_empty() {
-                    // The kernel has all output, and goes on sending while the peer reads.
-                    connection.end_now(Cause::Shutdown);
-                } else {
-                    connection.abort(Cause::Shutdown);
-                }
+                // Output that the kernel has is sent while the peer reads; if any is lost, the peer sees a reset.
+                connection.end_now(Cause::Shutdown);
                 self.settle(slot);
             }
         }

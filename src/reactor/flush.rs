@@ -9,7 +9,7 @@ use crate::connection::{Connection, Draining};
 use crate::service::contain::contain;
 
 use super::closing::{advance_close, say_farewell};
-use super::{Reactor, ServiceSlot};
+use super::{Reactor, ServiceEntry};
 
 impl Reactor {
     /// Sends the output of a turn, and moves the connection on.
@@ -37,16 +37,17 @@ impl Reactor {
         let Some(connection) = self.table.in_slot(slot) else {
             return;
         };
-        if connection.life.is_closed() && !connection.marks.has(Marks::LISTED) {
-            connection.marks.set(Marks::LISTED, true);
+        if connection.life.is_closed() && !connection.marks.has(Marks::ON_CLOSED_LIST) {
+            connection.marks.set(Marks::ON_CLOSED_LIST, true);
             self.closed.push(slot);
         }
     }
 }
 
 /// The slow path of [`Reactor::settle`]: something is pending, or the connection is about to change.
-fn settle_slowly(connection: &mut Connection, slot: &mut ServiceSlot, state: &mut LoopState) {
+fn settle_slowly(connection: &mut Connection, slot: &mut ServiceEntry, state: &mut LoopState) {
     say_farewell(connection, slot, state);
+    take_pressure(connection, slot);
     release_pressure(connection, slot, state);
     if connection.output.has_failed() {
         connection.end_now(Cause::Io);
@@ -68,8 +69,17 @@ fn settle_slowly(connection: &mut Connection, slot: &mut ServiceSlot, state: &mu
     connection.output.return_ring(&mut state.pool);
 }
 
+/// Shuts the gate if the output is above the high-water mark still, whoever has put it there: the handler's sends have shut it
+/// already, but a protocol may answer each message by itself.
+fn take_pressure(connection: &mut Connection, slot: &ServiceEntry) {
+    let is_above = connection.output.len() > slot.limits.high_water;
+    if is_above && connection.life.is_active() && !connection.gate.has(Gate::PRESSURE) {
+        connection.hold_back(Gate::PRESSURE);
+    }
+}
+
 /// Opens the gate again once the output has fallen to the low-water mark.
-fn release_pressure(connection: &mut Connection, slot: &mut ServiceSlot, state: &mut LoopState) {
+fn release_pressure(connection: &mut Connection, slot: &mut ServiceEntry, state: &mut LoopState) {
     let drained =
         connection.gate.has(Gate::PRESSURE) && connection.output.len() <= slot.limits.low_water;
     if drained && connection.life.is_active() && !connection.output.has_failed() {

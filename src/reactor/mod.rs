@@ -68,7 +68,7 @@ pub(crate) struct ReactorConfig {
 }
 
 /// A service with the limits and deadlines of its connections.
-pub(crate) struct ServiceSlot {
+pub(crate) struct ServiceEntry {
     pub(crate) service: Box<dyn Service>,
     pub(crate) limits: Limits,
     pub(crate) timeouts: Timeouts,
@@ -91,7 +91,7 @@ pub(crate) struct Readiness {
 /// See the [module](self).
 pub(crate) struct Reactor {
     table: ConnTable,
-    services: Vec<ServiceSlot>,
+    services: Vec<ServiceEntry>,
     state: LoopState,
     receive: Box<[u8]>,
     read_budget: usize,
@@ -109,7 +109,7 @@ impl Reactor {
     pub(crate) fn new(
         config: &ReactorConfig,
         shared: Arc<LoopShared>,
-        services: Vec<ServiceSlot>,
+        services: Vec<ServiceEntry>,
         now: Duration,
     ) -> Self {
         let worker = u16::try_from(shared.worker).expect("a server has at most 2^16 workers");
@@ -283,7 +283,7 @@ impl Reactor {
         for index in 0..self.turn_list.len() {
             let slot = self.turn_list[index];
             if let Some(connection) = self.table.in_slot(slot) {
-                connection.marks.set(Marks::QUEUED, false);
+                connection.marks.set(Marks::ON_READY_LIST, false);
                 self.turn(slot);
             }
         }
@@ -309,7 +309,9 @@ impl Reactor {
             let Some(connection) = self.table.in_slot(slot) else {
                 continue;
             };
-            debug_assert!(connection.life.is_closed() && connection.marks.has(Marks::LISTED));
+            debug_assert!(
+                connection.life.is_closed() && connection.marks.has(Marks::ON_CLOSED_LIST)
+            );
             connection.cancel_timers(&mut self.state);
             release_handles(connection);
             self.services[connection.service as usize]

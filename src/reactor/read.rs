@@ -9,7 +9,7 @@ use crate::connection::loop_state::LoopState;
 use crate::io::stream::SHORT_MEANS_DRAINED;
 use crate::service::Service;
 
-use super::{Reactor, ServiceSlot};
+use super::{Reactor, ServiceEntry};
 
 /// Kept input of at most this many bytes is copied to the front of the receive buffer, so that the next read continues it and
 /// can be long. A larger rest stays in its ring, and the next read goes there.
@@ -38,7 +38,7 @@ impl Reactor {
 #[inline]
 pub(super) fn fast_turn(
     connection: &mut Connection,
-    slot: &mut ServiceSlot,
+    slot: &mut ServiceEntry,
     state: &mut LoopState,
     buffer: &mut [u8],
     budget: usize,
@@ -79,7 +79,7 @@ struct ReadTurn<'a> {
 impl<'a> ReadTurn<'a> {
     fn new(
         connection: &'a mut Connection,
-        slot: &'a mut ServiceSlot,
+        slot: &'a mut ServiceEntry,
         state: &'a mut LoopState,
         buffer: &'a mut [u8],
     ) -> Self {
@@ -94,7 +94,9 @@ impl<'a> ReadTurn<'a> {
     }
 
     fn run(mut self, budget: usize) {
-        if self.connection.input.is_some() {
+        // Behind a shut gate the kept input stays where it is.
+        let is_held_back = !self.connection.gate.is_open() && self.connection.life.is_active();
+        if self.connection.input.is_some() && !is_held_back {
             self.resume_kept_input();
         }
         self.read_on(0, budget);

@@ -148,7 +148,7 @@ impl Reactor {
             return;
         };
         let service = &self.services[connection.service as usize].service;
-        let is_within = connection.kept() > 0 || service.is_within_message(connection);
+        let is_within = connection.kept() > 0 || service.check_within_message(connection);
         if !connection.life.is_active() || connection.life.is_parting() || !is_within {
             // If the protocol has panicked at the question, the connection closes.
             return self.settle(id.slot);
@@ -197,7 +197,8 @@ impl Reactor {
         };
         connection.timers.write = None;
         connection.output.try_again();
-        if connection.life.is_active() && connection.output.written() == written {
+        let is_stuck = connection.output.written() == written && !connection.output.has_failed();
+        if is_stuck && connection.life.is_active() {
             self.evict(id, Timeout::WriteStall);
         } else {
             self.settle(id.slot);
@@ -213,11 +214,9 @@ impl Reactor {
         if self.state.was_behind && !extended {
             // The loop was late, perhaps for all of the time, so the peer had no chance.
             let close = self.services[connection.service as usize].timeouts.close;
-            connection.extend_close(&mut self.state, close, true);
-        } else if connection.output.is_empty() {
-            connection.end_now(Cause::Timeout(Timeout::Close));
+            connection.set_close_deadline(&mut self.state, close, true);
         } else {
-            connection.abort(Cause::Timeout(Timeout::Close));
+            connection.end_now(Cause::Timeout(Timeout::Close));
         }
         self.settle(id.slot);
     }

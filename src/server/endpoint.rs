@@ -8,7 +8,7 @@ use crate::connection::limits::{Limits, Timeouts};
 use crate::handler::Handler;
 use crate::handler::mailbox::{AnyMailbox, Mailbox};
 use crate::handler::outbox::WorkerOutbox;
-use crate::reactor::ServiceSlot;
+use crate::reactor::ServiceEntry;
 use crate::server::worker::WorkerStart;
 use crate::service::hub::Hub;
 use crate::shared::LoopShared;
@@ -33,7 +33,7 @@ pub(crate) trait AnyEndpoint {
 }
 
 /// Makes a service on the thread of its worker.
-pub(crate) type ServiceSeed = Box<dyn FnOnce(WorkerStart<'_>) -> ServiceSlot + Send>;
+pub(crate) type ServiceSeed = Box<dyn FnOnce(WorkerStart<'_>) -> ServiceEntry + Send>;
 
 impl<H: Handler> AnyEndpoint for Endpoint<H> {
     fn handler_type(&self) -> TypeId {
@@ -50,7 +50,7 @@ impl<H: Handler> AnyEndpoint for Endpoint<H> {
         let seed = move |start: WorkerStart<'_>| {
             let outbox = WorkerOutbox::new(mailbox, start.server().connections_of::<H>());
             let handler = make_handler(start);
-            ServiceSlot {
+            ServiceEntry {
                 service: Box::new(Hub::new(
                     handler,
                     protocol,

@@ -45,7 +45,7 @@ impl<H: Handler> Hub<H> {
         }
         if let Some(timeout) = connection.message_timeout(self.timeouts.message) {
             let is_first = connection.messages_in == 0 && self.timeouts.first_message.is_some();
-            if self.table.is_open(connection) && !is_first {
+            if self.table.is_known(connection) && !is_first {
                 connection.watch_message(state, is_within, timeout);
             }
         }

@@ -96,11 +96,12 @@ impl<H: Handler> Service for Hub<H> {
                 ..
             } = &mut entry.conn;
             encoder.greet(&mut connection.output);
+            entry.end_if_overflowed();
             if H::Protocol::OPENS_AT_ONCE {
                 entry.open(handler);
             }
         });
-        if opened.is_some() || self.table.is_open(connection) {
+        if opened.is_some() || self.table.is_known(connection) {
             return true;
         }
         self.table.link.leave_topics(connection);
@@ -117,7 +118,7 @@ impl<H: Handler> Service for Hub<H> {
         self.deliver(connection, state, input)
     }
 
-    fn is_within_message(&self, connection: &mut Connection) -> bool {
+    fn check_within_message(&self, connection: &mut Connection) -> bool {
         let is_within = self
             .table
             .typed
@@ -127,11 +128,15 @@ impl<H: Handler> Service for Hub<H> {
     }
 
     fn half_close(&mut self, connection: &mut Connection, state: &mut LoopState) {
-        if self.is_within_message(connection) {
+        if self.check_within_message(connection) {
             return connection.close(Cause::Truncated);
         }
-        if !self.table.is_open(connection) {
+        if !self.table.is_known(connection) {
             return connection.close(Cause::Peer);
+        }
+        if !connection.life.is_active() {
+            // The protocol has panicked at the question.
+            return;
         }
         self.call(connection, state, |handler, conn, session| {
             handler.on_half_close(conn, session);
@@ -175,7 +180,7 @@ impl<H: Handler> Service for Hub<H> {
     }
 
     fn shutdown(&mut self, connection: &mut Connection, state: &mut LoopState) {
-        if !self.table.is_open(connection) {
+        if !self.table.is_known(connection) {
             return connection.close(Cause::Shutdown);
         }
         self.call(connection, state, |handler, conn, session| {

@@ -34,7 +34,10 @@ impl<H: Handler> Hub<H> {
                 return;
             };
             reached += 1 + match mail {
-                Mail::One(letter) => self.hand_letter(letter, table, state),
+                Mail::One(letter) => {
+                    self.hand_letter(letter, table, state);
+                    0
+                }
                 Mail::Each(visitor) => self.visit(visitor, service, table, state),
                 Mail::Topic(publication) => self.deliver_publications(publication, table, state),
                 Mail::Handler(job) => {
@@ -62,18 +65,17 @@ impl<H: Handler> Hub<H> {
         read_ahead.or_else(|| self.mail.try_recv().ok())
     }
 
-    /// Does what a letter asks for. Returns the number of connections that it has reached besides the first.
+    /// Does what a letter asks for.
     fn hand_letter(
         &mut self,
         letter: Letter<H::Protocol>,
         table: &mut ConnTable,
         state: &mut LoopState,
-    ) -> usize {
+    ) {
         state.shared.release_places(1);
         let Letter { to, request } = letter;
         let Some(connection) = table.get(to) else {
-            contain_drop(request);
-            return 0;
+            return contain_drop(request);
         };
         let is_in_time = match request {
             Request::Abort => !connection.life.is_closed(),
@@ -90,7 +92,6 @@ impl<H: Handler> Hub<H> {
         } else {
             contain_drop(request);
         }
-        0
     }
 
     /// Runs a closure for each open connection of the service. Returns their number.
@@ -102,17 +103,12 @@ impl<H: Handler> Hub<H> {
         state: &mut LoopState,
     ) -> usize {
         state.shared.release_places(1);
-        for id in table.ids() {
-            let connection = table
-                .get(id)
-                .filter(|connection| connection.service == service && connection.life.is_active());
-            if let Some(connection) = connection {
-                self.call(connection, state, |_, conn, session| visitor(conn, session));
-                state.queue(connection);
-            }
-        }
+        let visit = |_: &mut H, connections: &mut LocalConnections<'_, H>| {
+            connections.for_each(|conn, session| visitor(conn, session));
+        };
+        let reached = self.run_local(service, table, state, visit);
         contain_drop(visitor);
-        table.len()
+        reached
     }
 
     /// Runs code with the handler and its connections on this worker. Returns the number of connections that it has reached.
@@ -221,7 +217,7 @@ impl<H: Handler> LocalAccess<H> for Access<'_, H> {
         let open = self.table.iter().filter(|connection| {
             connection.service == self.service
                 && connection.life.is_active()
-                && self.typed.is_open(connection)
+                && self.typed.is_known(connection)
         });
         open.map(|connection| connection.id).collect()
     }

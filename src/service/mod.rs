@@ -31,8 +31,9 @@ pub(crate) trait Service {
         state: &mut LoopState,
         input: &mut [u8],
     ) -> usize;
-    /// True if the protocol has consumed the beginning of a message whose end has not come.
-    fn is_within_message(&self, connection: &mut Connection) -> bool;
+    /// Asks the protocol if it has consumed the beginning of a message whose end has not come. A panic at the question
+    /// closes the connection.
+    fn check_within_message(&self, connection: &mut Connection) -> bool;
     /// The peer has ended its stream, and everything before it was delivered.
     fn half_close(&mut self, connection: &mut Connection, state: &mut LoopState);
     /// The output has fallen to the low-water mark.

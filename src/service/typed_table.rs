@@ -8,7 +8,7 @@ use crate::connection::Connection;
 use crate::connection::gate::Gate;
 use crate::connection::limits::Limits;
 use crate::connection::loop_state::LoopState;
-use crate::connection::table::ROOM;
+use crate::connection::table::INITIAL_CAPACITY;
 use crate::handler::Handler;
 use crate::handler::conn::Conn;
 use crate::handler::link::Link;
@@ -36,13 +36,13 @@ pub(super) struct TypedTable<H: Handler> {
 impl<H: Handler> TypedTable<H> {
     pub(super) fn new(limits: Limits, outbox: Arc<dyn Outbox<H::Protocol>>) -> Self {
         TypedTable {
-            typed: Slab::with_capacity(ROOM),
+            typed: Slab::with_capacity(INITIAL_CAPACITY),
             link: Link::new(limits, outbox),
         }
     }
 
     /// True if the handler knows the connection.
-    pub(super) fn is_open(&self, connection: &Connection) -> bool {
+    pub(super) fn is_known(&self, connection: &Connection) -> bool {
         self.typed
             .get(connection.key as usize)
             .is_some_and(|typed| typed.session.is_some())

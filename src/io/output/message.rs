@@ -68,7 +68,8 @@ impl Output {
         self.open_patches = 0;
     }
 
-    /// Ends the message that was begun, which is [within the limit](Self::exceeds_limit) unless it is the protocol's own.
+    /// Ends the message that was begun. The caller has checked [the limit](Self::exceeds_limit), except for the protocol's own
+    /// words.
     #[inline]
     pub(crate) fn finish(&mut self) -> Packed {
         if self.state.has(State::OVERFLOWED) {
@@ -88,6 +89,8 @@ impl Output {
         }
         if let Some(ring) = &mut self.ring {
             ring.truncate(self.mark as usize);
+            // With nothing pending no event need come before the next write is tried.
+            self.blocked &= !ring.is_empty();
         }
         Packed::Overflowed
     }
@@ -108,7 +111,7 @@ impl Output {
     }
 
     /// The current message does not fit after all.
-    pub(crate) fn refuse(&mut self) {
+    pub(crate) fn mark_overflowed(&mut self) {
         self.state.add(State::OVERFLOWED);
     }
 }

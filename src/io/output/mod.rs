@@ -37,7 +37,7 @@ pub struct Output {
     stream: Stream,
     /// Bytes that the socket has taken since the connection opened.
     written: u64,
-    /// Bytes that were pending before the current message.
+    /// Pending bytes that belong to earlier messages. A direct write lowers it; a write beyond it has torn the message.
     mark: u32,
     /// The socket takes nothing more until it says that it is writable.
     blocked: bool,

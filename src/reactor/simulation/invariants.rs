@@ -57,7 +57,7 @@ impl World {
             let time = (now, self.longest_sleep);
             let was_behind = self.reactor.state.was_behind;
             let service = &self.reactor.services[connection.service as usize].service;
-            let is_within = connection.kept() > 0 || service.is_within_message(connection);
+            let is_within = connection.kept() > 0 || service.check_within_message(connection);
             note_message(peer, connection, is_within, now);
             check_timeouts(
                 peer,
@@ -201,7 +201,7 @@ fn check_state(connection: &Connection, record: &Record) {
     );
     let keeps_ring = connection.output.has_ring() && connection.output.is_empty();
     assert!(
-        !keeps_ring || connection.marks.has(Marks::QUEUED),
+        !keeps_ring || connection.marks.has(Marks::ON_READY_LIST),
         "an empty ring is kept"
     );
     let extra = connection.extra.as_ref();
@@ -245,7 +245,7 @@ fn check_wakefulness(peer: &Peer, connection: &Connection, pipe: &Pipe, state: &
     let number = peer.number;
     let is_listed = state.ready.contains(&connection.id.slot);
     assert_eq!(
-        connection.marks.has(Marks::QUEUED),
+        connection.marks.has(Marks::ON_READY_LIST),
         is_listed,
         "{number} disagrees with the ready list"
     );

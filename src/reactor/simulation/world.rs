@@ -15,7 +15,7 @@ use crate::handler::mailbox::Mailbox;
 use crate::handler::outbox::WorkerOutbox;
 use crate::io::stream::Stream;
 use crate::protocol::LengthPrefixed;
-use crate::reactor::{Reactor, ReactorConfig, Readiness, ServiceSlot};
+use crate::reactor::{Reactor, ReactorConfig, Readiness, ServiceEntry};
 use crate::service::hub::Hub;
 use crate::shared::LoopShared;
 use crate::shared::task::Task;
@@ -109,7 +109,7 @@ impl World {
             due,
             set: Duration::ZERO,
         }); 2];
-        let slots = [first, second].map(|service| ServiceSlot {
+        let slots = [first, second].map(|service| ServiceEntry {
             service,
             limits,
             timeouts,
