@@ -1,5 +1,5 @@
-//! A protocol that uses all that a protocol may: it greets, opens with a handshake, answers by itself, keeps deadlines,
-//! says farewell and awaits the answer; and it panics, and refuses, where it is told to.
+//! A protocol that uses all that a protocol may use: it greets, opens with a handshake, answers by itself, keeps deadlines,
+//! says farewell and awaits the answer. Some frames and messages make it panic or refuse.
 
 use std::fmt;
 use std::time::Duration;
@@ -21,21 +21,22 @@ pub(super) const DATA: u8 = 3;
 pub(super) const PING: u8 = 4;
 pub(super) const PONG: u8 = 5;
 pub(super) const BYE: u8 = 6;
-/// The decoder panics.
+/// The decoder panics at a frame of this kind.
 pub(super) const POISON: u8 = 7;
 
-/// The opening handshake takes no longer.
+/// The time that the opening handshake may take.
 pub(super) const HANDSHAKE: Duration = Duration::from_micros(60_300);
 const PING_EVERY: Duration = Duration::from_micros(70_700);
 const PONG_WITHIN: Duration = Duration::from_micros(90_100);
 
-/// A message of this length cannot be expressed, and of the other it cannot even be tried.
+/// The encoder refuses a message of this length.
 pub(super) const UNENCODABLE: usize = 666;
-pub(super) const UNSPEAKABLE: usize = 777;
-/// A message of at least this length is put in two parts, each long enough to be handed to the socket directly.
+/// The encoder panics at a message of this length.
+pub(super) const PANICKING: usize = 777;
+/// A message of at least this length is written in two parts, each long enough to go to the socket directly.
 pub(super) const LONG: usize = 18_000;
-/// And of this one the second part is never put.
-pub(super) const HALF_SPOKEN: usize = LONG + 1;
+/// The encoder panics between the two parts of a message of this length.
+pub(super) const PANICS_HALFWAY: usize = LONG + 1;
 
 pub(super) fn frame(kind: u8, body: &[u8]) -> Vec<u8> {
     let mut frame = vec![kind];
@@ -51,20 +52,20 @@ pub(super) struct Courtesy {
 
 impl Protocol for Courtesy {
     const OPENS_AT_ONCE: bool = false;
-    type Decoder = Listening;
-    type Encoder = Speaking;
+    type Decoder = CourtesyDecoder;
+    type Encoder = CourtesyEncoder;
 
-    fn open(&self) -> (Listening, Speaking) {
+    fn open(&self) -> (CourtesyDecoder, CourtesyEncoder) {
         // The connection is the last that was recorded.
         let number = self.book.open().records.len() - 1;
-        let decoder = Listening {
+        let decoder = CourtesyDecoder {
             number,
             book: self.book.clone(),
             stage: Stage::Opening,
             due: None,
             pong_due: None,
         };
-        let encoder = Speaking {
+        let encoder = CourtesyEncoder {
             number,
             book: self.book.clone(),
             has_parted: false,
@@ -81,33 +82,33 @@ enum Stage {
 }
 
 /// The reading half.
-pub(super) struct Listening {
-    number: usize,
+pub(super) struct CourtesyDecoder {
+    pub(super) number: usize,
     book: Book,
     stage: Stage,
-    /// When the handshake is to be over, or the next ping is due.
+    /// The end of the time for the handshake; once that is over, the time of the next ping.
     due: Option<Duration>,
     pong_due: Option<Duration>,
 }
 
-/// Why a peer is refused.
+/// The reason for which a peer is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Rudeness {
+pub(super) enum CourtesyError {
     TooLong,
     OutOfTurn,
     LateHandshake,
     LatePong,
 }
 
-impl fmt::Display for Rudeness {
+impl fmt::Display for CourtesyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{self:?}")
     }
 }
 
-impl std::error::Error for Rudeness {}
+impl std::error::Error for CourtesyError {}
 
-impl Listening {
+impl CourtesyDecoder {
     fn next_due(&self) -> Option<Duration> {
         match (self.due, self.pong_due) {
             (Some(due), Some(pong)) => Some(due.min(pong)),
@@ -115,7 +116,7 @@ impl Listening {
         }
     }
 
-    /// Writes down what the reactor now has to see to.
+    /// Notes in the ledger the deadline that the reactor has to keep.
     fn note_deadline(&self) {
         let mut ledger = self.book.open();
         let pending = self.next_due().map(|due| ledger.pending(due));
@@ -129,8 +130,8 @@ impl Listening {
         &mut self,
         kind: u8,
         body: &'a [u8],
-        context: &mut UnpackContext<'_, Speaking>,
-    ) -> Result<Unpacked<&'a [u8]>, Rudeness> {
+        context: &mut UnpackContext<'_, CourtesyEncoder>,
+    ) -> Result<Unpacked<&'a [u8]>, CourtesyError> {
         let consumed = HEADER + body.len();
         match (self.stage, kind) {
             (_, POISON) => quiet_panic(),
@@ -166,24 +167,24 @@ impl Listening {
                 (self.due, self.pong_due) = (None, None);
                 Ok(Unpacked::End { consumed })
             }
-            _ => Err(Rudeness::OutOfTurn),
+            _ => Err(CourtesyError::OutOfTurn),
         }
     }
 }
 
-impl Decode for Listening {
-    type Encoder = Speaking;
+impl Decode for CourtesyDecoder {
+    type Encoder = CourtesyEncoder;
     type Message<'a> = &'a [u8];
-    type Error = Rudeness;
+    type Error = CourtesyError;
     const HAS_DEADLINES: bool = true;
 
     fn unpack<'a>(
         &'a mut self,
         input: &'a mut [u8],
-        context: &mut UnpackContext<'_, Speaking>,
-    ) -> Result<Unpacked<&'a [u8]>, Rudeness> {
+        context: &mut UnpackContext<'_, CourtesyEncoder>,
+    ) -> Result<Unpacked<&'a [u8]>, CourtesyError> {
         self.book.open().claim(self.stage != Stage::Over, || {
-            "unpacks behind the end".into()
+            "the decoder is called after the end of the conversation".into()
         });
         let input = &*input;
         let Some((header, rest)) = input.split_first_chunk::<HEADER>() else {
@@ -192,7 +193,7 @@ impl Decode for Listening {
         };
         let length = usize::from(u16::from_be_bytes([header[1], header[2]]));
         if length > MAX_FRAME {
-            return Err(Rudeness::TooLong);
+            return Err(CourtesyError::TooLong);
         }
         let Some(body) = rest.get(..length) else {
             let at_least = length - rest.len();
@@ -203,7 +204,7 @@ impl Decode for Listening {
         taken
     }
 
-    fn next_deadline(&mut self, encoder: &mut Speaking, now: Duration) -> Option<Duration> {
+    fn next_deadline(&mut self, encoder: &mut CourtesyEncoder, now: Duration) -> Option<Duration> {
         if self.stage == Stage::Opening {
             self.due.get_or_insert(now + HANDSHAKE);
         }
@@ -214,22 +215,28 @@ impl Decode for Listening {
         self.next_due()
     }
 
-    fn on_deadline(&mut self, context: &mut UnpackContext<'_, Speaking>) -> Result<(), Rudeness> {
+    fn on_deadline(
+        &mut self,
+        context: &mut UnpackContext<'_, CourtesyEncoder>,
+    ) -> Result<(), CourtesyError> {
         let due = self.next_due();
         self.book
             .open()
             .claim(due.is_some_and(|due| due <= context.now), || {
-                format!("a protocol is called at {:?} for {due:?}", context.now)
+                format!(
+                    "the deadline {due:?} is met too early, at {:?}",
+                    context.now
+                )
             });
         let is_pong_late = self.pong_due.is_some_and(|due| due <= context.now);
-        let (what, outcome) = match self.stage {
-            Stage::Opening => ("handshake late", Err(Rudeness::LateHandshake)),
-            _ if is_pong_late => ("pong late", Err(Rudeness::LatePong)),
+        let (event, outcome) = match self.stage {
+            Stage::Opening => ("handshake late", Err(CourtesyError::LateHandshake)),
+            _ if is_pong_late => ("pong late", Err(CourtesyError::LatePong)),
             _ if context.now.subsec_micros() % 41 == 0 => ("deadline panics", Ok(())),
             _ => ("deadline met", Ok(())),
         };
-        self.book.open().tally.count(what);
-        if what == "deadline panics" {
+        self.book.open().tally.count(event);
+        if event == "deadline panics" {
             quiet_panic();
         }
         outcome?;
@@ -242,14 +249,14 @@ impl Decode for Listening {
 }
 
 /// The writing half.
-pub(super) struct Speaking {
+pub(super) struct CourtesyEncoder {
     number: usize,
     book: Book,
-    /// The last words are said.
+    /// The farewell was said.
     has_parted: bool,
 }
 
-impl Encode for Speaking {
+impl Encode for CourtesyEncoder {
     type Item<'a> = &'a [u8];
     type Owned = Bytes;
 
@@ -259,18 +266,18 @@ impl Encode for Speaking {
 
     fn pack(&mut self, item: &[u8], output: &mut Output) -> Result<(), PackError> {
         self.book.open().claim(!self.has_parted, || {
-            format!("{} speaks behind its farewell", self.number)
+            format!("{} sends a message after its farewell", self.number)
         });
         output.put_slice(&[DATA]);
         match item.len() {
-            UNENCODABLE => return Err(PackError("its length is ominous")),
-            UNSPEAKABLE => quiet_panic(),
+            UNENCODABLE => return Err(PackError("messages of this length are refused")),
+            PANICKING => quiet_panic(),
             _ => {}
         }
         output.put_u16_be(item.len() as u16);
         let (front, back) = item.split_at(if item.len() >= LONG { LONG / 2 } else { 0 });
         output.put_slice(front);
-        if item.len() == HALF_SPOKEN {
+        if item.len() == PANICS_HALFWAY {
             quiet_panic();
         }
         output.put_slice(back);
@@ -278,7 +285,7 @@ impl Encode for Speaking {
     }
 
     fn greet(&mut self, output: &mut Output) {
-        output.put_slice(&frame(HELLO, b"who are you?"));
+        output.put_slice(&frame(HELLO, b"greetings"));
     }
 
     fn farewell(&mut self, why: Farewell, output: &mut Output) -> Parting {

@@ -1,25 +1,21 @@
-//! What must hold after each step, and at the end.
+//! The invariants that are checked after each iteration.
 
-use crate::connection::close_reason::{Cause, Timeout};
-use crate::connection::completion::SendOutcome;
 use crate::connection::gate::Gate;
 use crate::connection::lifecycle::Stage;
 use crate::connection::limits::Timeouts;
 use crate::connection::loop_state::LoopState;
 use crate::connection::marks::Marks;
 use crate::connection::{Connection, Draining};
-use crate::protocol::LengthPrefixed;
 
-use super::courtesy::Courtesy;
-use super::ledger::{Address, Ledger, Record, ticks, ticks_up};
+use super::endings::{check_departure, loses_last_words, tally_end};
+use super::ledger::{Record, ticks, ticks_up};
 use super::network::Pipe;
 use super::peer::Peer;
-use super::society::Dialect;
 use super::world::World;
 use super::*;
 
 impl World {
-    /// What must hold between iterations.
+    /// Checks the invariants between two iterations.
     pub(super) fn check(&mut self) {
         let now = self.now();
         let mut timers = 0;
@@ -31,9 +27,19 @@ impl World {
             let pipe = peer.pipe.clone();
             let pipe = pipe.borrow();
             let connection = self.reactor.table.get(peer.id);
-            assert_eq!(connection.is_none(), pipe.dropped, "lives as its socket");
+            assert_eq!(
+                connection.is_none(),
+                pipe.dropped,
+                "a connection lives exactly as long as its socket"
+            );
             let Some(connection) = connection else {
                 check_departure(peer, record, &pipe, &self.timeouts);
+                let is_drain_over = self.drain_due.is_some_and(|drain| drain.due <= now);
+                assert!(
+                    is_drain_over || !loses_last_words(record, &pipe, now),
+                    "{}: the last words to a refused peer are lost",
+                    peer.number
+                );
                 record.is_gone = true;
                 record.topics.clear();
                 tally_end(&mut ledger.tally, peer, &ledger.records[peer.number], now);
@@ -44,6 +50,8 @@ impl World {
             timers += count_timers(connection);
             assert!(connection.output.len() <= ledger.output_limit + OWN_ROOM);
             check_state(connection, record);
+            check_counters(connection, record, &pipe);
+            check_close(peer, connection, record, &pipe);
             check_wakefulness(peer, connection, &pipe, &self.reactor.state);
             check_deadlines(connection, record, now);
             let time = (now, self.longest_sleep);
@@ -70,7 +78,7 @@ impl World {
         }
     }
 
-    /// Notes whose input was not looked at before the timers fire, which puts off what it is late with.
+    /// Notes, before timers fire, the connections whose input was not looked at: their deadlines are put off.
     pub(super) fn note_unheard(&mut self) {
         let now = self.now();
         for peer in &mut self.peers {
@@ -83,7 +91,7 @@ impl World {
         }
     }
 
-    /// No timer is left behind, and none is forgotten.
+    /// Checks that no timer is left behind, and that none is late.
     fn check_timers(&mut self, of_connections: usize) {
         let now = self.now();
         let is_draining = self
@@ -116,7 +124,7 @@ impl World {
                 "a tick is late: {pending:?}"
             );
         }
-        // Nobody sleeps longer than until the next of them.
+        // The loop sleeps no longer than until the next timer.
         let next = self.reactor.state.wheel.next_expiry();
         let sleep = self.reactor.timeout(|| now);
         assert!(
@@ -127,7 +135,7 @@ impl World {
         );
     }
 
-    /// Publications that were read in this iteration.
+    /// Checks the publications that were delivered in this iteration.
     fn check_mail(&mut self) {
         let mut ledger = self.book.open();
         let ledger = &mut *ledger;
@@ -146,7 +154,7 @@ impl World {
                 let reached = (published.delivered + published.dropped) as usize;
                 assert!(
                     sure.len() <= reached && reached <= subscribers.len(),
-                    "{published:?} of {subscribers:?}, surely {sure:?}"
+                    "{published:?} of the subscribers {subscribers:?}, at least {sure:?}"
                 );
                 let too_late = subscribers.len() - reached;
                 for (count, what) in [
@@ -162,70 +170,24 @@ impl World {
             mailing.sure = Some(sure);
         }
     }
-
-    /// Lists the subscribers of every topic, as a publication would find them: no more and no fewer than are known.
-    pub(super) fn read_out_topics(&mut self) {
-        while self.shared.has_mail() {
-            self.iterate();
-        }
-        self.probe::<LengthPrefixed>();
-        self.probe::<Courtesy>();
-    }
-
-    fn probe<P: Dialect>(&mut self) {
-        for (topic, name) in TOPICS.iter().enumerate() {
-            let listed = self.reactor.services[P::SERVICE].service.subscribers(name);
-            let expected = self.book.open().subscribers(P::SERVICE, topic);
-            let mut numbers: Vec<usize> = listed
-                .iter()
-                .map(|id| {
-                    let peer = self.peers.iter().find(|peer| peer.id == *id);
-                    peer.expect("a connection that is gone subscribes to nothing")
-                        .number
-                })
-                .collect();
-            numbers.sort_unstable();
-            assert_eq!(numbers, expected, "the subscribers to {name}");
-        }
-    }
-
-    /// Balances what was sent against what has arrived.
-    pub(super) fn check_end(&mut self) {
-        let stopped: Vec<Peer> = self.peers.drain(..).collect();
-        let mut random = Random(0);
-        for peer in &stopped {
-            self.book.open().records[peer.number].is_gone = true;
-        }
-        self.departed.extend(stopped);
-        let ledger = &mut *self.book.open();
-        for peer in &mut self.departed {
-            peer.read(true, ledger, &mut random);
-        }
-        if let Some(violation) = &ledger.violation {
-            panic!("{violation}");
-        }
-        assert_eq!(ledger.completions, 0, "every completion is called once");
-        let is_whole: Vec<bool> = self
-            .departed
-            .iter()
-            .map(|peer| check_stream(peer, &ledger.records[peer.number]))
-            .collect();
-        let mut whole = vec![false; ledger.records.len()];
-        for (peer, is_whole) in self.departed.iter().zip(is_whole) {
-            whole[peer.number] = is_whole;
-        }
-        check_mailings(ledger, &whole);
-    }
 }
 
-/// The gate, the limits, and what else a connection's state must be between iterations.
+/// Checks the state of a connection between iterations: its gate, its limits, its buffers.
 fn check_state(connection: &Connection, record: &Record) {
     let stage = connection.life.stage();
     assert!(record.closed.is_none(), "closed before its time");
     assert!(
         !matches!(stage, Stage::Closing | Stage::Closed),
-        "{stage:?} between iterations"
+        "the stage between iterations is {stage:?}"
     );
+    let has_sent_all = connection.output.is_empty();
+    let is_done = match stage {
+        Stage::Open => connection.life.is_over(),
+        Stage::Flushing => has_sent_all,
+        Stage::Lingering => connection.life.peer_has_ended(),
+        _ => false,
+    };
+    assert!(!is_done, "the stage {stage:?} is over, but not left");
     let is_closing = !connection.life.is_active();
     assert_eq!(connection.gate.has(Gate::CLOSING), is_closing);
     let must_have_cause = is_closing || connection.life.is_parting();
@@ -247,35 +209,69 @@ fn check_state(connection: &Connection, record: &Record) {
     assert!(subscriptions == record.topics.len() && subscriptions <= SUBSCRIPTIONS);
     let timers = extra.map_or(0, |extra| extra.timers.len());
     assert!(timers <= TIMERS);
-    assert!(is_closing || timers == record.timers.len(), "a lost timer");
+    assert!(
+        is_closing || timers == record.timers.len(),
+        "the handler's timers"
+    );
 }
 
-/// The lost wake-up: work that neither an event nor the ready list will bring up.
+/// Compares a connection's counters with those of the network and of the handler.
+fn check_counters(connection: &Connection, record: &Record, pipe: &Pipe) {
+    assert_eq!(connection.received, pipe.received, "bytes received");
+    assert_eq!(connection.output.written(), pipe.sent, "bytes sent");
+    if connection.life.stage() == Stage::Open {
+        assert_eq!(connection.messages_in, record.messages, "messages");
+    }
+}
+
+/// Checks that a close flushes only after the protocol's farewell, and lingers only after our end of stream.
+fn check_close(peer: &Peer, connection: &Connection, record: &Record, pipe: &Pipe) {
+    let number = peer.number;
+    assert!(
+        connection.life.stage() != Stage::Lingering || pipe.server_ended,
+        "{number} lingers without having sent its end of stream"
+    );
+    let is_concluded = matches!(connection.life.stage(), Stage::Flushing | Stage::Lingering);
+    let must_have_parted = is_concluded && peer.is_courteous && !record.has_shut_write;
+    assert!(
+        !must_have_parted || record.farewells == 1,
+        "{number} closes with {} farewells",
+        record.farewells
+    );
+}
+
+/// Checks that an event or the ready list will bring up all work: a lost wake-up would leave it undone.
 fn check_wakefulness(peer: &Peer, connection: &Connection, pipe: &Pipe, state: &LoopState) {
     let number = peer.number;
     let is_listed = state.ready.contains(&connection.id.slot);
     assert_eq!(
         connection.marks.has(Marks::QUEUED),
         is_listed,
-        "{number} thinks it is listed"
+        "{number} disagrees with the ready list"
     );
-    assert!(is_listed || !connection.has_work(), "{number} is forgotten");
+    assert!(
+        is_listed || !connection.has_work(),
+        "{number} has work that nothing will bring up"
+    );
     let is_heard = is_listed || pipe.readable;
     let waits = pipe.has_news() && connection.wants_input();
-    assert!(is_heard || !waits, "{number} has input that is forgotten");
+    assert!(
+        is_heard || !waits,
+        "{number} has input that nothing will read"
+    );
     let holds_back = connection.life.has_unannounced_end() && connection.gate.is_open();
     assert!(
         is_listed || !holds_back,
-        "{number} does not tell of the end"
+        "{number} will not announce the peer's end"
     );
     let can_send = pipe.wants_room || pipe.writable;
     assert!(
         is_listed || can_send || connection.output.is_empty(),
-        "{number} has output that nobody will send"
+        "{number} has output that nothing will send"
     );
 }
 
-/// Timers of the handler and of the protocol are not late.
+/// Checks that the timers of the handler and of the protocol are not late.
 fn check_deadlines(connection: &Connection, record: &Record, now: Duration) {
     if !connection.life.is_active() {
         return;
@@ -286,12 +282,12 @@ fn check_deadlines(connection: &Connection, record: &Record, now: Duration) {
     for pending in pending.chain(of_protocol) {
         assert!(
             pending.last_tick() > ticks(now),
-            "late at {now:?}: {pending:?}"
+            "a timer is late at {now:?}: {pending:?}"
         );
     }
 }
 
-/// Notes since when a connection is within the message that it is within.
+/// Notes the beginning of the message that a connection is within.
 fn note_message(peer: &mut Peer, connection: &Connection, is_within: bool, now: Duration) {
     if connection.marks.has(Marks::HELD_BACK) {
         peer.shut_at = Some(now);
@@ -309,7 +305,7 @@ fn note_message(peer: &mut Peer, connection: &Connection, is_within: bool, now: 
     };
 }
 
-/// When the time of a close began to count at the latest: anew, once, if the loop was held up when it was over.
+/// The latest time at which the time of a close began. It begins once more if the loop was held up when it was over.
 fn counted_since(
     since: Duration,
     renewed: &mut Option<Duration>,
@@ -317,13 +313,13 @@ fn counted_since(
     (now, longest_sleep): (Duration, Duration),
 ) -> Duration {
     if was_behind && now + longest_sleep >= since + CLOSE {
-        // From a sleep before it was due to one behind that.
+        // The deadline passes within one sleep, and the renewal is seen within another.
         renewed.get_or_insert(now + 2 * longest_sleep);
     }
     renewed.unwrap_or(since)
 }
 
-/// The deadlines of the connection itself are not late.
+/// Checks that the deadlines of the connection itself are not late.
 fn check_timeouts(
     peer: &mut Peer,
     connection: &Connection,
@@ -346,7 +342,7 @@ fn check_timeouts(
         );
         assert!(
             !has_own_end || !is_past(since, CLOSE),
-            "{number} is parting"
+            "{number} is parting for longer than the close timeout"
         );
     }
     if !connection.life.is_active() {
@@ -359,7 +355,7 @@ fn check_timeouts(
         );
         assert!(
             !has_own_end || !is_past(since, CLOSE),
-            "{number} is closing"
+            "{number} is closing for longer than the close timeout"
         );
         return;
     }
@@ -369,18 +365,21 @@ fn check_timeouts(
         peer.stuck = (connection.output.written(), now);
     }
     let is_watched = connection.timers.write.is_some() || connection.output.is_empty();
-    assert!(is_watched || !has_own_end, "{number} is not watched");
-    // The timer may have been set just before the last progress, and it is set again when the loop gets to it.
+    assert!(
+        is_watched || !has_own_end,
+        "{number} has output, but no timer for a write stall"
+    );
+    // The timer may have been set just before the last progress, and is set anew when it fires.
     let most = 2 * WRITE_STALL + 2 * longest_sleep + Duration::from_millis(1);
     let is_stuck = is_past(peer.stuck.1, most);
     assert!(
         !is_stuck || connection.life.is_parting(),
-        "{number} is stuck"
+        "{number} outlasts its write stall"
     );
     let first = timeouts
         .first_message
         .filter(|_| connection.messages_in == 0);
-    // While it is not listened to all the time, its time is renewed when it is over.
+    // The wait begins anew when it is over if reading was held back meanwhile.
     let renewed = peer.shut_at.map(|at| at + longest_sleep);
     let heard = peer
         .adopted
@@ -388,8 +387,17 @@ fn check_timeouts(
         .max(stayed_at)
         .max(renewed.unwrap_or_default());
     let is_parting = connection.life.is_parting();
-    assert!(is_parting || first.is_none_or(|first| !is_past(heard, first)));
-    // It may have been set just before the message began.
+    assert!(
+        is_parting || first.is_none_or(|first| !is_past(heard, first)),
+        "{number} outlasts its first-message timeout"
+    );
+    let is_within = peer.begun.is_some() && timeouts.message.is_some() && record.is_open;
+    let is_timed = connection.timers.message.is_some();
+    assert!(
+        is_timed || is_parting || !(is_within || first.is_some()),
+        "{number} is within a message, but has no timer for it"
+    );
+    // The timer may have been set just before the message began.
     let most = timeouts.message.map(|after| 2 * after + 2 * longest_sleep);
     if let (Some(most), Some((_, _, since))) = (most, peer.begun) {
         let since = since.max(stayed_at);
@@ -397,155 +405,21 @@ fn check_timeouts(
         let is_excused = is_first || !record.is_open || connection.life.is_parting();
         assert!(
             is_excused || !is_past(since, most + Duration::from_millis(1)),
-            "{number} drips"
+            "{number} outlasts its message timeout"
         );
     }
     if let Some(idle) = timeouts.idle {
         let heard = pipe.heard_at.max(peer.unheard_at).max(record.touched_at);
         let heard = heard.max(stayed_at);
         let heard = Duration::from_millis(ticks(heard) + 1);
-        assert!(is_parting || !is_past(heard, idle), "{number} is idle");
-    }
-}
-
-/// A connection has gone: it was closed once if it was open, and not before its time.
-fn check_departure(peer: &Peer, record: &Record, pipe: &Pipe, timeouts: &Timeouts) {
-    let number = peer.number;
-    assert_eq!(
-        record.closed.is_some(),
-        record.is_open,
-        "{number}: one close for each open"
-    );
-    assert!(!record.is_open || record.opened == 1);
-    let Some((cause, at)) = record.closed else {
-        return;
-    };
-    let idle = timeouts.idle.unwrap_or_default();
-    let is_early = match cause {
-        // The close came later than the deadline.
-        Cause::Timeout(_) if record.is_closed_in_order => false,
-        Cause::Timeout(Timeout::Idle) => at < pipe.heard_at + idle,
-        Cause::Timeout(Timeout::FirstMessage) => at < peer.adopted + FIRST_MESSAGE,
-        Cause::Timeout(Timeout::Message) => {
-            peer.begun.is_none_or(|(_, begun, _)| at < begun + MESSAGE)
-        }
-        Cause::Timeout(Timeout::WriteStall) => at < pipe.took_at + WRITE_STALL,
-        Cause::Timeout(Timeout::Close) => {
-            let since = peer.closing_since.into_iter().chain(peer.parting_since);
-            since.max().is_none_or(|since| at < since + CLOSE)
-        }
-        Cause::Truncated => !record.is_cut,
-        _ => false,
-    };
-    assert!(!is_early, "{number}: {cause:?} at {at:?} is too early");
-    let is_silent = matches!(cause, Cause::Timeout(timeout) if timeout != Timeout::WriteStall && timeout != Timeout::Close);
-    // What was not read although it was wanted, or an event has told of it.
-    let is_known = peer.is_wanted || !pipe.readable;
-    let has_spoken = is_known && !pipe.is_late && !pipe.to_server.is_empty();
-    let is_silent = is_silent && !record.is_closed_in_order;
-    assert!(!is_silent || !has_spoken, "{number}: {cause:?}, unheard");
-}
-
-/// Counts how a connection has ended.
-fn tally_end(tally: &mut Tally, peer: &Peer, record: &Record, now: Duration) {
-    let Some((cause, _)) = record.closed else {
-        return tally.count("never opened");
-    };
-    tally.count(name(cause));
-    let Some(since) = peer.parting_since.filter(|_| cause == Cause::Local) else {
-        return;
-    };
-    tally.count(match peer.closing_since.map(|closing| closing - since) {
-        Some(after) if after < Duration::from_millis(20) => "farewell answered",
-        Some(_) => "farewell answered late",
-        None if now >= since + CLOSE => "farewell unanswered",
-        None => "farewell cut short",
-    });
-}
-
-fn name(cause: Cause) -> &'static str {
-    match cause {
-        Cause::Peer => "Peer",
-        Cause::Truncated => "Truncated",
-        Cause::Local => "Local",
-        Cause::Aborted => "Aborted",
-        Cause::Protocol => "Protocol",
-        Cause::Io => "Io",
-        Cause::Timeout(Timeout::Idle) => "Timeout(Idle)",
-        Cause::Timeout(Timeout::FirstMessage) => "Timeout(FirstMessage)",
-        Cause::Timeout(Timeout::Message) => "Timeout(Message)",
-        Cause::Timeout(Timeout::WriteStall) => "Timeout(WriteStall)",
-        Cause::Timeout(Timeout::Close) => "Timeout(Close)",
-        Cause::InputLimit => "InputLimit",
-        Cause::OutputLimit => "OutputLimit",
-        Cause::Panic => "Panic",
-        Cause::Shutdown => "Shutdown",
-    }
-}
-
-/// Whether the peer has everything that was sent. Unless it sees a reset, it must.
-fn check_stream(peer: &Peer, record: &Record) -> bool {
-    let number = peer.number;
-    let pipe = peer.pipe.borrow();
-    assert!(peer.own <= record.said);
-    assert!(record.closed.is_some() == record.is_open);
-    let is_whole = !pipe.reset && !pipe.dropped_with_reset;
-    if is_whole {
-        let cause = record.closed;
-        assert_eq!(peer.own, record.said, "{number}: {cause:?} is not whole");
-        // Behind our own end of stream the protocol can say nothing more.
-        let are_all = peer.pongs == record.pongs;
         assert!(
-            are_all || record.has_shut_write,
-            "{number}: {cause:?}, pongs"
+            is_parting || !is_past(heard, idle),
+            "{number} outlasts its idle timeout"
         );
-        assert!(!peer.is_within_frame(), "{number}: {cause:?} cuts a frame");
-        assert!(record.written <= peer.own);
-        let was_local = matches!(cause, Some((Cause::Local, _)));
-        let must_part = was_local && record.must_part;
-        assert!(peer.heard_bye || !must_part, "{number}: no farewell");
-    }
-    is_whole
-}
-
-/// What was mailed has arrived where it should, once, and nowhere else.
-fn check_mailings(ledger: &Ledger, whole: &[bool]) {
-    for (number, mailing) in ledger.mail.iter().enumerate() {
-        let arrived = &mailing.arrived_at;
-        if mailing.is_refused {
-            assert!(arrived.is_empty(), "mail {number} was refused");
-            continue;
-        }
-        match mailing.to {
-            Address::One(to) => {
-                let fate = mailing.fate.expect("every letter has a fate");
-                let must_arrive = fate == SendOutcome::Written && whole[to];
-                let may_arrive = fate == SendOutcome::Written;
-                assert!(
-                    arrived.len() <= usize::from(may_arrive)
-                        && arrived.len() >= usize::from(must_arrive),
-                    "mail {number} to {to}: {fate:?}, arrived at {arrived:?}"
-                );
-            }
-            Address::Topic { .. } => {
-                let sure = mailing.sure.iter().flatten();
-                let surely = sure.filter(|number| whole[**number]).count();
-                let Some(published) = mailing.published else {
-                    continue;
-                };
-                let delivered = published.delivered as usize;
-                assert!(
-                    arrived.len() <= delivered
-                        && arrived.len() + published.dropped as usize >= surely,
-                    "mail {number}: {published:?}, arrived at {arrived:?}"
-                );
-            }
-            Address::All { .. } => {}
-        }
     }
 }
 
-/// Whether something that is sent to it now is taken, if there is room.
+/// True if the connection takes messages now, as far as there is room.
 fn is_open_to_sends(connection: &Connection) -> bool {
     connection.life.accepts_sends()
 }

@@ -1,18 +1,21 @@
-//! What the simulation knows, and what it has found wrong.
+//! The state that the simulation expects, and the first violation of it.
 //!
-//! Callbacks run where panics are contained, so an assertion there would go unheard: they write down what is wrong
-//! instead, and it is looked at after each step.
+//! Panics in callbacks are contained, so an assertion there would go unheard. Callbacks note a violation in the ledger
+//! instead, which is checked after each step.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::connection::close_reason::Cause;
+use crate::connection::close_reason::{Cause, Timeout};
 use crate::connection::completion::SendOutcome;
+use crate::connection::id::ConnId;
 use crate::handler::publication::Published;
 use crate::handler::timers::TimerId;
 
-/// A handle to the ledger, for whoever takes part.
+use super::{FIRST_MESSAGE, IDLE, MESSAGE, Random, WRITE_STALL};
+
+/// A shared handle to the ledger.
 #[derive(Clone, Default)]
 pub(super) struct Book(Arc<Mutex<Ledger>>);
 
@@ -25,84 +28,118 @@ impl Book {
 #[derive(Default)]
 pub(super) struct Ledger {
     pub(super) now: Duration,
-    /// By the number of the connection, which is also its peer's port.
+    /// Connections by their number, which is also the port of their peer.
     pub(super) records: Vec<Record>,
-    /// All that was mailed, in order.
+    /// All messages that were mailed, in order.
     pub(super) mail: Vec<Mailing>,
-    /// Completions that are still to be called.
+    /// Number of completions that are still to be called.
     pub(super) completions: usize,
-    pub(super) tasks: Vec<Errand>,
+    pub(super) tasks: Vec<ExpectedTask>,
     pub(super) output_limit: usize,
-    /// When the handlers of the services are to be called next.
+    /// The next tick of each service.
     pub(super) ticks: [Option<Pending>; 2],
-    /// The reactor is stopped: mail is thrown away unread.
+    /// The reactor is stopped: mail is dropped unread.
     pub(super) is_over: bool,
-    /// How often what has happened.
+    /// Number of occurrences of each event.
     pub(super) tally: Tally,
-    /// The first thing that was found wrong.
+    /// The first violation.
     pub(super) violation: Option<String>,
 }
 
-/// How often what has happened: a simulation that does not reach something cannot find anything wrong there.
+/// Number of occurrences of each event: the simulation finds no defect in what never happens.
 #[derive(Default, Debug)]
 pub(super) struct Tally(pub(super) BTreeMap<&'static str, u64>);
 
 impl Tally {
-    pub(super) fn count(&mut self, what: &'static str) {
-        *self.0.entry(what).or_default() += 1;
+    pub(super) fn count(&mut self, event: &'static str) {
+        *self.0.entry(event).or_default() += 1;
     }
 
     pub(super) fn add(&mut self, other: &Tally) {
-        for (what, count) in &other.0 {
-            *self.0.entry(what).or_default() += count;
+        for (event, count) in &other.0 {
+            *self.0.entry(event).or_default() += count;
         }
     }
 }
 
-/// A connection, as its callbacks and its protocol know it.
+/// A connection as its callbacks and its protocol know it.
 #[derive(Default)]
 pub(super) struct Record {
     pub(super) service: usize,
-    /// Calls of `on_open`, and whether it has returned.
+    pub(super) id: Option<ConnId>,
+    /// Number of calls of `on_open`.
     pub(super) opened: usize,
+    /// `on_open` has returned.
     pub(super) is_open: bool,
     pub(super) closed: Option<(Cause, Duration)>,
-    /// It has left the reactor.
+    /// The reactor has removed it.
     pub(super) is_gone: bool,
     /// The protocol has found the end of the handshake.
     pub(super) has_shaken_hands: bool,
-    /// The next message that the handler is to hear.
+    /// Number of messages that the handler has heard, without the empty ones.
     pub(super) heard: u32,
-    /// Messages of the handler's own that were taken.
+    /// Number of all messages that the handler has heard.
+    pub(super) messages: u64,
+    /// Number of changes of the decoder that were asked for and are not made yet.
+    pub(super) decoder_changes: usize,
+    /// Number of messages that the handler has sent to its own connection.
     pub(super) said: u32,
-    /// As many of them were reported as written.
+    /// Number of those messages that were reported as written.
     pub(super) written: u32,
-    /// Messages and empty messages that have arrived whole, and whether something is behind them.
+    /// Number of messages that have arrived whole, without the empty ones.
     pub(super) arrived: u32,
+    /// Part of a frame has arrived behind them.
     pub(super) is_cut: bool,
     pub(super) pongs: u32,
     pub(super) half_closed: bool,
     pub(super) farewells: usize,
-    /// There was room for the last words.
+    /// The output had room for the farewell, so the peer must hear it.
     pub(super) must_part: bool,
     pub(super) has_asked_for_end: bool,
     pub(super) has_shut_write: bool,
-    /// When the handler has put idleness off.
+    /// The time of the last `touch`, which starts the idle time anew.
     pub(super) touched_at: Duration,
-    /// When the handler has let it stay although a deadline had passed.
+    /// The time at which the handler last let it stay although a deadline had passed.
     pub(super) stayed_at: Option<Duration>,
-    /// The handler has let an orderly close follow a deadline, during which the peer may go on.
+    /// The same for each kind of deadline by itself.
+    pub(super) stays: Vec<(Timeout, Duration)>,
+    /// The handler has answered a deadline with an orderly close, during which the peer may go on.
     pub(super) is_closed_in_order: bool,
-    /// The handler has refused it.
-    pub(super) is_refused: bool,
-    /// Timers that are set, with when they are due, and the period of those that repeat.
+    /// The time at which the handler has refused it.
+    pub(super) refused_at: Option<Duration>,
+    /// Timers that are set: their name, their time, and the period of those that repeat.
     pub(super) timers: Vec<(TimerId, Pending, Option<Duration>)>,
-    /// When the protocol is to be called.
+    /// The protocol's next deadline.
     pub(super) deadline: Option<Pending>,
     pub(super) topics: BTreeSet<usize>,
 }
 
-/// Something that is to happen.
+impl Record {
+    /// Notes that a timer was cancelled. Returns the time for which it was set.
+    pub(super) fn forget_timer(&mut self, timer: TimerId) -> Option<Pending> {
+        let index = self.timers.iter().position(|(id, ..)| *id == timer)?;
+        Some(self.timers.swap_remove(index).1)
+    }
+
+    /// Notes that a timer has fired. Returns the time for which it was set.
+    pub(super) fn note_fired(&mut self, timer: TimerId, now: Duration) -> Option<Pending> {
+        let index = self.timers.iter().position(|(id, ..)| *id == timer)?;
+        let (_, pending, repeat) = &mut self.timers[index];
+        let fired = *pending;
+        let Some(period) = *repeat else {
+            self.timers.swap_remove(index);
+            return Some(fired);
+        };
+        // Rounds that were missed are not made up for.
+        while pending.due <= now {
+            pending.due += period;
+        }
+        pending.set = now;
+        Some(fired)
+    }
+}
+
+/// An event that is expected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Pending {
     pub(super) due: Duration,
@@ -110,30 +147,31 @@ pub(super) struct Pending {
 }
 
 impl Pending {
-    /// The tick that must not end without it: that in which it is due, or the one after it was set.
+    /// The tick from which on the event is overdue: the one in which it is due, and at least the one after it was set.
     pub(super) fn last_tick(self) -> u64 {
         ticks_up(self.due).max(ticks(self.set) + 1)
     }
 }
 
-/// Ticks are milliseconds here. Written apart from the clock that is tested.
+/// A time in ticks of a millisecond, rounded down; independent of the clock under test.
 pub(super) fn ticks(time: Duration) -> u64 {
     (time.as_micros() / 1_000) as u64
 }
 
+/// A time in ticks of a millisecond, rounded up.
 pub(super) fn ticks_up(time: Duration) -> u64 {
     time.as_micros().div_ceil(1_000) as u64
 }
 
 /// A scheduled task.
-pub(super) struct Errand {
+pub(super) struct ExpectedTask {
     pub(super) pending: Pending,
     pub(super) every: Option<Duration>,
     pub(super) is_cancelled: bool,
     pub(super) is_done: bool,
 }
 
-/// For whom something was mailed.
+/// The recipients of a mailed message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Address {
     One(usize),
@@ -141,36 +179,54 @@ pub(super) enum Address {
     All { service: usize },
 }
 
-/// A message that was mailed.
+/// A mailed message.
 pub(super) struct Mailing {
     pub(super) to: Address,
     /// The mailbox did not take it.
     pub(super) is_refused: bool,
-    /// The connection that has published it to the others.
+    /// The publisher, if it has published to all others.
     pub(super) except: Option<usize>,
-    /// The subscribers when it was read.
+    /// The subscribers at the time of its delivery.
     pub(super) subscribers: Option<Vec<usize>>,
-    /// Those of them that could be sent to at the end of that iteration, and so at the time.
+    /// The subscribers that accepted messages at the end of that iteration, and so at the time of the delivery.
     pub(super) sure: Option<Vec<usize>>,
     pub(super) published: Option<Published>,
-    /// What its completion was told.
+    /// The outcome that its completion was told.
     pub(super) fate: Option<SendOutcome>,
     pub(super) arrived_at: Vec<usize>,
 }
 
 impl Ledger {
-    /// Notes that something is wrong unless `holds`.
-    pub(super) fn claim(&mut self, holds: bool, what: impl FnOnce() -> String) {
+    /// Notes a violation unless `holds`. Only the first one is kept.
+    pub(super) fn claim(&mut self, holds: bool, violation: impl FnOnce() -> String) {
         if !holds && self.violation.is_none() {
-            self.violation = Some(what());
+            self.violation = Some(violation());
         }
+    }
+
+    /// Checks that a deadline which the handler has put off before has run for its whole time again.
+    pub(super) fn claim_stay_is_over(&mut self, number: usize, timeout: Timeout) {
+        let now = self.now;
+        let time = match timeout {
+            Timeout::Idle => IDLE,
+            Timeout::FirstMessage => FIRST_MESSAGE,
+            Timeout::Message => MESSAGE,
+            Timeout::WriteStall => WRITE_STALL,
+            Timeout::Close => Duration::ZERO,
+        };
+        let stays = &self.records[number].stays;
+        let stayed = stays.iter().find(|(kind, _)| *kind == timeout);
+        let is_over = stayed.is_none_or(|(_, at)| *at + time <= now);
+        self.claim(is_over, || {
+            format!("{number}: {timeout:?} again at {now:?}, too early after it was put off")
+        });
     }
 
     pub(super) fn pending(&self, due: Duration) -> Pending {
         Pending { due, set: self.now }
     }
 
-    /// Numbers a new mailing.
+    /// Adds a mailing and returns its number.
     pub(super) fn post(&mut self, to: Address) -> usize {
         self.mail.push(Mailing {
             to,
@@ -185,7 +241,7 @@ impl Ledger {
         self.mail.len() - 1
     }
 
-    /// A completion is called.
+    /// Notes the call of a completion.
     pub(super) fn complete(&mut self, number: usize, delivery: SendOutcome) {
         self.completions = self.completions.saturating_sub(1);
         self.tally.count(match delivery {
@@ -197,7 +253,7 @@ impl Ledger {
         self.claim(is_first, || format!("completion {number} is called twice"));
     }
 
-    /// A publication was read, handed out, and dropped.
+    /// Notes that a publication was delivered and dropped, with the subscribers that it had then.
     pub(super) fn read(&mut self, number: usize) {
         let Address::Topic { service, topic } = self.mail[number].to else {
             return;
@@ -209,6 +265,12 @@ impl Ledger {
         let mut subscribers = self.subscribers(service, topic);
         subscribers.retain(|number| Some(*number) != except);
         self.mail[number].subscribers = Some(subscribers);
+    }
+
+    /// The number and the name of a random connection, which may be gone.
+    pub(super) fn pick_name(&self, random: &mut Random) -> Option<(usize, ConnId)> {
+        let number = random.below(self.records.len());
+        Some((number, self.records.get(number)?.id?))
     }
 
     /// The connections that subscribe to a topic.

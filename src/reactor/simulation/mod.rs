@@ -1,27 +1,29 @@
 //! A seeded simulation: the production reactor under a virtual clock, on a simulated network that cuts, delays, interrupts
-//! and resets, with protocols and handlers that do everything they may do.
+//! and resets, with protocols and handlers that use all that they may use.
 //!
-//! | file | what |
+//! | file | content |
 //! | --- | --- |
-//! | `world` | the loop, the clock, and what happens in which order |
-//! | `network` | pipes, and their faults |
+//! | `world` | the loop, the clock, and the order of events |
+//! | `network` | pipes and their faults |
 //! | `peer` | the other side of a connection |
 //! | `courtesy` | a protocol with a handshake, deadlines and a farewell; the other service speaks `LengthPrefixed` |
-//! | `puppet` | the handler of both |
-//! | `society` | letters, jobs, publications |
-//! | `ledger` | what is known, and what was found wrong |
-//! | `invariants` | what must hold after each step, and at the end |
+//! | `handler` | the handler of both services |
+//! | `mail` | letters, jobs and publications |
+//! | `ledger` | the expected state, and the first violation of it |
+//! | `invariants` | the checks after each iteration |
+//! | `endings` | the checks of a connection that has ended, and of the whole run at its end |
 //!
-//! To see a run again: `RINGWHEEL_SEED=7 cargo test --lib simulation`; for more of them, `RINGWHEEL_SEEDS=1000000`, and
-//! `RINGWHEEL_FIRST_SEED` to begin elsewhere. `tests/mutations/run` shows that it finds what is planted.
+//! `RINGWHEEL_SEED=7 cargo test --lib simulation` repeats the run of one seed. `RINGWHEEL_SEEDS=1000000` runs as many seeds,
+//! beginning with `RINGWHEEL_FIRST_SEED`. `tests/mutations/run` shows that the simulation finds planted faults.
 
 mod courtesy;
+mod endings;
+mod handler;
 mod invariants;
 mod ledger;
+mod mail;
 mod network;
 mod peer;
-mod puppet;
-mod society;
 mod world;
 
 use std::time::Duration;
@@ -30,15 +32,16 @@ use ledger::Tally;
 use world::World;
 
 const OUTPUT_LIMIT: usize = 4_000;
-/// Where messages are so long that they go to the socket directly.
+/// The output limit of runs in which messages are so long that they go to the socket directly.
 const LARGE_OUTPUT_LIMIT: usize = 24_000;
-/// What a protocol may say beyond that by itself.
+/// Bytes beyond the output limit for what a protocol says by itself.
 const OWN_ROOM: usize = 512;
 const LOW_WATER: usize = 500;
 const HIGH_WATER: usize = 2_000;
 const INPUT_LIMIT: usize = 2_000;
-/// The longest message of `LengthPrefixed`, below the input limit, and that of `Courtesy`, above it.
+/// The longest message of `LengthPrefixed`, below the input limit.
 const MAX_MESSAGE: usize = 1_900;
+/// The longest frame of `Courtesy`, above the input limit.
 const MAX_FRAME: usize = 2_200;
 const RECEIVE_BUFFER: usize = 512;
 const IDLE: Duration = Duration::from_millis(400);
@@ -51,13 +54,13 @@ const DRAIN: Duration = Duration::from_millis(500);
 const TIMERS: usize = 4;
 const SUBSCRIPTIONS: usize = 3;
 const TOPIC_NAME_LIMIT: usize = 8;
-/// The last of them is one too long.
+/// The names of the topics. The last of them is longer than the limit allows.
 const TOPICS: [&str; 5] = ["a", "b", "news", "weather", "elsewhere"];
 
-/// Runs in CI.
+/// Number of seeds that run by default, as in CI.
 const SEEDS: u64 = 10_000;
 
-/// SplitMix64: a step of a counter, mixed.
+/// The generator SplitMix64: a counter, and a function that mixes its bits.
 struct Random(u64);
 
 impl Random {
@@ -69,7 +72,7 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    /// Below `bound`; 0 if there is nothing below it.
+    /// A number below `bound`, or 0 if `bound` is 0.
     fn below(&mut self, bound: usize) -> usize {
         (self.next() % bound.max(1) as u64) as usize
     }
@@ -78,26 +81,26 @@ impl Random {
         self.below(n) == 0
     }
 
-    /// Another sequence, which begins where this one is.
+    /// Another generator, seeded by this one.
     fn fork(&mut self) -> Random {
         Random(self.next())
     }
 }
 
-/// Panics as a callback may, without the hook's report: thousands of them are wanted.
+/// Panics as a callback may, but without a report by the panic hook: a simulation panics thousands of times.
 fn quiet_panic() -> ! {
-    std::panic::resume_unwind(Box::new("as it was told"))
+    std::panic::resume_unwind(Box::new("a panic of the simulation"))
 }
 
 fn run(seed: u64) -> Tally {
-    let _blame = Blame(seed);
+    let _name_seed = NameSeed(seed);
     let mut world = World::new(seed);
-    world.live();
+    world.run_steps();
     world.finish()
 }
 
-/// What must have happened in some of the seeds, if they are many: else the invariants were not put to the test.
-const MUST_HAPPEN: [&str; 39] = [
+/// Events that must occur in a run of many seeds: without them the invariants would not be put to the test.
+const MUST_HAPPEN: [&str; 41] = [
     "Aborted",
     "InputLimit",
     "Io",
@@ -115,6 +118,7 @@ const MUST_HAPPEN: [&str; 39] = [
     "Truncated",
     "deadline met",
     "deadline panics",
+    "decoder changed",
     "drain deadline",
     "end by the peer's farewell",
     "farewell answered",
@@ -126,6 +130,7 @@ const MUST_HAPPEN: [&str; 39] = [
     "letter refused",
     "letter written",
     "mailbox full",
+    "name of another service",
     "pong late",
     "publication delivered",
     "publication dropped",
@@ -157,12 +162,15 @@ fn every_seed_keeps_the_invariants() {
         tally.add(&run(seed));
     }
     println!("{tally:#?}");
-    for what in MUST_HAPPEN {
-        assert!(count < 5_000 || tally.0.contains_key(what), "never: {what}");
+    for event in MUST_HAPPEN {
+        let has_happened = tally.0.contains_key(event);
+        assert!(count < 5_000 || has_happened, "never: {event}");
     }
 }
 
-/// Seeds that find defects which there were, each by the name of the patch in `tests/mutations` that plants it again.
+/// Seeds that find defects of the past, each with the name of the patch in `tests/mutations` that plants the defect again.
+///
+/// A change of the simulation's random choices changes what a seed does: then `tests/mutations/run NAME` finds the new seed.
 #[test]
 fn defects_stay_away() {
     for (_defect, seed) in [
@@ -175,14 +183,14 @@ fn defects_stay_away() {
     }
 }
 
-/// Says which seed it was, should the run fail.
-struct Blame(u64);
+/// Names the seed if its run fails.
+struct NameSeed(u64);
 
-impl Drop for Blame {
+impl Drop for NameSeed {
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!(
-                "to see it again: RINGWHEEL_SEED={} cargo test --lib simulation",
+                "to repeat it: RINGWHEEL_SEED={} cargo test --lib simulation",
                 self.0
             );
         }

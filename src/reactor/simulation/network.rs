@@ -12,37 +12,42 @@ use crate::io::stream::ByteStream;
 use super::Random;
 use super::ledger::Book;
 
-/// The most that the kernel takes of what the peer does not read.
+/// Bytes that the kernel takes at most while the peer does not read.
 pub(super) const WINDOW: usize = 1_500;
 
 /// The two directions between a peer and the reactor, as the kernel keeps them.
 pub(super) struct Pipe {
     pub(super) to_server: VecDeque<u8>,
-    /// What is there has not arrived yet.
+    /// The bytes of `to_server` have not arrived yet; an event tells of their arrival.
     pub(super) is_late: bool,
     pub(super) peer_ended: bool,
     pub(super) reset: bool,
-    /// What the peer has not read yet.
+    /// Bytes that the peer has not read yet.
     pub(super) to_peer: VecDeque<u8>,
     pub(super) server_ended: bool,
     pub(super) dropped: bool,
     pub(super) dropped_with_reset: bool,
-    /// Events that the poll would report.
+    /// The reactor asked for a reset.
+    pub(super) aborted: bool,
+    /// Bytes that the reactor has received and sent.
+    pub(super) received: u64,
+    pub(super) sent: u64,
+    /// Events that the next poll may report.
     pub(super) readable: bool,
     pub(super) writable: bool,
-    /// A write found no room: there is an event once there is.
+    /// A write found no room, so an event follows once there is room.
     pub(super) wants_room: bool,
-    /// When the reactor last received something, and last sent something.
+    /// The time at which the reactor last received bytes, and last sent bytes.
     pub(super) heard_at: Duration,
     pub(super) took_at: Duration,
-    /// Chance of a fault, as one in so many times a small number; none at 0.
-    pub(super) calmness: usize,
+    /// Faults are the rarer, the higher this is; at 0 there are none.
+    pub(super) fault_rarity: usize,
     pub(super) faults: Random,
     pub(super) book: Book,
 }
 
 impl Pipe {
-    pub(super) fn new(faults: Random, calmness: usize, book: Book) -> Self {
+    pub(super) fn new(faults: Random, fault_rarity: usize, book: Book) -> Self {
         let now = book.open().now;
         Pipe {
             to_server: VecDeque::new(),
@@ -53,27 +58,30 @@ impl Pipe {
             server_ended: false,
             dropped: false,
             dropped_with_reset: false,
+            aborted: false,
+            received: 0,
+            sent: 0,
             readable: false,
             writable: true,
             wants_room: false,
             heard_at: now,
             took_at: now,
-            calmness,
+            fault_rarity,
             faults,
             book,
         }
     }
 
     fn fault(&mut self, one_in: usize) -> bool {
-        self.calmness > 0 && self.faults.one_in(one_in * self.calmness)
+        self.fault_rarity > 0 && self.faults.one_in(one_in * self.fault_rarity)
     }
 
-    /// A part of `whole`, at least one byte.
+    /// The length of a random part of `whole` bytes, at least one byte.
     fn cut(&mut self, whole: usize) -> usize {
         1 + self.faults.below(whole.max(2) - 1)
     }
 
-    /// Whether the reactor would find something in a read: bytes, the end, an error.
+    /// True if a read by the reactor would find bytes, the end, or an error.
     pub(super) fn has_news(&self) -> bool {
         !self.to_server.is_empty() || self.peer_ended || self.reset
     }
@@ -90,7 +98,7 @@ impl Pipe {
             };
         }
         if self.fault(8) {
-            // It has not arrived after all; when it does there is an event.
+            // The bytes have not arrived after all; an event tells when they have.
             self.readable = true;
             self.is_late = true;
             return Err(io::ErrorKind::WouldBlock.into());
@@ -108,6 +116,7 @@ impl Pipe {
         buffer[..middle].copy_from_slice(&front[..middle]);
         buffer[middle..count].copy_from_slice(&back[..count - middle]);
         self.to_server.drain(..count);
+        self.received += count as u64;
         self.heard_at = self.book.open().now;
         Ok(count)
     }
@@ -119,7 +128,7 @@ impl Pipe {
         if self.server_ended {
             self.book
                 .open()
-                .claim(false, || "a write behind the end of the stream".into());
+                .claim(false, || "a write after our end of the stream".into());
             return Err(io::ErrorKind::BrokenPipe.into());
         }
         if self.reset {
@@ -133,7 +142,7 @@ impl Pipe {
             count = self.cut(count);
         }
         if count < offered {
-            // Memory that the kernel lacks for a moment is room that comes by itself.
+            // A full window waits for the peer. Otherwise the kernel lacked memory for a moment, and an event follows.
             self.wants_room = self.to_peer.len() + count == WINDOW;
             self.writable |= !self.wants_room;
         }
@@ -146,6 +155,7 @@ impl Pipe {
             self.to_peer.extend(&part[..taken]);
             rest -= taken;
         }
+        self.sent += count as u64;
         self.took_at = self.book.open().now;
         Ok(count)
     }
@@ -179,7 +189,7 @@ impl ByteStream for PipeEnd {
         let is_first = !std::mem::replace(&mut pipe.server_ended, true);
         pipe.book
             .open()
-            .claim(is_first, || "a second end of the stream".into());
+            .claim(is_first, || "our end of the stream is sent twice".into());
         if pipe.reset {
             return Err(io::ErrorKind::NotConnected.into());
         }
@@ -208,7 +218,8 @@ impl Drop for PipeEnd {
     fn drop(&mut self) {
         let mut pipe = self.pipe.borrow_mut();
         pipe.dropped = true;
-        // Closing over input that nobody has read resets, as the kernel does.
+        pipe.aborted = self.reset_on_drop;
+        // Closing a socket that holds unread input resets the connection, as the kernel does.
         pipe.dropped_with_reset = self.reset_on_drop || !pipe.to_server.is_empty();
     }
 }

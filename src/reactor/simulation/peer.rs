@@ -1,4 +1,4 @@
-//! The other side of a connection: what it says, how it answers, and what it makes of what it hears.
+//! The other side of a connection: it sends messages, answers, and checks everything that it receives.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -9,13 +9,13 @@ use crate::connection::id::ConnId;
 
 use super::courtesy::{self, BYE, DATA, HELLO, PING, POISON, PONG, WELCOME};
 use super::ledger::{Address, Ledger};
+use super::mail::{MAILED, NUMBERED, OWN};
 use super::network::Pipe;
-use super::society::{MAILED, NUMBERED, OWN};
 use super::{INPUT_LIMIT, MAX_FRAME, MAX_MESSAGE, Random};
 
-/// How a peer answers what it is asked.
+/// A peer's reaction to a frame that asks for an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Manner {
+enum Reaction {
     AtOnce,
     Late,
     Never,
@@ -23,13 +23,13 @@ enum Manner {
     Leave,
 }
 
-impl Manner {
-    fn new(random: &mut Random) -> Manner {
+impl Reaction {
+    fn new(random: &mut Random) -> Reaction {
         match random.below(8) {
-            0..=3 => Manner::AtOnce,
-            4..=5 => Manner::Late,
-            6 => Manner::Never,
-            _ => Manner::Leave,
+            0..=3 => Reaction::AtOnce,
+            4..=5 => Reaction::Late,
+            6 => Reaction::Never,
+            _ => Reaction::Leave,
         }
     }
 }
@@ -40,38 +40,40 @@ pub(super) struct Peer {
     pub(super) pipe: Rc<RefCell<Pipe>>,
     pub(super) is_courteous: bool,
     pub(super) reads: bool,
-    /// Since when the connection is parting, and closing, as seen from outside.
+    /// The time at which the connection was first seen to be parting.
     pub(super) parting_since: Option<Duration>,
+    /// The time at which it was first seen to be closing.
     pub(super) closing_since: Option<Duration>,
-    /// When that time may have been granted once more.
+    /// The time from which on the close may have been given its time once more.
     pub(super) parting_renewed: Option<Duration>,
     pub(super) closing_renewed: Option<Duration>,
-    /// How much was written when it was seen to be stuck first, and when that was.
+    /// Bytes written when output was first seen to make no progress, and the time of that.
     pub(super) stuck: (u64, Duration),
-    /// After how many messages it was seen to be within another first, since when, and since when it was listened to.
+    /// The message that has begun and is not whole: the number of messages before it, the time at which it was first seen,
+    /// and the last time at which its input was unread or held back.
     pub(super) begun: Option<(u64, Duration, Duration)>,
     pub(super) adopted: Duration,
-    /// When something of it was not looked at yet as timers fired.
+    /// The last time at which some of its input was unread as timers fired.
     pub(super) unheard_at: Duration,
-    /// When it was last seen that it had not been listened to since the time of its message began.
+    /// The last time at which reading was seen to have been held back during the wait for its message.
     pub(super) shut_at: Option<Duration>,
-    /// Whether its input was wanted as timers fired.
+    /// True if its input was wanted as timers last fired.
     pub(super) is_wanted: bool,
-    to_ping: Manner,
-    to_bye: Manner,
-    /// Bytes on their way.
+    to_ping: Reaction,
+    to_bye: Reaction,
+    /// Bytes that are not on the network yet.
     outbox: Vec<u8>,
-    /// The end of the stream is behind them.
+    /// The end of the stream follows the bytes of `outbox`.
     leaves: bool,
-    /// Answers that take their time.
+    /// Answers that are sent later, each with its time.
     later: Vec<(Duration, Vec<u8>)>,
     asked: u32,
-    /// Where the frames that have not arrived whole end in the stream, and which of them are messages.
+    /// The positions in the stream at which frames end that have not arrived whole; true for messages.
     ends: Vec<(u64, bool)>,
     sent: u64,
-    /// Where the last frame ends that was sent whole.
+    /// The position in the stream at which the last whole frame ends.
     last_end: u64,
-    /// What was heard and is no whole frame yet.
+    /// Received bytes that are no whole frame yet.
     inbox: Vec<u8>,
     greeted: bool,
     pub(super) own: u32,
@@ -107,8 +109,8 @@ impl Peer {
             shut_at: None,
             is_wanted: true,
             adopted: now,
-            to_ping: Manner::new(random),
-            to_bye: Manner::new(random),
+            to_ping: Reaction::new(random),
+            to_bye: Reaction::new(random),
             outbox: Vec::new(),
             leaves: false,
             later: Vec::new(),
@@ -127,18 +129,18 @@ impl Peer {
         };
         if is_courteous {
             let hello = courtesy::frame(HELLO, &[7; 20]);
-            // Most are let in, to see what is behind the door.
-            let manner = if random.one_in(3) {
-                Manner::new(random)
+            // Most handshakes end at once, so that most connections open.
+            let reaction = if random.one_in(3) {
+                Reaction::new(random)
             } else {
-                Manner::AtOnce
+                Reaction::AtOnce
             };
-            peer.answer(manner, hello, now, random);
+            peer.answer(reaction, hello, now, random);
         }
         peer
     }
 
-    /// Whether there are bytes, or an end, that have not arrived.
+    /// True if there are bytes that have not arrived.
     pub(super) fn is_sending(&self) -> bool {
         !self.outbox.is_empty() || !self.later.is_empty()
     }
@@ -152,19 +154,19 @@ impl Peer {
         self.ends.push((end, is_message));
     }
 
-    fn answer(&mut self, manner: Manner, frame: Vec<u8>, now: Duration, random: &mut Random) {
-        match manner {
-            Manner::AtOnce => self.put(&frame, false),
-            Manner::Late => {
+    fn answer(&mut self, reaction: Reaction, frame: Vec<u8>, now: Duration, random: &mut Random) {
+        match reaction {
+            Reaction::AtOnce => self.put(&frame, false),
+            Reaction::Late => {
                 let wait = Duration::from_micros(random.below(250_000) as u64);
                 self.later.push((now + wait, frame));
             }
-            Manner::Never => {}
-            Manner::Leave => self.leaves = true,
+            Reaction::Never => {}
+            Reaction::Leave => self.leaves = true,
         }
     }
 
-    /// Says something, or goes.
+    /// Sends something, or ends the stream or the connection.
     pub(super) fn act(&mut self, random: &mut Random) {
         let pipe = self.pipe.clone();
         let pipe = &mut *pipe.borrow_mut();
@@ -173,13 +175,13 @@ impl Peer {
         }
         let has_spoken = self.sent > 0 || !self.outbox.is_empty();
         if self.is_courteous && !has_spoken && !random.one_in(20) {
-            // Its turn is after the handshake.
+            // It may send once the handshake is over.
             return;
         }
         match random.below(44) {
             0 => self.leaves = true,
             1 => {
-                // Whatever is on its way is lost: the end may come in the middle of a frame.
+                // The outbox is lost, so the stream may end in the middle of a frame.
                 self.leaves = true;
                 self.outbox.clear();
             }
@@ -215,7 +217,7 @@ impl Peer {
         }
     }
 
-    /// More than the input limit, or the protocol, allows.
+    /// A length that the input limit, or the protocol, does not allow.
     fn too_much(&self, random: &mut Random) -> usize {
         match self.is_courteous {
             true if random.one_in(2) => INPUT_LIMIT,
@@ -250,7 +252,7 @@ impl Peer {
         }
     }
 
-    /// Some of what is on its way arrives.
+    /// Lets some of the outbox arrive, or all of it.
     pub(super) fn transmit(&mut self, all: bool, ledger: &mut Ledger, random: &mut Random) {
         let pipe = self.pipe.clone();
         let pipe = &mut *pipe.borrow_mut();
@@ -286,7 +288,7 @@ impl Peer {
         record.is_cut = self.sent > self.last_end;
     }
 
-    /// Takes some of what has arrived.
+    /// Reads some of what has arrived, or all of it.
     pub(super) fn read(&mut self, all: bool, ledger: &mut Ledger, random: &mut Random) {
         let pipe = self.pipe.clone();
         let pipe = &mut *pipe.borrow_mut();
@@ -305,7 +307,7 @@ impl Peer {
         }
         self.hear(ledger, random);
         if pipe.server_ended && pipe.to_peer.is_empty() && (all || random.one_in(4)) {
-            // It has heard the end, and so ends too.
+            // The server's stream has ended, so the peer ends its own.
             self.leaves = true;
         }
     }
@@ -336,11 +338,13 @@ impl Peer {
     fn hear_frame(&mut self, kind: u8, body: &[u8], ledger: &mut Ledger, random: &mut Random) {
         let number = self.number;
         ledger.claim(!self.heard_bye, || {
-            format!("{number} hears something behind the farewell: {kind}")
+            format!("{number} receives a frame of kind {kind} after the farewell")
         });
         let is_greeting = self.is_courteous && !self.greeted;
         self.greeted = true;
-        ledger.claim(!is_greeting || kind == HELLO, || "not greeted first".into());
+        ledger.claim(!is_greeting || kind == HELLO, || {
+            "the greeting is not the first frame".into()
+        });
         match kind {
             HELLO if is_greeting => {}
             WELCOME => {}
@@ -352,38 +356,44 @@ impl Peer {
             PONG => {
                 let is_next = body == self.pongs.to_be_bytes();
                 self.pongs += 1;
-                ledger.claim(is_next, || format!("{number} hears a wrong pong"));
+                ledger.claim(is_next, || format!("{number} receives a wrong pong"));
             }
             BYE => {
                 self.heard_bye = true;
                 if !self.said_bye {
                     let bye = courtesy::frame(BYE, &[]);
                     self.answer(self.to_bye, bye, ledger.now, random);
-                    self.said_bye = self.to_bye == Manner::AtOnce;
+                    self.said_bye = self.to_bye == Reaction::AtOnce;
                 }
             }
-            _ => ledger.claim(false, || format!("{number} hears {kind}, which is nothing")),
+            _ => ledger.claim(false, || {
+                format!("{number} receives a frame of unknown kind {kind}")
+            }),
         }
     }
 
     fn hear_message(&mut self, body: &[u8], ledger: &mut Ledger) {
         let number = self.number;
         let Some(([source, count @ ..], filler)) = body.split_first_chunk::<NUMBERED>() else {
-            return ledger.claim(false, || format!("{number} hears a stub"));
+            return ledger.claim(false, || {
+                format!("{number} receives a message without a number")
+            });
         };
         let count = u32::from_be_bytes(*count);
         let is_intact = filler.iter().all(|byte| *byte == count as u8);
-        ledger.claim(is_intact, || format!("{number} hears a garbled message"));
+        ledger.claim(is_intact, || format!("{number} receives a garbled message"));
         match *source {
             OWN => {
                 let expected = self.own;
                 ledger.claim(count == expected, || {
-                    format!("{number} hears message {count} instead of {expected}")
+                    format!("{number} receives message {count} instead of {expected}")
                 });
                 self.own = count + 1;
             }
             MAILED => self.hear_mail(count as usize, ledger),
-            _ => ledger.claim(false, || format!("{number} hears a lie")),
+            _ => ledger.claim(false, || {
+                format!("{number} receives a message of unknown source")
+            }),
         }
     }
 
@@ -393,7 +403,9 @@ impl Peer {
         let is_later = self.last_mail.is_none_or(|last| last < mailed);
         self.last_mail = Some(mailed);
         let Some(mailing) = ledger.mail.get_mut(mailed) else {
-            return ledger.claim(false, || "mail that nobody has sent".into());
+            return ledger.claim(false, || {
+                format!("{number} receives mail that was not sent")
+            });
         };
         mailing.arrived_at.push(number);
         let is_addressed = match mailing.to {
@@ -408,11 +420,13 @@ impl Peer {
             mailing.is_refused || matches!(mailing.fate, Some(SendOutcome::Refused(_)));
         let to = mailing.to;
         ledger.claim(is_later && is_addressed && !is_refused, || {
-            format!("{number} hears mail {mailed} to {to:?}, out of order or not at all for it")
+            format!(
+                "{number} receives mail {mailed} to {to:?}, which is out of order or not for it"
+            )
         });
     }
 
-    /// What is heard of a frame that has not arrived whole.
+    /// True if part of a frame was received.
     pub(super) fn is_within_frame(&self) -> bool {
         !self.inbox.is_empty()
     }

@@ -1,4 +1,4 @@
-//! The loop, the clock, and what happens in which order.
+//! The loop, the clock, and the order of events.
 
 use std::cell::RefCell;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -22,40 +22,43 @@ use crate::shared::task::Task;
 use crate::wheel::TickClock;
 
 use super::courtesy::Courtesy;
-use super::ledger::{Book, Errand, Ledger, Pending, Record};
+use super::handler::ScriptedHandler;
+use super::ledger::{Book, ExpectedTask, Ledger, Pending, Record};
+use super::mail::{BytesProtocol, Mailer};
 use super::network::{Pipe, PipeEnd};
 use super::peer::Peer;
-use super::puppet::Puppet;
-use super::society::{Dialect, Society};
 use super::*;
 
-/// Connections at a time, and in all.
-const CROWD: usize = 10;
-const GENERATIONS: usize = 40;
+/// Number of connections at a time.
+const MAX_LIVE: usize = 10;
+/// Number of connections in all.
+const MAX_ACCEPTED: usize = 40;
 
 pub(super) struct World {
     pub(super) reactor: Reactor,
     pub(super) shared: Arc<LoopShared>,
     pub(super) book: Book,
-    /// Those whose connections live, and those who have something to tell afterwards.
+    /// Peers of connections that live.
     pub(super) peers: Vec<Peer>,
+    /// Peers of connections that are gone; they may still read.
     pub(super) departed: Vec<Peer>,
     pub(super) timeouts: Timeouts,
-    /// When the drain's deadline is.
+    /// The deadline of the drain, once it has begun.
     pub(super) drain_due: Option<Pending>,
-    /// Between two iterations.
+    /// The longest time between two iterations.
     pub(super) longest_sleep: Duration,
     iterated_at: Duration,
     random: Random,
     /// As in [`Pipe`].
-    calmness: usize,
-    pub(super) plain: Society<LengthPrefixed>,
-    pub(super) courteous: Society<Courtesy>,
+    fault_rarity: usize,
+    pub(super) plain: Mailer<LengthPrefixed>,
+    pub(super) courteous: Mailer<Courtesy>,
     cancelled: Vec<Arc<AtomicBool>>,
-    /// The loop sleeps, or would, and was woken.
+    /// The loop sleeps, or would in production.
     sleeps: bool,
+    /// Another thread has woken the loop since its last iteration.
     was_woken: Arc<AtomicBool>,
-    /// Tokens of connections, some of which are gone.
+    /// Tokens of all connections, also of those that are gone.
     tokens: Vec<usize>,
 }
 
@@ -96,9 +99,11 @@ impl World {
             close: CLOSE,
         };
         let protocol = LengthPrefixed::u16_be().max_length(MAX_MESSAGE);
-        let (plain, first) = found(protocol, limits, timeouts, &book, &shared, random.fork());
+        let (plain, first) =
+            make_service(protocol, limits, timeouts, &book, &shared, random.fork());
         let protocol = Courtesy { book: book.clone() };
-        let (courteous, second) = found(protocol, limits, timeouts, &book, &shared, random.fork());
+        let (courteous, second) =
+            make_service(protocol, limits, timeouts, &book, &shared, random.fork());
         let tick = random.one_in(3).then_some(TICK);
         book.open().ticks = [tick.map(|due| Pending {
             due,
@@ -117,7 +122,7 @@ impl World {
             receive_buffer: RECEIVE_BUFFER,
             read_budget: 1_000,
         };
-        let calmness = [0, 1, 1, 3][random.below(4)];
+        let fault_rarity = [0, 1, 1, 3][random.below(4)];
         World {
             reactor: Reactor::new(&config, shared.clone(), slots.into(), Duration::ZERO),
             shared,
@@ -129,7 +134,7 @@ impl World {
             longest_sleep: Duration::ZERO,
             iterated_at: Duration::ZERO,
             random,
-            calmness,
+            fault_rarity,
             plain,
             courteous,
             cancelled: Vec::new(),
@@ -139,30 +144,31 @@ impl World {
         }
     }
 
-    /// Whatever may happen, in any order.
-    pub(super) fn live(&mut self) {
+    /// Takes random steps in random order.
+    pub(super) fn run_steps(&mut self) {
         let steps = 40 + self.random.below(160);
         let drain_at = self.random.below(4 * steps);
         for step in 0..steps {
             if step == drain_at {
                 self.begin_drain();
             }
-            match self.random.below(18) {
-                0 | 1 => self.connect(),
-                2 => {
+            match self.random.below(36) {
+                0..=3 => self.connect(),
+                4..=5 => {
                     let micros = self.random.below(50_000);
                     self.pass(Duration::from_micros(micros as u64));
                 }
-                3..=5 => self.peers_read(false),
-                6..=9 => self.peer_acts(),
-                10 => self.outsider_acts(),
-                11 => self.nap(),
+                6..=11 => self.peers_read(false),
+                12..=19 => self.peer_acts(),
+                20..=21 => self.outsider_acts(),
+                22..=23 => self.sleep_and_iterate(),
+                24 => self.keep_silent(),
                 _ => self.iterate(),
             }
         }
     }
 
-    /// Lets everything end: what was said arrives and is answered, and what is left ends with a drain, or at once.
+    /// Brings everything to an end: bytes on their way arrive and are answered, and what is left ends with a drain, or at once.
     pub(super) fn finish(&mut self) -> Tally {
         for _ in 0..40 {
             self.pass(Duration::from_micros(700));
@@ -171,13 +177,13 @@ impl World {
         }
         if !self.random.one_in(4) {
             self.begin_drain();
-            // As the loop does it, which sleeps until something is to be done: what nobody wakes it for never ends.
-            let mut naps = 0;
+            // The loop sleeps until it has something to do, so a connection that does not wake it never ends.
+            let mut rounds = 0;
             while !self.reactor.is_drained() {
                 self.peers_read(true);
-                self.nap();
-                naps += 1;
-                assert!(naps < 3_000, "the drain does not end");
+                self.sleep_and_iterate();
+                rounds += 1;
+                assert!(rounds < 3_000, "the drain does not end");
             }
         }
         let now = self.now();
@@ -202,7 +208,7 @@ impl World {
     fn connect(&mut self) {
         let number = self.book.open().records.len();
         let is_over = self.drain_due.is_some();
-        if is_over || self.peers.len() >= CROWD || number >= GENERATIONS {
+        if is_over || self.peers.len() >= MAX_LIVE || number >= MAX_ACCEPTED {
             return;
         }
         let now = self.now();
@@ -212,7 +218,7 @@ impl World {
             ..Record::default()
         });
         let faults = self.random.fork();
-        let pipe = Pipe::new(faults, self.calmness, self.book.clone());
+        let pipe = Pipe::new(faults, self.fault_rarity, self.book.clone());
         let pipe = Rc::new(RefCell::new(pipe));
         let stream = PipeEnd {
             pipe: pipe.clone(),
@@ -233,12 +239,16 @@ impl World {
         self.reactor
             .adopt(service as u16, socket, peer.into(), register);
         let id = adopted.expect("every socket is registered");
+        self.book.open().records[number].id = Some(id);
         let is_courteous = service == Courtesy::SERVICE;
         self.tokens.push(id.token());
         let peer = Peer::new(number, id, pipe, is_courteous, now, &mut self.random);
         let is_gone = peer.pipe.borrow().dropped;
-        assert!(is_gone || !fails, "it could not be registered");
-        // One that could not be registered, or whose handler panicked, has gone already.
+        assert!(
+            is_gone || !fails,
+            "a connection lives that could not be registered"
+        );
+        // A connection that could not be registered, or whose handler panicked, has gone already.
         if is_gone {
             self.book.open().records[number].is_gone = true;
             self.departed.push(peer);
@@ -257,7 +267,7 @@ impl World {
         peer.transmit(false, &mut self.book.open(), &mut self.random);
     }
 
-    /// The peers that read take some of what has arrived, and what is on its way comes closer.
+    /// Lets peers read what has arrived, and lets bytes on their way arrive: some of them, or all.
     fn peers_read(&mut self, all: bool) {
         let ledger = &mut *self.book.open();
         for peer in self.peers.iter_mut().chain(&mut self.departed) {
@@ -266,7 +276,7 @@ impl World {
         }
     }
 
-    /// Another thread does something, while the loop sleeps perhaps.
+    /// Acts as another thread, perhaps while the loop sleeps.
     fn outsider_acts(&mut self) {
         match self.random.below(8) {
             0 => self.schedule(),
@@ -278,7 +288,7 @@ impl World {
         let will_look = !self.sleeps || self.was_woken.load(Ordering::Relaxed);
         assert!(
             !is_waiting || will_look,
-            "mail waits, and nobody wakes the loop"
+            "mail waits, and nothing wakes the loop"
         );
     }
 
@@ -290,7 +300,7 @@ impl World {
         let due = ledger.now + Duration::from_micros(micros as u64);
         let index = ledger.tasks.len();
         let pending = ledger.pending(due);
-        ledger.tasks.push(Errand {
+        ledger.tasks.push(ExpectedTask {
             pending,
             every,
             is_cancelled: false,
@@ -304,7 +314,7 @@ impl World {
         self.reactor.schedule_task(Task {
             due,
             every,
-            run: Box::new(move || errand(&mut book.open(), index)),
+            run: Box::new(move || note_task_run(&mut book.open(), index)),
             cancelled,
         });
     }
@@ -334,8 +344,15 @@ impl World {
         self.reactor.begin_drain(DRAIN);
     }
 
-    /// Sleeps as the loop does, until there is an event or a timer is due, and goes on.
-    fn nap(&mut self) {
+    /// Lets time pass in which no peer sends anything, so that deadlines are met.
+    fn keep_silent(&mut self) {
+        for _ in 0..self.random.below(24) {
+            self.sleep_and_iterate();
+        }
+    }
+
+    /// Sleeps as the loop does until there is an event or a timer is due, then iterates.
+    fn sleep_and_iterate(&mut self) {
         let has_events = self.peers.iter().any(|peer| {
             let pipe = peer.pipe.borrow();
             pipe.readable || pipe.writable
@@ -344,7 +361,7 @@ impl World {
         let stays_awake = !self.sleeps || self.was_woken.load(Ordering::Relaxed);
         if !has_events && !stays_awake {
             let now = self.now();
-            // What is on its way is not waited for here, but arrives some time.
+            // Bytes on their way arrive soon, and must not wait for the next timer.
             let most = Duration::from_millis(if is_sending { 5 } else { 500 });
             let sleep = self.reactor.timeout(|| now).unwrap_or(most).min(most);
             self.pass(sleep);
@@ -352,7 +369,7 @@ impl World {
         self.iterate();
     }
 
-    /// One iteration of the loop: some of the events, in any order, and the rest of it.
+    /// One iteration of the loop: some of the events in random order, then the rest of the iteration.
     pub(super) fn iterate(&mut self) {
         self.was_woken.store(false, Ordering::Relaxed);
         self.shared.woke_up();
@@ -365,7 +382,7 @@ impl World {
             events.swap(index, self.random.below(index + 1));
         }
         for (token, readiness) in events {
-            // As the event loop does it, but that the slow path is taken at random, too: it must do the same.
+            // As in the event loop, except that the slow path is also taken at random: both must do the same.
             let is_plain = readiness.readable && !readiness.drain_fully && !readiness.error;
             let is_fast = is_plain && !self.random.one_in(3);
             if !(is_fast && self.reactor.on_plain_input(token)) {
@@ -382,7 +399,7 @@ impl World {
         self.reactor.set_behind(has_no_time || !self.sleeps);
     }
 
-    /// What the poll reports: all at once, whatever becomes of it meanwhile, and stale events among it.
+    /// The events that the poll reports, taken before any is handled, with stale events among them.
     fn poll(&mut self) -> Vec<(usize, Readiness)> {
         let mut events = Vec::new();
         for peer in &self.peers {
@@ -412,49 +429,51 @@ impl World {
     }
 }
 
-/// A task runs.
-fn errand(ledger: &mut Ledger, index: usize) {
+/// Notes that a task runs.
+fn note_task_run(ledger: &mut Ledger, index: usize) {
     let now = ledger.now;
-    let errand = &mut ledger.tasks[index];
-    let is_time = errand.pending.due <= now && !errand.is_cancelled && !errand.is_done;
-    let pending = errand.pending;
-    match errand.every {
-        None => errand.is_done = true,
+    let task = &mut ledger.tasks[index];
+    let is_time = task.pending.due <= now && !task.is_cancelled && !task.is_done;
+    let pending = task.pending;
+    match task.every {
+        None => task.is_done = true,
         Some(every) => {
             // Rounds that were missed are not made up for.
-            while errand.pending.due <= now {
-                errand.pending.due += every;
+            while task.pending.due <= now {
+                task.pending.due += every;
             }
-            errand.pending.set = now;
+            task.pending.set = now;
         }
     }
     ledger.tally.count("task run");
-    ledger.claim(is_time, || format!("a task runs at {now:?}: {pending:?}"));
+    ledger.claim(is_time, || {
+        format!("a task runs at {now:?}, expected {pending:?}")
+    });
     if index % 7 == 6 {
         quiet_panic();
     }
 }
 
-/// Makes a service and the way to reach its connections.
-fn found<P: Dialect>(
+/// Makes a service, and the means to reach its connections.
+fn make_service<P: BytesProtocol>(
     protocol: P,
     limits: Limits,
     timeouts: Timeouts,
     book: &Book,
     shared: &Arc<LoopShared>,
     random: Random,
-) -> (Society<P>, Box<dyn crate::service::Service>) {
-    let (mailbox, mail) = Mailbox::<Puppet<P>>::new(shared.clone(), P::SERVICE as u16);
+) -> (Mailer<P>, Box<dyn crate::service::Service>) {
+    let (mailbox, mail) = Mailbox::<ScriptedHandler<P>>::new(shared.clone(), P::SERVICE as u16);
     let mailbox = Arc::new(mailbox);
     let clients = Connections::new(vec![mailbox.clone()]);
-    let society = Society::new(book.clone(), clients.clone());
-    let puppet = Puppet {
+    let mailer = Mailer::new(book.clone(), clients.clone());
+    let handler = ScriptedHandler {
         book: book.clone(),
         random,
-        society: society.clone(),
+        mailer: mailer.clone(),
         idle: timeouts.idle,
     };
     let outbox = Arc::new(WorkerOutbox::new(mailbox, clients));
-    let hub = Hub::new(puppet, protocol, limits, timeouts, outbox, mail);
-    (society, Box::new(hub))
+    let hub = Hub::new(handler, protocol, limits, timeouts, outbox, mail);
+    (mailer, Box::new(hub))
 }

@@ -1,8 +1,8 @@
-//! The handler: it does what the first byte behind a message's number says, which is all that a callback may do.
+//! The handler of both services. A byte of each message tells it what to do, so that callbacks do all that they may do.
 
 use std::time::Duration;
 
-use crate::connection::close_reason::{Cause, CloseReason, Timeout};
+use crate::connection::close_reason::{CloseReason, Timeout};
 use crate::connection::completion::SendOutcome;
 use crate::handler::Handler;
 use crate::handler::conn::Conn;
@@ -11,36 +11,37 @@ use crate::handler::timeout::TimeoutDecision;
 use crate::handler::timers::TimerId;
 use crate::protocol::ErrorOf;
 
-use super::courtesy::{HALF_SPOKEN, LONG, UNENCODABLE, UNSPEAKABLE};
-use super::ledger::{Book, Pending, Record};
-use super::society::{
-    Dialect, NUMBERED, OWN, Society, end, message, note_said, number_of, say, subscribe,
-    unsubscribe,
+use super::courtesy::{LONG, PANICKING, PANICS_HALFWAY, UNENCODABLE};
+use super::endings::cause;
+use super::ledger::Book;
+use super::mail::{
+    BytesProtocol, Mailer, NUMBERED, OWN, end, message, note_said, number_of, say, subscribe,
+    unsubscribe, visit_by_name,
 };
 use super::{LARGE_OUTPUT_LIMIT, LOW_WATER, Random, TICK, TIMERS, TOPICS, quiet_panic};
 
-pub(super) struct Puppet<P: Dialect> {
+pub(super) struct ScriptedHandler<P: BytesProtocol> {
     pub(super) book: Book,
     pub(super) random: Random,
-    pub(super) society: Society<P>,
+    pub(super) mailer: Mailer<P>,
     /// The idle time of the listener.
     pub(super) idle: Option<Duration>,
 }
 
-/// Clonable, so that a fault can be planted that tells of an end twice.
+/// Can be cloned so that the patch `double-close` compiles.
 #[derive(Clone)]
 pub(super) struct Session {
     pub(super) number: usize,
     timers: Vec<TimerId>,
 }
 
-/// What a timer is for.
+/// Tokens of timers, each with an action of its own.
 const RESUME: u64 = 1;
 const SPEAK: u64 = 2;
 const CLOSE: u64 = 3;
 
-impl<P: Dialect> Puppet<P> {
-    /// Every callback begins here: the connection is open for the handler.
+impl<P: BytesProtocol> ScriptedHandler<P> {
+    /// Checks at the beginning of a callback that the connection is open for the handler.
     fn enter(&self, conn: &Conn<'_, P>, session: &Session, callback: &str) {
         let number = number_of(conn);
         let mut ledger = self.book.open();
@@ -66,7 +67,9 @@ impl<P: Dialect> Puppet<P> {
             timers.push((timer, pending, repeats.then_some(after)));
             session.timers.push(timer);
         }
-        ledger.claim(outcome.is_ok() == has_room, || "the limit of timers".into());
+        ledger.claim(outcome.is_ok() == has_room, || {
+            "the limit of timers is not kept".into()
+        });
     }
 
     fn cancel_timer(&mut self, conn: &mut Conn<'_, P>, session: &Session) {
@@ -75,14 +78,18 @@ impl<P: Dialect> Puppet<P> {
         };
         let was_set = conn.cancel_timer(*timer);
         let mut ledger = self.book.open();
-        let is_known = forget_timer(&mut ledger.records[number_of(conn)], *timer).is_some();
+        let is_known = ledger.records[number_of(conn)]
+            .forget_timer(*timer)
+            .is_some();
         if was_set {
             ledger.tally.count("timer cancelled");
         }
-        ledger.claim(was_set == is_known, || "a cancelled timer".into());
+        ledger.claim(was_set == is_known, || {
+            "cancelling a timer gives the wrong answer".into()
+        });
     }
 
-    /// The length of one of many messages. A long one goes to the socket directly.
+    /// A random length for one of many messages. A long one goes to the socket directly.
     fn much(&mut self, conn: &Conn<'_, P>) -> usize {
         let may_be_long = self.book.open().output_limit == LARGE_OUTPUT_LIMIT;
         if !may_be_long || P::OPENS_AT_ONCE {
@@ -90,7 +97,7 @@ impl<P: Dialect> Puppet<P> {
         }
         let has_little = conn.write_buffer_len() < LOW_WATER;
         match self.random.below(24) {
-            0 if has_little => HALF_SPOKEN,
+            0 if has_little => PANICS_HALFWAY,
             0..=2 => LONG,
             3..=8 => LONG / 2,
             _ => 2_500,
@@ -103,7 +110,23 @@ impl<P: Dialect> Puppet<P> {
         self.set_timer(conn, session, micros, RESUME);
     }
 
-    /// Sends with a completion.
+    /// Asks for a change of the decoder, which is to be made before the connection's next message.
+    fn change_decoder(&self, conn: &mut Conn<'_, P>, session: &Session) {
+        let number = session.number;
+        self.book.open().records[number].decoder_changes += 1;
+        let book = self.book.clone();
+        conn.update_decoder(move |decoder| {
+            let mut ledger = book.open();
+            ledger.records[number].decoder_changes -= 1;
+            ledger.tally.count("decoder changed");
+            let is_own = P::number_in(decoder).is_none_or(|found| found == number);
+            ledger.claim(is_own, || {
+                format!("a change for {number} reaches another decoder")
+            });
+        });
+    }
+
+    /// Sends a message with a completion.
     fn say_and_hear(&mut self, conn: &mut Conn<'_, P>, length: usize) {
         let number = number_of(conn);
         let next = {
@@ -123,10 +146,22 @@ impl<P: Dialect> Puppet<P> {
         note_said(&self.book, number, length, status);
     }
 
-    fn obey(&mut self, conn: &mut Conn<'_, P>, session: &mut Session, order: u8, length: usize) {
+    fn carry_out(
+        &mut self,
+        conn: &mut Conn<'_, P>,
+        session: &mut Session,
+        order: u8,
+        length: usize,
+    ) {
         let topic = self.random.below(TOPICS.len());
         match order {
-            0..=79 => _ = say(&self.book, conn, length),
+            0..=75 => _ = say(&self.book, conn, length),
+            76..=79 => {
+                self.change_decoder(conn, session);
+                if self.random.one_in(6) {
+                    quiet_panic();
+                }
+            }
             80..=83 => {
                 say(&self.book, conn, length);
                 end(&self.book, conn, false);
@@ -149,22 +184,22 @@ impl<P: Dialect> Puppet<P> {
                 self.set_timer(conn, session, micros, SPEAK);
             }
             137..=144 => self.cancel_timer(conn, session),
-            145..=160 => self.society.write(&mut self.random),
-            161..=170 => self.society.act(&mut self.random),
+            145..=160 => self.mailer.write(&mut self.random),
+            161..=170 => self.mailer.act(&mut self.random),
             171..=174 => conn.flush(),
             175..=196 => subscribe(&self.book, conn, topic),
             197..=204 => unsubscribe(&self.book, conn, topic),
-            205..=216 => self.society.publish(&mut self.random),
-            217..=224 => self.society.publish_from(conn, topic, length),
-            225..=227 => self.society.broadcast(),
+            205..=216 => self.mailer.publish(&mut self.random),
+            217..=224 => self.mailer.publish_from(conn, topic, length),
+            225..=227 => self.mailer.broadcast(),
             228..=229 => {
                 conn.touch();
                 let mut ledger = self.book.open();
                 ledger.records[session.number].touched_at = ledger.now;
             }
             230..=231 => _ = say(&self.book, conn, UNENCODABLE),
-            232 if self.random.one_in(2) => self.say_and_hear(conn, UNSPEAKABLE),
-            232 => _ = say(&self.book, conn, UNSPEAKABLE),
+            232 if self.random.one_in(2) => self.say_and_hear(conn, PANICKING),
+            232 => _ = say(&self.book, conn, PANICKING),
             233..=236 => {
                 let micros = self.random.below(40_000);
                 self.set_timer(conn, session, micros, CLOSE);
@@ -174,29 +209,7 @@ impl<P: Dialect> Puppet<P> {
     }
 }
 
-fn forget_timer(record: &mut Record, timer: TimerId) -> Option<Pending> {
-    let index = record.timers.iter().position(|(id, ..)| *id == timer)?;
-    Some(record.timers.swap_remove(index).1)
-}
-
-/// Notes that a timer has fired. Returns when it was due.
-fn note_fired(record: &mut Record, timer: TimerId, now: Duration) -> Option<Pending> {
-    let index = record.timers.iter().position(|(id, ..)| *id == timer)?;
-    let (_, pending, repeat) = &mut record.timers[index];
-    let fired = *pending;
-    let Some(period) = *repeat else {
-        record.timers.swap_remove(index);
-        return Some(fired);
-    };
-    // Rounds that were missed are not made up for.
-    while pending.due <= now {
-        pending.due += period;
-    }
-    pending.set = now;
-    Some(fired)
-}
-
-impl<P: Dialect> Handler for Puppet<P> {
+impl<P: BytesProtocol> Handler for ScriptedHandler<P> {
     type Protocol = P;
     type Session = Session;
 
@@ -208,7 +221,7 @@ impl<P: Dialect> Handler for Puppet<P> {
                 say(&self.book, conn, 20);
             }
             let mut ledger = self.book.open();
-            ledger.records[number].is_refused = true;
+            ledger.records[number].refused_at = Some(ledger.now);
             ledger.tally.count("refused");
         }
         !is_refused
@@ -221,10 +234,12 @@ impl<P: Dialect> Handler for Puppet<P> {
             let record = &mut ledger.records[number];
             record.opened += 1;
             let is_time = record.opened == 1
-                && !record.is_refused
+                && record.refused_at.is_none()
                 && record.service == P::SERVICE
                 && (P::OPENS_AT_ONCE || record.has_shaken_hands);
-            ledger.claim(is_time, || format!("{number} opens again, or too early"));
+            ledger.claim(is_time, || {
+                format!("{number} opens twice, too early, or although it was refused")
+            });
         }
         let mut session = Session {
             number,
@@ -235,8 +250,8 @@ impl<P: Dialect> Handler for Puppet<P> {
             conn.set_idle_timeout(self.idle);
         }
         if !self.random.one_in(4) {
-            // The others are plain connections, with nothing that makes their turns unusual.
-            self.society.meet(number, conn.handle());
+            // The other connections stay plain, so that their turns take the fast path.
+            self.mailer.keep_handle(number, conn.handle());
             match self.random.below(24) {
                 0 => end(&self.book, conn, false),
                 1 => end(&self.book, conn, true),
@@ -260,9 +275,21 @@ impl<P: Dialect> Handler for Puppet<P> {
 
     fn on_message(&mut self, conn: &mut Conn<'_, P>, session: &mut Session, message: &[u8]) {
         self.enter(conn, session, "on_message");
+        {
+            let mut ledger = self.book.open();
+            let record = &mut ledger.records[session.number];
+            record.messages += 1;
+            let is_changed = record.decoder_changes == 0;
+            ledger.claim(is_changed, || {
+                "a message comes before a change of the decoder".into()
+            });
+        }
         let Some((front, order)) = message.split_first_chunk::<{ NUMBERED - 1 }>() else {
             let is_empty = message.is_empty();
-            return self.book.open().claim(is_empty, || "a torn message".into());
+            return self
+                .book
+                .open()
+                .claim(is_empty, || "a message is too short for its number".into());
         };
         let order = order.first().copied().unwrap_or(0);
         {
@@ -273,12 +300,14 @@ impl<P: Dialect> Handler for Puppet<P> {
             record.heard += 1;
             let may_speak = conn.is_open() || record.has_shut_write;
             let may_hear = may_speak && !record.has_asked_for_end;
-            ledger.claim(is_next, || "a message that was not sent next".into());
+            ledger.claim(is_next, || {
+                "a message is delivered out of order, or changed".into()
+            });
             ledger.claim(may_hear, || {
-                format!("{} hears something behind its end", session.number)
+                format!("{} is told of a message after its end", session.number)
             });
         }
-        self.obey(conn, session, order, message.len());
+        self.carry_out(conn, session, order, message.len());
     }
 
     fn on_timer(
@@ -293,18 +322,19 @@ impl<P: Dialect> Handler for Puppet<P> {
             let mut ledger = self.book.open();
             let now = ledger.now;
             let record = &mut ledger.records[session.number];
-            let pending = note_fired(record, timer, now);
+            let pending = record.note_fired(timer, now);
             if !record.timers.iter().any(|(set, ..)| *set == timer) {
                 session.timers.retain(|set| *set != timer);
             }
             ledger.tally.count("timer fired");
             ledger.claim(pending.is_some_and(|timer| timer.due <= now), || {
-                format!("a timer fires at {now:?}: {pending:?}")
+                format!("a timer fires at {now:?}, expected {pending:?}")
             });
         }
         match token {
             RESUME => conn.resume_reading(),
             SPEAK if self.random.one_in(12) => quiet_panic(),
+            SPEAK if self.random.one_in(6) => self.cancel_timer(conn, session),
             SPEAK => _ = say(&self.book, conn, 60),
             _ => end(&self.book, conn, false),
         }
@@ -313,9 +343,9 @@ impl<P: Dialect> Handler for Puppet<P> {
     fn on_drained(&mut self, conn: &mut Conn<'_, P>, session: &mut Session) {
         self.enter(conn, session, "on_drained");
         let has_room = conn.write_buffer_len() <= LOW_WATER;
-        self.book
-            .open()
-            .claim(has_room, || "drained above the low-water mark".into());
+        self.book.open().claim(has_room, || {
+            "on_drained is called above the low-water mark".into()
+        });
         match self.random.below(12) {
             0 => end(&self.book, conn, false),
             1 => self.pause(conn, session),
@@ -328,13 +358,18 @@ impl<P: Dialect> Handler for Puppet<P> {
         &mut self,
         conn: &mut Conn<'_, P>,
         session: &mut Session,
-        _timeout: Timeout,
+        timeout: Timeout,
     ) -> TimeoutDecision {
         self.enter(conn, session, "on_timeout");
+        self.book.open().claim_stay_is_over(session.number, timeout);
         match self.random.below(12) {
             0..=2 => {
                 let mut ledger = self.book.open();
-                ledger.records[session.number].stayed_at = Some(ledger.now);
+                let now = ledger.now;
+                let record = &mut ledger.records[session.number];
+                record.stayed_at = Some(now);
+                record.stays.retain(|(kind, _)| *kind != timeout);
+                record.stays.push((timeout, now));
                 ledger.tally.count("timeout stayed");
                 TimeoutDecision::Stay
             }
@@ -373,12 +408,17 @@ impl<P: Dialect> Handler for Puppet<P> {
             .open()
             .claim(is_time, || format!("a tick at {now:?} is too early"));
         let ids = connections.ids();
+        let are_own = ids.iter().all(|id| usize::from(id.service) == P::SERVICE);
+        self.book.open().claim(are_own, || {
+            "on_tick is given a connection of another service".into()
+        });
         let book = self.book.clone();
         match self.random.below(6) {
             0 => connections.for_each(|conn, session| {
                 let is_own = number_of(conn) == session.number;
-                book.open()
-                    .claim(is_own, || "a foreign session on a tick".into());
+                book.open().claim(is_own, || {
+                    "on_tick is given the session of another connection".into()
+                });
                 say(&book, conn, 25);
             }),
             1 if !ids.is_empty() => {
@@ -389,11 +429,17 @@ impl<P: Dialect> Handler for Puppet<P> {
             2 if !ids.is_empty() => {
                 let id = ids[self.random.below(ids.len())];
                 let outcome = connections.with(id, |_, _| quiet_panic());
-                book.open()
-                    .claim(outcome.is_none(), || "a panic returns".into());
+                book.open().claim(outcome.is_none(), || {
+                    "a visit that panicked has a result".into()
+                });
             }
             3 => quiet_panic(),
-            _ => {}
+            _ => {
+                let name = book.open().pick_name(&mut self.random);
+                if let Some((number, id)) = name {
+                    visit_by_name(&book, connections, number, id);
+                }
+            }
         }
     }
 
@@ -405,7 +451,10 @@ impl<P: Dialect> Handler for Puppet<P> {
             let is_first = !std::mem::replace(&mut record.half_closed, true);
             let is_whole = record.heard == record.arrived && !record.is_cut;
             ledger.claim(is_first && is_whole, || {
-                format!("{} has not heard all before the end", session.number)
+                format!(
+                    "{} is told of the peer's end before all its messages",
+                    session.number
+                )
             });
         }
         if self.random.one_in(3) {
@@ -436,21 +485,5 @@ impl<P: Dialect> Handler for Puppet<P> {
         let mut ledger = self.book.open();
         let now = ledger.now;
         ledger.records[session.number].closed = Some((cause(&reason), now));
-    }
-}
-
-fn cause<E>(reason: &CloseReason<E>) -> Cause {
-    match reason {
-        CloseReason::Peer => Cause::Peer,
-        CloseReason::Truncated => Cause::Truncated,
-        CloseReason::Local => Cause::Local,
-        CloseReason::Aborted => Cause::Aborted,
-        CloseReason::Protocol(_) => Cause::Protocol,
-        CloseReason::Io(_) => Cause::Io,
-        CloseReason::Timeout(timeout) => Cause::Timeout(*timeout),
-        CloseReason::InputLimit => Cause::InputLimit,
-        CloseReason::OutputLimit => Cause::OutputLimit,
-        CloseReason::Panic => Cause::Panic,
-        CloseReason::Shutdown => Cause::Shutdown,
     }
 }

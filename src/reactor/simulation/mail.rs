@@ -1,24 +1,26 @@
-//! What reaches the connections of a service from outside of their own callbacks: letters, jobs, publications.
+//! Mail for the connections of a service, from other threads and from callbacks: letters, jobs and publications.
 
 use std::cell::RefCell;
 use std::rc::Rc;
 
 use bytes::Bytes;
 
+use crate::connection::id::ConnId;
 use crate::connection::send_error::SendError;
 use crate::connection::send_status::{Refusal, SendStatus};
 use crate::handler::conn::Conn;
 use crate::handler::connections::Connections;
 use crate::handler::handle::ConnHandle;
+use crate::handler::local::LocalConnections;
 use crate::protocol::{Decode, Encode, LengthPrefixed, Protocol};
 
-use super::courtesy::{Courtesy, UNENCODABLE, UNSPEAKABLE};
+use super::courtesy::{Courtesy, PANICKING, UNENCODABLE};
+use super::handler::ScriptedHandler;
 use super::ledger::{Address, Book};
-use super::puppet::Puppet;
 use super::{Random, TOPIC_NAME_LIMIT, TOPICS, quiet_panic};
 
 /// A protocol whose messages are bytes.
-pub(super) trait Dialect:
+pub(super) trait BytesProtocol:
     Protocol<
         Decoder: for<'a> Decode<Message<'a> = &'a [u8]>,
         Encoder: for<'a> Encode<Item<'a> = &'a [u8], Owned = Bytes>,
@@ -26,23 +28,35 @@ pub(super) trait Dialect:
 {
     /// The index of the service that speaks it.
     const SERVICE: usize;
+
+    /// The number of the connection that a decoder belongs to, if the decoder knows it.
+    fn number_in(decoder: &Self::Decoder) -> Option<usize>;
 }
 
-impl Dialect for LengthPrefixed {
+impl BytesProtocol for LengthPrefixed {
     const SERVICE: usize = 0;
+
+    fn number_in(_decoder: &Self::Decoder) -> Option<usize> {
+        None
+    }
 }
 
-impl Dialect for Courtesy {
+impl BytesProtocol for Courtesy {
     const SERVICE: usize = 1;
+
+    fn number_in(decoder: &Self::Decoder) -> Option<usize> {
+        Some(decoder.number)
+    }
 }
 
-/// Who has sent a message: the connection's own handler, or whoever has mailed it.
+/// The source of a message that a handler has sent to its own connection.
 pub(super) const OWN: u8 = b'o';
+/// The source of a message that was mailed.
 pub(super) const MAILED: u8 = b'm';
-/// The least length of a message: its source and its number among those of the source.
+/// The least length of a message, in bytes: its source, and its number among the messages of that source.
 pub(super) const NUMBERED: usize = 5;
 
-/// A message that can be told from every other.
+/// Makes a message that differs from all others of the run.
 pub(super) fn message(source: u8, number: u32, length: usize) -> Vec<u8> {
     let mut body = vec![number as u8; length.max(NUMBERED)];
     body[0] = source;
@@ -50,8 +64,12 @@ pub(super) fn message(source: u8, number: u32, length: usize) -> Vec<u8> {
     body
 }
 
-/// Sends the next message of the connection's own.
-pub(super) fn say<P: Dialect>(book: &Book, conn: &mut Conn<'_, P>, length: usize) -> SendStatus {
+/// Sends the connection's next message of the source [`OWN`].
+pub(super) fn say<P: BytesProtocol>(
+    book: &Book,
+    conn: &mut Conn<'_, P>,
+    length: usize,
+) -> SendStatus {
     let number = number_of(conn);
     let next = book.open().records[number].said;
     let status = conn.send(&message(OWN, next, length));
@@ -67,21 +85,21 @@ pub(super) fn note_said(book: &Book, number: usize, length: usize, status: SendS
     let may_speak = !record.has_asked_for_end && !record.has_shut_write;
     let is_unencodable = matches!(status, SendStatus::Refused(Refusal::Pack(_)));
     ledger.claim(may_speak || !is_queued, || {
-        format!("{number} was told {status:?} behind its end")
+        format!("{number} is told {status:?} after its end")
     });
     ledger.claim(is_unencodable <= (length == UNENCODABLE), || {
-        format!("{number}: {length} bytes cannot be expressed")
+        format!("{number}: a message of {length} bytes cannot be packed")
     });
 }
 
-/// The connection's number: nobody else has its peer's port.
-pub(super) fn number_of<P: Dialect>(conn: &Conn<'_, P>) -> usize {
+/// The connection's number, which is the port of its peer.
+pub(super) fn number_of<P: BytesProtocol>(conn: &Conn<'_, P>) -> usize {
     let port = conn.peer_addr().port();
     usize::from(port.expect("every peer has an IP address"))
 }
 
-/// Subscribes, and compares with what is known.
-pub(super) fn subscribe<P: Dialect>(book: &Book, conn: &mut Conn<'_, P>, topic: usize) {
+/// Subscribes, and compares the outcome with the ledger.
+pub(super) fn subscribe<P: BytesProtocol>(book: &Book, conn: &mut Conn<'_, P>, topic: usize) {
     let outcome = conn.subscribe(TOPICS[topic]);
     let mut ledger = book.open();
     let topics = &mut ledger.records[number_of(conn)].topics;
@@ -96,7 +114,7 @@ pub(super) fn subscribe<P: Dialect>(book: &Book, conn: &mut Conn<'_, P>, topic: 
     });
 }
 
-pub(super) fn unsubscribe<P: Dialect>(book: &Book, conn: &mut Conn<'_, P>, topic: usize) {
+pub(super) fn unsubscribe<P: BytesProtocol>(book: &Book, conn: &mut Conn<'_, P>, topic: usize) {
     let was_there = conn.unsubscribe(TOPICS[topic]);
     let mut ledger = book.open();
     let topics = &mut ledger.records[number_of(conn)].topics;
@@ -110,7 +128,7 @@ pub(super) fn unsubscribe<P: Dialect>(book: &Book, conn: &mut Conn<'_, P>, topic
     });
 }
 
-/// A payload that tells when the last who had it is done with it.
+/// The payload of a publication. Its drop tells the ledger that the publication was delivered.
 struct Payload {
     body: Vec<u8>,
     number: usize,
@@ -129,19 +147,19 @@ impl Drop for Payload {
     }
 }
 
-/// Handles to connections, with their numbers; also to those that are gone.
+/// Handles to connections with their numbers, also of those that are gone.
 type Remotes<P> = Rc<RefCell<Vec<(usize, ConnHandle<P>)>>>;
 
 /// The connections of one service, as other threads and other connections reach them.
-pub(super) struct Society<P: Dialect> {
+pub(super) struct Mailer<P: BytesProtocol> {
     book: Book,
     remotes: Remotes<P>,
-    clients: Connections<Puppet<P>>,
+    clients: Connections<ScriptedHandler<P>>,
 }
 
-impl<P: Dialect> Clone for Society<P> {
+impl<P: BytesProtocol> Clone for Mailer<P> {
     fn clone(&self) -> Self {
-        Society {
+        Mailer {
             book: self.book.clone(),
             remotes: self.remotes.clone(),
             clients: self.clients.clone(),
@@ -149,68 +167,68 @@ impl<P: Dialect> Clone for Society<P> {
     }
 }
 
-impl<P: Dialect> Society<P> {
-    pub(super) fn new(book: Book, clients: Connections<Puppet<P>>) -> Self {
-        Society {
+impl<P: BytesProtocol> Mailer<P> {
+    pub(super) fn new(book: Book, clients: Connections<ScriptedHandler<P>>) -> Self {
+        Mailer {
             book,
             remotes: Rc::default(),
             clients,
         }
     }
 
-    pub(super) fn meet(&self, number: usize, remote: ConnHandle<P>) {
+    pub(super) fn keep_handle(&self, number: usize, remote: ConnHandle<P>) {
         self.remotes.borrow_mut().push((number, remote));
     }
 
-    /// Does something to somebody.
+    /// Takes a random action.
     pub(super) fn act(&self, random: &mut Random) {
         match random.below(16) {
             0..=3 => self.write(random),
             4..=9 => self.publish(random),
             10 => self.broadcast(),
             11..=12 => self.run(random),
-            13 => _ = self.somebody(random).map(|(_, remote)| remote.close()),
+            13 => _ = self.pick_handle(random).map(|(_, remote)| remote.close()),
             14 if random.one_in(3) => self.run_with_handler(random),
             14 if random.one_in(4) => {
-                _ = self.somebody(random).map(|(_, remote)| remote.abort());
+                _ = self.pick_handle(random).map(|(_, remote)| remote.abort());
             }
             _ => self.visit(random.below(TOPICS.len())),
         }
     }
 
-    /// Runs something with the handler: for one connection, or for all.
+    /// Runs a closure with the handler: for one connection, which may belong to the other service, or for all.
     fn run_with_handler(&self, random: &mut Random) {
-        let Some((to, remote)) = self.somebody(random) else {
+        let Some((to, id)) = self.book.open().pick_name(random) else {
             return;
         };
-        let (book, id) = (self.book.clone(), remote.id());
+        let book = self.book.clone();
         if random.one_in(2) {
-            // A full mailbox, or a connection that has ended, changes nothing that is expected.
-            let _ = self.clients.run(id, move |_handler, conn, session| {
+            // A full mailbox, or a connection that has ended, changes no expectation.
+            let outcome = self.clients.run(id, move |_handler, conn, session| {
                 let is_here = number_of(conn) == to && session.number == to;
                 book.open()
-                    .claim(is_here, || "a job with the handler of somebody else".into());
+                    .claim(is_here, || "a job reaches another connection".into());
                 say(&book, conn, 35);
+            });
+            let is_own = usize::from(id.service) == P::SERVICE;
+            self.book.open().claim(is_own || outcome.is_err(), || {
+                "a job for a connection of another service is taken".into()
             });
             return;
         }
-        // A worker whose mailbox is full is passed over, which changes nothing that is expected.
+        // A full mailbox changes no expectation.
         let _ = self.clients.on_each_worker(move |_handler, connections| {
-            let known = connections.with(id, |conn, _| number_of(conn));
             book.open().tally.count("job with the handler");
-            book.open()
-                .claim(known.is_none_or(|number| number == to), || {
-                    "another connection has the name".into()
-                });
+            visit_by_name(&book, connections, to, id);
         });
     }
 
-    fn somebody(&self, random: &mut Random) -> Option<(usize, ConnHandle<P>)> {
+    fn pick_handle(&self, random: &mut Random) -> Option<(usize, ConnHandle<P>)> {
         let remotes = self.remotes.borrow();
         remotes.get(random.below(remotes.len())).cloned()
     }
 
-    /// What is to be claimed of every attempt to reach a connection.
+    /// Checks the outcome of an attempt to reach a connection by its handle.
     fn judge<T>(&self, to: usize, remote: &ConnHandle<P>, outcome: &Result<T, SendError<T>>) {
         let mut ledger = self.book.open();
         if matches!(outcome, Err(SendError::Full(_))) {
@@ -219,12 +237,12 @@ impl<P: Dialect> Society<P> {
         let is_gone = ledger.records[to].is_gone;
         let knows = !remote.is_alive() && matches!(outcome, Err(SendError::Closed(_)));
         ledger.claim(!is_gone || knows, || {
-            format!("{to} is gone, and its handle does not know")
+            format!("the handle of {to}, which is gone, says that it lives")
         });
     }
 
     pub(super) fn write(&self, random: &mut Random) {
-        let Some((to, remote)) = self.somebody(random) else {
+        let Some((to, remote)) = self.pick_handle(random) else {
             return;
         };
         let number = self.book.open().post(Address::One(to));
@@ -260,13 +278,15 @@ impl<P: Dialect> Society<P> {
                 .publish_then(TOPICS[topic], item, move |published| {
                     let mut ledger = book.open();
                     let is_first = ledger.mail[number].published.replace(published).is_none();
-                    ledger.claim(is_first, || "published twice".into());
+                    ledger.claim(is_first, || {
+                        "the completion of a publication is called twice".into()
+                    });
                 });
             self.book.open().mail[number].is_refused = outcome.is_err();
         }
     }
 
-    /// Publishes as callbacks can, without being told what becomes of it.
+    /// Publishes from a callback, to all or to all others, without a completion.
     pub(super) fn publish_from(&self, conn: &mut Conn<'_, P>, topic: usize, length: usize) {
         let (number, item) = self.payload(topic_of::<P>(topic), length);
         let outcome = if length % 2 == 0 {
@@ -286,21 +306,22 @@ impl<P: Dialect> Society<P> {
         self.book.open().mail[number].is_refused = self.clients.broadcast(item).is_err();
     }
 
-    /// Has every connection subscribe.
+    /// Subscribes every connection to a topic.
     fn visit(&self, topic: usize) {
         let book = self.book.clone();
-        // A worker whose mailbox is full is not visited, which changes nothing that is expected.
+        // A full mailbox changes no expectation.
         let _ = self.clients.visit(move |conn, session| {
             let number = number_of(conn);
-            book.open()
-                .claim(session.number == number, || "a foreign session".into());
+            book.open().claim(session.number == number, || {
+                "a visit is given the session of another connection".into()
+            });
             subscribe(&book, conn, topic);
         });
     }
 
-    /// Runs something on a connection's worker.
+    /// Runs a closure on a connection's worker.
     pub(super) fn run(&self, random: &mut Random) {
-        let Some((to, remote)) = self.somebody(random) else {
+        let Some((to, remote)) = self.pick_handle(random) else {
             return;
         };
         let (choice, topic) = (random.below(20), random.below(TOPICS.len()));
@@ -308,14 +329,14 @@ impl<P: Dialect> Society<P> {
         let outcome = remote.run(move |conn| {
             let is_here = number_of(conn) == to;
             book.open()
-                .claim(is_here, || "a job for somebody else".into());
+                .claim(is_here, || "a job reaches another connection".into());
             match choice {
                 0 => quiet_panic(),
                 1 => end(&book, conn, false),
                 2 => end(&book, conn, true),
                 3..=9 => subscribe(&book, conn, topic),
                 10..=12 => unsubscribe(&book, conn, topic),
-                13 => _ = say(&book, conn, UNSPEAKABLE),
+                13 => _ = say(&book, conn, PANICKING),
                 _ => _ = say(&book, conn, 30),
             }
         });
@@ -323,15 +344,34 @@ impl<P: Dialect> Society<P> {
     }
 }
 
-fn topic_of<P: Dialect>(topic: usize) -> Address {
+/// Visits a connection by its name, which may belong to another service or to a connection that is gone.
+pub(super) fn visit_by_name<P: BytesProtocol>(
+    book: &Book,
+    connections: &mut LocalConnections<'_, ScriptedHandler<P>>,
+    number: usize,
+    id: ConnId,
+) {
+    let visited = connections.with(id, |conn, session| (number_of(conn), session.number));
+    let is_own = usize::from(id.service) == P::SERVICE;
+    let mut ledger = book.open();
+    if !is_own && !ledger.records[number].is_gone {
+        ledger.tally.count("name of another service");
+    }
+    let is_right = visited.is_none_or(|numbers| is_own && numbers == (number, number));
+    ledger.claim(is_right, || {
+        format!("the name of {number} leads to the connection and session {visited:?}")
+    });
+}
+
+fn topic_of<P: BytesProtocol>(topic: usize) -> Address {
     Address::Topic {
         service: P::SERVICE,
         topic,
     }
 }
 
-/// Closes or aborts, and sometimes tries to go on.
-pub(super) fn end<P: Dialect>(book: &Book, conn: &mut Conn<'_, P>, abruptly: bool) {
+/// Closes or aborts; some connections then try to send, which must be refused.
+pub(super) fn end<P: BytesProtocol>(book: &Book, conn: &mut Conn<'_, P>, abruptly: bool) {
     if abruptly {
         conn.abort();
     } else {
