@@ -78,6 +78,15 @@ impl<P: Protocol> Conn<'_, P> {
     }
 
     /// Sends one message whose payload is given in parts, without joining them first.
+    ///
+    /// ```
+    /// use ringwheel::{Conn, protocol::LengthPrefixed};
+    ///
+    /// /// Sends one frame without joining its parts first.
+    /// fn send_record(conn: &mut Conn<'_, LengthPrefixed>, header: &[u8], body: &[u8]) {
+    ///     conn.send_vectored(&[header, body]);
+    /// }
+    /// ```
     pub fn send_vectored(&mut self, parts: &[&[u8]]) -> SendStatus
     where
         P::Encoder: EncodeParts,

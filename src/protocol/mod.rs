@@ -347,7 +347,7 @@ pub trait Decode: 'static {
 ///     }
 ///
 ///     fn pack(&mut self, item: &[u8], output: &mut Output) -> Result<(), PackError> {
-///         let length = u8::try_from(item.len()).map_err(|_| PackError("longer than 255 bytes"))?;
+///         let length = u8::try_from(item.len()).map_err(|_| PackError("over 255 bytes"))?;
 ///         output.put_pair(&[length], item);
 ///         Ok(())
 ///     }
@@ -427,15 +427,6 @@ pub enum Parting {
 }
 
 /// An [`Encode`] whose items are plain payload bytes and can be given in parts, which are sent as one message.
-///
-/// ```
-/// use ringwheel::{Conn, protocol::LengthPrefixed};
-///
-/// /// Sends one frame without joining its parts first.
-/// fn send_record(conn: &mut Conn<'_, LengthPrefixed>, header: &[u8], body: &[u8]) {
-///     conn.send_vectored(&[header, body]);
-/// }
-/// ```
 pub trait EncodeParts: Encode {
     /// As [`Encode::pack`] with the concatenation of `parts`, without concatenating them first.
     ///
