@@ -146,7 +146,8 @@ impl<H: Handler> Connections<H> {
             .map(|mailbox| &**mailbox)
     }
 
-    /// Sends one message to each of some connections: one letter for each worker that has any of them.
+    /// Sends one message to each of some connections: one letter for each worker and listener
+    /// that has any of them. One that is named twice gets it twice.
     ///
     /// ```
     /// # use ringwheel::{ConnId, Connections, Handler, SendError, protocol::Lines};
@@ -159,7 +160,7 @@ impl<H: Handler> Connections<H> {
     /// ```
     ///
     /// # Errors
-    /// As [`broadcast`](Self::broadcast). Connections that have ended are passed over.
+    /// As [`broadcast`](Self::broadcast). Connections that have ended, or belong to another handler type, are passed over.
     pub fn send_to_all_of(
         &self,
         ids: &[ConnId],
@@ -188,7 +189,8 @@ impl<H: Handler> Connections<H> {
     }
 
     /// Runs a closure with the handler, one connection, and its session, on the connection's worker; not at all if the
-    /// connection has ended. So state lives in the handler and needs no lock.
+    /// connection has ended. So state lives in the handler and needs no lock. A panic in it ends the connection, as in a
+    /// callback.
     ///
     /// # Errors
     /// [`SendError::Closed`] if no listener of this handler type can have such a connection, or its worker has ended;
@@ -292,8 +294,9 @@ impl<H: Handler> Connections<H> {
         outcome
     }
 
-    /// Calls back once the mailboxes of all workers are no more than half full, or their workers have ended: on the thread of
-    /// the last of them, or on this one if that is so already. For a sender that was refused with [`SendError::Full`].
+    /// Calls back once the mailbox of each worker has been no more than half full, or its worker has ended. For a sender that
+    /// was refused with [`SendError::Full`]. The callback runs on the thread of the last of these workers, on this one if
+    /// there is room already, or on that of another sender that begins to wait just then; it must not block.
     pub fn when_room(&self, callback: impl FnOnce() + Send + 'static) {
         let count = Arc::new(Count::new(|_| callback()));
         for mailbox in self.mailboxes.iter() {
@@ -303,7 +306,8 @@ impl<H: Handler> Connections<H> {
     }
 
     /// Counts the subscribers of a topic on all workers, and calls `done` with their number on the thread of the last of
-    /// them, or on this one if a worker could not be asked. Subscriptions that come or go meanwhile may be missed.
+    /// them, or on this one if a worker could not be asked. Subscriptions that come or go meanwhile may be missed, and
+    /// connections that are closing count until they have ended.
     ///
     /// # Errors
     /// As [`broadcast`](Self::broadcast): workers that could not be asked count for none. `done` is called all the same.

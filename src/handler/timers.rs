@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::conn::Conn;
 use crate::connection::due::Due;
 use crate::connection::extra::{HandlerTimer, Repeat};
+use crate::connection::lifecycle::Stage;
 use crate::protocol::Protocol;
 
 /// Names a timer of one connection.
@@ -130,9 +131,15 @@ impl<P: Protocol> Conn<'_, P> {
     }
 
     /// Sets the time that a message of this connection may take, in place of
-    /// [`Listen::message_timeout`](crate::Listen::message_timeout); `None` for as long as it likes. A message that has begun
-    /// already keeps its time.
+    /// [`Listen::message_timeout`](crate::Listen::message_timeout); `None` for as long as it likes. A message whose
+    /// time runs already keeps it, unless that is now without limit.
     pub fn set_message_timeout(&mut self, timeout: Option<Duration>) {
-        self.connection.extra_or_new().deadlines.message = Some(timeout);
+        let connection = &mut *self.connection;
+        connection.extra_or_new().deadlines.message = Some(timeout);
+        // Between deliveries nothing else would notice a message that has begun without a limit.
+        let has_begun = connection.kept() > 0 && connection.life.stage() == Stage::Open;
+        if let Some(timeout) = timeout.filter(|_| has_begun) {
+            connection.watch_message(self.state, true, timeout);
+        }
     }
 }

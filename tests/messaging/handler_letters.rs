@@ -236,6 +236,33 @@ fn a_panic_in_a_visit_ends_that_connection_only() {
 }
 
 #[test]
+fn visits_to_a_peer_that_reads_late_keep_their_order_and_hold_nobody_up() {
+    const LINE: usize = 8 * 1024;
+    let (counter, _ends) = counter();
+    let terms = listen(Lines::new()).send_buffer_size(16 * 1024);
+    let server = TestServer::start(terms, counter);
+    let connections = server.handle().connections_of::<Counter>();
+    let (mut late, _) = connect(&server, 0);
+    let (mut reader, _) = connect(&server, 0);
+    let mut expected = Vec::new();
+    for round in 0..200 {
+        let line = format!("{round:0>width$}", width = LINE - 1);
+        expected.extend_from_slice(line.as_bytes());
+        expected.push(b'\n');
+        connections
+            .on_each_worker(move |_, local| {
+                local.for_each(|conn, _| _ = conn.send(&line));
+                for id in local.ids() {
+                    local.with(id, |conn, _| assert!(conn.is_open()));
+                }
+            })
+            .unwrap();
+        assert!(reader.receive(LINE) == expected[round * LINE..]);
+    }
+    assert!(late.receive(expected.len()) == expected);
+}
+
+#[test]
 fn a_closure_that_panics_leaves_the_worker_and_the_handler_alone() {
     let (server, connections, _ends) = start(2);
     let (mut client, worker) = connect(&server, 0);
