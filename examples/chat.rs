@@ -1,63 +1,34 @@
-//! A chat over lines. Whoever comes first says a name; then everybody reads what the others write, on whichever worker
-//! they are. `/who` lists who is here and `/quit` leaves. Who does not read what comes is dropped, so that nobody else
-//! waits and no memory fills up.
+//! A chat over lines. Each client first says a name; then all of them read what the others write, on whichever worker they
+//! are. `/who` lists the names and `/quit` leaves. A client that does not read is dropped, so that no other client waits
+//! and no memory fills up.
 //!
-//! Try it: `cargo run --release --example chat`, then `nc 127.0.0.1 1833` in a few terminals.
-
-mod support;
+//! Try it: `cargo run --release --example chat`, then `nc 127.0.0.1 1833` in a few terminals. An argument is the address to
+//! listen on.
 
 use std::collections::BTreeSet;
-use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use clap::Parser;
 use ringwheel::protocol::{Lines, LinesError};
-use ringwheel::{
-    CloseReason, Conn, ConnId, Connections, Handler, Limits, Listen, Overflow, SendError,
-};
-use support::ServerArgs;
-
-/// A chat server: lines from one go to all others.
-#[derive(Parser)]
-struct Args {
-    #[command(flatten)]
-    server: ServerArgs,
-}
+use ringwheel::{CloseReason, Conn, Handler, Limits, Listen, Overflow, Server};
 
 const LONGEST_NAME: usize = 16;
 const LONGEST_LINE: usize = 1024;
+/// The topic of all clients that have said their name.
+const ROOM: &str = "room";
 
-/// What the handlers of all workers share.
-#[derive(Default)]
-struct Room {
-    /// Everybody who is connected; known once the server is built.
-    clients: OnceLock<Connections<Chat>>,
-    /// The names of those who have said theirs. Locked when somebody comes or goes or asks, not to pass on a line.
-    names: Mutex<BTreeSet<Arc<str>>>,
+/// A clone of this serves the connections of each worker; all clones share the names.
+#[derive(Clone, Default)]
+struct Chat {
+    /// Locked when a client comes, goes or asks who is here, and not to pass on a line.
+    names: Arc<Mutex<BTreeSet<Arc<str>>>>,
 }
 
-impl Room {
+impl Chat {
     fn names(&self) -> MutexGuard<'_, BTreeSet<Arc<str>>> {
         self.names.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sends a line to everybody who has said a name, except one.
-    fn tell_others(&self, except: ConnId, line: String) -> Result<(), SendError<()>> {
-        let Some(clients) = self.clients.get() else {
-            return Ok(());
-        };
-        clients.broadcast_if(line, move |conn, name| {
-            name.is_some() && conn.id() != except
-        })
-    }
-}
-
-#[derive(Clone)]
-struct Chat {
-    room: Arc<Room>,
-}
-
-impl Chat {
+    /// Lets a client into the room. `None` if the name will not do.
     fn join(&self, conn: &mut Conn<'_, Lines>, name: &str) -> Option<Arc<str>> {
         let is_name = (1..=LONGEST_NAME).contains(&name.len())
             && name.bytes().all(|byte| byte.is_ascii_alphanumeric());
@@ -66,31 +37,28 @@ impl Chat {
             return None;
         }
         let name: Arc<str> = name.into();
-        if !self.room.names().insert(name.clone()) {
+        if !self.names().insert(name.clone()) {
             conn.send("* that name is taken");
             return None;
         }
-        conn.send("* welcome; /who tells who is here, /quit leaves");
-        self.tell_others(conn, format!("* {name} has joined"));
+        conn.subscribe(ROOM)
+            .expect("one topic is within the limits");
+        conn.send("* welcome; /who lists the names, /quit leaves");
+        tell_others(conn, format!("* {name} has joined"));
         Some(name)
     }
+}
 
-    fn tell_others(&self, conn: &mut Conn<'_, Lines>, line: String) {
-        if let Err(error) = self.room.tell_others(conn.id(), line) {
-            conn.send(&format!("* not everybody got that: {error}"));
-        }
-    }
-
-    fn send_names(&self, conn: &mut Conn<'_, Lines>) {
-        for name in self.room.names().iter() {
-            conn.send(name);
-        }
+/// Sends a line to all clients in the room but this one.
+fn tell_others(conn: &mut Conn<'_, Lines>, line: String) {
+    if let Err(error) = conn.publish_to_others(ROOM, line) {
+        conn.send(&format!("* not everybody got that: {error}"));
     }
 }
 
 impl Handler for Chat {
     type Protocol = Lines;
-    /// The name, once it was said.
+    /// The client's name, once it is known.
     type Session = Option<Arc<str>>;
 
     fn on_open(&mut self, conn: &mut Conn<'_, Lines>) -> Option<Arc<str>> {
@@ -109,7 +77,11 @@ impl Handler for Chat {
             return;
         };
         match line {
-            "/who" => self.send_names(conn),
+            "/who" => {
+                for name in self.names().iter() {
+                    conn.send(name);
+                }
+            }
             "/quit" => {
                 conn.send("* bye");
                 conn.close();
@@ -118,7 +90,7 @@ impl Handler for Chat {
             _ if line.len() > LONGEST_LINE || line.chars().any(char::is_control) => {
                 conn.send("* plain text please, at most 1024 bytes");
             }
-            _ => self.tell_others(conn, format!("{name}: {line}")),
+            _ => tell_others(conn, format!("{name}: {line}")),
         }
     }
 
@@ -129,30 +101,29 @@ impl Handler for Chat {
         reason: CloseReason<LinesError>,
     ) {
         let Some(name) = name else { return };
-        self.room.names().remove(&name);
+        self.names().remove(&name);
         let notice = match reason {
             CloseReason::Peer | CloseReason::Local => format!("* {name} has left"),
             CloseReason::OutputLimit => format!("* {name} was too slow and was dropped"),
             _ => format!("* {name} was lost: {reason}"),
         };
-        if let Err(error) = self.room.tell_others(conn.id(), notice) {
+        if let Err(error) = conn.publish(ROOM, notice) {
             eprintln!("not everybody heard that {name} is gone: {error}");
         }
     }
 }
 
-fn main() -> io::Result<()> {
-    let args = Args::parse();
-    let room = Arc::new(Room::default());
-    // So much may wait for a slow reader, besides what the kernel buffers; then the reader is dropped.
+fn main() -> std::io::Result<()> {
+    let address = std::env::args().nth(1);
+    let address = address.unwrap_or("127.0.0.1:1833".into());
+    // At most this much waits for a slow reader, besides what the kernel buffers; then the reader is dropped.
     let limits = Limits::default()
         .output(1024 * 1024)
         .overflow(Overflow::Close);
-    let listen = Listen::on(args.server.addr).limits(limits);
-    let chat = Chat { room: room.clone() };
-    let server = args.server.builder().listen_with(listen, chat)?.build()?;
-    room.clients
-        .get_or_init(|| server.handle().connections_of());
+    let listen = Listen::on(address).limits(limits);
+    let server = Server::builder()
+        .listen_with(listen, Chat::default())?
+        .build()?;
     println!("listening on {}", server.local_addrs()[0]);
     server.run()
 }

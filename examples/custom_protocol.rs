@@ -1,8 +1,7 @@
 //! A u32 is answered by its square. Try it: `cargo run --example custom_protocol`, `printf "\0\0\0\7" | nc -N 127.0.0.1 1833 | xxd`.
 
-mod support;
 use ringwheel::protocol::{Decode, Encode, Output, PackError, Protocol, UnpackContext, Unpacked};
-use ringwheel::{Conn, Handler};
+use ringwheel::{Conn, Handler, Server};
 use std::io::{self, Result};
 
 #[derive(Clone, Default)]
@@ -52,8 +51,9 @@ impl Handler for Squares {
 }
 
 fn main() -> Result<()> {
-    let args: support::ServerArgs = clap::Parser::parse();
-    let server = args.builder().listen(args.addr, Squares)?.build()?;
+    let address = std::env::args().nth(1);
+    let address = address.unwrap_or("127.0.0.1:1833".into());
+    let server = Server::builder().listen(address, Squares)?.build()?;
     println!("listening on {}", server.local_addrs()[0]);
     server.run()
 }

@@ -1,26 +1,13 @@
 //! Sends back frames: each is a length (u32, big-endian) and as many bytes.
 //!
 //! Try it: `cargo run --release --example framed_echo`, then
-//! `printf '\0\0\0\5hello' | nc -N 127.0.0.1 1833 | xxd`.
+//! `printf '\0\0\0\5hello' | nc -N 127.0.0.1 1833 | xxd`. An argument is the address to listen on.
 
-mod support;
+use ringwheel::protocol::{LengthPrefixed, LengthPrefixedError};
+use ringwheel::{CloseReason, Conn, Handler, Listen, Server};
 
-use std::io;
-
-use clap::Parser;
-use ringwheel::protocol::LengthPrefixed;
-use ringwheel::{Conn, Handler, Listen};
-use support::ServerArgs;
-
-/// Sends back frames: each is a length (u32, big-endian) and as many bytes.
-#[derive(Parser)]
-struct Args {
-    #[command(flatten)]
-    server: ServerArgs,
-    /// Bytes of a frame without its length, at most; a longer one ends the connection.
-    #[arg(long, value_name = "BYTES", default_value_t = LengthPrefixed::DEFAULT_MAX_LENGTH)]
-    max_length: usize,
-}
+/// Bytes of a frame without its length, at most; a longer one ends the connection.
+const MAX_LENGTH: usize = 64 * 1024;
 
 #[derive(Clone)]
 struct Echo;
@@ -34,13 +21,23 @@ impl Handler for Echo {
     fn on_message(&mut self, conn: &mut Conn<'_, LengthPrefixed>, _session: &mut (), body: &[u8]) {
         conn.send(body);
     }
+
+    fn on_close(
+        &mut self,
+        conn: &Conn<'_, LengthPrefixed>,
+        _session: (),
+        reason: CloseReason<LengthPrefixedError>,
+    ) {
+        println!("{}: {reason}", conn.peer_addr());
+    }
 }
 
-fn main() -> io::Result<()> {
-    let args = Args::parse();
-    let protocol = LengthPrefixed::u32_be().max_length(args.max_length);
-    let listen = Listen::with(protocol, args.server.addr);
-    let server = args.server.builder().listen_with(listen, Echo)?.build()?;
+fn main() -> std::io::Result<()> {
+    let address = std::env::args().nth(1);
+    let address = address.unwrap_or("127.0.0.1:1833".into());
+    let protocol = LengthPrefixed::u32_be().max_length(MAX_LENGTH);
+    let listen = Listen::with(protocol, address);
+    let server = Server::builder().listen_with(listen, Echo)?.build()?;
     println!("listening on {}", server.local_addrs()[0]);
     server.run()
 }

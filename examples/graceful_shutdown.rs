@@ -1,5 +1,5 @@
-//! SIGINT (Ctrl-C) and SIGTERM end the server in order: nobody new is accepted, every line that has arrived is answered,
-//! and the connections close, all within a deadline. A second signal ends it at once.
+//! SIGINT (Ctrl-C) and SIGTERM end the server in order: no new connection is accepted, every line that has arrived is
+//! answered, and the connections close, all within a deadline. A second signal ends it at once.
 //!
 //! Try it: `cargo run --release --example graceful_shutdown`, then `nc 127.0.0.1 1833`, and press Ctrl-C at the server.
 
@@ -8,20 +8,9 @@ mod support;
 use std::io;
 use std::time::Duration;
 
-use clap::Parser;
 use ringwheel::protocol::Lines;
 use ringwheel::{Conn, Handler, Listen, ServerHandle};
-use support::{ServerArgs, seconds};
-
-/// Echoes lines until a signal comes, and then ends in order.
-#[derive(Parser)]
-struct Args {
-    #[command(flatten)]
-    server: ServerArgs,
-    /// How long the end may take; connections that are left then are dropped.
-    #[arg(long, value_name = "SECONDS", value_parser = seconds, default_value = "10")]
-    deadline: Duration,
-}
+use support::Options;
 
 #[derive(Clone)]
 struct Echo;
@@ -73,11 +62,20 @@ fn end_on_signals(_server: ServerHandle, _deadline: Duration) -> io::Result<()> 
 }
 
 fn main() -> io::Result<()> {
-    let args = Args::parse();
+    let options = Options::read(
+        "Echoes lines until a signal comes, and then ends in order.",
+        &[(
+            "--deadline",
+            "SECONDS",
+            "The time until connections that are left are dropped [default: 10]",
+        )],
+    );
+    let deadline = options.seconds("--deadline");
+    let deadline = deadline.unwrap_or(Duration::from_secs(10));
     // A client that is slow to take its answers may do so until the server's deadline.
-    let listen = Listen::on(args.server.addr).close_timeout(args.deadline);
-    let server = args.server.builder().listen_with(listen, Echo)?.build()?;
-    end_on_signals(server.handle(), args.deadline)?;
+    let listen = Listen::on(options.addr()).close_timeout(deadline);
+    let server = options.builder().listen_with(listen, Echo)?.build()?;
+    end_on_signals(server.handle(), deadline)?;
     println!("listening on {}", server.local_addrs()[0]);
     server.run()?;
     println!("all connections are closed");

@@ -1,4 +1,4 @@
-//! Evicts connections that say nothing, and those that do not say their first line soon.
+//! Evicts connections that are silent, and connections whose first line does not come soon.
 //!
 //! Try it: `cargo run --release --example idle_eviction -- --idle 10 --first-message 3`, then `nc 127.0.0.1 1833`. Type
 //! nothing, and the server hangs up after 3 seconds; type a line, and it is 10 seconds after the last one.
@@ -8,23 +8,9 @@ mod support;
 use std::io;
 use std::time::Duration;
 
-use clap::Parser;
 use ringwheel::protocol::{Lines, LinesError};
 use ringwheel::{CloseReason, Conn, Handler, Listen};
-use support::{ServerArgs, seconds};
-
-/// Echoes lines, and evicts connections that say nothing.
-#[derive(Parser)]
-struct Args {
-    #[command(flatten)]
-    server: ServerArgs,
-    /// How long a connection may be silent.
-    #[arg(long, value_name = "SECONDS", value_parser = seconds, default_value = "30")]
-    idle: Duration,
-    /// How long a new connection may take until its first line is whole.
-    #[arg(long, value_name = "SECONDS", value_parser = seconds, default_value = "5")]
-    first_message: Duration,
-}
+use support::Options;
 
 #[derive(Clone)]
 struct Echo;
@@ -47,11 +33,27 @@ impl Handler for Echo {
 }
 
 fn main() -> io::Result<()> {
-    let args = Args::parse();
-    let listen = Listen::on(args.server.addr)
-        .idle_timeout(args.idle)
-        .first_message_timeout(args.first_message);
-    let server = args.server.builder().listen_with(listen, Echo)?.build()?;
+    let options = Options::read(
+        "Echoes lines, and evicts connections that say nothing.",
+        &[
+            (
+                "--idle",
+                "SECONDS",
+                "The time for which a connection may be silent [default: 30]",
+            ),
+            (
+                "--first-message",
+                "SECONDS",
+                "The time until the first line of a connection must be whole [default: 5]",
+            ),
+        ],
+    );
+    let idle = options.seconds("--idle").unwrap_or(Duration::from_secs(30));
+    let first_message = options.seconds("--first-message");
+    let listen = Listen::on(options.addr())
+        .idle_timeout(idle)
+        .first_message_timeout(first_message.unwrap_or(Duration::from_secs(5)));
+    let server = options.builder().listen_with(listen, Echo)?.build()?;
     println!("listening on {}", server.local_addrs()[0]);
     server.run()
 }

@@ -1,4 +1,4 @@
-//! Takes so many connections and no more, in all and from one IP address. Those beyond are closed at once, and counted.
+//! Limits the number of connections, in all and from one IP address. Further ones are closed at once, and counted.
 //!
 //! Try it: `cargo run --release --example max_connections -- --max-per-ip 2`, then run `nc 127.0.0.1 1833` in three
 //! terminals: the third ends at once. When one of the others ends, its place is free again.
@@ -8,26 +8,9 @@ mod support;
 use std::io;
 use std::time::Duration;
 
-use clap::Parser;
 use ringwheel::protocol::Raw;
 use ringwheel::{Conn, Handler};
-use support::{ServerArgs, seconds};
-
-/// An echo server that takes so many connections and no more.
-#[derive(Parser)]
-struct Args {
-    #[command(flatten)]
-    server: ServerArgs,
-    /// Connections that may be open at one time.
-    #[arg(long, value_name = "COUNT", default_value_t = 1000)]
-    max: usize,
-    /// Connections that may be open at one time from one IP address.
-    #[arg(long, value_name = "COUNT", default_value_t = 10)]
-    max_per_ip: usize,
-    /// How often to look whether there is something to report.
-    #[arg(long, value_name = "SECONDS", value_parser = seconds, default_value = "1")]
-    report: Duration,
-}
+use support::Options;
 
 #[derive(Clone)]
 struct Echo;
@@ -44,18 +27,38 @@ impl Handler for Echo {
 }
 
 fn main() -> io::Result<()> {
-    let args = Args::parse();
-    let server = args
-        .server
+    let options = Options::read(
+        "An echo server with a limited number of connections.",
+        &[
+            (
+                "--max",
+                "COUNT",
+                "Connections that may be open at one time [default: 1000]",
+            ),
+            (
+                "--max-per-ip",
+                "COUNT",
+                "Connections that may be open at one time from one IP address [default: 10]",
+            ),
+            (
+                "--report",
+                "SECONDS",
+                "The time between two looks at the counters [default: 1]",
+            ),
+        ],
+    );
+    let server = options
         .builder()
-        .max_connections(args.max)
-        .max_connections_per_ip(args.max_per_ip)
-        .listen(args.server.addr, Echo)?
+        .max_connections(options.get("--max").unwrap_or(1000))
+        .max_connections_per_ip(options.get("--max-per-ip").unwrap_or(10))
+        .listen(options.addr(), Echo)?
         .build()?;
 
     let handle = server.handle();
     let mut reported = handle.stats();
-    server.handle().run_every(args.report, move || {
+    let period = options.seconds("--report");
+    let period = period.unwrap_or(Duration::from_secs(1));
+    server.handle().run_every(period, move || {
         let stats = handle.stats();
         if (stats.refused, stats.refused_per_ip) != (reported.refused, reported.refused_per_ip) {
             println!(

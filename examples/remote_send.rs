@@ -1,5 +1,5 @@
-//! Answers that take long are worked out by another thread, which sends them through a `ConnHandle` when they are ready.
-//! Meanwhile the workers serve everybody else.
+//! Another thread works out answers that take long, and sends them through a `ConnHandle` when they are ready. Meanwhile the
+//! workers serve everybody else.
 //!
 //! Try it: `cargo run --release --example remote_send`, then `nc 127.0.0.1 1833`, and type numbers up to ten million.
 
@@ -9,24 +9,13 @@ use std::io;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
-use clap::Parser;
 use ringwheel::protocol::Lines;
 use ringwheel::{Conn, ConnHandle, Handler, SendOutcome};
-use support::ServerArgs;
-
-/// Says how many primes there are below a number, worked out by a thread that is not a worker.
-#[derive(Parser)]
-struct Args {
-    #[command(flatten)]
-    server: ServerArgs,
-    /// Questions that may wait for their answer; one more is turned down.
-    #[arg(long, value_name = "COUNT", default_value_t = 100)]
-    queue: usize,
-}
+use support::Options;
 
 const HIGHEST: u32 = 10_000_000;
 
-/// What the workers ask of the calculator.
+/// A question for the calculator, and the connection that gets the answer.
 struct Job {
     client: ConnHandle<Lines>,
     question: Question,
@@ -34,7 +23,7 @@ struct Job {
 
 enum Question {
     PrimesBelow(u32),
-    /// The client has asked its last.
+    /// The client has asked its last question.
     NoMore,
 }
 
@@ -77,7 +66,7 @@ impl Handler for Primes {
 fn calculate(jobs: Receiver<Job>) {
     for Job { client, question } in jobs {
         let Question::PrimesBelow(number) = question else {
-            // It comes after the answers. A client that is gone needs no closing.
+            // All earlier questions of this client are answered. A client that is gone needs no closing.
             let _ = client.close();
             continue;
         };
@@ -86,7 +75,7 @@ fn calculate(jobs: Receiver<Job>) {
             continue;
         }
         let answer = format!("primes below {number}: {}", primes_below(number));
-        // Whatever becomes of it, the completion is told, so that the result can be left alone.
+        // The completion hears of the outcome in any case, so the result can be ignored.
         let _ = client.send_then(answer, move |delivery| {
             if delivery == SendOutcome::Lost {
                 nobody_waits(number);
@@ -105,15 +94,21 @@ fn primes_below(number: u32) -> usize {
 }
 
 fn main() -> io::Result<()> {
-    let args = Args::parse();
-    let (jobs, queue) = sync_channel(args.queue);
+    let options = Options::read(
+        "Counts the primes below a number, on a thread that is not a worker.",
+        &[(
+            "--queue",
+            "COUNT",
+            "Questions that may wait for their answer; one more is turned down [default: 100]",
+        )],
+    );
+    let (jobs, queue) = sync_channel(options.get("--queue").unwrap_or(100));
     thread::Builder::new()
         .name("calculator".into())
         .spawn(move || calculate(queue))?;
-    let server = args
-        .server
+    let server = options
         .builder()
-        .listen(args.server.addr, Primes { jobs })?
+        .listen(options.addr(), Primes { jobs })?
         .build()?;
     println!("listening on {}", server.local_addrs()[0]);
     server.run()

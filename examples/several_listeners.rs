@@ -11,23 +11,9 @@ use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use clap::Parser;
 use ringwheel::protocol::{Lines, Raw};
 use ringwheel::{Conn, Handler, ServerHandle};
-use support::ServerArgs;
-
-/// An echo, a character count and admin commands, each on an address of its own.
-#[derive(Parser)]
-struct Args {
-    #[command(flatten)]
-    server: ServerArgs,
-    /// Address of the character count.
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:1834")]
-    lines_addr: SocketAddr,
-    /// Address of the admin commands. They ask for no password: keep it local.
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:1835")]
-    admin_addr: SocketAddr,
-}
+use support::Options;
 
 const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -99,17 +85,33 @@ impl Handler for Admin {
 }
 
 fn main() -> io::Result<()> {
-    let args = Args::parse();
+    let options = Options::read(
+        "An echo, a character count and admin commands, each on an address of its own.",
+        &[
+            (
+                "--lines-addr",
+                "ADDRESS",
+                "Address of the character count [default: 127.0.0.1:1834]",
+            ),
+            (
+                "--admin-addr",
+                "ADDRESS",
+                "Address of the admin commands, which ask for no password [default: 127.0.0.1:1835]",
+            ),
+        ],
+    );
+    let local = |port| SocketAddr::from(([127, 0, 0, 1], port));
+    let lines_addr = options.get("--lines-addr").unwrap_or(local(1834));
+    let admin_addr = options.get("--admin-addr").unwrap_or(local(1835));
     let handle = Arc::new(OnceLock::new());
     let admin = Admin {
         server: handle.clone(),
     };
-    let server = args
-        .server
+    let server = options
         .builder()
-        .listen(args.server.addr, Echo)?
-        .listen(args.lines_addr, Count)?
-        .listen(args.admin_addr, admin)?
+        .listen(options.addr(), Echo)?
+        .listen(lines_addr, Count)?
+        .listen(admin_addr, admin)?
         .build()?;
     handle.get_or_init(|| server.handle());
     for (address, service) in server.local_addrs().iter().zip(["echo", "lines", "admin"]) {

@@ -1,4 +1,4 @@
-//! The server speaks first, and goes on: every so often it pushes the time to all clients.
+//! The server speaks without being asked: it pushes the time to all clients on a schedule.
 //!
 //! Try it: `cargo run --release --example timing_push -- --every 500`, then `nc 127.0.0.1 1833` in a few terminals.
 
@@ -7,20 +7,9 @@ mod support;
 use std::io;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use clap::Parser;
 use ringwheel::protocol::Lines;
 use ringwheel::{Conn, Handler, Limits, Listen, Overflow};
-use support::ServerArgs;
-
-/// Pushes the time to every client, in seconds since 1970.
-#[derive(Parser)]
-struct Args {
-    #[command(flatten)]
-    server: ServerArgs,
-    /// Milliseconds between two pushes.
-    #[arg(long, value_name = "MILLISECONDS", default_value_t = 1000)]
-    every: u64,
-}
+use support::Options;
 
 #[derive(Clone)]
 struct Clock;
@@ -35,27 +24,33 @@ impl Handler for Clock {
 }
 
 fn main() -> io::Result<()> {
-    let args = Args::parse();
-    // A client that does not keep up misses some pushes, and nothing else: the time of long ago is of no use to it.
+    let options = Options::read(
+        "Pushes the time to every client, in seconds since 1970.",
+        &[(
+            "--every",
+            "MILLISECONDS",
+            "The time between two pushes [default: 1000]",
+        )],
+    );
+    // A client that does not keep up misses some pushes, and nothing else: an old time is of no use to it.
     let limits = Limits::default()
         .low_water(1024)
         .high_water(4096)
         .output(4096)
         .overflow(Overflow::DropMessage);
-    let listen = Listen::on(args.server.addr).limits(limits);
-    let server = args.server.builder().listen_with(listen, Clock)?.build()?;
+    let listen = Listen::on(options.addr()).limits(limits);
+    let server = options.builder().listen_with(listen, Clock)?.build()?;
 
-    // One task for all clients. A single one can have timers of its own: see `Conn::set_timer`.
+    let every = Duration::from_millis(options.get("--every").unwrap_or(1000));
+    // One task for all clients. For a timer of a single connection see `Conn::set_timer`.
     let clients = server.handle().connections_of::<Clock>();
-    server
-        .handle()
-        .run_every(Duration::from_millis(args.every), move || {
-            let now = SystemTime::now().duration_since(UNIX_EPOCH);
-            let now = now.unwrap_or_default().as_secs_f64();
-            if let Err(error) = clients.broadcast(format!("{now:.3}")) {
-                eprintln!("a push did not reach all: {error}");
-            }
-        });
+    server.handle().run_every(every, move || {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let now = now.unwrap_or_default().as_secs_f64();
+        if let Err(error) = clients.broadcast(format!("{now:.3}")) {
+            eprintln!("a push did not reach all: {error}");
+        }
+    });
 
     println!("listening on {}", server.local_addrs()[0]);
     server.run()

@@ -1,25 +1,10 @@
-//! Echoes WebSocket messages. Try it: `cargo run --release --features deflate --example websocket_echo`, then connect with
-//! any WebSocket client to ws://127.0.0.1:1833.
-
-mod support;
-
-use std::io;
+//! Sends back WebSocket messages.
+//!
+//! Try it: `cargo run --release --features websocket --example websocket_echo`, then connect with any WebSocket client to
+//! `ws://127.0.0.1:1833`. An argument is the address to listen on.
 
 use ringwheel::websocket::{Message, WebSocket};
-use ringwheel::{Conn, Handler, Limits, Listen};
-
-/// The longest message; Autobahn sends up to 16 MiB.
-const MAX_MESSAGE: usize = 64 << 20;
-
-#[derive(clap::Parser)]
-struct Args {
-    #[command(flatten)]
-    server: support::ServerArgs,
-    /// Compress messages for clients that offer it (permessage-deflate).
-    #[cfg(feature = "deflate")]
-    #[arg(long)]
-    deflate: bool,
-}
+use ringwheel::{Conn, Handler, Server};
 
 #[derive(Clone)]
 struct Echo;
@@ -40,17 +25,10 @@ impl Handler for Echo {
     }
 }
 
-fn main() -> io::Result<()> {
-    let args: Args = clap::Parser::parse();
-    let protocol = WebSocket::new().max_message(MAX_MESSAGE);
-    #[cfg(feature = "deflate")]
-    let protocol = match args.deflate {
-        true => protocol.deflate(ringwheel::websocket::Deflate::new()),
-        false => protocol,
-    };
-    let listen =
-        Listen::with(protocol, args.server.addr).limits(Limits::default().output(2 * MAX_MESSAGE));
-    let server = args.server.builder().listen_with(listen, Echo)?.build()?;
+fn main() -> std::io::Result<()> {
+    let address = std::env::args().nth(1);
+    let address = address.unwrap_or("127.0.0.1:1833".into());
+    let server = Server::builder().listen(address, Echo)?.build()?;
     println!("listening on {}", server.local_addrs()[0]);
     server.run()
 }

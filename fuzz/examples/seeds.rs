@@ -1,6 +1,6 @@
 //! Writes the seeds that are made by hand into `corpus`: `cargo run --no-default-features --example seeds`.
 //!
-//! Others, named `found-*`, `./distill` takes from what the fuzzer has found.
+//! Other seeds, named `found-*`, are inputs that the fuzzer has found; `./distill` chooses them.
 
 use std::fs;
 use std::io;

@@ -1,5 +1,5 @@
-//! A server and a client against each other, through a wire that is looked at: what one sends the other receives, in
-//! order, whatever else goes on.
+//! Connects a server and a client through a simulated wire that is checked: one receives what the other sends, in
+//! order, whatever operations come in between.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -12,11 +12,11 @@ use ringwheel::websocket::{
 };
 use support::websocket::{BINARY, CLOSE, Frame, PING, PONG, RSV1};
 
-use crate::endpoint::{Asking, Endpoint, Event, Subject};
+use crate::endpoint::{Calling, Endpoint, Event, Subject};
 use crate::input::plan;
 use crate::websocket::{Kept, deflate};
 
-/// More operations than this teach the fuzzer nothing.
+/// More operations than this find nothing new.
 const MAX_OPERATIONS: usize = 100;
 
 const PING_EVERY: Duration = Duration::from_secs(10);
@@ -24,7 +24,7 @@ const PONG_TIMEOUT: Duration = Duration::from_secs(25);
 
 #[derive(Arbitrary, Debug)]
 struct Plan {
-    /// What both sides offer; see [`deflate`].
+    /// The compression that both sides offer; see [`deflate`].
     deflate: Option<(u8, u8, u8)>,
     pings: bool,
     operations: Vec<Operation>,
@@ -39,15 +39,15 @@ enum Side {
 #[derive(Arbitrary, Debug)]
 enum Operation {
     Send(Side, Content),
-    /// By an item that owns its content, to this side once or twice.
+    /// Sends an item that owns its content to this side; twice if the flag is set.
     SendOwned(Side, Content, bool),
     SendParts(Side, Content, u8),
-    /// A message that comes in fragments of so many bytes, with a ping between them.
+    /// Sends a message in fragments of at most this many bytes; with a ping in between if the flag is set.
     Fragments(Side, Content, u8, bool),
     Ping(Side, u8),
-    /// A pong that nobody asked for.
+    /// Sends an unsolicited pong.
     Pong(Side, u8),
-    /// So many bytes arrive at this side, or all that there are.
+    /// Delivers this many bytes to this side, or all that there are.
     Deliver(Side, u8),
     Advance(u16),
     Farewell(Side, Why),
@@ -74,7 +74,7 @@ impl Content {
     fn bytes(self) -> Vec<u8> {
         let size = match usize::from(self.size) {
             small @ 0..192 => small,
-            // Around the lengths that matter: of a field, of a buffer, of a large write, of what is gathered.
+            // Lengths around critical ones: of a length field, a buffer, a large write, and a batch of small writes.
             large @ 192..255 => {
                 [125, 126, 127, 128, 1000, 4096, 8192, 16_384][large % 8] + large / 8 % 4
             }
@@ -94,7 +94,7 @@ impl Content {
         let bytes = self.bytes();
         match self.is_text {
             true => use_it(Message::Text(
-                std::str::from_utf8(&bytes).expect("it consists of whole words"),
+                std::str::from_utf8(&bytes).expect("the text consists of whole words"),
             )),
             false => use_it(Message::Binary(&bytes)),
         }
@@ -112,29 +112,29 @@ impl Content {
     }
 }
 
-/// One direction: what is on its way, and what must come of it.
+/// One direction: the bytes on their way, and the messages and pings that must arrive.
 #[derive(Default)]
 struct Wire {
     bytes: VecDeque<u8>,
-    /// Messages that were sent and not received.
+    /// Messages sent and not received yet.
     sent: VecDeque<Kept>,
-    /// Payloads of the pings that have no pong yet.
+    /// Payloads of the pings without a pong yet.
     pings: VecDeque<Vec<u8>>,
-    /// Close was said.
+    /// True once a close frame was sent.
     is_closed: bool,
-    /// And heard.
+    /// True once the close frame was received.
     is_ended: bool,
 }
 
 impl Wire {
-    /// What was received is what was sent first, and nothing comes behind the end.
+    /// Checks that received messages are the oldest sent ones, and that nothing follows the end.
     fn take(&mut self, events: Vec<Event<Kept>>) {
         for event in events {
             assert!(!self.is_ended, "{event:?} behind the end");
             match event {
                 Event::Message(message) => assert_eq!(Some(message), self.sent.pop_front()),
                 Event::End => self.is_ended = true,
-                Event::Opened => panic!("it was open"),
+                Event::Opened => panic!("the connection was already open"),
             }
         }
     }
@@ -150,7 +150,7 @@ struct Pair {
     now: Duration,
 }
 
-/// The target.
+/// The fuzz target.
 pub fn run(data: &[u8]) {
     let Some(plan) = plan::<Plan>(data) else {
         return;
@@ -165,7 +165,7 @@ pub fn run(data: &[u8]) {
 impl Pair {
     fn open(plan: &Plan) -> Self {
         let mut server = WebSocket::new().pong_timeout(PONG_TIMEOUT);
-        let mut client = WebSocketClient::new("h", "/").expect("they are right");
+        let mut client = WebSocketClient::new("h", "/").expect("host and target are valid");
         if plan.pings {
             server = server.ping_every(PING_EVERY);
         }
@@ -174,8 +174,8 @@ impl Pair {
             client = client.deflate(deflate(clients, window >> 4));
         }
         let mut pair = Pair {
-            server: Endpoint::new(&server, Asking::WhenItMayHelp),
-            client: Endpoint::new(&client, Asking::WhenItMayHelp),
+            server: Endpoint::new(&server, Calling::WhenComplete),
+            client: Endpoint::new(&client, Calling::WhenComplete),
             from_server: Wire::default(),
             from_client: Wire::default(),
             is_deflated: plan.deflate.is_some(),
@@ -231,7 +231,7 @@ impl Pair {
         }
     }
 
-    /// Whether this side is still there to say something.
+    /// True if this side cannot send any more.
     fn is_over(&self, side: Side) -> bool {
         match side {
             Side::Server => self.server.is_over,
@@ -239,7 +239,7 @@ impl Pair {
         }
     }
 
-    /// Sends by the encoder; refused exactly when close was said.
+    /// Sends through the encoder, which must refuse exactly when a close frame was sent.
     fn send(
         &mut self,
         side: Side,
@@ -264,7 +264,7 @@ impl Pair {
         }
     }
 
-    /// Says what the encoder does not say by itself.
+    /// Sends frames that the encoder does not send by itself.
     fn inject(&mut self, side: Side, frames: &[Frame], content: Option<Content>) {
         if self.is_over(side) || self.wire_from(side).is_closed {
             return;
@@ -283,7 +283,7 @@ impl Pair {
         wire.sent.extend(content.map(Content::kept));
     }
 
-    /// Takes what an end has said, looks at it, and puts it on the wire.
+    /// Takes an end's output, checks it, and puts it on the wire.
     fn collect(&mut self, side: Side) {
         let said = match side {
             Side::Server => self.server.take_said(),
@@ -297,7 +297,7 @@ impl Pair {
         for frame in Frame::parse_all(&said) {
             assert!(!wire.is_closed, "{frame:?} behind a close frame");
             assert_eq!(frame.key.is_some(), side == Side::Client);
-            assert!(frame.is_final(), "nobody fragments");
+            assert!(frame.is_final(), "the encoder never fragments");
             let is_compressed = frame.first & RSV1 != 0;
             assert!(!is_compressed || (self.is_deflated && frame.opcode() <= BINARY));
             match frame.opcode() {
@@ -309,7 +309,7 @@ impl Pair {
         }
     }
 
-    /// Bytes arrive at a side; 0 stands for all.
+    /// Delivers bytes to a side; 0 means all.
     fn deliver(&mut self, to: Side, count: u8) {
         let (from, is_over) = match to {
             Side::Server => (Side::Client, self.server.is_over),
@@ -364,7 +364,7 @@ impl Pair {
         if awaits {
             assert!(self.wire_from(side).is_closed);
         } else if ends {
-            // The loop reads no more.
+            // The loop stops reading.
             match side {
                 Side::Server => self.server.is_over = true,
                 Side::Client => self.client.is_over = true,
@@ -372,7 +372,7 @@ impl Pair {
         }
     }
 
-    /// What was received is what was sent, and nobody has anything to complain about.
+    /// Checks that everything received was sent, and that neither side has failed.
     fn check(&mut self) {
         self.from_client
             .take(std::mem::take(&mut self.server.events));
@@ -388,9 +388,9 @@ impl Pair {
         }
     }
 
-    /// Everything arrives; and where a side has heard close, both have said it.
+    /// Delivers everything. If a side has received a close frame, both must have sent one.
     fn finish(&mut self) {
-        // A farewell, its answer, and what was under way before.
+        // Enough rounds for a farewell, its answer, and the bytes on their way before.
         for _ in 0..3 {
             self.deliver(Side::Server, 0);
             self.deliver(Side::Client, 0);
@@ -413,7 +413,7 @@ impl Pair {
         ] {
             if !is_over {
                 assert!(wire.sent.is_empty() && input.is_empty());
-                assert!(!wire.is_closed, "close was said, and not heard");
+                assert!(!wire.is_closed, "a close frame was sent but not received");
                 assert!(
                     wire.pings.is_empty() || back.is_closed,
                     "a ping without a pong"
@@ -452,10 +452,10 @@ where
     }
 }
 
-/// A message in fragments of so many bytes, with a ping behind the first.
+/// A message in fragments of at most `size` bytes, with a ping after the first.
 fn fragments(content: Content, size: u8, with_ping: bool) -> Vec<Frame> {
     let bytes = content.bytes();
-    // Not more than some hundred.
+    // At most about a hundred fragments.
     let size = usize::from(size).max(bytes.len() / 100).max(1);
     let (first, rest) = bytes.split_at(size.min(bytes.len()));
     let first = match content.is_text {

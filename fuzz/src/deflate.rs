@@ -1,8 +1,8 @@
-//! Deflate payloads of any kind through a connection that has agreed on compression, in all modes of context takeover and
-//! with all windows; and what is delivered, another inflater must make of it too.
+//! Sends deflate payloads of any kind through a connection with compression, in all modes of context takeover and with
+//! all windows. Another inflater must inflate delivered messages to the same bytes.
 //!
-//! Input: the mode, the windows, the limit, the lengths of the pieces; then messages: two bytes of length (the uppermost bit
-//! for one that is not compressed, the next one for a fragment), and as many bytes.
+//! Input: the mode, the windows, the limit, the lengths of the pieces; then the messages, each two bytes of length (the
+//! top bit marks an uncompressed message, the next bit a fragment) and that many bytes.
 
 use miniz_oxide::inflate::TINFLStatus;
 use miniz_oxide::inflate::core::inflate_flags::{
@@ -22,7 +22,7 @@ struct Sent {
     payload: Vec<u8>,
 }
 
-/// The target.
+/// The fuzz target.
 pub fn run(data: &[u8]) {
     let mut input = Input::new(data);
     let (mode, window, limit) = (input.byte(), input.byte(), input.byte());
@@ -33,7 +33,7 @@ pub fn run(data: &[u8]) {
     let protocol: WebSocket = WebSocket::accepting(AcceptAll)
         .max_message(limit)
         .deflate(settings);
-    let open = |asking| open_server(&protocol, offer(mode, window), asking);
+    let open = |calling| open_server(&protocol, offer(mode, window), calling);
     let whole = assert_cut_alike(open, &stream, &lengths, are_alike);
 
     let takes_over = mode & 2 != 0 && mode & 0x20 == 0;
@@ -60,7 +60,7 @@ pub fn run(data: &[u8]) {
     assert!(whole.failure.is_some() || delivered == messages.len());
 }
 
-/// What the client offers.
+/// The client's offer of extensions.
 fn offer(mode: u8, window: u8) -> &'static str {
     match (mode >> 5 & 1, window >> 4 & 3) {
         (0, 0) => "permessage-deflate",
@@ -73,14 +73,14 @@ fn offer(mode: u8, window: u8) -> &'static str {
     }
 }
 
-/// The messages that the rest of the input is, and the stream that they make.
+/// Reads messages from the rest of the input, and makes the stream of them.
 fn messages(mut input: Input<'_>) -> (Vec<Sent>, Vec<u8>) {
     let (mut messages, mut stream) = (Vec::new(), Vec::new());
     let mut unfinished = None::<Sent>;
     loop {
         let (high, low) = (input.byte(), input.byte());
         let payload = input.bytes(usize::from(high & 0x3F) << 8 | usize::from(low));
-        // The last one is final, so that all is a number of messages.
+        // The last fragment is final, so that the stream ends with a whole message.
         let is_final = high & 0x40 == 0 || payload.is_empty();
         let is_compressed = high & 0x80 == 0;
         let frame = match unfinished {
@@ -104,31 +104,31 @@ fn messages(mut input: Input<'_>) -> (Vec<Sent>, Vec<u8>) {
     }
 }
 
-/// Another inflater, with all that was inflated so far as its window.
+/// Another inflater, with everything inflated so far as its window.
 #[derive(Default)]
 struct Oracle {
     history: Vec<u8>,
 }
 
 impl Oracle {
-    /// What the payload inflates to; `None` if it is no deflate, or not `length` bytes.
+    /// The inflated payload; `None` if it is not valid deflate, or does not inflate to `length` bytes.
     fn inflate(&mut self, payload: &[u8], length: usize) -> Option<Vec<u8>> {
         let flags = TINFL_FLAG_USING_NON_WRAPPING_OUTPUT_BUF | TINFL_FLAG_HAS_MORE_INPUT;
         let start = self.history.len();
-        // A byte more, so that too much is noticed.
+        // One byte more, so that surplus output is noticed.
         self.history.resize(start + length + 1, 0);
         let mut position = start;
         let input = [payload, &[0, 0, 0xFF, 0xFF]].concat();
         let mut rest = &input[..];
         let mut stream = DecompressorOxide::new();
-        // An empty message may be sent as nothing at all.
+        // An empty message may have an empty payload.
         while !rest.is_empty() && !payload.is_empty() {
             let (status, consumed, written) =
                 decompress(&mut stream, rest, &mut self.history, position, flags);
             rest = &rest[consumed..];
             position += written;
             match status {
-                // Another sequence of blocks may follow a final one (RFC 7692, section 7.2.3.4).
+                // Further blocks may follow a final one (RFC 7692, section 7.2.3.4).
                 TINFLStatus::Done => stream = DecompressorOxide::new(),
                 TINFLStatus::NeedsMoreInput => break,
                 _ => return None,

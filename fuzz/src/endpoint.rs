@@ -4,18 +4,19 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use ringwheel::protocol::{
-    Decode, Encode, ErrorOf, Farewell, MessageOf, Output, Parting, Protocol, UnpackContext, Unpacked,
+    Decode, Encode, ErrorOf, Farewell, MessageOf, Output, Parting, Protocol, UnpackContext,
+    Unpacked,
 };
 
 use crate::input::cut;
 
-/// A protocol whose messages can be kept.
+/// A protocol whose messages can be stored.
 pub(crate) trait Subject: Protocol<Decoder: Decode<Error: PartialEq>> {
     type Kept: Clone + Debug + PartialEq;
     fn keep(message: MessageOf<'_, Self>) -> Self::Kept;
 }
 
-/// What a decoder has found.
+/// A result of a decoder.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Event<M> {
     Opened,
@@ -23,12 +24,12 @@ pub(crate) enum Event<M> {
     End,
 }
 
-/// When a decoder is asked.
+/// The rule by which an endpoint calls its decoder.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Asking {
-    /// Not before the bytes have come that it said are missing, as the contract promises.
-    WhenItMayHelp,
-    /// Whenever something has come.
+pub(crate) enum Calling {
+    /// Only after the bytes have arrived that the decoder declared missing, as the contract promises.
+    WhenComplete,
+    /// Whenever bytes have arrived.
     Always,
 }
 
@@ -37,26 +38,26 @@ pub(crate) struct Endpoint<P: Subject> {
     decoder: P::Decoder,
     pub(crate) encoder: P::Encoder,
     pub(crate) output: Output,
-    asking: Asking,
-    /// What has arrived and is not consumed.
+    calling: Calling,
+    /// Input that is not consumed yet.
     pub(crate) input: Vec<u8>,
-    /// What the decoder said is missing at least.
+    /// Bytes that the decoder declared missing.
     pub(crate) missing: usize,
     pub(crate) events: Vec<Event<P::Kept>>,
     pub(crate) failure: Option<ErrorOf<P>>,
-    /// A failure, or the protocol's own end.
+    /// True after an error, and after the protocol's own end.
     pub(crate) is_over: bool,
     pub(crate) now: Duration,
 }
 
 impl<P: Subject> Endpoint<P> {
-    pub(crate) fn new(protocol: &P, asking: Asking) -> Self {
+    pub(crate) fn new(protocol: &P, calling: Calling) -> Self {
         let (decoder, encoder) = protocol.open();
         Endpoint {
             decoder,
             encoder,
             output: Output::detached(),
-            asking,
+            calling,
             input: Vec::new(),
             missing: 0,
             events: Vec::new(),
@@ -66,13 +67,13 @@ impl<P: Subject> Endpoint<P> {
         }
     }
 
-    /// Takes what arrives in one turn of the loop, and unpacks all that it completes.
+    /// Takes the bytes that arrive in one turn of the loop, and unpacks all that they complete.
     pub(crate) fn receive(&mut self, bytes: &[u8]) {
-        // Exactly as large as its content, so that the address sanitizer sees a byte too far.
+        // The allocation is exactly as large as its content, so that the address sanitizer notices an access behind it.
         self.input = [&self.input, bytes].concat();
-        self.missing = match self.asking {
-            Asking::WhenItMayHelp => self.missing.saturating_sub(bytes.len()),
-            Asking::Always => 0,
+        self.missing = match self.calling {
+            Calling::WhenComplete => self.missing.saturating_sub(bytes.len()),
+            Calling::Always => 0,
         };
         let mut taken = 0;
         while taken < self.input.len() && self.missing == 0 && !self.is_over {
@@ -82,7 +83,7 @@ impl<P: Subject> Endpoint<P> {
         self.decoder.end_turn();
     }
 
-    /// Asks once, and returns how much was consumed.
+    /// Calls the decoder once, and returns the number of bytes consumed.
     fn unpack_one(&mut self, taken: usize) -> usize {
         let rest = &mut self.input[taken..];
         let available = rest.len();
@@ -122,7 +123,7 @@ impl<P: Subject> Endpoint<P> {
         self.events.iter().filter_map(message).collect()
     }
 
-    /// What this end has said since this was asked last.
+    /// Takes the output since the last call.
     pub(crate) fn take_said(&mut self) -> Vec<u8> {
         self.output.take()
     }
@@ -136,7 +137,7 @@ impl<P: Subject> Endpoint<P> {
         self.encoder.farewell(why, &mut self.output)
     }
 
-    /// Meets the deadline, if it has come. One that was met must not be due still, or the loop would spin.
+    /// Calls the decoder if its deadline has come. Afterwards no deadline may be due, or the loop would spin.
     pub(crate) fn meet_deadline(&mut self) {
         let due =
             |deadline: Option<Duration>, now| deadline.is_some_and(|deadline| deadline <= now);
@@ -162,37 +163,37 @@ impl<P: Subject> Endpoint<P> {
     }
 }
 
-/// Receives `stream` whole and in pieces, and asserts that the pieces give the same: the same events, the same words, the
-/// same failure. Two failures are the same if `alike` says so; what is said of those that differ may differ too.
+/// Receives `stream` whole and in pieces, and asserts that both give the same events, output and error. Two errors
+/// count as the same if `alike` returns true; the output may then differ if the errors do.
 ///
-/// Returns the end that has received the whole.
+/// Returns the end that has received the whole stream.
 pub(crate) fn assert_cut_alike<P: Subject>(
-    mut open: impl FnMut(Asking) -> Endpoint<P>,
+    mut open: impl FnMut(Calling) -> Endpoint<P>,
     stream: &[u8],
     lengths: &[usize],
     alike: impl Fn(&ErrorOf<P>, &ErrorOf<P>) -> bool,
 ) -> Endpoint<P> {
-    let mut whole = open(Asking::Always);
+    let mut whole = open(Calling::Always);
     if !stream.is_empty() {
         whole.receive(stream);
     }
     assert_at_rest(&whole);
     let words = whole.take_said();
-    for asking in [Asking::Always, Asking::WhenItMayHelp] {
-        let mut pieces = open(asking);
+    for calling in [Calling::Always, Calling::WhenComplete] {
+        let mut pieces = open(calling);
         cut(stream, lengths).for_each(|piece| pieces.receive(piece));
         assert_at_rest(&pieces);
         let said = pieces.take_said();
-        assert_eq!(whole.events, pieces.events, "{asking:?}");
+        assert_eq!(whole.events, pieces.events, "{calling:?}");
         match (&whole.failure, &pieces.failure) {
-            (Some(a), Some(b)) if a != b => assert!(alike(a, b), "{asking:?}: {a:?} and {b:?}"),
-            // Asked only when it may help, it may see an error later.
-            (Some(_), None) if asking == Asking::WhenItMayHelp && pieces.missing > 0 => {
+            (Some(a), Some(b)) if a != b => assert!(alike(a, b), "{calling:?}: {a:?} and {b:?}"),
+            // A decoder that is called only when enough has arrived may report an error later.
+            (Some(_), None) if calling == Calling::WhenComplete && pieces.missing > 0 => {
                 assert!(words.starts_with(&said));
             }
             (a, b) => {
-                assert_eq!(a, b, "{asking:?}");
-                assert_eq!(words, said, "{asking:?}");
+                assert_eq!(a, b, "{calling:?}");
+                assert_eq!(words, said, "{calling:?}");
             }
         }
     }
@@ -202,7 +203,7 @@ pub(crate) fn assert_cut_alike<P: Subject>(
 fn assert_at_rest<P: Subject>(end: &Endpoint<P>) {
     assert!(
         end.input.is_empty() || end.missing > 0 || end.is_over,
-        "{} bytes are left alone",
+        "{} bytes are left unread",
         end.input.len()
     );
 }

@@ -1,4 +1,4 @@
-//! The framing protocols: any stream, whole and in pieces; and what is received can be sent again.
+//! The framing protocols: any stream is received whole and in pieces, and received messages can be sent again.
 //!
 //! Input: the protocol, its limit, three bytes of settings, the lengths of the pieces, and the stream.
 
@@ -7,10 +7,10 @@ use ringwheel::protocol::{
     TypedFrame, TypedFrameBuf, TypedFrames,
 };
 
-use crate::endpoint::{Asking, Endpoint, Subject, assert_cut_alike};
+use crate::endpoint::{Calling, Endpoint, Subject, assert_cut_alike};
 use crate::input::{Input, cut};
 
-/// A framing whose messages can be sent as they are received.
+/// A framing whose messages can be sent as they were received.
 trait Framing: Subject<Decoder: Decode<Error: PartialEq>> {
     fn item(kept: &Self::Kept) -> ItemOf<'_, Self>;
     fn length(kept: &Self::Kept) -> usize;
@@ -70,7 +70,7 @@ impl Framing for TypedFrames {
     }
 }
 
-/// The target.
+/// The fuzz target.
 pub fn run(data: &[u8]) {
     let mut input = Input::new(data);
     let (protocol, limit) = (input.byte() % 6, usize::from(input.byte()));
@@ -107,7 +107,7 @@ pub fn run(data: &[u8]) {
     }
 }
 
-/// A layout, and how long its messages can be.
+/// A layout, and the greatest length of its messages.
 fn length_prefixed([field, adjustment, strip]: [u8; 3], limit: usize) -> (LengthPrefixed, usize) {
     let width = 1 + usize::from(field & 7);
     let offset = usize::from(field >> 4);
@@ -130,37 +130,37 @@ fn check<P: Framing>(protocol: &P, limit: usize, stream: &[u8], lengths: &[usize
 where
     ErrorOf<P>: PartialEq,
 {
-    let open = |asking| Endpoint::new(protocol, asking);
+    let open = |calling| Endpoint::new(protocol, calling);
     let mut whole = assert_cut_alike(open, stream, lengths, |_, _| false);
     assert!(
         whole.take_said().is_empty(),
-        "framing has nothing to say by itself"
+        "a framing sends nothing by itself"
     );
     for message in &whole.messages() {
         assert!(
             P::length(message) <= limit,
             "{message:?} is longer than {limit}"
         );
-        assert_comes_back(protocol, message);
+        assert_round_trip(protocol, message);
     }
 }
 
-/// What can be sent is received as it was.
-fn assert_comes_back<P: Framing>(protocol: &P, message: &P::Kept) {
+/// Asserts that a message that can be sent is received unchanged.
+fn assert_round_trip<P: Framing>(protocol: &P, message: &P::Kept) {
     let mut output = Output::detached();
     let packed = protocol.open().1.pack(P::item(message), &mut output);
     if packed.is_err() {
         return;
     }
-    let mut receiver = Endpoint::new(protocol, Asking::WhenItMayHelp);
+    let mut receiver = Endpoint::new(protocol, Calling::WhenComplete);
     receiver.receive(&output.take());
     assert_eq!(receiver.messages(), std::slice::from_ref(message));
     assert!(receiver.input.is_empty() && receiver.failure.is_none());
 }
 
-/// Raw bytes come in the pieces in which they come.
+/// Raw bytes are delivered in the pieces in which they arrive.
 fn raw(stream: &[u8], lengths: &[usize]) {
-    let mut receiver = Endpoint::new(&Raw, Asking::WhenItMayHelp);
+    let mut receiver = Endpoint::new(&Raw, Calling::WhenComplete);
     cut(stream, lengths).for_each(|piece| receiver.receive(piece));
     let pieces: Vec<_> = cut(stream, lengths).map(<[u8]>::to_vec).collect();
     assert_eq!(receiver.messages(), pieces);

@@ -1,17 +1,17 @@
 //! The opening handshake from both sides, whole and in pieces.
 //!
-//! Input: the settings, the limits, the lengths of the pieces, and the head. In a server's answer `@` stands for what proves
-//! that it has understood the client's key, which is random.
+//! Input: the settings, the limits, the lengths of the pieces, and the head. In a server's answer `@` stands for the
+//! accept value, which depends on the client's random key.
 
 use ringwheel::websocket::{
     Accept, AcceptAll, Answer, Deflate, HandshakeError, Origins, Request, Response, WebSocket,
     WebSocketClient, WebSocketError,
 };
 
-use crate::endpoint::{Asking, Endpoint, Event, Subject, assert_cut_alike};
+use crate::endpoint::{Calling, Endpoint, Event, Subject, assert_cut_alike};
 use crate::input::{Input, cut};
 
-/// Accepts with the first subprotocol that is offered, and answers plain requests with what it was asked.
+/// An application that accepts the first subprotocol offered, and answers plain requests with a description of them.
 struct Mirror;
 
 impl Accept for Mirror {
@@ -30,13 +30,13 @@ impl Accept for Mirror {
 
     fn http(&self, request: &Request<'_>) -> Option<Response> {
         (request.path() != "/no").then(|| {
-            // Not every value may be sent: then the answer is 500.
+            // A value that must not be sent makes the answer a 500.
             Response::text(200, describe(request)).header("X-Host", request.host())
         })
     }
 }
 
-/// Looks at all of a request.
+/// Reads every part of a request.
 fn describe(request: &Request<'_>) -> String {
     let headers: usize = request
         .headers()
@@ -51,7 +51,7 @@ fn describe(request: &Request<'_>) -> String {
     format!("{method} {host} {headers} {:?}\n", request.origin())
 }
 
-/// The target.
+/// The fuzz target.
 pub fn run(data: &[u8]) {
     let mut input = Input::new(data);
     let (settings, limits) = (input.byte(), input.byte());
@@ -93,7 +93,7 @@ fn set<A: Accept>(
     }
 }
 
-/// Receives the head; what is behind it are frames, and has a target of its own.
+/// Receives the head. Bytes behind it are frames, which have their own targets.
 fn server<A: Accept>(protocol: WebSocket<A>, head: &[u8], lengths: &[usize])
 where
     WebSocket<A>: Subject,
@@ -102,7 +102,7 @@ where
 {
     let end = head.windows(4).position(|window| window == b"\r\n\r\n");
     let head = &head[..end.map_or(head.len(), |end| end + 4)];
-    let mut whole = Endpoint::new(&protocol, Asking::Always);
+    let mut whole = Endpoint::new(&protocol, Calling::Always);
     if !head.is_empty() {
         whole.receive(head);
     }
@@ -113,11 +113,11 @@ where
         &answer,
         head.starts_with(b"HEAD "),
     );
-    let open = |asking| Endpoint::new(&protocol, asking);
+    let open = |calling| Endpoint::new(&protocol, calling);
     assert_cut_alike(open, head, lengths, |_, _| false);
 }
 
-/// Every outcome has its answer, and each of them is one well-formed head with the body that it announces.
+/// Checks that every outcome has one well-formed answer, with the body that its head announces.
 fn check_answer<M: PartialEq + std::fmt::Debug>(
     events: &[Event<M>],
     failure: Option<WebSocketError>,
@@ -155,48 +155,48 @@ fn check_answer<M: PartialEq + std::fmt::Debug>(
     }
 }
 
-/// A client's side: the same outcome whole and in pieces, with keys that differ.
+/// Tests a client: it must have the same outcome whole and in pieces, although the keys differ.
 fn client(settings: u8, answer: &[u8], lengths: &[usize]) {
-    let client = WebSocketClient::new("h:80", "/x?y").expect("they are right");
+    let client = WebSocketClient::new("h:80", "/x?y").expect("host and target are valid");
     let client = match settings & 1 {
         0 => client,
-        _ => client.subprotocol("chat").expect("it is a token"),
+        _ => client.subprotocol("chat").expect("the name is a token"),
     };
     let client = match settings & 2 {
         0 => client,
         _ => client.deflate(Deflate::new().client_context_takeover(settings & 4 != 0)),
     };
-    let outcome = |asking, lengths: Option<&[usize]>| {
-        let mut end = Endpoint::new(&client, asking);
+    let outcome = |calling, lengths: Option<&[usize]>| {
+        let mut end = Endpoint::new(&client, calling);
         let answer = personal(answer, &end.greet());
         match lengths {
             Some(lengths) => cut(&answer, lengths).for_each(|piece| end.receive(piece)),
             None if answer.is_empty() => {}
             None => end.receive(&answer),
         }
-        assert!(end.take_said().is_empty(), "a client has nothing to answer");
+        assert!(end.take_said().is_empty(), "a client does not answer");
         (end.events, end.failure)
     };
-    let whole = outcome(Asking::Always, None);
-    assert_eq!(whole, outcome(Asking::Always, Some(lengths)));
-    assert_eq!(whole, outcome(Asking::WhenItMayHelp, Some(lengths)));
+    let whole = outcome(Calling::Always, None);
+    assert_eq!(whole, outcome(Calling::Always, Some(lengths)));
+    assert_eq!(whole, outcome(Calling::WhenComplete, Some(lengths)));
 }
 
-/// Behind the head no frames; in it, for the first `@`, what the key of `request` asks for.
+/// Cuts the answer behind its head, and replaces the first `@` in it by the accept value for the key of `request`.
 fn personal(answer: &[u8], request: &[u8]) -> Vec<u8> {
     let end = answer.windows(4).position(|window| window == b"\r\n\r\n");
     let answer = &answer[..end.map_or(answer.len(), |end| end + 4)];
     let Some(at) = answer.iter().position(|&byte| byte == b'@') else {
         return answer.to_vec();
     };
-    let mut server = Endpoint::new(&WebSocket::<AcceptAll>::new(), Asking::Always);
+    let mut server = Endpoint::new(&WebSocket::<AcceptAll>::new(), Calling::Always);
     server.receive(request);
     let true_answer = server.take_said();
     let name = b"Sec-WebSocket-Accept: ";
     let place = true_answer
         .windows(name.len())
         .position(|window| window == name);
-    let from = place.expect("it was accepted") + name.len();
+    let from = place.expect("the server accepted the request") + name.len();
     [
         &answer[..at],
         &true_answer[from..from + 28],

@@ -1,10 +1,11 @@
-//! The fuzzer's bytes, read as what a target needs.
+//! Reads the fuzzer's bytes as the values that a target needs.
 
 use std::fmt::Debug;
 
 use arbitrary::{Arbitrary, Unstructured};
 
-/// Settings first, then the stream: so a seed can be written by hand, and the fuzzer's changes keep its meaning.
+/// The settings come first, then the stream. Seeds can thus be written by hand, and the fuzzer's changes keep their
+/// meaning.
 pub(crate) struct Input<'a>(&'a [u8]);
 
 impl<'a> Input<'a> {
@@ -12,7 +13,7 @@ impl<'a> Input<'a> {
         Input(data)
     }
 
-    /// The next byte; 0 where there is none.
+    /// The next byte, or 0 at the end.
     pub(crate) fn byte(&mut self) -> u8 {
         let Some((&byte, rest)) = self.0.split_first() else {
             return 0;
@@ -27,7 +28,7 @@ impl<'a> Input<'a> {
         bytes
     }
 
-    /// Lengths of pieces: a count up to 7, and as many bytes. None at all stands for single bytes.
+    /// Lengths of pieces: a count up to 7, and that many bytes. A count of 0 stands for single bytes.
     pub(crate) fn lengths(&mut self) -> Vec<usize> {
         let count = usize::from(self.byte() % 8);
         let lengths = self.bytes(count).iter();
@@ -39,7 +40,7 @@ impl<'a> Input<'a> {
     }
 }
 
-/// `stream` in pieces as long as `lengths` say, again and again from the first; single bytes if they say nothing.
+/// Cuts `stream` into pieces of the given lengths, which repeat; into single bytes if there are none.
 pub(crate) fn cut<'a>(stream: &'a [u8], lengths: &'a [usize]) -> impl Iterator<Item = &'a [u8]> {
     let lengths = if lengths.is_empty() { &[1] } else { lengths };
     let mut rest = stream;
@@ -52,7 +53,7 @@ pub(crate) fn cut<'a>(stream: &'a [u8], lengths: &'a [usize]) -> impl Iterator<I
     })
 }
 
-/// A plan of operations; `None` if the bytes give none. With `FUZZ_PRINT` set it is printed, to understand a finding.
+/// A plan of operations; `None` if the bytes make none. With `FUZZ_PRINT` set it is printed, to explain a finding.
 pub(crate) fn plan<'a, T: Arbitrary<'a> + Debug>(data: &'a [u8]) -> Option<T> {
     let plan = T::arbitrary_take_rest(Unstructured::new(data)).ok()?;
     if std::env::var_os("FUZZ_PRINT").is_some() {

@@ -1,6 +1,6 @@
-//! What the fuzz targets do. Each takes any bytes, and panics where the library breaks its word.
+//! The fuzz targets. Each takes any bytes, and panics if the library violates its contract.
 //!
-//! They are functions of a library, so that the corpora can be replayed without a fuzzer: `tests/corpus.rs` does.
+//! They are library functions, so that the corpora can be replayed without a fuzzer, as `tests/corpus.rs` does.
 
 pub mod connection;
 pub mod deflate;
@@ -15,7 +15,7 @@ mod endpoint;
 mod input;
 mod websocket;
 
-/// A name, and what it does with the fuzzer's bytes.
+/// A target's name and function.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.

@@ -1,4 +1,4 @@
-//! The ring buffer against a `VecDeque<u8>` that does the obvious thing.
+//! The ring buffer compared with a `VecDeque<u8>`.
 
 use arbitrary::Arbitrary;
 use ring_support::{CheckedRing, CursorEnd, Width};
@@ -6,7 +6,7 @@ use ringwheel_ringbuffer::RingBuffer;
 
 use crate::input::plan;
 
-/// More operations than this teach the fuzzer nothing.
+/// More operations than this find nothing new.
 const MAX_OPERATIONS: usize = 300;
 
 #[derive(Arbitrary, Debug)]
@@ -22,7 +22,7 @@ enum Start {
     Capacity(Size),
 }
 
-/// Mostly small, so that sequences often meet the seam, growth and the limit; some beyond the least growth.
+/// Mostly small, so that many sequences meet the seam, growth and the limit; some exceed the smallest growth.
 #[derive(Arbitrary, Clone, Copy, Debug)]
 struct Size(u8);
 
@@ -39,7 +39,7 @@ impl Size {
 enum Operation {
     Extend(Size),
     ExtendPair(Size, Size),
-    /// Writes as many bytes into the spare slices as fit there.
+    /// Writes as many bytes into the spare slices as fit.
     Fill(Size),
     Consume(Size),
     Truncate(Size),
@@ -55,7 +55,7 @@ enum Operation {
     ReadU64,
     Cursor(Vec<CursorStep>, bool),
     ReservePatch(u8),
-    /// Applies the n-th of the patches that still can be.
+    /// Applies the n-th of the patches whose bytes are still in the ring.
     Patch(u8, u8),
     ReadFrom {
         at_most: Size,
@@ -69,7 +69,7 @@ enum Operation {
     BufPut(Size),
     /// Writes part of a chunk in place.
     Chunk(Size),
-    /// Gives the ring to a pool, and borrows another one of a limit.
+    /// Gives the ring back to a pool, and borrows another one with this limit.
     Pool(Size),
 }
 
@@ -81,7 +81,7 @@ enum CursorStep {
     Skip(Size),
 }
 
-/// The target.
+/// The fuzz target.
 pub fn run(data: &[u8]) {
     let Some(Plan { start, operations }) = plan(data) else {
         return;
@@ -103,7 +103,7 @@ pub fn run(data: &[u8]) {
 
 struct Driver {
     ring: CheckedRing,
-    /// The next byte to be written, so that no two neighbours are alike.
+    /// The next byte to write, so that neighbouring bytes differ.
     next: u8,
 }
 

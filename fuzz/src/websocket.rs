@@ -1,13 +1,13 @@
-//! What the WebSocket targets share: kept messages, and ends that are open.
+//! Shared by the WebSocket targets: stored messages, and endpoints that are open.
 
 use ringwheel::protocol::{MessageOf, Protocol};
 use ringwheel::websocket::{
     Accept, Deflate, Kind, Message, Pieces, WebSocket, WebSocketClient, WebSocketError, Whole,
 };
 
-use crate::endpoint::{Asking, Endpoint, Event, Subject};
+use crate::endpoint::{Calling, Endpoint, Event, Subject};
 
-/// A message that is kept.
+/// A stored message.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Kept {
     pub(crate) is_text: bool,
@@ -23,7 +23,7 @@ impl From<Message<'_>> for Kept {
     }
 }
 
-/// A piece of a message that is kept.
+/// A stored piece of a message.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct KeptPiece {
     pub(crate) content: Kept,
@@ -59,12 +59,12 @@ impl<A: Accept> Subject for WebSocket<A, Pieces> {
     }
 }
 
-/// A server's end behind the handshake that `offer` (a value of `Sec-WebSocket-Extensions`, or nothing) makes.
-pub(crate) fn open_server<P>(protocol: &P, offer: &str, asking: Asking) -> Endpoint<P>
+/// A server's end after a handshake with `offer` (a value of `Sec-WebSocket-Extensions`, or empty).
+pub(crate) fn open_server<P>(protocol: &P, offer: &str, calling: Calling) -> Endpoint<P>
 where
     P: Subject + Protocol,
 {
-    let mut server = Endpoint::new(protocol, asking);
+    let mut server = Endpoint::new(protocol, calling);
     let mut request = "GET / HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
         .to_owned();
@@ -82,7 +82,7 @@ where
     server
 }
 
-/// Compression, as four bits and a size of windows say, with limits that a fuzzer can reach.
+/// Compression settings from four bits and a window size, with limits that a fuzzer can reach.
 pub(crate) fn deflate(bits: u8, window: u8) -> Deflate {
     let window = 9 + window % 7;
     Deflate::new()
@@ -94,8 +94,8 @@ pub(crate) fn deflate(bits: u8, window: u8) -> Deflate {
         .level(if bits & 8 != 0 { 6 } else { 1 })
 }
 
-/// Whether two failures of a connection with compression may stand for one another. A compressed message that is wrong in
-/// several ways is refused for the first one that shows, and how much of it is inflated at a time depends on how it arrives.
+/// True if one of two errors of a connection with compression may take the place of the other. A compressed message
+/// with several faults is refused for the first one found, and that depends on how the bytes arrive.
 pub(crate) fn are_alike(a: &WebSocketError, b: &WebSocketError) -> bool {
     let is_of_content = |error: &WebSocketError| {
         matches!(

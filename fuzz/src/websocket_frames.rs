@@ -1,4 +1,4 @@
-//! A client's frames behind the opening handshake, whole and in pieces: the same messages, failure and replies.
+//! A client's frames after the handshake, whole and in pieces: both give the same messages, error and replies.
 //!
 //! Input: the settings, the lengths of the pieces, and the frames.
 
@@ -9,7 +9,7 @@ use crate::endpoint::{Event, assert_cut_alike};
 use crate::input::Input;
 use crate::websocket::{Kept, are_alike, deflate, open_server};
 
-/// What the settings say.
+/// The settings at the start of the input.
 pub(crate) struct Settings {
     pub(crate) bits: u8,
     pub(crate) max_message: usize,
@@ -40,7 +40,7 @@ impl Settings {
         self.bits & 1 != 0
     }
 
-    /// The extension that the client asks for.
+    /// The extension that the client offers.
     pub(crate) fn offer(&self) -> &'static str {
         match self.is_compressed() {
             false => "",
@@ -49,14 +49,14 @@ impl Settings {
     }
 }
 
-/// The target.
+/// The fuzz target.
 pub fn run(data: &[u8]) {
     let mut input = Input::new(data);
     let settings = Settings::read(&mut input);
     let lengths = input.lengths();
     let stream = input.rest();
     let protocol: WebSocket = settings.protocol();
-    let open = |asking| open_server(&protocol, settings.offer(), asking);
+    let open = |calling| open_server(&protocol, settings.offer(), calling);
     let alike =
         |a: &WebSocketError, b: &WebSocketError| settings.is_compressed() && are_alike(a, b);
     let whole = assert_cut_alike(open, stream, &lengths, alike);
@@ -64,8 +64,12 @@ pub fn run(data: &[u8]) {
         assert!(bytes.len() <= settings.max_message);
         assert!(!is_text || std::str::from_utf8(&bytes).is_ok());
     }
-    // The replies, once more and this time for what they are.
-    let mut again = open_server(&protocol, settings.offer(), crate::endpoint::Asking::Always);
+    // Once more, to check the replies themselves.
+    let mut again = open_server(
+        &protocol,
+        settings.offer(),
+        crate::endpoint::Calling::Always,
+    );
     if !stream.is_empty() {
         again.receive(stream);
     }
@@ -73,11 +77,11 @@ pub fn run(data: &[u8]) {
     check_replies(&again.take_said(), stream.len(), is_over);
 }
 
-/// Only pongs, and a close frame exactly when it is over.
+/// Checks that the replies are only pongs, and a close frame exactly at the end of the connection.
 pub(crate) fn check_replies(said: &[u8], received: usize, is_over: bool) {
     assert!(
         said.len() <= received + 2 + 125,
-        "more is said than was heard"
+        "there are more replies than received bytes allow"
     );
     let mut is_closed = false;
     for frame in Frame::parse_all(said) {

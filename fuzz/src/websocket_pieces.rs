@@ -1,15 +1,15 @@
-//! The pieces of messages make up the messages: delivery in pieces against delivery of the whole.
+//! Compares delivery in pieces with delivery of whole messages: the pieces must make up the messages.
 //!
-//! Input: as of `websocket_frames`.
+//! Input: the same as for `websocket_frames`.
 
 use ringwheel::websocket::{Pieces, WebSocket, Whole};
 
-use crate::endpoint::Asking;
+use crate::endpoint::Calling;
 use crate::input::{Input, cut};
 use crate::websocket::{Kept, KeptPiece, are_alike, open_server};
 use crate::websocket_frames::Settings;
 
-/// The target.
+/// The fuzz target.
 pub fn run(data: &[u8]) {
     let mut input = Input::new(data);
     let settings = Settings::read(&mut input);
@@ -17,13 +17,13 @@ pub fn run(data: &[u8]) {
     let stream = input.rest();
 
     let protocol: WebSocket<_, Whole> = settings.protocol();
-    let mut whole = open_server(&protocol, settings.offer(), Asking::Always);
+    let mut whole = open_server(&protocol, settings.offer(), Calling::Always);
     if !stream.is_empty() {
         whole.receive(stream);
     }
     for lengths in [&lengths[..], &[usize::MAX]] {
         let protocol: WebSocket<_, Pieces> = settings.protocol();
-        let mut pieces = open_server(&protocol, settings.offer(), Asking::WhenItMayHelp);
+        let mut pieces = open_server(&protocol, settings.offer(), Calling::WhenComplete);
         cut(stream, lengths).for_each(|piece| pieces.receive(piece));
 
         let (messages, unfinished) = join(pieces.messages());
@@ -34,19 +34,19 @@ pub fn run(data: &[u8]) {
             let is_invalid = error.is_some_and(|error| error.error_len().is_some());
             assert!(
                 !is_text || !is_invalid,
-                "text is valid as far as it has come"
+                "text is valid as far as it has arrived"
             );
         }
         match (whole.failure, pieces.failure) {
             (Some(a), Some(b)) if settings.is_compressed() && are_alike(&a, &b) => {}
-            // Asked only when it may help, it may see an error later.
+            // A decoder that is called only when enough has arrived may report an error later.
             (Some(_), None) => assert!(pieces.missing > 0),
             (a, b) => assert_eq!(a, b),
         }
     }
 }
 
-/// The messages that the pieces make, and what there is of the last one if its end is missing.
+/// Joins pieces into messages, and returns the unfinished last one separately.
 fn join(pieces: Vec<KeptPiece>) -> (Vec<Kept>, Option<Kept>) {
     let (mut messages, mut unfinished) = (Vec::new(), None::<Kept>);
     for KeptPiece {

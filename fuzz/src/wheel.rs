@@ -1,26 +1,27 @@
-//! The timing wheel against a sorted map: no timer early, lost, or twice, and no stale key that does anything.
+//! The timing wheel compared with a sorted map: no timer fires early or twice or is lost, and stale keys have no
+//! effect.
 
 use arbitrary::Arbitrary;
 use support::wheel::CheckedWheel;
 
 use crate::input::plan;
 
-/// More operations than this teach the fuzzer nothing.
+/// More operations than this find nothing new.
 const MAX_OPERATIONS: usize = 300;
 
 #[derive(Arbitrary, Debug)]
 enum Operation {
     Insert(When),
-    /// Of the key with this number, modulo how many there are: live or stale.
+    /// Cancels the key with this number modulo their count, live or stale.
     Cancel(u8),
     Rearm(u8, When),
-    /// The clock goes on, and all that is due is popped.
+    /// Moves the clock on, and pops all due timers.
     Advance(Step),
-    /// The clock goes on, and what is due is popped as far as a budget goes.
+    /// Moves the clock on, and pops due timers within a budget.
     AdvanceWithin(Step, u8),
-    /// The clock goes to where the wheel says that something is to be done.
+    /// Moves the clock to the wheel's next expiry.
     Sleep,
-    /// The clock goes back, which must change nothing.
+    /// Moves the clock back, which must change nothing.
     Back(u16),
 }
 
@@ -30,9 +31,9 @@ enum When {
     Soon(u8),
     In(u32),
     At(u64),
-    /// So many bits from now, and a little more or less.
+    /// About 2 to this power ticks from now.
     Far(u8, i8),
-    /// That of an earlier timer.
+    /// The deadline of an earlier timer.
     Same(u8),
 }
 
@@ -70,7 +71,7 @@ impl When {
     }
 }
 
-/// The target.
+/// The fuzz target.
 pub fn run(data: &[u8]) {
     let Some(operations) = plan::<Vec<Operation>>(data) else {
         return;

@@ -1,14 +1,14 @@
-//! The ring against `VecDeque<u8>` and `BytesMut` on what a connection does with its buffers.
+//! Benchmarks the ring against `VecDeque<u8>` and `BytesMut` as the buffers of a connection.
 //!
-//! - `frame_by_frame`: a read of some KiB lands behind the rest of the frame that the last read
-//!   cut; then each whole frame has its header peeked, its payload handed out as one slice, and is
-//!   consumed. What is left is the next rest.
+//! - `frame_by_frame`: a read of a few KiB arrives behind the incomplete frame that the last read
+//! left. Then for each whole frame the header is peeked, the payload is handed out as one slice,
+//! and the frame is consumed. An incomplete frame stays.
 //! - `batch`: the same, but the frames are walked in one slice and consumed all at once.
-//! - `output`: messages of 64 bytes are appended, and a sink takes what was appended in two
-//!   unequal writes, so that the buffer is never empty for long.
+//! - `output`: messages of 64 bytes are appended, and a sink takes them in two unequal writes, so
+//! that the buffer is rarely empty.
 //!
-//! Each implementation is used by the idiom that is fastest for it without `unsafe`. All are grown
-//! before the clock starts.
+//! Each implementation is used in the way that is fastest for it without `unsafe`. All buffers are
+//! grown before the measurement starts.
 
 #![expect(
     missing_docs,
@@ -26,16 +26,16 @@ use ringwheel_ringbuffer::{PoolConfig, RingBuffer, RingPool};
 const KIB: usize = 1024;
 const HEADER: usize = 2;
 
-/// A peer that sends frames, each a payload length in two bytes and the payload, without end.
+/// A peer that endlessly sends frames: a payload length in two bytes, then the payload.
 struct Peer {
-    /// Twice the same frames, so that a read need not wrap.
+    /// The same frames twice, so that a read need not wrap.
     stream: Vec<u8>,
     period: usize,
     position: usize,
 }
 
 impl Peer {
-    /// `lengths` are those of the payloads, in turn.
+    /// Takes the payload lengths from `lengths`, in turn.
     fn new(mut lengths: impl FnMut() -> u16) -> Self {
         let mut stream = Vec::new();
         while stream.len() < 128 * KIB {
@@ -57,7 +57,7 @@ impl Peer {
         Self::new(|| 64)
     }
 
-    /// Payloads of 1 to 1,024 bytes, by a fixed seed.
+    /// Payloads of 1 to 1,024 bytes, chosen by a fixed seed.
     fn mixed() -> Self {
         let mut state = 0x2545_f491_u32;
         Self::new(move || {
@@ -66,7 +66,7 @@ impl Peer {
         })
     }
 
-    /// The bytes that a socket read of `count` would fill in.
+    /// The bytes that a socket read of `count` bytes would return.
     fn read(&mut self, count: usize) -> &[u8] {
         let start = self.position;
         self.position = (start + count) % self.period;
@@ -133,8 +133,8 @@ impl Receive for RingBuffer {
     }
 }
 
-/// The ring filled through its spare slices, as a socket fills it. The other two have no such
-/// way in without `unsafe`.
+/// The ring filled through its spare slices, as a socket fills it. The other two offer no such
+/// access without `unsafe`.
 struct FilledInPlace(RingBuffer);
 
 impl Receive for FilledInPlace {
@@ -226,7 +226,7 @@ impl Receive for BytesMut {
     }
 }
 
-/// Measures one read of `fill` bytes and all that it completes.
+/// Measures one read of `fill` bytes and the handling of all frames that it completes.
 fn receive<B: Receive>(c: &mut Criterion, group: &str, peer: fn() -> Peer, take: fn(&mut B)) {
     let mut group = c.benchmark_group(group);
     for fill in [KIB, 4 * KIB, 16 * KIB, 64 * KIB] {
@@ -234,8 +234,8 @@ fn receive<B: Receive>(c: &mut Criterion, group: &str, peer: fn() -> Peer, take:
         let name = BenchmarkId::new(B::NAME, format!("{}KiB", fill / KIB));
         group.bench_function(name, |b| {
             let mut peer = peer();
-            // Room that none outgrows: `BytesMut` would, rather than wrap, and be compared by
-            // another size.
+            // Enough room for every buffer. `BytesMut` would grow rather than wrap, and then be
+            // compared at another size.
             let mut buffer = B::with_capacity(4 * fill);
             b.iter(|| {
                 buffer.fill(&mut peer, fill);
@@ -264,7 +264,7 @@ fn receive_all(c: &mut Criterion) {
     }
 }
 
-/// What one write to the sink takes at most: not a multiple of what is appended in between.
+/// Bytes that one write to the sink takes at most; not a multiple of the bytes appended in between.
 const SINK: usize = 700;
 const MESSAGE: [u8; 64] = [b'm'; 64];
 const BURST: usize = 16;

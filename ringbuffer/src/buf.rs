@@ -1,4 +1,4 @@
-//! The traits of the `bytes` crate.
+//! Implements the traits `Buf` and `BufMut` of the `bytes` crate for the ring.
 
 #![allow(
     unsafe_code,
@@ -43,19 +43,20 @@ impl Buf for RingBuffer {
     }
 }
 
-/// Appends at the back, up to the ring's limit; by the contract of the trait, more than
-/// `remaining_mut()` panics.
+/// Appends at the back, up to the ring's limit. Writing more than `remaining_mut()` panics, as the
+/// trait's contract says.
 // SAFETY: the trait is unsafe because callers may write through `chunk_mut` and rely on
 // `remaining_mut` without a check. The chunk is a slice of initialised storage that safe code
-// borrowed for them, and it is not empty while `remaining_mut` is not zero, for it grows first.
+// borrowed for them. It grows first if it is empty, so it is not empty while `remaining_mut` is not
+// zero.
 unsafe impl BufMut for RingBuffer {
     #[inline]
     fn remaining_mut(&self) -> usize {
         self.available()
     }
 
-    // SAFETY: what the caller must promise, that it has written `count` bytes of the chunk, is not
-    // relied upon: all storage is initialised, and `commit` checks the count.
+    // SAFETY: the caller promises to have written `count` bytes of the chunk. Nothing here relies
+    // on that promise: all storage is initialised, and `commit` checks the count.
     #[inline]
     unsafe fn advance_mut(&mut self, count: usize) {
         self.commit(count);
@@ -65,7 +66,7 @@ unsafe impl BufMut for RingBuffer {
     fn chunk_mut(&mut self) -> &mut UninitSlice {
         let wanted = self.available().min(1);
         self.reserve(wanted)
-            .expect("no more is wanted than is available");
+            .expect("the wanted bytes are within the available ones");
         UninitSlice::new(self.spare().0)
     }
 
@@ -106,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn integers_across_the_seam() {
+    fn integers_are_read_and_written_across_the_seam() {
         assert_eq!(wrapped().get_u32(), u32::from_be_bytes(*b"abcd"));
         assert_eq!(wrapped().copy_to_bytes(6), &b"abcdef"[..]);
     }
@@ -124,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chunk_written_in_place() {
+    fn a_chunk_can_be_written_in_place() {
         let mut ring = wrapped();
         ring.chunk_mut()[..2].copy_from_slice(b"gh");
         // SAFETY: two bytes of the chunk were written.
@@ -142,7 +143,8 @@ mod tests {
     #[test]
     #[should_panic(expected = "committed more than was spare")]
     fn advancing_beyond_the_chunk_panics() {
-        // SAFETY: the promise is broken on purpose; the ring checks it.
+        // SAFETY: the promise is broken on purpose; the ring checks it, and no unsafe code relies
+        // on it.
         unsafe { wrapped().advance_mut(3) };
     }
 }

@@ -1,8 +1,8 @@
-//! Reading ahead without taking.
+//! Reads ahead in a ring without consuming.
 
 use crate::RingBuffer;
 
-/// A virtual read position in a [`RingBuffer`], for protocols that look before they take.
+/// A virtual read position in a [`RingBuffer`], for protocols that look ahead before they consume.
 ///
 /// Reads advance the cursor and leave the ring alone. [`commit`](Self::commit) then consumes what
 /// was read; dropping the cursor, or [`revert`](Self::revert), leaves every byte where it was.
@@ -99,7 +99,7 @@ impl Cursor<'_> {
             .map(|read| &mut read[start..])
     }
 
-    /// Advances past `count` bytes. Answers whether there were as many; the cursor stays otherwise.
+    /// Advances past `count` bytes. True if there were as many; otherwise the cursor does not move.
     #[inline]
     #[must_use = "the cursor has not moved if there were too few bytes"]
     pub fn skip(&mut self, count: usize) -> bool {
@@ -110,7 +110,7 @@ impl Cursor<'_> {
         enough
     }
 
-    /// Consumes what was read, and returns how many bytes that were.
+    /// Consumes the bytes read so far, and returns their number.
     #[inline]
     pub fn commit(self) -> usize {
         self.ring.consume(self.position);
@@ -158,7 +158,7 @@ mod tests {
         let mut cursor = ring.cursor();
         assert!(cursor.skip(6));
         assert_eq!((cursor.position(), cursor.remaining()), (6, 0));
-        // Not used again: dropped.
+        // The cursor is not used again, so it is dropped here.
         let mut cursor = ring.cursor();
         assert_eq!(cursor.read_array(), Some(*b"abcdef"));
         cursor.revert();
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_there_does_not_advance() {
+    fn a_failed_read_does_not_advance() {
         let mut ring = wrapped();
         let mut cursor = ring.cursor();
         assert!(cursor.skip(3));
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn slices_on_either_side_of_the_seam() {
+    fn slices_cover_both_sides_of_the_seam() {
         let mut ring = wrapped();
         for position in 0..=6 {
             let mut cursor = ring.cursor();

@@ -1,4 +1,4 @@
-//! Fixed-width integers at both ends of a ring, and under its cursor.
+//! Fixed-width integers: appended and read at the ends of a ring, and read under its cursor.
 
 use crate::{Cursor, LimitExceeded, RingBuffer};
 

@@ -1,22 +1,21 @@
-//! Between a ring and `std::io`.
+//! Moves bytes between a ring and `std::io`.
 
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 
 use crate::RingBuffer;
 
 impl RingBuffer {
-    /// Makes room for `at_most` bytes, as far as the limit allows, and fills it by one
-    /// (vectored) read. Returns the number of bytes read; 0 is the end of `source`, unless
-    /// `at_most` is 0.
+    /// Makes room for `at_most` bytes, as far as the limit allows, and fills it with one (vectored)
+    /// read. Returns the number of bytes read; 0 means the end of `source`, unless `at_most` is 0.
     ///
     /// # Errors
     ///
-    /// What `source` answers; [`StorageFull`](io::ErrorKind::StorageFull), without a read, if the
+    /// Any error of `source`; [`StorageFull`](io::ErrorKind::StorageFull), without a read, if the
     /// ring has reached its limit.
     ///
     /// # Panics
     ///
-    /// If `source` claims to have read more than it was given room for.
+    /// If `source` returns a higher count than the room it was given.
     pub fn read_from(&mut self, source: &mut impl Read, at_most: usize) -> io::Result<usize> {
         if at_most == 0 {
             return Ok(0);
@@ -36,16 +35,16 @@ impl RingBuffer {
         Ok(count)
     }
 
-    /// Offers the readable bytes to `sink` by one (vectored) write and consumes those it took.
-    /// Returns their number; an empty ring returns 0 without a write.
+    /// Offers the readable bytes to `sink` in one (vectored) write, consumes those it took, and
+    /// returns their number. An empty ring returns 0 without a write.
     ///
     /// # Errors
     ///
-    /// What `sink` answers; nothing is consumed then.
+    /// Any error of `sink`; nothing is consumed then.
     ///
     /// # Panics
     ///
-    /// If `sink` claims to have written more than it was given.
+    /// If `sink` returns a higher count than the bytes it was given.
     pub fn write_to(&mut self, sink: &mut impl Write) -> io::Result<usize> {
         if self.is_empty() {
             return Ok(0);
@@ -61,7 +60,7 @@ impl RingBuffer {
     }
 }
 
-/// Takes bytes from the front; 0 says that the ring is empty.
+/// Takes bytes from the front; 0 means that the ring is empty.
 impl Read for RingBuffer {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         let (first, second) = self.as_slices();
@@ -75,7 +74,7 @@ impl Read for RingBuffer {
     }
 }
 
-/// Appends at the back, all of a slice or, with [`StorageFull`](io::ErrorKind::StorageFull), none
+/// Appends at the back: all of a slice or, with [`StorageFull`](io::ErrorKind::StorageFull), none
 /// of it.
 impl Write for RingBuffer {
     #[inline]
@@ -127,7 +126,7 @@ mod tests {
         let mut ring = RingBuffer::with_capacity(8);
         ring.extend_from_slice(b"123abcd").unwrap();
         ring.consume(3);
-        // The rest is longer than what was consumed, so it stays.
+        // The readable bytes are more than were consumed before them, so they do not move.
         let mut source = &b"efghijk"[..];
         assert_eq!(ring.read_from(&mut source, 3).unwrap(), 3);
         assert_eq!(ring.as_slices(), (&b"abcde"[..], &b"fg"[..]));
@@ -135,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a_read_ends_at_the_limit_and_says_so_beyond_it() {
+    fn a_read_ends_at_the_limit_and_fails_beyond_it() {
         let mut ring = RingBuffer::with_limit(4);
         let mut source = &b"abcdef"[..];
         assert_eq!(ring.read_from(&mut source, 100).unwrap(), 4);
@@ -147,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_the_source_is_zero() {
+    fn the_end_of_the_source_is_a_count_of_zero() {
         let mut ring = wrapped();
         assert_eq!(ring.read_from(&mut io::empty(), 5).unwrap(), 0);
         assert_eq!(ring.contiguous(), b"abcdef");
@@ -183,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn as_a_reader_and_a_writer() {
+    fn the_ring_is_a_reader_and_a_writer() {
         let mut ring = RingBuffer::with_limit(8);
         write!(ring, "{}-{}", 12, 34).unwrap();
         ring.flush().unwrap();

@@ -1,14 +1,15 @@
-//! What a full ring answers.
+//! The error of a full ring.
 
 use std::error::Error;
 use std::fmt;
 use std::io;
 
-/// The bytes would not fit within the ring's [`limit`](crate::RingBuffer::limit).
+/// An append was refused because the bytes do not fit within the ring's
+/// [`limit`](crate::RingBuffer::limit).
 ///
 /// The refused operation left the ring as it was. As an [`io::Error`] it is of the kind
 /// [`StorageFull`](io::ErrorKind::StorageFull).
-// Carries nothing, so that the result of an append is returned in a register.
+// Carries no data, so that the result of an append is returned in a register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LimitExceeded;
 
@@ -31,7 +32,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn as_an_io_error_it_says_that_storage_is_full() {
+    fn it_becomes_the_io_error_storage_full() {
         let error = io::Error::from(LimitExceeded);
         assert_eq!(error.kind(), io::ErrorKind::StorageFull);
         assert!(error.get_ref().unwrap().is::<LimitExceeded>());

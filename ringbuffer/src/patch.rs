@@ -1,11 +1,11 @@
-//! Space kept for a value that is known only later.
+//! Reserves space for a value that is known only later, such as a length.
 
 use crate::{LimitExceeded, RingBuffer};
 
 /// Bytes reserved by [`RingBuffer::reserve_patch`], to be filled in by [`RingBuffer::patch`].
 ///
-/// It names the bytes by their position in the stream, so it stays valid while bytes are appended
-/// or consumed and while the ring grows.
+/// It identifies the bytes by their position in the stream, so it stays valid while bytes are
+/// appended or consumed and while the ring grows.
 #[derive(Debug)]
 #[must_use = "the reserved bytes stay zero until they are patched"]
 pub struct Patch {
@@ -40,7 +40,7 @@ impl RingBuffer {
     ///
     /// # Errors
     ///
-    /// [`LimitExceeded`] if they do not fit within the ring's limit; nothing is changed then.
+    /// [`LimitExceeded`] if the bytes do not fit within the ring's limit; nothing is changed then.
     pub fn reserve_patch(&mut self, width: usize) -> Result<Patch, LimitExceeded> {
         const ZEROES: [u8; 16] = [0; 16];
         self.grow_for(width)?;
@@ -58,11 +58,15 @@ impl RingBuffer {
     ///
     /// # Panics
     ///
-    /// If `bytes` is not of the width reserved, or if some of the reserved bytes are no longer in
-    /// the ring: consumed, or truncated. (Truncated and then appended to again, the ring cannot
-    /// tell: the patch replaces what is there now.)
+    /// If `bytes` has another width than was reserved, or if some of the reserved bytes are no
+    /// longer in the ring: consumed, or truncated. (A ring that was truncated and then appended to
+    /// cannot tell: the patch then replaces the new bytes.)
     pub fn patch(&mut self, patch: Patch, bytes: &[u8]) {
-        assert_eq!(bytes.len(), patch.width, "not the width reserved");
+        assert_eq!(
+            bytes.len(),
+            patch.width,
+            "the bytes have another width than was reserved"
+        );
         // A position before the first readable byte wraps to an offset far beyond the last.
         let offset = patch.position.wrapping_sub(self.consumed());
         let held = offset <= self.len() && patch.width <= self.len() - offset;
@@ -75,7 +79,7 @@ impl RingBuffer {
 mod tests {
     use super::*;
 
-    /// A ring of 8 bytes in which two reserved ones straddle the seam, behind "ab".
+    /// A ring of 8 bytes in which two reserved bytes wrap at the seam, behind "ab".
     fn straddling() -> (RingBuffer, Patch) {
         let mut ring = RingBuffer::with_capacity(8);
         ring.extend_from_slice(b"12345ab").unwrap();
@@ -125,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn the_position_may_wrap() {
+    fn the_stream_position_may_wrap() {
         let mut ring = RingBuffer::with_capacity(8);
         ring.set_consumed(usize::MAX);
         ring.extend_from_slice(b"ab").unwrap();
@@ -137,7 +141,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "the reserved bytes are gone")]
-    fn consumed_in_part() {
+    fn patching_partly_consumed_bytes_panics() {
         let (mut ring, patch) = straddling();
         ring.consume(3);
         ring.patch(patch, b"XY");
@@ -145,15 +149,15 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "the reserved bytes are gone")]
-    fn truncated_in_part() {
+    fn patching_partly_truncated_bytes_panics() {
         let (mut ring, patch) = straddling();
         ring.truncate(3);
         ring.patch(patch, b"XY");
     }
 
     #[test]
-    #[should_panic(expected = "not the width reserved")]
-    fn of_another_width() {
+    #[should_panic(expected = "the bytes have another width than was reserved")]
+    fn patching_with_another_width_panics() {
         let (mut ring, patch) = straddling();
         ring.patch(patch, b"XYZ");
     }

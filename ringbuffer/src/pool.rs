@@ -11,7 +11,8 @@ pub struct PoolConfig {
     /// shrunk to `initial_capacity`. Less than `initial_capacity` counts as `initial_capacity`.
     /// Default: 64 KiB.
     pub keep_capacity: usize,
-    /// How many idle rings the pool keeps; one that comes back beyond them is freed. Default: 64.
+    /// The highest number of idle rings in the pool; a ring that comes back beyond it is freed.
+    /// Default: 64.
     pub max_idle: usize,
 }
 
@@ -31,11 +32,11 @@ impl Default for PoolConfig {
 /// connections can share a few rings. The ring given back last is lent first: it is the one whose
 /// memory is most likely still in the processor's cache.
 ///
-/// The pool bounds what lies idle, not what is lent: a lender that must bound that too counts its
+/// The pool bounds the idle rings, not the lent ones: a lender that must bound those too counts its
 /// borrowers.
 ///
-/// Invariants: at most `max_idle` rings are idle, each of them empty and of at most
-/// `keep_capacity` bytes, so that the pool never holds more than their product.
+/// Invariants: at most `max_idle` rings are idle, each of them empty and of at most `keep_capacity`
+/// bytes. The pool therefore never holds more than their product.
 ///
 /// ```
 /// use ringwheel_ringbuffer::{PoolConfig, RingPool};
@@ -69,7 +70,7 @@ impl RingPool {
         }
     }
 
-    /// An empty ring that holds at most `limit` bytes: the one given back last, or a new one.
+    /// An empty ring with room for at most `limit` bytes: the one given back last, or a new one.
     #[inline]
     pub fn lend(&mut self, limit: usize) -> Box<RingBuffer> {
         let mut ring = match self.idle.pop() {
@@ -80,8 +81,8 @@ impl RingPool {
         ring
     }
 
-    /// Takes a ring back, with whatever it still holds, and clears it. Keeps it for the next loan
-    /// within the bounds of the pool's [`PoolConfig`].
+    /// Takes a ring back and clears it. Keeps it for the next loan if the bounds of the pool's
+    /// [`PoolConfig`] allow.
     #[inline]
     pub fn give_back(&mut self, mut ring: Box<RingBuffer>) {
         ring.clear();
@@ -94,7 +95,7 @@ impl RingPool {
         self.debug_check();
     }
 
-    /// How many rings lie idle.
+    /// The number of idle rings.
     #[inline]
     pub fn idle(&self) -> usize {
         self.idle.len()
@@ -146,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn the_ring_given_back_last_is_lent_first_and_clean() {
+    fn the_ring_given_back_last_is_lent_first_and_empty() {
         let mut pool = small_pool();
         let (mut first, mut second) = (pool.lend(100), pool.lend(100));
         first.extend_from_slice(b"first").unwrap();
@@ -192,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pool_that_keeps_nothing() {
+    fn a_pool_without_idle_rings_frees_each_ring() {
         let mut pool = RingPool::new(PoolConfig {
             max_idle: 0,
             ..PoolConfig::default()

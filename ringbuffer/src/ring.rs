@@ -1,4 +1,4 @@
-//! The ring itself: storage, growth, and the two sides.
+//! The ring itself: storage, growth, and both ends.
 
 use std::fmt;
 
@@ -29,13 +29,13 @@ use crate::LimitExceeded;
 ///
 /// A ring starts without an allocation and grows when it must, to at least twice its capacity as
 /// far as the limit allows, so that an appended byte is copied a constant number of times on
-/// average. It never accepts more than [`limit`](Self::limit) bytes: what would exceed that is
-/// refused with [`LimitExceeded`] and changes nothing. It never shrinks by itself; see [`shrink_to`](Self::shrink_to) and
-/// [`RingPool`](crate::RingPool).
+/// average. It never accepts more than [`limit`](Self::limit) bytes: an append beyond that is
+/// refused with [`LimitExceeded`] and changes nothing. It never shrinks by itself; see
+/// [`shrink_to`](Self::shrink_to) and [`RingPool`](crate::RingPool).
 ///
 /// # Invariants
 ///
-/// Checked by a `debug_assert` after each mutation:
+/// A `debug_assert` checks them after each change:
 ///
 /// - `len <= capacity <= MAX_LIMIT`, and every byte of the storage is initialised;
 /// - `head < capacity`, or `head == 0`;
@@ -47,7 +47,7 @@ pub struct RingBuffer {
     head: usize,
     /// Number of readable bytes.
     len: usize,
-    /// Number of bytes that may be readable at most.
+    /// Highest number of readable bytes.
     limit: usize,
     /// Number of bytes ever consumed, wrapping: the position in the stream of the first readable
     /// byte, by which a [`Patch`](crate::Patch) finds its bytes again.
@@ -55,17 +55,17 @@ pub struct RingBuffer {
 }
 
 impl RingBuffer {
-    /// The limit of a ring for which none was set: 16 MiB.
+    /// The limit of a ring for which no other was set: 16 MiB.
     pub const DEFAULT_LIMIT: usize = 16 * 1024 * 1024;
 
     /// The highest limit and capacity: a quarter of the address space, so that no sum of two
     /// indices overflows. Higher limits are lowered to it.
     pub const MAX_LIMIT: usize = isize::MAX as usize / 2;
 
-    /// The least capacity that growth allocates, in bytes (less if the limit is less).
+    /// The smallest capacity that growth allocates, in bytes (less if the limit is less).
     const MIN_GROWTH: usize = 512;
 
-    /// An empty ring of [`DEFAULT_LIMIT`](Self::DEFAULT_LIMIT) that has allocated nothing.
+    /// An empty ring with the limit [`DEFAULT_LIMIT`](Self::DEFAULT_LIMIT). Allocates nothing.
     #[inline]
     pub const fn new() -> Self {
         Self {
@@ -77,7 +77,7 @@ impl RingBuffer {
         }
     }
 
-    /// An empty ring that will hold at most `limit` bytes and has allocated nothing.
+    /// An empty ring that will hold at most `limit` bytes. Allocates nothing.
     #[inline]
     pub fn with_limit(limit: usize) -> Self {
         let mut ring = Self::new();
@@ -85,8 +85,8 @@ impl RingBuffer {
         ring
     }
 
-    /// An empty ring with room for `capacity` bytes, and a limit of
-    /// [`DEFAULT_LIMIT`](Self::DEFAULT_LIMIT) or of `capacity` if that is more.
+    /// An empty ring with room for `capacity` bytes. Its limit is
+    /// [`DEFAULT_LIMIT`](Self::DEFAULT_LIMIT), or `capacity` if that is higher.
     ///
     /// # Panics
     ///
@@ -99,13 +99,13 @@ impl RingBuffer {
         ring
     }
 
-    /// The number of bytes that the ring holds at most.
+    /// The highest number of bytes that the ring may hold.
     #[inline]
     pub fn limit(&self) -> usize {
         self.limit
     }
 
-    /// Sets the number of bytes that the ring holds at most.
+    /// Sets the highest number of bytes that the ring may hold.
     ///
     /// Bytes already held stay, even beyond a lowered limit; nothing is accepted until enough of
     /// them are consumed.
@@ -120,7 +120,7 @@ impl RingBuffer {
         self.len
     }
 
-    /// Whether there is nothing to read.
+    /// True if there is nothing to read.
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.len == 0
@@ -154,7 +154,7 @@ impl RingBuffer {
     }
 
     /// The first `count` readable bytes as one slice, or `None` while there are fewer. Moves bytes
-    /// only when these wrap at the seam: the frame at hand, not all that follow it.
+    /// only when these `count` bytes wrap at the seam.
     #[inline]
     pub fn contiguous_prefix(&mut self, count: usize) -> Option<&mut [u8]> {
         if count > self.len {
@@ -166,7 +166,8 @@ impl RingBuffer {
         Some(&mut self.storage[self.head..][..count])
     }
 
-    /// Drops the first `count` readable bytes. A ring emptied so rewinds to offset 0.
+    /// Drops the first `count` readable bytes. A ring that is emptied this way starts over at
+    /// offset 0.
     ///
     /// # Panics
     ///
@@ -191,8 +192,8 @@ impl RingBuffer {
         self.consume(self.len);
     }
 
-    /// Keeps the first `len` readable bytes and drops those behind; does nothing if there are no
-    /// more than `len`.
+    /// Keeps the first `len` readable bytes and drops all others; does nothing if there are no more
+    /// than `len`.
     #[inline]
     pub fn truncate(&mut self, len: usize) {
         if len < self.len {
@@ -206,14 +207,14 @@ impl RingBuffer {
 
     /// Makes room for `additional` more bytes than are readable.
     ///
-    /// If they would wrap, a rest of readable bytes moves to offset 0 instead, provided that at
-    /// least as many were consumed before it: then the first slice of [`spare`](Self::spare) has
-    /// room for all, and no frame among them straddles the seam. That is at most one byte moved
-    /// for each byte consumed.
+    /// If they would wrap, the readable bytes move to offset 0 instead, provided that at least as
+    /// many bytes were consumed before them. Then the first slice of [`spare`](Self::spare) has
+    /// room for all, and no frame among them wraps at the seam. This moves at most one byte for
+    /// each byte consumed.
     ///
     /// # Errors
     ///
-    /// [`LimitExceeded`] if the ring's limit does not allow as many; nothing is changed then.
+    /// [`LimitExceeded`] if the ring's limit does not allow that many; nothing is changed then.
     #[inline]
     pub fn reserve(&mut self, additional: usize) -> Result<(), LimitExceeded> {
         if additional > self.available() {
@@ -226,9 +227,10 @@ impl RingBuffer {
     }
 
     /// The writable space within capacity and limit, in order. Both slices are empty when there is
-    /// none: [`reserve`](Self::reserve) first. What they hold is unspecified.
+    /// none: call [`reserve`](Self::reserve) first. Their content is unspecified.
     ///
-    /// Write from the start of the first slice on, then [`commit`](Self::commit) the count.
+    /// Write from the start of the first slice, then call [`commit`](Self::commit) with the number
+    /// of bytes written.
     #[inline]
     pub fn spare(&mut self) -> (&mut [u8], &mut [u8]) {
         let available = self.available();
@@ -268,7 +270,7 @@ impl RingBuffer {
     #[inline]
     pub fn extend_from_slice(&mut self, bytes: &[u8]) -> Result<(), LimitExceeded> {
         let allowed = bytes.len() <= self.available();
-        // Once the readable bytes wrap, there is no storage behind them.
+        // Once the readable bytes wrap, no storage is left behind them.
         let behind = self.storage.get_mut(self.head + self.len..);
         match behind.and_then(|behind| behind.get_mut(..bytes.len())) {
             Some(room) if allowed => {
@@ -281,13 +283,13 @@ impl RingBuffer {
         }
     }
 
-    /// Appends a header and its body, all or nothing, for the price of one look for room.
+    /// Appends a header and its body, both or neither, with a single check for room.
     ///
     /// # Errors
-    /// [`LimitExceeded`] if the ring may not hold that many bytes more; nothing is appended then.
+    /// [`LimitExceeded`] if the ring may not hold that many more bytes; nothing is appended then.
     #[inline]
     pub fn extend_from_pair(&mut self, header: &[u8], body: &[u8]) -> Result<(), LimitExceeded> {
-        // No two slices together fill the address space.
+        // Two slices together never fill the address space, so this does not overflow.
         let total = header.len() + body.len();
         let allowed = total <= self.available();
         let behind = self.storage.get_mut(self.head + self.len..);
@@ -315,12 +317,12 @@ impl RingBuffer {
         self.extend_from_slice(body)
     }
 
-    /// Gives capacity back to the allocator until no more than `min_capacity` bytes, or the
-    /// readable ones if they are more, are left. `shrink_to(0)` frees all that is unused.
+    /// Gives capacity back to the allocator until no more than `min_capacity` bytes are left, or as
+    /// many as are readable if that is more. `shrink_to(0)` frees all unused capacity.
     ///
-    /// A ring does not shrink by itself, for its next burst would only pay for the growth again.
-    /// Call this when the burst is known to be over; a [`RingPool`](crate::RingPool) does so for a
-    /// large ring that is given back.
+    /// A ring does not shrink by itself, because its next burst would have to grow it again. Call
+    /// this when the burst is known to be over; a [`RingPool`](crate::RingPool) does so for a large
+    /// ring that is given back.
     pub fn shrink_to(&mut self, min_capacity: usize) {
         let capacity = min_capacity.max(self.len);
         if capacity >= self.capacity() {
@@ -335,7 +337,7 @@ impl RingBuffer {
         self.debug_check();
     }
 
-    /// Copies `bytes` over those that lie `offset` bytes behind the first readable one, across the
+    /// Overwrites the bytes that start `offset` bytes behind the first readable one, across the
     /// seam if need be.
     pub(crate) fn overwrite(&mut self, offset: usize, bytes: &[u8]) {
         debug_assert!(offset + bytes.len() <= self.capacity());
@@ -346,7 +348,7 @@ impl RingBuffer {
         self.storage[..second.len()].copy_from_slice(second);
     }
 
-    /// The `N` bytes that lie `offset` bytes behind the first readable one, or `None` while there
+    /// The `N` bytes that start `offset` bytes behind the first readable one, or `None` while there
     /// are fewer.
     #[inline]
     pub fn peek_array<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
@@ -360,7 +362,7 @@ impl RingBuffer {
         }
     }
 
-    /// Takes the first `N` readable bytes, or `None` and nothing while there are fewer.
+    /// Takes the first `N` readable bytes. Returns `None` and takes nothing while there are fewer.
     #[inline]
     pub fn read_array<const N: usize>(&mut self) -> Option<[u8; N]> {
         let bytes = self.peek_array(0)?;
@@ -378,13 +380,13 @@ impl RingBuffer {
         self.consumed = consumed;
     }
 
-    /// How many more bytes the limit allows.
+    /// The number of bytes that may be added within the limit.
     #[inline]
     pub(crate) fn available(&self) -> usize {
         self.limit.saturating_sub(self.len)
     }
 
-    /// How many bytes [`spare`](Self::spare) offers.
+    /// The number of bytes that [`spare`](Self::spare) offers.
     #[inline]
     fn spare_len(&self) -> usize {
         self.available().min(self.capacity() - self.len)
@@ -395,7 +397,7 @@ impl RingBuffer {
         self.head + self.len > self.capacity()
     }
 
-    /// The index in the storage that lies `offset <= capacity` bytes behind `head`.
+    /// The index in the storage that is `offset <= capacity` bytes behind `head`.
     #[inline]
     fn index(&self, offset: usize) -> usize {
         let index = self.head + offset;
@@ -406,8 +408,8 @@ impl RingBuffer {
         }
     }
 
-    /// Brings a head that was advanced past the seam back into the storage.
-    // Out of line so that the rare wrap is a branch, never a data dependency of the next read.
+    /// Brings a `head` that has advanced past the end of the storage back into it.
+    // Out of line, so that the rare wrap is a branch and never a data dependency of the next read.
     #[cold]
     fn wrap_head(&mut self) {
         self.head -= self.capacity();
@@ -447,7 +449,7 @@ impl RingBuffer {
         self.debug_check();
     }
 
-    /// The slow half of [`reserve`](Self::reserve), for what exceeds the space behind the last
+    /// The slow path of [`reserve`](Self::reserve), for more bytes than fit behind the last
     /// readable byte.
     #[cold]
     fn make_room(&mut self, additional: usize) {
@@ -458,7 +460,7 @@ impl RingBuffer {
         }
     }
 
-    /// Grows if need be for `additional` more bytes than are readable, which may wrap.
+    /// Grows if need be to hold `additional` more bytes, which may wrap.
     pub(crate) fn grow_for(&mut self, additional: usize) -> Result<(), LimitExceeded> {
         if additional > self.available() {
             return Err(LimitExceeded);
@@ -470,11 +472,11 @@ impl RingBuffer {
     }
 
     /// Grows to hold `needed` bytes, at least doubling as far as the limit allows, and moves the
-    /// readable ones to offset 0.
+    /// readable bytes to offset 0.
     fn grow(&mut self, needed: usize) {
         debug_assert!(self.capacity() < needed && needed <= self.limit);
         let doubled = (self.capacity() * 2).max(Self::MIN_GROWTH);
-        // Zeroed by the allocator, which for large sizes has zeroed pages at hand.
+        // The allocator zeroes it, and for large sizes has pages that are zero already.
         let mut storage = vec![0; needed.max(doubled.min(self.limit))];
         let (first, second) = self.as_slices();
         storage[..first.len()].copy_from_slice(first);
@@ -484,7 +486,7 @@ impl RingBuffer {
         self.debug_check();
     }
 
-    /// The slow half of [`extend_from_slice`](Self::extend_from_slice).
+    /// The slow path of [`extend_from_slice`](Self::extend_from_slice).
     #[cold]
     fn extend_over_seam(&mut self, bytes: &[u8]) -> Result<(), LimitExceeded> {
         self.grow_for(bytes.len())?;
@@ -494,8 +496,8 @@ impl RingBuffer {
         Ok(())
     }
 
-    /// The slow half of [`peek_array`](Self::peek_array): `N` readable bytes that straddle the
-    /// seam or lie behind it.
+    /// The slow path of [`peek_array`](Self::peek_array): `N` readable bytes that wrap at the seam
+    /// or lie behind it.
     #[cold]
     fn array_over_seam<const N: usize>(&self, offset: usize) -> [u8; N] {
         let mut array = [0; N];
@@ -559,7 +561,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_ring_without_storage_answers_everything() {
+    fn every_method_works_on_a_ring_without_storage() {
         let mut ring = RingBuffer::new();
         assert_eq!(ring.as_slices(), (&[][..], &[][..]));
         assert_eq!(ring.contiguous(), []);
@@ -706,7 +708,7 @@ mod tests {
     }
 
     #[test]
-    fn reserve_saves_what_comes_next_from_wrapping() {
+    fn reserve_keeps_the_next_bytes_from_wrapping() {
         let mut ring = ring_at(8, 4, b"ab");
         ring.reserve(2).unwrap();
         assert_eq!(ring.head, 4, "there was room behind");
@@ -716,7 +718,7 @@ mod tests {
     }
 
     #[test]
-    fn reserve_leaves_a_rest_longer_than_what_was_consumed() {
+    fn reserve_does_not_move_more_bytes_than_were_consumed() {
         let mut ring = ring_at(8, 3, b"abcd");
         ring.reserve(4).unwrap();
         assert_eq!((ring.head, ring.capacity()), (3, 8));
@@ -734,7 +736,7 @@ mod tests {
     }
 
     #[test]
-    fn shrinking_keeps_what_is_readable() {
+    fn shrinking_keeps_the_readable_bytes() {
         for head in 0..64 {
             let mut ring = ring_at(64, head, b"abcdefghij");
             ring.shrink_to(16);

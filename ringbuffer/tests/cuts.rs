@@ -1,9 +1,9 @@
-//! Frames that arrive cut at every byte, at every place in the storage, however they are written
-//! and read: what is taken out is always the same.
+//! Tests that frames come out the same, whatever the cut in their bytes, their place in the
+//! storage, and the methods that write and read them.
 
 use ringwheel_ringbuffer::RingBuffer;
 
-/// The whole stream and one byte more, so that every part of it meets the seam at some start.
+/// The length of the stream plus one byte, so that each byte of it meets the seam at some start.
 const CAPACITY: usize = STREAM.len() + 1;
 
 /// Three frames: a tag of one byte, a sequence number of four, a length of two, and the payload.
@@ -24,7 +24,7 @@ fn expected() -> Vec<Frame> {
     ]
 }
 
-/// Ways to put bytes in.
+/// The ways to write bytes into the ring.
 const WRITERS: [(&str, Write); 4] = [
     ("extend_from_slice", |ring, bytes| {
         ring.extend_from_slice(bytes).unwrap();
@@ -48,7 +48,7 @@ const WRITERS: [(&str, Write); 4] = [
     }),
 ];
 
-/// Ways to take one frame out, or to leave everything.
+/// The ways to take one frame out; each takes a whole frame or nothing.
 const READERS: [(&str, Take); 4] = [
     ("peek and contiguous_prefix", |ring| {
         let tag = ring.peek_u8(0)?;

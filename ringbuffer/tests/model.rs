@@ -1,4 +1,4 @@
-//! Random sequences of operations on a ring and on its model.
+//! Tests the ring with random sequences of operations that are also applied to a model.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -6,16 +6,16 @@ use proptest::test_runner::{Config, RngSeed};
 use ringwheel_ringbuffer::RingBuffer;
 use support::{CheckedRing, CursorEnd, CursorStep, Width};
 
-/// Small enough that sequences often meet the seam, growth, and the limit.
+/// Small enough that many sequences meet the seam, growth, and the limit.
 const SMALL: usize = 40;
-/// Beyond the least capacity that growth allocates.
+/// Larger than the smallest capacity that growth allocates.
 const LARGE: usize = 1200;
 
 #[derive(Clone, Debug)]
 enum Op {
     Extend(Vec<u8>),
     ExtendPair(Vec<u8>, Vec<u8>),
-    /// Writes as many of the bytes into the spare slices as fit there.
+    /// Writes as many of the bytes into the spare slices as fit.
     Fill(Vec<u8>),
     Consume(usize),
     Truncate(usize),
@@ -30,7 +30,7 @@ enum Op {
     Read(Width),
     Cursor(Vec<CursorStep>, CursorEnd),
     ReservePatch(usize),
-    /// Applies the n-th of the patches that still can be.
+    /// Applies the n-th of the patches whose bytes are still in the ring.
     Patch(usize, u8),
     ReadFrom {
         at_most: usize,
@@ -44,7 +44,7 @@ enum Op {
     BufAdvance(usize),
     BufPut(Vec<u8>),
     BufPutChunks(Vec<u8>),
-    /// Gives the ring to a pool, and borrows another one of a limit.
+    /// Gives the ring back to a pool, and borrows another one with this limit.
     Exchange(usize),
 }
 
@@ -137,7 +137,7 @@ fn apply(op: Op, ring: &mut CheckedRing) {
     }
 }
 
-/// The same sequences on every run.
+/// A configuration with a fixed seed, so that every run tests the same sequences.
 fn config() -> Config {
     Config {
         cases: 1000,
@@ -158,18 +158,18 @@ fn run(ring: RingBuffer, ops: Vec<Op>) {
 proptest! {
     #![proptest_config(config())]
 
-    /// From nothing: growth, doubling, and the limit.
+    /// Starts from nothing: tests growth, doubling, and the limit.
     #[test]
-    fn a_growing_ring_does_what_the_model_does(
+    fn a_growing_ring_behaves_like_the_model(
         limit in 0..2 * LARGE,
         ops in vec(op(), 1..60),
     ) {
         run(RingBuffer::with_limit(limit), ops);
     }
 
-    /// In a few bytes that never grow: the seam.
+    /// Starts with a few bytes that never grow: tests the seam.
     #[test]
-    fn a_small_ring_does_what_the_model_does(
+    fn a_small_ring_behaves_like_the_model(
         capacity in 1..2 * SMALL,
         ops in vec(op(), 1..60),
     ) {

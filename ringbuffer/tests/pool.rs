@@ -1,4 +1,5 @@
-//! Random loans: the pool stays within its bounds and lends what it says.
+//! Tests the pool with random loans: it stays within its bounds, and the rings it lends are empty
+//! and limited.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -10,7 +11,8 @@ enum Op {
     Lend {
         limit: usize,
     },
-    /// Appends as much as its limit allows of so many bytes to a lent ring, and takes some out.
+    /// Appends up to this many bytes to a lent ring, as far as its limit allows, and takes some
+    /// out.
     Use {
         which: usize,
         add: usize,
@@ -34,7 +36,7 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-#[expect(clippy::vec_box, reason = "that is how they are lent")]
+#[expect(clippy::vec_box, reason = "the pool lends them boxed")]
 fn apply(pool: &mut RingPool, lent: &mut Vec<Box<RingBuffer>>, op: Op) {
     match op {
         Op::Lend { limit } => {

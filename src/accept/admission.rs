@@ -25,6 +25,16 @@ pub(crate) struct Admission {
 }
 
 /// Counters of a server since it was built.
+///
+/// ```
+/// use ringwheel::ServerHandle;
+///
+/// fn print(server: &ServerHandle) {
+///     let stats = server.stats();
+///     let turned_away = stats.refused + stats.refused_per_ip + stats.shed;
+///     println!("{} open, {turned_away} turned away", stats.connections);
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ServerStats {

@@ -9,6 +9,21 @@ use crate::protocol::Farewell;
 /// The reason why a connection ended. `E` is the protocol's own error.
 ///
 /// The first cause counts. If output is lost after an orderly close has begun, the reason is the cause of the loss.
+///
+/// ```
+/// use ringwheel::protocol::LinesError;
+/// use ringwheel::{CloseReason, Timeout};
+///
+/// /// Called from a handler's `on_close`.
+/// fn log(reason: &CloseReason<LinesError>) {
+///     match reason {
+///         CloseReason::Peer | CloseReason::Local | CloseReason::Shutdown => {}
+///         CloseReason::Timeout(Timeout::Idle) => println!("evicted as idle"),
+///         CloseReason::Protocol(error) => println!("not our protocol: {error}"),
+///         other => println!("lost: {other}"),
+///     }
+/// }
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum CloseReason<E> {

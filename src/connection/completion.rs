@@ -6,6 +6,17 @@ use crate::connection::send_status::Refusal;
 use crate::panics::contain_call;
 
 /// The outcome of sending one message, as its completion is told.
+///
+/// ```
+/// use ringwheel::{Conn, SendOutcome, protocol::Lines};
+///
+/// fn send_receipt(conn: &mut Conn<'_, Lines>, number: u64) {
+///     conn.send_then(&format!("order {number} is placed"), move |outcome| match outcome {
+///         SendOutcome::Written => println!("the kernel has the receipt of order {number}"),
+///         other => println!("the receipt of order {number} was not sent: {other:?}"),
+///     });
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SendOutcome {
     /// All of it was handed to the kernel, which sends it as long as the peer reads.

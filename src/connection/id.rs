@@ -6,6 +6,25 @@ use std::fmt;
 /// had 2^32 of them.
 ///
 /// Shown as `worker/slot#serial`.
+///
+/// ```
+/// use std::collections::HashMap;
+/// use ringwheel::{Conn, ConnId, protocol::Lines};
+///
+/// /// A handler that finds players by their names.
+/// struct Game {
+///     players: HashMap<String, ConnId>,
+/// }
+///
+/// impl Game {
+///     fn whisper(&self, conn: &mut Conn<'_, Lines>, to: &str, text: &str) {
+///         match self.players.get(to) {
+///             Some(player) => _ = conn.send_to(*player, text),
+///             None => _ = conn.send("no such player"),
+///         }
+///     }
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnId {
     pub(crate) worker: u16,

@@ -18,6 +18,19 @@ pub enum Overflow {
 /// The limits of one connection. Sizes are in bytes.
 ///
 /// Set per listener with [`Listen::limits`](crate::Listen::limits).
+///
+/// ```
+/// use ringwheel::{Limits, Listen, Overflow, protocol::Lines};
+///
+/// // A price feed: a reader that falls behind by more than 64 KiB misses prices.
+/// let limits = Limits::default()
+///     .low_water(16 * 1024)
+///     .high_water(64 * 1024)
+///     .output(64 * 1024)
+///     .overflow(Overflow::DropMessage);
+/// let listen = Listen::<Lines>::on("127.0.0.1:0").limits(limits);
+/// # drop(listen);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {

@@ -15,6 +15,9 @@ impl Marks {
     /// The connection is on the list of those that are removed at the end of the iteration.
     pub(crate) const LISTED: Marks = Marks(8);
 
+    /// The message timer is that of the first message, which has not come.
+    pub(crate) const AWAITS_FIRST: Marks = Marks(16);
+
     #[inline]
     pub(crate) fn has(self, mark: Marks) -> bool {
         self.0 & mark.0 != 0

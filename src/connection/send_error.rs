@@ -3,6 +3,19 @@
 use std::fmt;
 
 /// A send that was not taken. It gives back the value that was to be sent.
+///
+/// ```
+/// use ringwheel::{ConnHandle, SendError, protocol::Lines};
+///
+/// fn push(client: &ConnHandle<Lines>, line: &str) {
+///     match client.send(line) {
+///         Ok(()) => {}
+///         Err(SendError::Closed(_)) => println!("{} has gone", client.id()),
+///         Err(SendError::Full(line)) => println!("try again later: {line}"),
+///         Err(other) => println!("{other}"),
+///     }
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SendError<T> {

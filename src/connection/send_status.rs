@@ -3,6 +3,21 @@
 use crate::protocol::PackError;
 
 /// The answer to sending a message.
+///
+/// ```
+/// use ringwheel::{Conn, Refusal, SendStatus, protocol::Lines};
+///
+/// /// True if there is room for more.
+/// fn send(conn: &mut Conn<'_, Lines>, line: &str) -> bool {
+///     match conn.send(line) {
+///         SendStatus::Queued => true,
+///         // Sent, but the peer is slow: `on_drained` tells when to go on.
+///         SendStatus::AboveHighWater => false,
+///         SendStatus::Refused(Refusal::Pack(error)) => panic!("{error}"),
+///         SendStatus::Refused(_) => false,
+///     }
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SendStatus {
     /// It is in the output, or has left already.

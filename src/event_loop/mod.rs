@@ -37,7 +37,7 @@ pub(crate) struct EventLoop {
     pub(crate) commands: Receiver<Command>,
     pub(crate) admission: Arc<Admission>,
     /// The time after an event during which the loop polls without sleeping.
-    pub(crate) busy_poll: Duration,
+    pub(crate) busy_poll: Option<Duration>,
 }
 
 impl EventLoop {
@@ -89,7 +89,7 @@ impl EventLoop {
         }
         self.shared.woke_up();
         self.reactor.set_now(self.shared.clock());
-        if !self.busy_poll.is_zero() && !events.is_empty() {
+        if self.busy_poll.is_some() && !events.is_empty() {
             *last_event = Instant::now();
         }
         Ok(())
@@ -99,7 +99,9 @@ impl EventLoop {
     fn prepare_to_sleep(&mut self, last_event: Instant) -> Option<Duration> {
         let next_accept = self.listeners.timeout();
         let has_work = self.shared.prepare_to_sleep() || next_accept == Some(Duration::ZERO);
-        let is_spinning = !self.busy_poll.is_zero() && last_event.elapsed() < self.busy_poll;
+        let is_spinning = self
+            .busy_poll
+            .is_some_and(|time| last_event.elapsed() < time);
         let timeout = if has_work || is_spinning {
             Some(Duration::ZERO)
         } else {
@@ -125,9 +127,16 @@ impl EventLoop {
                         self.reactor.on_event(token, readiness(event));
                     }
                 }
-                Token::Listener(index) => self.listeners.on_event(index),
-                Token::Waker => {}
+                rare => self.dispatch_rare(rare),
             }
+        }
+    }
+
+    /// Handles an event of another source than a connection.
+    #[cold]
+    fn dispatch_rare(&mut self, token: Token) {
+        if let Token::Listener(index) = token {
+            self.listeners.on_event(index);
         }
     }
 

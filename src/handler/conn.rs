@@ -20,6 +20,27 @@ use crate::protocol::Protocol;
 ///
 /// Messages that are sent collect in the output and leave in one write after the callbacks of this turn; large messages, and
 /// output beyond 64 KiB, leave earlier. Closing is carried out after the callback has returned.
+///
+/// ```
+/// use ringwheel::{Conn, protocol::Lines};
+///
+/// /// Answers one line, as a handler's `on_message` does.
+/// fn answer(conn: &mut Conn<'_, Lines>, line: &str) {
+///     match line {
+///         "who am i" => _ = conn.send(&conn.peer_addr().to_string()),
+///         "stats" => _ = conn.send(&format!("{:?}", conn.stats())),
+///         "join" => match conn.subscribe("news") {
+///             Ok(_) => _ = conn.send("welcome"),
+///             Err(error) => _ = conn.send(&error.to_string()),
+///         },
+///         "quit" => {
+///             conn.send("bye");
+///             conn.close(); // After "bye" has left.
+///         }
+///         _ => _ = conn.send("who am i, stats, join or quit"),
+///     }
+/// }
+/// ```
 pub struct Conn<'a, P: Protocol> {
     pub(crate) encoder: &'a mut P::Encoder,
     pub(crate) connection: &'a mut Connection,

@@ -17,6 +17,27 @@ use crate::protocol::OwnedOf;
 /// All connections of the listeners that have a handler of type `H`, for any thread.
 ///
 /// Made by [`ServerHandle::connections_of`](crate::ServerHandle::connections_of).
+///
+/// ```
+/// # use ringwheel::{Conn, Handler, SendError, protocol::Lines};
+/// use ringwheel::{Connections, ServerHandle};
+/// # #[derive(Clone)]
+/// # struct Chat;
+/// # impl Handler for Chat {
+/// #     type Protocol = Lines;
+/// #     type Session = ();
+/// #     fn on_open(&mut self, _conn: &mut Conn<'_, Lines>) {}
+/// #     fn on_message(&mut self, _conn: &mut Conn<'_, Lines>, _session: &mut (), _line: &str) {}
+/// # }
+///
+/// /// Called from any thread.
+/// fn announce(server: &ServerHandle) -> Result<(), SendError<()>> {
+///     let clients: Connections<Chat> = server.connections_of();
+///     clients.broadcast("the server restarts at noon")?;
+///     clients.publish("lobby", "see you afterwards")?;
+///     clients.broadcast_if("you have sent nothing yet", |conn, _session| conn.stats().messages_in == 0)
+/// }
+/// ```
 pub struct Connections<H: Handler> {
     mailboxes: Arc<[Arc<Mailbox<H>>]>,
 }

@@ -16,6 +16,22 @@ use crate::protocol::{OwnedOf, Protocol};
 ///
 /// Each call puts a letter into the mailbox of the connection's worker, which carries the letters out in order. After the
 /// connection has ended every call returns [`SendError::Closed`]; none can reach a later connection.
+///
+/// ```
+/// use std::thread;
+/// use ringwheel::{Conn, protocol::Lines};
+///
+/// /// Answers a question that takes long to work out.
+/// fn on_question(conn: &mut Conn<'_, Lines>, number: u64) {
+///     let client = conn.handle();
+///     thread::spawn(move || {
+///         let answer: u64 = (1..=number).sum();
+///         if client.send(answer.to_string()).is_err() {
+///             println!("{} has gone, or its worker has too much mail", client.id());
+///         }
+///     });
+/// }
+/// ```
 pub struct ConnHandle<P: Protocol> {
     id: ConnId,
     outbox: Arc<dyn Outbox<P>>,

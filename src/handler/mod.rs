@@ -34,6 +34,22 @@ use crate::protocol::{ErrorOf, MessageOf, Protocol};
 /// A callback that panics ends its connection with [`CloseReason::Panic`]; the worker and its other connections go on,
 /// with the handler as the panic left it.
 ///
+/// Only `on_open` and `on_message` must be written. A connection meets its callbacks in this order, the ones in the middle
+/// any number of times:
+///
+/// | callback | when | what may be done | what follows |
+/// | --- | --- | --- | --- |
+/// | [`admit`](Self::admit) | accepted, and the protocol's opening handshake is over | send a last word, return false | `on_open`, or the connection closes without another callback |
+/// | [`on_open`](Self::on_open) | the same moment, if admitted | send, subscribe, set timers | messages are delivered |
+/// | [`on_message`](Self::on_message) | a whole message has arrived | send, close, pause reading | the next message; replies leave in one write after the last |
+/// | [`on_drained`](Self::on_drained) | output was above high water and fell to low water | send on | reading resumes |
+/// | [`on_timer`](Self::on_timer) | a timer of this connection is due | everything | an interval fires again |
+/// | [`on_tick`](Self::on_tick) | [`Listen::tick_every`](crate::Listen::tick_every) has passed, for the whole worker | visit its connections | the next tick |
+/// | [`on_timeout`](Self::on_timeout) | a deadline has passed | send a last word, let the peer stay | `on_close`, unless it stays |
+/// | [`on_half_close`](Self::on_half_close) | the peer has ended its stream | answer, close later | by default the connection closes |
+/// | [`on_shutdown`](Self::on_shutdown) | the server drains, and all that has arrived is answered | send a last word, close later | by default the connection closes |
+/// | [`on_close`](Self::on_close) | the connection is over, for whatever reason | keep or drop the session, publish | nothing: it comes once, and last |
+///
 /// ```
 /// use ringwheel::{Conn, Handler, protocol::Raw};
 ///

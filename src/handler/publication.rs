@@ -8,6 +8,16 @@ use crate::panics::contain_call;
 use crate::protocol::{OwnedOf, Protocol};
 
 /// The outcome of a publication, on all workers together.
+///
+/// ```
+/// use ringwheel::{Connections, Handler, SendError, protocol::Lines};
+///
+/// fn push_price<H: Handler<Protocol = Lines>>(clients: &Connections<H>) -> Result<(), SendError<()>> {
+///     clients.publish_then("ACME", "100.25", |published| {
+///         println!("{} got it, {} missed it", published.delivered, published.dropped);
+///     })
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Published {

@@ -10,6 +10,21 @@ use crate::connection::lifecycle::Stage;
 use crate::protocol::Protocol;
 
 /// Names a timer of one connection.
+///
+/// ```
+/// use std::time::Duration;
+/// use ringwheel::{Conn, TimerId, TooManyTimersError, protocol::Lines};
+///
+/// const LOGIN: u64 = 1;
+///
+/// fn expect_login(conn: &mut Conn<'_, Lines>) -> Result<TimerId, TooManyTimersError> {
+///     conn.set_timer(Duration::from_secs(10), LOGIN) // `on_timer` gets `LOGIN`.
+/// }
+///
+/// fn on_login(conn: &mut Conn<'_, Lines>, timer: TimerId) {
+///     conn.cancel_timer(timer);
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TimerId(pub(crate) u64);
 

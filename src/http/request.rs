@@ -12,6 +12,26 @@ use super::head::split_first_line;
 /// The head of an HTTP request.
 ///
 /// The head is valid HTTP/1.1 with one plausible `Host`; everything else in it is the peer's word.
+///
+/// ```
+/// use ringwheel::http::{Request, Response};
+/// use ringwheel::websocket::{Accept, Answer};
+///
+/// struct Door;
+///
+/// impl Accept for Door {
+///     type State = ();
+///     fn upgrade(&self, request: &Request<'_>) -> Answer<()> {
+///         match request.header("Authorization") {
+///             Some("Bearer sesame") => Answer::accept(()),
+///             _ => Answer::reject(Response::text(401, "a token, please\n")),
+///         }
+///     }
+///     fn http(&self, request: &Request<'_>) -> Option<Response> {
+///         (request.path() == "/health").then(|| Response::text(200, "ok\n"))
+///     }
+/// }
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
     method: &'a str,

@@ -1,4 +1,4 @@
-//! Messages that end at a delimiter.
+//! The protocol of messages that end at a delimiter.
 
 use std::error::Error;
 use std::fmt;
@@ -11,15 +11,16 @@ use super::{Decode, Encode, EncodeParts, Output, PackError, Protocol, UnpackCont
 
 /// Byte messages, each followed by a delimiter of one or more bytes.
 ///
-/// A message is what stands before the delimiter, without it; it may be empty. What follows the last delimiter is no
+/// A message is everything up to the delimiter, without it; it may be empty. Bytes after the last delimiter are not a
 /// message yet.
 ///
-/// An item that the peer would cut elsewhere is [`PackError`]: one that contains the delimiter, and one whose end
-/// completes it early (`"a"` before the delimiter `"aa"`). So is one that is longer than the limit.
+/// An item that the peer would split differently is a [`PackError`]: one that contains the delimiter, or whose end
+/// completes the delimiter early (`"a"` before the delimiter `"aa"`). So is one that is longer than the limit.
 ///
-/// The limit is in bytes of a message without its delimiter, 64 KiB by default, and holds in both directions. Input is
-/// refused once it cannot become a message within the limit, whether or not a delimiter has come. The search is linear
-/// whatever the delimiter and the input are: each byte is looked at once, also when the delimiter arrives in pieces.
+/// The limit counts the bytes of a message without its delimiter. It is 64 KiB by default and applies in both
+/// directions. Input is refused once it cannot become a message within the limit, even before a delimiter has come. The
+/// search takes linear time for every delimiter and every input: each byte is searched only once, also when the
+/// delimiter arrives in pieces.
 ///
 /// ```
 /// use ringwheel::protocol::{Decode, Delimited, Encode, Output, Protocol, UnpackContext, Unpacked};
@@ -38,14 +39,14 @@ use super::{Decode, Encode, EncodeParts, Output, PackError, Protocol, UnpackCont
 /// ```
 #[derive(Clone, Debug)]
 pub struct Delimited {
-    /// One for all connections.
+    /// Shared by all connections.
     delimiter: Arc<Delimiter>,
     max_length: usize,
 }
 
 impl Delimited {
-    /// Bytes of a message without its delimiter, at most, unless [`max_length`](Self::max_length) says otherwise:
-    /// 64 KiB.
+    /// Default limit of a message's length without its delimiter, in bytes: 64 KiB. See
+    /// [`max_length`](Self::max_length).
     pub const DEFAULT_MAX_LENGTH: usize = 64 * 1024;
 
     /// Messages that each end at `delimiter`, a byte string such as `b"\0"` or `b"\r\n\r\n"`.
@@ -68,7 +69,7 @@ impl Delimited {
         }
     }
 
-    /// Refuses what would not be read back as the one message it is.
+    /// Refuses an item that the peer would not read back as one message.
     #[inline]
     fn check(&self, parts: &[&[u8]]) -> Result<(), PackError> {
         if total_length(parts).is_none_or(|length| length > self.max_length) {
@@ -109,9 +110,9 @@ impl Protocol for Delimited {
 pub struct DelimitedDecoder {
     delimiter: Arc<Delimiter>,
     max_length: usize,
-    /// Bytes at the front of the input that have been searched; no delimiter ends within them.
+    /// Bytes at the front of the input that were searched already; no delimiter ends within them.
     searched: usize,
-    /// How many of these, the last ones, are the beginning of a delimiter. Less than the delimiter's length.
+    /// Length of the delimiter's beginning with which the searched bytes end. Less than the delimiter's length.
     matched: usize,
 }
 
@@ -127,7 +128,7 @@ impl Decode for DelimitedDecoder {
         _context: &mut UnpackContext<'_, Delimited>,
     ) -> Result<Unpacked<&'a [u8]>, DelimitedError> {
         let width = self.delimiter.bytes.len();
-        // A message within the limit has its delimiter within this.
+        // A message within the limit has its delimiter within this many bytes.
         let reach = input.len().min(self.max_length.saturating_add(width));
         if let Some(end) = self
             .delimiter
@@ -185,13 +186,13 @@ impl EncodeParts for Delimited {
     }
 }
 
-/// A byte string to search for, with what Knuth, Morris and Pratt's algorithm knows about it.
+/// A byte string to search for, with its table for the algorithm of Knuth, Morris and Pratt.
 #[derive(Debug)]
 struct Delimiter {
-    /// At least one.
+    /// At least one byte.
     bytes: Box<[u8]>,
-    /// For each non-empty prefix of the delimiter (by its length less one): the length of the longest shorter prefix
-    /// that is also its suffix. It is what remains matched when the next byte does not fit.
+    /// For each non-empty prefix of the delimiter (at the index of its length less one): the length of the longest
+    /// shorter prefix that is also its suffix. This many bytes remain matched when the next byte does not match.
     borders: Box<[usize]>,
 }
 
@@ -210,7 +211,7 @@ impl Delimiter {
         delimiter
     }
 
-    /// How much is matched after `byte`, if `matched` (less than all) was before it.
+    /// The matched length after `byte`, if it was `matched` before, which is less than the delimiter's length.
     #[inline]
     fn advance(&self, mut matched: usize, byte: u8) -> usize {
         while self.bytes[matched] != byte {
@@ -222,11 +223,11 @@ impl Delimiter {
         matched + 1
     }
 
-    /// Where in `bytes` the first delimiter ends. `matched` bytes of it stood right before `bytes`; it becomes what is
-    /// matched at the end of what was searched.
+    /// Position in `bytes` after the first delimiter. `matched` is the length of the delimiter's beginning that ended
+    /// right before `bytes`; it is updated to the length matched at the end of the search.
     #[inline]
     fn find_end(&self, bytes: &[u8], matched: &mut usize) -> Option<usize> {
-        // Of one byte nothing can be matched in part.
+        // A delimiter of one byte is never matched in part.
         if let [only] = *self.bytes {
             return find_byte(bytes, only).map(|at| at + 1);
         }
@@ -250,20 +251,22 @@ impl Delimiter {
     }
 }
 
-/// Where `needle` first stands in `haystack`.
+/// Position of the first `needle` in `haystack`.
 #[inline]
 pub(super) fn find_byte(haystack: &[u8], needle: u8) -> Option<usize> {
     let skipped = skip_chunks_without(haystack, needle);
     find_byte_by_words(&haystack[skipped..], needle).map(|at| skipped + at)
 }
 
-/// Length of the front of `haystack` that is whole chunks without `needle`. Within a chunk nothing ends the loop early, so
-/// that it compiles to vector instructions.
+/// Length of the whole chunks at the front of `haystack` that do not contain `needle`. The loop over a chunk has no
+/// early exit, so that it compiles to vector instructions.
 #[inline]
 fn skip_chunks_without(haystack: &[u8], needle: u8) -> usize {
     const CHUNK: usize = 32;
     let is_clear = |chunk: &&[u8]| {
-        let chunk: &[u8; CHUNK] = (*chunk).try_into().expect("a chunk is as long as a chunk");
+        let chunk: &[u8; CHUNK] = (*chunk)
+            .try_into()
+            .expect("chunks_exact yields whole chunks");
         !chunk
             .iter()
             .fold(false, |any, &byte| any | (byte == needle))
@@ -271,8 +274,8 @@ fn skip_chunks_without(haystack: &[u8], needle: u8) -> usize {
     CHUNK * haystack.chunks_exact(CHUNK).take_while(is_clear).count()
 }
 
-/// Eight bytes at a time in one register: the first of them that equals `needle` is the lowest whose top bit is set in
-/// `(x - 0x01..01) & !x & 0x80..80`, where x is zero in exactly the bytes that equal `needle`.
+/// Searches eight bytes at a time in one register. With x zero in exactly the bytes that equal `needle`, the first of
+/// them is the lowest byte whose top bit is set in `(x - 0x01..01) & !x & 0x80..80`.
 #[inline]
 fn find_byte_by_words(haystack: &[u8], needle: u8) -> Option<usize> {
     const ONES: u64 = 0x0101_0101_0101_0101;
@@ -295,13 +298,13 @@ fn find_byte_by_words(haystack: &[u8], needle: u8) -> Option<usize> {
         .map(|rest| at + rest)
 }
 
-/// Why [`Delimited`] refused its input.
+/// The reason why [`Delimited`] refused its input.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DelimitedError {
     /// A message is longer than the limit.
     TooLong {
-        /// The most bytes that a message may have.
+        /// The limit, in bytes.
         limit: usize,
     },
 }
@@ -362,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn need_more_names_what_is_missing_of_the_delimiter() {
+    fn need_more_states_how_many_bytes_the_delimiter_lacks() {
         let protocol = Delimited::new(b"abac");
         for (input, at_least) in [
             (&b"x"[..], 4),
@@ -398,7 +401,7 @@ mod tests {
     }
 
     #[test]
-    fn items_that_would_be_cut_elsewhere_are_refused_and_write_nothing() {
+    fn items_that_the_peer_would_split_differently_are_refused_and_write_nothing() {
         let mut output = Output::detached();
         for (delimiter, item) in [
             (&b"\0"[..], &b"a\0b"[..]),
@@ -421,19 +424,19 @@ mod tests {
         let (_, mut encoder) = Delimited::new(b"aab").max_length(2).open();
         assert!(encoder.pack(b"xyz", &mut output).is_err());
         assert!(output.is_empty());
-        // It ends like the delimiter begins, and still leaves it where it is.
+        // This item ends with the delimiter's beginning, yet the first delimiter still ends in the right place.
         encoder.pack(b"aa", &mut output).unwrap();
         assert_eq!(output.take(), b"aaaab");
     }
 
     #[test]
     #[should_panic(expected = "at least 1 byte")]
-    fn an_empty_delimiter_delimits_nothing() {
+    fn an_empty_delimiter_panics() {
         Delimited::new(b"");
     }
 
     #[test]
-    fn a_byte_is_found_wherever_it_stands() {
+    fn a_byte_is_found_at_every_position() {
         for length in 0..100 {
             for fill in [b'a', b'\n' + 1, b'\n' | 0x80, 0, 0xFF] {
                 let mut haystack = vec![fill; length];

@@ -1,4 +1,4 @@
-//! Messages that are all of one length.
+//! The protocol of messages that all have the same length.
 
 use std::convert::Infallible;
 
@@ -8,7 +8,7 @@ use super::{Decode, Encode, EncodeParts, Output, PackError, Protocol, UnpackCont
 
 /// Messages of exactly n bytes each, with nothing between them.
 ///
-/// The length is the limit, so no input is refused. An item of another length is [`PackError`].
+/// The length is also the limit, so no input is refused. An item of another length is a [`PackError`].
 ///
 /// ```
 /// use ringwheel::protocol::{Decode, Encode, FixedLength, Output, Protocol, UnpackContext, Unpacked};
@@ -36,7 +36,7 @@ impl FixedLength {
     /// Messages of `length` bytes.
     ///
     /// # Panics
-    /// If `length` is 0: a stream would hold endlessly many such messages.
+    /// If `length` is 0: a stream would contain endlessly many such messages.
     pub const fn new(length: usize) -> Self {
         assert!(length > 0, "a fixed length is at least 1 byte");
         FixedLength { length }
@@ -51,7 +51,7 @@ impl FixedLength {
     fn check(&self, length: Option<usize>) -> Result<(), PackError> {
         match length {
             Some(length) if length == self.length => Ok(()),
-            _ => Err(PackError("it is not of the fixed length")),
+            _ => Err(PackError("it does not have the fixed length")),
         }
     }
 }
@@ -114,7 +114,7 @@ impl EncodeParts for FixedLength {
     }
 }
 
-/// Bytes in all parts, or `None` if that is beyond `usize`: the same bytes may be named many times.
+/// Total length of all parts, or `None` if it exceeds `usize`, which is possible because parts may overlap in memory.
 #[inline]
 pub(super) fn total_length(parts: &[&[u8]]) -> Option<usize> {
     parts
@@ -127,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn need_more_names_exactly_what_is_missing() {
+    fn need_more_states_exactly_how_many_bytes_are_missing() {
         let (mut decoder, mut encoder) = FixedLength::new(3).open();
         let mut output = Output::detached();
         for (have, at_least) in [(1, 2), (2, 1)] {
@@ -160,7 +160,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "at least 1 byte")]
-    fn no_length_is_no_protocol() {
+    fn a_length_of_zero_panics() {
         FixedLength::new(0);
     }
 }

@@ -1,4 +1,4 @@
-//! Lines of text.
+//! The protocol of text lines.
 
 use std::error::Error;
 use std::fmt;
@@ -9,15 +9,15 @@ use super::{Decode, Encode, Output, PackError, Protocol, UnpackContext, Unpacked
 
 /// Lines of UTF-8 text, ended by LF or CRLF.
 ///
-/// A message is a line without its ending; it may be empty. Both endings are understood, also mixed: of `"a\r\r\n"` one
-/// CR belongs to the ending, and the line is `"a\r"`. What follows the last ending is no line yet.
+/// A message is a line without its ending; it may be empty. Both endings are accepted, even mixed. In `"a\r\r\n"` one
+/// CR belongs to the ending, and the line is `"a\r"`. Bytes after the last ending are not a line yet.
 ///
-/// Lines go out with LF, or with CRLF after [`crlf`](Self::crlf). An item that contains CR or LF is [`PackError`], and
-/// so is one longer than the limit: a peer with the same configuration would not read back what was sent.
+/// Lines are sent with LF, or with CRLF after [`crlf`](Self::crlf). An item that contains CR or LF is a [`PackError`],
+/// and so is one longer than the limit, because a peer with the same configuration could not read it back.
 ///
-/// The limit is in bytes of a line without its ending, 64 KiB by default, and holds in both directions. Input is refused
-/// as soon as it has passed the limit, whether or not the line has ended. Each byte is searched for an ending once,
-/// however small the pieces in which it arrives.
+/// The limit counts the bytes of a line without its ending. It is 64 KiB by default and applies in both directions.
+/// Input is refused as soon as it exceeds the limit, even before the line has ended. Each byte is searched for an
+/// ending only once, however small the pieces in which the input arrives.
 ///
 /// ```
 /// use ringwheel::protocol::{Decode, Encode, Lines, Output, Protocol, UnpackContext, Unpacked};
@@ -41,10 +41,10 @@ pub struct Lines {
 }
 
 impl Lines {
-    /// Bytes of a line without its ending, at most, unless [`max_length`](Self::max_length) says otherwise: 64 KiB.
+    /// Default limit of a line's length without its ending, in bytes: 64 KiB. See [`max_length`](Self::max_length).
     pub const DEFAULT_MAX_LENGTH: usize = 64 * 1024;
 
-    /// Lines that go out ended by LF.
+    /// Lines that are sent with LF.
     pub const fn new() -> Self {
         Lines {
             max_length: Self::DEFAULT_MAX_LENGTH,
@@ -61,7 +61,7 @@ impl Lines {
         }
     }
 
-    /// Ends the lines that go out by CRLF.
+    /// Sends lines with CRLF.
     #[must_use]
     pub const fn crlf(self) -> Self {
         Lines {
@@ -111,12 +111,12 @@ impl Decode for LinesDecoder {
         input: &'a mut [u8],
         _context: &mut UnpackContext<'_, Lines>,
     ) -> Result<Unpacked<&'a str>, LinesError> {
-        // A line within the limit has its LF within this: the line, CR, LF.
+        // A line within the limit has its LF within this many bytes: the line, CR, LF.
         let reach = input.len().min(self.max_length.saturating_add(2));
         let found = find_byte(&input[self.searched..reach], b'\n');
         let end = found.map_or(reach, |at| self.searched + at);
 
-        // Without an LF yet, a CR in the last place may still turn out to belong to the ending.
+        // While the LF is missing, a CR at the end may still turn out to belong to the ending.
         let line = without_trailing_cr(&input[..end]);
         if line.len() > self.max_length {
             return Err(LinesError::TooLong {
@@ -167,8 +167,8 @@ impl Encode for Lines {
     }
 }
 
-/// Whether `bytes` holds CR or LF. Nothing ends the loop early, so that it compiles to vector instructions; inlined into a
-/// branch it does not.
+/// True if `bytes` contains CR or LF. The loop has no early exit, so that it compiles to vector instructions; if it is
+/// inlined into a branch, it does not.
 #[inline(never)]
 fn contains_line_break(bytes: &[u8]) -> bool {
     bytes
@@ -176,18 +176,18 @@ fn contains_line_break(bytes: &[u8]) -> bool {
         .fold(false, |any, &byte| any | (byte == b'\r') | (byte == b'\n'))
 }
 
-/// Why [`Lines`] refused its input.
+/// The reason why [`Lines`] refused its input.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LinesError {
     /// A line is longer than the limit.
     TooLong {
-        /// The most bytes that a line may have.
+        /// The limit, in bytes.
         limit: usize,
     },
     /// A line is not UTF-8.
     InvalidUtf8 {
-        /// Bytes of the line before the first that is not part of a whole character.
+        /// Bytes of the line before the first invalid one.
         position: usize,
     },
 }
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_not_utf8_are_an_error_with_its_place() {
+    fn invalid_utf8_is_an_error_with_its_position() {
         let at = |position| Err(LinesError::InvalidUtf8 { position });
         assert_unpacks(Lines::new(), b"ab\xFFcd\n", at(2));
         assert_unpacks(Lines::new(), b"\xC3\xA9\xC3\n", at(2));
@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_go_out_with_the_chosen_ending() {
+    fn lines_are_written_with_the_chosen_ending() {
         let mut output = Output::detached();
         Lines::new().open().1.pack("lf", &mut output).unwrap();
         Lines::new()

@@ -1,16 +1,16 @@
-//! How bytes become messages and messages become bytes.
+//! Protocols: the traits that turn bytes into messages and messages into bytes, and the framings that come with the
+//! crate.
 //!
 //! A [`Protocol`] is a factory: for each connection it makes one [`Decode`] half and one [`Encode`] half. They are two
 //! values, so that a message that still borrows from the input can be answered through the other half. State that both need
 //! lives with the encoder: the decoder reaches it through [`UnpackContext::encoder`], and the handler through
 //! [`Conn::encoder`](crate::Conn::encoder).
 //!
-//! A protocol may stand on another one: its decoder calls the other decoder with
-//! [`UnpackContext::with_encoder`] and gives the result a meaning with [`Unpacked::map`], and its encoder writes with the
-//! other encoder.
+//! A protocol can be layered on another one: its decoder calls the other decoder with [`UnpackContext::with_encoder`]
+//! and converts the result with [`Unpacked::map`], and its encoder writes with the other encoder.
 //!
-//! Both halves are sans-io: they see bytes and know no socket and no clock, so a protocol can be tested at every cut of
-//! its input with nothing but [`Output::detached`].
+//! Both halves are sans-io: they see bytes, never a socket or a clock. A protocol can therefore be tested with its
+//! input cut at every position, with nothing but [`Output::detached`].
 //!
 //! | protocol | a message is | limit and default |
 //! | --- | --- | --- |
@@ -21,8 +21,9 @@
 //! | [`LengthPrefixed`] | a body after a length field of 1 to 8 bytes | body length, 1 MiB |
 //! | [`TypedFrames`] | a type name and a body, framed as gev's protobuf plugin does | frame length, 1 MiB |
 //!
-//! The halves of each are public types, to be held by the halves of a protocol above. Where a half needs nothing but the
-//! settings it is the protocol's own type: [`Lines`] is its own encoder, and [`LinesDecoder`] its decoder.
+//! The halves of each protocol are public types, so that a protocol layered on it can store them. A half that needs
+//! nothing but the settings is the protocol's own type: [`Lines`] is its own encoder, and [`LinesDecoder`] is its
+//! decoder.
 
 mod delimited;
 mod fixed_length;
@@ -47,16 +48,16 @@ use std::time::Duration;
 
 use crate::io::address::Address;
 
-/// What [`Decode::unpack`] found at the front of the input.
+/// The result of [`Decode::unpack`]: what stands at the front of the input.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Unpacked<M> {
-    /// No whole message yet; nothing is consumed. The decoder is not asked again before `at_least` further bytes have
-    /// arrived (0 counts as 1), so naming the true number saves calls; naming too many stalls the connection.
+    /// No whole message yet; nothing is consumed. The decoder is called again only after `at_least` further bytes have
+    /// arrived (0 counts as 1). The exact number saves calls; a number that is too high stalls the connection.
     NeedMore {
         /// Bytes still missing.
         at_least: usize,
     },
-    /// `consumed` bytes (at least 1) were dealt with and give no message: a blank line, a ping that was answered.
+    /// `consumed` bytes (at least 1) were handled and yield no message: a blank line, or a ping that was answered.
     Skip {
         /// Bytes to drop from the front of the input.
         consumed: usize,
@@ -65,19 +66,19 @@ pub enum Unpacked<M> {
     Message {
         /// The message, valid during [`Handler::on_message`](crate::Handler::on_message).
         message: M,
-        /// Bytes that it took from the front of the input (at least 1).
+        /// Bytes that the message occupies at the front of the input (at least 1).
         consumed: usize,
     },
-    /// The opening handshake is over: [`Handler::on_open`](crate::Handler::on_open) is called now. Only of a protocol that
-    /// does not [open at once](Protocol::OPENS_AT_ONCE), once, and before the first message.
+    /// The opening handshake is complete: [`Handler::on_open`](crate::Handler::on_open) is called now. Returned once,
+    /// before the first message, and only by a protocol that does not [open at once](Protocol::OPENS_AT_ONCE).
     Opened {
-        /// Bytes that it took from the front of the input (at least 1).
+        /// Bytes to drop from the front of the input (at least 1).
         consumed: usize,
     },
-    /// The conversation has ended as the protocol has it: the connection is flushed and closed in order. What lies behind
+    /// The protocol has ended the conversation: the connection is flushed and closed in order. Any input that follows
     /// is discarded.
     End {
-        /// Bytes that it took from the front of the input (at least 1).
+        /// Bytes to drop from the front of the input (at least 1).
         consumed: usize,
     },
 }
@@ -95,7 +96,7 @@ impl<M> Unpacked<M> {
         }
     }
 
-    /// The same with another message, for a protocol that gives a layer below it a meaning.
+    /// Converts the message and keeps everything else, for a protocol that is layered on another one.
     ///
     /// ```
     /// use ringwheel::protocol::Unpacked;
@@ -117,7 +118,7 @@ impl<M> Unpacked<M> {
         }
     }
 
-    /// As [`map`](Self::map) with a change that can find the message wrong.
+    /// As [`map`](Self::map), with a conversion that can fail.
     ///
     /// ```
     /// use ringwheel::protocol::Unpacked;
@@ -127,7 +128,7 @@ impl<M> Unpacked<M> {
     /// ```
     ///
     /// # Errors
-    /// What `change` returns.
+    /// The error that `change` returns.
     #[inline]
     pub fn try_map<N, E>(self, change: impl FnOnce(M) -> Result<N, E>) -> Result<Unpacked<N>, E> {
         Ok(match self.map(change) {
@@ -143,24 +144,24 @@ impl<M> Unpacked<M> {
     }
 }
 
-/// Everything besides the input that a decoder works with, for the length of a call.
+/// Everything except the input that a decoder works with during one call.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct UnpackContext<'a, E> {
-    /// The connection's output, for what the protocol answers by itself: a pong, a farewell. What is put here before an
-    /// error is returned is sent before the connection closes.
+    /// The connection's output, for replies that the protocol sends by itself, such as a pong. Bytes put here before an
+    /// error is returned are sent before the connection closes.
     pub output: &'a mut Output,
-    /// The connection's writing half, in which everything lives that both halves need: a close that was begun, the state of
-    /// a compressor, times of pings.
+    /// The connection's writing half. It holds all state that both halves need: a close that was begun, a compressor's
+    /// state, the times of pings.
     pub encoder: &'a mut E,
     /// The time since the loop started, as of its current iteration.
     pub now: Duration,
     /// The peer's address.
     pub peer: &'a Address,
-    /// True if silence must not be held against the peer now: something that it has sent is unread, because the handler has
-    /// paused reading or the output is above the high-water mark, or output is pending, behind which it has not seen what it
-    /// would answer. Postpone timeouts instead of firing them. (For a peer that takes none of the output there is
-    /// [`Listen::write_stall_timeout`](crate::Listen::write_stall_timeout).)
+    /// True if the peer must not be blamed for silence now. Either its input is unread, because the handler has paused
+    /// reading or the output is above the high-water mark; or output is still pending, so the peer has not yet seen
+    /// what it would answer. Postpone timeouts instead of firing them. (A peer that reads none of the output is caught
+    /// by [`Listen::write_stall_timeout`](crate::Listen::write_stall_timeout).)
     pub peer_is_held_back: bool,
 }
 
@@ -181,10 +182,10 @@ impl<'a, E> UnpackContext<'a, E> {
         }
     }
 
-    /// A context without a connection, at time zero and with an unspecified peer, to try a decoder with
+    /// A context without a connection, at time zero and with an unspecified peer, for testing a decoder with
     /// [`Output::detached`].
     pub fn detached(output: &'a mut Output, encoder: &'a mut E) -> Self {
-        UnpackContext::new(output, encoder, Duration::ZERO, &NOBODY)
+        UnpackContext::new(output, encoder, Duration::ZERO, &UNSPECIFIED_PEER)
     }
 
     /// The same context at another time.
@@ -193,8 +194,8 @@ impl<'a, E> UnpackContext<'a, E> {
         UnpackContext { now, ..self }
     }
 
-    /// The same context with another encoder: what a protocol hands to the decoder of the protocol below it. `inner` finds
-    /// that one's encoder in ours.
+    /// The same context with another encoder: a layered protocol passes it to the decoder below. `inner` gets that
+    /// decoder's encoder out of ours.
     ///
     /// ```
     /// use ringwheel::protocol::{Decode, Lines, Output, Protocol, UnpackContext, Unpacked};
@@ -228,61 +229,98 @@ impl<'a, E> UnpackContext<'a, E> {
     }
 }
 
-/// The peer of a [detached](UnpackContext::detached) context.
-static NOBODY: Address = Address::Ip(SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0)));
+/// The peer address of a [detached](UnpackContext::detached) context.
+static UNSPECIFIED_PEER: Address =
+    Address::Ip(SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0)));
 
 /// The reading half of a protocol.
+///
+/// Each message of this protocol is one byte for the length and as many bytes:
+///
+/// ```
+/// use ringwheel::protocol::{Decode, Lines, Output, UnpackContext, Unpacked};
+/// use std::convert::Infallible;
+///
+/// struct ShortBytes;
+///
+/// impl Decode for ShortBytes {
+///     type Encoder = Lines; // It answers with lines.
+///     type Message<'a> = &'a [u8];
+///     type Error = Infallible; // Every input is acceptable.
+///
+///     fn unpack<'a>(
+///         &'a mut self,
+///         input: &'a mut [u8],
+///         _context: &mut UnpackContext<'_, Lines>,
+///     ) -> Result<Unpacked<&'a [u8]>, Infallible> {
+///         let consumed = 1 + usize::from(input[0]);
+///         Ok(match input.get(1..consumed) {
+///             Some(message) => Unpacked::Message { message, consumed },
+///             None => Unpacked::NeedMore { at_least: consumed - input.len() },
+///         })
+///     }
+/// }
+///
+/// let (mut output, mut encoder) = (Output::detached(), Lines::default());
+/// let mut context = UnpackContext::detached(&mut output, &mut encoder);
+/// let mut input = *b"\x02hi";
+/// let mut decoder = ShortBytes;
+/// let found = decoder.unpack(&mut input, &mut context)?;
+/// assert_eq!(found, Unpacked::Message { message: &b"hi"[..], consumed: 3 });
+/// # Ok::<(), Infallible>(())
+/// ```
 pub trait Decode: 'static {
-    /// The writing half that it is paired with.
+    /// The writing half that belongs to this reading half.
     type Encoder: Encode;
-    /// What the handler sees; it may borrow from the input.
+    /// The message that the handler gets; it may borrow from the input.
     type Message<'a>;
-    /// Why a peer's bytes were refused. It ends the connection, as [`CloseReason::Protocol`](crate::CloseReason).
+    /// The reason why a peer's bytes were refused. It ends the connection with
+    /// [`CloseReason::Protocol`](crate::CloseReason).
     type Error: Error + 'static;
 
     /// Looks for one message at the front of `input`.
     ///
-    /// `input` is never empty and begins where the last call stopped consuming. It may be changed in place (unmasking).
-    /// `context` has the output and the other half, for what the protocol answers by itself.
+    /// `input` is never empty and begins after the last consumed byte. It may be changed in place (unmasking).
+    /// `context` holds the output and the writing half, for replies that the protocol sends by itself.
     ///
     /// # Errors
-    /// Whatever makes the input unacceptable. The decoder is not called again after an error.
+    /// Any reason to refuse the input. The decoder is not called again after an error.
     fn unpack<'a>(
         &'a mut self,
         input: &'a mut [u8],
         context: &mut UnpackContext<'_, Self::Encoder>,
     ) -> Result<Unpacked<Self::Message<'a>>, Self::Error>;
 
-    /// What has arrived is dealt with, for now, and no message borrows from the decoder any more: what was only kept for
-    /// that can go. By default nothing is.
+    /// Ends a turn: all input so far has been unpacked, and no message borrows from the decoder any more. Memory that
+    /// was kept only for those messages can be freed here. Does nothing by default.
     #[inline]
     fn end_turn(&mut self) {}
 
-    /// Whether part of a message was consumed whose rest has not come: if the peer ends its stream now, the connection ends
-    /// with [`CloseReason::Truncated`](crate::CloseReason::Truncated), as it does when input is left, and the time of
-    /// [`Listen::message_timeout`](crate::Listen::message_timeout) runs. Asked after each message and each turn. By default
-    /// it is not.
+    /// True if part of a message was consumed and the rest has not arrived. If the peer ends its stream now, the
+    /// connection ends with [`CloseReason::Truncated`](crate::CloseReason::Truncated), as it does when input is left
+    /// over, and [`Listen::message_timeout`](crate::Listen::message_timeout) is running. Called after each message and
+    /// each turn. False by default.
     fn is_within_message(&self) -> bool {
         false
     }
 
-    /// Whether the protocol has deadlines of its own; if not, the two methods below are not called.
+    /// True if the protocol has deadlines of its own; if false, the two methods below are not called.
     const HAS_DEADLINES: bool = false;
 
-    /// When [`on_deadline`](Self::on_deadline) is to be called, as time since the loop started; `None` for never.
+    /// The time at which to call [`on_deadline`](Self::on_deadline), measured from the loop's start; `None` for never.
     ///
-    /// It is asked when the connection opens, after each turn in which it unpacked or was packed for, and after each deadline.
-    /// A deadline that moves back in the meantime costs nothing: `on_deadline` is then called early, does nothing, and names
-    /// the new one. None is met once our end of the stream is closed.
+    /// Called when the connection opens, after each turn in which a message was unpacked or packed, and after each
+    /// deadline. A deadline that has moved back in the meantime costs nothing: `on_deadline` is then called early, does
+    /// nothing, and the new deadline is read here. No deadline fires once our end of the stream is closed.
     fn next_deadline(&mut self, encoder: &mut Self::Encoder, now: Duration) -> Option<Duration> {
         let _ = (encoder, now);
         None
     }
 
-    /// The time named by [`next_deadline`](Self::next_deadline) has come, or passed.
+    /// Called when the time returned by [`next_deadline`](Self::next_deadline) has come or passed.
     ///
     /// # Errors
-    /// What ends the connection, as in [`unpack`](Self::unpack); farewell bytes are sent before.
+    /// Any reason to end the connection, as in [`unpack`](Self::unpack); bytes put into the output are sent before.
     fn on_deadline(
         &mut self,
         context: &mut UnpackContext<'_, Self::Encoder>,
@@ -293,8 +331,36 @@ pub trait Decode: 'static {
 }
 
 /// The writing half of a protocol.
+///
+/// ```
+/// use ringwheel::protocol::{Encode, Output, PackError};
+///
+/// /// Writes one byte for the length and as many bytes.
+/// struct ShortBytes;
+///
+/// impl Encode for ShortBytes {
+///     type Item<'a> = &'a [u8];
+///     type Owned = Vec<u8>;
+///
+///     fn borrow(owned: &Vec<u8>) -> &[u8] {
+///         owned
+///     }
+///
+///     fn pack(&mut self, item: &[u8], output: &mut Output) -> Result<(), PackError> {
+///         let length = u8::try_from(item.len()).map_err(|_| PackError("longer than 255 bytes"))?;
+///         output.put_pair(&[length], item);
+///         Ok(())
+///     }
+/// }
+///
+/// let mut output = Output::detached();
+/// ShortBytes.pack(b"hi", &mut output)?;
+/// assert_eq!(output.take(), b"\x02hi");
+/// assert!(ShortBytes.pack(&[0; 256], &mut output).is_err());
+/// # Ok::<(), PackError>(())
+/// ```
 pub trait Encode: 'static {
-    /// What [`Conn::send`](crate::Conn::send) takes.
+    /// The item that [`Conn::send`](crate::Conn::send) takes.
     type Item<'a>;
     /// An item that owns its content, for sends from other threads ([`ConnHandle::send`](crate::ConnHandle::send)).
     type Owned: Send + Sync + 'static;
@@ -305,11 +371,11 @@ pub trait Encode: 'static {
     /// Writes `item` as bytes straight into the connection's output.
     ///
     /// # Errors
-    /// [`PackError`] when the protocol cannot express the item. What was written for it is then taken back.
+    /// [`PackError`] when the protocol cannot express the item. Bytes already written for it are then removed.
     fn pack(&mut self, item: Self::Item<'_>, output: &mut Output) -> Result<(), PackError>;
 
-    /// As [`pack`](Self::pack) with an item that several connections may share, so that a costly encoding can be kept with
-    /// it.
+    /// As [`pack`](Self::pack), with an item that several connections may share, so that a costly encoding can be
+    /// cached in the item.
     ///
     /// # Errors
     /// As [`pack`](Self::pack).
@@ -318,48 +384,58 @@ pub trait Encode: 'static {
         self.pack(Self::borrow(owned), output)
     }
 
-    /// Says what is to be said before anything is heard. By default nothing.
+    /// Writes the bytes that open the conversation, before anything is received. Writes nothing by default.
     fn greet(&mut self, output: &mut Output) {
         let _ = output;
     }
 
-    /// Says the last words before our end of the stream, once: called when the connection is about to close in order, for
-    /// whatever reason, with everything that was sent before in the output. By default there are none.
+    /// Writes the last bytes before our end of the stream closes. Called once, when the connection is about to close in
+    /// order, for whatever reason; everything sent before is already in the output. Writes nothing by default.
     fn farewell(&mut self, why: Farewell, output: &mut Output) -> Parting {
         let _ = (why, output);
         Parting::AtOnce
     }
 }
 
-/// Why [`Encode::farewell`] is called.
+/// The reason why [`Encode::farewell`] is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Farewell {
-    /// The handler, or another thread, closes the connection.
+    /// The handler or another thread closes the connection.
     Closed,
     /// The server shuts down.
     Shutdown,
-    /// The peer has ended its stream, or the protocol has come to its own end.
+    /// The peer has ended its stream, or the decoder has returned [`Unpacked::End`].
     PeerEnded,
     /// The decoder refused the peer's bytes.
     Refused,
-    /// A message does not fit below [`Limits::input`](crate::Limits::input).
+    /// A message does not fit within [`Limits::input`](crate::Limits::input).
     InputLimit,
     /// A callback panicked.
     Panic,
 }
 
-/// What follows a farewell.
+/// The next step after a farewell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Parting {
-    /// Our end of the stream, once everything has left.
+    /// Close our end of the stream as soon as everything has been sent.
     AtOnce,
-    /// The peer's answer: the decoder goes on unpacking until it returns [`Unpacked::End`], the peer ends its stream, or
-    /// [`Listen::close_timeout`](crate::Listen::close_timeout) has passed. Messages that it still finds are not delivered.
+    /// Wait for the peer's answer: the decoder goes on unpacking until it returns [`Unpacked::End`], the peer ends its
+    /// stream, or [`Listen::close_timeout`](crate::Listen::close_timeout) has passed. Messages found meanwhile are not
+    /// delivered.
     AwaitAnswer,
 }
 
 /// An [`Encode`] whose items are plain payload bytes and can be given in parts, which are sent as one message.
+///
+/// ```
+/// use ringwheel::{Conn, protocol::LengthPrefixed};
+///
+/// /// Sends one frame without joining its parts first.
+/// fn send_record(conn: &mut Conn<'_, LengthPrefixed>, header: &[u8], body: &[u8]) {
+///     conn.send_vectored(&[header, body]);
+/// }
+/// ```
 pub trait EncodeParts: Encode {
     /// As [`Encode::pack`] with the concatenation of `parts`, without concatenating them first.
     ///
@@ -369,10 +445,29 @@ pub trait EncodeParts: Encode {
 }
 
 /// A factory of the two halves, one pair per connection.
+///
+/// [`guide::own_protocol`](crate::guide::own_protocol) has a whole one. A protocol that gives an existing framing other
+/// limits needs only this trait:
+///
+/// ```
+/// use ringwheel::protocol::{LengthPrefixed, Protocol};
+///
+/// /// Frames of at most 4 KiB with a length of two bytes.
+/// #[derive(Clone, Default)]
+/// struct SmallFrames;
+///
+/// impl Protocol for SmallFrames {
+///     type Decoder = <LengthPrefixed as Protocol>::Decoder;
+///     type Encoder = <LengthPrefixed as Protocol>::Encoder;
+///     fn open(&self) -> (Self::Decoder, Self::Encoder) {
+///         LengthPrefixed::u16_be().max_length(4096).open()
+///     }
+/// }
+/// ```
 pub trait Protocol: Clone + Send + 'static {
-    /// Whether a connection is open for the handler as soon as it is accepted. If not,
-    /// [`Handler::on_open`](crate::Handler::on_open) waits for [`Unpacked::Opened`], and a connection that ends before has
-    /// no callback at all.
+    /// True if a connection is open for the handler as soon as it is accepted. If false,
+    /// [`Handler::on_open`](crate::Handler::on_open) is called only at [`Unpacked::Opened`], and a connection that ends
+    /// before that causes no callback at all.
     const OPENS_AT_ONCE: bool = true;
     /// The reading half.
     type Decoder: Decode<Encoder = Self::Encoder>;
@@ -395,7 +490,7 @@ pub type OwnedOf<P> = <<P as Protocol>::Encoder as Encode>::Owned;
 /// An item that a protocol cannot express, such as a line that contains a line break.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PackError(
-    /// Why, in words.
+    /// The reason, in words.
     pub &'static str,
 );
 

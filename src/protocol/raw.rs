@@ -1,4 +1,4 @@
-//! No framing: bytes as they arrive.
+//! The protocol without framing: bytes are delivered as they arrive.
 
 use std::convert::Infallible;
 
@@ -6,10 +6,10 @@ use bytes::Bytes;
 
 use super::{Decode, Encode, EncodeParts, Output, PackError, Protocol, UnpackContext, Unpacked};
 
-/// No framing: a message is everything that has arrived, and an item goes out as it is.
+/// No framing: a message is everything that has arrived, and an item is sent unchanged.
 ///
-/// Messages are never empty. Where one ends says nothing about what the peer sent in one piece: a stream has no such
-/// boundaries. There is no limit of its own, since a message is never longer than one read, and no input is refused.
+/// Messages are never empty. Their boundaries mean nothing: a stream does not preserve the pieces in which the peer
+/// sent its bytes. There is no limit, since a message is never longer than one read, and no input is refused.
 ///
 /// ```
 /// use ringwheel::protocol::{Decode, Encode, Output, Protocol, Raw, UnpackContext, Unpacked};
@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_that_has_arrived_is_one_message() {
+    fn all_input_is_one_message() {
         let mut input = *b"one\ntwo";
         let (mut decoder, mut encoder) = Raw.open();
         let unpacked = decoder.unpack(
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn items_and_parts_go_out_as_they_are() {
+    fn items_and_parts_are_written_unchanged() {
         let mut output = Output::detached();
         Raw.pack(b"one", &mut output).unwrap();
         Raw.pack_parts(&[b"two", b"", b"three"], &mut output)

@@ -1,4 +1,4 @@
-//! Frames that name the type of what they carry.
+//! The protocol of frames that name the type of their data.
 
 use std::error::Error;
 use std::fmt;
@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::{Decode, Encode, Output, PackError, Protocol, UnpackContext, Unpacked};
 
-/// Frames of a type name and data, laid out as gev's protobuf plugin does, so that its clients are understood:
+/// Frames of a type name and data, in the layout of gev's protobuf plugin, so that its clients can connect:
 ///
 /// ```text
 ///  0        4        6            6 + t                  4 + length
@@ -16,11 +16,11 @@ use super::{Decode, Encode, Output, PackError, Protocol, UnpackContext, Unpacked
 ///                                                                   t = bytes of the type name, u16 big-endian
 /// ```
 ///
-/// The name is UTF-8. Both may be empty; what the data mean is left to the handler.
+/// The name is UTF-8. Name and data may be empty; the meaning of the data is left to the handler.
 ///
-/// The limit is on `length`, 1 MiB by default, and holds in both directions. Input is refused as soon as the length or t
-/// is seen to be wrong. An item is [`PackError`] if it is longer than the limit or its name is longer than 65,535
-/// bytes.
+/// The limit is on `length`. It is 1 MiB by default and applies in both directions. Input is refused as soon as the
+/// length or t is known to be wrong. An item is a [`PackError`] if it is longer than the limit or its name is longer
+/// than 65,535 bytes.
 ///
 /// ```
 /// use ringwheel::protocol::{Decode, Encode, Output, Protocol, TypedFrame, TypedFrames, UnpackContext, Unpacked};
@@ -38,7 +38,7 @@ use super::{Decode, Encode, Output, PackError, Protocol, UnpackContext, Unpacked
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct TypedFrames {
-    /// At most `isize::MAX - LENGTH_WIDTH`, so that the bytes of a frame within the limit can be counted.
+    /// At most `isize::MAX - LENGTH_WIDTH`, so that the length of a frame within the limit does not overflow.
     max_length: usize,
 }
 
@@ -46,22 +46,22 @@ pub struct TypedFrames {
 const LENGTH_WIDTH: usize = 4;
 /// Bytes of the field that holds the length of the type name.
 const NAME_LENGTH_WIDTH: usize = 2;
-/// Bytes up to the type name.
+/// Bytes before the type name.
 const HEADER: usize = LENGTH_WIDTH + NAME_LENGTH_WIDTH;
 
 impl TypedFrames {
-    /// The value of a frame's length field, at most, unless [`max_length`](Self::max_length) says otherwise: 1 MiB.
+    /// Default limit of the length field's value: 1 MiB. See [`max_length`](Self::max_length).
     pub const DEFAULT_MAX_LENGTH: usize = 1024 * 1024;
 
-    /// Frames of at most [`DEFAULT_MAX_LENGTH`](Self::DEFAULT_MAX_LENGTH) bytes.
+    /// Frames whose length field is at most [`DEFAULT_MAX_LENGTH`](Self::DEFAULT_MAX_LENGTH).
     pub const fn new() -> Self {
         TypedFrames {
             max_length: Self::DEFAULT_MAX_LENGTH,
         }
     }
 
-    /// Accepts frames whose length field (2, and the bytes of the name and of the data) says at most `bytes`. No limit is
-    /// higher than what memory can address.
+    /// Accepts frames whose length field (2, plus the bytes of the name and of the data) is at most `bytes`. A limit
+    /// beyond the address space is lowered to it.
     #[must_use]
     pub const fn max_length(self, bytes: usize) -> Self {
         let addressable = isize::MAX as usize - LENGTH_WIDTH;
@@ -91,20 +91,40 @@ impl Protocol for TypedFrames {
 }
 
 /// A type name and data, borrowed.
+///
+/// ```
+/// use ringwheel::protocol::{TypedFrame, TypedFrames};
+/// use ringwheel::{Conn, Handler};
+///
+/// #[derive(Clone)]
+/// struct Service;
+///
+/// impl Handler for Service {
+///     type Protocol = TypedFrames;
+///     type Session = ();
+///     fn on_open(&mut self, _conn: &mut Conn<'_, TypedFrames>) {}
+///     fn on_message(&mut self, conn: &mut Conn<'_, TypedFrames>, _: &mut (), frame: TypedFrame<'_>) {
+///         match frame.type_name {
+///             "Ping" => _ = conn.send(TypedFrame { type_name: "Pong", data: frame.data }),
+///             _ => conn.close(),
+///         }
+///     }
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TypedFrame<'a> {
-    /// What kind of thing the data are, such as a protobuf message's name.
+    /// The type of the data, such as a protobuf message's name.
     pub type_name: &'a str,
-    /// The thing itself, encoded.
+    /// The encoded value.
     pub data: &'a [u8],
 }
 
 /// A [`TypedFrame`] that owns its content. Clones share it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TypedFrameBuf {
-    /// What kind of thing the data are, such as a protobuf message's name.
+    /// The type of the data, such as a protobuf message's name.
     pub type_name: Arc<str>,
-    /// The thing itself, encoded.
+    /// The encoded value.
     pub data: Bytes,
 }
 
@@ -202,7 +222,7 @@ impl Encode for TypedFrames {
         let Ok(name_length) = u16::try_from(item.type_name.len()) else {
             return Err(PackError("its type name is longer than 65,535 bytes"));
         };
-        // The name is short and a slice is at most isize::MAX long: this does not overflow.
+        // The name is short and a slice has at most isize::MAX bytes, so this does not overflow.
         let length = NAME_LENGTH_WIDTH + item.type_name.len() + item.data.len();
         let length = match u32::try_from(length) {
             Ok(field) if length <= self.max_length => field,
@@ -219,11 +239,11 @@ impl Encode for TypedFrames {
     }
 }
 
-/// Why [`TypedFrames`] refused its input.
+/// The reason why [`TypedFrames`] refused its input.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TypedFramesError {
-    /// The length does not even cover the 2 bytes that it must.
+    /// The length is less than 2, the bytes of the name's length field.
     TooShort {
         /// The value of the length field.
         length: u32,
@@ -232,19 +252,19 @@ pub enum TypedFramesError {
     TooLong {
         /// The value of the length field.
         length: u32,
-        /// The highest value that it may have.
+        /// The limit of the length field.
         limit: usize,
     },
-    /// The type name would reach beyond the end of its frame.
+    /// The type name would extend beyond the end of its frame.
     NameOverrun {
-        /// Bytes that the type name should have.
+        /// The announced length of the type name, in bytes.
         name_length: u16,
         /// The value of the length field.
         length: u32,
     },
     /// The type name is not UTF-8.
     NameNotUtf8 {
-        /// Bytes of the name before the first that is not part of a whole character.
+        /// Bytes of the name before the first invalid one.
         position: usize,
     },
 }
@@ -332,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn need_more_names_what_is_missing_of_the_part_that_is_read() {
+    fn need_more_states_how_many_bytes_the_next_part_lacks() {
         let frame = b"\0\0\0\x05\0\x01abc";
         for (have, at_least) in [(1, 3), (3, 1), (4, 2), (5, 1), (6, 3), (8, 1)] {
             assert_unpacks(TypedFrames::new(), &frame[..have], need_more(at_least));
@@ -431,10 +451,10 @@ mod tests {
     }
 
     #[test]
-    fn no_limit_at_all_still_counts_without_overflow() {
+    fn the_highest_limit_counts_without_overflow() {
         let protocol = TypedFrames::new().max_length(usize::MAX);
         if usize::BITS > 32 {
-            // 4 GiB and 3 bytes in all, of which 6 are there.
+            // 4 GiB and 3 bytes in all, of which 6 are here.
             assert_unpacks(
                 protocol,
                 b"\xFF\xFF\xFF\xFF\0\0",

@@ -193,9 +193,11 @@ impl Reactor {
             let idle = connection.idle_timeout(timeouts.idle);
             connection.timers.idle = idle.map(|after| self.state.schedule(after, Due::Idle(id)));
         }
-        connection.timers.message = timeouts
-            .first_message
-            .map(|after| self.state.schedule(after, Due::FirstMessage(id)));
+        if let Some(after) = timeouts.first_message {
+            let timer = self.state.schedule(after, Due::FirstMessage(id));
+            connection.timers.message = Some(timer);
+            connection.marks.set(Marks::AWAITS_FIRST, true);
+        }
         self.settle(id.slot);
         if self.drain.is_some() {
             self.drain_connection(id.slot);

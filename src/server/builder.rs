@@ -71,7 +71,7 @@ pub struct ServerBuilder {
     max_connections_per_ip: Option<usize>,
     accept_burst: usize,
     mailbox_limit: usize,
-    busy_poll: Duration,
+    busy_poll: Option<Duration>,
     reactor: ReactorConfig,
     on_worker_start: Arc<WorkerHook>,
     listeners: Vec<BoundListener>,
@@ -97,7 +97,7 @@ impl ServerBuilder {
             max_connections_per_ip: None,
             accept_burst: 128,
             mailbox_limit: 65_536,
-            busy_poll: Duration::ZERO,
+            busy_poll: None,
             reactor: ReactorConfig {
                 clock: TickClock::default(),
                 pool: PoolConfig::default(),
@@ -185,7 +185,7 @@ impl ServerBuilder {
     ///
     /// Busy polling saves some microseconds of latency, and keeps a processor busy.
     pub fn busy_poll(mut self, duration: Duration) -> Self {
-        self.busy_poll = duration;
+        self.busy_poll = (!duration.is_zero()).then_some(duration);
         self
     }
 

@@ -31,6 +31,33 @@ pub(crate) struct ServerShared {
 }
 
 /// A handle to a server, for any thread. It is cheap to clone, and dropping it does nothing.
+///
+/// ```no_run
+/// # use ringwheel::{Conn, Handler, protocol::Raw};
+/// # #[derive(Clone)]
+/// # struct Echo;
+/// # impl Handler for Echo {
+/// #     type Protocol = Raw;
+/// #     type Session = ();
+/// #     fn on_open(&mut self, _conn: &mut Conn<'_, Raw>) {}
+/// #     fn on_message(&mut self, _conn: &mut Conn<'_, Raw>, _session: &mut (), _bytes: &[u8]) {}
+/// # }
+/// use std::time::Duration;
+/// use ringwheel::Server;
+///
+/// let server = Server::builder().listen("127.0.0.1:1833", Echo)?.build()?;
+/// let handle = server.handle();
+/// server.handle().run_every(Duration::from_secs(60), move || {
+///     let stats = handle.stats();
+///     println!("{} open, {} accepted", stats.connections, stats.accepted);
+/// });
+/// let handle = server.handle();
+/// server.handle().run_after(Duration::from_secs(3600), move || {
+///     handle.shutdown(Duration::from_secs(10));
+/// });
+/// server.run()
+/// # ; Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct ServerHandle {
     shared: Arc<ServerShared>,

@@ -11,6 +11,26 @@ use crate::server::handle::ServerHandle;
 /// A server that runs on a thread of its own. Made by [`Server::spawn`](crate::Server::spawn).
 ///
 /// Dropping it does not end the server.
+///
+/// ```
+/// # use ringwheel::{Conn, Handler, protocol::Raw};
+/// # #[derive(Clone)]
+/// # struct Echo;
+/// # impl Handler for Echo {
+/// #     type Protocol = Raw;
+/// #     type Session = ();
+/// #     fn on_open(&mut self, _conn: &mut Conn<'_, Raw>) {}
+/// #     fn on_message(&mut self, _conn: &mut Conn<'_, Raw>, _session: &mut (), _bytes: &[u8]) {}
+/// # }
+/// use std::time::Duration;
+/// use ringwheel::Server;
+///
+/// let server = Server::builder().workers(1).listen("127.0.0.1:0", Echo)?.spawn()?;
+/// println!("listening on {}", server.local_addrs()[0]);
+/// // The program does something else meanwhile.
+/// server.shutdown(Duration::from_secs(10))?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct RunningServer {
     pub(super) handle: ServerHandle,

@@ -8,6 +8,21 @@ use crate::shared::LoopShared;
 
 /// A handle to a task that was scheduled with [`ServerHandle::run_after`](crate::ServerHandle::run_after) or
 /// [`run_every`](crate::ServerHandle::run_every). Dropping it does not cancel the task.
+///
+/// ```
+/// use std::time::Duration;
+/// use ringwheel::ServerHandle;
+///
+/// /// Ends the server in an hour, unless the task is cancelled before.
+/// fn end_later(server: &ServerHandle) -> ringwheel::TaskHandle {
+///     let handle = server.clone();
+///     server.run_after(Duration::from_secs(3600), move || handle.shutdown(Duration::from_secs(10)))
+/// }
+///
+/// fn keep_running(task: &ringwheel::TaskHandle) -> bool {
+///     task.cancel()
+/// }
+/// ```
 #[derive(Clone)]
 pub struct TaskHandle {
     cancelled: Arc<AtomicBool>,

@@ -23,6 +23,33 @@ pub(crate) type WorkerHook = dyn Fn(usize) + Send + Sync;
 
 /// The worker for which a handler is made by
 /// [`ServerBuilder::listen_with_factory`](crate::ServerBuilder::listen_with_factory).
+///
+/// ```
+/// use ringwheel::{Conn, Connections, Handler, Listen, Server, protocol::Lines};
+///
+/// struct Relay {
+///     worker: usize,
+///     all: Connections<Relay>,
+/// }
+///
+/// impl Handler for Relay {
+///     type Protocol = Lines;
+///     type Session = ();
+///     fn on_open(&mut self, conn: &mut Conn<'_, Lines>) {
+///         conn.send(&format!("you are on worker {}", self.worker));
+///     }
+///     fn on_message(&mut self, _conn: &mut Conn<'_, Lines>, _session: &mut (), line: &str) {
+///         let _ = self.all.broadcast(line);
+///     }
+/// }
+///
+/// let builder = Server::builder().listen_with_factory(Listen::on("127.0.0.1:0"), |start| Relay {
+///     worker: start.index(),
+///     all: start.server().connections_of(),
+/// })?;
+/// # drop(builder);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct WorkerStart<'a> {
     index: usize,
@@ -54,7 +81,7 @@ pub(crate) struct Worker {
     pub(crate) services: Vec<ServiceSeed>,
     pub(crate) config: ReactorConfig,
     pub(crate) admission: Arc<Admission>,
-    pub(crate) busy_poll: Duration,
+    pub(crate) busy_poll: Option<Duration>,
     pub(crate) on_start: Arc<WorkerHook>,
     /// Last, so that the mailboxes are closed when it calls the senders that wait.
     pub(crate) mail_end: MailEnd,

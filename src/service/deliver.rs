@@ -5,6 +5,7 @@ use super::hub::Hub;
 use crate::connection::Connection;
 use crate::connection::close_reason::Cause;
 use crate::connection::loop_state::LoopState;
+use crate::connection::marks::Marks;
 use crate::handler::Handler;
 use crate::protocol::{Decode, ErrorOf, UnpackContext, Unpacked};
 
@@ -19,33 +20,38 @@ impl<H: Handler> Hub<H> {
         input: &mut [u8],
     ) -> usize {
         let length = input.len();
-        let before = connection.messages_in;
-        let Hub {
-            handler,
-            table,
-            timeouts,
-            ..
-        } = self;
+        let has_timeout = self.timeouts.message.is_some();
+        let Hub { handler, table, .. } = self;
         let outcome = table.enter(connection, state, length, |entry| {
             let consumed = entry.deliver_all(handler, input);
             entry.decoder.end_turn();
-            // Read behind the messages, whose handler may have set another.
-            let timeout = entry.conn.connection.message_timeout(timeouts.message);
-            let is_within = timeout.is_some() && entry.decoder.is_within_message();
-            (consumed, timeout, is_within)
+            let may_watch = has_timeout || entry.conn.connection.extra.is_some();
+            let is_within = may_watch && entry.decoder.is_within_message();
+            (consumed, is_within)
         });
         // After a panic the connection closes, and its input with it.
-        let (consumed, message_timeout, is_within) = outcome.unwrap_or((length, None, false));
-        if before == 0 && connection.messages_in > 0 {
-            connection.cancel_message_timer(state);
-        }
-        if let Some(timeout) = message_timeout {
-            let is_first = connection.messages_in == 0 && self.timeouts.first_message.is_some();
-            if self.table.is_open(connection) && !is_first {
-                connection.watch_message(state, is_within || consumed < length, timeout);
-            }
+        let (consumed, is_within) = outcome.unwrap_or((length, false));
+        // Few connections have a deadline for messages.
+        let has_timer = connection.timers.message.is_some();
+        if has_timer || has_timeout || connection.extra.is_some() {
+            self.watch_message(connection, state, is_within || consumed < length);
         }
         consumed
+    }
+
+    /// Forgets the deadline of the first message once that has come, and watches over another that was begun.
+    fn watch_message(&self, connection: &mut Connection, state: &mut LoopState, is_within: bool) {
+        let awaits_first = connection.marks.has(Marks::AWAITS_FIRST);
+        if awaits_first && connection.messages_in > 0 {
+            connection.marks.set(Marks::AWAITS_FIRST, false);
+            connection.cancel_message_timer(state);
+        }
+        if let Some(timeout) = connection.message_timeout(self.timeouts.message) {
+            let is_first = connection.messages_in == 0 && self.timeouts.first_message.is_some();
+            if self.table.is_open(connection) && !is_first {
+                connection.watch_message(state, is_within, timeout);
+            }
+        }
     }
 }
 

@@ -1,9 +1,12 @@
 //! One connection together with its typed side, for the length of a call into the user's code.
 
+use crate::connection::Connection;
 use crate::connection::close_reason::Cause;
 use crate::connection::gate::Gate;
+use crate::connection::loop_state::LoopState;
 use crate::handler::Handler;
 use crate::handler::conn::Conn;
+use crate::handler::link::Link;
 use crate::protocol::{Decode, ErrorOf, Protocol};
 
 /// A connection's typed side, and the connection as callbacks see it. Made by
@@ -61,23 +64,10 @@ impl<H: Handler> Entry<'_, H> {
     pub(super) fn change_decoder(&mut self) -> bool {
         let is_asked_for = self.conn.connection.gate.has(Gate::DECODER);
         if is_asked_for {
-            self.make_decoder_changes();
+            let conn = &mut self.conn;
+            change_decoder::<H>(self.decoder, conn.connection, conn.state, conn.link);
         }
         is_asked_for
-    }
-
-    #[cold]
-    fn make_decoder_changes(&mut self) {
-        let connection = &mut *self.conn.connection;
-        connection.gate.open(Gate::DECODER);
-        // The decoder is asked again about the input that is kept: it may need less than it said before.
-        connection.needed = 1;
-        if connection.input.is_some() {
-            self.conn.state.queue(connection);
-        }
-        for change in self.conn.link.decoder_changes.take() {
-            change(self.decoder);
-        }
     }
 
     /// Sets the timer of the protocol's next deadline.
@@ -97,5 +87,24 @@ impl<H: Handler> Entry<'_, H> {
                 connection.arm_protocol_timer(state, deadline);
             }
         }
+    }
+}
+
+// The parts, not the entry: so the fast path can keep those in registers.
+#[cold]
+fn change_decoder<H: Handler>(
+    decoder: &mut <H::Protocol as Protocol>::Decoder,
+    connection: &mut Connection,
+    state: &mut LoopState,
+    link: &Link<H::Protocol>,
+) {
+    connection.gate.open(Gate::DECODER);
+    // The decoder is asked again about the input that is kept: it may need less than it said before.
+    connection.needed = 1;
+    if connection.input.is_some() {
+        state.queue(connection);
+    }
+    for change in link.decoder_changes.take() {
+        change(decoder);
     }
 }

@@ -3,6 +3,18 @@
 use std::fmt;
 
 /// The status code of a close frame.
+///
+/// ```
+/// use ringwheel::Conn;
+/// use ringwheel::websocket::{CloseCode, WebSocket};
+///
+/// fn refuse(conn: &mut Conn<'_, WebSocket>) {
+///     conn.close_with(CloseCode::POLICY, "log in first");
+/// }
+///
+/// assert_eq!(CloseCode::new(4001).map(CloseCode::get), Some(4001)); // Codes from 4000 on are your own.
+/// assert_eq!(CloseCode::new(1006), None); // It says that no close frame came, so none is sent with it.
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct CloseCode(u16);
 
@@ -66,6 +78,19 @@ impl fmt::Debug for CloseCode {
 }
 
 /// The content of a peer's close frame.
+///
+/// ```
+/// use ringwheel::Conn;
+/// use ringwheel::websocket::WebSocket;
+///
+/// /// Called from a handler's `on_close`.
+/// fn log(conn: &Conn<'_, WebSocket>) {
+///     match conn.peer_close() {
+///         Some(frame) => println!("closed with {:?}: {}", frame.code, frame.reason),
+///         None => println!("the peer has not said why"),
+///     }
+/// }
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CloseFrame {

@@ -34,6 +34,29 @@ pub struct Whole;
 
 /// The handler sees messages as they arrive, as [`Piece`]s: nothing is collected, so a message may be as long as
 /// [`max_message`](super::WebSocket::max_message) says without costing memory.
+///
+/// ```
+/// use ringwheel::websocket::{AcceptAll, Piece, Pieces, WebSocket};
+/// use ringwheel::{Conn, Handler};
+///
+/// /// Counts the bytes of uploads without keeping them.
+/// struct Upload;
+///
+/// impl Handler for Upload {
+///     type Protocol = WebSocket<AcceptAll, Pieces>;
+///     type Session = usize;
+///     fn on_open(&mut self, _conn: &mut Conn<'_, Self::Protocol>) -> usize {
+///         0
+///     }
+///     fn on_message(&mut self, conn: &mut Conn<'_, Self::Protocol>, bytes: &mut usize, piece: Piece<'_>) {
+///         *bytes += piece.bytes.len();
+///         if piece.is_last {
+///             conn.send_text(&format!("{bytes} bytes"));
+///             *bytes = 0;
+///         }
+///     }
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Pieces;
 

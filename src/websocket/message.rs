@@ -7,6 +7,15 @@ use bytes::Bytes;
 use super::frame::{FrameHeader, Opcode};
 
 /// A message, borrowed from the receive buffer or from the sender.
+///
+/// ```
+/// use ringwheel::websocket::Message;
+///
+/// let message = Message::Text("hello");
+/// assert_eq!(message.as_text(), Some("hello"));
+/// assert_eq!(message.as_bytes(), b"hello");
+/// assert_eq!(Message::from(&b"\x01"[..]), Message::Binary(&[1]));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Message<'a> {
     /// Text, which is always valid UTF-8.
@@ -80,6 +89,17 @@ impl<'a> From<&'a [u8]> for Message<'a> {
 ///
 /// Clones share the payload, and with it the frame that the message was encoded to, plain or compressed: it is encoded once for
 /// all connections.
+///
+/// ```
+/// use ringwheel::websocket::{MessageBuf, WebSocket};
+/// use ringwheel::{Connections, Handler, SendError};
+///
+/// fn announce<H: Handler<Protocol = WebSocket>>(clients: &Connections<H>) -> Result<(), SendError<()>> {
+///     let news = MessageBuf::text("the server restarts at noon");
+///     clients.publish("lobby", news.clone())?;
+///     clients.publish("attic", news) // Encoded once for both.
+/// }
+/// ```
 #[derive(Clone, Debug)]
 pub struct MessageBuf(Arc<Shared>);
 

@@ -1,7 +1,7 @@
-//! The architecture of `src/`, checked: each folder stands on a floor, and imports only folders below it.
+//! Checks the architecture of `src/`: each folder stands on a floor, and imports only folders below it.
 //!
-//! `cargo test --test architecture -- --nocapture` prints the floors. A new arrow between two folders is added to
-//! [`plan::PLAN`], where it is seen.
+//! `cargo test --test architecture -- --nocapture` prints the floors. A new import between two folders must be added to
+//! [`plan::PLAN`], where a reviewer sees it.
 
 mod plan;
 mod source;
@@ -12,17 +12,17 @@ use std::path::Path;
 use plan::{PLAN, find, floor, is_internal};
 use source::{RootPath, Source, read_all};
 
-/// Lines that a file may have, without its tests.
+/// Highest number of lines of a file, not counting its tests.
 const MAX_LINES: usize = 500;
 
-/// What the rules found to be wrong, one sentence each.
+/// The violations that a rule found, one sentence each.
 type Violations = Vec<String>;
 
 /// The names that `src/lib.rs` and the public modules export.
 struct Exports {
-    /// The folder from which the crate's root has a name.
+    /// The folder that the crate's root re-exports a name from, by that name.
     at_root: BTreeMap<String, String>,
-    /// The public items at the top of each public module.
+    /// The public items at the top level of each public module.
     in_modules: BTreeMap<String, BTreeSet<String>>,
 }
 
@@ -37,7 +37,7 @@ fn every_import_points_down() {
     assert!(violations.is_empty(), "\n{}", violations.join("\n"));
 }
 
-/// The plan is a drawing of the code: what it has no import for would mislead.
+/// Keeps the plan honest: an arrow without an import in the code would mislead its readers.
 #[test]
 fn every_arrow_of_the_plan_is_in_the_code() {
     let sources = sources();
@@ -54,7 +54,7 @@ fn every_arrow_of_the_plan_is_in_the_code() {
         for import in folder.imports {
             assert!(
                 imported.contains(*import),
-                "{} does not import {import}: take the arrow out of the plan",
+                "{} does not import {import}: remove the arrow from the plan",
                 folder.name
             );
         }
@@ -95,7 +95,7 @@ fn every_folder_has_a_floor() {
     }
 }
 
-/// A check that finds nothing proves nothing: these are faults.
+/// Plants faults, because a check that never fails proves nothing.
 #[test]
 fn planted_faults_are_found() {
     let exports = Exports::read(&sources());
@@ -180,7 +180,7 @@ fn imports_that_the_plan_allows_pass() {
 }
 
 #[test]
-fn planted_long_files_and_silent_folders_are_found() {
+fn planted_long_files_and_undocumented_folders_are_found() {
     let long = "fn f() {}\n".repeat(MAX_LINES + 1);
     assert!(check_length(&Source::new("io/long.rs", &long)).is_some());
     let tests = format!("fn f() {{}}\n#[cfg(test)]\nmod tests {{\n    {long}}}\n");
@@ -193,7 +193,7 @@ fn sources() -> Vec<Source> {
     read_all(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"))
 }
 
-/// Checks that a file imports only what the plan allows its folder.
+/// Checks that a file imports only folders that the plan allows.
 fn check_imports(source: &Source, exports: &Exports) -> Violations {
     if source.folder() == "lib" {
         return Violations::new();
@@ -219,7 +219,7 @@ fn check_imports(source: &Source, exports: &Exports) -> Violations {
     source.root_paths().into_iter().filter_map(check).collect()
 }
 
-/// Checks that a `mod.rs` begins with a documented sentence.
+/// Checks that a `mod.rs` begins with a sentence of documentation.
 fn check_first_sentence(source: &Source) -> Option<String> {
     let is_folder = source.path.ends_with("mod.rs") || !source.path.contains('/');
     let is_silent = || source.first_sentence().is_none();
@@ -242,7 +242,7 @@ fn summary(sources: &[Source], folder: &str) -> String {
 impl Exports {
     fn read(sources: &[Source]) -> Self {
         let text_of = |path: &str| sources.iter().find(|source| source.path == path);
-        let root = text_of("lib.rs").expect("there is a root");
+        let root = text_of("lib.rs").expect("src/lib.rs exists");
         let mut exports = Exports {
             at_root: BTreeMap::new(),
             in_modules: BTreeMap::new(),

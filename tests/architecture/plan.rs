@@ -1,10 +1,10 @@
-//! The floor plan: the folders of `src/`, and the arrows between them that the code may and does have.
+//! The floor plan: the folders of `src/`, and the imports between them that are allowed and exist.
 
-/// One folder of `src/` (or one file at its top), and the folders that it imports.
+/// One folder of `src/` (or one file at its top level), and the folders that it imports.
 pub(crate) struct Folder {
     pub(crate) name: &'static str,
     pub(crate) imports: &'static [&'static str],
-    /// True if it stands on the public interface alone, as a protocol in another crate would: from the folders in
+    /// True if the folder may use only the public interface, like a protocol in another crate: from the folders in
     /// [`INTERNAL`] it may import only what `src/lib.rs` exports.
     pub(crate) public_only: bool,
 }
@@ -25,7 +25,7 @@ const fn on_public_items(name: &'static str, imports: &'static [&'static str]) -
     }
 }
 
-/// Every folder of `src/`, bottom up.
+/// Every folder of `src/`, from the bottom up.
 #[rustfmt::skip]
 pub(crate) const PLAN: &[Folder] = &[
     folder("panics", &[]),
@@ -44,7 +44,8 @@ pub(crate) const PLAN: &[Folder] = &[
     folder("server", &["panics", "wheel", "io", "shared", "protocol", "accept", "connection", "handler", "service", "reactor", "event_loop"]),
 ];
 
-/// The folders whose items are internal unless `src/lib.rs` exports them: all but those that stand on public items.
+/// True for folders whose items are internal unless `src/lib.rs` exports them: all folders except the `public_only`
+/// ones.
 pub(crate) fn is_internal(name: &str) -> bool {
     PLAN.iter()
         .any(|folder| folder.name == name && !folder.public_only)
@@ -54,16 +55,16 @@ pub(crate) fn find(name: &str) -> Option<&'static Folder> {
     PLAN.iter().find(|folder| folder.name == name)
 }
 
-/// The floor that a folder stands on: one above the highest that it imports.
+/// The floor of a folder: one above the highest folder that it imports.
 ///
 /// # Panics
-/// If the plan has a circle, or names a folder that it does not have.
+/// If the plan has a cycle, or a folder imports one that the plan does not list.
 pub(crate) fn floor(name: &str) -> usize {
     floor_within(name, PLAN.len())
 }
 
 fn floor_within(name: &str, floors: usize) -> usize {
-    assert!(floors > 0, "the plan has a circle through {name}");
+    assert!(floors > 0, "the plan has a cycle through {name}");
     let folder = find(name).unwrap_or_else(|| panic!("the plan has no folder {name}"));
     let below = folder.imports.iter();
     below

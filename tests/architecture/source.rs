@@ -1,4 +1,4 @@
-//! Source files, as far as the rules need them: code without comments and tests, and the paths in it.
+//! Reads source files for the rules: their code without comments and tests, and the paths in it.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 
 /// A file of `src/`.
 pub(crate) struct Source {
-    /// The path below `src/`, with `/`.
+    /// The path below `src/`, with `/` as the separator.
     pub(crate) path: String,
     pub(crate) text: String,
 }
 
-/// A path in the code that leads from the crate's root: `crate::a::b`, or `super::a` from the top of a folder.
+/// A path in the code that starts at the crate's root: `crate::a::b`, or `super::a` at the top of a folder.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct RootPath {
     pub(crate) line: usize,
@@ -52,7 +52,7 @@ fn collect(folder: &Path, paths: &mut Vec<PathBuf>) {
 }
 
 fn below(src: &Path, path: &Path) -> String {
-    let path = path.strip_prefix(src).expect("it was found there");
+    let path = path.strip_prefix(src).expect("the path is below src");
     path.to_string_lossy().replace('\\', "/")
 }
 
@@ -64,13 +64,13 @@ impl Source {
         }
     }
 
-    /// The folder at the top of `src/` in which the file is, or the name of a file at the top.
+    /// The folder at the top level of `src/` that contains the file, or the name of a file at the top level.
     pub(crate) fn folder(&self) -> &str {
         let (top, _) = self.path.split_once('/').unwrap_or((&self.path, ""));
         top.strip_suffix(".rs").unwrap_or(top)
     }
 
-    /// The folders and the file name on the way to this module, without `mod`: its depth below the root is their number.
+    /// The folders and the file name that lead to this module, without `mod`. Their number is the module's depth.
     fn module(&self) -> Vec<&str> {
         let path = self.path.strip_suffix(".rs").unwrap_or(&self.path);
         path.split('/')
@@ -99,7 +99,7 @@ impl Source {
         modules
     }
 
-    /// The lines of the code with their numbers, without the items that only test builds compile.
+    /// The lines of code with their numbers, without the items that only test builds compile.
     pub(crate) fn product_lines(&self) -> Vec<(usize, &str)> {
         let mut product = Vec::new();
         let mut lines = (1..).zip(self.text.lines());
@@ -118,7 +118,7 @@ impl Source {
         product
     }
 
-    /// The sentence that the documentation begins with.
+    /// The first sentence of the documentation.
     pub(crate) fn first_sentence(&self) -> Option<String> {
         let lines = self.text.lines();
         let lines = lines.map_while(|line| line.strip_prefix("//! "));
@@ -129,7 +129,7 @@ impl Source {
         Some(format!("{sentence}."))
     }
 
-    /// The names of the public items at the top of the file.
+    /// The names of the public items at the top level of the file.
     pub(crate) fn public_items(&self) -> Vec<String> {
         let kinds = [
             "mod", "struct", "enum", "trait", "type", "fn", "const", "static",
@@ -145,7 +145,7 @@ impl Source {
         self.product_lines().into_iter().filter_map(name).collect()
     }
 
-    /// The names that `pub use` exports at the top of the file, each with the first segment of its path.
+    /// The names that `pub use` exports at the top level of the file, each with the first segment of its path.
     pub(crate) fn public_uses(&self) -> Vec<(String, String)> {
         let mut names = Vec::new();
         let code: Vec<&str> = self
@@ -155,7 +155,7 @@ impl Source {
             .collect();
         for item in code.join("\n").split("\npub use ").skip(1) {
             let tree = item.split(';').next().unwrap_or(item);
-            // Under another name: that one counts.
+            // An alias is the exported name.
             let (tree, alias) = tree.split_once(" as ").unwrap_or((tree, ""));
             for path in expand(tree) {
                 let last = path.last().cloned().unwrap_or_default();
@@ -170,7 +170,7 @@ impl Source {
         names
     }
 
-    /// The paths that lead from the root, in product code.
+    /// The paths in product code that start at the crate's root.
     pub(crate) fn root_paths(&self) -> Vec<RootPath> {
         let lines = self.product_lines();
         let code: Vec<&str> = lines
@@ -180,7 +180,7 @@ impl Source {
         let code = code.join("\n");
         let line_at = |offset: usize| lines[code[..offset].matches('\n').count()].0;
         let mut paths = Vec::new();
-        // From the top of a folder `super` leads to the root, too.
+        // At the top of a folder, `super` is the crate's root too.
         let depth = self.module().len();
         for to_root in ["crate::".to_owned(), "super::".repeat(depth)] {
             for (offset, _) in code.match_indices(&to_root) {
@@ -206,7 +206,7 @@ fn indentation(line: &str) -> usize {
     line.len() - line.trim_start().len()
 }
 
-/// The line up to its comment. Two slashes within a string are taken for one, which hides no import.
+/// The line up to its comment. Two slashes in a string are also taken for a comment, which hides no import.
 fn without_comment(line: &str) -> &str {
     line.split("//").next().unwrap_or(line)
 }
@@ -235,7 +235,7 @@ fn expand(tree: &str) -> Vec<Vec<String>> {
     below.into_iter().map(prefixed).collect()
 }
 
-/// The elements of a group, whose opening brace was taken off, up to its closing brace.
+/// The elements of a group up to its closing brace. The opening brace was removed by the caller.
 fn elements(group: &str) -> Vec<&str> {
     let (mut depth, mut start, mut found) = (0, 0, Vec::new());
     for (offset, c) in group.char_indices() {

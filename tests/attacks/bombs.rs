@@ -1,4 +1,4 @@
-//! Messages that are small until they are inflated.
+//! Deflate bombs: messages that are small on the wire and huge when inflated.
 
 use flate2::{Compress, Compression, FlushCompress};
 use ringwheel::Server;
@@ -14,31 +14,31 @@ use crate::victim::{Victim, serve};
 const NAME: &str = "bombs::deflate_bombs_are_refused_within_the_limit";
 /// The default of [`WebSocket::max_message`].
 const LIMIT: usize = MIB;
-/// What the memory may grow by besides.
+/// Memory that the server may use besides, in bytes.
 const SLACK: usize = MIB;
 
-/// What ends a flush, and a message does not have (RFC 7692, section 7.2.1).
+/// The end of a sync flush, which a WebSocket message leaves out (RFC 7692, section 7.2.1).
 const MARK: [u8; 4] = [0, 0, 0xff, 0xff];
 
-/// So many zeros, compressed, with the mark.
+/// `length` zeros, compressed, with the mark at the end.
 fn deflate_zeros(length: usize) -> Vec<u8> {
     let mut deflated = Vec::with_capacity(length / 500 + KIB);
     let mut compress = Compress::new(Compression::best(), false);
     let outcome = compress.compress_vec(&vec![0; length], &mut deflated, FlushCompress::Sync);
-    outcome.expect("there is room");
+    outcome.expect("the capacity suffices");
     assert_eq!(compress.total_in(), length as u64);
     assert!(deflated.ends_with(&MARK));
     deflated
 }
 
-/// Compressed messages of zeros, which say the same in any context.
+/// Compressed messages of zeros, which inflate to the same bytes whatever the compressor's window holds.
 struct Zeros {
     some: Vec<u8>,
     mebibyte: Vec<u8>,
 }
 
 impl Zeros {
-    /// What one of the long messages is inflated to for each of its bytes, at least.
+    /// Lowest ratio of inflated to compressed bytes of the long messages.
     const RATIO: usize = 1000;
 
     fn new() -> Self {
@@ -54,7 +54,7 @@ impl Zeros {
         &self.some[..self.some.len() - MARK.len()]
     }
 
-    /// A message of so many mebibytes.
+    /// A message of `count` mebibytes.
     fn mebibytes(&self, count: usize) -> Vec<u8> {
         let mut message = self.mebibyte.repeat(count);
         message.truncate(message.len() - MARK.len());
@@ -62,7 +62,7 @@ impl Zeros {
     }
 }
 
-/// A compressed message in frames of so many bytes.
+/// A compressed message in frames of at most `size` bytes.
 fn frames(deflated: &[u8], size: usize) -> Vec<u8> {
     let mut frames: Vec<Frame> = deflated.chunks(size).map(Frame::continuation).collect();
     let last = frames.len() - 1;
@@ -76,9 +76,9 @@ fn frames(deflated: &[u8], size: usize) -> Vec<u8> {
 #[derive(Clone, Copy, Debug)]
 enum Kind {
     OneFrame,
-    /// Of some hundred bytes each.
+    /// Frames of 100 bytes each.
     Fragments,
-    /// Behind messages within the limit, to which it refers.
+    /// The bomb follows messages within the limit, and refers to them in the compressor's window.
     Takeover,
     TakeoverFragments,
 }
@@ -103,7 +103,7 @@ const KINDS: [Kind; 4] = [
     Kind::TakeoverFragments,
 ];
 
-/// The server's listeners: by their limit on messages, on the ratio, or on either.
+/// The server's listeners: the first is protected by the message limit, the second by the ratio, the third by both.
 fn protocols() -> [WebSocket; 3] {
     let deflate = Deflate::new().client_context_takeover(true);
     let no_ratio = deflate.max_ratio(2000);
@@ -114,8 +114,8 @@ fn protocols() -> [WebSocket; 3] {
     ]
 }
 
-/// Opens, and sends some messages that may be before one of so many mebibytes, which may not. The peer is told so, but does
-/// not end its side.
+/// Opens a connection, sends messages that are allowed if `kind` needs them, and then one of `mebibytes` mebibytes,
+/// which exceeds the limit. The peer gets the close frame, but keeps its own side open.
 #[track_caller]
 fn bomb(victim: &Victim, listener: usize, kind: Kind, zeros: &Zeros, mebibytes: usize) -> Peer {
     let offer = match kind.takes_over() {
@@ -138,7 +138,7 @@ fn bomb(victim: &Victim, listener: usize, kind: Kind, zeros: &Zeros, mebibytes: 
     peer
 }
 
-/// Waits until the server has seen everything so far.
+/// Waits until the server has processed everything sent so far.
 #[track_caller]
 fn confirm(peer: &mut Peer) {
     peer.send(Frame::ping("all?"));
@@ -163,7 +163,7 @@ fn deflate_bombs_are_refused_within_the_limit() {
     let rounds = sized(1, 20);
     let zeros = Zeros::new();
     let victim = Victim::start(NAME, 512);
-    // What the code and the compressors themselves take.
+    // Memory of the code and of the compressors themselves does not count, so one connection uses them first.
     let mut peer = open_deflating(victim.connect(), "permessage-deflate");
     peer.client.send(&frames(zeros.some(), 10));
     confirm(&mut peer);
@@ -181,7 +181,7 @@ fn deflate_bombs_are_refused_within_the_limit() {
         report(
             NAME,
             format_args!(
-                "{kind:?}: {sent} of {mebibytes} MiB by now, {}:1 at least, growth {growth} bytes",
+                "{kind:?}: {sent} of {mebibytes} MiB so far, {}:1 at least, growth {growth} bytes",
                 Zeros::RATIO
             ),
         );
@@ -195,10 +195,10 @@ fn deflate_bombs_are_refused_within_the_limit() {
     assert!(refused >= sent / 3 && by_ratio >= sent / 3, "{counts:?}");
 }
 
-/// Messages that are as long as they may be, and cost their sender next to nothing, do not add up.
+/// Messages at the limit cost their sender almost nothing, and their memory must not add up.
 #[test]
-fn messages_at_the_limit_one_after_another_take_no_more_than_one() {
-    const NAME: &str = "bombs::messages_at_the_limit_one_after_another_take_no_more_than_one";
+fn successive_messages_at_the_limit_take_no_more_memory_than_one() {
+    const NAME: &str = "bombs::successive_messages_at_the_limit_take_no_more_memory_than_one";
     if Child::is_here() {
         let counts = Counts::default();
         let protocol = WebSocket::new().deflate(Deflate::new().client_context_takeover(true));

@@ -1,4 +1,4 @@
-//! Bytes that no honest peer sends.
+//! Invalid bytes: every first byte of a frame, invalid text, and garbage.
 
 use std::time::Duration;
 
@@ -11,38 +11,38 @@ use support::{Client, Random, TestServer, listen};
 
 use crate::tally::Counts;
 
-/// What a server has to do about the first frame of a connection, which is empty (RFC 6455, sections 5.1 to 5.5).
+/// The reaction that RFC 6455, sections 5.1 to 5.5, requires to a connection's first frame, which is empty.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Due {
+enum Reaction {
     Violation,
     Echo,
-    /// Once the message ends, as it begins with a fragment.
+    /// An echo when the message ends, because the frame is a first fragment.
     EchoAtEnd,
     Pong,
     Nothing,
     CloseAnswer,
 }
 
-fn due(first: u8, is_masked: bool, deflates: bool) -> Due {
+fn required_reaction(first: u8, is_masked: bool, deflates: bool) -> Reaction {
     let (is_final, opcode) = (first & 0x80 != 0, first & 0xF);
     let allowed = match opcode {
         1 | 2 if deflates => RSV1,
         _ => 0,
     };
     if !is_masked || first & 0x70 & !allowed != 0 {
-        return Due::Violation;
+        return Reaction::Violation;
     }
     match (opcode, is_final) {
-        (1 | 2, true) => Due::Echo,
-        (1 | 2, false) => Due::EchoAtEnd,
-        (8, true) => Due::CloseAnswer,
-        (9, true) => Due::Pong,
-        (10, true) => Due::Nothing,
-        _ => Due::Violation,
+        (1 | 2, true) => Reaction::Echo,
+        (1 | 2, false) => Reaction::EchoAtEnd,
+        (8, true) => Reaction::CloseAnswer,
+        (9, true) => Reaction::Pong,
+        (10, true) => Reaction::Nothing,
+        _ => Reaction::Violation,
     }
 }
 
-/// Opens with or without an offer of compression, which the server takes.
+/// Opens a connection, with or without an offer of compression, which the server accepts.
 #[track_caller]
 fn open(server: &TestServer, deflates: bool) -> Peer {
     let client = server.connect();
@@ -52,7 +52,7 @@ fn open(server: &TestServer, deflates: bool) -> Peer {
     open_deflating(client, "permessage-deflate; client_no_context_takeover")
 }
 
-/// Opens with this offer of extensions.
+/// Opens a connection with this offer of extensions.
 #[track_caller]
 pub(crate) fn open_deflating(mut client: Client, offer: &str) -> Peer {
     let request = format!(
@@ -78,7 +78,7 @@ fn expect_close(peer: &mut Peer, code: u16, what: &str) {
 }
 
 #[test]
-fn every_first_byte_masked_or_not_is_dealt_with() {
+fn every_first_byte_masked_or_not_gets_its_required_reaction() {
     let counts = Counts::default();
     let protocol = WebSocket::new().deflate(Deflate::new());
     let server = TestServer::start(listen(protocol), counts.echo());
@@ -95,24 +95,24 @@ fn every_first_byte_masked_or_not_is_dealt_with() {
             };
             peer.client.send(&empty.bytes());
             let echoed = Frame::new(first & 0xF, "");
-            match due(first, is_masked, deflates) {
-                Due::Violation => {
+            match required_reaction(first, is_masked, deflates) {
+                Reaction::Violation => {
                     violations += 1;
                     expect_close(&mut peer, 1002, &what);
                     continue;
                 }
-                Due::CloseAnswer => {
+                Reaction::CloseAnswer => {
                     peer.expect(Frame::close_without_code());
                     peer.expect_end();
                     continue;
                 }
-                Due::Echo => peer.expect(echoed),
-                Due::EchoAtEnd => {
+                Reaction::Echo => peer.expect(echoed),
+                Reaction::EchoAtEnd => {
                     peer.send(Frame::continuation(""));
                     peer.expect(echoed);
                 }
-                Due::Pong => peer.expect(Frame::pong("")),
-                Due::Nothing => {}
+                Reaction::Pong => peer.expect(Frame::pong("")),
+                Reaction::Nothing => {}
             }
             peer.check_echo();
         }
@@ -121,19 +121,19 @@ fn every_first_byte_masked_or_not_is_dealt_with() {
     assert_eq!(counts.opened(), connections);
     assert_eq!(counts.ended("Protocol(Violation"), violations, "{counts:?}");
     report(
-        "every_first_byte_masked_or_not_is_dealt_with",
+        "every_first_byte_masked_or_not_gets_its_required_reaction",
         format_args!("{connections} connections, {violations} closed with 1002, none otherwise"),
     );
 }
 
-/// Invalid in ways that differ in where they are found out (RFC 3629, section 3).
+/// Invalid sequences that are detected at different bytes (RFC 3629, section 3).
 const NOT_UTF8: [&[u8]; 6] = [
-    b"\xff",             // no such byte
-    b"\x80",             // a continuation of nothing
+    b"\xff",             // never a valid byte
+    b"\x80",             // a continuation byte alone
     b"\xc0\xaf",         // overlong
     b"\xed\xa0\x80",     // a surrogate
     b"\xf4\x90\x80\x80", // beyond the last character
-    b"\xe4\xb8",         // cut
+    b"\xe4\xb8",         // a truncated character
 ];
 
 #[test]
@@ -143,7 +143,8 @@ fn invalid_utf_8_at_every_offset_is_refused() {
     let server = TestServer::start(listen(WebSocket::new()), counts.echo());
     let mut refused = 0;
     for offset in 0..=length {
-        // Each wrong sequence at every offset in one of three deliveries, and each delivery at every offset.
+        // Each invalid sequence is sent at every offset, in one of three kinds of delivery; each delivery occurs at
+        // every offset.
         for (index, wrong) in NOT_UTF8.into_iter().enumerate() {
             let text = [&vec![b'x'; offset][..], wrong, &vec![b'x'; length - offset]].concat();
             let mut peer = Peer::open(&server);
@@ -155,12 +156,12 @@ fn invalid_utf_8_at_every_offset_is_refused() {
                     let frames = [Frame::text(front).fragment(), Frame::continuation(back)];
                     peer.client.send(&support::websocket::from_client(&frames));
                 }
-                // In two arrivals, if the kernel so pleases.
+                // Two separate writes, which the kernel may still merge.
                 _ => {
                     let frame = Frame::text(&text).masked(KEY).bytes();
                     let (front, back) = frame.split_at(frame.len() - length + offset - 1);
                     peer.client.send(front);
-                    // It may have seen enough.
+                    // The server may have closed already.
                     let _ = peer.client.try_send(back);
                 }
             }
@@ -173,16 +174,16 @@ fn invalid_utf_8_at_every_offset_is_refused() {
     drop(peer);
     counts.finish(server);
     assert_eq!(counts.ended("Protocol(InvalidUtf8)"), refused, "{counts:?}");
-    assert_eq!(counts.messages(), 1, "none was delivered but the last");
+    assert_eq!(counts.messages(), 1, "only the last message was delivered");
     report(
         "invalid_utf_8_at_every_offset_is_refused",
         format_args!("{refused} texts closed with 1007"),
     );
 }
 
-/// Random bytes, or such as the protocols care about, or a mixture of them in runs.
+/// Random bytes, bytes that are special to the protocols, or a mixture of both.
 fn garbage(random: &mut Random, length: usize) -> Vec<u8> {
-    const TELLING: &[u8] =
+    const SPECIAL: &[u8] =
         b"\0\x01\x02\x03\x04\x7e\x7f\x80\x81\x82\xfe\xff\r\n\r\n: GET / HTTP/1.1";
     let kind = random.below(3);
     let mut bytes = Vec::with_capacity(length);
@@ -190,13 +191,13 @@ fn garbage(random: &mut Random, length: usize) -> Vec<u8> {
         let is_random = kind == 0 || (kind == 1 && random.below(2) == 0);
         bytes.push(match is_random {
             true => random.next_number() as u8,
-            false => TELLING[random.below(TELLING.len())],
+            false => SPECIAL[random.below(SPECIAL.len())],
         });
     }
     bytes
 }
 
-/// How the stream of a listener begins before the garbage.
+/// The bytes that open a listener's stream before the garbage.
 #[derive(Clone, Copy)]
 enum Opening {
     Nothing,
@@ -248,13 +249,13 @@ fn garbage_on_every_protocol_harms_nobody() {
                 Opening::WebSocket => client = Peer::open_over(client).client,
                 Opening::Compressed => {
                     client = open_deflating(client, "permessage-deflate").client;
-                    // A frame that is right, and a content that is not.
+                    // A valid frame with garbage as its content.
                     let frame = Frame::binary(&stream).reserved(RSV1).masked(KEY);
                     stream = frame.bytes();
                 }
             }
             bytes += stream.len();
-            // The server may end it before.
+            // The server may end the connection earlier.
             if client.try_send(&stream).is_ok() {
                 let _ = client.stream().shutdown(std::net::Shutdown::Write);
             }

@@ -1,4 +1,4 @@
-//! More clients than descriptors.
+//! More clients than the server has descriptors.
 
 use std::time::{Duration, Instant};
 
@@ -39,27 +39,30 @@ fn a_crowd_without_descriptors_is_shed_and_then_served() {
     let shedding = start.elapsed();
     assert!((30..DESCRIPTORS as usize).contains(&served.len()));
 
-    // The lack lasts, and others knock. It must not keep the processor busy.
+    // Descriptors stay scarce while more clients connect. The server must not spin meanwhile.
     let (start, before) = (Instant::now(), victim.processor_time());
     let during = Duration::from_millis(sized(500, 5000));
     let mut knocks = 0u32;
     while start.elapsed() < during {
         victim.connect().expect_ended();
         knocks += 1;
-        assert!(is_served(&mut served[0]), "those inside are served");
+        assert!(is_served(&mut served[0]), "connected clients are served");
     }
     let lasted = start.elapsed().as_secs_f64();
     let busy = (victim.processor_time() - before).as_secs_f64() / lasted;
     let rate = f64::from(knocks) / lasted;
 
-    // Descriptors return.
+    // Half of the connections close, so descriptors become free.
     served.truncate(served.len() / 2);
     let start = Instant::now();
-    eventually("others are served again", || {
+    eventually("new clients are served again", || {
         is_served(&mut victim.connect())
     });
     let recovery = start.elapsed();
-    assert!(served.iter_mut().all(is_served), "those inside are served");
+    assert!(
+        served.iter_mut().all(is_served),
+        "connected clients are served"
+    );
     let inside = served.len();
     drop(served);
     let (counts, accepted, told_shed) = victim.end();
@@ -68,7 +71,7 @@ fn a_crowd_without_descriptors_is_shed_and_then_served() {
     report(
         NAME,
         format_args!(
-            "of {CLIENTS} clients {shed} shed in {}; then {:.1} % of a processor and {rate:.0} shed a second; {inside} served throughout, others {} after descriptors returned",
+            "of {CLIENTS} clients {shed} shed in {}; then {:.1} % of a processor and {rate:.0} shed a second; {inside} connected ones served throughout, others {} after descriptors returned",
             milliseconds(shedding),
             busy * 100.0,
             milliseconds(recovery)

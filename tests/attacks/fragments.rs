@@ -1,4 +1,4 @@
-//! Messages in fragments that never end.
+//! Messages whose fragments never end.
 
 use ringwheel::Server;
 use ringwheel::websocket::{WebSocket, WebSocketError};
@@ -10,24 +10,24 @@ use crate::tally::Counts;
 use crate::victim::{Victim, serve};
 
 const NAME: &str = "fragments::fragments_without_end_pin_at_most_twice_their_payload";
-/// Bytes on the wire of a fragment with one byte: header, key and that.
+/// Bytes on the wire of a fragment with one byte of payload: header, key and payload.
 const FRAGMENT: usize = 2 + 4 + 1;
-/// What a process grows by for other reasons: counters of resident pages, by processor, are this inexact.
+/// Memory growth for other reasons: the kernel counts resident pages per processor, so the figure is inexact.
 const SLACK: usize = 512 * KIB;
 
 fn protocols() -> [WebSocket; 3] {
     let patient = WebSocket::new().fragment_overhead(usize::MAX);
     [
-        // Whose message of ten megabytes of fragments is within all limits.
+        // Ten megabytes of fragments are within all limits of this one.
         patient.clone().max_message(2 * MIB),
-        // Whose message is too long before that.
+        // The message limit ends the same fragments early on this one.
         patient.max_message(64 * KIB),
-        // Whose fragments are too many before that.
+        // The overhead limit ends the same fragments early on this one.
         WebSocket::new(),
     ]
 }
 
-/// The beginning of a message, and fragments of it, of one byte each.
+/// Opens a connection and sends the first fragment of a message.
 #[track_caller]
 fn begin(victim: &Victim, listener: usize, first: Frame) -> Peer {
     let mut peer = Peer::open_over(Client::connect(victim.addr_of(listener)));
@@ -39,7 +39,7 @@ fn fragments(count: usize) -> Vec<u8> {
     from_client(&[Frame::continuation("x").fragment()]).repeat(count)
 }
 
-/// Waits until the server has seen everything so far: control frames may come between fragments.
+/// Waits until the server has processed everything sent so far: control frames may come between fragments.
 #[track_caller]
 fn confirm(peer: &mut Peer) {
     peer.send(Frame::ping("all?"));
@@ -82,7 +82,7 @@ fn fragments_without_end_pin_at_most_twice_their_payload() {
             NAME,
             format_args!("{wire} bytes on the wire, {payload} of payload, growth {growth} bytes"),
         );
-        // It ends, if the peer wants it to.
+        // The message is delivered once the peer ends it.
         peer.send(Frame::continuation(""));
         confirm(&mut peer);
     }
@@ -100,7 +100,7 @@ fn fragments_without_end_pin_at_most_twice_their_payload() {
         peer.expect_end();
         report(NAME, format_args!("{error}"));
     }
-    // What the first took is not taken again by the others.
+    // The other two connections reuse memory that the first has freed, so the growth is measured once, for all.
     let growth = memory.growth();
     assert!(growth <= 2 * count + SLACK, "{growth}");
     let (counts, ..) = victim.end();
@@ -108,7 +108,7 @@ fn fragments_without_end_pin_at_most_twice_their_payload() {
     assert_eq!(counts.ended("Protocol("), 2, "{counts:?}");
 }
 
-/// Neither do fragments of nothing, of which there is no end within the limit on a message.
+/// Empty fragments never reach the message limit; the overhead limit must end them.
 #[test]
 fn empty_fragments_without_end_are_refused() {
     const NAME: &str = "fragments::empty_fragments_without_end_are_refused";

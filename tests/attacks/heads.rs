@@ -1,4 +1,4 @@
-//! Opening requests without an end.
+//! Opening requests whose head never ends.
 
 use std::thread;
 use std::time::Duration;
@@ -14,16 +14,16 @@ use crate::victim::{Victim, serve};
 const NAME: &str = "heads::an_endless_head_is_refused_at_the_limit";
 /// The default of [`WebSocket::max_head`].
 const LIMIT: usize = 8 * 1024;
-/// What the refusal of one head may cost.
+/// Highest processor time for refusing one head.
 const ALLOWED: Duration = Duration::from_millis(10);
 
-/// `start`, and then `more` again and again.
+/// `start` followed by copies of `more`, cut to `size` bytes.
 fn endless(start: &[u8], more: &[u8], size: usize) -> Vec<u8> {
     let bytes = start.iter().chain(more.iter().cycle());
     bytes.take(size).copied().collect()
 }
 
-/// Sends all of it, whoever listens, and reads the answer meanwhile.
+/// Sends all of `head` even if the server stops reading, and reads the answer meanwhile.
 #[track_caller]
 fn send_in_one_piece(mut client: Client, head: Vec<u8>) -> Vec<u8> {
     let mut writer = client.second_half();
@@ -60,20 +60,20 @@ fn an_endless_head_is_refused_at_the_limit() {
         ),
     ];
     let victim = Victim::start(NAME, 64);
-    // The first of anything costs more.
+    // The first connection costs more, so it is not measured.
     let warm = endless(b"GET /", b"a", 2 * LIMIT);
     send_in_one_piece(victim.connect(), warm);
     let memory = victim.watch_memory();
     for (what, head, status) in heads {
         let expected = format!("HTTP/1.1 {status} ");
-        // The least of some: what else the machine does costs, too.
+        // The lowest of several measurements, because other work on the machine adds to the time.
         let at_once = (0..sized(1, 3)).map(|_| {
             let before = victim.processor_time_at_rest();
             let answer = send_in_one_piece(victim.connect(), head.clone());
             assert!(answer.starts_with(expected.as_bytes()), "{what}");
             victim.processor_time_at_rest() - before
         });
-        let at_once = at_once.min().expect("some");
+        let at_once = at_once.min().expect("at least one measurement");
 
         let before = victim.processor_time_at_rest();
         let mut client = victim.connect();
@@ -85,7 +85,7 @@ fn an_endless_head_is_refused_at_the_limit() {
             "{what}"
         );
         let bytewise = victim.processor_time() - before;
-        // It may say more, but nobody listens.
+        // The client sends the rest, but the server has stopped reading.
         let _ = client.try_send(&head[LIMIT..]);
         drop(client);
         let growth = memory.growth();
@@ -104,5 +104,5 @@ fn an_endless_head_is_refused_at_the_limit() {
         }
     }
     let (counts, ..) = victim.end();
-    assert_eq!(counts.opened(), 0, "none was opened");
+    assert_eq!(counts.opened(), 0, "no connection was opened");
 }

@@ -1,4 +1,4 @@
-//! Lengths at the edges of what their fields, and numbers, can hold.
+//! Length fields with values at the edges of integers and limits.
 
 use std::thread;
 
@@ -12,7 +12,7 @@ use support::{Child, Client, listen};
 use crate::tally::Counts;
 use crate::victim::{Victim, serve};
 
-const NAME: &str = "lengths::no_length_is_believed_beyond_the_limit";
+const NAME: &str = "lengths::no_memory_is_reserved_for_an_announced_length";
 /// The default limit of each protocol.
 const LIMIT: u64 = MIB as u64;
 
@@ -77,42 +77,42 @@ fn field(length: u64, width: usize, is_big_endian: bool) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// What keeps the beginning of a message takes at most this, with all that a connection is besides.
-const RING: usize = 16 * KIB;
+/// Highest memory of a connection that has received the beginning of a message.
+const CONNECTION_MEMORY: usize = 16 * KIB;
 
-/// The beginning of a body that may never come.
-const BEGINNING: &[u8] = &[0; 100];
+/// The beginning of a body that may never be completed.
+const BODY_START: &[u8] = &[0; 100];
 
-/// What a claim of a length is due.
+/// The server's required reaction to a claim.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Due {
-    /// To be waited for.
-    Patience,
-    /// The end of the stream.
+enum Reaction {
+    /// The server waits for the body.
+    Wait,
+    /// The server ends the stream.
     End,
-    /// A close frame with this code.
+    /// The server sends a close frame with this code.
     Close(u16),
 }
 
-/// A length that clients claim.
+/// A length that clients announce.
 #[derive(Debug)]
 struct Claim {
     listener: usize,
-    /// What says so.
+    /// The header that announces it.
     header: Vec<u8>,
-    /// What then follows, by that word.
+    /// Bytes that follow the header according to it.
     following: u64,
-    due: Due,
+    reaction: Reaction,
 }
 
 /// All lengths in all fields that can hold them.
 fn claims() -> Vec<Claim> {
     let mut claims = Vec::new();
-    let due = |length| {
+    let reaction = |length| {
         if length > LIMIT {
-            Due::End
+            Reaction::End
         } else {
-            Due::Patience
+            Reaction::Wait
         }
     };
     for length in LENGTHS {
@@ -121,15 +121,15 @@ fn claims() -> Vec<Claim> {
                 listener,
                 header,
                 following: length,
-                due: due(length),
+                reaction: reaction(length),
             }));
         }
         claims.extend(field(length, 4, true).map(|header| Claim {
             listener: TYPED,
-            // And the length of the type's name, which is empty.
+            // Also the length of the type's name, which is empty.
             header: [&header[..], &[0, 0]].concat(),
             following: length - 2,
-            due: due(length),
+            reaction: reaction(length),
         }));
         let forms = [(0, 125), (2, 65_535), (8, u64::MAX)];
         let fitting = forms.into_iter().filter(|(_, most)| length <= *most);
@@ -140,30 +140,30 @@ fn claims() -> Vec<Claim> {
                     .masked(KEY)
                     .bytes_with_length(length, form),
                 following: length,
-                due: due_in_form(length, form),
+                reaction: reaction_in_form(length, form),
             }
         }));
     }
     claims
 }
 
-/// For a frame whose length is in a field of `form` further bytes (RFC 6455, section 5.2: in the shortest form, and the most
-/// significant bit is 0).
-fn due_in_form(length: u64, form: usize) -> Due {
+/// The reaction to a frame whose length stands in a field of `form` further bytes (RFC 6455, section 5.2: the shortest
+/// form is required, and the most significant bit must be 0).
+fn reaction_in_form(length: u64, form: usize) -> Reaction {
     let is_shortest = match form {
         0 => true,
         2 => length >= 126,
         _ => length >= 65_536,
     };
     match length {
-        _ if !is_shortest || length >= 1 << 63 => Due::Close(1002),
-        _ if length > LIMIT => Due::Close(1009),
-        _ => Due::Patience,
+        _ if !is_shortest || length >= 1 << 63 => Reaction::Close(1002),
+        _ if length > LIMIT => Reaction::Close(1009),
+        _ => Reaction::Wait,
     }
 }
 
 impl Claim {
-    /// Makes it, and begins with the body.
+    /// Sends the header and the start of the body.
     #[track_caller]
     fn make(&self, victim: &Victim) -> Peer {
         let client = Client::connect(victim.addr_of(self.listener));
@@ -172,18 +172,18 @@ impl Claim {
             _ => Peer::around(client),
         };
         peer.client.send(&self.header);
-        // The header may be enough to be cut off.
-        let _ = peer.client.try_send(BEGINNING);
+        // The server may close on the header alone.
+        let _ = peer.client.try_send(BODY_START);
         peer
     }
 
-    /// Sees that it gets what it is due, but for patience, which shows only later.
+    /// Checks that the claim is refused as required. Claims that the server waits for are checked by their memory.
     #[track_caller]
     fn expect_refusal(&self, peer: &mut Peer) {
-        match self.due {
-            Due::Patience => {}
-            Due::End => peer.expect_end(),
-            Due::Close(code) => {
+        match self.reaction {
+            Reaction::Wait => {}
+            Reaction::End => peer.expect_end(),
+            Reaction::Close(code) => {
                 let close = peer.next_frame();
                 let said = close.close_words().map(|(code, _)| code);
                 assert_eq!(said, Some(code), "{self:?}");
@@ -192,14 +192,14 @@ impl Claim {
         }
     }
 
-    /// The rest of the body comes after all, and is echoed.
+    /// Sends the whole body after all, and expects the echo.
     #[track_caller]
     fn expect_echo(&self, mut peer: Peer) {
         let length = self.following as usize;
         let mut writer = peer.client.second_half();
-        let writing = thread::spawn(move || writer.send(&vec![0; length - BEGINNING.len()]));
+        let writing = thread::spawn(move || writer.send(&vec![0; length - BODY_START.len()]));
         if self.listener == WEBSOCKET {
-            // Zeros, unmasked, are the key again and again.
+            // Unmasking zeros yields the key, repeated.
             let mask = KEY.iter().cycle();
             assert!(peer.next_frame().payload.iter().eq(mask.take(length)));
         } else {
@@ -211,7 +211,7 @@ impl Claim {
 }
 
 #[test]
-fn no_length_is_believed_beyond_the_limit() {
+fn no_memory_is_reserved_for_an_announced_length() {
     if Child::is_here() {
         let counts = Counts::default();
         return serve(builder(&counts), &counts);
@@ -229,16 +229,19 @@ fn no_length_is_believed_beyond_the_limit() {
     for claim in &claims {
         let mut peers: Vec<Peer> = (0..clients).map(|_| claim.make(&victim)).collect();
         peers.iter_mut().for_each(|peer| claim.expect_refusal(peer));
-        if claim.due != Due::Patience {
+        if claim.reaction != Reaction::Wait {
             refused += clients;
         }
     }
     let growth = memory.growth();
-    // What has come of each takes a ring; what was claimed would take a mebibyte and more.
-    let allowed = MIB + clients as usize * RING;
+    // Each connection may take one receive ring; a reserved body would take a mebibyte or more.
+    let allowed = MIB + clients as usize * CONNECTION_MEMORY;
     assert!(growth < allowed, "{growth} bytes");
-    // Those who can keep their word are served.
-    for claim in claims.iter().filter(|claim| claim.due == Due::Patience) {
+    // Clients that send the announced body are served.
+    for claim in claims
+        .iter()
+        .filter(|claim| claim.reaction == Reaction::Wait)
+    {
         claim.expect_echo(claim.make(&victim));
     }
     let (counts, ..) = victim.end();

@@ -1,8 +1,8 @@
-//! Attacks over real sockets, by peers that are slow, greedy, deaf or wrong. The server goes on serving the others, within
-//! its limits.
+//! Attacks over real sockets by peers that are slow, greedy, deaf or malformed. The server must go on serving all other
+//! peers within its limits.
 //!
-//! Each test prints a figure, and is small by default. The full sizes, at which times are asserted too, are for a machine
-//! that does nothing else:
+//! Each test prints a figure, and is small by default. The full sizes, which also assert times, need a machine without
+//! other load:
 //!
 //! ```text
 //! ulimit -n 20000
@@ -16,20 +16,20 @@
 )]
 #![allow(clippy::too_many_lines, reason = "a scenario reads best in one piece")]
 
-// What the tests share.
+// Shared by the tests.
 mod tally;
 #[cfg(target_os = "linux")]
 mod victim;
 
-// Peers that are slow or deaf.
+// Peers that are slow, or do not read.
 mod slow;
 mod stalled;
 
-// Peers that send what is wrong.
+// Peers that send invalid bytes.
 mod bytes;
 mod upgrades;
 
-// Peers that want memory, time or descriptors; the server is alone in a process, and what it uses is read from proc(5).
+// Peers that use up memory, time or descriptors. The server runs alone in a process, and proc(5) tells what it uses.
 #[cfg(target_os = "linux")]
 mod bombs;
 #[cfg(target_os = "linux")]

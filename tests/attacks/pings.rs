@@ -13,12 +13,13 @@ use support::{Child, Client, DEADLINE, listen};
 use crate::tally::Counts;
 use crate::victim::{Victim, serve};
 
-const NAME: &str = "pings::a_million_pings_of_a_deaf_peer_pin_nothing";
-/// Below what [`WebSocket::control_rate`] can be set to, so that only its not reading holds the peer back.
+const NAME: &str = "pings::a_million_pings_of_a_deaf_peer_hold_no_memory";
+/// Lower than the rate that the test allows with [`WebSocket::control_rate`], so that only unread output holds the peer
+/// back.
 const PER_SECOND: u32 = 40_000;
 const BATCH: u32 = 100;
 
-/// As long as may be, so that the kernel soon has enough of them.
+/// The longest payload allowed, so that the kernel's buffers fill up soon.
 fn payload(number: u32) -> [u8; 125] {
     let mut payload = [0; 125];
     payload[..4].copy_from_slice(&number.to_be_bytes());
@@ -30,7 +31,7 @@ fn ping(number: u32) -> Frame {
 }
 
 #[test]
-fn a_million_pings_of_a_deaf_peer_pin_nothing() {
+fn a_million_pings_of_a_deaf_peer_hold_no_memory() {
     if Child::is_here() {
         let counts = Counts::default();
         let listen = listen(WebSocket::new().control_rate(u16::MAX))
@@ -60,8 +61,11 @@ fn a_million_pings_of_a_deaf_peer_pin_nothing() {
             }
         });
         let held_back = until_stuck(&sent);
-        assert!(held_back < pings, "a peer that does not read is not read");
-        // It reads after all, and nothing is lost.
+        assert!(
+            held_back < pings,
+            "the server stops reading from a peer that does not read"
+        );
+        // The peer reads at last, and every pong arrives.
         for number in 0..pings {
             peer.expect(Frame::pong(payload(number)));
         }
@@ -81,7 +85,7 @@ fn a_million_pings_of_a_deaf_peer_pin_nothing() {
     );
 }
 
-/// Waits until nothing moves any more; returns how many were sent.
+/// Waits until the sender makes no more progress, and returns the number sent.
 #[track_caller]
 fn until_stuck(sent: &AtomicU32) -> u32 {
     let start = Instant::now();
@@ -92,18 +96,21 @@ fn until_stuck(sent: &AtomicU32) -> u32 {
         if now != last.0 {
             last = (now, Instant::now());
         }
-        // To have waited too short would not fail the test, but show less.
+        // A wait that is too short would not fail the test, but prove less.
         if now > 0 && last.1.elapsed() > Duration::from_millis(300) {
             return now;
         }
-        assert!(start.elapsed() < 3 * DEADLINE, "it is never held back");
+        assert!(
+            start.elapsed() < 3 * DEADLINE,
+            "the sender is never held back"
+        );
     }
 }
 
-/// With the default rate it does not come so far.
+/// At the default rate the server closes the connection first.
 #[test]
-fn pings_of_a_deaf_peer_beyond_the_rate_end_it() {
-    const NAME: &str = "pings::pings_of_a_deaf_peer_beyond_the_rate_end_it";
+fn pings_of_a_deaf_peer_beyond_the_rate_end_its_connection() {
+    const NAME: &str = "pings::pings_of_a_deaf_peer_beyond_the_rate_end_its_connections_connection";
     if Child::is_here() {
         let counts = Counts::default();
         let builder = Server::builder().workers(1);
@@ -116,7 +123,7 @@ fn pings_of_a_deaf_peer_beyond_the_rate_end_it() {
     peer.check_echo();
     let memory = victim.watch_memory();
     let flood = from_client(&[Frame::ping([7; 125])]).repeat(pings);
-    // It may be cut off on the way.
+    // The server may close the connection on the way.
     let _ = peer.client.try_send(&flood);
     let growth = memory.growth();
     assert!(growth < MIB, "{growth} bytes");

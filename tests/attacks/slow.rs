@@ -1,4 +1,4 @@
-//! Slowloris: many clients that say a byte now and then, or nothing at all.
+//! Slowloris: many clients that send one byte now and then, or nothing at all.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -16,18 +16,19 @@ use support::{Client, TestServer, eventually, listen};
 
 use crate::tally::Counts;
 
-/// What each kind of attacker says after what opens it, and where: the bytes are repeated for ever from the last one.
+/// The kinds of attackers. Each stalls at another place in its input; [`Kind::bytes`] is what it drips, the last byte
+/// for ever.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Kind {
-    /// Within the head of the opening request.
+    /// In the head of the opening request.
     Head,
-    /// Within a frame of an open WebSocket.
+    /// In a frame of an open WebSocket.
     Frame,
-    /// Within the first message of a protocol that opens at once.
+    /// In the first message of a protocol that opens at once.
     FirstMessage,
-    /// Within the one after it.
+    /// In the second message of such a protocol.
     LaterMessage,
-    /// Nothing, to either protocol.
+    /// Silent before the opening request.
     SilentHead,
     SilentMessage,
 }
@@ -42,7 +43,7 @@ const KINDS: [Kind; 6] = [
 ];
 
 impl Kind {
-    fn words(self) -> &'static [u8] {
+    fn bytes(self) -> &'static [u8] {
         match self {
             Kind::Head => b"GET / HTTP/1.1\r\nX: a",
             Kind::Frame => b"\x82\xFE\x10\0maska",
@@ -68,7 +69,7 @@ impl Kind {
         Attacker {
             kind: self,
             stream,
-            said: 0,
+            sent: 0,
         }
     }
 }
@@ -76,20 +77,20 @@ impl Kind {
 struct Attacker {
     kind: Kind,
     stream: TcpStream,
-    said: usize,
+    sent: usize,
 }
 
 impl Attacker {
-    /// Says the next byte, whether or not anybody listens still. It never hangs up by itself.
+    /// Sends the next byte, even if the server no longer reads. The attacker never closes by itself.
     fn drip(&mut self) {
-        let words = self.kind.words();
-        if let Some(last) = words.len().checked_sub(1) {
-            let _ = self.stream.write(&[words[self.said.min(last)]]);
-            self.said += 1;
+        let bytes = self.kind.bytes();
+        if let Some(last) = bytes.len().checked_sub(1) {
+            let _ = self.stream.write(&[bytes[self.sent.min(last)]]);
+            self.sent += 1;
         }
     }
 
-    /// Whether the server has ended it.
+    /// True if the server has ended the connection.
     fn has_ended(&mut self) -> bool {
         let mut buffer = [0; 512];
         loop {
@@ -102,7 +103,7 @@ impl Attacker {
     }
 }
 
-/// Connections who do as they should, and how long they wait for their answers.
+/// Well-behaved connections, whose response times are measured.
 struct Healthy {
     websockets: Vec<Peer>,
     plain: Vec<Client>,
@@ -122,7 +123,7 @@ impl Healthy {
         }
     }
 
-    /// Asks until told to stop, all in turn; returns the sorted times to the answers.
+    /// Sends questions on all connections in turn until `stop` is set; returns the response times, sorted.
     fn ask(&mut self, stop: &AtomicBool) -> Vec<Duration> {
         let mut times = Vec::new();
         while !stop.load(Ordering::Relaxed) {
@@ -151,7 +152,7 @@ impl Healthy {
     }
 }
 
-/// The time that 99 of 100 are below.
+/// The 99th percentile.
 fn p99(sorted: &[Duration]) -> Duration {
     sorted[sorted.len() * 99 / 100]
 }
@@ -171,12 +172,12 @@ fn drip_until(
     })
 }
 
-/// A server with deadlines, of both protocols.
+/// A server for both protocols, with deadlines.
 fn serve(counts: &Counts, deadline: Duration) -> TestServer {
     let linger = Duration::from_millis(100);
     let websocket = WebSocket::new()
         .handshake_timeout(deadline)
-        // A peer that is within a frame cannot answer.
+        // A peer in the middle of a frame cannot answer a ping.
         .ping_every(deadline / 2)
         .pong_timeout(deadline / 2);
     let websocket = listen(websocket).close_timeout(linger);
@@ -239,7 +240,7 @@ fn slowloris_is_evicted_and_hurts_nobody() {
     report(
         "slowloris_is_evicted_and_hurts_nobody",
         format_args!(
-            "{} attackers gone {} after the last had come, with a deadline of {}; p99 of healthy clients {} before, {} during",
+            "{} attackers evicted {} after the last had connected, with a deadline of {}; p99 of healthy clients {} before, {} during",
             attackers.len(),
             milliseconds(lasted),
             milliseconds(deadline),
@@ -249,7 +250,7 @@ fn slowloris_is_evicted_and_hurts_nobody() {
     );
     if is_full() {
         assert!(lasted < deadline + Duration::from_secs(1), "{lasted:?}");
-        // Less than this is not measured.
+        // Shorter times cannot be measured reliably.
         let floor = Duration::from_micros(500);
         assert!(
             during < 2 * before.max(floor),
@@ -258,9 +259,9 @@ fn slowloris_is_evicted_and_hurts_nobody() {
     }
 }
 
-/// The deadline of a first message is not the only one: a protocol without pings evicts who is silent later.
+/// Later messages have a deadline too: a protocol without pings evicts clients that stop in the middle of one.
 #[test]
-fn those_who_fall_silent_within_a_message_are_evicted() {
+fn clients_that_stop_within_a_message_are_evicted() {
     let clients = sized(50, 1000);
     let deadline = Duration::from_millis(sized(200, 2000));
     let counts = Counts::default();
@@ -280,9 +281,9 @@ fn those_who_fall_silent_within_a_message_are_evicted() {
     assert_eq!(counts.ended("Timeout(Idle)"), clients);
     counts.finish(server);
     report(
-        "those_who_fall_silent_within_a_message_are_evicted",
+        "clients_that_stop_within_a_message_are_evicted",
         format_args!(
-            "{clients} gone after {}, with a deadline of {}",
+            "{clients} evicted after {}, with a deadline of {}",
             milliseconds(lasted),
             milliseconds(deadline)
         ),

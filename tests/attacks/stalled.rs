@@ -1,4 +1,4 @@
-//! Readers that stop reading while much is sent to them.
+//! Readers that stop reading while many messages are published to them.
 
 use std::io::{ErrorKind, Read};
 use std::sync::Mutex;
@@ -15,19 +15,19 @@ type Reader = Tally<LengthPrefixed>;
 
 const CAP: usize = 64 * KIB;
 const MESSAGE: usize = KIB;
-/// Between two looks at what the healthy have got.
+/// Messages published before the healthy readers must have received them.
 const BATCH: u32 = 16;
-/// More than the cap and what the kernel keeps for a connection.
+/// More messages than the cap and the kernel's buffers of a connection hold.
 const PUBLISHED: u32 = 512;
 
-/// Message `number`: that, and a filling that tells.
+/// Message `number`: the number, then a filling that depends on it.
 fn message(number: u32) -> Vec<u8> {
     let mut message = vec![number as u8; MESSAGE];
     message[..4].copy_from_slice(&number.to_be_bytes());
     message
 }
 
-/// The numbers of the messages in a stream, which may end anywhere. Each is whole and as it was sent.
+/// The numbers of the messages in a stream, which may end in the middle of one. Checks that each is intact.
 #[track_caller]
 fn numbers(mut stream: &[u8]) -> Vec<u32> {
     let mut numbers = Vec::new();
@@ -41,7 +41,7 @@ fn numbers(mut stream: &[u8]) -> Vec<u32> {
     numbers
 }
 
-/// The most that is held for any connection, among all now.
+/// The highest number of pending output bytes of any connection.
 fn most_held(server: &TestServer) -> usize {
     let (looked, looks) = channel();
     let looked = Mutex::new(looked);
@@ -57,14 +57,14 @@ fn most_held(server: &TestServer) -> usize {
     loop {
         match looks.recv_timeout(DEADLINE) {
             Ok(held) => most = most.max(held),
-            // All were looked at, and the look is dropped.
+            // All connections were visited, so the closure and its sender were dropped.
             Err(RecvTimeoutError::Disconnected) => return most,
             Err(error) => panic!("{error}"),
         }
     }
 }
 
-/// All that comes until the end of the stream, or a reset.
+/// Reads until the end of the stream, or a reset.
 fn read_to_any_end(client: &Client) -> Vec<u8> {
     let mut stream = Vec::new();
     let mut source = client.stream();
@@ -97,7 +97,7 @@ impl Scene {
         let stalled = (0..sized(50, 1000)).map(|_| Client::connect_narrow(server.addr()));
         let stalled: Vec<Client> = stalled.collect();
         let mut healthy: Vec<Client> = (0..10).map(|_| server.connect()).collect();
-        // They are the last to be accepted, so all are.
+        // They were accepted last, so all connections are accepted once they are served.
         for client in &mut healthy {
             assert_eq!(client.ask(b"\0\0\0\x01x"), b"\0\0\0\x01x");
         }
@@ -109,7 +109,8 @@ impl Scene {
         }
     }
 
-    /// Publishes to all, at the pace of the healthy; returns the most that is held for one connection meanwhile.
+    /// Publishes to all at the pace of the healthy readers; returns the most bytes pending for one connection
+    /// meanwhile.
     fn publish(&mut self) -> usize {
         let mut most = 0;
         for first in (0..PUBLISHED).step_by(BATCH as usize) {
@@ -145,34 +146,38 @@ fn stalled_readers_are_cut_off_at_the_cap() {
     scene.counts.finish(scene.server);
     report(
         "stalled_readers_are_cut_off_at_the_cap",
-        format_args!("{stalled} readers, {most} bytes held for one at most, of {CAP}"),
+        format_args!("{stalled} readers, {most} bytes pending for one at most, limit {CAP}"),
     );
 }
 
 #[test]
-fn stalled_readers_that_may_miss_messages_miss_whole_ones() {
+fn with_the_drop_policy_stalled_readers_miss_only_whole_messages() {
     let mut scene = Scene::set(Overflow::DropMessage);
     let most = scene.publish();
     assert!((1..=CAP).contains(&most), "{most}");
     assert_eq!(scene.counts.closed(), 0);
     let stalled = scene.stalled.len();
-    // They wake up, and read what there is for them.
+    // They start to read, and take what is there for them.
     let mut missed = 0;
     for client in &mut scene.stalled {
         client.finish();
         let got = numbers(&client.receive_rest());
         assert!(got.is_sorted_by(|one, next| one < next), "{got:?}");
         let kept = got.iter().zip(0..).take_while(|(got, due)| *got == due);
-        assert_eq!(kept.count(), got.len(), "what came first is what is kept");
+        assert_eq!(kept.count(), got.len(), "the first messages are kept");
         missed += u64::from(PUBLISHED) - got.len() as u64;
     }
     scene.counts.finish(scene.server);
     assert!(missed > 0);
-    assert_eq!(scene.counts.dropped(), missed, "all is accounted for");
+    assert_eq!(
+        scene.counts.dropped(),
+        missed,
+        "every missing message was counted as dropped"
+    );
     report(
-        "stalled_readers_that_may_miss_messages_miss_whole_ones",
+        "with_the_drop_policy_stalled_readers_miss_only_whole_messages",
         format_args!(
-            "{stalled} readers, {most} bytes held for one at most, of {CAP}; {missed} of {} messages dropped",
+            "{stalled} readers, {most} bytes pending for one at most, limit {CAP}; {missed} of {} messages dropped",
             stalled * PUBLISHED as usize
         ),
     );

@@ -1,4 +1,4 @@
-//! A handler that counts what becomes of its connections, in a space that does not grow with them.
+//! A handler that counts events, in memory that does not grow with the number of connections.
 
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
@@ -13,7 +13,7 @@ const CLOSED: &str = "closed";
 const MESSAGES: &str = "messages";
 const DROPPED: &str = "dropped";
 
-/// Counts by name; a clone shares them. An ending is counted under the `CloseReason`, as `Debug` writes it.
+/// Counts by name, shared by clones. The end of a connection is counted under the `Debug` text of its `CloseReason`.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Counts(Arc<Mutex<BTreeMap<String, u64>>>);
 
@@ -49,17 +49,17 @@ impl Counts {
         self.of(|what| what == CLOSED)
     }
 
-    /// Messages that were delivered to handlers of connections that are closed.
+    /// Messages delivered on connections that are closed by now.
     pub(crate) fn messages(&self) -> u64 {
         self.of(|what| what == MESSAGES)
     }
 
-    /// Messages to connections, which are closed, that were dropped for want of room.
+    /// Messages dropped for lack of room, on connections that are closed by now.
     pub(crate) fn dropped(&self) -> u64 {
         self.of(|what| what == DROPPED)
     }
 
-    /// Endings whose reason begins like this.
+    /// Connections whose close reason begins with `reason`.
     pub(crate) fn ended(&self, reason: &str) -> u64 {
         self.of(|what| what.starts_with(reason))
     }
@@ -70,14 +70,14 @@ impl Counts {
         counted.map(|(_, count)| count).sum()
     }
 
-    /// Each open had its close, and nothing has panicked. Once the server has ended.
+    /// Checks that each open had its close and that nothing panicked. Call it after the server has ended.
     #[track_caller]
     pub(crate) fn assert_sound(&self) {
         assert_eq!(self.opened(), self.closed(), "each open has a close");
         assert_eq!(self.ended("Panic"), 0, "{self:?}");
     }
 
-    /// Ends the server at once, and checks that all is sound.
+    /// Stops the server and checks its counts.
     #[track_caller]
     pub(crate) fn finish(&self, server: TestServer) {
         server.handle().stop();
@@ -85,14 +85,14 @@ impl Counts {
         self.assert_sound();
     }
 
-    /// In one line, for another process.
+    /// The counts as one line, to be sent to another process.
     pub(crate) fn to_line(&self) -> String {
         let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let entries = counts.iter().map(|(what, count)| format!("{count} {what}"));
         entries.collect::<Vec<_>>().join("\t")
     }
 
-    /// The counts in such a line.
+    /// Parses a line that [`to_line`](Self::to_line) made.
     #[track_caller]
     pub(crate) fn from_line(line: &str) -> Self {
         let counts = Counts::default();
@@ -104,7 +104,7 @@ impl Counts {
     }
 }
 
-/// Counts, and answers or not.
+/// The handler: counts events, and echoes messages if it `answers`.
 pub(crate) struct Tally<P> {
     counts: Counts,
     answers: bool,

@@ -1,4 +1,4 @@
-//! Opening requests that must not open anything.
+//! Malformed opening requests, which must not open a connection.
 
 use ringwheel::websocket::{Origins, WebSocket};
 use support::scale::report;
@@ -7,7 +7,7 @@ use support::{TestServer, listen};
 
 use crate::tally::Counts;
 
-/// The status of an answer, unless there is none.
+/// The status of an answer; `None` if there is no answer.
 #[track_caller]
 fn status_of(answer: &[u8]) -> Option<u16> {
     if answer.is_empty() {
@@ -27,14 +27,14 @@ fn ask(server: &TestServer, request: &[u8]) -> Option<u16> {
     status_of(&client.receive_rest())
 }
 
-/// [`REQUEST`] with further lines before the empty one.
+/// [`REQUEST`] with these header lines added.
 fn request_with(lines: &[u8]) -> Vec<u8> {
     let end = REQUEST.len() - 2;
     [&REQUEST[..end], lines, b"\r\n"].concat()
 }
 
 #[test]
-fn no_origin_but_those_listed_is_let_in() {
+fn only_listed_origins_are_accepted() {
     const VARIANTS: [&[u8]; 35] = [
         b"",
         b"null",
@@ -81,7 +81,7 @@ fn no_origin_but_those_listed_is_let_in() {
         let status = ask(&server, &request_with(&origin(value)));
         assert_eq!(status, Some(403), "{}", value.escape_ascii());
     }
-    // None at all, more than one, and one under another name.
+    // No origin at all, two origins, and an origin under another header name.
     let listed = origin(b"https://example.com");
     let others = [
         Vec::new(),
@@ -96,7 +96,7 @@ fn no_origin_but_those_listed_is_let_in() {
         assert_eq!(status, Some(403), "{}", lines.escape_ascii());
     }
     assert_eq!(counts.opened(), 0);
-    // The server does let in whom it should.
+    // Listed origins are accepted.
     for value in ["https://EXAMPLE.com", "http://localhost:8080"] {
         let mut client = server.connect();
         client.send(&request_with(&origin(value.as_bytes())));
@@ -107,12 +107,12 @@ fn no_origin_but_those_listed_is_let_in() {
     counts.finish(server);
     assert_eq!(counts.opened(), 2);
     report(
-        "no_origin_but_those_listed_is_let_in",
-        format_args!("{} variants, none let in", VARIANTS.len() + others.len()),
+        "only_listed_origins_are_accepted",
+        format_args!("{} variants, none accepted", VARIANTS.len() + others.len()),
     );
 }
 
-/// A change to [`REQUEST`]: in it, `from` is replaced by `to`.
+/// A change to [`REQUEST`]: the first string is replaced by the second.
 type Change = (&'static str, &'static str);
 
 const LINE: &str = "GET /chat HTTP/1.1\r\n";
@@ -149,7 +149,7 @@ const MALFORMED: [Change; 66] = [
     (LINE, "GET ftp://server.example.com/ HTTP/1.1\r\n"),
     (LINE, "GET http://user@server.example.com/ HTTP/1.1\r\n"),
     (LINE, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
-    // Fields as such.
+    // Header fields in general.
     (HOST, "Host: server.example.com\n"),
     (HOST, "Host : server.example.com\r\n"),
     (HOST, "Host: server.example.com\r\n folded\r\n"),
@@ -170,7 +170,7 @@ const MALFORMED: [Change; 66] = [
     (HOST, "Host: user@server.example.com\r\n"),
     (HOST, "Host: server.example.com:port\r\n"),
     (HOST, "Host: server.example.com/\r\n"),
-    // Bodies, announced in one way or in two.
+    // Bodies, announced in one way or in two ways.
     (
         NONCE,
         "Content-Length: 5\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n",
@@ -227,7 +227,7 @@ const MALFORMED: [Change; 66] = [
     ),
 ];
 
-/// With a body, or what may be taken for one, behind each of them.
+/// Each request is also sent with a body, or bytes that look like one, behind it.
 #[test]
 fn no_malformed_upgrade_is_accepted() {
     let counts = Counts::default();
@@ -250,7 +250,7 @@ fn no_malformed_upgrade_is_accepted() {
             asked += 1;
         }
     }
-    // Cut anywhere.
+    // A valid request, truncated at every byte.
     for end in 1..REQUEST.len() {
         let status = ask(&server, &REQUEST[..end]);
         assert!(status.is_none_or(|status| status >= 400), "cut at {end}");
@@ -265,9 +265,9 @@ fn no_malformed_upgrade_is_accepted() {
     );
 }
 
-/// Bytes that come with a valid request, before the answer can have been read, are frames and nothing else.
+/// Bytes that arrive together with a valid request are read as frames, never as another request.
 #[test]
-fn what_comes_with_an_upgrade_is_never_a_request() {
+fn bytes_behind_an_upgrade_are_never_read_as_a_request() {
     let counts = Counts::default();
     let server = TestServer::start(listen(WebSocket::new()), counts.echo());
     let smuggled: [&[u8]; 3] = [
@@ -293,7 +293,7 @@ fn what_comes_with_an_upgrade_is_never_a_request() {
     counts.finish(server);
     assert_eq!((counts.opened(), counts.messages()), (4, 1));
     report(
-        "what_comes_with_an_upgrade_is_never_a_request",
+        "bytes_behind_an_upgrade_are_never_read_as_a_request",
         format_args!(
             "{} requests behind an upgrade, each closed with 1002",
             smuggled.len()

@@ -1,4 +1,4 @@
-//! A server alone in a process, so that what it uses can be told from what its clients use.
+//! A server that runs alone in a process, so that its resources are measured apart from those of its clients.
 
 use std::fs;
 use std::io::Read;
@@ -17,7 +17,7 @@ pub(crate) struct Victim {
     addresses: Vec<SocketAddr>,
 }
 
-/// In the child: runs the server until the parent has seen enough.
+/// Runs the server in the child process until the parent closes its input.
 pub(crate) fn serve(builder: ServerBuilder, counts: &Counts) {
     let server = TestServer::spawn(builder);
     let addresses = server.handle().local_addrs().iter();
@@ -31,7 +31,7 @@ pub(crate) fn serve(builder: ServerBuilder, counts: &Counts) {
 }
 
 impl Victim {
-    /// Starts the test of that name again, which is to [`serve`].
+    /// Starts the test of this name again in a child process, where it calls [`serve`].
     #[track_caller]
     pub(crate) fn start(test: &str, descriptors: u32) -> Self {
         let mut child = Child::start(test, descriptors);
@@ -43,7 +43,7 @@ impl Victim {
         Victim { child, addresses }
     }
 
-    /// The address of its first listener.
+    /// The address of the server's first listener.
     pub(crate) fn addr(&self) -> SocketAddr {
         self.addr_of(0)
     }
@@ -52,7 +52,7 @@ impl Victim {
         self.addresses[listener]
     }
 
-    /// A client of its first listener.
+    /// Connects to the server's first listener.
     #[track_caller]
     pub(crate) fn connect(&self) -> Client {
         Client::connect(self.addr())
@@ -62,31 +62,31 @@ impl Victim {
         format!("/proc/{}/{file}", self.child.id())
     }
 
-    /// Begins to watch how much resident memory it takes on top of what it has. What follows should be watched as one: memory
-    /// that was freed may still be resident, and what takes it again is not seen to grow.
+    /// Starts watching the growth of the server's resident memory. Watch related steps together: freed memory may stay
+    /// resident, and reusing it does not count as growth.
     #[track_caller]
     pub(crate) fn watch_memory(&self) -> MemoryWatch<'_> {
-        // Sets the peak to what there is now (proc(5), `clear_refs`).
-        fs::write(self.proc("clear_refs"), "5").expect("a process of ours");
+        // Resets the peak to the current size (proc(5), `clear_refs`).
+        fs::write(self.proc("clear_refs"), "5").expect("our child process");
         MemoryWatch {
             victim: self,
             before: self.status("VmRSS:"),
         }
     }
 
-    /// A field of its status that counts kibibytes, in bytes.
+    /// A field of the server's `status` file that counts kibibytes, converted to bytes.
     #[track_caller]
     fn status(&self, key: &str) -> usize {
-        let status = fs::read_to_string(self.proc("status")).expect("a process of ours");
+        let status = fs::read_to_string(self.proc("status")).expect("our child process");
         let value = status.lines().find_map(|line| line.strip_prefix(key));
         let kibibytes = value.expect(key).trim().trim_end_matches(" kB");
         kibibytes.parse::<usize>().expect("a number") * 1024
     }
 
-    /// Processor time that all its threads have used, to the nanosecond (`schedstat`).
+    /// Processor time used by all threads of the server, in nanoseconds (`schedstat`).
     #[track_caller]
     pub(crate) fn processor_time(&self) -> Duration {
-        let threads = fs::read_dir(self.proc("task")).expect("a process of ours");
+        let threads = fs::read_dir(self.proc("task")).expect("our child process");
         let used = threads.map(|thread| {
             let path = thread.expect("a thread").path().join("schedstat");
             let stat = fs::read_to_string(path).unwrap_or_default();
@@ -96,7 +96,7 @@ impl Victim {
         Duration::from_nanos(used.sum())
     }
 
-    /// As [`processor_time`](Self::processor_time), once it has nothing more to do.
+    /// As [`processor_time`](Self::processor_time), after the server has become idle.
     #[track_caller]
     pub(crate) fn processor_time_at_rest(&self) -> Duration {
         let start = Instant::now();
@@ -108,11 +108,11 @@ impl Victim {
                 return now;
             }
             last = now;
-            assert!(start.elapsed() < DEADLINE, "it never comes to rest");
+            assert!(start.elapsed() < DEADLINE, "the server never becomes idle");
         }
     }
 
-    /// Ends it, checks that all was sound, and tells what it has counted, accepted and shed.
+    /// Ends the server, checks its counts, and returns them with the numbers of connections accepted and shed.
     #[track_caller]
     pub(crate) fn end(mut self) -> (Counts, u64, u64) {
         self.child.close_input();
@@ -126,14 +126,14 @@ impl Victim {
     }
 }
 
-/// A look at a process's memory from a moment on.
+/// Watches the growth of a process's memory.
 pub(crate) struct MemoryWatch<'a> {
     victim: &'a Victim,
     before: usize,
 }
 
 impl MemoryWatch<'_> {
-    /// The most bytes by which it has grown since.
+    /// The highest growth since the watch began, in bytes.
     #[track_caller]
     pub(crate) fn growth(&self) -> usize {
         self.victim.status("VmHWM:").saturating_sub(self.before)

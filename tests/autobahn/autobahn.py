@@ -1,6 +1,6 @@
 """Runs the Autobahn test suite's fuzzing client against a WebSocket echo server, and compares every case with expected.txt.
 
-It first starts the example websocket_echo, unless it is told of a server that runs already. The suite is not part of this
+It first starts the example websocket_deflate, unless it is told of a server that runs already. The suite is not part of this
 repository: it is Python 2.7 code (`pip install autobahntestsuite` there), or the image crossbario/autobahn-testsuite. Where
 there is no wstest, nothing is tested and a line says so."""
 
@@ -21,34 +21,34 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 
-# All but the 216 cases of compression (groups 12 and 13), which take most of the time.
+# All cases except the 216 about compression (groups 12 and 13), which take most of the time.
 QUICK = "1.* 2.* 3.* 4.* 5.* 6.* 7.* 9.* 10.*"
 QUICK_TIMEOUT = 600
 FULL_TIMEOUT = 3600
 
-START_TIMEOUT = 30  # seconds until the server says where it listens
+START_TIMEOUT = 30  # seconds until the server prints its address
 END_TIMEOUT = 10  # seconds between asking a process to end and killing it
-PAUSE = 0.1  # seconds between two looks at the processes
+PAUSE = 0.1  # seconds between two checks of the processes
 
 ENVIRONMENT = """environment:
   WSTEST         the command that runs wstest, with its arguments (default: wstest, from the PATH)
-  AUTOBAHN_WORK  a directory that this script and wstest both see (default: target). Where wstest has a file system of its
-                 own and knows the directory by another name, that name follows a colon, as in
+  AUTOBAHN_WORK  a directory that this script and wstest share (default: target). If wstest has its own file system and
+                 another path to the directory, append that path after a colon, as in
                    WSTEST="docker run --rm --network host -v $HOME/suite:/suite crossbario/autobahn-testsuite wstest"
                    AUTOBAHN_WORK=$HOME/suite:/suite
-                 Reports go to autobahn-reports in it.
+                 Reports are written to autobahn-reports in it.
 
-exit status: 0 if every case that was chosen behaved as expected, or if there is no wstest (with the word "skipped");
-1 if a case did not, had no result, the server ended, or time ran out; 2 if the options make no sense."""
+exit status: 0 if every chosen case behaved as expected, or if there is no wstest (then "skipped" is printed); 1 if a case
+did not or had no result, the server ended, or time ran out; 2 if the options make no sense."""
 
-Verdict = namedtuple("Verdict", "behavior close")  # of a case, and of how its connection ended
+Verdict = namedtuple("Verdict", "behavior close")  # of a case, and of the end of its connection
 
 # The columns of the summary.
 KINDS = ("OK", "NON-STRICT", "INFORMATIONAL", "UNIMPLEMENTED", "FAILED")
 
 
 class Failure(Exception):
-    """Why there is no verdict."""
+    """An error that prevents a verdict."""
 
 
 def main():
@@ -107,8 +107,8 @@ def read_options():
     which.add_argument(
         "--cases", metavar="PATTERNS", help='such as "1.* 9.3.*" (default: groups 1 to 10, 301 cases)'
     )
-    parser.add_argument("--url", help="test the server at ws://…, start none")
-    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="fuzzing clients at once (default: 1)")
+    parser.add_argument("--url", help="test the server at ws://… and start none")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="fuzzing clients at the same time (default: 1)")
     parser.add_argument(
         "--profile", default="release", help="cargo profile of the example (default: release; dev has debug assertions)"
     )
@@ -116,9 +116,9 @@ def read_options():
         "--timeout",
         type=float,
         metavar="SECONDS",
-        help=f"give up after so long (default: {QUICK_TIMEOUT}; with --all or --cases {FULL_TIMEOUT})",
+        help=f"give up after this time (default: {QUICK_TIMEOUT}; with --all or --cases {FULL_TIMEOUT})",
     )
-    parser.add_argument("--require", action="store_true", help="fail where there is no wstest")
+    parser.add_argument("--require", action="store_true", help="fail if there is no wstest")
     options = parser.parse_args()
     if options.jobs < 1:
         parser.error("--jobs: at least one is needed")
@@ -155,21 +155,21 @@ def choose(expected, patterns):
 
 def build(profile):
     """Builds the example and returns the path of the executable."""
-    command = ["cargo", "build", "--profile", profile, "--features", "deflate", "--example", "websocket_echo"]
+    command = ["cargo", "build", "--profile", profile, "--features", "deflate", "--example", "websocket_deflate"]
     command.append("--message-format=json-render-diagnostics")
     built = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     if built.returncode != 0:
-        raise Failure("the example websocket_echo does not build")
+        raise Failure("the example websocket_deflate does not build")
     for message in map(json.loads, built.stdout.splitlines()):
-        if message.get("executable") and message["target"]["name"] == "websocket_echo":
+        if message.get("executable") and message["target"]["name"] == "websocket_deflate":
             return message["executable"]
-    raise Failure("cargo names no executable of the example websocket_echo")
+    raise Failure("cargo names no executable of the example websocket_deflate")
 
 
 def start_server(executable, work, processes):
     """Starts the example on a free port; returns it and its URL once it listens."""
     log = work.here / "server.log"
-    server = processes.start([executable, "--deflate", "--addr", "127.0.0.1:0"], log)
+    server = processes.start([executable, "--addr", "127.0.0.1:0"], log)
     deadline = time.monotonic() + START_TIMEOUT
     while True:
         running = server.poll() is None
@@ -182,7 +182,7 @@ def start_server(executable, work, processes):
 
 
 def wait(jobs, server, deadline):
-    """Waits for the fuzzing clients, as long as the server lives and there is time."""
+    """Waits for the fuzzing clients. Fails if the server ends or time runs out."""
     while True:
         running = [job for job in jobs if job.process.poll() is None]
         if server is not None and server.poll() is not None:
@@ -222,7 +222,7 @@ def compare(cases, expected, results):
 
 
 def kind_of(verdict):
-    """The column that a verdict counts in: a case that ends badly has failed, and so has one without a result."""
+    """The column in which a verdict counts: a case with a bad end or without a result has failed."""
     if verdict is None or verdict.close not in ("OK", "INFORMATIONAL") or verdict.behavior not in KINDS:
         return "FAILED"
     return verdict.behavior
@@ -237,7 +237,7 @@ def print_row(*cells):
 
 
 class Work:
-    """The directory of a run, empty at first: `here` as this script names it, `there` as wstest does."""
+    """The directory of a run, empty at first: `here` is its path for this script, `there` its path for wstest."""
 
     def __init__(self):
         here, _, there = os.environ.get("AUTOBAHN_WORK", "").partition(":")
@@ -273,7 +273,7 @@ class Job:
         self.process = processes.start([*wstest, *arguments], self.log)
 
     def results(self):
-        """What the client's report says of each case."""
+        """The results of all cases in the client's report."""
         try:
             report = json.loads((self.here / "index.json").read_text())
         except FileNotFoundError:
@@ -282,7 +282,7 @@ class Job:
         return report.get("server", {})
 
     def place(self):
-        """The case that the client is at."""
+        """The case that the client is running."""
         begun = re.findall(r"Running test case ID (\S+)", self.output())
         return f"case {begun[-1]}" if begun else "the start"
 
@@ -291,7 +291,7 @@ class Job:
 
 
 class Processes:
-    """The processes that this script has started: each leads a group, so that what it starts ends with it."""
+    """The processes that this script has started: each leads its own group, so that its children end with it."""
 
     def __init__(self):
         self.started = []
@@ -325,7 +325,7 @@ class Processes:
 
 
 def signal_group(process, number):
-    """Signals a process and its children, if it was not waited for: its number may be another's since."""
+    """Signals a process and its children, unless it was waited for: then its number may belong to another process."""
     if process.poll() is None:
         os.killpg(process.pid, number)
 

@@ -1,8 +1,9 @@
-// Two people chat in a headless Chromium, on the page that the example websocket_chat serves; then the server is restarted
+// Two people chat in a headless Chromium, on the page that the application websocket_chat serves; then the server is restarted
 // and both are back.
 //
-// The browser is driven through the DevTools protocol over a pipe: no port, no library. What it relies on in the page:
-// the elements `#log`, `#text`, `#send` and `#presence` (with the number of people in its text), and `?name=` in its address.
+// The browser is driven through the DevTools protocol over a pipe, without a port or a library. The test relies on
+// these parts of the page: the elements `#log`, `#text`, `#send` and `#presence` (with the number of people in its
+// text), and `?name=` in its address.
 
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -18,10 +19,10 @@ Runs the chat server SERVER (with --addr 127.0.0.1:PORT added), and lets two peo
 environment:
   CHROMIUM   the browser's command (default: chromium)`;
 
-const STEP_TIMEOUT = 30_000; // milliseconds for each thing that is waited for
-const RUN_TIMEOUT = 180_000; // for everything
+const STEP_TIMEOUT = 30_000; // milliseconds for each wait
+const RUN_TIMEOUT = 180_000; // for the whole run
 const END_TIMEOUT = 10_000; // between asking a process to end and killing it
-const PAUSE = 50; // between two looks at a page
+const PAUSE = 50; // between two checks of a page
 
 const FLAGS = [
   '--headless=new',
@@ -33,14 +34,14 @@ const FLAGS = [
   '--disable-component-update',
   '--disable-sync',
   '--disable-background-networking',
-  '--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1', // nothing else is talked to
-  // Only one of two pages is in front: the other is to react as promptly.
+  '--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1', // no other host is reached
+  // Only one of the two pages is in front; the other one must react just as quickly.
   '--disable-background-timer-throttling',
   '--disable-backgrounding-occluded-windows',
   '--disable-renderer-backgrounding',
 ];
 
-// A child process that leads a group of its own, so that what it starts ends with it.
+// A child process that leads its own group, so that its children end with it.
 class Child {
   constructor(command, args, stdio) {
     this.process = spawn(command, args, { stdio, detached: true });
@@ -57,7 +58,7 @@ class Child {
     }
   }
 
-  // Returns whether it ended when it was asked to; it has ended in any case.
+  // Ends the process. Returns true if it ended when asked to, false if it was killed.
   async end() {
     this.signal('SIGTERM');
     const inTime = await within(END_TIMEOUT, this.ended).then(() => true, () => false);
@@ -80,7 +81,7 @@ async function within(limit, promise) {
   }
 }
 
-// Starts the server on that port (0: any) and returns it and its address once it listens.
+// Starts the server on this port (0 means any). Returns it and its address once it listens.
 async function startServer([command, ...args], port, children) {
   const server = new Child(command, [...args, '--addr', `127.0.0.1:${port}`], ['ignore', 'pipe', 'inherit']);
   children.push(server);
@@ -95,19 +96,19 @@ async function startServer([command, ...args], port, children) {
   const failed = server.ended.then((status) => {
     throw new Error(`the server does not listen: ${status}`);
   });
-  failed.catch(() => {}); // it ends some day
+  failed.catch(() => {}); // the server ends later in any case
   const address = await within(STEP_TIMEOUT, Promise.race([listening, failed]));
   return { server, address };
 }
 
-// The browser's end of the DevTools protocol: JSON, each message ended by a zero byte; descriptor 3 in, 4 out.
+// The DevTools connection to the browser: JSON messages, each ended by a zero byte; the browser reads descriptor 3 and writes 4.
 class Browser {
   constructor(command, profile, children) {
     this.child = new Child(command, [...FLAGS, `--user-data-dir=${profile}`], ['ignore', 'ignore', 'ignore', 'pipe', 'pipe']);
     children.push(this.child);
     const [, , , input, output] = this.child.process.stdio;
     this.input = input;
-    this.calls = new Map(); // by number, those that wait for their answer
+    this.calls = new Map(); // the pending calls, by number
     this.pages = new Map(); // by session
     this.number = 0;
     let rest = '';
@@ -117,7 +118,7 @@ class Browser {
       rest = messages.pop();
       messages.forEach((message) => this.receive(JSON.parse(message)));
     });
-    input.on('error', () => {}); // it has ended, which the next line tells
+    input.on('error', () => {}); // the browser has ended, which the next line reports
     this.child.ended.then((status) => {
       this.calls.forEach(({ reject }) => reject(new Error(`the browser ended: ${status}`)));
     });
@@ -159,7 +160,7 @@ class Browser {
 class Page {
   constructor(browser, targetId, sessionId) {
     Object.assign(this, { browser, targetId, sessionId });
-    this.connected = 0; // how often a WebSocket has opened
+    this.connected = 0; // the number of WebSockets that have opened
     this.exceptions = [];
   }
 
@@ -182,7 +183,7 @@ class Page {
     return result.value;
   }
 
-  // The element's text, as it is now; empty if there is none yet.
+  // The element's current text; empty if the element does not exist yet.
   text(selector) {
     return this.evaluate(`document.querySelector(${JSON.stringify(selector)})?.textContent ?? ''`);
   }
@@ -208,7 +209,7 @@ class Page {
     }
   }
 
-  // Types into the page and clicks, as one who is in front of it.
+  // Types a text and clicks, as a user would.
   async say(text) {
     await this.call('Page.bringToFront');
     await this.evaluate(`document.querySelector('#text').focus()`);
@@ -238,11 +239,11 @@ async function step(name, action) {
   }
 }
 
-// The number stands alone in the text.
+// Matches this number as a whole word.
 const count = (people) => new RegExp(`(^|\\D)${people}(\\D|$)`);
 const exactly = (text) => new RegExp(text.replace(/[.*+?^${}()|[\]\\]/g, '\\$&'));
 
-// One says something, and the other sees it and from whom: as it was typed, not taken for markup.
+// One page sends a text. The other shows its author and the text as typed, not interpreted as markup.
 async function chat(from, name, to, text) {
   await from.say(text);
   await to.shows('#log', exactly(text));
@@ -266,7 +267,7 @@ async function converse(command, browserCommand, profile, children) {
 
   const connected = [ada.connected, bob.connected];
   await step('server-restarts', async () => {
-    check(await server.end(), 'it does not end');
+    check(await server.end(), 'the server does not end');
     ({ server } = await startServer(command, address.split(':').pop(), children));
   });
   await step('both-reconnect', () => Promise.all([ada.reconnected(connected[0]), bob.reconnected(connected[1])]));

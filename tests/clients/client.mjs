@@ -1,4 +1,4 @@
-// Talks to a WebSocket echo server with the client of Node's `ws`, with and without compression.
+// Tests a WebSocket echo server with the client of Node's `ws`, with and without compression.
 
 import { once } from 'node:events';
 import { deepStrictEqual as same, ok } from 'node:assert';
@@ -19,7 +19,7 @@ const CONNECTIONS = 64;
 const IN_FLIGHT = 500;
 const UNICODE = 'Grüße, κόσμε, мир, 世界, 🚀\u200d\u{10ffff}\0';
 
-// What the client offers. `false` is no compression; without the threshold ws leaves short messages as they are.
+// The client's offers of compression. `false` is none. The threshold of 0 makes ws compress short messages too.
 const OFFERS = {
   plain: false,
   deflate: { threshold: 0 },
@@ -27,7 +27,7 @@ const OFFERS = {
   'deflate-small-window': { threshold: 0, serverMaxWindowBits: 10, clientMaxWindowBits: 10 },
 };
 
-// Bytes that do not compress, the same in each run.
+// Bytes that cannot be compressed, the same in each run.
 function noise(length, seed = '') {
   const blocks = [];
   for (let block = 0; block * 32 < length; block += 1) {
@@ -36,7 +36,7 @@ function noise(length, seed = '') {
   return Buffer.concat(blocks, blocks.length * 32).subarray(0, length);
 }
 
-// A connection whose messages are read one by one, in order: `[data, binary]`, and `null` once it has closed.
+// A connection whose messages are read one by one, in order, as `[data, binary]`; `null` means that it has closed.
 class Connection {
   static async open(client, subprotocols = []) {
     const connection = new Connection(client, subprotocols);
@@ -54,7 +54,7 @@ class Connection {
         this.waiting.splice(0).forEach((wake) => wake(null));
       });
     });
-    this.socket.on('error', () => {}); // told by 'close', or by once() while it opens
+    this.socket.on('error', () => {}); // reported by 'close', or by once() while it opens
     this.socket.on('message', (data, binary) => {
       const message = [binary ? data : data.toString(), binary];
       const wake = this.waiting.shift();
@@ -73,7 +73,7 @@ class Connection {
     return new Promise((resolve) => this.waiting.push(resolve));
   }
 
-  // Expects the message next.
+  // Expects this message next.
   async expect(message) {
     const received = await this.receive();
     ok(received !== null, 'closed instead of a message');
@@ -161,7 +161,7 @@ const CHECKS = {
     await connection.close();
   },
 
-  // The server answers a close frame with the same code (1005 is none), and with no reason of its own.
+  // The server answers a close frame with the same code (1005 means none), and with the same reason or none.
   async close(client) {
     const ends = [[1000], [1000, 'done'], [1001, 'Grüße'], [3000, 'r'.repeat(123)], [4999], []];
     for (const [code, reason] of ends) {
@@ -172,7 +172,7 @@ const CHECKS = {
     }
   },
 
-  // All that was sent before the close frame comes back before its answer.
+  // All messages sent before the close frame are echoed before its answer.
   async 'close-after-messages'(client) {
     const connection = await Connection.open(client);
     for (let number = 0; number < 100; number += 1) {
@@ -184,7 +184,7 @@ const CHECKS = {
     }
   },
 
-  // Text that is not UTF-8: the server closes with 1007, RFC 6455 section 8.1.
+  // Invalid UTF-8 in a text: the server closes with 1007 (RFC 6455, section 8.1).
   async 'closed-by-server'(client) {
     const connection = await Connection.open(client);
     connection.socket.send(Buffer.from([0xc3, 0x28]), { binary: false });
@@ -207,7 +207,7 @@ const CHECKS = {
   },
 };
 
-// Of two that are offered, the server chooses the one that it knows, or none: ws then gives the connection up.
+// The client offers two subprotocols. The server chooses the one that it knows, or none, and then ws fails the connection.
 async function checkSubprotocol(client, subprotocol) {
   const opening = Connection.open(client, ['unknown.invalid', subprotocol ?? 'also-unknown.invalid']);
   if (subprotocol === undefined) {
@@ -220,7 +220,7 @@ async function checkSubprotocol(client, subprotocol) {
   await connection.close();
 }
 
-// Runs the check, prints whether it passed, and leaves no connection of it open.
+// Runs a check, prints its result, and closes its connections.
 async function verdict(name, check, url, offer) {
   const sockets = [];
   let timer;

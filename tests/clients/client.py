@@ -1,4 +1,4 @@
-"""Talks to a WebSocket echo server with the client of Python's `websockets`, with and without compression."""
+"""Tests a WebSocket echo server with the client of Python's `websockets`, with and without compression."""
 
 import argparse
 import asyncio
@@ -15,7 +15,7 @@ CONNECTIONS = 64
 IN_FLIGHT = 500
 UNICODE = "Grüße, κόσμε, мир, 世界, \N{ROCKET}\N{ZERO WIDTH JOINER}\U0010ffff\x00"
 
-# What the client offers. `None` is no compression.
+# The client's offers of compression. `None` is none.
 OFFERS = {
     "plain": None,
     "deflate": Deflate(client_max_window_bits=True),
@@ -25,7 +25,7 @@ OFFERS = {
 
 
 class Client:
-    """What all connections of a run have in common."""
+    """The settings that all connections of a run share."""
 
     def __init__(self, url, offer):
         self.url = url
@@ -43,7 +43,7 @@ def same(got, wanted):
 
 
 async def echo(client, message, sent=None):
-    """Sends the message, or what it is `sent` as, and expects it back."""
+    """Sends the message, or `sent` in its place, and expects the message back."""
     async with client.connect() as connection:
         await connection.send(message if sent is None else sent)
         same(await connection.recv(), message)
@@ -122,7 +122,7 @@ async def check_ping(client):
 
 
 async def check_close(client):
-    """The server answers a close frame with the same code, and with no reason of its own."""
+    """The server answers a close frame with the same code, and with the same reason or none."""
     for code, reason in ((1000, ""), (1000, "done"), (1001, "Grüße"), (3000, "r" * 123), (4999, "")):
         async with client.connect() as connection:
             await connection.close(code, reason)
@@ -132,7 +132,7 @@ async def check_close(client):
 
 
 async def check_close_after_messages(client):
-    """All that was sent before the close frame comes back before its answer."""
+    """All messages sent before the close frame are echoed before its answer."""
     async with client.connect() as connection:
         for number in range(100):
             await connection.send(str(number))
@@ -142,7 +142,7 @@ async def check_close_after_messages(client):
 
 
 async def check_closed_by_server(client):
-    """Text that is not UTF-8: the server closes with 1007, RFC 6455 section 8.1."""
+    """Invalid UTF-8 in a text: the server closes with 1007 (RFC 6455, section 8.1)."""
     async with client.connect() as connection:
         await connection.send(b"\xc3\x28", text=True)
         try:
@@ -167,7 +167,7 @@ async def check_connections(client):
 
 
 async def check_subprotocol(client, subprotocol):
-    """Of two that are offered, the server chooses the one that it knows, or none."""
+    """Of two subprotocols offered, the server chooses the one that it knows, or none."""
     offered = ["unknown.invalid", subprotocol or "also-unknown.invalid"]
     async with client.connect(subprotocols=offered) as connection:
         same(connection.subprotocol, subprotocol)
@@ -194,7 +194,7 @@ CHECKS = [
 
 
 async def verdict(name, check):
-    """Runs the check and prints whether it passed."""
+    """Runs a check and prints its result."""
     try:
         await asyncio.wait_for(check, TIMEOUT)
     except Exception as error:

@@ -1,4 +1,4 @@
-//! Every example is run as a user would run it, in a process of its own, and talked to over sockets.
+//! Runs every example as a user would run it, in its own process, and talks to it over sockets.
 //!
 //! `cargo test` builds the examples first and puts them next to the tests; `cargo test --test examples` does not build
 //! them.

@@ -1,4 +1,4 @@
-//! The examples that speak the framing protocols.
+//! The examples of the framing protocols.
 
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -9,19 +9,51 @@ use std::time::Instant;
 
 use support::Example;
 
+/// Examples that can be pasted into a fresh project.
+const PASTABLE: [&str; 7] = [
+    "echo",
+    "chat",
+    "framed_echo",
+    "custom_protocol",
+    "state",
+    "timers",
+    "websocket_echo",
+];
+
 #[test]
-fn every_example_explains_its_options() {
+fn first_examples_need_nothing_but_the_crate() {
+    for name in PASTABLE {
+        let path = examples().join(format!("{name}.rs"));
+        let source = fs::read_to_string(path).expect("the example is there");
+        assert!(source.contains("fn main()"), "{name}");
+        for line in source.lines() {
+            let needs_more = ["mod ", "#[path", "#[cfg"]
+                .iter()
+                .any(|start| line.starts_with(start));
+            assert!(!needs_more, "{name}: {line}");
+            if let Some(path) = line.strip_prefix("use ") {
+                let is_there = ["std::", "ringwheel::"]
+                    .iter()
+                    .any(|krate| path.starts_with(krate));
+                assert!(is_there, "{name}: {line}");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_other_example_explains_its_options() {
     let names = example_names();
-    assert!(names.len() >= 12, "{names:?}");
-    // Those of a feature are not built without it.
-    let is_built = |name: &String| cfg!(feature = "websocket") || !name.starts_with("websocket_");
-    for name in names.into_iter().filter(is_built) {
+    assert!(names.len() >= 14, "{names:?}");
+    // The examples of a feature are not built without it.
+    let is_built = |name: &String| cfg!(feature = "deflate") || !name.starts_with("websocket_");
+    let has_options = |name: &String| !PASTABLE.contains(&name.as_str());
+    for name in names.into_iter().filter(is_built).filter(has_options) {
         let Output { status, stdout, .. } = Example::run_to_end(&name, &["--help"]);
         assert!(status.success(), "{name}: {status}");
         let help = String::from_utf8(stdout).expect("help is text");
         assert!(help.contains("--addr"), "{name}: {help}");
-        let is_server = !name.ends_with("_client");
-        assert_eq!(help.contains("--workers"), is_server, "{name}: {help}");
+        assert!(help.contains("--workers"), "{name}: {help}");
     }
 }
 
@@ -32,56 +64,107 @@ fn a_bad_option_is_an_error_and_no_panic() {
         ["--idle", "-1"],
         ["--addr", "nowhere"],
         ["--workers", "x"],
+        ["--balance", "round-robin"],
     ] {
         let argument = format!("{}={}", arguments[0], arguments[1]);
-        let Output { status, stderr, .. } = Example::run_to_end("echo", &[&argument]);
+        let Output { status, stderr, .. } = Example::run_to_end("idle_eviction", &[&argument]);
         assert_eq!(status.code(), Some(2), "{arguments:?}");
         let message = String::from_utf8_lossy(&stderr).into_owned();
         assert!(message.contains(arguments[0]), "{message}");
     }
+    let unknown = Example::run_to_end("balance", &["--balance=none", "--addr=127.0.0.1:0"]);
+    assert!(!unknown.status.success());
 }
 
 #[test]
-fn echo_sends_back_whatever_the_balance() {
+fn echo_sends_back_what_arrives() {
+    let (_server, addr) = Example::serve_simply("echo");
+    let mut client = Client::connect(addr);
+    client.send("hello");
+    client.expect("hello");
+}
+
+#[test]
+fn balance_serves_whatever_the_balancer() {
     for options in [
         "--balance=round-robin",
         "--balance=least-connections",
         "--balance=source-hash",
         #[cfg(target_os = "linux")]
-        "--reuse-port",
+        "--balance=kernel",
     ] {
-        let (_server, addr) = Example::serve("echo", &["--workers=2", options]);
+        let (_server, addr) = Example::serve("balance", &["--workers=2", options]);
         let mut clients = [(); 4].map(|()| Client::connect(addr));
-        for (client, text) in clients.iter_mut().zip(["one", "two", "three", "four"]) {
-            client.send(text);
+        let workers = clients.each_mut().map(Client::line);
+        let is_worker = |line: &String| line == "worker 0" || line == "worker 1";
+        assert!(workers.iter().all(is_worker), "{workers:?}");
+        if options == "--balance=round-robin" {
+            assert_eq!(workers.iter().filter(|line| *line == "worker 0").count(), 2);
         }
-        for (client, text) in clients.iter_mut().zip(["one", "two", "three", "four"]) {
-            client.expect(text);
+        for client in &mut clients {
+            client.send("hello\n");
+            client.expect("hello\n");
         }
     }
 }
 
 #[test]
-fn echo_evicts_the_idle_on_demand() {
-    let (_server, addr) = Example::serve("echo", &["--workers=1", "--idle=0.2"]);
-    assert_eq!(Client::connect(addr).rest(), "");
-}
-
-#[test]
 fn framed_echo_sends_frames_back_and_refuses_long_ones() {
-    let (_server, addr) = Example::serve("framed_echo", &["--workers=1", "--max-length=5"]);
+    let (server, addr) = Example::serve_simply("framed_echo");
     let mut client = Client::connect(addr);
     let frames = "\0\0\0\x05hello\0\0\0\x00\0\0\0\x02by";
     let (front, back) = frames.split_at(6);
     client.send(front);
     client.send(back);
     client.expect(frames);
-    client.send("\0\0\0\x06");
+    client.send("\0\x01\0\x01");
     assert_eq!(client.rest(), "");
+    let line = server.next_line();
+    assert!(line.contains("protocol error"), "{line}");
 }
 
 #[test]
-fn idle_eviction_evicts_the_silent() {
+fn state_counts_for_connections_and_workers() {
+    let (_server, addr) = Example::serve_simply("state");
+    let mut clients = [(); 3].map(|()| Client::connect(addr));
+    for client in &mut clients {
+        client.send("one\ntwo\n");
+        client.expect("line 1\nline 2\n");
+    }
+    let [asker, ..] = &mut clients;
+    asker.send("workers\n");
+    let mut lines = 0;
+    // Each worker answers once, in any order; the question is the seventh line.
+    while lines < 7 {
+        let answer = asker.line();
+        let count = answer
+            .strip_suffix(" lines")
+            .and_then(|rest| rest.rsplit(' ').next());
+        let count = count.and_then(|count| count.parse::<u64>().ok());
+        lines += count.unwrap_or_else(|| panic!("no count: {answer}"));
+    }
+    assert_eq!(lines, 7);
+}
+
+#[test]
+fn timers_fire_once_repeatedly_or_not() {
+    let (_server, addr) = Example::serve_simply("timers");
+    let mut client = Client::connect(addr);
+    client.send("in 3\nin x tea\n");
+    client.expect(&"in SECONDS TEXT, every SECONDS TEXT, or stop\n".repeat(2));
+    client.send("in 0.02 tea\n");
+    client.expect("tea\n");
+    client.send("in 600 never\nevery 0.01 tick\n");
+    client.expect("tick\ntick\ntick\n");
+    client.send("stop\n");
+    // Ticks may be on their way before the answer; none come after it.
+    while client.line() != "stopped" {}
+    client.send("in 0.05 end\n");
+    client.expect("end\n");
+}
+
+#[test]
+fn idle_eviction_evicts_silent_connections() {
     let options = ["--workers=1", "--idle=1", "--first-message=600"];
     let (server, addr) = Example::serve("idle_eviction", &options);
     let mut client = Client::connect(addr);
@@ -97,12 +180,12 @@ fn idle_eviction_evicts_the_silent() {
 }
 
 #[test]
-fn idle_eviction_evicts_those_whose_first_line_is_late() {
+fn idle_eviction_evicts_connections_whose_first_line_is_late() {
     let options = ["--workers=1", "--idle=600", "--first-message=0.2"];
     let (server, addr) = Example::serve("idle_eviction", &options);
     let mut client = Client::connect(addr);
     let client_addr = client.local_addr();
-    // Half a line is no line.
+    // Half a line does not count as a line.
     client.send("hel");
     assert_eq!(client.rest(), "");
     let eviction = server.next_line();
@@ -114,7 +197,7 @@ fn idle_eviction_evicts_those_whose_first_line_is_late() {
 }
 
 #[test]
-fn max_connections_refuses_those_beyond_and_counts_them() {
+fn max_connections_refuses_and_counts_connections_beyond_its_limits() {
     for (limits, report) in [
         (
             ["--max=2", "--max-per-ip=9"],
@@ -136,7 +219,7 @@ fn max_connections_refuses_those_beyond_and_counts_them() {
         let line = server.next_line();
         assert!(line.contains(report), "{line}");
 
-        // A place that becomes free can be taken.
+        // A connection that ends makes room for another one.
         let [mut stays, leaves] = inside;
         drop(leaves);
         let started = Instant::now();
@@ -171,7 +254,7 @@ fn remote_send_answers_from_another_thread() {
     let mut client = Client::connect(addr);
     client.expect("primes below which number?\n");
     client.send("100\nmany\n11000000\n");
-    // The refusals need not wait for the calculator.
+    // The refusals do not wait for the calculator.
     let mut answers = [(); 3].map(|()| client.line());
     answers.sort();
     assert_eq!(
@@ -182,7 +265,7 @@ fn remote_send_answers_from_another_thread() {
             "primes below 100: 25"
         ]
     );
-    // One that has nothing more to say is still answered.
+    // A client that has ended its stream is still answered.
     client.send("10\n1000\n");
     client.shutdown_write();
     assert_eq!(
@@ -192,7 +275,7 @@ fn remote_send_answers_from_another_thread() {
 }
 
 #[test]
-fn remote_send_notices_that_nobody_waits() {
+fn remote_send_notices_that_the_client_has_gone() {
     let (server, addr) = Example::serve("remote_send", &["--workers=1"]);
     let mut client = Client::connect(addr);
     client.send(&"300000\n".repeat(8));
@@ -209,7 +292,7 @@ fn remote_send_notices_that_nobody_waits() {
 
 #[test]
 fn custom_protocol_answers_and_refuses() {
-    let (_server, addr) = Example::serve("custom_protocol", &["--workers=1"]);
+    let (_server, addr) = Example::serve_simply("custom_protocol");
     let mut client = Client::connect(addr);
     client.send_bytes(&7_u32.to_be_bytes());
     client.expect_bytes(&49_u64.to_be_bytes());
@@ -230,32 +313,8 @@ fn custom_protocol_is_short() {
 }
 
 #[test]
-fn typed_frames_server_and_client_understand_each_other() {
-    let (_server, addr) = Example::serve("typed_frames_server", &["--workers=2"]);
-    let addr = format!("--addr={addr}");
-    let arguments = [&addr, "--name=Ada", "40", "-5", "7"];
-    let Output { status, stdout, .. } = Example::run_to_end("typed_frames_client", &arguments);
-    assert!(status.success(), "{status}");
-    let stdout = String::from_utf8_lossy(&stdout).replace("\r\n", "\n");
-    assert_eq!(stdout, "Hello, Ada!\nthe sum is 42\n");
-}
-
-#[test]
-fn typed_frames_server_answers_what_it_does_not_understand() {
-    let (_server, addr) = Example::serve("typed_frames_server", &["--workers=1"]);
-    let mut client = Client::connect(addr);
-    // Frames of the types Nope, and Hello with a field that is cut short.
-    for request in ["\0\0\0\x06\0\x04Nope", "\0\0\0\x08\0\x05Hello\n"] {
-        client.send(request);
-        let length = client.bytes::<4>();
-        let answer = client.vec(u32::from_be_bytes(length) as usize);
-        assert!(answer.starts_with(b"\0\x07Failure"), "{answer:?}");
-    }
-}
-
-#[test]
 fn chat_relays_between_clients() {
-    let (_server, addr) = Example::serve("chat", &["--workers=2"]);
+    let (_server, addr) = Example::serve_simply("chat");
     let mut ada = Client::join_chat(addr, "ada");
     let mut bob = Client::join_chat(addr, "bob");
     ada.expect("* bob has joined\n");
@@ -273,9 +332,9 @@ fn chat_relays_between_clients() {
     ada.expect("* plain text please, at most 1024 bytes\n");
     assert_eq!(ada.rest(), "* bye\n");
     bob.expect("* ada has left\n");
-    // Her name is free again. And who has not said a name has heard nothing of all this.
+    // The name ada is free again. A client that has not given a name has heard none of this.
     eve.send("ada\n");
-    eve.expect("* welcome; /who tells who is here, /quit leaves\n");
+    eve.expect("* welcome; /who lists the names, /quit leaves\n");
     bob.expect("* ada has joined\n");
     drop(eve);
     bob.expect("* ada has left\n");
@@ -283,7 +342,7 @@ fn chat_relays_between_clients() {
 
 #[test]
 fn chat_drops_a_slow_reader() {
-    let (_server, addr) = Example::serve("chat", &["--workers=2"]);
+    let (_server, addr) = Example::serve_simply("chat");
     let mut ada = Client::join_chat(addr, "ada");
     let mut bob = Client::join_chat(addr, "bob");
     ada.expect("* bob has joined\n");
@@ -300,7 +359,7 @@ fn chat_drops_a_slow_reader() {
         "* slow was too slow and was dropped",
     );
     let mut dropped = false;
-    // The kernel's buffers take megabytes before the server's own fill up. Bob reads and misses nothing.
+    // The kernel's buffers take megabytes before the server's own buffer fills up. Bob reads and misses nothing.
     for _ in 0..1000 {
         ada.send(&burst);
         for _ in 0..BURST {
@@ -323,12 +382,12 @@ fn chat_drops_a_slow_reader() {
 
 #[test]
 #[cfg(unix)]
-fn graceful_shutdown_answers_what_has_arrived() {
+fn graceful_shutdown_answers_input_that_has_arrived() {
     let (server, addr) = Example::serve("graceful_shutdown", &["--workers=2", "--deadline=600"]);
     let mut known = Client::connect(addr);
     known.send("hello\n");
     known.expect("hello\n");
-    // While the server is stopped, lines pile up at a connection that it knows and at one in its backlog.
+    // While the server is stopped, lines pile up on a connection that it knows and on one in its backlog.
     server.signal("STOP");
     let mut fresh = Client::connect(addr);
     let lines: String = (0..4000).map(|number| format!("{number}\n")).collect();
@@ -351,7 +410,7 @@ fn graceful_shutdown_has_a_deadline() {
     client.expect("hello\n");
     server.signal("INT");
     client.expect("the server shuts down\n");
-    // The client keeps its side open, which the server does not wait for any longer than that.
+    // The client keeps its side open; the server waits for it only until the deadline.
     server.ends_after(&["draining", "all connections are closed"]);
 }
 
@@ -404,10 +463,13 @@ fn several_listeners_serve_side_by_side() {
     server.ends_after(&[]);
 }
 
+fn examples() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("examples")
+}
+
 /// The names of all examples: the files in their directory.
 fn example_names() -> Vec<String> {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
-    let entries = fs::read_dir(directory).expect("the examples are there");
+    let entries = fs::read_dir(examples()).expect("the examples are there");
     let paths = entries.map(|entry| entry.expect("an entry can be read").path());
     let sources = paths.filter(|path| path.extension().is_some_and(|extension| extension == "rs"));
     let name = |path: PathBuf| {
@@ -417,7 +479,7 @@ fn example_names() -> Vec<String> {
     sources.filter_map(name).collect()
 }
 
-/// A client with deadlines.
+/// A client whose calls have a deadline.
 struct Client {
     stream: BufReader<TcpStream>,
 }
@@ -438,12 +500,12 @@ impl Client {
         }
     }
 
-    /// Connects to the chat and says a name.
+    /// Connects to the chat and sends a name.
     fn join_chat(addr: SocketAddr, name: &str) -> Client {
         let mut client = Client::connect(addr);
         client.expect("* what is your name?\n");
         client.send(&format!("{name}\n"));
-        client.expect("* welcome; /who tells who is here, /quit leaves\n");
+        client.expect("* welcome; /who lists the names, /quit leaves\n");
         client
     }
 
@@ -488,14 +550,6 @@ impl Client {
         );
     }
 
-    fn bytes<const N: usize>(&mut self) -> [u8; N] {
-        let mut bytes = [0; N];
-        self.stream
-            .read_exact(&mut bytes)
-            .expect("the server answers");
-        bytes
-    }
-
     #[track_caller]
     fn vec(&mut self, length: usize) -> Vec<u8> {
         let mut bytes = vec![0; length];
@@ -516,7 +570,7 @@ impl Client {
         line
     }
 
-    /// Whether the server takes a byte and sends it back, rather than hanging up.
+    /// True if the server echoes a byte, false if it closes.
     fn is_echoed(&mut self) -> bool {
         let mut byte = [0];
         let stream = self.stream.get_mut();
@@ -526,7 +580,7 @@ impl Client {
             .is_ok()
     }
 
-    /// All that comes until the server hangs up, in order or with a reset.
+    /// Reads until the server closes, in order or with a reset.
     #[track_caller]
     fn rest(mut self) -> String {
         let mut rest = Vec::new();

@@ -1,4 +1,4 @@
-//! The peer, or we, end the stream while much is pending: every byte arrives.
+//! One side ends the stream while output is pending: every byte must arrive.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -12,15 +12,15 @@ use support::{DEADLINE, Event, Events, Random, Recorder, TestServer, listen, pat
 
 use crate::measure::source;
 
-/// More than any answer that is asked for: the high-water mark, above which the handler would not be told of the end before
-/// the peer reads.
+/// Longest answer, in bytes. Below the high-water mark, above which the handler would hear of the peer's end only after
+/// the peer has read.
 const LONGEST: usize = 192 * 1024;
-/// More than fits on its way, with buffers as small as these.
+/// Shortest answer, in bytes. More than the kernel's buffers hold at these sizes.
 const SHORTEST: usize = 128 * 1024;
 const SEND_BUFFER: usize = 16 * 1024;
 const RECEIVE_BUFFER: usize = 8 * 1024;
 
-/// With a receive buffer that is soon full.
+/// Connects with a receive buffer that is soon full.
 fn connect(address: SocketAddr, number: usize) -> TcpStream {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
     socket
@@ -37,7 +37,7 @@ fn connect(address: SocketAddr, number: usize) -> TcpStream {
     stream
 }
 
-/// Asks for an answer of this length.
+/// Asks for an answer of `length` bytes.
 fn ask(stream: &mut TcpStream, length: usize) {
     let length = u32::try_from(length).expect("a short answer");
     stream
@@ -50,7 +50,7 @@ fn answer(conn: &mut Conn<'_, Raw>, asked: &[u8], text: &[u8]) {
     assert!(conn.send(&text[..length as usize]).is_queued());
 }
 
-/// Asks so many times, lets `after_asking` happen, and checks each answer. Returns the bytes that came.
+/// Asks `times` times, calls `after_asking`, and checks each answer. Returns the number of bytes that arrived.
 #[track_caller]
 fn check_answers(
     server: &TestServer,
@@ -84,7 +84,7 @@ fn assert_all_ended_with(server: TestServer, events: &Events, times: usize, reas
 }
 
 #[test]
-fn a_peer_that_asks_and_ends_its_stream_gets_all_that_is_pending() {
+fn a_peer_that_ends_its_stream_gets_all_pending_output() {
     let times = sized(300, 10_000);
     let text = pattern(5, LONGEST);
     let (pending, has_ended): (_, Receiver<usize>) = channel();
@@ -100,7 +100,7 @@ fn a_peer_that_asks_and_ends_its_stream_gets_all_that_is_pending() {
     let server = TestServer::start(listen(Raw).send_buffer_size(SEND_BUFFER), recorder);
     let bytes = check_answers(&server, times, &text, |stream| {
         stream.shutdown(Shutdown::Write).expect("it is connected");
-        // Nothing is read before the server has met the end, so that output is pending then.
+        // The client reads only after the server has seen the end of the stream, so that output is pending then.
         let pending = has_ended.recv_timeout(DEADLINE).expect("a half-close");
         assert!(pending > 0);
     });
@@ -112,7 +112,7 @@ fn a_peer_that_asks_and_ends_its_stream_gets_all_that_is_pending() {
 }
 
 #[test]
-fn what_is_pending_when_we_close_arrives() {
+fn output_pending_at_our_close_arrives() {
     let times = sized(300, 10_000);
     let text = pattern(6, LONGEST);
     let (recorder, events) = Recorder::<Raw>::new();

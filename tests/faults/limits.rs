@@ -1,4 +1,4 @@
-//! Memory, descriptors and addresses that the system refuses: a clear error, or service goes on.
+//! The system refuses memory, descriptors or addresses: the server returns a clear error or goes on serving.
 
 use std::env;
 use std::fs::File;
@@ -27,16 +27,16 @@ impl Handler for Echo {
     }
 }
 
-/// Set in a process with little memory.
+/// Environment variable that is set in a process with little memory.
 const MARK: &str = "RINGWHEEL_TEST_LITTLE_MEMORY";
 /// Address space of such a process, in KiB.
 const LITTLE: u32 = 256 * 1024;
 
-/// Of that each thread's stack, so that it is they that do not fit, while there is memory for all else: an allocation that
-/// fails ends a process.
+/// Stack size of each thread, in KiB. The stacks are what does not fit; everything else has enough memory, because an
+/// allocation that fails ends the process.
 const STACK: u32 = 64 * 1024;
 
-/// Runs the test of this name in a process whose address space is limited (`RLIMIT_AS`).
+/// Runs the test of this name in a process with a limited address space (`RLIMIT_AS`).
 #[track_caller]
 fn with_little_memory(test: &str, body: impl FnOnce()) {
     if env::var_os(MARK).is_some() {
@@ -49,7 +49,7 @@ fn with_little_memory(test: &str, body: impl FnOnce()) {
         .arg(env::current_exe().expect("the test binary"))
         .env(MARK, "1")
         .env("RUST_MIN_STACK", (STACK * 1024).to_string())
-        // Each thread would else reserve address space for a heap of its own.
+        // Otherwise each thread would reserve address space for its own heap.
         .env("MALLOC_ARENA_MAX", "1")
         .stderr(Stdio::inherit())
         .output()
@@ -65,10 +65,10 @@ fn with_little_memory(test: &str, body: impl FnOnce()) {
 }
 
 #[test]
-fn readers_that_stall_cost_what_the_limits_say_and_no_more() {
-    let test = "limits::readers_that_stall_cost_what_the_limits_say_and_no_more";
+fn stalled_readers_take_no_more_memory_than_the_limits_allow() {
+    let test = "limits::stalled_readers_take_no_more_memory_than_the_limits_allow";
     with_little_memory(test, || {
-        // Without limits these would take gigabytes.
+        // Without limits these readers would take gigabytes.
         let stalled = sized(100, 400);
         let limits = Limits::default()
             .output(256 * 1024)
@@ -106,14 +106,14 @@ fn readers_that_stall_cost_what_the_limits_say_and_no_more() {
 fn threads_that_cannot_be_started_are_an_error() {
     let test = "limits::threads_that_cannot_be_started_are_an_error";
     with_little_memory(test, || {
-        // Their stacks would take twice what there is.
+        // Their stacks would take twice the memory that there is.
         let workers = 8;
         let outcome = Server::builder()
             .workers(workers)
             .listen(LOCAL, Echo)
             .and_then(|builder| builder.run());
-        let error = outcome.expect_err("more threads than fit");
-        // Those that had started have ended, and there is room again.
+        let error = outcome.expect_err("the threads do not fit into memory");
+        // The threads that had started have ended, so there is room again.
         let server = TestServer::start(listen(Raw), Echo);
         server.connect().ping();
         server.handle().stop();
@@ -126,18 +126,18 @@ fn threads_that_cannot_be_started_are_an_error() {
 }
 
 #[test]
-fn descriptors_that_are_missing_at_the_start_are_an_error() {
-    let test = "limits::descriptors_that_are_missing_at_the_start_are_an_error";
+fn too_few_descriptors_at_the_start_are_an_error() {
+    let test = "limits::too_few_descriptors_at_the_start_are_an_error";
     in_child(test, 64, || {
         let files: io::Result<Vec<File>> =
             std::iter::repeat_with(|| File::open("/dev/null")).collect();
-        assert!(files.is_err(), "descriptors are out, for a moment");
+        assert!(files.is_err(), "no descriptor is left, for a moment");
         let mut files = Vec::new();
         while let Ok(file) = File::open("/dev/null") {
             files.push(file);
         }
         let mut errors = Vec::new();
-        // One descriptor more each time, until there are enough.
+        // Each attempt has one more descriptor, until one succeeds.
         let server = loop {
             let attempt = Server::builder()
                 .workers(2)
@@ -147,9 +147,9 @@ fn descriptors_that_are_missing_at_the_start_are_an_error() {
                 Ok(running) => break TestServer::adopt(running),
                 Err(error) => errors.push(error),
             }
-            files.pop().expect("a server takes fewer");
+            files.pop().expect("a server needs fewer descriptors");
         };
-        // The client needs two: its own, and the server's end.
+        // The client needs two descriptors: its own, and the server's end.
         files.truncate(files.len() - 2);
         server.connect().ping();
         drop(files);
@@ -169,22 +169,22 @@ fn descriptors_that_are_missing_at_the_start_are_an_error() {
 }
 
 #[test]
-fn addresses_that_cannot_be_had_are_named() {
+fn errors_name_addresses_that_cannot_be_bound() {
     let taken = TcpListener::bind(LOCAL).expect("a free port");
     let address = taken.local_addr().expect("it is bound").to_string();
     let refused = |address: &str| {
         let error = Server::builder().listen(address, Echo);
-        error.expect_err("it cannot be had")
+        error.expect_err("the address cannot be bound")
     };
     let error = refused(&address);
     assert_eq!(error.kind(), ErrorKind::AddrInUse);
     assert!(error.to_string().contains(&address), "{error}");
-    // An address of nobody (RFC 5737, section 3).
+    // An address that belongs to no machine (RFC 5737, section 3).
     let error = refused("192.0.2.1:1833");
     assert_eq!(error.kind(), ErrorKind::AddrNotAvailable);
     assert!(error.to_string().contains("192.0.2.1:1833"), "{error}");
     for nonsense in ["nowhere", "127.0.0.1", "127.0.0.1:99999"] {
         assert_eq!(refused(nonsense).kind(), ErrorKind::InvalidInput);
     }
-    report("addresses that cannot be had", "an error that names them");
+    report("addresses that cannot be bound", "an error that names each");
 }

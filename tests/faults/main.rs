@@ -1,8 +1,8 @@
-//! Faults of peers, of the kernel and of callbacks, and the end of the server under load. With `tests/attacks` this is the
-//! table in `docs/RELIABILITY.md`.
+//! Faults of peers, of the kernel and of callbacks, and the end of the server under load. The table in
+//! `docs/RELIABILITY.md` lists these tests and those of `tests/attacks`.
 //!
-//! Each test takes a few seconds by default. The full sizes, at which times are asserted too, are for a machine that does
-//! nothing else:
+//! Each test takes a few seconds by default. The full sizes, which also assert times, need a machine without other
+//! load:
 //!
 //! ```text
 //! RINGWHEEL_FULL=1 cargo test --release --all-features --test faults -- --test-threads=1 --nocapture
@@ -13,8 +13,8 @@
 mod measure;
 
 mod ends;
+mod handles;
 mod panics;
-mod remotes;
 
 #[cfg(target_os = "linux")]
 mod limits;

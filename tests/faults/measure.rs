@@ -1,4 +1,4 @@
-//! Resources that this process has used, and percentiles of times.
+//! Measures the resources of this process, and percentiles of times.
 
 use std::fs;
 use std::net::Ipv4Addr;
@@ -7,7 +7,8 @@ use std::time::Duration;
 use support::Child;
 use support::scale::FIGURE;
 
-/// Runs the test of this name, which reports once, in a process of its own: what is measured is of the process.
+/// Runs the test of this name in its own process, because the resources of a whole process are measured. The test must
+/// print one figure.
 #[track_caller]
 pub(crate) fn in_child(test: &str, descriptors: u32, body: impl FnOnce()) {
     if Child::is_here() {
@@ -19,9 +20,9 @@ pub(crate) fn in_child(test: &str, descriptors: u32, body: impl FnOnce()) {
     println!("\n{FIGURE}{figure}");
 }
 
-/// Descriptors that this process has open.
+/// The number of descriptors that this process has open.
 pub(crate) fn open_descriptors() -> usize {
-    // The listing has one itself.
+    // The listing itself holds one open.
     let listing = fs::read_dir("/proc/self/fd").expect("procfs");
     listing.count() - 1
 }
@@ -43,13 +44,13 @@ pub(crate) fn thread_processor_time() -> Duration {
     Duration::from_nanos(running.parse().expect("a number"))
 }
 
-/// A loopback address for the connection of this number: closed connections hold their ports for a minute, and each address
-/// has ports of its own.
+/// A loopback address for the connection with this number. Closed connections hold their ports for a minute, and each
+/// address has its own ports.
 pub(crate) fn source(number: usize) -> Ipv4Addr {
     Ipv4Addr::new(127, 0, 1, (number % 250) as u8 + 1)
 }
 
-/// Times, to be told by their percentiles.
+/// Collected times, for percentiles.
 #[derive(Default)]
 pub(crate) struct Times(Vec<Duration>);
 
@@ -66,7 +67,7 @@ impl Times {
         self.0.len()
     }
 
-    /// The time within which this share of them lies.
+    /// The time that `percent` percent of the times do not exceed.
     pub(crate) fn percentile(&mut self, percent: f64) -> Duration {
         self.0.sort_unstable();
         let last = self.0.len().checked_sub(1).expect("some times");

@@ -1,4 +1,4 @@
-//! One connection that floods, beside many that ping.
+//! One connection floods its worker while many others ping.
 
 use std::io::{Read, Write};
 use std::marker::PhantomData;
@@ -14,11 +14,11 @@ use support::{Client, TestServer, listen};
 
 use crate::measure::Times;
 
-/// Threads that ping.
+/// The number of threads that ping.
 const PINGERS: usize = 3;
 const LIMIT: Duration = Duration::from_millis(5);
 
-/// Sends every message back, as it came.
+/// Echoes every message.
 struct Echo<P>(PhantomData<fn() -> P>);
 
 impl<P> Clone for Echo<P> {
@@ -44,7 +44,7 @@ where
     }
 }
 
-/// Sends without a pause, and reads what comes back.
+/// Sends without a pause and reads the echo, until `over`. The returned function joins, and returns the bytes sent.
 fn flood(client: Client, byte: u8, over: &Arc<AtomicBool>) -> impl FnOnce() -> u64 {
     let flooded = Arc::new(AtomicU64::new(0));
     let (mut writer, reader) = (client.second_half(), client.second_half());
@@ -59,7 +59,7 @@ fn flood(client: Client, byte: u8, over: &Arc<AtomicBool>) -> impl FnOnce() -> u
     let reading = thread::spawn(move || {
         let mut buffer = vec![0; 256 * 1024];
         let mut reader = reader.stream();
-        while reader.read(&mut buffer).expect("its flood comes back") > 0 {}
+        while reader.read(&mut buffer).expect("the flood is echoed") > 0 {}
     });
     move || {
         writing.join().expect("it floods");
@@ -69,7 +69,7 @@ fn flood(client: Client, byte: u8, over: &Arc<AtomicBool>) -> impl FnOnce() -> u
     }
 }
 
-/// Pings over its clients in turn.
+/// Pings over each of its clients in turn.
 fn ping(mut clients: Vec<Client>, rounds: usize) -> Times {
     let mut times = Times::default();
     for _ in 0..rounds {
@@ -86,8 +86,8 @@ fn ping(mut clients: Vec<Client>, rounds: usize) -> Times {
     times
 }
 
-/// Pings many connections of a server while one floods it with a byte. `pings` are, where it does not have its full size,
-/// the connections of each pinger, and how often it pings each.
+/// Pings many connections of a server while one connection floods it with `byte`. `pings` is the small size: the
+/// connections of each pinger, and its pings on each of them.
 fn ping_beside_a_flood(name: &str, server: TestServer, byte: u8, pings: (usize, usize)) {
     let (each, rounds) = sized(pings, (333, 30));
     let over = Arc::new(AtomicBool::new(false));
@@ -123,14 +123,14 @@ fn ping_beside_a_flood(name: &str, server: TestServer, byte: u8, pings: (usize, 
 }
 
 #[test]
-fn those_beside_a_flood_are_answered() {
+fn neighbours_of_a_flood_are_answered() {
     let server = TestServer::start(listen(Raw), Echo(PhantomData));
     ping_beside_a_flood("one flooding neighbour", server, b'f', (33, 5));
 }
 
 #[test]
-fn those_beside_a_flood_of_the_smallest_messages_are_answered() {
-    // Each byte is a message.
+fn neighbours_of_a_flood_of_the_smallest_messages_are_answered() {
+    // Each byte is a message: an empty line.
     let server = TestServer::start(listen(Lines::new()), Echo(PhantomData));
     ping_beside_a_flood(
         "one neighbour flooding with empty lines",

@@ -1,4 +1,4 @@
-//! A panic anywhere in the user's code ends the connection that it happened in, and no other.
+//! A panic anywhere in the user's code ends the connection in which it happened, and no other.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,7 +13,7 @@ use ringwheel::{CloseReason, Conn, ConnHandle, Handler, Limits, Server, TimerId}
 use support::scale::{report, sized};
 use support::{Client, DEADLINE, TestServer, deliberate_panic, eventually, listen};
 
-/// Where it panics.
+/// The place where the user's code panics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
     Nowhere,
@@ -39,7 +39,7 @@ enum Place {
     DropOfEncoder,
 }
 
-/// The next one to come to a place panics there.
+/// Makes the next call that passes a chosen place panic there.
 #[derive(Clone, Default)]
 struct Trap(Arc<AtomicUsize>);
 
@@ -63,7 +63,7 @@ impl Trap {
     }
 }
 
-/// Lines, by a protocol that can panic in each of its parts.
+/// The protocol of lines, which can panic in each of its callbacks.
 #[derive(Clone)]
 struct Fragile(Trap);
 
@@ -158,7 +158,7 @@ impl Encode for FragileEncoder {
     }
 
     fn pack(&mut self, item: &str, output: &mut Output) -> Result<(), PackError> {
-        // Half of it is written by then.
+        // Half of the item is written before the panic.
         output.put_slice(b"half of ");
         self.trap.pass(Place::Pack);
         self.lines.pack(item, output)
@@ -185,12 +185,12 @@ impl Drop for FragileEncoder {
     }
 }
 
-/// Answers lines, does what some of them ask for, and can panic in each callback.
+/// A handler that answers lines, obeys some of them, and can panic in each callback.
 #[derive(Clone)]
 struct Nervous {
     trap: Trap,
     opened: Arc<AtomicUsize>,
-    remotes: Sender<ConnHandle<Fragile>>,
+    handles: Sender<ConnHandle<Fragile>>,
     closed: Sender<String>,
 }
 
@@ -222,7 +222,7 @@ impl Handler for Nervous {
                 let part = "x".repeat(32 * 1024);
                 while conn.send(&part) == ringwheel::SendStatus::Queued {}
             }
-            "remote" => self.remotes.send(conn.handle()).expect("a test"),
+            "handle" => self.handles.send(conn.handle()).expect("a test"),
             "subscribe" => {
                 conn.subscribe("topic").expect("the first");
                 conn.send(line);
@@ -260,11 +260,11 @@ impl Handler for Nervous {
     }
 }
 
-/// A server of nervous handlers, and one connection that nothing may happen to.
+/// A server with nervous handlers, and one connection that must not be affected.
 struct Ward {
     server: TestServer,
     trap: Trap,
-    remotes: Receiver<ConnHandle<Fragile>>,
+    handles: Receiver<ConnHandle<Fragile>>,
     closed: Receiver<String>,
     opened: Arc<AtomicUsize>,
     bystander: Client,
@@ -273,47 +273,47 @@ struct Ward {
 impl Ward {
     fn open() -> Self {
         let trap = Trap::default();
-        let (lend, remotes) = channel();
+        let (lend, handles) = channel();
         let (close, closed) = channel();
         let opened = Arc::default();
         let handler = Nervous {
             trap: trap.clone(),
             opened: Arc::clone(&opened),
-            remotes: lend,
+            handles: lend,
             closed: close,
         };
         let listen = listen(Fragile(trap.clone()))
             .send_buffer_size(16 * 1024)
-            // With it a protocol is asked in each turn whether it is within a message.
+            // With this timeout the protocol is asked in each turn if it is within a message.
             .message_timeout(10 * DEADLINE)
             .limits(Limits::default().low_water(16 * 1024).high_water(64 * 1024));
-        // One worker, which a panic that is not contained would take from everybody.
+        // A single worker: an uncontained panic would end all connections.
         let server = TestServer::start_on(Server::builder().workers(1), listen, handler);
         let mut bystander = server.connect();
         greet(&mut bystander);
         Ward {
             server,
             trap,
-            remotes,
+            handles,
             closed,
             opened,
             bystander,
         }
     }
 
-    /// A connection that is open.
+    /// Connects and checks that the connection is served.
     fn connect(&self) -> Client {
         let mut client = self.server.connect();
         greet(&mut client);
         client
     }
 
-    fn remote_of(&self, client: &mut Client) -> ConnHandle<Fragile> {
-        client.send(b"remote\n");
-        self.remotes.recv_timeout(DEADLINE).expect("a remote")
+    fn handle_of(&self, client: &mut Client) -> ConnHandle<Fragile> {
+        client.send(b"handle\n");
+        self.handles.recv_timeout(DEADLINE).expect("a handle")
     }
 
-    /// A victim with a trap in its way, to which it is led.
+    /// Sets the trap on a new connection, and springs it with `lead`. The connection must end.
     #[track_caller]
     fn lead(&self, place: Place, lead: impl FnOnce(&mut Client)) {
         let mut client = self.connect();
@@ -322,7 +322,7 @@ impl Ward {
         client.expect_ended();
     }
 
-    /// One that opens no further than to the trap.
+    /// Sets the trap, and connects. The connection must end while it opens.
     #[track_caller]
     fn lead_in(&self, place: Place) {
         self.trap.set(place);
@@ -330,17 +330,18 @@ impl Ward {
     }
 }
 
-/// Checks that it is answered.
+/// Checks that the connection is served.
 #[track_caller]
 fn greet(client: &mut Client) {
     client.send(b"ping\n");
     assert_eq!(client.receive(13), b"half of ping\n");
 }
 
-/// What happens to a victim, and why it then ends for the handler, if that knew of it.
+/// An action that panics on one connection, and the close reason that the handler gets; `None` if `on_open` did not
+/// return.
 type Case = (fn(&Ward), Option<&'static str>);
 
-/// Says a line, and all that comes of it.
+/// Sets the trap, and springs it by sending `line`.
 fn say(ward: &Ward, place: Place, line: &[u8]) {
     ward.lead(place, |client| client.send(line));
 }
@@ -349,13 +350,14 @@ const CASES: &[Case] = &[
     (|ward| ward.lead_in(Place::ProtocolOpen), None),
     (|ward| ward.lead_in(Place::Greet), None),
     (|ward| ward.lead_in(Place::OnOpen), None),
-    // The handler knows of that one.
+    // This connection had opened, so the handler gets its end.
     (|ward| ward.lead_in(Place::NextDeadline), Some("Panic")),
     (|ward| say(ward, Place::Unpack, b"ping\n"), Some("Panic")),
     (|ward| say(ward, Place::OnMessage, b"ping\n"), Some("Panic")),
     (|ward| say(ward, Place::Pack, b"ping\n"), Some("Panic")),
     (|ward| say(ward, Place::EndTurn, b"ping\n"), Some("Panic")),
-    // Behind a message, at the end of a turn without one, and at the peer's end: the last two took the worker with them.
+    // After a message, at the end of a turn without one, and at the peer's end of stream. The last two once ended the
+    // worker.
     (
         |ward| say(ward, Place::IsWithinMessage, b"ping\n"),
         Some("Panic"),
@@ -390,7 +392,7 @@ const CASES: &[Case] = &[
         |ward| ward.lead(Place::Farewell, Client::finish),
         Some("Panic"),
     ),
-    // These come after the end.
+    // These callbacks run after the connection's end.
     (
         |ward| ward.lead(Place::OnClose, Client::finish),
         Some("Peer"),
@@ -407,12 +409,12 @@ const CASES: &[Case] = &[
         |ward| ward.lead(Place::DropOfEncoder, Client::finish),
         Some("Peer"),
     ),
-    // From other threads.
+    // Calls from other threads.
     (
         |ward| {
             ward.lead(Place::Nowhere, |client| {
-                let remote = ward.remote_of(client);
-                remote.run(|_| deliberate_panic()).unwrap();
+                let handle = ward.handle_of(client);
+                handle.run(|_| deliberate_panic()).unwrap();
             })
         },
         Some("Panic"),
@@ -420,9 +422,9 @@ const CASES: &[Case] = &[
     (
         |ward| {
             let mut client = ward.connect();
-            let remote = ward.remote_of(&mut client);
+            let handle = ward.handle_of(&mut client);
             ward.trap.set(Place::NextDeadline);
-            remote.run(|_| {}).unwrap();
+            handle.run(|_| {}).unwrap();
             client.expect_ended();
         },
         Some("Panic"),
@@ -430,9 +432,9 @@ const CASES: &[Case] = &[
     (
         |ward| {
             let mut client = ward.connect();
-            let remote = ward.remote_of(&mut client);
+            let handle = ward.handle_of(&mut client);
             ward.trap.set(Place::PackOwned);
-            remote.send("owned").unwrap();
+            handle.send("owned").unwrap();
             client.expect_ended();
         },
         Some("Panic"),
@@ -440,8 +442,8 @@ const CASES: &[Case] = &[
     (
         |ward| {
             ward.lead(Place::Nowhere, |client| {
-                let remote = ward.remote_of(client);
-                remote.send_then("x", |_| deliberate_panic()).unwrap();
+                let handle = ward.handle_of(client);
+                handle.send_then("x", |_| deliberate_panic()).unwrap();
             })
         },
         Some("Panic"),
@@ -449,14 +451,14 @@ const CASES: &[Case] = &[
     (
         |ward| {
             ward.lead(Place::Nowhere, |client| {
-                let victim = ward.remote_of(client).id();
-                let clients = ward.server.handle().connections_of::<Nervous>();
+                let victim = ward.handle_of(client).id();
+                let connections = ward.server.handle().connections_of::<Nervous>();
                 let visit = move |conn: &mut Conn<'_, Fragile>, _: &mut Session| {
                     if conn.id() == victim {
                         deliberate_panic();
                     }
                 };
-                clients.visit(visit).unwrap();
+                connections.visit(visit).unwrap();
             })
         },
         Some("Panic"),
@@ -467,8 +469,8 @@ const CASES: &[Case] = &[
             client.send(b"subscribe\n");
             client.receive(18);
             ward.trap.set(Place::PackOwned);
-            let clients = ward.server.handle().connections_of::<Nervous>();
-            clients.publish("topic", "news").unwrap();
+            let connections = ward.server.handle().connections_of::<Nervous>();
+            connections.publish("topic", "news").unwrap();
             client.expect_ended();
         },
         Some("Panic"),
@@ -489,10 +491,10 @@ fn panics_everywhere_in_a_row_end_only_their_own_connections() {
         eventually("the trap has sprung", || !ward.trap.is_set());
         greet(&mut ward.bystander);
     }
-    eventually("only one is left", || {
+    eventually("only the bystander is left", || {
         ward.server.handle().stats().connections == 1
     });
-    // All that were opened have closed, once.
+    // Every connection that opened has closed exactly once.
     assert!(ward.closed.try_recv().is_err());
     let known = (0..panics).filter(|case| CASES[case % CASES.len()].1.is_some());
     assert_eq!(ward.opened.load(Ordering::SeqCst), known.count() + 1);
@@ -508,7 +510,7 @@ fn panics_everywhere_in_a_row_end_only_their_own_connections() {
 }
 
 #[test]
-fn a_panic_in_on_shutdown_leaves_the_others_their_farewell() {
+fn a_panic_in_on_shutdown_does_not_affect_other_connections() {
     let ward = Ward::open();
     let mut clients: Vec<Client> = (0..10).map(|_| ward.connect()).collect();
     ward.trap.set(Place::OnShutdown);
@@ -524,18 +526,18 @@ fn a_panic_in_on_shutdown_leaves_the_others_their_farewell() {
 }
 
 #[test]
-fn panics_of_tasks_and_of_what_is_told_of_publications_end_no_connection() {
+fn panics_of_tasks_and_publication_callbacks_end_no_connection() {
     let panics = sized(200, 10_000);
     let mut ward = Ward::open();
     let (ran, has_run) = channel();
-    let clients = ward.server.handle().connections_of::<Nervous>();
+    let connections = ward.server.handle().connections_of::<Nervous>();
     for _ in 0..panics {
         let ran = ran.clone();
         ward.server.handle().run_after(Duration::ZERO, move || {
             ran.send(()).expect("a test");
             deliberate_panic();
         });
-        clients
+        connections
             .publish_then("nobody", "news", |_| deliberate_panic())
             .unwrap();
         has_run.recv_timeout(DEADLINE).expect("it runs");

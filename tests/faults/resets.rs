@@ -1,5 +1,5 @@
-//! Connections that are reset in every state, in storms, or that never say anything: nothing of them is left, and nothing
-//! spins.
+//! Connections that are reset in every state, in storms of resets, and silent connections: nothing of them may remain,
+//! and no thread may spin.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -20,16 +20,16 @@ use crate::measure::{in_child, open_descriptors, processor_time};
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: here\r\nUpgrade: websocket\r\n\
     Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
     Sec-WebSocket-Version: 13\r\n\r\n";
-/// The length of what a server answers to that.
+/// Length in bytes of the server's answer to the request.
 const ANSWER: usize = 129;
-/// Output that does not fit on its way.
+/// More output than the kernel's buffers hold.
 const FLOOD: usize = 512 * 1024;
-/// Within this much time of doing nothing ...
+/// A server without work is observed for this long ...
 const REST: Duration = Duration::from_millis(500);
-/// ... a process that spins uses all of it, and one that does not next to nothing.
+/// ... and may use this much processor time. A spinning thread would use all of it, an idle one next to nothing.
 const REST_COSTS_AT_MOST: Duration = Duration::from_millis(100);
 
-/// How many connections ended with which reason, by the last message that they had sent.
+/// Counts connections by their last message and their close reason.
 #[derive(Clone, Default)]
 struct Ends(Arc<Mutex<BTreeMap<(String, String), usize>>>);
 
@@ -46,14 +46,14 @@ impl Ends {
         self.0.lock().unwrap().values().sum()
     }
 
-    /// How many ended with this reason after this message.
+    /// The number of connections that ended with this reason after this message.
     fn of(&self, last: &str, reason: &str) -> usize {
         let key = (last.to_owned(), reason.to_owned());
         self.0.lock().unwrap().get(&key).copied().unwrap_or(0)
     }
 }
 
-/// Answers lines, and does what some of them ask for. The session is the last line.
+/// A handler that answers lines and obeys some of them. The session is the last line.
 #[derive(Clone)]
 struct LineServer(Ends);
 
@@ -83,7 +83,7 @@ impl Handler for LineServer {
     }
 }
 
-/// As [`LineServer`], over WebSocket.
+/// The same as [`LineServer`], over WebSocket.
 #[derive(Clone)]
 struct WebServer(Ends);
 
@@ -122,7 +122,7 @@ impl Handler for WebServer {
 struct Servers {
     server: TestServer,
     ends: Ends,
-    /// Descriptors that are open while nobody is connected.
+    /// Descriptors that are open while no client is connected.
     descriptors: usize,
 }
 
@@ -135,10 +135,10 @@ impl Servers {
             .and_then(|builder| builder.listen(LOCAL, WebServer(ends.clone())))
             .expect("free ports");
         let server = TestServer::spawn(builder);
-        // Until its threads have all that they need.
+        // One connection makes sure that all threads have opened their descriptors.
         server.connect().ping();
-        eventually("the first has ended", || ends.count() == 1);
-        eventually("all threads run", is_at_rest);
+        eventually("the first connection has ended", || ends.count() == 1);
+        eventually("all threads are idle", is_at_rest);
         Servers {
             server,
             ends,
@@ -153,7 +153,7 @@ impl Servers {
         client
     }
 
-    /// Checks that nothing is left of the clients, which have gone, and that nothing spins.
+    /// Checks that nothing of the closed connections remains, and that no thread spins.
     #[track_caller]
     fn check_rest(&self) {
         eventually("all connections have ended", || {
@@ -173,14 +173,14 @@ fn is_at_rest() -> bool {
     processor_time() == before
 }
 
-/// What a client does before it resets, and what the server then calls it: the last message and the reason. Connections that
-/// have not opened are not told of.
+/// A client's actions before it resets, and the end that the server then records: the last message and the reason.
+/// Connections that have not opened are not recorded.
 type State = (fn(&Servers) -> Client, Option<(&'static str, &'static str)>);
 
 const RESET: &str = "ConnectionReset";
 
 const STATES: &[State] = &[
-    // Before anything was said; whether it was accepted by then is chance.
+    // Before any message. The connection may or may not have been accepted.
     (|servers| servers.server.connect(), Some(("", RESET))),
     // Idle.
     (
@@ -191,7 +191,7 @@ const STATES: &[State] = &[
         },
         Some(("ping", RESET)),
     ),
-    // Within a message.
+    // In the middle of a message.
     (
         |servers| {
             let mut client = servers.server.connect();
@@ -211,7 +211,7 @@ const STATES: &[State] = &[
         },
         Some(("flood", RESET)),
     ),
-    // With output pending, and the peer's stream at its end; the kernel then speaks of a broken pipe.
+    // With output pending after the peer's end of stream; the kernel then reports a broken pipe.
     (
         |servers| {
             let mut client = servers.server.connect();
@@ -222,7 +222,7 @@ const STATES: &[State] = &[
         },
         Some(("flood and end", "BrokenPipe")),
     ),
-    // When we have closed, and all has arrived.
+    // After we have closed and everything has arrived.
     (
         |servers| {
             let mut client = servers.server.connect();
@@ -232,7 +232,7 @@ const STATES: &[State] = &[
         },
         Some(("close", "Local")),
     ),
-    // Within the opening handshake.
+    // In the middle of the opening handshake.
     (
         |servers| {
             let mut client = Client::connect(servers.server.addr_of(1));
@@ -241,9 +241,9 @@ const STATES: &[State] = &[
         },
         None,
     ),
-    // After it.
+    // After the opening handshake.
     (Servers::connect_to_web, Some(("web", RESET))),
-    // Within a frame.
+    // In the middle of a frame.
     (
         |servers| {
             let mut client = servers.connect_to_web();
@@ -255,7 +255,7 @@ const STATES: &[State] = &[
         },
         Some(("web half", RESET)),
     ),
-    // When a close frame was sent and not answered.
+    // After a close frame was sent and before it is answered.
     (
         |servers| {
             let mut client = servers.connect_to_web();
@@ -269,33 +269,37 @@ const STATES: &[State] = &[
 ];
 
 #[test]
-fn resets_in_every_state_leave_nothing() {
-    in_child("resets::resets_in_every_state_leave_nothing", 256, || {
-        let rounds = sized(50, 1000);
-        let servers = Servers::start(listen(Lines::new()).send_buffer_size(16 * 1024));
-        for _ in 0..rounds {
-            for (reach, _) in STATES {
-                reach(&servers).reset();
+fn resets_in_every_state_leave_nothing_behind() {
+    in_child(
+        "resets::resets_in_every_state_leave_nothing_behind",
+        256,
+        || {
+            let rounds = sized(50, 1000);
+            let servers = Servers::start(listen(Lines::new()).send_buffer_size(16 * 1024));
+            for _ in 0..rounds {
+                for (reach, _) in STATES {
+                    reach(&servers).reset();
+                }
             }
-        }
-        servers.check_rest();
-        // The one at the start has ended in order.
-        let mut left = servers.ends.count() - 1;
-        for (last, reason) in STATES.iter().filter_map(|(_, end)| *end) {
-            let of_this = servers.ends.of(last, reason);
-            assert_eq!(of_this, rounds, "{last:?} {reason}: {:?}", servers.ends.0);
-            left -= of_this;
-        }
-        assert_eq!(left, 0, "{:?}", servers.ends.0);
-        report(
-            "reset in every state",
-            format_args!(
-                "{} resets in {} states, no descriptor left, each with the right reason",
-                rounds * STATES.len(),
-                STATES.len()
-            ),
-        );
-    });
+            servers.check_rest();
+            // The connection that `start` made has ended in order.
+            let mut left = servers.ends.count() - 1;
+            for (last, reason) in STATES.iter().filter_map(|(_, end)| *end) {
+                let of_this = servers.ends.of(last, reason);
+                assert_eq!(of_this, rounds, "{last:?} {reason}: {:?}", servers.ends.0);
+                left -= of_this;
+            }
+            assert_eq!(left, 0, "{:?}", servers.ends.0);
+            report(
+                "reset in every state",
+                format_args!(
+                    "{} resets in {} states, no descriptor left, each with the right reason",
+                    rounds * STATES.len(),
+                    STATES.len()
+                ),
+            );
+        },
+    );
 }
 
 #[test]
@@ -320,7 +324,8 @@ fn a_storm_of_resets_hurts_nobody() {
         }
         drop(healthy);
         servers.check_rest();
-        // The kernel may have dropped some that nobody had accepted. The first was not of the storm, nor was the healthy.
+        // The kernel may have dropped some before they were accepted. The connections outside the storm are not
+        // counted.
         let met = servers.ends.of("", RESET);
         assert_eq!(met, servers.ends.count() - 2, "{:?}", servers.ends.0);
         assert!(met > 0);
@@ -336,14 +341,14 @@ fn a_storm_of_resets_hurts_nobody() {
 }
 
 #[test]
-fn those_who_connect_and_say_nothing_are_turned_out() {
-    let name = "resets::those_who_connect_and_say_nothing_are_turned_out";
+fn clients_that_connect_and_say_nothing_are_evicted() {
+    let name = "resets::clients_that_connect_and_say_nothing_are_evicted";
     in_child(name, sized(1024, 12_000), || {
         let silent = sized(400, 5000);
         let patience = sized(Duration::from_millis(200), Duration::from_secs(2));
         let servers = Servers::start(listen(Lines::new()).first_message_timeout(patience));
         let mut clients: Vec<Client> = (0..silent).map(|_| servers.server.connect()).collect();
-        // Some of them have half a message to show.
+        // Some of them have sent half a message.
         clients
             .iter_mut()
             .step_by(2)
@@ -354,12 +359,12 @@ fn those_who_connect_and_say_nothing_are_turned_out() {
         assert_eq!(servers.ends.of("", "Timeout(FirstMessage)"), silent);
         report(
             "connect and say nothing",
-            format_args!("{silent} turned out after {patience:?}, no descriptor left"),
+            format_args!("{silent} evicted after {patience:?}, no descriptor left"),
         );
     });
 }
 
-/// Sends as much as it may, once the test says so.
+/// A handler that sends as much as it may, when the test allows it to.
 #[derive(Clone)]
 struct Filler {
     part: Vec<u8>,
@@ -387,7 +392,7 @@ impl Handler for Filler {
 }
 
 #[test]
-fn a_callback_that_sends_until_it_must_hold_back_ends_though_the_peer_has_gone() {
+fn a_callback_that_sends_until_refused_returns_although_the_peer_has_gone() {
     for part in [1, 1000, 32 * 1024, 1 << 20] {
         let (say, may_send) = channel();
         let (refuse, refused) = channel();

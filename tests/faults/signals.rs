@@ -1,4 +1,5 @@
-//! SIGTERM under load: what had arrived is answered, WebSocket peers are told, and the process ends in time.
+//! SIGTERM under load: input that has arrived is answered, WebSocket peers get a close frame, and the process ends in
+//! time.
 
 use std::io::Read;
 use std::net::SocketAddr;
@@ -20,23 +21,23 @@ use support::{Child, Client, DEADLINE, TestServer, listen};
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: here\r\nUpgrade: websocket\r\n\
     Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
     Sec-WebSocket-Version: 13\r\n\r\n";
-/// The length of what a server answers to that.
+/// Length in bytes of the server's answer to the request.
 const ANSWER: usize = 129;
 /// Messages of each client whose answers it reads only after the signal.
 const QUESTIONS: usize = 3;
-/// Connections that never stop asking.
+/// Connections that never stop sending questions.
 const TALKERS: usize = 10;
-/// Connections that never read, so that the drain takes until its deadline; only in the full size, which holds its times.
+/// Connections that never read, so that the drain lasts until its deadline. Only at full size, which asserts times.
 const DEAF: usize = 5;
-/// What a deaf one asks for: more than fits on its way.
+/// Length of a deaf client's question; its answer is larger than the kernel's buffers.
 const DEAF_QUESTION: usize = 64 * 1024;
 
-/// How long the server may take to drain.
+/// The server's deadline for draining.
 fn deadline() -> Duration {
     sized(DEADLINE, Duration::from_secs(5))
 }
 
-/// Counts what opens and closes.
+/// Counts connections that open and close.
 #[derive(Clone, Default)]
 struct Counts {
     opened: Arc<AtomicUsize>,
@@ -55,7 +56,7 @@ impl Handler for LineEcho {
     }
 
     fn on_message(&mut self, conn: &mut Conn<'_, Lines>, _session: &mut (), line: &str) {
-        // The deaf get more than they asked for.
+        // Long questions come from deaf clients, and get a hundredfold answer.
         let times = if line.len() > 1000 { 100 } else { 1 };
         for _ in 0..times {
             conn.send(line);
@@ -92,7 +93,7 @@ impl Handler for WebEcho {
     }
 }
 
-/// Serves until SIGTERM comes, and then ends in order.
+/// Serves until SIGTERM arrives, and then shuts down in order.
 fn serve_as_child() {
     let counts = Counts::default();
     let builder = Server::builder()
@@ -135,7 +136,7 @@ fn connect_to_web(address: SocketAddr) -> Client {
     client
 }
 
-/// Asks until the server has ended the connection; what has come by then must be what was asked, as far as it goes.
+/// Asks until the server has ended the connection. All answers that have arrived by then must be right.
 fn talk(client: Client) -> usize {
     let mut writer = client.second_half();
     let over = Arc::new(AtomicBool::new(false));
@@ -148,7 +149,7 @@ fn talk(client: Client) -> usize {
         }
     });
     let mut came = Vec::new();
-    // Its last questions may be met by a reset.
+    // A reset may destroy the answers to its last questions.
     let _ = client.stream().read_to_end(&mut came);
     over.store(true, Ordering::Relaxed);
     drop(client);
@@ -163,7 +164,7 @@ fn talk(client: Client) -> usize {
     answers
 }
 
-/// Reads a WebSocket client's answers, and the server's farewell, and answers that.
+/// Reads a WebSocket client's answers and the server's close frame, and answers that.
 #[track_caller]
 fn read_web_answers(client: &mut Client, number: usize) {
     let mut expected = Vec::new();

@@ -1,4 +1,4 @@
-//! Many timers at once: none is early, none is lost, and while they fire others are served.
+//! Many timers at once: none fires early, none is lost, and connections are served while they fire.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -15,18 +15,18 @@ use support::{Client, DEADLINE, Random, TestServer, eventually, listen};
 
 use crate::measure::{Times, thread_processor_time};
 
-/// How long nobody else may be served while timers fire.
+/// Longest time that other connections may wait while timers fire.
 const LONGEST_STALL: Duration = Duration::from_millis(25);
 
-/// What is known of all timers: when each is due, by a clock of the test's own.
+/// The expected and observed times of all timers, by a clock of the test.
 struct Ledger {
     start: Instant,
-    /// In nanoseconds since the start; [`FIRED`] afterwards.
+    /// The due time of each timer in nanoseconds since the start; [`FIRED`] after it has fired.
     due: Vec<AtomicU64>,
     fired: AtomicUsize,
     early: AtomicUsize,
     twice: AtomicUsize,
-    /// The latest of them, in nanoseconds.
+    /// The longest delay of any timer, in nanoseconds.
     latest: AtomicU64,
 }
 
@@ -65,22 +65,26 @@ impl Ledger {
     #[track_caller]
     fn check(&self) -> Duration {
         let count = |counter: &AtomicUsize| counter.load(Ordering::Relaxed);
-        assert_eq!(self.fired(), self.due.len(), "lost, or too many");
+        assert_eq!(
+            self.fired(),
+            self.due.len(),
+            "some timers were lost, or fired twice"
+        );
         assert_eq!(count(&self.early), 0, "early");
         assert_eq!(count(&self.twice), 0, "fired twice");
         Duration::from_nanos(self.latest.load(Ordering::Relaxed))
     }
 }
 
-/// Echoes, fires timers into the ledger, and knows how much processor time lies between two echoes.
+/// A handler that echoes, records its timers in the ledger, and measures the processor time between two echoes.
 #[derive(Clone)]
 struct Clockwork {
     ledger: Arc<Ledger>,
     measuring: Arc<AtomicBool>,
     /// The worker's processor time at the last echo.
     last: Option<Duration>,
-    /// The longest that an echo has waited for something else, in processor time: time in which the worker did not run is
-    /// not its own.
+    /// The longest processor time between two echoes, in nanoseconds. Processor time leaves out the time in which the
+    /// system did not run the worker.
     longest: Arc<AtomicU64>,
 }
 
@@ -106,7 +110,7 @@ impl Handler for Clockwork {
     }
 }
 
-/// A server with so many timers over so many connections.
+/// A server and its connections, with an equal number of timers on each.
 struct Clocks {
     server: TestServer,
     clockwork: Clockwork,
@@ -125,7 +129,7 @@ impl Clocks {
         let limits = Limits::default().timers(each);
         let server = TestServer::start(listen(Raw).limits(limits), clockwork.clone());
         let clients = (0..connections).map(|_| server.connect()).collect();
-        eventually("all are there", || {
+        eventually("all connections are open", || {
             server.handle().connections_per_worker() == [connections]
         });
         Clocks {
@@ -136,14 +140,14 @@ impl Clocks {
         }
     }
 
-    /// Sets all timers in one iteration of the loop, each to what `after` says. Returns once they are set.
+    /// Sets all timers in one iteration of the loop, each to the delay that `after` returns. Returns once they are set.
     fn set(&self, mut after: impl FnMut() -> Duration) {
         let ledger = &self.clockwork.ledger;
         let delays: Arc<Vec<Duration>> = Arc::new(ledger.due.iter().map(|_| after()).collect());
         let (next, each, timers) = (AtomicUsize::new(0), self.each, ledger.clone());
         let (set, is_set) = channel();
         let total = delays.len();
-        // The loop sleeps, so its next iteration begins after this.
+        // The loop is asleep, so its next iteration begins after this moment.
         let begin = ledger.now();
         let visit = move |conn: &mut Conn<'_, Raw>, _: &mut ()| {
             let first = next.fetch_add(each, Ordering::Relaxed);
@@ -157,12 +161,12 @@ impl Clocks {
                 set.send(()).expect("a test");
             }
         };
-        let clients = self.server.handle().connections_of::<Clockwork>();
-        clients.visit(visit).expect("a server");
-        is_set.recv_timeout(DEADLINE).expect("all are set");
+        let connections = self.server.handle().connections_of::<Clockwork>();
+        connections.visit(visit).expect("a server");
+        is_set.recv_timeout(DEADLINE).expect("all timers are set");
     }
 
-    /// Pings without a pause until all timers have fired. Returns the time of each ping.
+    /// Pings without a pause until all timers have fired. Returns the time that each ping took.
     fn ping_until_all_have_fired(&mut self) -> Times {
         self.clockwork.measuring.store(true, Ordering::Relaxed);
         let start = Instant::now();
@@ -184,7 +188,7 @@ impl Clocks {
         }
     }
 
-    /// Checks that all was right, and says how long the worker, and how long a ping, took at most.
+    /// Checks that no timer was early or lost, and reports the longest stalls of the worker and of a ping.
     #[track_caller]
     fn end(self, name: &str, mut times: Times) {
         let latest = self.clockwork.ledger.check();
@@ -237,10 +241,10 @@ fn a_million_timers_are_served_after_a_stall_of_the_worker() {
     );
 }
 
-/// Checks that the time that a protocol is told does not go back. A message is a byte.
+/// A protocol that checks that the time it is given never goes back. A message is one byte.
 #[derive(Clone, Default)]
 struct Watching {
-    /// Of all connections of the worker, in nanoseconds.
+    /// The latest time on any connection of the worker, in nanoseconds.
     latest: Arc<AtomicU64>,
     told: Arc<AtomicUsize>,
     back: Arc<AtomicUsize>,
@@ -333,7 +337,7 @@ impl Handler for Sleepy {
 }
 
 #[test]
-fn the_clock_of_a_worker_never_goes_back() {
+fn the_clock_of_a_worker_never_goes_backwards() {
     let rounds = sized(100, 2000);
     let watching = Watching::default();
     let server = TestServer::start(listen(watching.clone()), Sleepy);
@@ -351,7 +355,7 @@ fn the_clock_of_a_worker_never_goes_back() {
     report(
         "the clock never goes back",
         format_args!(
-            "told {} times, never less than before",
+            "read {} times, never less than before",
             watching.told.load(Ordering::Relaxed)
         ),
     );

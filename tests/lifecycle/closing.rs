@@ -1,4 +1,5 @@
-//! Every open has one close with the right reason, whatever ends the connection; and no end loses what can be kept.
+//! Every open has exactly one close with the right reason, whatever ends the connection, and no output is lost
+//! needlessly.
 
 use std::fmt;
 use std::io::ErrorKind;
@@ -17,7 +18,7 @@ use support::{
     Client, DEADLINE, Event, Events, Recorder, TestServer, deliberate_panic, listen, pattern, text,
 };
 
-/// Raw bytes, and words that bring the protocol down.
+/// Raw bytes, except for some words that make the protocol fail.
 #[derive(Clone, Copy)]
 struct Fragile;
 
@@ -82,7 +83,7 @@ impl Encode for Fragile {
     }
 }
 
-/// A handler that echoes, and takes some words as orders.
+/// A handler that echoes, and obeys some words as commands.
 fn obedient() -> (Recorder<Fragile>, Events) {
     let (recorder, events) = Recorder::<Fragile>::new();
     let recorder = recorder.on_message(|conn, bytes| match bytes {
@@ -141,7 +142,7 @@ fn the_peers_end_in_a_large_message_is_truncated() {
 }
 
 #[test]
-fn what_is_pending_reaches_a_peer_that_ended_in_a_message() {
+fn pending_output_reaches_a_peer_that_ended_within_a_message() {
     let (recorder, events) = Recorder::<Lines>::new();
     let recorder = recorder.on_message(|conn, _| {
         conn.send("answer");
@@ -179,7 +180,7 @@ fn close_in_on_message_is_local() {
 }
 
 #[test]
-fn close_in_on_open_is_local_and_sends_what_was_said() {
+fn close_in_on_open_is_local_and_sends_what_was_queued_before() {
     let (recorder, events) = obedient();
     let recorder = recorder.on_open(|conn| {
         conn.send(b"no room");
@@ -211,7 +212,7 @@ fn close_in_on_timer_is_local() {
 }
 
 #[test]
-fn close_in_on_half_close_is_peer_for_the_peer_came_first() {
+fn close_in_on_half_close_is_peer_because_the_peer_ended_first() {
     let (recorder, events) = obedient();
     let recorder = recorder.on_half_close(|conn| {
         conn.send(b"goodbye");
@@ -250,7 +251,7 @@ fn send_more_than_fits(conn: &mut Conn<'_, Raw>) {
 }
 
 #[test]
-fn abort_resets_and_loses_what_is_pending() {
+fn abort_resets_and_loses_pending_output() {
     let (recorder, events) = obedient();
     let server = TestServer::start(listen(Fragile), recorder);
     let mut client = server.connect();
@@ -264,7 +265,7 @@ fn abort_resets_and_loses_what_is_pending() {
 fn abort_in_on_open_resets() {
     let (recorder, events) = obedient();
     let server = TestServer::start(listen(Fragile), recorder.on_open(|conn| conn.abort()));
-    // The reset may come before connecting has returned.
+    // The reset may arrive before `connect` has returned.
     match Client::try_connect(server.addr()) {
         Ok(mut client) => client.expect_reset(),
         Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset),
@@ -305,7 +306,7 @@ fn abort_in_any_callback_resets() {
     assert_eq!(
         events.close_reason(),
         "Local",
-        "the first cause counts where no output was lost"
+        "the first cause counts if no output was lost"
     );
     server.finish(&events);
 }
@@ -443,7 +444,7 @@ fn after_abort_no_message_of_the_burst_is_delivered() {
 }
 
 #[test]
-fn what_is_pending_at_a_close_is_flushed() {
+fn pending_output_is_flushed_at_a_close() {
     let payload = pattern(2, 4 << 20);
     let (recorder, events) = Recorder::<Raw>::new();
     let to_send = payload.clone();
@@ -454,7 +455,7 @@ fn what_is_pending_at_a_close_is_flushed() {
     let server = TestServer::start(listen(Raw), recorder);
     let mut client = server.connect();
     client.send(b"go");
-    // The close has begun before anything is read.
+    // The client reads nothing before the close has begun.
     events.message();
     assert!(client.receive_rest() == payload);
     drop(client);
@@ -474,7 +475,7 @@ fn a_close_lingers_until_the_peer_has_ended() {
     let mut client = server.connect();
     client.send(b"close");
     client.expect_eof();
-    // The socket still takes what comes, so that no reset destroys what the peer has not read yet.
+    // The socket still accepts input, so that no reset destroys bytes that the peer has not read yet.
     for _ in 0..10 {
         client.send(&[0; 10_000]);
         neighbour.ping();
@@ -522,8 +523,8 @@ fn a_close_that_cannot_flush_times_out() {
     server.finish(&events);
 }
 
-/// Has one connection of a server meet a panic, and checks that it ends with that reason, that a neighbour on the same
-/// worker does not notice, and that new connections are served.
+/// Makes one connection of a server panic. Checks that it ends with that reason, that a neighbour on the same worker is
+/// not affected, and that new connections are served.
 #[track_caller]
 fn assert_only_the_victim_ends(
     recorder: Recorder<Fragile>,
@@ -603,12 +604,12 @@ fn a_panic_in_a_completion_ends_only_its_connection() {
     });
 }
 
-/// A handler that echoes and gives the test a handle to each connection.
+/// A handler that echoes and sends the test a handle to each connection.
 fn lending() -> (Recorder<Fragile>, Events, Receiver<ConnHandle<Fragile>>) {
     let (recorder, events) = obedient();
-    let (remotes, lent) = channel();
+    let (handles, lent) = channel();
     (
-        recorder.on_open(move |conn| remotes.send(conn.handle()).unwrap()),
+        recorder.on_open(move |conn| handles.send(conn.handle()).unwrap()),
         events,
         lent,
     )
@@ -616,20 +617,20 @@ fn lending() -> (Recorder<Fragile>, Events, Receiver<ConnHandle<Fragile>>) {
 
 #[test]
 fn a_panic_in_a_closure_from_another_thread_ends_only_its_connection() {
-    let (recorder, events, remotes) = lending();
+    let (recorder, events, handles) = lending();
     assert_only_the_victim_ends(recorder, &events, |_, _| {
-        let _neighbour = remotes.recv_timeout(DEADLINE).unwrap();
-        let victim = remotes.recv_timeout(DEADLINE).unwrap();
+        let _neighbour = handles.recv_timeout(DEADLINE).unwrap();
+        let victim = handles.recv_timeout(DEADLINE).unwrap();
         victim.run(|_| deliberate_panic()).unwrap();
     });
 }
 
 #[test]
 fn a_panic_in_the_encoder_of_a_send_from_another_thread_ends_only_its_connection() {
-    let (recorder, events, remotes) = lending();
+    let (recorder, events, handles) = lending();
     assert_only_the_victim_ends(recorder, &events, |_, _| {
-        let _neighbour = remotes.recv_timeout(DEADLINE).unwrap();
-        let victim = remotes.recv_timeout(DEADLINE).unwrap();
+        let _neighbour = handles.recv_timeout(DEADLINE).unwrap();
+        let victim = handles.recv_timeout(DEADLINE).unwrap();
         victim.send(Bytes::from_static(b"panic in pack")).unwrap();
     });
 }
@@ -689,12 +690,12 @@ fn a_panic_in_on_open_drops_the_connection_and_owes_no_close() {
     armed.store(false, Ordering::Relaxed);
     neighbour.ping();
     server.connect().ping();
-    support::eventually("the dropped connection is counted out", || {
+    support::eventually("the dropped connection is no longer counted", || {
         server.handle().connections_per_worker()[0] <= 2
     });
     server.finish(&events);
     let ended = events.count(|event| matches!(event, Event::Close(..)));
-    assert_eq!(ended, 2, "the neighbour and the late one");
+    assert_eq!(ended, 2, "the neighbour and the late connection");
 }
 
 #[test]
@@ -759,7 +760,7 @@ fn a_slot_is_reused_and_events_of_the_old_connection_do_not_reach_the_new_one() 
 }
 
 #[test]
-fn connections_are_counted_out_whatever_ends_them() {
+fn every_end_of_a_connection_reduces_the_count() {
     let (recorder, events) = obedient();
     let server = TestServer::start(listen(Fragile), recorder);
     for end in [
@@ -773,7 +774,7 @@ fn connections_are_counted_out_whatever_ends_them() {
         client.send(end);
         client.expect_ended();
     }
-    support::eventually("all are counted out", || {
+    support::eventually("no connection is counted any more", || {
         server.handle().stats().connections == 0
     });
     assert_eq!(server.handle().connections_per_worker(), [0]);

@@ -9,16 +9,16 @@ use support::{
     take,
 };
 
-/// A close in the midst of messages that were held back, more of them than the input limit allows for one, brought the
-/// worker down when there was more to read.
+/// A close in a callback panicked the worker if more messages were held back than the input limit allows for one, and
+/// more input was waiting.
 #[test]
-fn a_close_among_messages_held_back_beyond_the_input_limit_spares_the_worker() {
+fn a_close_with_held_back_messages_beyond_the_input_limit_does_not_panic_the_worker() {
     let (recorder, events) = Recorder::<Lines>::new();
-    let (remotes, lent) = channel();
+    let (handles, lent) = channel();
     let recorder = recorder
         .on_open(move |conn| {
             conn.pause_reading();
-            remotes.send(conn.handle()).unwrap();
+            handles.send(conn.handle()).unwrap();
         })
         .on_message(|conn, line| match line {
             b"ping" => {
@@ -34,15 +34,15 @@ fn a_close_among_messages_held_back_beyond_the_input_limit_spares_the_worker() {
     take(&lent).run(resume).unwrap();
     neighbour.ping();
     let mut client = server.connect();
-    let remote = take(&lent);
+    let handle = take(&lent);
     client.send(&b"123456789\n".repeat(6000));
-    remote.run(resume).unwrap();
+    handle.run(resume).unwrap();
     events.wait_for(|event| {
         matches!(event, Event::Message(_, line) if line == b"123456789").then_some(())
     });
     client.send(b"and more\n");
     neighbour.ping();
-    remote.run(resume).unwrap();
+    handle.run(resume).unwrap();
     client.expect_eof();
     drop(client);
     neighbour.ping();
@@ -50,34 +50,34 @@ fn a_close_among_messages_held_back_beyond_the_input_limit_spares_the_worker() {
     server.finish(&events);
 }
 
-/// A handle that `on_open` has lent before it panicked stayed alive for ever.
+/// A handle that `on_open` had given away before it panicked stayed alive for ever.
 #[test]
 fn a_handle_to_a_connection_whose_on_open_panicked_is_stale() {
     let (recorder, events) = Recorder::<Raw>::new();
-    let (remotes, lent) = channel();
+    let (handles, lent) = channel();
     let recorder = recorder.on_open(move |conn| {
-        remotes.send(conn.handle()).unwrap();
+        handles.send(conn.handle()).unwrap();
         deliberate_panic();
     });
     let server = TestServer::start(listen(Raw), recorder);
     server.connect().expect_ended();
-    let remote = take(&lent);
-    eventually("the handle knows", || !remote.is_alive());
+    let handle = take(&lent);
+    eventually("the handle is stale", || !handle.is_alive());
     server.finish(&events);
 }
 
-/// An abort did nothing to a connection that was closing in order already, until the close's deadline.
+/// An abort had no effect on a connection that was already closing in order, until its close deadline.
 #[test]
 fn an_abort_cuts_an_orderly_close_short() {
     let (echo, events) = raw_echo();
-    let (recorder, remotes) = lending(echo);
+    let (recorder, handles) = lending(echo);
     let server = TestServer::start(listen(Raw).close_timeout(10 * DEADLINE), recorder);
     let mut client = server.connect();
-    let remote = take(&remotes);
-    remote.close().unwrap();
+    let handle = take(&handles);
+    handle.close().unwrap();
     client.expect_eof();
-    assert!(remote.is_alive(), "it waits for the peer's end");
-    remote.abort().unwrap();
+    assert!(handle.is_alive(), "the close waits for the peer's end");
+    handle.abort().unwrap();
     assert_eq!(events.close_reason(), "Local");
     server.finish(&events);
 }

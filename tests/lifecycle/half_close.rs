@@ -1,4 +1,4 @@
-//! A peer that has ended its stream may still be reading: it gets all that is for it.
+//! A peer that has ended its stream may still read: it gets all output for it.
 
 use std::sync::mpsc::channel;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use ringwheel::{Refusal, SendStatus};
 use support::{DEADLINE, Event, Recorder, TestServer, listen, pattern, text};
 
 #[test]
-fn all_that_was_asked_for_is_answered_after_the_peers_end() {
+fn all_requests_are_answered_after_the_peers_end() {
     let (recorder, events) = Recorder::<Lines>::new();
     let recorder = recorder.on_message(|conn, line| {
         conn.send(text(line));
@@ -39,7 +39,7 @@ fn mebibytes_of_output_reach_a_half_open_peer_that_reads_late() {
     client.send(b"go");
     client.finish();
     events.message();
-    // Several turns of the loop go by before the first byte is read.
+    // Several turns of the loop pass before the first byte is read.
     for _ in 0..20 {
         drop(server.connect());
         assert_eq!(events.close_reason(), "Peer");
@@ -50,7 +50,7 @@ fn mebibytes_of_output_reach_a_half_open_peer_that_reads_late() {
 }
 
 #[test]
-fn messages_held_back_by_pressure_come_before_the_peers_end() {
+fn messages_held_back_by_pressure_are_delivered_before_the_peers_end() {
     let (recorder, events) = Recorder::<Lines>::new();
     let answer = "x".repeat(60_000);
     let recorder = recorder.on_message(move |conn, _| {
@@ -69,10 +69,7 @@ fn messages_held_back_by_pressure_come_before_the_peers_end() {
     let last = events_so_far
         .iter()
         .rposition(|event| matches!(event, Event::Message(..)));
-    assert!(
-        last < end,
-        "the end of stream was told of before the last message"
-    );
+    assert!(last < end, "on_half_close came before the last message");
     assert_eq!(events.messages().len(), 200);
     server.finish(&events);
 }
@@ -101,7 +98,7 @@ fn a_handler_may_go_on_sending_until_it_closes() {
     assert_eq!(
         events.count(|event| matches!(event, Event::HalfClose(_))),
         1,
-        "told once"
+        "on_half_close is called once"
     );
     server.finish(&events);
 }
@@ -109,16 +106,16 @@ fn a_handler_may_go_on_sending_until_it_closes() {
 #[test]
 fn another_thread_can_answer_a_half_open_peer() {
     let (recorder, events) = Recorder::<Raw>::new();
-    let (remotes, lent) = channel();
-    let recorder = recorder.on_half_close(move |conn| remotes.send(conn.handle()).unwrap());
+    let (handles, lent) = channel();
+    let recorder = recorder.on_half_close(move |conn| handles.send(conn.handle()).unwrap());
     let server = TestServer::start(listen(Raw), recorder);
     let mut client = server.connect();
     client.send(b"question");
     client.finish();
-    let remote = lent.recv_timeout(DEADLINE).unwrap();
-    remote.send(Bytes::from_static(b"answer")).unwrap();
+    let handle = lent.recv_timeout(DEADLINE).unwrap();
+    handle.send(Bytes::from_static(b"answer")).unwrap();
     assert_eq!(client.receive(6), b"answer");
-    remote.close().unwrap();
+    handle.close().unwrap();
     client.expect_eof();
     assert_eq!(events.close_reason(), "Peer");
     server.finish(&events);
@@ -148,7 +145,7 @@ fn after_shutdown_write_messages_still_arrive() {
 }
 
 #[test]
-fn shutdown_write_waits_for_what_is_pending() {
+fn shutdown_write_waits_for_pending_output() {
     let payload = pattern(2, 6 << 20);
     let (recorder, events) = Recorder::<Raw>::new();
     let to_send = payload.clone();
@@ -178,19 +175,19 @@ fn when_both_have_ended_their_streams_the_connection_closes_by_itself() {
 }
 
 #[test]
-fn the_peers_end_is_not_told_while_reading_is_paused() {
+fn on_half_close_is_not_called_while_reading_is_paused() {
     let (recorder, events) = Recorder::<Raw>::new();
-    let (remotes, lent) = channel();
+    let (handles, lent) = channel();
     let recorder = recorder.on_open(move |conn| {
         conn.pause_reading();
-        remotes.send(conn.handle()).unwrap();
+        handles.send(conn.handle()).unwrap();
     });
     let server = TestServer::start(listen(Raw), recorder);
     let mut client = server.connect();
     let paused = lent.recv_timeout(DEADLINE).unwrap();
     client.send(b"late");
     client.finish();
-    // Another connection comes and goes meanwhile.
+    // Meanwhile another connection opens and closes.
     let mut other = server.connect();
     lent.recv_timeout(DEADLINE).unwrap().close().unwrap();
     other.expect_eof();

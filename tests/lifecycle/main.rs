@@ -1,10 +1,10 @@
-//! The life of a connection and of a server: how each opens and ends, and what is still delivered then.
+//! The life of connections and servers: how they open and end, and which data is still delivered at the end.
 
 mod closing;
 mod half_close;
 mod refusals;
 mod shutdown;
 
-// Defects that were found once, each in its smallest form.
+// Defects found earlier, each reduced to its smallest form.
 mod connection_regressions;
 mod shutdown_regressions;

@@ -14,7 +14,7 @@ use support::{
 };
 
 const SHORT: Duration = Duration::from_millis(150);
-/// More than the kernel takes from a connection with a small send buffer.
+/// More bytes than the kernel takes from a connection with a small send buffer.
 const FLOOD: usize = 6 << 20;
 
 fn line_echo() -> (Recorder<Lines>, Events) {
@@ -25,7 +25,7 @@ fn line_echo() -> (Recorder<Lines>, Events) {
     (recorder, events)
 }
 
-/// Answers every message with more than fits on its way.
+/// A handler that answers every message with more bytes than the kernel's buffers hold.
 fn flooding() -> (Recorder<Raw>, Events) {
     let (recorder, events) = Recorder::<Raw>::new();
     let payload = pattern(1, FLOOD);
@@ -52,8 +52,8 @@ fn every_message_that_was_sent_before_a_shutdown_is_answered() {
     });
     let server = TestServer::start_on(Server::builder().workers(2), listen(Lines::new()), echo);
     let mut clients: Vec<Client> = (0..50).map(|_| server.connect()).collect();
-    // All are with their workers, or on their way there.
-    eventually("all are accepted", || {
+    // All connections have reached their workers, or are on their way there.
+    eventually("all connections are accepted", || {
         server.handle().stats().accepted == 50
     });
     let questions: String = (0..500)
@@ -78,7 +78,7 @@ fn every_message_that_was_sent_before_a_shutdown_is_answered() {
 }
 
 #[test]
-fn a_shutdown_flushes_what_is_pending() {
+fn a_shutdown_flushes_pending_output() {
     let (recorder, events) = flooding();
     let server = TestServer::start(listen(Raw).send_buffer_size(128 * 1024), recorder);
     let mut client = server.connect();
@@ -93,14 +93,14 @@ fn a_shutdown_flushes_what_is_pending() {
 }
 
 #[test]
-fn what_other_threads_sent_before_a_shutdown_is_sent() {
+fn sends_from_other_threads_before_a_shutdown_are_sent() {
     let (recorder, events) = Recorder::<Raw>::new();
-    let (remotes, lent) = channel();
-    let recorder = recorder.on_open(move |conn| remotes.send(conn.handle()).unwrap());
+    let (handles, lent) = channel();
+    let recorder = recorder.on_open(move |conn| handles.send(conn.handle()).unwrap());
     let server = TestServer::start(listen(Raw), recorder);
     let mut client = server.connect();
-    let remote = lent.recv_timeout(DEADLINE).unwrap();
-    (0..100).for_each(|_| remote.send(Bytes::from_static(b"1234")).unwrap());
+    let handle = lent.recv_timeout(DEADLINE).unwrap();
+    (0..100).for_each(|_| handle.send(Bytes::from_static(b"1234")).unwrap());
     server.handle().shutdown(DEADLINE);
     assert_eq!(client.receive_rest().len(), 400);
     drop(client);
@@ -148,7 +148,9 @@ fn a_peer_that_never_stops_talking_ends_too() {
     let mut reader = client.second_half();
     let writing = thread::spawn(move || while writer.try_send(&b"talk\n".repeat(1000)).is_ok() {});
     let reading = thread::spawn(move || reader.drain().is_ok());
-    eventually("it talks", || server.handle().stats().accepted == 1);
+    eventually("the client is accepted and sends", || {
+        server.handle().stats().accepted == 1
+    });
     server.handle().shutdown(4 * SHORT);
     server.join();
     writing.join().unwrap();
@@ -173,7 +175,7 @@ fn a_server_that_drains_takes_no_new_connections() {
     eventually("connections are refused", || {
         refused() == Some(ErrorKind::ConnectionRefused)
     });
-    // The one that is being drained has not ended meanwhile.
+    // The connection that is being drained has not ended meanwhile.
     assert_eq!(
         events.count(
             |event| matches!(event, Event::Close(_, ending) if ending.stats.messages_in > 0)
@@ -202,7 +204,7 @@ fn stop_ends_every_connection_at_once() {
     assert_eq!(
         events.count(|event| matches!(event, Event::Shutdown(_))),
         0,
-        "there is no time for last words"
+        "stop sends no farewell"
     );
 }
 
@@ -214,7 +216,9 @@ fn stop_cuts_a_shutdown_short() {
     client.send(b"go");
     events.message();
     server.handle().shutdown(Duration::from_secs(3600));
-    eventually("it drains", || Client::try_connect(server.addr()).is_err());
+    eventually("the server drains", || {
+        Client::try_connect(server.addr()).is_err()
+    });
     server.handle().stop();
     server.join();
     client.expect_reset();
@@ -255,7 +259,7 @@ fn a_server_may_be_ended_before_it_runs() {
 }
 
 #[test]
-fn those_who_connected_before_a_shutdown_are_served_although_it_runs_only_then() {
+fn connections_made_before_a_shutdown_are_served_although_the_server_runs_only_afterwards() {
     let (echo, events) = line_echo();
     let builder = Server::builder()
         .workers(2)
@@ -319,7 +323,7 @@ fn on_shutdown_may_end_its_connection_itself() {
 }
 
 #[test]
-fn with_reuse_port_a_shutdown_answers_and_refuses_likewise() {
+fn with_reuse_port_a_shutdown_also_answers_and_refuses() {
     let (echo, events) = line_echo();
     let listen = listen(Lines::new()).reuse_port(true);
     let server = TestServer::start_on(Server::builder().workers(2), listen, echo);
@@ -327,7 +331,7 @@ fn with_reuse_port_a_shutdown_answers_and_refuses_likewise() {
     clients
         .iter_mut()
         .for_each(|client| client.send(b"hello\n"));
-    eventually("all are accepted", || {
+    eventually("all connections are accepted", || {
         server.handle().stats().accepted == 20
     });
     server.handle().shutdown(DEADLINE);

@@ -16,9 +16,9 @@ use support::{
 
 const SHORT: Duration = Duration::from_millis(150);
 
-/// Of those that waited to be accepted when the server was shut down, only one burst was taken.
+/// At a shutdown only one burst of the connections in the backlog was accepted.
 #[test]
-fn a_shutdown_serves_all_who_wait_in_the_backlog() {
+fn a_shutdown_serves_all_connections_in_the_backlog() {
     for reuse_port in [false, true] {
         let (echo, events) = raw_echo();
         let builder = Server::builder().workers(1).accept_burst(1);
@@ -40,9 +40,9 @@ fn a_shutdown_serves_all_who_wait_in_the_backlog() {
     }
 }
 
-/// A message that lay with the kernel because the output was above its high-water mark was not answered at a shutdown.
+/// A message that was unread because the output was above its high-water mark was not answered at a shutdown.
 #[test]
-fn a_shutdown_answers_what_waits_behind_pressure() {
+fn a_shutdown_answers_messages_held_back_by_pressure() {
     const ANSWER: usize = 6 << 20;
     let (recorder, events) = Recorder::<Raw>::new();
     let (statuses, reported) = channel();
@@ -62,9 +62,9 @@ fn a_shutdown_answers_what_waits_behind_pressure() {
     events.assert_lifecycles();
 }
 
-/// What had arrived was answered only as far as some turns with the read budget went.
+/// Input that had arrived was answered at a shutdown only as far as the read budget of a few turns went.
 #[test]
-fn a_shutdown_answers_all_that_has_arrived_whatever_the_budget() {
+fn a_shutdown_answers_all_arrived_input_with_any_budget() {
     let (recorder, events) = Recorder::<Lines>::new();
     let (hold, grip) = Hold::new();
     let recorder = recorder.on_message(move |conn, line| {
@@ -90,18 +90,18 @@ fn a_shutdown_answers_all_that_has_arrived_whatever_the_budget() {
     events.assert_lifecycles();
 }
 
-/// What other threads had sent before a shutdown was sent only as far as the mail budget went.
+/// Letters that other threads had sent before a shutdown were handled only as far as the mail budget went.
 #[test]
-fn a_shutdown_sends_all_that_was_sent_before_it() {
+fn a_shutdown_sends_all_earlier_letters() {
     let (recorder, events) = raw_echo();
-    let (recorder, remotes) = lending(recorder);
+    let (recorder, handles) = lending(recorder);
     let server = TestServer::start_on(behind_an_acceptor(), listen(Raw), recorder);
     let mut client = server.connect();
-    let remote = take(&remotes);
+    let handle = take(&handles);
     let (hold, grip) = Hold::new();
-    remote.run(move |_| hold.enter()).unwrap();
+    handle.run(move |_| hold.enter()).unwrap();
     grip.wait();
-    (0..10_000).for_each(|_| remote.send(Bytes::from_static(b"1234")).unwrap());
+    (0..10_000).for_each(|_| handle.send(Bytes::from_static(b"1234")).unwrap());
     server.handle().shutdown(DEADLINE);
     server.wait_until_draining();
     grip.release();
@@ -111,9 +111,9 @@ fn a_shutdown_sends_all_that_was_sent_before_it() {
     events.assert_lifecycles();
 }
 
-/// What the kernel had taken, and a slow peer was still reading, was thrown away at the drain's deadline.
+/// Output that the kernel had taken, and that a slow peer was still reading, was discarded at the drain's deadline.
 #[test]
-fn a_drain_deadline_spares_what_the_kernel_has_taken() {
+fn a_drain_deadline_keeps_output_that_the_kernel_has_taken() {
     const ANSWER: usize = 100_000;
     let (recorder, events) = Recorder::<Raw>::new();
     let (completed, completions) = channel();
@@ -134,7 +134,7 @@ fn a_drain_deadline_spares_what_the_kernel_has_taken() {
     events.assert_lifecycles();
 }
 
-/// A handler that had paused to compute an answer elsewhere was closed before it could give it.
+/// A handler that had paused reading to compute an answer on another thread was closed before it could send the answer.
 #[test]
 fn a_drain_waits_for_a_handler_that_has_paused() {
     let (recorder, events) = Recorder::<Lines>::new();
@@ -162,27 +162,29 @@ fn a_drain_waits_for_a_handler_that_has_paused() {
     events.assert_lifecycles();
 }
 
-/// Publishes again whenever all workers are done with the last publication, until one is gone.
-fn publish_on_and_on(clients: Connections<Recorder<Raw>>, rounds: Arc<AtomicUsize>) {
-    let again = clients.clone();
+/// Publishes again whenever all workers have finished the last publication, until one worker is gone.
+fn publish_on_and_on(connections: Connections<Recorder<Raw>>, rounds: Arc<AtomicUsize>) {
+    let again = connections.clone();
     let done = move |published: Published| {
         rounds.fetch_add(1, Ordering::Relaxed);
         if published.unreached_workers == 0 {
             publish_on_and_on(again, rounds);
         }
     };
-    // It is refused by a server that has ended.
-    let _ = clients.publish_then("topic", Bytes::from_static(b"x"), done);
+    // A server that has ended refuses it.
+    let _ = connections.publish_then("topic", Bytes::from_static(b"x"), done);
 }
 
-/// A worker that ended did what its mailbox held until it was empty, which it never was.
+/// A worker that ended kept handling letters until its mailbox was empty, which a busy publisher prevented for ever.
 #[track_caller]
 fn assert_ends_under_a_publisher(end: impl FnOnce(&ServerHandle)) {
     let (echo, events) = raw_echo();
     let server = TestServer::start(listen(Raw), echo);
     let rounds = Arc::new(AtomicUsize::new(0));
     publish_on_and_on(server.handle().connections_of(), rounds.clone());
-    eventually("it publishes again", || rounds.load(Ordering::Relaxed) > 1);
+    eventually("the publisher has published again", || {
+        rounds.load(Ordering::Relaxed) > 1
+    });
     end(server.handle());
     server.join();
     events.assert_lifecycles();

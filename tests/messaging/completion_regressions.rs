@@ -13,7 +13,7 @@ use support::{
     raw_echo, take,
 };
 
-/// A large item that met the socket's error was reported as written.
+/// A large item whose write met a socket error was reported as written.
 #[test]
 fn a_large_item_that_meets_a_reset_is_lost() {
     let (recorder, events) = Recorder::<Raw>::new();
@@ -34,7 +34,8 @@ fn a_large_item_that_meets_a_reset_is_lost() {
     grip.wait();
     client.reset();
     grip.release();
-    // Not in the order in which they were sent: the second is refused at once, since the peer has gone.
+    // The completions may arrive in another order than the sends: the second send is refused at once, since the peer
+    // has gone.
     let mut deliveries = [take(&completions), take(&completions)];
     deliveries.sort_by_key(|delivery| *delivery == SendOutcome::Lost);
     assert_eq!(
@@ -45,12 +46,12 @@ fn a_large_item_that_meets_a_reset_is_lost() {
     server.finish(&events);
 }
 
-/// A completion lost in an `on_open` that panicked, and that panics in turn, brought the worker down.
+/// When `on_open` panicked, its sends' completions were called; one that panicked too ended the worker.
 #[test]
-fn a_completion_that_panics_as_on_open_panics_spares_the_worker() {
+fn a_completion_that_panics_after_on_open_panicked_does_not_end_the_worker() {
     if !Child::is_here() {
         return Child::pass(
-            "completion_regressions::a_completion_that_panics_as_on_open_panics_spares_the_worker",
+            "completion_regressions::a_completion_that_panics_after_on_open_panicked_does_not_end_the_worker",
             256,
         );
     }
@@ -64,7 +65,7 @@ fn a_completion_that_panics_as_on_open_panics_spares_the_worker() {
         }
     });
     let server = TestServer::start(listen(Raw), recorder);
-    // The reset may come before the client knows that it is connected.
+    // The reset may arrive before the client knows that it is connected.
     match Client::try_connect(server.addr()) {
         Ok(mut client) => client.expect_ended(),
         Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset),
@@ -74,8 +75,8 @@ fn a_completion_that_panics_as_on_open_panics_spares_the_worker() {
     server.finish(&events);
 }
 
-/// Two completions that were lost with their connection and both panicked ended the process: the second panicked while
-/// the first was unwinding.
+/// Two completions that were lost with their connection and both panicked aborted the process: the second panicked
+/// while the first was unwinding.
 #[test]
 fn lost_completions_may_all_panic() {
     if !Child::is_here() {
@@ -109,15 +110,15 @@ fn lost_completions_may_all_panic() {
     server.finish(&events);
 }
 
-/// The last letter that a full mail budget allows stayed at hand when it found nobody, and its completion with it.
+/// The last letter within a full mail budget stayed queued if its connection had gone, and its completion was late.
 #[test]
-fn the_completion_of_a_letter_that_finds_nobody_is_told_at_once() {
+fn the_completion_of_a_letter_to_a_closed_connection_is_called_at_once() {
     for letters in 1020..1030 {
         let (recorder, events) = raw_echo();
-        let (recorder, remotes) = lending(recorder);
+        let (recorder, handles) = lending(recorder);
         let server = TestServer::start(listen(Raw), recorder);
         let _clients = [server.connect(), server.connect()];
-        let [guard, victim] = [take(&remotes), take(&remotes)];
+        let [guard, victim] = [take(&handles), take(&handles)];
         let (hold, grip) = Hold::new();
         guard.run(move |_| hold.enter()).unwrap();
         grip.wait();

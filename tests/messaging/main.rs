@@ -1,4 +1,4 @@
-//! Messages that do not come from a connection's own callbacks: from other threads, and by topic.
+//! Messages that do not come from a connection's own callbacks: sends from other threads, and publications to topics.
 
 mod addressed;
 mod handler_letters;
@@ -6,5 +6,5 @@ mod other_threads;
 mod room;
 mod topics;
 
-// Defects that were found once, each in its smallest form.
+// Defects found earlier, each reduced to its smallest form.
 mod completion_regressions;

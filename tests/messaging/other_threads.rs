@@ -1,4 +1,4 @@
-//! Sends and closes from other threads reach the right connections, in order, once.
+//! Sends and closes from other threads reach the right connections, completions come in order, once.
 
 use std::collections::HashSet;
 use std::sync::mpsc::{Receiver, channel};
@@ -11,14 +11,14 @@ use ringwheel::protocol::{Lines, Raw};
 use ringwheel::{Conn, ConnHandle, Refusal, SendError, SendOutcome, Server};
 use support::{Client, DEADLINE, Event, Events, Recorder, TestServer, eventually, listen, take};
 
-/// An echo that lends the test a handle to each connection.
+/// An echo that sends the test a handle to each connection.
 fn lending() -> (Recorder<Raw>, Events, Receiver<ConnHandle<Raw>>) {
     let (recorder, events) = Recorder::<Raw>::new();
-    let (remotes, lent) = channel();
+    let (handles, lent) = channel();
     let recorder = recorder
         .on_open(move |conn| {
-            // The test may not care.
-            let _ = remotes.send(conn.handle());
+            // The test may have dropped the receiver.
+            let _ = handles.send(conn.handle());
         })
         .on_message(|conn, bytes| {
             conn.send(bytes);
@@ -28,29 +28,29 @@ fn lending() -> (Recorder<Raw>, Events, Receiver<ConnHandle<Raw>>) {
 
 #[test]
 fn a_send_from_another_thread_arrives() {
-    let (recorder, events, remotes) = lending();
+    let (recorder, events, handles) = lending();
     let server = TestServer::start(listen(Raw), recorder);
     let mut client = server.connect();
-    let remote = take(&remotes);
-    assert_eq!(remote.id(), events.open());
-    assert!(remote.is_alive());
-    let from_afar = thread::spawn(move || remote.send(Bytes::from_static(b"hello")));
-    assert_eq!(from_afar.join().unwrap(), Ok(()));
+    let handle = take(&handles);
+    assert_eq!(handle.id(), events.open());
+    assert!(handle.is_alive());
+    let sender = thread::spawn(move || handle.send(Bytes::from_static(b"hello")));
+    assert_eq!(sender.join().unwrap(), Ok(()));
     assert_eq!(client.receive(5), b"hello");
     server.finish(&events);
 }
 
 #[test]
 fn sends_of_a_thread_arrive_in_order_and_close_comes_after_them() {
-    let (recorder, events, remotes) = lending();
+    let (recorder, events, handles) = lending();
     let server = TestServer::start(listen(Raw), recorder);
     let mut client = server.connect();
-    let remote = take(&remotes);
+    let handle = take(&handles);
     let expected: String = (0..10_000).map(|number| format!("{number} ")).collect();
     for number in 0..10_000 {
-        remote.send(format!("{number} ")).unwrap();
+        handle.send(format!("{number} ")).unwrap();
     }
-    remote.close().unwrap();
+    handle.close().unwrap();
     assert!(client.receive_rest() == expected.as_bytes());
     drop(client);
     assert_eq!(events.close_reason(), "Local");
@@ -59,10 +59,10 @@ fn sends_of_a_thread_arrive_in_order_and_close_comes_after_them() {
 
 #[test]
 fn abort_from_another_thread_resets() {
-    let (recorder, events, remotes) = lending();
+    let (recorder, events, handles) = lending();
     let server = TestServer::start(listen(Raw), recorder);
     let mut client = server.connect();
-    take(&remotes).abort().unwrap();
+    take(&handles).abort().unwrap();
     client.expect_reset();
     assert_eq!(events.close_reason(), "Aborted");
     server.finish(&events);
@@ -70,21 +70,21 @@ fn abort_from_another_thread_resets() {
 
 #[test]
 fn a_closure_runs_on_the_connections_worker() {
-    let (recorder, events, remotes) = lending();
+    let (recorder, events, handles) = lending();
     let server = TestServer::start_on(Server::builder().workers(2), listen(Raw), recorder);
     let (ran, has_run) = channel();
     let mut clients = [server.connect(), server.connect()];
     for _ in 0..2 {
-        let remote = take(&remotes);
+        let handle = take(&handles);
         let ran = ran.clone();
         let run = move |conn: &mut Conn<'_, Raw>| {
             conn.send(b"done");
             ran.send((conn.id(), thread::current().name().map(str::to_owned)))
                 .unwrap();
         };
-        remote.run(run).unwrap();
+        handle.run(run).unwrap();
         let (id, thread) = take(&has_run);
-        assert_eq!(id, remote.id());
+        assert_eq!(id, handle.id());
         assert_eq!(thread, Some(format!("ringwheel-{}", id.worker())));
     }
     clients
@@ -127,18 +127,18 @@ fn four_threads_send_ten_thousand_each_and_all_arrive_in_the_order_of_their_thre
     const THREADS: usize = 4;
     const EACH: usize = 10_000;
     let (recorder, events) = Recorder::<Lines>::new();
-    let (remotes, lent) = channel();
-    let recorder = recorder.on_open(move |conn| remotes.send(conn.handle()).unwrap());
+    let (handles, lent) = channel();
+    let recorder = recorder.on_open(move |conn| handles.send(conn.handle()).unwrap());
     let server = TestServer::start(listen(Lines::new()), recorder);
     let mut client = server.connect();
-    let remote = take(&lent);
+    let handle = take(&lent);
     let senders: Vec<_> = (0..THREADS)
         .map(|thread| {
-            let remote = remote.clone();
+            let handle = handle.clone();
             thread::spawn(move || {
                 for number in 0..EACH {
-                    // A full mailbox is not meant to be met: its limit is higher.
-                    remote.send(format!("{thread} {number}")).unwrap();
+                    // The mailbox's limit is higher, so it never gets full here.
+                    handle.send(format!("{thread} {number}")).unwrap();
                 }
             })
         })
@@ -147,7 +147,7 @@ fn four_threads_send_ten_thousand_each_and_all_arrive_in_the_order_of_their_thre
         senders
             .into_iter()
             .for_each(|sender| sender.join().unwrap());
-        remote.close().unwrap();
+        handle.close().unwrap();
     });
     let received = String::from_utf8(client.receive_rest()).unwrap();
     closing.join().unwrap();
@@ -164,15 +164,15 @@ fn four_threads_send_ten_thousand_each_and_all_arrive_in_the_order_of_their_thre
 
 #[test]
 fn a_completion_says_written_once_the_kernel_has_it() {
-    let (recorder, events, remotes) = lending();
+    let (recorder, events, handles) = lending();
     let server = TestServer::start(listen(Raw), recorder);
     let mut client = server.connect();
-    let remote = take(&remotes);
+    let handle = take(&handles);
     let (completed, completions) = channel();
     for number in 0..1000u32 {
         let completed = completed.clone();
         let done = move |delivery| completed.send((number, delivery)).unwrap();
-        remote
+        handle
             .send_then(number.to_be_bytes().to_vec(), done)
             .unwrap();
     }
@@ -180,12 +180,15 @@ fn a_completion_says_written_once_the_kernel_has_it() {
         assert_eq!(
             take(&completions),
             (number, SendOutcome::Written),
-            "in order"
+            "completions come in order"
         );
     }
     client.receive(4000);
     server.finish(&events);
-    assert!(completions.try_recv().is_err(), "each once");
+    assert!(
+        completions.try_recv().is_err(),
+        "each completion comes once"
+    );
 }
 
 #[test]
@@ -210,12 +213,12 @@ fn a_completion_waits_for_a_peer_that_does_not_read() {
     let mut client = server.connect();
     client.send(b"go");
     assert_eq!(take(&completions), ("small", SendOutcome::Written));
-    // Turns go by.
+    // Several turns of the loop pass.
     (0..20).for_each(|_| drop(server.connect()));
     (0..20).for_each(|_| drop(events.close()));
     assert!(
         completions.try_recv().is_err(),
-        "the large one is not with the kernel"
+        "the kernel has not taken the large item"
     );
     client.receive(5 + FLOOD + 4);
     assert_eq!(take(&completions), ("large", SendOutcome::Written));
@@ -224,7 +227,7 @@ fn a_completion_waits_for_a_peer_that_does_not_read() {
 }
 
 #[test]
-fn completions_of_what_never_left_say_lost() {
+fn completions_of_items_that_were_never_sent_report_lost() {
     const FLOOD: usize = 6 << 20;
     let (recorder, events) = Recorder::<Raw>::new();
     let (completed, completions) = channel();
@@ -244,7 +247,7 @@ fn completions_of_what_never_left_say_lost() {
     let server = TestServer::start(listen(Raw).send_buffer_size(128 * 1024), recorder);
     let mut client = server.connect();
     client.send(b"go");
-    // Read only afterwards: a client that reads meanwhile can take it all.
+    // The client reads only afterwards: a client that reads meanwhile can take everything.
     let told: HashSet<_> = (0..3).map(|_| take(&completions)).collect();
     client.expect_reset();
     assert_eq!(
@@ -257,14 +260,17 @@ fn completions_of_what_never_left_say_lost() {
     );
     assert_eq!(events.close_reason(), "Aborted");
     server.finish(&events);
-    assert!(completions.try_recv().is_err(), "each once");
+    assert!(
+        completions.try_recv().is_err(),
+        "each completion comes once"
+    );
 }
 
 #[test]
 fn each_of_many_completions_comes_once_while_connections_come_and_go() {
     const ROUNDS: usize = 200;
     const EACH: usize = 50;
-    let (recorder, events, remotes) = lending();
+    let (recorder, events, handles) = lending();
     let server = TestServer::start_on(
         Server::builder().workers(2),
         listen(Raw),
@@ -273,7 +279,7 @@ fn each_of_many_completions_comes_once_while_connections_come_and_go() {
     let (completed, completions) = channel();
     for round in 0..ROUNDS {
         let client = server.connect();
-        let remote = take(&remotes);
+        let handle = take(&handles);
         let ending = thread::spawn(move || {
             if round % 2 == 0 {
                 client.reset()
@@ -281,8 +287,8 @@ fn each_of_many_completions_comes_once_while_connections_come_and_go() {
         });
         for number in 0..EACH {
             let completed = completed.clone();
-            // A refusal is a completion too.
-            let _ = remote.send_then(vec![0; 10_000], move |_| {
+            // A refusal is reported by the completion too.
+            let _ = handle.send_then(vec![0; 10_000], move |_| {
                 completed.send((round, number)).unwrap()
             });
         }
@@ -291,20 +297,23 @@ fn each_of_many_completions_comes_once_while_connections_come_and_go() {
     let told: Vec<_> = (0..ROUNDS * EACH).map(|_| take(&completions)).collect();
     assert_eq!(told.iter().collect::<HashSet<_>>().len(), ROUNDS * EACH);
     server.finish(&events);
-    assert!(completions.try_recv().is_err(), "each once");
+    assert!(
+        completions.try_recv().is_err(),
+        "each completion comes once"
+    );
 }
 
 #[test]
-fn a_stale_handle_is_inert_and_says_so() {
-    let (recorder, events, remotes) = lending();
+fn a_stale_handle_has_no_effect_and_returns_an_error() {
+    let (recorder, events, handles) = lending();
     let server = TestServer::start(listen(Raw), recorder);
     drop(server.connect());
-    let stale = take(&remotes);
+    let stale = take(&handles);
     events.close();
-    eventually("the handle knows", || !stale.is_alive());
+    eventually("the handle is stale", || !stale.is_alive());
     let mut heir = server.connect();
-    let remote = take(&remotes);
-    assert_ne!(stale.id(), remote.id());
+    let handle = take(&handles);
+    assert_ne!(stale.id(), handle.id());
 
     let payload = Bytes::from_static(b"not for you");
     assert_eq!(
@@ -326,22 +335,22 @@ fn a_stale_handle_is_inert_and_says_so() {
 }
 
 #[test]
-fn letters_that_are_under_way_when_their_connection_ends_do_not_reach_the_next_in_its_slot() {
-    let (recorder, events, remotes) = lending();
+fn letters_to_an_ended_connection_do_not_reach_the_next_connection_in_its_slot() {
+    let (recorder, events, handles) = lending();
     let server = TestServer::start(listen(Raw), recorder);
     let mut guard = server.connect();
-    let guard_remote = take(&remotes);
+    let guard_handle = take(&handles);
     for _ in 0..100 {
         let old_client = server.connect();
-        let old = take(&remotes);
-        // While the worker is held up, the connection's end and letters for it pile up, and its heir waits.
+        let old = take(&handles);
+        // While the worker is held up, the connection ends, letters for it pile up, and the next connection waits.
         let (entered, is_entered) = channel();
         let (release, released) = channel::<()>();
         let hold = move |_: &mut Conn<'_, Raw>| {
             entered.send(()).unwrap();
             released.recv_timeout(DEADLINE).unwrap();
         };
-        guard_remote.run(hold).unwrap();
+        guard_handle.run(hold).unwrap();
         take(&is_entered);
         old.abort().unwrap();
         for _ in 0..10 {
@@ -351,7 +360,7 @@ fn letters_that_are_under_way_when_their_connection_ends_do_not_reach_the_next_i
         drop(old_client);
         let mut heir = server.connect();
         release.send(()).unwrap();
-        take(&remotes);
+        take(&handles);
         heir.ping();
         old.send(Bytes::from_static(b"staler")).unwrap_err();
         heir.ping();
@@ -363,24 +372,24 @@ fn letters_that_are_under_way_when_their_connection_ends_do_not_reach_the_next_i
 }
 
 #[test]
-fn handles_of_an_ended_server_say_closed() {
-    let (recorder, events, remotes) = lending();
+fn handles_of_an_ended_server_return_closed() {
+    let (recorder, events, handles) = lending();
     let server = TestServer::start(listen(Raw), recorder);
     let _client = server.connect();
-    let remote = take(&remotes);
-    let handle = server.handle().clone();
-    let everyone = handle.connections_of::<Recorder<Raw>>();
+    let handle = take(&handles);
+    let server_handle = server.handle().clone();
+    let everyone = server_handle.connections_of::<Recorder<Raw>>();
     server.finish(&events);
-    assert!(!remote.is_alive());
-    assert_eq!(remote.close(), Err(SendError::Closed(())));
+    assert!(!handle.is_alive());
+    assert_eq!(handle.close(), Err(SendError::Closed(())));
     assert_eq!(
         everyone.broadcast(Bytes::from_static(b"nobody")),
         Err(SendError::Closed(()))
     );
-    assert_eq!(handle.connections_per_worker(), [0]);
-    assert_eq!(handle.stats().connections, 0);
-    handle.stop();
-    handle.shutdown(Duration::ZERO);
+    assert_eq!(server_handle.connections_per_worker(), [0]);
+    assert_eq!(server_handle.stats().connections, 0);
+    server_handle.stop();
+    server_handle.shutdown(Duration::ZERO);
 }
 
 #[test]
@@ -463,7 +472,7 @@ fn a_visit_sees_each_connection_once_with_its_session() {
     assert_eq!(
         visits.recv_timeout(DEADLINE),
         Err(std::sync::mpsc::RecvTimeoutError::Disconnected),
-        "the visit is over"
+        "the visitor is dropped"
     );
     server.finish(&events);
 }
@@ -476,7 +485,7 @@ fn connections_are_counted_per_worker() {
     clients.iter_mut().for_each(Client::ping);
     assert_eq!(server.handle().connections_per_worker(), [3, 3, 3]);
     drop(clients);
-    eventually("all are counted out", || {
+    eventually("no connection is counted any more", || {
         server.handle().connections_per_worker() == [0, 0, 0]
     });
     server.finish(&events);

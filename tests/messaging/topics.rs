@@ -1,4 +1,4 @@
-//! Publish and subscribe, over all workers.
+//! Publish and subscribe, across all workers.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
@@ -20,8 +20,8 @@ impl Handler for Board {
     fn on_open(&mut self, _conn: &mut Conn<'_, Lines>) {}
 
     fn on_message(&mut self, conn: &mut Conn<'_, Lines>, _session: &mut (), line: &str) {
-        let (order, rest) = line.split_once(' ').unwrap_or((line, ""));
-        let answer = match order {
+        let (command, rest) = line.split_once(' ').unwrap_or((line, ""));
+        let answer = match command {
             "sub" => match conn.subscribe(rest) {
                 Ok(true) => "new",
                 Ok(false) => "old",
@@ -53,7 +53,7 @@ impl Handler for Board {
                 conn.send(&names.join(","));
                 return;
             }
-            other => panic!("{other} is no order"),
+            other => panic!("{other} is no command"),
         };
         conn.send(answer);
     }
@@ -67,9 +67,9 @@ fn start(workers: usize) -> TestServer {
     start_on(Server::builder().workers(workers), listen(Lines::new()))
 }
 
-/// Sends an order and awaits the answer.
+/// Sends a command and awaits the answer.
 #[track_caller]
-fn order(client: &mut Client, line: &str, answer: &str) {
+fn command(client: &mut Client, line: &str, answer: &str) {
     client.send(format!("{line}\n").as_bytes());
     expect(client, answer);
 }
@@ -80,25 +80,27 @@ fn expect(client: &mut Client, line: &str) {
     assert_eq!(String::from_utf8_lossy(&received), format!("{line}\n"));
 }
 
-/// Publishes from this thread, and waits for what became of it.
+/// Publishes from this thread, and waits for the counts of the publication.
 fn publish(server: &TestServer, topic: &str, text: &str) -> Published {
     let (done, counts): (_, Receiver<Published>) = channel();
-    let clients = server.handle().connections_of::<Board>();
-    clients
+    let connections = server.handle().connections_of::<Board>();
+    connections
         .publish_then(topic, text, move |published| done.send(published).unwrap())
         .expect("the mailboxes have room");
-    counts.recv_timeout(DEADLINE).expect("it comes in time")
+    counts
+        .recv_timeout(DEADLINE)
+        .expect("the completion is called in time")
 }
 
 #[test]
-fn what_is_published_reaches_the_subscribers_on_all_workers_and_nobody_else() {
+fn a_publication_reaches_the_subscribers_on_all_workers_and_nobody_else() {
     let server = start(3);
     let mut subscribers: Vec<Client> = (0..6).map(|_| server.connect()).collect();
     let mut stranger = server.connect();
     for client in &mut subscribers {
-        order(client, "sub news", "new");
+        command(client, "sub news", "new");
     }
-    order(&mut stranger, "sub sports", "new");
+    command(&mut stranger, "sub sports", "new");
     let published = publish(&server, "news", "from a thread");
     assert_eq!((published.delivered, published.dropped), (6, 0));
     for client in &mut subscribers {
@@ -108,7 +110,7 @@ fn what_is_published_reaches_the_subscribers_on_all_workers_and_nobody_else() {
     for client in &mut subscribers {
         expect(client, "from a callback");
     }
-    order(&mut stranger, "names", "sports");
+    command(&mut stranger, "names", "sports");
     assert_eq!(publish(&server, "nobody's", "x"), Published::default());
 }
 
@@ -116,7 +118,7 @@ fn what_is_published_reaches_the_subscribers_on_all_workers_and_nobody_else() {
 fn a_callback_reaches_itself_behind_what_it_sends() {
     let server = start(1);
     let mut client = server.connect();
-    order(&mut client, "sub a", "new");
+    command(&mut client, "sub a", "new");
     client.send(b"pub a one\nsub b\npub b two\n");
     expect(&mut client, "new");
     expect(&mut client, "one");
@@ -128,7 +130,7 @@ fn publications_of_one_publisher_arrive_in_order() {
     let server = start(2);
     let mut clients = [server.connect(), server.connect(), server.connect()];
     for client in &mut clients {
-        order(client, "sub count", "new");
+        command(client, "sub count", "new");
     }
     let all = server.handle().connections_of::<Board>();
     let mut expected = String::new();
@@ -145,16 +147,16 @@ fn publications_of_one_publisher_arrive_in_order() {
 fn a_subscription_is_made_once_and_ends_when_it_is_given_up() {
     let server = start(1);
     let mut client = server.connect();
-    order(&mut client, "sub a", "new");
-    order(&mut client, "sub a", "old");
-    order(&mut client, "sub b", "new");
-    order(&mut client, "names", "a,b");
+    command(&mut client, "sub a", "new");
+    command(&mut client, "sub a", "old");
+    command(&mut client, "sub b", "new");
+    command(&mut client, "names", "a,b");
     assert_eq!(publish(&server, "a", "once").delivered, 1);
     expect(&mut client, "once");
-    order(&mut client, "unsub a", "gone");
-    order(&mut client, "unsub a", "none");
+    command(&mut client, "unsub a", "gone");
+    command(&mut client, "unsub a", "none");
     assert_eq!(publish(&server, "a", "never").delivered, 0);
-    order(&mut client, "names", "b");
+    command(&mut client, "names", "b");
 }
 
 #[test]
@@ -162,10 +164,10 @@ fn subscriptions_end_with_the_connection() {
     let server = start(2);
     let mut clients: Vec<Client> = (0..8).map(|_| server.connect()).collect();
     for client in &mut clients {
-        order(client, "sub a", "new");
+        command(client, "sub a", "new");
     }
     clients.truncate(3);
-    eventually("the others are counted out", || {
+    eventually("the closed connections are no longer counted", || {
         publish(&server, "a", "x").delivered == 3
     });
 }
@@ -178,17 +180,17 @@ fn limits_are_on_number_and_length() {
         listen(Lines::new()).limits(limits),
     );
     let mut client = server.connect();
-    order(&mut client, "sub abcdef", "too long");
-    order(&mut client, "sub abcde", "new");
-    order(&mut client, "sub b", "new");
-    order(&mut client, "sub c", "too many");
-    order(&mut client, "sub b", "old");
-    order(&mut client, "unsub b", "gone");
-    order(&mut client, "sub c", "new");
+    command(&mut client, "sub abcdef", "too long");
+    command(&mut client, "sub abcde", "new");
+    command(&mut client, "sub b", "new");
+    command(&mut client, "sub c", "too many");
+    command(&mut client, "sub b", "old");
+    command(&mut client, "unsub b", "gone");
+    command(&mut client, "sub c", "new");
 }
 
 #[test]
-fn a_subscriber_that_does_not_read_misses_messages_and_holds_nobody_up() {
+fn a_subscriber_that_does_not_read_misses_messages_and_delays_nobody() {
     let limits = Limits::default()
         .low_water(16 * 1024)
         .high_water(32 * 1024)
@@ -200,11 +202,11 @@ fn a_subscriber_that_does_not_read_misses_messages_and_holds_nobody_up() {
     let server = start_on(Server::builder().workers(1), listen);
     let mut reader = server.connect();
     let mut sleeper = Client::connect_narrow(server.addr());
-    order(&mut reader, "sub a", "new");
-    order(&mut sleeper, "sub a", "new");
+    command(&mut reader, "sub a", "new");
+    command(&mut sleeper, "sub a", "new");
     let line = "x".repeat(8 * 1024);
     let mut dropped = 0;
-    // Until the kernel holds no more for the sleeper, and then some.
+    // Until the kernel takes no more for the sleeper, and some messages longer.
     for _ in 0..10_000 {
         let published = publish(&server, "a", &line);
         expect(&mut reader, &line);
@@ -218,33 +220,38 @@ fn a_subscriber_that_does_not_read_misses_messages_and_holds_nobody_up() {
 }
 
 #[test]
-fn workers_that_cannot_be_told_are_counted() {
+fn workers_with_full_mailboxes_are_counted() {
     let server = start_on(
         Server::builder().workers(2).mailbox_limit(0),
         listen(Lines::new()),
     );
     let (done, counts) = channel();
-    let clients = server.handle().connections_of::<Board>();
-    let outcome = clients.publish_then("a", "x", move |published| done.send(published).unwrap());
+    let connections = server.handle().connections_of::<Board>();
+    let outcome =
+        connections.publish_then("a", "x", move |published| done.send(published).unwrap());
     assert!(outcome.is_err());
-    let published = counts.recv_timeout(DEADLINE).expect("it is called");
+    let published = counts
+        .recv_timeout(DEADLINE)
+        .expect("the completion is called");
     assert_eq!((published.delivered, published.unreached_workers), (0, 2));
 }
 
 #[test]
-fn a_completion_comes_also_when_the_server_ends() {
+fn the_completion_of_a_publication_is_called_even_if_the_server_ends() {
     let server = start(2);
-    let clients = server.handle().connections_of::<Board>();
+    let connections = server.handle().connections_of::<Board>();
     let (done, counts) = channel();
     let done = Arc::new(done);
     server.handle().stop();
     for _ in 0..100 {
         let done = done.clone();
-        // Taken or not, its end is told.
-        let _ = clients.publish_then("a", "x", move |published| done.send(published).unwrap());
+        // The completion is called whether or not the publication is accepted.
+        let _ = connections.publish_then("a", "x", move |published| done.send(published).unwrap());
     }
     for _ in 0..100 {
-        counts.recv_timeout(DEADLINE).expect("it is called");
+        counts
+            .recv_timeout(DEADLINE)
+            .expect("the completion is called");
     }
     server.join();
 }
@@ -263,7 +270,7 @@ fn all_others_get_what_the_publisher_does_not() {
     let server = start(2);
     let mut clients: Vec<Client> = (0..4).map(|_| server.connect()).collect();
     for client in &mut clients[..3] {
-        order(client, "sub room", "new");
+        command(client, "sub room", "new");
     }
     // Everybody but the first, then everybody but the second, then all.
     clients[0].send(b"others room from the first\n");
@@ -277,7 +284,7 @@ fn all_others_get_what_the_publisher_does_not() {
     for client in &mut clients[..3] {
         expect(client, "from outside");
     }
-    order(&mut clients[3], "names", "");
+    command(&mut clients[3], "names", "");
 }
 
 #[test]
@@ -285,7 +292,7 @@ fn publications_to_all_and_to_others_keep_their_order() {
     let server = start(2);
     let mut clients = [server.connect(), server.connect(), server.connect()];
     for client in &mut clients {
-        order(client, "sub a", "new");
+        command(client, "sub a", "new");
     }
     let mut orders = String::new();
     let (mut own, mut others) = (String::new(), String::new());
@@ -303,7 +310,7 @@ fn publications_to_all_and_to_others_keep_their_order() {
     for client in &mut clients[1..] {
         assert!(client.receive(others.len()) == others.as_bytes());
     }
-    order(&mut clients[0], "names", "a");
+    command(&mut clients[0], "names", "a");
 }
 
 #[test]
@@ -312,7 +319,7 @@ fn two_publishers_each_leave_out_themselves() {
     let server = start(1);
     let mut clients = [server.connect(), server.connect(), server.connect()];
     for client in &mut clients {
-        order(client, "sub a", "new");
+        command(client, "sub a", "new");
     }
     for (index, client) in clients[..2].iter_mut().enumerate() {
         let orders = format!("others a {index}\n").repeat(EACH);
@@ -335,11 +342,11 @@ fn subscribers_are_counted_over_all_workers_and_listeners() {
         .map(|index| Client::connect(server.addr_of(index % 2)))
         .collect();
     for (index, client) in clients.iter_mut().enumerate() {
-        order(client, "sub a", "new");
+        command(client, "sub a", "new");
         assert_eq!(count(&server, "a"), index + 1);
     }
-    order(&mut clients[0], "sub b", "new");
-    order(&mut clients[1], "unsub a", "gone");
+    command(&mut clients[0], "sub b", "new");
+    command(&mut clients[1], "unsub a", "gone");
     assert_eq!((count(&server, "a"), count(&server, "b")), (5, 1));
     clients.truncate(2);
     eventually("the others are counted out", || count(&server, "a") == 1);
@@ -353,13 +360,13 @@ fn a_connection_counts_those_of_its_own_listener() {
     let mut first = [server.connect(), server.connect()];
     let mut second = Client::connect(server.addr_of(1));
     for client in first.iter_mut().chain([&mut second]) {
-        order(client, "sub a", "new");
+        command(client, "sub a", "new");
     }
-    order(&mut first[0], "count a", "2");
-    order(&mut first[0], "count b", "0");
-    order(&mut second, "count a", "1");
-    order(&mut second, "unsub a", "gone");
-    order(&mut second, "count a", "0");
+    command(&mut first[0], "count a", "2");
+    command(&mut first[0], "count b", "0");
+    command(&mut second, "count a", "1");
+    command(&mut second, "unsub a", "gone");
+    command(&mut second, "count a", "0");
     assert_eq!(count(&server, "a"), 2);
 }
 
@@ -395,6 +402,6 @@ fn a_count_whose_callback_panics_ends_no_worker() {
         all.count_subscribers("a", |_| support::deliberate_panic())
             .unwrap();
     }
-    order(&mut client, "sub a", "new");
+    command(&mut client, "sub a", "new");
     assert_eq!(count(&server, "a"), 1);
 }

@@ -1,13 +1,13 @@
-//! A stream gives the same messages at every cut of it, each as soon as it is complete.
+//! A stream yields the same messages however it is cut, each message as soon as it is complete.
 
 use ringwheel::protocol::{
     Delimited, Encode, FixedLength, LengthPrefixed, Lines, Output, Raw, TypedFrame, TypedFrameBuf,
     TypedFrames,
 };
 
-use crate::drive::{Asking, Receiver, Subject, assert_received, cut, pack_all};
+use crate::drive::{Calling, Receiver, Subject, assert_received, cut, pack_all};
 
-/// All ways to cut the stream of `items` into one, two and three pieces, and into single bytes.
+/// Cuts the stream of `items` in every way into one, two and three pieces, and into single bytes.
 fn assert_every_cut<P: Subject>(protocol: &P, items: &[P::Kept]) {
     let (stream, ends) = pack_all(protocol, items);
     for first in 0..=stream.len() {
@@ -19,8 +19,8 @@ fn assert_every_cut<P: Subject>(protocol: &P, items: &[P::Kept]) {
     }
     assert_received(protocol, items, &ends, stream.chunks(1));
 
-    // A decoder that is asked too often gives the same.
-    let mut receiver = Receiver::new(protocol, Asking::Always);
+    // A decoder that is called too often finds the same messages.
+    let mut receiver = Receiver::new(protocol, Calling::Always);
     stream.chunks(1).for_each(|byte| receiver.receive(byte));
     assert_eq!(receiver.messages, items);
     assert!(receiver.input.is_empty() && receiver.failure.is_none());
@@ -101,20 +101,20 @@ fn typed_frames() {
 
 #[test]
 fn raw_gives_each_piece_as_it_comes() {
-    let stream = b"what has arrived";
+    let stream = b"some bytes";
     for lengths in [&[1][..], &[3], &[1, 7, 2], &[100]] {
-        let mut receiver = Receiver::new(&Raw, Asking::WhenItMayHelp);
+        let mut receiver = Receiver::new(&Raw, Calling::WhenComplete);
         cut(stream, lengths).for_each(|piece| receiver.receive(piece));
         let pieces: Vec<_> = cut(stream, lengths).map(<[u8]>::to_vec).collect();
         assert_eq!(receiver.messages, pieces);
     }
 }
 
-/// A frame costs one call for its header and one for the rest, however it drips in.
+/// A frame costs one call for its header and one for the rest, however slowly it arrives.
 #[test]
-fn a_frame_with_a_length_is_asked_for_no_oftener_than_its_fields_are_many() {
+fn a_slow_frame_costs_at_most_one_call_for_each_of_its_fields() {
     let items = byte_items([&[b'x'; 300], &[b'y'; 300]]);
-    // A call finds each of: too little for a header, too little for the body, the message.
+    // The three results of calls: too little for a header, too little for the body, and the message.
     let calls_for = |receiver_calls: usize| receiver_calls / items.len();
     let protocol = LengthPrefixed::u32_be().offset(4);
     let (stream, ends) = pack_all(&protocol, &items);

@@ -1,4 +1,4 @@
-//! Feeding protocols as a connection does.
+//! Feeds protocols as a connection does.
 
 use std::fmt::Debug;
 
@@ -9,7 +9,7 @@ use ringwheel::protocol::{
     Unpacked,
 };
 
-/// A protocol whose messages can be kept, and sent again.
+/// A protocol whose messages can be stored, and sent again.
 pub(crate) trait Subject: Protocol {
     type Kept: Clone + Debug + PartialEq;
     fn keep(message: MessageOf<'_, Self>) -> Self::Kept;
@@ -62,12 +62,12 @@ impl Subject for TypedFrames {
     }
 }
 
-/// When a decoder is asked.
+/// The rule by which the receiver calls its decoder.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Asking {
-    /// Not before the bytes have come that it said are missing, as the contract promises.
-    WhenItMayHelp,
-    /// Whenever something has come.
+pub(crate) enum Calling {
+    /// Only after the bytes have arrived that the decoder declared missing, as the contract promises.
+    WhenComplete,
+    /// Whenever bytes have arrived.
     Always,
 }
 
@@ -75,25 +75,25 @@ pub(crate) enum Asking {
 pub(crate) struct Receiver<P: Subject> {
     decoder: P::Decoder,
     encoder: P::Encoder,
-    asking: Asking,
-    /// What has arrived and is not consumed.
+    calling: Calling,
+    /// Input that is not consumed yet.
     pub(crate) input: Vec<u8>,
-    /// What the decoder said is missing.
+    /// Bytes that the decoder declared missing.
     pub(crate) missing: usize,
     pub(crate) messages: Vec<P::Kept>,
     pub(crate) failure: Option<ErrorOf<P>>,
-    /// How often the decoder was asked.
+    /// The number of calls of the decoder.
     pub(crate) calls: usize,
 }
 
 impl<P: Subject> Receiver<P> {
-    pub(crate) fn new(protocol: &P, asking: Asking) -> Self {
+    pub(crate) fn new(protocol: &P, calling: Calling) -> Self {
         let (decoder, encoder) = protocol.open();
         let (input, messages) = (Vec::new(), Vec::new());
         Receiver {
             decoder,
             encoder,
-            asking,
+            calling,
             input,
             missing: 0,
             messages,
@@ -102,12 +102,12 @@ impl<P: Subject> Receiver<P> {
         }
     }
 
-    /// Takes what arrives, and unpacks all that it completes.
+    /// Takes `piece`, and unpacks all messages that it completes.
     pub(crate) fn receive(&mut self, piece: &[u8]) {
         self.input.extend_from_slice(piece);
-        self.missing = match self.asking {
-            Asking::WhenItMayHelp => self.missing.saturating_sub(piece.len()),
-            Asking::Always => 0,
+        self.missing = match self.calling {
+            Calling::WhenComplete => self.missing.saturating_sub(piece.len()),
+            Calling::Always => 0,
         };
         let mut taken = 0;
         while taken < self.input.len() && self.missing == 0 && self.failure.is_none() {
@@ -116,7 +116,7 @@ impl<P: Subject> Receiver<P> {
         self.input.drain(..taken);
     }
 
-    /// Asks once, and returns how much was consumed.
+    /// Calls the decoder once, and returns the number of bytes consumed.
     fn unpack_one(&mut self, taken: usize) -> usize {
         let rest = &mut self.input[taken..];
         let available = rest.len();
@@ -147,12 +147,12 @@ impl<P: Subject> Receiver<P> {
             (1..=available).contains(&consumed),
             "{consumed} consumed of {available}"
         );
-        assert!(reply.is_empty(), "framing has nothing to say by itself");
+        assert!(reply.is_empty(), "a framing sends nothing by itself");
         consumed
     }
 }
 
-/// The stream that `items` make, and where in it each of them ends.
+/// The stream made of `items`, and the position in it at which each item ends.
 pub(crate) fn pack_all<P: Subject>(protocol: &P, items: &[P::Kept]) -> (Vec<u8>, Vec<usize>) {
     let (_, mut encoder) = protocol.open();
     let mut output = Output::detached();
@@ -164,15 +164,15 @@ pub(crate) fn pack_all<P: Subject>(protocol: &P, items: &[P::Kept]) -> (Vec<u8>,
     (output.take(), ends)
 }
 
-/// Receives `stream` in `pieces`, and asserts after each that exactly the items are there whose last byte has arrived: a
-/// decoder that claims to need too much is late.
+/// Receives `stream` in `pieces`. Asserts after each piece that exactly the items have come whose last byte has
+/// arrived: a decoder that declares too many bytes missing is late.
 pub(crate) fn assert_received<'a, P: Subject>(
     protocol: &P,
     items: &[P::Kept],
     ends: &[usize],
     pieces: impl IntoIterator<Item = &'a [u8]>,
 ) -> Receiver<P> {
-    let mut receiver = Receiver::new(protocol, Asking::WhenItMayHelp);
+    let mut receiver = Receiver::new(protocol, Calling::WhenComplete);
     let mut arrived = 0;
     for piece in pieces {
         receiver.receive(piece);
@@ -194,7 +194,7 @@ pub(crate) fn assert_received<'a, P: Subject>(
     receiver
 }
 
-/// `stream` in pieces as long as `lengths` say, again and again from the first.
+/// Cuts `stream` into pieces of the given lengths, which repeat.
 pub(crate) fn cut<'a>(stream: &'a [u8], lengths: &'a [usize]) -> impl Iterator<Item = &'a [u8]> {
     let mut rest = stream;
     let mut lengths = lengths.iter().cycle();

@@ -1,23 +1,23 @@
-//! No bytes make a decoder panic, consume nothing for ever, or deliver more than its limit.
+//! No input makes a decoder panic, consume nothing for ever, or deliver more than its limit.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
 use ringwheel::protocol::{Delimited, FixedLength, Lines, Raw, TypedFrames};
 
-use crate::drive::{Asking, Receiver, Subject, cut};
+use crate::drive::{Calling, Receiver, Subject, cut};
 use crate::models::{config, cuts, layouts};
 
-/// The receiver itself asserts that each message consumes something, and not more than there is.
+/// Feeds a receiver, which itself asserts that each message consumes at least one byte, and no more than there are.
 fn survive<P: Subject>(protocol: &P, stream: &[u8], lengths: &[usize]) {
-    for asking in [Asking::WhenItMayHelp, Asking::Always] {
-        let mut receiver = Receiver::new(protocol, asking);
+    for calling in [Calling::WhenComplete, Calling::Always] {
+        let mut receiver = Receiver::new(protocol, calling);
         cut(stream, lengths).for_each(|piece| receiver.receive(piece));
         let is_at_rest = receiver.input.is_empty() || receiver.missing > 0;
         assert!(is_at_rest || receiver.failure.is_some());
     }
 }
 
-/// Bytes as they come, and bytes that the protocols care about.
+/// Random bytes, mixed with bytes that are special to the protocols.
 fn garbage() -> impl Strategy<Value = Vec<u8>> {
     let telling = prop::sample::select(&b"\0\x01\x02\x03\x04\x7F\x80\xFF\r\n"[..]);
     prop_oneof![vec(any::<u8>(), 0..400), vec(telling, 0..400)]

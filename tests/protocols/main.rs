@@ -1,4 +1,4 @@
-//! The framing protocols at every cut of their input, against models, and against garbage.
+//! The framing protocols: cut at every position, compared with models, and fed with garbage.
 
 mod cuts;
 mod drive;

@@ -1,5 +1,5 @@
-//! Each protocol against a model that is written for plainness: what it accepts, what it writes, and what it makes of any
-//! input, whole and in pieces.
+//! Compares each protocol with a simple model: accepted items, written bytes, and the results for any input, whole and
+//! in pieces.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -10,9 +10,9 @@ use ringwheel::protocol::{
     TypedFrames, TypedFramesError,
 };
 
-use crate::drive::{Asking, Receiver, Subject, assert_received, cut, pack_all};
+use crate::drive::{Calling, Receiver, Subject, assert_received, cut, pack_all};
 
-/// The same cases in every run.
+/// A configuration with a fixed seed, so that every run tests the same cases.
 pub(crate) fn config() -> ProptestConfig {
     ProptestConfig {
         cases: 512,
@@ -22,12 +22,12 @@ pub(crate) fn config() -> ProptestConfig {
     }
 }
 
-/// Lengths of pieces: many short ones, some longer.
+/// Lengths of pieces: mostly short, some longer.
 pub(crate) fn cuts() -> impl Strategy<Value = Vec<usize>> {
     vec(prop_oneof![3 => 1..4usize, 1 => 4..100usize], 1..12)
 }
 
-/// What `protocol` writes for `item`. A refusal must leave nothing behind.
+/// The bytes that `protocol` writes for `item`; `None` if it refuses, which must leave nothing in the output.
 fn packed<P: Subject>(protocol: &P, item: &P::Kept) -> Option<Vec<u8>> {
     let mut output = Output::detached();
     output.put_slice(b"before");
@@ -40,7 +40,7 @@ fn packed<P: Subject>(protocol: &P, item: &P::Kept) -> Option<Vec<u8>> {
     outcome.ok().map(|()| written)
 }
 
-/// As [`packed`] with the item in parts of the given lengths.
+/// As [`packed`], with the item in parts of the given lengths.
 fn packed_in_parts<P>(protocol: &P, item: &[u8], lengths: &[usize]) -> Option<Vec<u8>>
 where
     P: Protocol<Encoder: EncodeParts>,
@@ -53,7 +53,7 @@ where
     outcome.ok().map(|()| output.take())
 }
 
-/// Packs the items that can be packed, and receives them in pieces.
+/// Packs the items that the protocol accepts, and receives them in pieces.
 fn assert_round_trip<P: Subject>(protocol: &P, items: &[P::Kept], lengths: &[usize]) {
     let is_packable = |item: &&P::Kept| packed(protocol, item).is_some();
     let items: Vec<_> = items.iter().filter(is_packable).cloned().collect();
@@ -61,20 +61,20 @@ fn assert_round_trip<P: Subject>(protocol: &P, items: &[P::Kept], lengths: &[usi
     assert_received(protocol, &items, &ends, cut(&stream, lengths));
 }
 
-/// Receives any `stream` in pieces, and compares with what the model makes of the whole.
+/// Receives `stream` in pieces, and compares the results with those of the model for the whole.
 fn assert_unpacked<P: Subject>(
     protocol: &P,
     stream: &[u8],
     lengths: &[usize],
     (messages, failure): (Vec<P::Kept>, Option<String>),
 ) {
-    let mut receiver = Receiver::new(protocol, Asking::Always);
+    let mut receiver = Receiver::new(protocol, Calling::Always);
     cut(stream, lengths).for_each(|piece| receiver.receive(piece));
     assert_eq!(receiver.messages, messages);
     assert_eq!(receiver.failure.map(|error| error.to_string()), failure);
 
-    // Asked only when it may help, a decoder may see an error later, but must see the same one.
-    let mut receiver = Receiver::new(protocol, Asking::WhenItMayHelp);
+    // A decoder that is called only when enough has arrived may report an error later, but must report the same one.
+    let mut receiver = Receiver::new(protocol, Calling::WhenComplete);
     cut(stream, lengths).for_each(|piece| receiver.receive(piece));
     assert_eq!(receiver.messages, messages);
     match receiver.failure {
@@ -83,7 +83,7 @@ fn assert_unpacked<P: Subject>(
     }
 }
 
-/// Where `needle` first stands in `haystack`.
+/// The position of the first `needle` in `haystack`.
 fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
     haystack
         .windows(needle.len())
@@ -166,11 +166,11 @@ fn delimited_model(
     let matched = (0..delimiter.len())
         .rev()
         .find(begun)
-        .expect("0 matches always");
+        .expect("length 0 always matches");
     (messages, too_long.filter(|_| rest.len() - matched > limit))
 }
 
-/// Bytes of which few are different, so that delimiters overlap with themselves and with what is before them.
+/// Bytes with few different values, so that delimiters overlap themselves and the bytes before them.
 fn ab(lengths: std::ops::Range<usize>) -> impl Strategy<Value = Vec<u8>> {
     vec(prop_oneof![3 => Just(b'a'), 2 => Just(b'b')], lengths)
 }
@@ -215,10 +215,10 @@ proptest! {
     }
 
     #[test]
-    fn raw_bytes_are_left_alone(stream in vec(any::<u8>(), 0..300), cuts in cuts()) {
+    fn raw_bytes_are_unchanged(stream in vec(any::<u8>(), 0..300), cuts in cuts()) {
         prop_assert_eq!(packed(&Raw, &stream), Some(stream.clone()));
         prop_assert_eq!(packed_in_parts(&Raw, &stream, &cuts), Some(stream.clone()));
-        let mut receiver = Receiver::new(&Raw, Asking::WhenItMayHelp);
+        let mut receiver = Receiver::new(&Raw, Calling::WhenComplete);
         cut(&stream, &cuts).for_each(|piece| receiver.receive(piece));
         prop_assert_eq!(receiver.messages.concat(), stream);
     }
@@ -256,7 +256,7 @@ impl Layout {
         self.strip.unwrap_or(self.header())
     }
 
-    /// The frame whose message is `item`, if there is one.
+    /// The frame whose message is `item`; `None` if there is none.
     fn frame(&self, item: &[u8]) -> Option<Vec<u8>> {
         let mut frame = vec![0; self.stripped()];
         frame.extend_from_slice(item);
@@ -351,7 +351,7 @@ proptest! {
     #[test]
     fn length_prefixed_messages_come_back(layout in layouts(), items in vec(vec(any::<u8>(), 0..80), 0..8), cuts in cuts()) {
         let protocol = layout.protocol();
-        // A length field that an item contains is overwritten: what comes back has the true one.
+        // The protocol overwrites a length field inside an item, so the message has the true length.
         let mut messages = Vec::new();
         for item in &items {
             let frame = layout.frame(item);
@@ -363,10 +363,10 @@ proptest! {
     }
 
     #[test]
-    fn what_is_read_unstripped_is_written_unchanged(layout in layouts(), items in vec(vec(any::<u8>(), 0..80), 0..8)) {
+    fn unstripped_messages_are_written_unchanged(layout in layouts(), items in vec(vec(any::<u8>(), 0..80), 0..8)) {
         let layout = Layout { strip: Some(0), ..layout };
         for frame in items.iter().filter_map(|item| layout.frame(item)) {
-            let mut receiver = Receiver::new(&layout.protocol(), Asking::WhenItMayHelp);
+            let mut receiver = Receiver::new(&layout.protocol(), Calling::WhenComplete);
             receiver.receive(&frame);
             prop_assert_eq!(&receiver.messages, std::slice::from_ref(&frame));
             prop_assert_eq!(packed(&layout.protocol(), &frame), Some(frame));

@@ -1,14 +1,14 @@
-//! Decoders that search do not look twice at what they have seen.
+//! Decoders that search never look twice at the same byte.
 //!
-//! Work is not counted here but made visible: once a decoder has asked for more, everything it has seen is overwritten by
-//! delimiters. One that looked there again would find them.
+//! This is tested without counting: once a decoder has asked for more, all bytes that it has seen are overwritten with
+//! delimiters. A decoder that looked at them again would find these.
 
 use ringwheel::protocol::{Decode, Delimited, Lines, Output, Protocol, UnpackContext, Unpacked};
 
-use crate::drive::{Asking, Receiver};
+use crate::drive::{Calling, Receiver};
 
-/// Drips `stream`, one message to its very end, and returns how much was consumed. `poison` is repeated over what was
-/// seen.
+/// Feeds `stream`, which is exactly one message, byte by byte, and returns the number of bytes consumed. Seen bytes are
+/// overwritten with `poison`, repeated.
 fn drip_poisoned<P: Protocol>(protocol: &P, stream: &[u8], poison: &[u8]) -> usize {
     let (mut decoder, mut encoder) = protocol.open();
     let mut output = Output::detached();
@@ -21,7 +21,7 @@ fn drip_poisoned<P: Protocol>(protocol: &P, stream: &[u8], poison: &[u8]) -> usi
         ) {
             Ok(Unpacked::NeedMore { .. }) => {}
             Ok(Unpacked::Message { consumed, .. }) => return consumed,
-            Ok(_) => panic!("a delimited message is all there is"),
+            Ok(_) => panic!("only a delimited message is possible"),
             Err(error) => panic!("{error}"),
         }
         for (seen, byte) in input.iter_mut().zip(poison.iter().cycle()) {
@@ -41,7 +41,7 @@ fn lines_are_searched_once() {
 }
 
 #[test]
-fn delimited_messages_are_searched_once_even_where_a_delimiter_seemed_to_begin() {
+fn delimited_messages_are_searched_once_even_after_partial_delimiters() {
     for (delimiter, message) in [
         (&b"\0"[..], "x".repeat(500)),
         (b"\r\n\r\n", "x\r\n\r".repeat(100)),
@@ -49,7 +49,7 @@ fn delimited_messages_are_searched_once_even_where_a_delimiter_seemed_to_begin()
         (b"abab", "aba".repeat(150)),
     ] {
         let stream = [message.as_bytes(), delimiter].concat();
-        // The message may run into its delimiter and end earlier; a plain search tells where.
+        // The message may overlap with its delimiter and end earlier; a plain search tells where.
         let is_end = |end: &usize| stream[..*end].ends_with(delimiter);
         let first_end = (1..=stream.len()).find(is_end).unwrap();
         assert_eq!(
@@ -59,14 +59,14 @@ fn delimited_messages_are_searched_once_even_where_a_delimiter_seemed_to_begin()
     }
 }
 
-/// Searching all that has come at each byte would be half a million million steps.
+/// Searching all input again at each byte would take half a million million steps.
 #[test]
-fn a_mebibyte_may_drip_in_byte_by_byte() {
+fn a_mebibyte_can_arrive_byte_by_byte() {
     const LENGTH: usize = 1024 * 1024;
-    let mut lines = Receiver::new(&Lines::new().max_length(2 * LENGTH), Asking::Always);
+    let mut lines = Receiver::new(&Lines::new().max_length(2 * LENGTH), Calling::Always);
     let mut blocks = Receiver::new(
         &Delimited::new(b"\r\n\r\n").max_length(2 * LENGTH),
-        Asking::Always,
+        Calling::Always,
     );
     for _ in 0..LENGTH {
         lines.receive(b"x");

@@ -1,4 +1,4 @@
-//! Peers that read more slowly than they are sent to.
+//! Peers that read more slowly than the server sends.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,16 +9,16 @@ use ringwheel::protocol::{LengthPrefixed, Lines, Protocol, Raw};
 use ringwheel::{Conn, Limits, Listen, Overflow, Refusal, SendStatus};
 use support::{DEADLINE, Event, Events, Random, Recorder, TestServer, listen, pattern, text};
 
-/// With little room in the kernel, so that output soon waits here.
+/// A listener with small kernel buffers, so that output soon stays pending.
 fn narrow<P: Protocol>(protocol: P) -> Listen<P> {
     listen(protocol).send_buffer_size(128 * 1024)
 }
 
-/// More than the kernel takes from a narrow connection, and above the high-water mark.
+/// More bytes than the kernel takes from a narrow connection, and more than the high-water mark.
 const FLOOD: usize = 6 << 20;
 
 #[test]
-fn send_tells_that_the_high_water_mark_is_passed_and_on_drained_that_there_is_room() {
+fn send_reports_the_high_water_mark_and_on_drained_that_there_is_room() {
     let (recorder, events) = Recorder::<Raw>::new();
     let (lengths, reported) = channel();
     let at_drain = lengths.clone();
@@ -78,10 +78,10 @@ fn above_the_high_water_mark_nothing_is_read_or_delivered() {
     server.finish(&events);
 }
 
-/// How a send was answered, and the messages dropped and bytes pending then.
+/// The status of a send, and the dropped messages and pending bytes at that time.
 type Report = (SendStatus, u64, usize);
 
-/// A server that answers each message with frames until one is not taken, and reports how that went.
+/// A server that answers each message with frames until one is not accepted, and reports the result.
 fn overfill(policy: Overflow) -> (TestServer, Events, Receiver<Report>) {
     let (recorder, events) = Recorder::<LengthPrefixed>::new();
     let (statuses, reported) = channel();
@@ -144,7 +144,7 @@ fn at_the_hard_limit_the_policy_refuse_goes_on() {
     server.finish(&events);
 }
 
-/// The refused message leaves no trace among the others, and the connection lives.
+/// Checks that the refused message leaves no trace between the others, and that the connection goes on.
 #[track_caller]
 fn assert_goes_on_whole(
     server: &TestServer,
@@ -165,7 +165,7 @@ fn assert_goes_on_whole(
 }
 
 #[test]
-fn what_is_pending_never_exceeds_its_limit() {
+fn pending_output_never_exceeds_its_limit() {
     const LIMIT: usize = 200_000;
     let (recorder, events) = Recorder::<Lines>::new();
     let highest = Arc::new(AtomicUsize::new(0));
@@ -177,7 +177,7 @@ fn what_is_pending_never_exceeds_its_limit() {
             seen.fetch_max(conn.write_buffer_len(), Ordering::Relaxed);
         }
     });
-    // No pressure below the limit: only the limit itself holds.
+    // The high-water mark is at the limit, so only the limit itself holds.
     let limits = Limits::default()
         .low_water(LIMIT)
         .high_water(LIMIT)
@@ -224,7 +224,7 @@ fn an_echo_to_a_peer_that_does_not_read_stops_at_the_high_water_mark() {
     }
     assert!(client.receive(payload.len()) == payload);
     writing.join().unwrap();
-    // One read at most is answered above the mark.
+    // The answers to one read at most are above the mark.
     assert!(
         highest.load(Ordering::Relaxed) <= limits.high_water + 64 * 1024,
         "{highest:?}"
@@ -233,7 +233,7 @@ fn an_echo_to_a_peer_that_does_not_read_stops_at_the_high_water_mark() {
 }
 
 #[test]
-fn a_peer_that_takes_nothing_is_dropped_after_the_write_stall_timeout() {
+fn a_peer_that_reads_nothing_is_dropped_after_the_write_stall_timeout() {
     let timeout = Duration::from_millis(150);
     let (recorder, events) = Recorder::<Raw>::new();
     let recorder = recorder.on_message(|conn, _| {
@@ -250,7 +250,7 @@ fn a_peer_that_takes_nothing_is_dropped_after_the_write_stall_timeout() {
 }
 
 #[test]
-fn a_peer_that_takes_a_little_now_and_then_is_no_stall() {
+fn a_peer_that_reads_a_little_now_and_then_does_not_stall() {
     let timeout = Duration::from_secs(1);
     let (recorder, events) = Recorder::<Raw>::new();
     let recorder = recorder.on_message(|conn, _| {
@@ -261,7 +261,7 @@ fn a_peer_that_takes_a_little_now_and_then_is_no_stall() {
     let start = Instant::now();
     client.send(b"go");
     let mut left = FLOOD;
-    // Pieces of this size last for several timeouts, and none of those goes by without progress.
+    // The pieces last for several timeouts, and each timeout sees progress.
     while start.elapsed() < 5 * timeout / 2 {
         let piece = (FLOOD / 256).min(left);
         left -= client.receive(piece).len();
@@ -378,11 +378,11 @@ fn flush_sends_before_the_callback_returns() {
 #[test]
 fn paused_reading_holds_messages_back_and_resuming_delivers_them_all() {
     let (recorder, events) = Recorder::<Lines>::new();
-    let (remotes, lent) = channel();
+    let (handles, lent) = channel();
     let recorder = recorder.on_message(move |conn, line| {
         if line == b"pause" {
             conn.pause_reading();
-            remotes.send(conn.handle()).unwrap();
+            handles.send(conn.handle()).unwrap();
         } else {
             conn.send(text(line));
         }

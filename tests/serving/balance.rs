@@ -1,7 +1,7 @@
 //! Connections are spread over the workers.
 //!
-//! A thousand connections, both ends of which are here, take more descriptors than a process may have by default; hence
-//! the child processes.
+//! A thousand connections with both ends in this process need more descriptors than a process may have by default, so
+//! the tests run in child processes.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -15,7 +15,7 @@ use support::{Child, Client, Events, Recorder, TestServer, eventually, listen};
 const CONNECTIONS: usize = 1000;
 const DESCRIPTORS: u32 = 4096;
 
-/// Which worker has the connection from a client's address.
+/// The worker of each connection, by the client's address.
 type Owners = Arc<Mutex<HashMap<Address, usize>>>;
 
 fn start(workers: usize, balance: impl Balance) -> (TestServer, Events, Owners) {
@@ -39,7 +39,7 @@ fn start(workers: usize, balance: impl Balance) -> (TestServer, Events, Owners) 
     )
 }
 
-/// The most connections of a worker is at most 1.05 times the mean.
+/// Checks that no worker has more than 1.05 times the mean number of connections.
 #[track_caller]
 fn assert_even(server: &TestServer) {
     let counts = server.handle().connections_per_worker();
@@ -49,7 +49,7 @@ fn assert_even(server: &TestServer) {
 
 #[track_caller]
 fn eventually_connected(server: &TestServer, count: usize) {
-    eventually("all are handed over", || {
+    eventually("all connections are handed over", || {
         server
             .handle()
             .connections_per_worker()
@@ -110,7 +110,7 @@ fn source_hash_spreads_a_thousand_addresses_evenly() {
 }
 
 #[test]
-fn source_hash_is_faithful_to_an_address() {
+fn source_hash_always_picks_the_same_worker_for_an_address() {
     let (server, events, owners) = start(4, SourceHash);
     let sources: Vec<IpAddr> = (1..=8)
         .map(|host| IpAddr::V4(Ipv4Addr::new(127, 0, 7, host)))
@@ -138,7 +138,7 @@ fn least_connections_evens_out_after_closes() {
     clients.iter_mut().for_each(Client::ping);
     assert_eq!(server.handle().connections_per_worker(), [40, 40]);
     clients.retain(|client| owners.lock().unwrap()[&client.addr().into()] == 1);
-    eventually("those of one worker have gone", || {
+    eventually("the connections of one worker have ended", || {
         server.handle().connections_per_worker() == [0, 40]
     });
     let mut new: Vec<Client> = (0..40).map(|_| server.connect()).collect();
@@ -171,7 +171,7 @@ fn a_closure_balances_and_sees_peers_and_counts() {
             .map(|worker| workers.connections(worker))
             .collect();
         note.lock().unwrap().push((peer.clone(), counts));
-        // The last one, by way of an index that does not exist.
+        // An index out of range wraps around: this is the last worker.
         2 * workers.len() - 1
     };
     let (server, events, _) = start(3, balance);

@@ -1,6 +1,6 @@
-//! A server that runs out of descriptors serves those that it has, sheds those that come, and recovers.
+//! A server that runs out of descriptors serves its connections, sheds new ones, and recovers.
 //!
-//! The server is alone in a child process with few descriptors, so that its clients do not compete for them.
+//! The server runs alone in a child process with few descriptors, so that its clients do not compete for them.
 
 use std::fs;
 use std::io::Read;
@@ -16,7 +16,7 @@ use support::{Child, Client, Recorder, TestServer, eventually, listen};
 const DESCRIPTORS: u32 = 40;
 const KNOCKS: usize = 300;
 
-/// Runs a server until the parent ends our input, and tells how it fared.
+/// Runs a server until the parent closes our input, and reports its statistics.
 fn serve_as_child(workers: usize, reuse_port: bool) {
     let (recorder, events) = Recorder::<Raw>::new();
     let echo = |conn: &mut Conn<'_, Raw>, bytes: &[u8]| {
@@ -38,7 +38,7 @@ fn is_served(client: &mut Client) -> bool {
     client.try_send(b"ping").is_ok() && client.try_receive(4).is_ok()
 }
 
-/// Connects until somebody is turned away, and returns those who are served.
+/// Connects until a connection is shed, and returns the connections that are served.
 fn use_descriptors_up(address: SocketAddr) -> Vec<Client> {
     let mut clients = Vec::new();
     loop {
@@ -54,7 +54,7 @@ fn use_descriptors_up(address: SocketAddr) -> Vec<Client> {
     }
 }
 
-/// Processor time that a process has used, in hundredths of a second (proc(5): `utime` and `stime`, in clock ticks).
+/// Processor time that a process has used, in clock ticks of 10 ms (proc(5): `utime` and `stime`).
 fn processor_time(process: u32) -> u64 {
     let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
     let fields: Vec<&str> = stat[stat.rfind(')').unwrap()..].split(' ').collect();
@@ -75,7 +75,7 @@ fn exhaust(test: &str, reuse_port: bool) {
             "more connections than descriptors"
         );
         let mut client = Client::connect(address);
-        // One that is turned away is told so, and does not hang.
+        // A shed connection is closed, and does not hang.
         if is_served(&mut client) {
             clients.push(client)
         } else {
@@ -89,30 +89,31 @@ fn exhaust(test: &str, reuse_port: bool) {
     );
     clients.iter_mut().for_each(Client::ping);
 
-    // Each that knocks is turned away, also when nobody comes after it.
+    // Each further connection is shed, even if no other follows it.
     for _ in 0..KNOCKS {
         Client::connect(address).expect_ended();
     }
 
-    // The lack lasts. It must not keep the processor busy, however many have knocked.
+    // Descriptors stay scarce. The server must not spin, however many connections it has shed.
     let (start, used_before) = (Instant::now(), processor_time(child.id()));
     while start.elapsed() < Duration::from_secs(2) {
         clients[0].ping();
         thread::sleep(Duration::from_millis(2));
     }
     let used = processor_time(child.id()) - used_before;
-    // At most 5 % of the time, which includes serving the pings; a spin would take all of it.
+    // At most 5 % of the time, including the answers to the pings. A spinning worker would use all of it.
     assert!(used < 10, "{used} hundredths of a second, of two seconds");
 
-    // Several knock while the worker is held up, so that one event tells of all of them; and nobody comes after them.
+    // Several clients connect while the worker is held up, so that one event stands for all of them, and no other
+    // follows.
     clients[0].send(b"slow");
     let mut knocking: Vec<Client> = (0..5).map(|_| Client::connect(address)).collect();
     knocking.iter_mut().for_each(Client::expect_ended);
     assert_eq!(clients[0].receive(4), b"slow");
 
-    // Descriptors return, and with them room for others.
+    // Half of the connections close, so descriptors become free.
     clients.truncate(clients.len() / 2);
-    eventually("others are served again", || {
+    eventually("new clients are served again", || {
         is_served(&mut Client::connect(address))
     });
     clients.iter_mut().for_each(Client::ping);
@@ -139,13 +140,13 @@ fn a_worker_that_accepts_without_descriptors_sheds_and_recovers() {
     );
 }
 
-/// Whether a process has all the descriptors that it may have; what it has inherited beyond them does not count.
+/// True if a process has all the descriptors that it may have. Inherited ones above the limit do not count.
 fn has_all_descriptors(process: u32) -> bool {
     (0..DESCRIPTORS)
         .all(|number| fs::symlink_metadata(format!("/proc/{process}/fd/{number}")).is_ok())
 }
 
-/// Changes how many descriptors a running process may have (prlimit(1)); the limit can be raised again.
+/// Changes the limit on the descriptors of a running process (prlimit(1)); the limit can be raised again.
 fn limit_descriptors(process: u32, limit: u32) {
     let outcome = Command::new("prlimit")
         .args(["--pid", &process.to_string()])
@@ -154,10 +155,9 @@ fn limit_descriptors(process: u32, limit: u32) {
     assert!(outcome.expect("util-linux").success());
 }
 
-/// The descriptor in reserve was lost for good when it could not be taken again at once, as when a file that is opened
-/// elsewhere is quicker: when one was free it went to one more connection, and those who came after that hung in the
-/// backlog.
-fn lose_the_reserve(test: &str, reuse_port: bool) {
+/// The spare descriptor was lost for good if it could not be reopened at once, for example because another file was
+/// opened first. The next free descriptor then went to one more connection, and later connections hung in the backlog.
+fn lose_the_spare(test: &str, reuse_port: bool) {
     if Child::is_here() {
         return serve_as_child(1, reuse_port);
     }
@@ -168,16 +168,19 @@ fn lose_the_reserve(test: &str, reuse_port: bool) {
     let address = child.line("serves on ").parse().unwrap();
     let mut clients = use_descriptors_up(address);
     let has_all = || has_all_descriptors(child.id());
-    eventually("all are in use, and one of them as the reserve", has_all);
-    // Not even those that are returned may be taken again.
+    eventually(
+        "all descriptors are in use, one of them as the spare",
+        has_all,
+    );
+    // Even returned descriptors cannot be opened again.
     limit_descriptors(child.id(), 3);
     let mut knocking = vec![Client::connect(address)];
-    eventually("the reserve is lost", || !has_all());
+    eventually("the spare is lost", || !has_all());
     limit_descriptors(child.id(), DESCRIPTORS);
     knocking.extend((0..5).map(|_| Client::connect(address)));
     knocking.iter_mut().for_each(Client::expect_ended);
     clients.iter_mut().for_each(Client::ping);
-    eventually("there is a reserve again", has_all);
+    eventually("there is a spare again", has_all);
     child.end();
 }
 
@@ -186,9 +189,9 @@ fn lose_the_reserve(test: &str, reuse_port: bool) {
     mio_unsupported_force_poll_poll,
     ignore = "poll(2) fails where the limit is below what it polls"
 )]
-fn an_acceptor_that_has_lost_its_reserve_takes_it_again() {
-    lose_the_reserve(
-        "descriptors::an_acceptor_that_has_lost_its_reserve_takes_it_again",
+fn an_acceptor_that_has_lost_its_spare_reopens_it() {
+    lose_the_spare(
+        "descriptors::an_acceptor_that_has_lost_its_spare_reopens_it",
         false,
     );
 }
@@ -198,17 +201,17 @@ fn an_acceptor_that_has_lost_its_reserve_takes_it_again() {
     mio_unsupported_force_poll_poll,
     ignore = "poll(2) fails where the limit is below what it polls"
 )]
-fn a_worker_that_has_lost_its_reserve_takes_it_again() {
-    lose_the_reserve(
-        "descriptors::a_worker_that_has_lost_its_reserve_takes_it_again",
+fn a_worker_that_has_lost_its_spare_reopens_it() {
+    lose_the_spare(
+        "descriptors::a_worker_that_has_lost_its_spare_reopens_it",
         true,
     );
 }
 
-/// Workers that share a port, and each had a reserve, robbed one another of it.
+/// Workers that shared a port each had a spare descriptor, and took it from one another.
 #[test]
-fn workers_that_share_a_port_leave_one_another_the_reserve() {
-    let test = "descriptors::workers_that_share_a_port_leave_one_another_the_reserve";
+fn workers_that_share_a_port_do_not_take_each_others_spare() {
+    let test = "descriptors::workers_that_share_a_port_do_not_take_each_others_spare";
     if Child::is_here() {
         return serve_as_child(2, true);
     }

@@ -1,4 +1,4 @@
-//! Bytes go in and come out, whatever the protocol, the size, and the number of listeners.
+//! Bytes are echoed with every protocol, size and number of listeners.
 
 use std::collections::HashSet;
 use std::sync::mpsc::channel;
@@ -58,14 +58,11 @@ fn stream_through(client: &mut Client, bytes: Vec<u8>, piece: usize) {
         received.extend_from_slice(&some);
     }
     writing.join().unwrap();
-    assert!(
-        received == bytes,
-        "the bytes that came back are not those that were sent"
-    );
+    assert!(received == bytes, "the echo differs from the bytes sent");
 }
 
 #[test]
-fn bytes_come_back_as_they_were_sent() {
+fn bytes_are_echoed_unchanged() {
     let (echo, events) = raw_echo();
     let server = TestServer::start(listen(Raw), echo);
     stream_through(&mut server.connect(), pattern(1, 1 << 20), 1009);
@@ -104,10 +101,10 @@ fn twenty_mebibytes_go_both_ways_past_a_slow_reader() {
     let payload = pattern(2, 20 << 20);
     let to_write = payload.clone();
     let writing = thread::spawn(move || writer.send(&to_write));
-    // Nothing is read before the server has felt it.
+    // The client reads nothing until the server's output is blocked.
     is_blocked
         .recv_timeout(DEADLINE)
-        .expect("the output piles up");
+        .expect("the server's output is blocked");
     assert!(client.receive(payload.len()) == payload);
     writing.join().unwrap();
     server.finish(&events);
@@ -129,7 +126,7 @@ fn frames_larger_than_the_receive_buffer_come_back_whole() {
 }
 
 #[test]
-fn a_frame_may_come_byte_by_byte() {
+fn a_frame_may_arrive_byte_by_byte() {
     let (echo, events) = frame_echo();
     let server = TestServer::start(listen(LengthPrefixed::u32_be()), echo);
     let mut client = server.connect();
@@ -190,7 +187,11 @@ fn listeners_with_different_protocols_share_a_loop() {
     let opened: HashSet<_> = (0..3)
         .map(|_| on_threads.recv_timeout(DEADLINE).unwrap())
         .collect();
-    assert_eq!(opened.len(), 1, "all on the one worker's thread");
+    assert_eq!(
+        opened.len(),
+        1,
+        "all connections are on the single worker's thread"
+    );
     drop((raw, lines, frames));
     server.finish(&raw_events);
     line_events.assert_lifecycles();
@@ -198,12 +199,12 @@ fn listeners_with_different_protocols_share_a_loop() {
 }
 
 #[test]
-fn port_zero_is_known_and_bound_before_the_server_runs() {
+fn port_zero_is_resolved_and_bound_before_the_server_runs() {
     let (echo, events) = raw_echo();
     let builder = Server::builder().workers(1).listen(LOCAL, echo).unwrap();
     let address = builder.local_addr().unwrap();
     assert_ne!(address.port(), 0);
-    // The kernel takes the connection before the server does.
+    // The kernel accepts the connection before the server runs.
     let mut early = Client::connect(address);
     early.send(b"early");
     let server = builder.build().unwrap();
@@ -221,7 +222,8 @@ fn with_reuse_port_every_worker_accepts() {
     let server = TestServer::start_on(Server::builder().workers(2), listen, echo);
     let mut clients: Vec<Client> = (0..128).map(|_| server.connect()).collect();
     clients.iter_mut().for_each(Client::ping);
-    // The kernel spreads by a hash of the ports: that one of two gets none of 128 does not happen.
+    // The kernel spreads connections by a hash of the ports; it is practically impossible that one of two workers gets
+    // none of 128.
     let connections = server.handle().connections_per_worker();
     assert_eq!(connections.iter().sum::<usize>(), 128);
     assert!(
@@ -229,7 +231,7 @@ fn with_reuse_port_every_worker_accepts() {
         "{connections:?}"
     );
     drop(clients);
-    eventually("all connections are counted out", || {
+    eventually("no connection is counted any more", || {
         server.handle().connections_per_worker() == [0, 0]
     });
     server.finish(&events);
@@ -361,7 +363,7 @@ fn addresses_and_counters_are_those_of_the_connection() {
 }
 
 #[test]
-fn what_is_unread_and_unsent_can_be_asked_for() {
+fn unread_and_unsent_bytes_can_be_queried() {
     let (recorder, events) = Recorder::<Lines>::new();
     let (lengths, known) = channel();
     let recorder = recorder.on_message(move |conn, _| {

@@ -1,4 +1,4 @@
-//! One connection that is never silent takes nothing from its neighbours.
+//! One busy connection does not slow down its neighbours.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -8,7 +8,7 @@ use std::thread;
 use ringwheel::protocol::{Lines, Raw};
 use support::{Client, DEADLINE, Recorder, TestServer, eventually, listen};
 
-/// Keeps a client writing until it is told to stop.
+/// A client that keeps writing until it is told to stop.
 struct Flood {
     ended: Arc<AtomicBool>,
     written: Arc<AtomicU64>,
@@ -56,12 +56,14 @@ fn neighbours_are_served_while_one_floods() {
     let server = TestServer::start(listen(Raw), recorder);
     let mut neighbours: Vec<Client> = (0..100).map(|_| server.connect()).collect();
     let flood = Flood::start(server.connect(), vec![0; 64 * 1024]);
-    eventually("the flood is on", || flood.written() > 1 << 20);
+    eventually("the flood has begun", || flood.written() > 1 << 20);
     for _ in 0..20 {
         neighbours.iter_mut().for_each(Client::ping);
     }
     let before = flood.written();
-    eventually("the flood went on meanwhile", || flood.written() > before);
+    eventually("the flood has continued meanwhile", || {
+        flood.written() > before
+    });
     flood.end();
     server.finish(&events);
 }
@@ -102,7 +104,7 @@ fn a_connection_with_work_for_many_turns_lets_others_in_between() {
     let mut writer = busy.second_half();
     let lines = b"busy\n".repeat(200_000);
     let writing = thread::spawn(move || {
-        // Ends early when the server does.
+        // Fails if the server stops first.
         let _ = writer.try_send(&lines);
     });
     assert_eq!(ordered.recv_timeout(DEADLINE), Ok(b'b'));
@@ -110,7 +112,10 @@ fn a_connection_with_work_for_many_turns_lets_others_in_between() {
     let before = (0..)
         .take_while(|_| ordered.recv_timeout(DEADLINE).unwrap() == b'b')
         .count();
-    assert!(before < 200_000 - 1, "the other had to wait for the last");
+    assert!(
+        before < 200_000 - 1,
+        "the other connection waited for the last line"
+    );
     server.finish(&events);
     writing.join().unwrap();
     let _ = busy.try_send(b"");
@@ -119,23 +124,23 @@ fn a_connection_with_work_for_many_turns_lets_others_in_between() {
 #[test]
 fn mail_from_other_threads_does_not_starve_sockets() {
     let (recorder, events) = Recorder::<Raw>::new();
-    let (remotes, lent) = channel();
+    let (handles, lent) = channel();
     let recorder = recorder
         .without_messages()
-        .on_open(move |conn| remotes.send(conn.handle()).unwrap())
+        .on_open(move |conn| handles.send(conn.handle()).unwrap())
         .on_message(|conn, bytes| {
             conn.send(bytes);
         });
     let server = TestServer::start(listen(Raw), recorder);
     let _target = server.connect();
-    let remote = lent.recv_timeout(DEADLINE).unwrap();
+    let handle = lent.recv_timeout(DEADLINE).unwrap();
     let ended = Arc::new(AtomicBool::new(false));
     let is_ended = ended.clone();
     let sending = thread::spawn(move || {
         let mut sent = 0u64;
         while !is_ended.load(Ordering::Relaxed) {
-            // Full is an answer like any other here.
-            sent += u64::from(remote.run(|_| {}).is_ok());
+            // A full mailbox is an expected answer here.
+            sent += u64::from(handle.run(|_| {}).is_ok());
         }
         sent
     });

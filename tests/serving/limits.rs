@@ -1,4 +1,4 @@
-//! Every limit has one outcome.
+//! Every limit has one defined outcome.
 
 use std::io::ErrorKind;
 use std::net::IpAddr;
@@ -26,9 +26,9 @@ fn one_connection_more_than_the_maximum_is_closed_at_once() {
         (stats.connections, stats.accepted, stats.refused),
         (3, 3, 5)
     );
-    // A place that was given back can be taken again.
+    // The room of a closed connection can be used again.
     clients.pop();
-    eventually("the place is free", || {
+    eventually("there is room again", || {
         server.handle().stats().connections == 2
     });
     server.connect().ping();
@@ -36,12 +36,12 @@ fn one_connection_more_than_the_maximum_is_closed_at_once() {
     assert_eq!(
         events.count(|event| matches!(event, Event::Open(_))),
         4,
-        "the refused are never opened"
+        "refused connections are never opened"
     );
 }
 
 #[test]
-fn the_maximum_per_address_holds_for_each_address_alone() {
+fn the_maximum_per_address_counts_each_address_separately() {
     let (echo, events) = raw_echo();
     let builder = Server::builder().workers(1).max_connections_per_ip(2);
     let server = TestServer::start_on(builder, listen(Raw), echo);
@@ -54,7 +54,7 @@ fn the_maximum_per_address_holds_for_each_address_alone() {
     clients.iter_mut().for_each(Client::ping);
     assert_eq!(server.handle().stats().refused_per_ip, 1);
     clients.remove(0);
-    eventually("the place is free", || {
+    eventually("there is room again", || {
         server.handle().stats().connections == 2
     });
     connect_from(here).ping();
@@ -62,7 +62,7 @@ fn the_maximum_per_address_holds_for_each_address_alone() {
 }
 
 #[test]
-fn the_maximum_holds_where_each_worker_accepts() {
+fn the_maximum_holds_if_each_worker_accepts() {
     let (echo, events) = raw_echo();
     let builder = Server::builder().workers(2).max_connections(4);
     let server = TestServer::start_on(builder, listen(Raw).reuse_port(true), echo);
@@ -130,27 +130,27 @@ fn a_claimed_length_alone_reserves_nothing() {
 fn a_full_mailbox_gives_the_letter_back() {
     const LIMIT: usize = 10;
     let (echo, events) = raw_echo();
-    let (remotes, lent) = channel();
-    let echo = echo.on_open(move |conn| remotes.send(conn.handle()).unwrap());
+    let (handles, lent) = channel();
+    let echo = echo.on_open(move |conn| handles.send(conn.handle()).unwrap());
     let builder = Server::builder().workers(1).mailbox_limit(LIMIT);
     let server = TestServer::start_on(builder, listen(Raw), echo);
     let mut client = server.connect();
-    let remote = lent.recv_timeout(DEADLINE).unwrap();
+    let handle = lent.recv_timeout(DEADLINE).unwrap();
 
-    // The worker is kept busy, and has taken that letter out already.
+    // This letter keeps the worker busy; it is no longer in the mailbox.
     let (entered, is_entered) = channel();
     let (release, released) = channel::<()>();
     let block = move |_: &mut Conn<'_, Raw>| {
         entered.send(()).unwrap();
         released.recv_timeout(DEADLINE).unwrap();
     };
-    remote.run(block).unwrap();
+    handle.run(block).unwrap();
     is_entered.recv_timeout(DEADLINE).unwrap();
     for number in 0..LIMIT {
-        remote.send(vec![number as u8]).unwrap();
+        handle.send(vec![number as u8]).unwrap();
     }
     let (completed, completions) = channel();
-    let refused = remote.send_then(Bytes::from_static(b"one too many"), move |delivery| {
+    let refused = handle.send_then(Bytes::from_static(b"one too many"), move |delivery| {
         completed.send(delivery).unwrap();
     });
     assert_eq!(
@@ -161,7 +161,7 @@ fn a_full_mailbox_gives_the_letter_back() {
         completions.recv_timeout(DEADLINE),
         Ok(ringwheel::SendOutcome::Lost)
     );
-    assert_eq!(remote.close(), Err(SendError::Full(())));
+    assert_eq!(handle.close(), Err(SendError::Full(())));
     let everyone = server.handle().connections_of::<Recorder<Raw>>();
     assert_eq!(
         everyone.broadcast(Bytes::from_static(b"all")),
@@ -170,7 +170,7 @@ fn a_full_mailbox_gives_the_letter_back() {
 
     release.send(()).unwrap();
     assert_eq!(client.receive(LIMIT), (0..LIMIT as u8).collect::<Vec<_>>());
-    remote.send(Bytes::from_static(b"room again")).unwrap();
+    handle.send(Bytes::from_static(b"room again")).unwrap();
     assert_eq!(client.receive(10), b"room again");
     server.finish(&events);
 }
@@ -196,12 +196,12 @@ fn one_timer_more_than_the_limit_is_refused() {
         Some(TooManyTimersError)
     );
     assert_eq!(reported.recv_timeout(DEADLINE).unwrap(), None);
-    assert_eq!(events.timer(), 4, "what was refused never fires");
+    assert_eq!(events.timer(), 4, "the refused timer never fires");
     server.finish(&events);
 }
 
 #[test]
-fn an_accept_burst_of_one_leaves_nobody_waiting() {
+fn an_accept_burst_of_one_accepts_every_waiting_connection() {
     for reuse_port in [false, true] {
         let (echo, events) = raw_echo();
         let builder = Server::builder().workers(2).accept_burst(1);
@@ -210,7 +210,7 @@ fn an_accept_burst_of_one_leaves_nobody_waiting() {
             .unwrap();
         let address = builder.local_addr().unwrap();
         let server = builder.build().unwrap();
-        // All of them wait before the server takes the first.
+        // All connections wait in the backlog before the server accepts the first.
         let mut clients: Vec<Client> = (0..100).map(|_| Client::connect(address)).collect();
         let server = TestServer::adopt(server.spawn().unwrap());
         clients.iter_mut().for_each(Client::ping);
@@ -242,7 +242,7 @@ fn a_server_without_a_listener_is_refused() {
 }
 
 #[test]
-fn an_address_in_use_is_an_error_that_names_it() {
+fn the_error_for_an_address_in_use_names_it() {
     let (echo, events) = raw_echo();
     let server = TestServer::start(listen(Raw), echo.clone());
     let address = server.addr();

@@ -1,7 +1,7 @@
-//! Connections are accepted, spread over the workers and served: fairly, within limits, at the pace of their readers.
+//! Connections are accepted, spread over the workers, and served: fairly, within limits, at the pace of their readers.
 //!
-//! Tests that need more descriptors than a process has by default, or fewer, run themselves again in a child process with a
-//! limit of its own (`support::Child`), and so do not disturb the tests that run beside them.
+//! Tests that need more or fewer descriptors than a process has by default run again in a child process with its own
+//! limit (`support::Child`), so that they do not disturb other tests.
 
 mod backpressure;
 #[cfg(unix)]
@@ -13,6 +13,6 @@ mod echo;
 mod fairness;
 mod limits;
 
-// Defects that were found once, each in its smallest form.
+// Defects found earlier, each reduced to its smallest form.
 mod output_regressions;
 mod worker_regressions;

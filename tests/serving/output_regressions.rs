@@ -1,4 +1,4 @@
-//! Regressions of the output: its limits, pressure, and what becomes of it.
+//! Regressions of the output: limits, pressure, and lost bytes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,8 +9,8 @@ use ringwheel::protocol::{Lines, Raw};
 use ringwheel::{Conn, Limits, Overflow, Refusal, SendStatus};
 use support::{Client, Recorder, TestServer, listen, pattern, take, text};
 
-/// Output above the high-water mark that `on_drained` has put on top, and that a flush got rid of at once, left the
-/// connection waiting for ever: no event says that an output is writable which never was not.
+/// `on_drained` raised the output above the high-water mark, and a flush sent all of it at once. The connection then
+/// waited for ever, because a socket that never blocked reports no writable event.
 #[test]
 fn on_drained_may_fill_the_output_again_and_again() {
     const ROUNDS: usize = 50;
@@ -44,8 +44,8 @@ fn on_drained_may_fill_the_output_again_and_again() {
     server.finish(&events);
 }
 
-/// A message in parts whose first part had left before the second did not fit ended the connection, although the policy
-/// is that only the sender learns of it.
+/// A message in parts ended the connection if its first part was sent and the second did not fit, although the policy
+/// was to refuse the message and tell only the sender.
 #[test]
 fn a_message_in_parts_is_refused_as_a_whole() {
     for (policy, refusal) in [
@@ -72,7 +72,7 @@ fn a_message_in_parts_is_refused_as_a_whole() {
     }
 }
 
-/// The answers to a peer that had sent a lot and ended its stream came to a halt with the gate shut.
+/// The echo to a peer that had sent many bytes and ended its stream stopped while reading was held back.
 #[test]
 fn an_echo_of_much_small_output_under_pressure_arrives_whole() {
     let (recorder, events) = Recorder::<Lines>::new();
@@ -99,9 +99,9 @@ fn an_echo_of_much_small_output_under_pressure_arrives_whole() {
     server.finish(&events);
 }
 
-/// What was pending was sent once more at the end of the turn in which the connection was aborted.
+/// Pending output was still sent at the end of the turn in which the connection was aborted.
 #[test]
-fn an_abort_loses_what_is_pending() {
+fn an_abort_loses_pending_output() {
     let (recorder, events) = Recorder::<Raw>::new();
     let recorder = recorder.on_message(|conn, bytes| {
         conn.send(bytes);
@@ -117,8 +117,8 @@ fn an_abort_loses_what_is_pending() {
     server.finish(&events);
 }
 
-/// Messages may not use the room that is kept for what a protocol says by itself: it was part of their limit once, and a
-/// ping or a farewell did not fit.
+/// The room reserved for a protocol's own bytes once counted as part of the limit for messages, so a ping or a farewell
+/// did not fit. Messages must not use that room.
 #[test]
 fn messages_fill_the_output_up_to_the_limit_exactly() {
     const LIMIT: usize = 100_000;

@@ -1,4 +1,4 @@
-//! Regressions of workers and the acceptor: faults that may not bring them down.
+//! Regressions of workers and the acceptor: faults that must not end them.
 
 use ringwheel::{Address, Server};
 use std::sync::OnceLock;
@@ -7,7 +7,7 @@ use ringwheel::balance::Workers;
 use ringwheel::protocol::Raw;
 use support::{TestServer, deliberate_panic, listen, raw_echo};
 
-/// A worker that panicked before it ran left a server that never ended and kept giving it connections.
+/// A worker that panicked before it ran left a server that never ended and kept sending it connections.
 #[test]
 fn a_worker_that_cannot_start_ends_the_server_with_an_error() {
     let (echo, _events) = raw_echo();
@@ -20,7 +20,7 @@ fn a_worker_that_cannot_start_ends_the_server_with_an_error() {
     assert!(server.outcome().is_err());
 }
 
-/// As above, where it is the handler that cannot be made.
+/// The same if the handler cannot be made.
 #[test]
 fn a_handler_that_cannot_be_made_ends_the_server_with_an_error() {
     let (echo, _events) = raw_echo();
@@ -38,7 +38,7 @@ fn a_handler_that_cannot_be_made_ends_the_server_with_an_error() {
     assert!(TestServer::spawn(builder).outcome().is_err());
 }
 
-/// A balancer that panicked took the acceptor with it, and left a server that accepted nobody and could not be shut down.
+/// A balancer that panicked ended the acceptor; the server then accepted no connection and could not be shut down.
 #[test]
 fn a_panic_in_the_balancer_costs_one_connection_at_most() {
     let (echo, events) = raw_echo();

@@ -1,4 +1,4 @@
-//! Timers and deadlines: the timing wheel against a model, and the timers and timeouts of connections.
+//! Timers and deadlines: the timing wheel compared with a model, and the timers and timeouts of connections.
 
 mod evictions;
 mod own_deadlines;
@@ -6,5 +6,5 @@ mod ticks;
 mod timers;
 mod wheel;
 
-// Defects that were found once, each in its smallest form.
+// Defects found earlier, each reduced to its smallest form.
 mod timeout_regressions;

@@ -1,4 +1,5 @@
-//! Regressions of timers and timeouts: timers that were early, and peers that were given up although they had done their part.
+//! Regressions of timers and timeouts: timers that fired early, and peers that were evicted although they had done
+//! their part.
 
 use std::sync::mpsc::channel;
 use std::sync::{Arc, OnceLock};
@@ -14,8 +15,7 @@ use support::{
 
 const SHORT: Duration = Duration::from_millis(150);
 
-/// A task that was scheduled while the worker was held up ran early: its time was counted from the beginning of that
-/// iteration.
+/// A task scheduled while the worker was held up ran early: its delay was counted from the beginning of that iteration.
 #[test]
 fn run_after_is_not_early_on_a_busy_worker() {
     let (recorder, events) = Recorder::<Raw>::new();
@@ -33,14 +33,14 @@ fn run_after_is_not_early_on_a_busy_worker() {
     server
         .handle()
         .run_after(SHORT, move || ran.send(Instant::now()).unwrap());
-    // It is already due, so the worker does not sleep before it looks at the clock again.
+    // This task is already due, so the worker looks at the clock again without sleeping.
     server.handle().run_after(Duration::ZERO, || {});
     grip.release();
     assert!(take(&has_run) - start >= SHORT);
     server.finish(&events);
 }
 
-/// As above, for the deadlines of a connection that came meanwhile.
+/// The same for the deadlines of a connection that came while the worker was held up.
 #[test]
 fn deadlines_of_a_connection_that_comes_while_its_worker_is_busy_are_not_early() {
     let (recorder, events) = Recorder::<Raw>::new();
@@ -56,7 +56,7 @@ fn deadlines_of_a_connection_that_comes_while_its_worker_is_busy_are_not_early()
     grip.wait();
     let start = Instant::now();
     let mut late = server.connect();
-    eventually("it was handed over", || {
+    eventually("the connection was handed over", || {
         server.handle().connections_per_worker() == [2, 0]
     });
     grip.release();
@@ -66,7 +66,7 @@ fn deadlines_of_a_connection_that_comes_while_its_worker_is_busy_are_not_early()
     server.finish(&events);
 }
 
-/// Evicting a silent peer that had not read its answer ended the stream as if the answer were whole.
+/// Evicting a silent peer that had not read its answer ended the stream as if the answer were complete.
 #[test]
 fn an_eviction_with_output_pending_resets() {
     let (recorder, events) = Recorder::<Raw>::new();
@@ -86,10 +86,10 @@ fn an_eviction_with_output_pending_resets() {
     server.finish(&events);
 }
 
-/// A peer whose bytes had come while the loop was held up, but beyond the events that one poll gives, was evicted as idle.
-/// Here they have come after the poll, and the loop looks at the clock once more before the next.
+/// A peer was evicted as idle although its bytes had arrived while the loop was held up, because the poll's events were
+/// full. Here the bytes arrive after the poll, and the loop looks at the clock once more before the next poll.
 #[test]
-fn a_peer_whose_bytes_no_poll_has_told_of_is_not_idle() {
+fn a_peer_whose_bytes_no_poll_has_reported_is_not_idle() {
     let (echo, events) = raw_echo();
     let (hold, grip) = Hold::new();
     let echo = echo.on_open(move |_| {
@@ -106,9 +106,9 @@ fn a_peer_whose_bytes_no_poll_has_told_of_is_not_idle() {
     server.finish(&events);
 }
 
-/// As above, for the first message.
+/// The same for the first message.
 #[test]
-fn a_first_message_that_no_poll_has_told_of_is_in_time() {
+fn a_first_message_that_no_poll_has_reported_is_in_time() {
     let (echo, events) = raw_echo();
     let (hold, grip) = Hold::new();
     let echo = echo.on_open(move |_| {
@@ -125,14 +125,14 @@ fn a_first_message_that_no_poll_has_told_of_is_in_time() {
     server.finish(&events);
 }
 
-/// Pauses for longer than any timeout here.
+/// Pauses reading for longer than any timeout here.
 fn pause_for_long(conn: &mut Conn<'_, Lines>) {
     conn.pause_reading();
     conn.set_timer(3 * SHORT, 0).unwrap();
 }
 
-/// What had come with the message at which the handler paused did not count, since it was read already: the peer was evicted
-/// as idle.
+/// Messages that had arrived together with the one at which the handler paused did not count as activity, since they
+/// were already read: the peer was evicted as idle.
 #[test]
 fn a_peer_whose_messages_wait_for_a_paused_handler_is_not_idle() {
     let (recorder, events) = Recorder::<Lines>::new();
@@ -150,7 +150,8 @@ fn a_peer_whose_messages_wait_for_a_paused_handler_is_not_idle() {
     server.finish(&events);
 }
 
-/// A handler that had paused in `on_open` lost its peer for not having heard the first message.
+/// A peer was evicted because its first message was not delivered, although the handler had paused reading in
+/// `on_open`.
 #[test]
 fn a_first_message_that_waits_for_a_paused_handler_is_in_time() {
     let (recorder, events) = Recorder::<Lines>::new();
@@ -166,20 +167,20 @@ fn a_first_message_that_waits_for_a_paused_handler_is_in_time() {
     server.finish(&events);
 }
 
-/// A close that was asked for in the same iteration as another connection's slow callback had its deadline used up by that:
-/// the output was lost before the peer had a chance to take it.
+/// A close was requested in the same iteration as another connection's slow callback, which used up the close's
+/// deadline: output was lost before the peer had a chance to read it.
 #[test]
-fn a_slow_callback_does_not_use_up_the_time_of_anothers_close() {
+fn a_slow_callback_does_not_use_up_the_deadline_of_another_close() {
     close_beside_a_slow_callback(|_| ());
 }
 
-/// As above, when the loop looks at the clock once more before the next iteration.
+/// The same if the loop looks at the clock once more before the next iteration.
 #[test]
-fn nor_if_the_loop_notices_at_once() {
+fn a_slow_callback_does_not_use_up_the_deadline_even_if_the_loop_looks_at_the_clock_at_once() {
     close_beside_a_slow_callback(|server| _ = server.handle().run_after(Duration::ZERO, || {}));
 }
 
-/// `meanwhile` happens within the slow callback.
+/// Runs `meanwhile` within the slow callback.
 fn close_beside_a_slow_callback(meanwhile: impl FnOnce(&TestServer)) {
     let (recorder, events) = Recorder::<Raw>::new();
     let (hold, grip) = Hold::new();
@@ -194,7 +195,7 @@ fn close_beside_a_slow_callback(meanwhile: impl FnOnce(&TestServer)) {
                 assert!(closed.set(conn.handle()).is_ok());
             }
             b"slow" => {
-                // Fires right behind the close's deadline.
+                // Fires right after the close's deadline.
                 conn.set_timer(2 * SHORT, 0).unwrap();
                 thread::sleep(3 * SHORT);
                 hold.enter();
@@ -202,7 +203,7 @@ fn close_beside_a_slow_callback(meanwhile: impl FnOnce(&TestServer)) {
             _ => hold.enter(),
         })
         .on_timer(move |conn, token| match token {
-            // What that has ended will have gone in the next iteration.
+            // Connections that end because of this callback will be gone in the next iteration.
             0 => _ = conn.set_timer(SHORT / 10, 1).unwrap(),
             _ => told.send(closing.get().unwrap().is_alive()).unwrap(),
         });
@@ -211,7 +212,7 @@ fn close_beside_a_slow_callback(meanwhile: impl FnOnce(&TestServer)) {
     let (mut client, mut other) = (server.connect(), server.connect());
     other.send(b"hold");
     grip.wait();
-    // Both are told of by the poll that follows.
+    // The next poll reports both.
     client.send(b"close");
     other.send(b"slow");
     grip.release();
@@ -222,33 +223,32 @@ fn close_beside_a_slow_callback(meanwhile: impl FnOnce(&TestServer)) {
     server.finish(&events);
 }
 
-/// A close on a loop that had nothing else to do was given its time twice: the iteration of the deadline was the next one
-/// to that in which it was asked for, which was taken for the sign of a slow callback.
+/// A close on a loop that had nothing else to do got its deadline twice: the deadline fell into the iteration after the
+/// one of the request, which was taken as the sign of a slow callback.
 #[test]
-fn a_close_on_a_quiet_loop_has_its_time_once() {
-    // A machine that holds the loop up grants the time once more by right, but not again and again.
+fn a_close_on_a_quiet_loop_gets_its_deadline_once() {
+    // A machine that holds the loop up rightly extends the deadline, but not again and again.
     assert!((0..10).any(|_| close_is_over_in_time()));
 }
 
-/// Whether the close of a peer that takes nothing is over when the worker's clock says that half as much again as its time
-/// has passed.
+/// True if the close of a peer that reads nothing is over when 1.5 times its deadline has passed on the worker's clock.
 fn close_is_over_in_time() -> bool {
     let (recorder, events) = Recorder::<Raw>::new();
     let (told, is_alive) = channel();
-    let handle = Arc::new(OnceLock::<ServerHandle>::new());
-    let clock = handle.clone();
+    let server_handle = Arc::new(OnceLock::<ServerHandle>::new());
+    let clock = server_handle.clone();
     let recorder = recorder.on_message(move |conn, _| {
         conn.send(&vec![0; 4 << 20]);
         conn.close();
-        let (remote, told) = (conn.handle(), told.clone());
-        // Asked for here, it does not wake the loop.
+        let (handle, told) = (conn.handle(), told.clone());
+        // Called from here, it does not wake the loop.
         clock.get().unwrap().run_after(SHORT * 3 / 2, move || {
-            told.send(remote.is_alive()).unwrap();
+            told.send(handle.is_alive()).unwrap();
         });
     });
     let listen = listen(Raw).close_timeout(SHORT).send_buffer_size(16 * 1024);
     let server = TestServer::start(listen, recorder);
-    assert!(handle.set(server.handle().clone()).is_ok());
+    assert!(server_handle.set(server.handle().clone()).is_ok());
     let mut client = Client::connect_narrow(server.addr());
     client.send(b"close");
     let is_over = !take(&is_alive);
@@ -260,7 +260,7 @@ const PAUSE: u64 = 1;
 const RESUME: u64 = 2;
 const LOOK: u64 = 3;
 
-/// Pauses after a quarter of [`SHORT`] until after three, and looks after six whether the connection is still there.
+/// Pauses reading from 1/4 to 3/4 of [`SHORT`], and checks after 6/4 if the connection is still there.
 fn pause_for_half_of_the_time(conn: &mut Conn<'_, Lines>) {
     for (token, quarters) in [(PAUSE, 1), (RESUME, 3), (LOOK, 6)] {
         conn.set_timer(SHORT * quarters / 4, token).unwrap();
@@ -277,7 +277,7 @@ fn pausing_for_half_of_the_time() -> (Recorder<Lines>, Events) {
     (recorder, events)
 }
 
-/// Checks that a peer that was not listened to for half of the time has all of it again, and only once.
+/// Checks that a peer that was held back for half of the timeout gets the whole timeout again, and only once.
 #[track_caller]
 fn assert_evicted_after_the_look(events: &Events, reason: &str) {
     let is_timer_or_close = |event: &Event| match event {
@@ -291,10 +291,10 @@ fn assert_evicted_after_the_look(events: &Events, reason: &str) {
     assert_eq!(events.close_reason(), reason);
 }
 
-/// A pause that was over shortly before the deadline did not count: the peer was evicted although it had been listened to
-/// for a part of the time only.
+/// A pause that ended shortly before the deadline did not count: the peer was evicted although reading had been paused
+/// for part of the time.
 #[test]
-fn a_message_has_all_of_its_time_again_after_a_pause() {
+fn a_message_gets_its_whole_timeout_again_after_a_pause() {
     let (recorder, events) = pausing_for_half_of_the_time();
     let recorder = recorder.on_message(|conn, _| pause_for_half_of_the_time(conn));
     let listen = listen(Lines::new()).message_timeout(SHORT);
@@ -303,9 +303,9 @@ fn a_message_has_all_of_its_time_again_after_a_pause() {
     server.finish(&events);
 }
 
-/// As above, for the first message.
+/// The same for the first message.
 #[test]
-fn a_first_message_has_all_of_its_time_again_after_a_pause() {
+fn a_first_message_gets_its_whole_timeout_again_after_a_pause() {
     let (recorder, events) = pausing_for_half_of_the_time();
     let recorder = recorder.on_open(pause_for_half_of_the_time);
     let listen = listen(Lines::new()).first_message_timeout(SHORT);

@@ -1,4 +1,4 @@
-//! Timers fire, never early; and each deadline of a connection ends it for its own reason.
+//! Timers fire and never early; each deadline of a connection ends it with its own reason.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
@@ -95,7 +95,7 @@ fn a_thousand_timers_of_many_connections_fire_once_each_and_never_early() {
 }
 
 #[test]
-fn a_cancelled_timer_does_not_fire_and_is_cancelled_once() {
+fn a_cancelled_timer_does_not_fire_and_cannot_be_cancelled_again() {
     let (recorder, events) = Recorder::<Raw>::new();
     let (outcomes, reported) = channel();
     let fired: Arc<Mutex<Option<TimerId>>> = Arc::default();
@@ -119,7 +119,7 @@ fn a_cancelled_timer_does_not_fire_and_is_cancelled_once() {
     server.finish(&events);
 }
 
-/// Returns once the server's worker has seen so much time go by.
+/// Returns once this much time has passed on the server's worker.
 fn wait(server: &TestServer, time: Duration) {
     let (ran, has_run) = channel();
     server
@@ -129,7 +129,7 @@ fn wait(server: &TestServer, time: Duration) {
 }
 
 #[test]
-fn a_timer_that_has_fired_cannot_be_cancelled_nor_can_its_successor_through_it() {
+fn the_key_of_a_fired_timer_cancels_neither_it_nor_its_successor() {
     let (recorder, events) = Recorder::<Raw>::new();
     let (outcomes, reported) = channel();
     let first: Arc<Mutex<Option<TimerId>>> = Arc::default();
@@ -140,7 +140,7 @@ fn a_timer_that_has_fired_cannot_be_cancelled_nor_can_its_successor_through_it()
         })
         .on_timer(move |conn, token| {
             if token == 1 {
-                // It takes the place that the first has left.
+                // This timer takes the slot that the first has left.
                 conn.set_timer(Duration::from_millis(1), 2).unwrap();
                 outcomes
                     .send(conn.cancel_timer(first.lock().unwrap().unwrap()))
@@ -152,7 +152,7 @@ fn a_timer_that_has_fired_cannot_be_cancelled_nor_can_its_successor_through_it()
     client.send(b"go");
     assert!(!reported.recv_timeout(DEADLINE).unwrap());
     assert_eq!(events.timer(), 1);
-    assert_eq!(events.timer(), 2, "the stale name did not cancel it");
+    assert_eq!(events.timer(), 2, "the stale key did not cancel it");
     server.finish(&events);
 }
 
@@ -169,8 +169,8 @@ fn timers_end_with_their_connection() {
     let mut client = server.connect();
     client.send(b"end");
     events.close();
-    // Somebody else has its slot now.
-    let _heir = server.connect();
+    // Another connection has its slot now.
+    let _successor = server.connect();
     events.open();
     wait(&server, Duration::from_millis(60));
     assert_eq!(events.count(|event| matches!(event, Event::Timer(..))), 0);
@@ -211,7 +211,7 @@ fn traffic_keeps_a_connection_from_being_idle() {
 }
 
 #[test]
-fn what_the_server_sends_is_no_sign_of_life() {
+fn output_is_no_sign_of_life() {
     let (recorder, events) = Recorder::<Raw>::new();
     let recorder = recorder
         .on_open(|conn| {
@@ -248,15 +248,15 @@ fn touch_is_a_sign_of_life() {
     let start = Instant::now();
     server.connect().expect_eof();
     assert_eq!(events.close_reason(), "Timeout(Idle)");
-    // Each touch came at least 10 ms after the one before. A worker that is held up for longer than the idle time may
-    // evict before the last, and is not at fault.
+    // Each touch came at least 10 ms after the one before. If the worker is held up for longer than the idle timeout,
+    // it may rightly evict the connection before the last touch.
     let touches = events.count(|event| matches!(event, Event::Timer(..))) as u32;
     assert!(start.elapsed() >= touches * Duration::from_millis(10) && touches > 0);
     server.finish(&events);
 }
 
 #[test]
-fn a_first_message_that_drips_is_not_in_time() {
+fn a_first_message_that_arrives_too_slowly_is_not_in_time() {
     let (recorder, events) = Recorder::<Lines>::new();
     let server = TestServer::start(listen(Lines::new()).first_message_timeout(SHORT), recorder);
     let mut client = server.connect();
@@ -272,7 +272,7 @@ fn a_first_message_that_drips_is_not_in_time() {
 }
 
 #[test]
-fn after_the_first_message_its_timeout_is_over() {
+fn the_first_message_ends_its_timeout() {
     let (echo, events) = raw_echo();
     let server = TestServer::start(listen(Raw).first_message_timeout(SHORT), echo);
     let mut client = server.connect();
@@ -284,7 +284,7 @@ fn after_the_first_message_its_timeout_is_over() {
 }
 
 #[test]
-fn a_later_message_that_drips_is_not_in_time_either() {
+fn a_later_message_that_arrives_too_slowly_is_not_in_time() {
     let (recorder, events) = Recorder::<Lines>::new();
     let server = TestServer::start(listen(Lines::new()).message_timeout(SHORT), recorder);
     let mut client = server.connect();
@@ -346,7 +346,7 @@ fn run_every_runs_until_it_is_cancelled() {
     }
     assert!(task.cancel());
     assert!(!task.cancel(), "once");
-    // The closure is dropped with its end of the channel, and not only when it would be due.
+    // The closure, and its end of the channel, is dropped at once and not only when it would be due.
     while has_run.recv_timeout(DEADLINE).is_ok() {}
     assert_eq!(
         has_run.try_recv(),
@@ -382,14 +382,16 @@ fn a_period_of_zero_leaves_the_worker_time_for_its_connections() {
     });
     let mut client = server.connect();
     (0..100).for_each(|_| client.ping());
-    support::eventually("it has run often", || rounds.load(Ordering::Relaxed) > 20);
+    support::eventually("the task has run often", || {
+        rounds.load(Ordering::Relaxed) > 20
+    });
     task.cancel();
     client.ping();
     server.finish(&events);
 }
 
 #[test]
-fn tasks_of_a_server_that_ends_are_dropped() {
+fn a_server_that_ends_drops_its_tasks() {
     let (echo, events) = raw_echo();
     let server = TestServer::start(listen(Raw), echo);
     let handle = server.handle().clone();

@@ -9,22 +9,22 @@ use support::wheel::{CheckedWheel, Wheel};
 #[derive(Clone, Debug)]
 enum Op {
     Insert(When),
-    /// Of the key with this number, modulo how many there are: live or stale.
+    /// Cancels the key with this number modulo their count, live or stale.
     Cancel(usize),
     Rearm(usize, When),
-    /// The clock goes on, and all that is due is popped.
+    /// Moves the clock on, and pops all due timers.
     Advance(u64),
-    /// The clock goes on, and what is due is popped as far as a budget goes.
+    /// Moves the clock on, and pops due timers within a budget.
     AdvanceWithin(u64, usize),
-    /// The clock goes back, which must change nothing.
+    /// Moves the clock back, which must change nothing.
     Back(u64),
 }
 
 #[derive(Clone, Debug)]
 enum When {
-    /// Ticks before now.
+    /// This many ticks before now.
     Past(u64),
-    /// Ticks after now.
+    /// This many ticks after now.
     In(u64),
     At(u64),
 }
@@ -51,7 +51,7 @@ fn apply(op: &Op, wheel: &mut CheckedWheel) {
     wheel.compare();
 }
 
-/// A number of so many bits at most, all magnitudes alike.
+/// A random number of at most this many bits, with all magnitudes equally likely.
 fn magnitude(random: &mut Random, bits: usize) -> u64 {
     let bits = random.below(bits) + 1;
     random.next_number() >> (64 - bits)
@@ -87,7 +87,7 @@ fn random_op(random: &mut Random) -> Op {
 }
 
 #[test]
-fn the_wheel_does_what_a_sorted_map_does() {
+fn the_wheel_behaves_like_a_sorted_map() {
     const OPERATIONS: usize = 100_000;
     for seed in 0..6 {
         let mut random = Random::new(seed);
@@ -109,7 +109,7 @@ fn the_wheel_does_what_a_sorted_map_does() {
 fn a_loop_that_sleeps_until_the_next_expiry_fires_every_timer_at_its_tick() {
     const LIVE: u64 = 5_000;
     const FIRE: u64 = 50_000;
-    // The levels that a timer can be on at first, down to the one it fires from.
+    // The number of levels on which a timer can start, down to the one from which it fires.
     const WAKE_UPS_PER_TIMER: u64 = 11;
     let mut random = Random::new(7);
     let mut wheel = Wheel::new();
@@ -177,7 +177,7 @@ proptest! {
     })]
 
     #[test]
-    fn any_short_history_is_that_of_a_sorted_map(ops in vec(any_op(), 1..100)) {
+    fn every_short_sequence_behaves_like_a_sorted_map(ops in vec(any_op(), 1..100)) {
         let mut wheel = CheckedWheel::new();
         for op in &ops {
             apply(op, &mut wheel);

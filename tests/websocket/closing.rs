@@ -1,4 +1,4 @@
-//! Closing without sockets: sections 5.5.1 and 7 of RFC 6455.
+//! The closing handshake without sockets: sections 5.5.1 and 7 of RFC 6455.
 
 use ringwheel::protocol::{Farewell, Parting};
 use ringwheel::websocket::{CloseCode, Message, Violation, WebSocket, WebSocketError};
@@ -12,16 +12,16 @@ fn read(frames: &[Frame]) -> Endpoint<WebSocket> {
     server
 }
 
-/// The only frame that was said is a close frame with this code.
+/// Asserts that the output is one close frame with this code.
 #[track_caller]
-fn assert_said_close(said: &[u8], code: u16) {
+fn assert_sent_close(said: &[u8], code: u16) {
     let said = Frame::parse_all(said);
     assert_eq!(said.len(), 1, "{said:?}");
     assert_eq!(said[0].first, 0x88);
     assert_eq!(said[0].close_words().map(|(code, _)| code), Some(code));
 }
 
-/// Section 7.4, and the registry that it founded.
+/// True if a close frame may carry this code, by section 7.4 and the IANA registry.
 fn may_be_sent(code: u16) -> bool {
     matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999)
 }
@@ -31,7 +31,7 @@ fn section_5_5_1_a_close_frame_is_answered_with_its_code() {
     for code in (0..=u16::MAX).filter(|code| may_be_sent(*code)) {
         let mut server = read(&[Frame::close(code, "because")]);
         assert_eq!(server.found, [Found::End], "{code}");
-        assert_said_close(&server.take_said(), code);
+        assert_sent_close(&server.take_said(), code);
         assert!(CloseCode::new(code).is_some());
     }
 }
@@ -44,7 +44,7 @@ fn section_7_4_codes_that_must_not_be_sent_are_refused() {
         let violation = Violation::CloseCode.into();
         assert_eq!(server.failure, Some(violation), "{code}");
         assert_eq!(server.found, []);
-        assert_said_close(&server.take_said(), 1002);
+        assert_sent_close(&server.take_said(), 1002);
         assert!(CloseCode::new(code).is_none());
     }
 }
@@ -60,7 +60,7 @@ fn section_7_1_5_a_close_frame_without_a_code_is_answered_without() {
 fn section_5_5_1_half_a_code_is_refused() {
     let mut server = read(&[Frame::new(0x8, "\x03")]);
     assert_eq!(server.failure, Some(Violation::CloseLength.into()));
-    assert_said_close(&server.take_said(), 1002);
+    assert_sent_close(&server.take_said(), 1002);
 }
 
 #[test]
@@ -72,12 +72,12 @@ fn section_7_1_6_a_reason_is_utf_8() {
     for reason in [&b"\xff"[..], b"cut \xe4\xb8", b"\xed\xa0\x80"] {
         let mut server = read(&[Frame::close(1000, reason)]);
         assert_eq!(server.failure, Some(WebSocketError::InvalidUtf8));
-        assert_said_close(&server.take_said(), 1007);
+        assert_sent_close(&server.take_said(), 1007);
     }
 }
 
 #[test]
-fn section_1_4_nothing_behind_a_close_frame_is_looked_at() {
+fn section_1_4_bytes_behind_a_close_frame_are_ignored() {
     let mut behind = from_client(&[Frame::text("late"), Frame::ping("late")]);
     behind.extend_from_slice(b"\xff\xff garbage");
     let mut server = open_server(&WebSocket::new());
@@ -88,13 +88,13 @@ fn section_1_4_nothing_behind_a_close_frame_is_looked_at() {
         server.input, behind,
         "the end consumes the close frame only"
     );
-    assert_said_close(&server.take_said(), 1000);
+    assert_sent_close(&server.take_said(), 1000);
 }
 
 #[test]
-fn section_5_5_1_nothing_is_said_behind_a_close_frame() {
+fn section_5_5_1_nothing_is_sent_behind_a_close_frame() {
     let mut server = read(&[Frame::close(1000, "")]);
-    assert_said_close(&server.take_said(), 1000);
+    assert_sent_close(&server.take_said(), 1000);
     assert!(!server.send(Message::Text("late")));
     assert!(!server.send_owned(&"late".into()));
     assert!(!server.send_parts(&[b"late"]));
@@ -112,15 +112,15 @@ fn section_7_1_2_a_farewell_is_a_close_frame_and_awaits_the_answer() {
     ] {
         let mut server = open_server(&WebSocket::new());
         assert_eq!(server.farewell(why), parting, "{why:?}");
-        assert_said_close(&server.take_said(), code);
-        // Once.
+        assert_sent_close(&server.take_said(), code);
+        // The close frame is sent only once.
         assert_eq!(server.farewell(why), Parting::AtOnce);
         assert_eq!(server.take_said(), b"");
     }
 }
 
 #[test]
-fn section_7_1_1_a_peer_that_has_ended_its_stream_is_told_nothing() {
+fn section_7_1_1_a_peer_that_has_ended_its_stream_gets_no_close_frame() {
     for why in [Farewell::PeerEnded, Farewell::Refused] {
         let mut server = open_server(&WebSocket::new());
         assert_eq!(server.farewell(why), Parting::AtOnce);
@@ -146,8 +146,8 @@ fn section_7_1_3_an_answer_to_a_close_frame_is_not_answered() {
     ] {
         let mut server = open_server(&WebSocket::new());
         server.farewell(Farewell::Closed);
-        assert_said_close(&server.take_said(), 1000);
-        // What was on its way before is unpacked; pings are not answered any more (section 5.5.2).
+        assert_sent_close(&server.take_said(), 1000);
+        // Messages that were already on their way are unpacked; pings are no longer answered (section 5.5.2).
         server.receive(&from_client(&[
             Frame::text("on its way"),
             Frame::ping("x"),
@@ -159,7 +159,7 @@ fn section_7_1_3_an_answer_to_a_close_frame_is_not_answered() {
 }
 
 #[test]
-fn section_7_1_7_a_violation_during_the_close_is_still_one_but_is_not_told() {
+fn section_7_1_7_a_violation_during_the_close_is_an_error_without_a_close_frame() {
     let mut server = open_server(&WebSocket::new());
     server.farewell(Farewell::Closed);
     server.take_said();
@@ -183,7 +183,7 @@ fn section_7_1_4_a_client_closes_as_a_server_does() {
     assert_eq!(client.take_said(), b"");
 }
 
-/// Both close at the same time: each takes the other's close frame for the answer.
+/// Both sides close at the same time: each takes the other's close frame for the answer.
 #[test]
 fn section_7_1_3_both_sides_may_close_at_once() {
     let (mut client, mut server) = connect(&plain_client(), &WebSocket::new());
@@ -197,7 +197,7 @@ fn section_7_1_3_both_sides_may_close_at_once() {
     assert_eq!((client.take_said(), server.take_said()), (vec![], vec![]));
 }
 
-/// Wherever it is cut; it is not answered before it is whole.
+/// A close frame is answered once it is whole, wherever it is cut.
 #[test]
 fn a_close_frame_in_parts() {
     let stream = Frame::close(3999, "reason é").masked(KEY).bytes();
@@ -206,9 +206,9 @@ fn a_close_frame_in_parts() {
         server.receive(&stream[..cut]);
         assert_eq!(server.found, []);
         assert_eq!(server.take_said(), b"");
-        assert!(cut + server.missing <= stream.len(), "it stalls");
+        assert!(cut + server.missing <= stream.len(), "the decoder stalls");
         server.receive(&stream[cut..]);
         assert_eq!(server.found, [Found::End]);
-        assert_said_close(&server.take_said(), 3999);
+        assert_sent_close(&server.take_said(), 3999);
     }
 }

@@ -1,4 +1,4 @@
-//! The codec without sockets, section by section of RFC 6455: framing, control frames, text, and the limits.
+//! The codec without sockets, section by section of RFC 6455: framing, control frames, text, and limits.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use support::websocket::{
     Endpoint, Found, Frame, KEY, RSV1, Subject, connect, from_client, open_server, plain_client,
 };
 
-/// What a server makes of a client's stream.
+/// Lets a server read a client's stream.
 fn read(stream: &[u8]) -> Endpoint<WebSocket> {
     read_by(WebSocket::new(), stream)
 }
@@ -21,7 +21,7 @@ fn read_by(server: WebSocket, stream: &[u8]) -> Endpoint<WebSocket> {
     server
 }
 
-/// The end has failed with this error, and has told the peer so with its very last frame.
+/// Asserts that the end has failed with this error, and that its very last frame was the matching close frame.
 #[track_caller]
 fn assert_refused<P: Subject>(end: &mut Endpoint<P>, error: WebSocketError) {
     assert_eq!(end.failure, Some(error));
@@ -62,7 +62,7 @@ fn section_5_1_a_server_refuses_frames_without_a_mask() {
         Frame::text("he").fragment(),
     ] {
         assert_violation(&frame.bytes(), Violation::Unmasked);
-        // The header's second byte is enough.
+        // The second byte of the header is enough.
         assert_violation(&frame.bytes()[..2], Violation::Unmasked);
     }
 }
@@ -78,7 +78,10 @@ fn section_5_1_a_client_refuses_frames_with_a_mask() {
         client.receive(&frame.clone().masked(KEY).bytes()[..2]);
         assert_eq!(client.failure, Some(Violation::Masked.into()));
         let said = Frame::parse_all(&client.take_said());
-        assert!(said[0].key.is_some(), "also its last word is masked");
+        assert!(
+            said[0].key.is_some(),
+            "the client's close frame is masked too"
+        );
         assert_eq!(said[0].close_words().map(|(code, _)| code), Some(1002));
     }
 }
@@ -163,7 +166,7 @@ fn section_5_2_every_form_of_the_length_is_read_and_written_in_its_shortest() {
 fn section_5_2_longer_forms_of_the_length_are_refused() {
     for (length, form) in [(0, 2), (125, 2), (0, 8), (125, 8), (126, 8), (65535, 8)] {
         let frame = Frame::binary("").masked(KEY);
-        // The length is enough: neither key nor payload need be there.
+        // The length alone is refused, without key or payload.
         let header = frame.bytes_with_length(length, form);
         assert_violation(&header[..2 + form], Violation::LengthNotMinimal);
     }
@@ -227,7 +230,7 @@ fn section_5_4_a_close_frame_ends_an_unfinished_message() {
 }
 
 #[test]
-fn section_5_4_a_continuation_continues_something() {
+fn section_5_4_a_continuation_without_a_message_is_refused() {
     let stray = from_client(&[Frame::continuation("x")]);
     assert_violation(&stray, Violation::StrayContinuation);
     let open = from_client(&[Frame::continuation("x").fragment()]);
@@ -276,7 +279,7 @@ fn section_5_5_control_frames_are_whole_and_short() {
 }
 
 #[test]
-fn section_5_5_2_a_ping_is_answered_with_what_it_says() {
+fn section_5_5_2_a_ping_is_answered_with_its_payload() {
     for length in [0, 1, 8, 124, 125] {
         let payload: Vec<u8> = (0..length).map(|index| 0xFF - index).collect();
         let mut server = read(&from_client(&[Frame::ping(&payload)]));
@@ -304,7 +307,7 @@ fn section_5_5_3_a_pong_is_not_answered() {
     assert_eq!(server.take_said(), b"");
 }
 
-/// Texts that are no UTF-8, and how many bytes of them it takes to know.
+/// Invalid texts, each with the number of bytes after which this is certain.
 const INVALID: [(&[u8], usize); 12] = [
     (b"\x80", 1),
     (b"\xbf", 1),
@@ -320,7 +323,7 @@ const INVALID: [(&[u8], usize); 12] = [
     (b"\xff", 1),
 ];
 
-/// Sends `stream` byte by byte, and asserts that it is refused with byte `at` and not before.
+/// Sends `stream` byte by byte, and asserts that it is refused exactly at byte `at`.
 #[track_caller]
 fn assert_invalid_at(server: WebSocket, stream: &[u8], at: usize) {
     let mut server = open_server(&server);
@@ -344,7 +347,7 @@ fn section_8_1_invalid_text_is_refused_at_its_first_bad_byte() {
         for before in [0, 1, 3, 7, 60] {
             let text = ["é".repeat(before).as_bytes(), invalid, &[b'x'; 200]].concat();
             let first_bad = 2 * before + bad - 1;
-            // In one frame, which is waited for where it lies.
+            // In one frame, which stays in the input until it is whole.
             let frame = from_client(&[Frame::text(&text)]);
             let header = frame.len() - text.len();
             assert_invalid_at(WebSocket::new(), &frame, header + first_bad);
@@ -357,7 +360,7 @@ fn section_8_1_invalid_text_is_refused_at_its_first_bad_byte() {
     }
 }
 
-/// A frame that is longer than is waited for is collected as it comes.
+/// A frame that is too long to stay in the input is collected as it arrives.
 #[test]
 fn section_8_1_invalid_text_is_refused_in_the_middle_of_a_long_frame() {
     for (invalid, bad) in INVALID {
@@ -377,10 +380,10 @@ fn section_8_1_invalid_text_is_refused_at_every_offset() {
         let frame = from_client(&[Frame::text(&bad)]);
         let header = frame.len() - bad.len();
         assert_invalid_at(WebSocket::new(), &frame, header + offset);
-        // And in one piece.
+        // The same in one piece.
         let mut server = read(&frame);
         assert_refused(&mut server, WebSocketError::InvalidUtf8);
-        // And cut into fragments anywhere before.
+        // The same with a cut into fragments anywhere before.
         for cut in 0..=offset {
             let fragments = [
                 Frame::text(&bad[..cut]).fragment(),
@@ -402,7 +405,7 @@ fn section_8_1_a_text_does_not_end_within_a_character() {
             let fragments = [Frame::text(&text).fragment(), Frame::continuation("")];
             let mut server = read(&from_client(&fragments));
             assert_refused(&mut server, WebSocketError::InvalidUtf8);
-            // But a fragment may.
+            // A fragment may end within a character.
             let fragments = [
                 Frame::text(&text).fragment(),
                 Frame::continuation(&cut.as_bytes()[length..]),
@@ -440,7 +443,7 @@ fn a_message_is_too_big_by_its_header_alone() {
             assert_refused(&mut server, WebSocketError::MessageTooBig);
         }
     }
-    // One that fits a short header takes another way through the decoder.
+    // A length that fits a short header takes another path through the decoder.
     let mut server = read_by(
         WebSocket::new().max_message(5),
         &from_client(&[Frame::text("12345"), Frame::text("123456")]),
@@ -450,7 +453,7 @@ fn a_message_is_too_big_by_its_header_alone() {
 }
 
 #[test]
-fn fragments_are_too_big_by_the_header_that_passes_the_limit() {
+fn fragments_are_too_big_as_soon_as_a_header_exceeds_the_limit() {
     let server = || WebSocket::new().max_message(1000);
     let fitting = [
         Frame::binary([0; 600]).fragment(),
@@ -466,9 +469,9 @@ fn fragments_are_too_big_by_the_header_that_passes_the_limit() {
     assert_refused(&mut server, WebSocketError::MessageTooBig);
 }
 
-/// If memory were taken on a header's word, this would end the process: it announces half of what can be addressed.
+/// If memory were allocated for the announced length, half of the address space, the process would end.
 #[test]
-fn nothing_is_allocated_on_a_headers_word() {
+fn nothing_is_allocated_for_an_announced_length() {
     for opcode in [0x1, 0x2] {
         for is_final in [true, false] {
             let mut frame = Frame::new(opcode, "").masked([0; 4]);
@@ -480,14 +483,14 @@ fn nothing_is_allocated_on_a_headers_word() {
             server.receive(b"a beginning");
             assert_eq!(server.failure, None);
             assert_eq!(server.found, []);
-            assert_eq!(server.input, b"", "it is collected as it comes");
+            assert_eq!(server.input, b"", "the payload is collected as it arrives");
         }
     }
 }
 
 #[test]
 fn headers_of_fragments_are_limited() {
-    // A masked header of no payload has 6 bytes, and the first is free.
+    // A masked header without payload has 6 bytes, and a message's first header is free.
     let server = || WebSocket::new().fragment_overhead(60);
     let fragments = |count: usize| {
         let mut frames = vec![Frame::text("").fragment()];
@@ -497,7 +500,7 @@ fn headers_of_fragments_are_limited() {
     };
     let mut fitting = read_by(server(), &fragments(10));
     assert_eq!(fitting.take_found(), [Found::text("end")]);
-    // It begins anew with each message.
+    // The count starts again with each message.
     fitting.receive(&fragments(10));
     assert_eq!(fitting.take_found(), [Found::text("end")]);
     assert_eq!(fitting.failure, None);
@@ -506,9 +509,9 @@ fn headers_of_fragments_are_limited() {
     assert_refused(&mut server, WebSocketError::TooManyFragments);
 }
 
-/// With and without a payload in the first fragment the same headers count.
+/// The same headers count, with and without a payload in the first fragment.
 #[test]
-fn the_first_header_of_a_message_is_no_overhead() {
+fn the_first_header_of_a_message_is_not_counted() {
     for first in ["", "payload"] {
         let server = WebSocket::new().fragment_overhead(6);
         let frames = [Frame::text(first).fragment(), Frame::continuation("end")];
@@ -518,12 +521,12 @@ fn the_first_header_of_a_message_is_no_overhead() {
 }
 
 #[test]
-fn control_frames_are_limited_by_the_second() {
+fn control_frames_are_limited_per_second() {
     let mut server = open_server(&WebSocket::new().control_rate(3));
     let ping = from_client(&[Frame::ping("")]);
     let pong = from_client(&[Frame::pong("")]);
     for second in [0, 1, 2, 65_535, 65_536, 70_000] {
-        // Wherever in the second they come.
+        // Control frames count whenever in the second they arrive.
         for (millisecond, frame) in [(0, &ping), (500, &pong), (999, &ping)] {
             server.now = Duration::from_millis(second * 1000 + millisecond);
             server.receive(frame);
@@ -548,7 +551,7 @@ fn control_frames_within_one_arrival_are_limited() {
 }
 
 #[test]
-fn what_a_connection_sends_before_it_is_open_is_refused() {
+fn sends_before_the_connection_is_open_are_refused() {
     let mut server = Endpoint::new(&WebSocket::new());
     assert!(!server.send(Message::Text("early")));
     assert!(!server.send_owned(&MessageBuf::text("early")));
@@ -559,7 +562,7 @@ fn what_a_connection_sends_before_it_is_open_is_refused() {
     assert_eq!(client.take_said(), b"");
 }
 
-/// The halves of connections are independent: what one protocol value opens shares nothing but settings.
+/// The halves of connections are independent: connections of one protocol value share only settings.
 #[test]
 fn connections_of_one_protocol_do_not_mix() {
     let protocol = WebSocket::new();

@@ -1,24 +1,24 @@
-//! A stream gives the same results at every cut of it, each as soon as it is complete.
+//! A stream yields the same results however it is cut, each result as soon as it is complete.
 
 use ringwheel::websocket::{WebSocket, WebSocketClient};
 use support::websocket::{
     Endpoint, Found, Frame, KEY, Subject, connect, open_server, plain_client,
 };
 
-/// A stream, and what it says.
+/// A stream and its expected results.
 struct Script {
     frames: Vec<Frame>,
     stream: Vec<u8>,
-    /// Where each frame ends.
+    /// The position at which each frame ends.
     ends: Vec<usize>,
-    /// What is found, and with which byte it is there.
+    /// Each expected result, with the number of bytes that complete it.
     found: Vec<(usize, Found)>,
-    /// Pings, and with which byte each is there.
+    /// Each ping's payload, with the number of bytes that complete the ping.
     pings: Vec<(usize, Vec<u8>)>,
 }
 
 impl Script {
-    /// `frames`, all masked if they are a client's.
+    /// A script of `frames`, all masked if they are a client's.
     fn new(frames: Vec<Frame>, from_client: bool) -> Self {
         let mut script = Script {
             frames: Vec::new(),
@@ -84,7 +84,7 @@ impl Script {
         ]
     }
 
-    /// Frames around the length at which waiting for a frame ends and collecting it begins.
+    /// Frames around the length above which a frame is collected instead of staying in the input.
     fn of_long_frames() -> Vec<Frame> {
         vec![
             Frame::binary([1; 16 * 1024 - 8]),
@@ -99,8 +99,8 @@ impl Script {
         ]
     }
 
-    /// Feeds `pieces`, and asserts after each that exactly what is complete was found and answered, and that the decoder
-    /// does not wait for more than completes the frame at hand.
+    /// Feeds `pieces`. Asserts after each piece that exactly the complete results were found and the complete pings
+    /// answered, and that the decoder asks for no more bytes than complete the current frame.
     fn assert_read<'a, P: Subject>(
         &self,
         end: &mut Endpoint<P>,
@@ -119,12 +119,12 @@ impl Script {
             }
             assert!(
                 self.found.get(found).is_none_or(|(at, _)| *at > arrived),
-                "something is late after {arrived} bytes"
+                "a result is late after {arrived} bytes"
             );
             if let Some(frame_end) = self.ends.iter().find(|end| **end > arrived) {
                 assert!(
                     arrived + end.missing <= *frame_end,
-                    "it waits for {} bytes after {arrived}, and the frame ends at {frame_end}",
+                    "the decoder waits for {} bytes after {arrived}, but the frame ends at {frame_end}",
                     end.missing
                 );
             }
@@ -150,7 +150,7 @@ impl Script {
     }
 }
 
-/// What was found; the end stays, so that nothing is unpacked after it.
+/// Takes the results found, but leaves an end in place, so that nothing is unpacked after it.
 fn take_found_but_end<P: Subject>(end: &mut Endpoint<P>) -> Vec<Found> {
     let found = end.take_found();
     if found.last() == Some(&Found::End) {
@@ -167,7 +167,7 @@ fn client() -> Endpoint<WebSocketClient> {
     connect(&plain_client(), &WebSocket::new()).0
 }
 
-/// All ways to cut into two pieces, some to cut into three, and single bytes.
+/// Tests all cuts into two pieces, some cuts into three, and single bytes.
 fn assert_every_cut<P: Subject>(script: &Script, open: impl Fn() -> Endpoint<P>) {
     let stream = &*script.stream;
     for cut in 1..stream.len() {
@@ -195,8 +195,8 @@ fn a_clients_input_at_every_cut() {
     assert_every_cut(&Script::new(Script::of_all_kinds(), false), client);
 }
 
-/// Cut around the ends of frames and of their headers, and where frames get too long to be waited for.
-fn assert_telling_cuts<P: Subject>(script: &Script, open: impl Fn() -> Endpoint<P>) {
+/// Tests cuts around the ends of frames and headers, and around the length at which collecting begins.
+fn assert_critical_cuts<P: Subject>(script: &Script, open: impl Fn() -> Endpoint<P>) {
     let stream = &*script.stream;
     let mut telling: Vec<usize> = vec![];
     let mut begin = 0;
@@ -216,14 +216,14 @@ fn assert_telling_cuts<P: Subject>(script: &Script, open: impl Fn() -> Endpoint<
 }
 
 #[test]
-fn long_frames_at_telling_cuts() {
-    assert_telling_cuts(&Script::new(Script::of_long_frames(), true), server);
-    assert_telling_cuts(&Script::new(Script::of_long_frames(), false), client);
+fn long_frames_at_critical_cuts() {
+    assert_critical_cuts(&Script::new(Script::of_long_frames(), true), server);
+    assert_critical_cuts(&Script::new(Script::of_long_frames(), false), client);
 }
 
-/// Decoding a frame that drips in costs no more than its length: this would not end if each byte cost the whole.
+/// A frame that arrives slowly costs time in proportion to its length: if each byte cost the whole, this would not end.
 #[test]
-fn a_mebibyte_may_drip_in_byte_by_byte() {
+fn a_mebibyte_can_arrive_byte_by_byte() {
     const LENGTH: usize = 1024 * 1024;
     for frame in [
         Frame::text("é".repeat(LENGTH / 2)),

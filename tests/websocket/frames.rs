@@ -1,4 +1,4 @@
-//! The frames that tests make by hand, against the examples of RFC 6455.
+//! Checks the frames that tests make by hand with the examples of RFC 6455.
 
 use support::websocket::{Frame, KEY};
 

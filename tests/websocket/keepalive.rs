@@ -1,4 +1,4 @@
-//! Pings by themselves, and the answers that are due, without a clock.
+//! Automatic pings and their timeouts, without a real clock.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use support::websocket::{Endpoint, Frame, REQUEST, from_client};
 const EVERY: Duration = Duration::from_secs(30);
 const TIMEOUT: Duration = Duration::from_secs(45);
 
-/// A server's end that is open since 7 s.
+/// A server's end that opened at 7 s.
 fn open() -> Endpoint<WebSocket> {
     let protocol = WebSocket::new().ping_every(EVERY).pong_timeout(TIMEOUT);
     let mut server = Endpoint::new(&protocol);
@@ -19,7 +19,7 @@ fn open() -> Endpoint<WebSocket> {
     server
 }
 
-/// Lets time pass until the next deadline, meets it, and returns the ping that was due.
+/// Moves the time to the next deadline, calls the decoder, and returns the ping that was due.
 #[track_caller]
 fn next_ping(server: &mut Endpoint<WebSocket>) -> Frame {
     server.now = server.next_deadline().expect("a ping is due");
@@ -53,13 +53,13 @@ fn a_deadline_that_is_met_early_does_nothing() {
 }
 
 #[test]
-fn a_ping_that_is_not_answered_in_time_ends_the_connection() {
+fn a_ping_without_a_pong_in_time_ends_the_connection() {
     let mut server = open();
     next_ping(&mut server);
     let pinged = server.now;
-    // A message is no pong.
+    // A message does not replace the pong.
     server.receive(&from_client(&[Frame::text("x")]));
-    // The second ping does not put off what the first one is due.
+    // The second ping does not postpone the timeout of the first.
     next_ping(&mut server);
     assert_eq!(server.next_deadline(), Some(pinged + TIMEOUT));
     server.now = pinged + TIMEOUT;
@@ -70,7 +70,7 @@ fn a_ping_that_is_not_answered_in_time_ends_the_connection() {
     assert_eq!(server.next_deadline(), None);
 }
 
-/// Section 5.5.3: a pong may be unsolicited; the peer is there in any case.
+/// Section 5.5.3: a pong may be unsolicited; it proves in any case that the peer is alive.
 #[test]
 fn any_pong_is_a_sign_of_life() {
     let mut server = open();
@@ -81,9 +81,9 @@ fn any_pong_is_a_sign_of_life() {
     assert_eq!(server.failure, None);
 }
 
-/// A pong that comes in time but is read when the deadline is looked at counts.
+/// A pong that arrived in time counts, even if it is read only when the deadline is checked.
 #[test]
-fn a_pong_takes_the_deadline_back() {
+fn a_pong_cancels_the_deadline() {
     let mut server = open();
     let ping = next_ping(&mut server);
     server.now += TIMEOUT;
@@ -91,18 +91,18 @@ fn a_pong_takes_the_deadline_back() {
     assert_eq!(server.meet_deadline(), Ok(()));
 }
 
-/// Who is not listened to cannot be late, and has the whole time again when the last look is over.
+/// A peer whose input is not read cannot be late. It gets the whole timeout again after the last such check.
 #[test]
-fn a_peer_that_goes_unheard_is_not_overdue() {
+fn a_peer_whose_input_is_not_read_is_not_overdue() {
     let mut server = open();
     next_ping(&mut server);
-    server.is_excused = true;
+    server.peer_is_held_back = true;
     for _ in 0..5 {
         server.now += TIMEOUT;
         assert_eq!(server.meet_deadline(), Ok(()));
     }
-    // Nobody knows since when it was listened to; from now on it was.
-    server.is_excused = false;
+    // It is unknown since when the peer's input is read again; it counts from now.
+    server.peer_is_held_back = false;
     server.now += TIMEOUT;
     assert_eq!(server.meet_deadline(), Ok(()));
     let last_look = server.now;
@@ -112,13 +112,13 @@ fn a_peer_that_goes_unheard_is_not_overdue() {
     assert_eq!(server.meet_deadline(), Err(WebSocketError::PongTimeout));
 }
 
-/// The time of a ping that stands behind other output does not run before that has left.
+/// The timeout of a ping that waits behind other output starts only when that output has been sent.
 #[test]
-fn a_ping_behind_pending_output_has_all_of_its_time_afterwards() {
+fn a_ping_behind_pending_output_gets_its_whole_timeout_afterwards() {
     let mut server = open();
-    server.is_excused = true;
+    server.peer_is_held_back = true;
     next_ping(&mut server);
-    server.is_excused = false;
+    server.peer_is_held_back = false;
     server.now += TIMEOUT;
     assert_eq!(server.meet_deadline(), Ok(()));
     server.now += TIMEOUT;

@@ -1,16 +1,15 @@
-//! WebSocket: the codec without sockets, against RFC 6455, random cuts and another implementation; and the server over real
-//! sockets.
+//! WebSocket: the codec without sockets, against RFC 6455 and random cuts; and the server over real sockets. (Against another
+//! implementation it is tested in `tests/differential`.)
 
 #![cfg(feature = "websocket")]
 
-// What the tests share.
+// Shared by the tests.
 mod probe;
 
-// Without sockets.
+// Tests without sockets.
 mod closing;
 mod codec;
 mod cuts;
-mod differential;
 mod frames;
 mod keepalive;
 mod opening;

@@ -11,14 +11,14 @@ use support::websocket::{
     ANSWER, Endpoint, Found, Frame, REQUEST, connect, from_client, open_server, plain_client,
 };
 
-/// The request with one line replaced, or left out, or another one added.
+/// The request with one line replaced or removed, or with another one added.
 pub(crate) fn request_with(line: &str, replacement: &str) -> Vec<u8> {
     let request = str::from_utf8(REQUEST).unwrap();
     assert!(request.contains(line), "{line}");
     request.replacen(line, replacement, 1).into_bytes()
 }
 
-/// The status of an HTTP answer that is whole.
+/// The status of a complete HTTP answer.
 #[track_caller]
 pub(crate) fn status_of(answer: &[u8]) -> u16 {
     let text = str::from_utf8(answer).expect("an answer is text");
@@ -28,7 +28,7 @@ pub(crate) fn status_of(answer: &[u8]) -> u16 {
 }
 
 #[test]
-fn section_1_3_the_example() {
+fn section_1_3_example() {
     let mut server = open_server(&WebSocket::new());
     assert!(server.send(Message::Text("hello")));
     assert_eq!(server.take_said(), Frame::text("hello").bytes());
@@ -41,7 +41,10 @@ fn section_4_2_a_request_at_every_cut() {
         server.receive(&REQUEST[..cut]);
         assert_eq!(server.found, []);
         assert_eq!(server.take_said(), b"");
-        assert!(cut + server.missing <= REQUEST.len(), "it stalls at {cut}");
+        assert!(
+            cut + server.missing <= REQUEST.len(),
+            "the decoder stalls at {cut}"
+        );
         assert_eq!(server.input.len(), cut, "nothing is consumed");
         server.receive(&REQUEST[cut..]);
         assert_eq!(server.found, [Found::Opened]);
@@ -58,7 +61,7 @@ fn section_4_2_a_request_at_every_cut() {
 }
 
 #[test]
-fn frames_may_follow_the_request_at_once() {
+fn frames_may_follow_the_request_immediately() {
     let early = from_client(&[
         Frame::text("early"),
         Frame::ping("p"),
@@ -76,7 +79,7 @@ fn frames_may_follow_the_request_at_once() {
 }
 
 #[test]
-fn section_4_2_1_what_is_no_right_request_is_refused_with_a_status() {
+fn section_4_2_1_invalid_requests_are_refused_with_a_status() {
     use HandshakeError as E;
     let target_line = "GET /chat HTTP/1.1";
     let long = format!("X-Long: {}\r\nHost", "x".repeat(8192));
@@ -121,7 +124,7 @@ fn section_4_2_1_what_is_no_right_request_is_refused_with_a_status() {
             answer.contains("\r\nSec-WebSocket-Version: 13\r\n"),
             "section 4.4"
         );
-        // It does not depend on how it comes.
+        // The same request in single bytes is refused alike.
         let mut server = Endpoint::new(&WebSocket::new());
         for byte in &request {
             if server.failure.is_none() {
@@ -130,7 +133,7 @@ fn section_4_2_1_what_is_no_right_request_is_refused_with_a_status() {
         }
         assert_eq!(server.failure, Some(WebSocketError::Handshake(error)));
         assert_eq!(server.take_said(), answer.as_bytes());
-        // A connection that is not open is not closed by a frame.
+        // A connection that is not open is not closed with a frame.
         assert!(!server.send(Message::Text("x")));
     }
 }
@@ -182,7 +185,7 @@ fn section_10_2_origins_are_checked() {
     assert_eq!(status_of(&server.take_said()), 403);
 }
 
-/// Lets in by the path, and has a page.
+/// An application that accepts by the request's path, and serves a page.
 pub(crate) struct Doors;
 
 impl Accept for Doors {
@@ -211,7 +214,7 @@ fn doors() -> WebSocket<Doors, Whole> {
 }
 
 #[test]
-fn the_application_has_its_say() {
+fn the_application_decides() {
     let mut server = Endpoint::new(&doors());
     server.receive(&request_with("GET /chat", "GET /closed"));
     let error = HandshakeError::Rejected { status: 404 };
@@ -267,7 +270,11 @@ fn the_handshake_has_a_deadline() {
     assert_eq!(server.next_deadline(), due);
     server.now += Duration::from_secs(1);
     server.receive(&REQUEST[..REQUEST.len() - 1]);
-    assert_eq!(server.next_deadline(), due, "input does not put it off");
+    assert_eq!(
+        server.next_deadline(),
+        due,
+        "input does not postpone the deadline"
+    );
     server.now += Duration::from_secs(2);
     assert_eq!(
         server.meet_deadline(),
@@ -310,7 +317,7 @@ fn section_4_1_a_clients_request() {
     assert_ne!(key(&requests[0]), key(&requests[1]), "each has its own key");
     let mut client = Endpoint::new(&client);
     client.greet();
-    assert_eq!(client.greet(), b"", "it asks once");
+    assert_eq!(client.greet(), b"", "the client sends one request");
 }
 
 #[test]
@@ -343,8 +350,8 @@ fn section_4_1_a_client_checks_the_answer() {
     ] {
         assert!(answer.contains(line), "{line} in {answer}");
         let wrong = answer.replacen(line, replacement, 1);
-        // An endpoint answers once, and each has its own key: a decoder that is refused for the key is no use to see the
-        // other errors, so each is asked for anew.
+        // An endpoint sends one request, and each has its own key. A decoder that refuses the key reports no other
+        // error, so each answer is made for a new request.
         let mut client = Endpoint::new(&plain_client());
         let mut server = Endpoint::new(&WebSocket::new());
         server.receive(&client.greet());
@@ -363,16 +370,20 @@ fn section_4_1_a_client_checks_the_answer() {
             Some(WebSocketError::ClientHandshake(error)),
             "{replacement}"
         );
-        assert_eq!(client.take_said(), b"", "a refused server is told nothing");
+        assert_eq!(
+            client.take_said(),
+            b"",
+            "the client sends nothing to a refused server"
+        );
         assert!(!client.send(Message::Text("x")));
     }
     asked.receive(answer.as_bytes());
     assert_eq!(asked.found, [Found::Opened]);
 }
 
-/// Another client's answer is not one's own.
+/// The answer to another client's request is refused.
 #[test]
-fn section_4_1_a_client_does_not_take_another_ones_answer() {
+fn section_4_1_a_client_refuses_the_answer_to_another_request() {
     let mut client = Endpoint::new(&plain_client());
     client.greet();
     client.receive(ANSWER);
@@ -399,7 +410,7 @@ fn an_answer_at_every_cut_with_frames_behind_it() {
 }
 
 #[test]
-fn subprotocols_are_agreed_on() {
+fn subprotocols_are_negotiated() {
     let offers = plain_client().subprotocol("v3").unwrap();
     let (mut client, mut server) = connect(&offers.subprotocol("v2").unwrap(), &doors());
     assert!(client.send(Message::Text("x")) && server.send(Message::Text("y")));
@@ -408,7 +419,7 @@ fn subprotocols_are_agreed_on() {
 }
 
 #[test]
-fn a_client_cannot_ask_for_what_is_malformed() {
+fn a_client_refuses_malformed_settings() {
     use ClientHandshakeError as E;
     let refused = |client: Result<WebSocketClient, E>| client.map(|_| ()).unwrap_err();
     let new = WebSocketClient::new;

@@ -1,4 +1,4 @@
-//! The closing handshake over real sockets, and everything else that ends a connection.
+//! The closing handshake over real sockets, and all other ends of a connection.
 
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use ringwheel::{Limits, Listen, Overflow};
 use support::websocket::{Found, Frame, KEY, Peer, REQUEST, from_client};
 use support::{DEADLINE, TestServer, deliberate_panic, eventually, listen};
 
-use crate::probe::{Probe, Reports, Told, fill};
+use crate::probe::{Event, Probe, Reports, fill};
 
 const SHORT: Duration = Duration::from_millis(150);
 
@@ -20,8 +20,8 @@ fn ws() -> Listen<Protocol> {
     listen(WebSocket::new())
 }
 
-/// An output that is soon full, of which a message that does not fit is dropped.
-fn little() -> Limits {
+/// Limits with an output that is soon full, and that drops messages that do not fit.
+fn small_output() -> Limits {
     Limits::default()
         .output(64 * 1024)
         .low_water(16 * 1024)
@@ -29,7 +29,7 @@ fn little() -> Limits {
         .overflow(Overflow::DropMessage)
 }
 
-/// A server that does with messages what they say, and one open connection.
+/// A server that obeys messages as commands, and one open connection.
 fn obedient(listen: Listen<Protocol>) -> (TestServer, Reports, Peer) {
     let (probe, reports) = Probe::new();
     let probe = probe.on_message(|conn, message| match message.as_text() {
@@ -41,7 +41,7 @@ fn obedient(listen: Listen<Protocol>) -> (TestServer, Reports, Peer) {
         }
         Some("close with") => {
             conn.close_with(CloseCode::new(4001).unwrap(), "enough");
-            // Only the first counts.
+            // Only the first close counts.
             conn.close_with(CloseCode::NORMAL, "never mind");
         }
         Some("close long") => conn.close_with(CloseCode::NORMAL, &"é".repeat(100)),
@@ -80,7 +80,7 @@ fn the_peer_closes_and_the_server_ends_the_stream_first() {
         peer.send(frame);
         peer.expect(Frame::text("before"));
         peer.expect(answer);
-        // The peer's own end of stream has not come yet.
+        // The peer has not ended its own stream yet.
         peer.expect_end();
         drop(peer);
         let ending = reports.close();
@@ -90,7 +90,7 @@ fn the_peer_closes_and_the_server_ends_the_stream_first() {
     }
 }
 
-/// The peer's end of stream may come with its close frame.
+/// The peer's end of stream may arrive together with its close frame.
 #[test]
 fn a_peer_may_close_and_end_its_stream_at_once() {
     let (server, reports, mut peer) = obedient(ws());
@@ -109,12 +109,12 @@ fn a_peer_may_close_and_end_its_stream_at_once() {
 }
 
 #[test]
-fn close_says_1000_behind_what_was_sent_and_awaits_the_answer() {
+fn close_sends_1000_behind_earlier_messages_and_awaits_the_answer() {
     let (server, reports, mut peer) = obedient(ws());
     peer.send(Frame::text("close"));
     peer.expect(Frame::text("last words"));
     peer.expect(Frame::close(1000, ""));
-    // What is on its way is discarded, and the connection is there until the answer comes.
+    // Messages on their way are discarded, and the connection remains until the answer arrives.
     peer.send(Frame::text("crossing"));
     peer.send(Frame::ping("crossing"));
     peer.assert_not_ended();
@@ -129,7 +129,7 @@ fn close_says_1000_behind_what_was_sent_and_awaits_the_answer() {
 }
 
 #[test]
-fn close_with_says_a_code_and_a_reason_once() {
+fn close_with_sends_a_code_and_a_reason_once() {
     let (server, reports, mut peer) = obedient(ws());
     peer.send(Frame::text("close with"));
     peer.expect(Frame::close(4001, "enough"));
@@ -158,25 +158,25 @@ fn a_connection_may_be_closed_as_soon_as_it_is_open() {
     peer.send(Frame::close(1013, ""));
     peer.expect_end();
     drop(peer);
-    assert_eq!(reports.next(), Told::Open);
+    assert_eq!(reports.next(), Event::Open);
     assert_eq!(reports.close().reason, "Local");
     reports.finish(server);
 }
 
-/// Reading is taken up again for the answer.
+/// Reading is resumed for the answer.
 #[test]
 fn a_connection_that_does_not_read_closes_too() {
-    let (remotes, lent) = channel();
+    let (handles, lent) = channel();
     let (probe, reports) = Probe::new();
     let probe = probe.on_open(move |conn| {
         conn.pause_reading();
-        remotes.send(conn.handle()).unwrap();
+        handles.send(conn.handle()).unwrap();
     });
     let server = TestServer::start(ws(), probe);
     let mut peer = Peer::open(&server);
     peer.send(Frame::text("not read"));
-    let remote = lent.recv_timeout(DEADLINE).unwrap();
-    remote.close().unwrap();
+    let handle = lent.recv_timeout(DEADLINE).unwrap();
+    handle.close().unwrap();
     peer.expect(Frame::close(1000, ""));
     peer.send(Frame::close(1000, ""));
     peer.expect_end();
@@ -195,7 +195,7 @@ fn a_peer_that_does_not_answer_the_close_frame_is_cut_off() {
     peer.send(Frame::text("close"));
     peer.expect(Frame::text("last words"));
     peer.expect(Frame::close(1000, ""));
-    // It goes on talking, which is no answer.
+    // The peer goes on sending messages, none of which is an answer.
     peer.send(Frame::text("what?"));
     peer.client.expect_ended();
     assert!(start.elapsed() >= SHORT);
@@ -233,16 +233,16 @@ fn a_violation_in_place_of_the_answer_ends_the_close() {
 }
 
 #[test]
-fn a_peer_that_ends_its_stream_gets_what_was_asked_for() {
+fn a_peer_that_ends_its_stream_gets_its_answers() {
     let (server, reports, mut peer) = obedient(ws());
     peer.send(Frame::text("a question"));
     peer.client.finish();
     peer.expect(Frame::text("a question"));
-    // No close frame: there is nobody to answer it.
+    // There is no close frame: nobody would answer it.
     peer.expect_end();
-    assert_eq!(reports.next(), Told::Open);
+    assert_eq!(reports.next(), Event::Open);
     assert_eq!(reports.message(), Found::text("a question"));
-    assert_eq!(reports.next(), Told::HalfClose);
+    assert_eq!(reports.next(), Event::HalfClose);
     let ending = reports.close();
     assert_eq!(ending.reason, "Peer");
     assert_eq!(ending.words(), None);
@@ -265,7 +265,7 @@ fn a_handler_may_go_on_sending_to_a_half_closed_peer() {
     reports.finish(server);
 }
 
-/// The pings after it were never sent, and yet their answers due: the peer was evicted in the midst of what it said.
+/// Pings that were never sent were due for answers: the peer was evicted while it was still sending.
 #[test]
 fn a_peer_may_go_on_sending_after_shutdown_write() {
     const EVERY: Duration = Duration::from_millis(20);
@@ -290,7 +290,7 @@ fn a_peer_may_go_on_sending_after_shutdown_write() {
     reports.finish(server);
 }
 
-/// A stream that ends within a message, however that message was on its way.
+/// Asserts that a stream that ends with this beginning of a message is truncated.
 fn assert_truncated(beginning: &[u8]) {
     let (server, reports, mut peer) = obedient(ws());
     peer.client.send(beginning);
@@ -332,7 +332,7 @@ fn a_reset_is_an_error_of_the_socket() {
 }
 
 #[test]
-fn an_aborted_connection_says_no_close() {
+fn an_aborted_connection_sends_no_close_frame() {
     let (server, reports, mut peer) = obedient(ws());
     peer.send(Frame::text("abort"));
     peer.client.expect_reset();
@@ -341,7 +341,7 @@ fn an_aborted_connection_says_no_close() {
 }
 
 #[test]
-fn a_shutdown_says_1001() {
+fn a_shutdown_sends_1001() {
     let (server, reports, mut peer) = obedient(ws());
     let mut second = Peer::open(&server);
     peer.send(Frame::text("a question"));
@@ -358,7 +358,7 @@ fn a_shutdown_says_1001() {
     reports.assert_lifecycles();
     for _ in 0..2 {
         let ending = reports.so_far().pop();
-        let Some((_, Told::Close(ending))) = ending else {
+        let Some((_, Event::Close(ending))) = ending else {
             panic!("{ending:?}");
         };
         assert_eq!(ending.reason, "Shutdown");
@@ -372,7 +372,7 @@ fn a_shutdown_does_not_wait_for_a_handshake() {
     let server = TestServer::start(ws(), probe);
     let mut client = server.connect();
     client.send(&REQUEST[..REQUEST.len() - 1]);
-    eventually("it is with its worker", || {
+    eventually("the connection is on its worker", || {
         server.handle().connections_per_worker() == [1]
     });
     server.handle().shutdown(DEADLINE);
@@ -383,7 +383,7 @@ fn a_shutdown_does_not_wait_for_a_handshake() {
 }
 
 #[test]
-fn a_handler_has_its_own_words_for_a_shutdown() {
+fn a_handler_may_choose_the_close_frame_of_a_shutdown() {
     let (probe, reports) = Probe::new();
     let probe = probe.on_shutdown(|conn| conn.close_with(CloseCode::RESTART, "back soon"));
     let server = TestServer::start(ws(), probe);
@@ -401,7 +401,7 @@ fn a_handler_has_its_own_words_for_a_shutdown() {
 }
 
 #[test]
-fn a_peer_that_does_not_answer_a_shutdown_is_left_at_its_deadline() {
+fn a_peer_that_does_not_answer_a_shutdown_is_closed_at_the_deadline() {
     let (server, reports, mut peer) = obedient(ws());
     peer.send(Frame::text("here"));
     peer.expect(Frame::text("here"));
@@ -413,10 +413,10 @@ fn a_peer_that_does_not_answer_a_shutdown_is_left_at_its_deadline() {
     reports.assert_lifecycles();
 }
 
-/// A message that is half received when the server begins to drain does not hold it up, and is not delivered when the
-/// rest comes after the close frame.
+/// A message of which half has arrived when the server begins to drain does not delay the drain, and is not delivered
+/// if the rest comes after the close frame.
 #[test]
-fn a_shutdown_while_a_message_is_half_received() {
+fn a_shutdown_while_half_of_a_message_has_arrived() {
     for frame in [
         Frame::text("a message that lies in the input"),
         Frame::binary(vec![5; 200_000]),
@@ -443,7 +443,7 @@ fn a_shutdown_while_a_message_is_half_received() {
 }
 
 #[test]
-fn a_shutdown_answers_what_has_arrived() {
+fn a_shutdown_answers_arrived_messages() {
     let (server, reports, mut peer) = obedient(ws());
     peer.send(Frame::text("first"));
     peer.expect(Frame::text("first"));
@@ -464,7 +464,7 @@ fn a_shutdown_answers_what_has_arrived() {
 }
 
 #[test]
-fn a_panic_says_1011() {
+fn a_panic_sends_1011() {
     let (server, reports, mut peer) = obedient(ws());
     let mut other = Peer::open(&server);
     peer.send(Frame::text("panic"));
@@ -477,9 +477,9 @@ fn a_panic_says_1011() {
     reports.finish(server);
 }
 
-/// The handshake was answered already, so the peer is told as any other; the handler is not, for it has no session.
+/// The handshake was answered, so the peer gets a close frame; the handler gets no close, because it has no session.
 #[test]
-fn a_panic_in_on_open_says_1011() {
+fn a_panic_in_on_open_sends_1011() {
     let (probe, reports) = Probe::new();
     let probe = probe.on_open(|_| deliberate_panic());
     let server = TestServer::start(ws(), probe);
@@ -492,9 +492,9 @@ fn a_panic_in_on_open_says_1011() {
     assert_eq!(reports.so_far(), []);
 }
 
-/// Of a panic in a completion, which is called behind the turn, the peer saw the end of the stream only.
+/// After a panic in a completion, which runs after the turn, the peer got only the end of the stream.
 #[test]
-fn a_panic_in_a_completion_says_1011() {
+fn a_panic_in_a_completion_sends_1011() {
     let (probe, reports) = Probe::new();
     let probe = probe.on_message(|conn, message| {
         conn.send_then(message, |_| deliberate_panic());
@@ -510,15 +510,15 @@ fn a_panic_in_a_completion_says_1011() {
     reports.finish(server);
 }
 
-/// As above, for `on_drained`.
+/// The same for `on_drained`.
 #[test]
-fn a_panic_in_on_drained_says_1011() {
+fn a_panic_in_on_drained_sends_1011() {
     let (probe, reports) = Probe::new();
     let (filled, is_filled) = channel();
     let probe = probe
         .on_message(move |conn, _| filled.send(fill(conn)).unwrap())
         .on_drained(|_| deliberate_panic());
-    let server = TestServer::start(ws().limits(little()), probe);
+    let server = TestServer::start(ws().limits(small_output()), probe);
     let mut peer = Peer::open(&server);
     peer.send(Frame::text("go"));
     let count = is_filled.recv_timeout(DEADLINE).unwrap();
@@ -530,7 +530,7 @@ fn a_panic_in_on_drained_says_1011() {
     reports.finish(server);
 }
 
-/// A close frame that did not fit was left out, and the connection ended without the handshake.
+/// A close frame that did not fit was omitted, and the connection ended without the closing handshake.
 #[test]
 fn a_close_frame_has_room_behind_a_full_output() {
     let (probe, reports) = Probe::new();
@@ -539,7 +539,7 @@ fn a_close_frame_has_room_behind_a_full_output() {
         filled.send(fill(conn)).unwrap();
         conn.close();
     });
-    let server = TestServer::start(ws().limits(little()), probe);
+    let server = TestServer::start(ws().limits(small_output()), probe);
     let mut peer = Peer::open(&server);
     peer.send(Frame::text("go"));
     let count = is_filled.recv_timeout(DEADLINE).unwrap();
@@ -554,16 +554,17 @@ fn a_close_frame_has_room_behind_a_full_output() {
     reports.finish(server);
 }
 
-/// The peer is told why, and gets the end of the stream; the handler is told why.
+/// Asserts that the frame is refused: the peer gets the error's close frame and the end of the stream, the handler the
+/// error.
 #[track_caller]
 fn assert_refused(protocol: Protocol, frame: &[u8], error: WebSocketError) {
     let (server, reports, mut peer) = obedient(listen(protocol));
     peer.send(Frame::text("before"));
     peer.client.send(frame);
-    // Nobody looks at what follows.
+    // The server ignores the bytes that follow.
     let _ = peer.client.try_send(&[0x81; 1000]);
     peer.expect(Frame::text("before"));
-    let code = error.close_code().expect("it is open").get();
+    let code = error.close_code().expect("the connection is open").get();
     peer.expect(Frame::close(code, error.to_string()));
     peer.expect_end();
     drop(peer);
@@ -579,7 +580,7 @@ fn a_message_that_is_too_big_is_refused_with_1009() {
     let error = WebSocketError::MessageTooBig;
     let short = Frame::text("x".repeat(1001)).masked(KEY);
     assert_refused(limited(), &short.bytes(), error);
-    // By its header, without any of it.
+    // The header alone is refused, without any payload.
     let header = Frame::binary("").masked(KEY).bytes_with_length(1 << 50, 8);
     assert_refused(limited(), &header, error);
     let fragments = [
@@ -622,9 +623,9 @@ fn a_message_beyond_the_input_limit_is_refused_with_1009() {
     reports.finish(server);
 }
 
-/// What a handler sends in the turn in which it closes leaves before the close frame, however much it is.
+/// Everything that a handler sends in the turn in which it closes is sent before the close frame, however much it is.
 #[test]
-fn all_that_was_sent_leaves_before_the_close_frame() {
+fn all_messages_are_sent_before_the_close_frame() {
     let (probe, reports) = Probe::new();
     let probe = probe.on_message(|conn, _| {
         for number in 0..100 {
@@ -646,9 +647,9 @@ fn all_that_was_sent_leaves_before_the_close_frame() {
     reports.finish(server);
 }
 
-/// The errors that handlers see say what they mean.
+/// The errors that handlers get have messages and sources.
 #[test]
-fn errors_have_words_and_sources() {
+fn errors_have_messages_and_sources() {
     use std::error::Error;
     let error = WebSocketError::Handshake(HandshakeError::Origin);
     assert_eq!(error.close_code(), None);

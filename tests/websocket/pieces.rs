@@ -1,4 +1,4 @@
-//! Messages that are handed out as they arrive.
+//! Messages that are delivered in pieces as they arrive.
 
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ fn protocol() -> Protocol {
     WebSocket::accepting(AcceptAll)
 }
 
-/// What pieces make of messages, each with its kind; the last one may be unfinished.
+/// Joins pieces into messages, each with its kind and if it is finished; only the last may be unfinished.
 fn assemble(found: &[Found]) -> Vec<(Kind, Vec<u8>, bool)> {
     let mut messages: Vec<(Kind, Vec<u8>, bool)> = Vec::new();
     for found in found {
@@ -43,7 +43,7 @@ fn assemble(found: &[Found]) -> Vec<(Kind, Vec<u8>, bool)> {
 }
 
 #[test]
-fn a_message_that_is_all_there_is_one_piece() {
+fn a_message_that_has_arrived_whole_is_one_piece() {
     for length in [0, 5, 125, 126, 20_000] {
         let payload = "x".repeat(length);
         let mut server = open_server(&protocol());
@@ -122,9 +122,9 @@ fn every_cut_gives_the_same_messages() {
     assert_read(&mut server);
 }
 
-/// What is long costs no memory, however long.
+/// A long message takes no memory, whatever its length.
 #[test]
-fn a_message_is_as_long_as_the_limit_without_being_kept() {
+fn a_message_of_any_length_takes_no_memory() {
     const PIECE: usize = 64 * 1024;
     const LENGTH: u64 = 1 << 40;
     let mut server = open_server(&protocol().max_message(LENGTH as usize));
@@ -159,7 +159,7 @@ fn text_is_checked_across_pieces() {
         let messages = assemble(&server.found);
         assert_eq!(messages, [(Kind::Text, text.clone().into_bytes(), true)]);
     }
-    // A bad byte is refused when it comes, and is not handed out.
+    // A bad byte is refused when it arrives, and is not delivered.
     let bad = [text.as_bytes(), b"\xc3(", text.as_bytes()].concat();
     let stream = from_client(&[Frame::text(&bad)]);
     let bad_at = stream.len() - bad.len() + text.len() + 1;
@@ -170,7 +170,7 @@ fn text_is_checked_across_pieces() {
     assert_eq!(server.failure, None);
     server.receive(&stream[bad_at..=bad_at]);
     assert_eq!(server.failure, Some(WebSocketError::InvalidUtf8));
-    // Nor does a message end within a character.
+    // A message that ends within a character is refused too.
     let mut server = open_server(&protocol());
     let cut = Frame::text("é".as_bytes().split_at(1).0).fragment();
     server.receive(&from_client(&[cut, Frame::continuation("")]));
@@ -219,11 +219,14 @@ fn compressed_messages_come_in_pieces_too() {
         ];
         let found = server.take_found();
         assert!(assemble(&found) == expected);
-        assert!(found.len() > 20, "it is not kept until it is whole");
+        assert!(
+            found.len() > 20,
+            "the pieces come before the message is whole"
+        );
     }
 }
 
-/// Tells how many pieces came before the end, and its reason.
+/// A handler that reports the number of pieces before the end, and the reason of the end.
 #[derive(Clone)]
 struct Counter(Sender<(usize, String)>);
 
@@ -249,7 +252,7 @@ impl Handler for Counter {
     }
 }
 
-/// Sends one message that has no end, a byte at a time, until the server has had enough.
+/// Sends one endless message byte by byte, until the server ends the connection.
 #[track_caller]
 fn assert_drip_is_ended(
     limit: impl FnOnce(Listen<Protocol>, Duration) -> Listen<Protocol>,
@@ -264,12 +267,12 @@ fn assert_drip_is_ended(
     peer.client.send(&header.bytes_with_length(1 << 40, 8));
     let start = Instant::now();
     let (pieces, ending) = loop {
-        assert!(start.elapsed() < DEADLINE, "the drip goes on");
-        // It may have ended meanwhile.
+        assert!(start.elapsed() < DEADLINE, "the connection has not ended");
+        // The server may have ended the connection meanwhile.
         let _ = peer.client.try_send(b"x");
         match is_ended.recv_timeout(TIMEOUT / 20) {
             Err(RecvTimeoutError::Timeout) => {}
-            told => break told.expect("a connection that ends tells so"),
+            told => break told.expect("the handler reports the end"),
         }
     };
     assert_eq!(ending, reason);
@@ -278,14 +281,14 @@ fn assert_drip_is_ended(
     server.join();
 }
 
-/// Each piece was taken for a message, and so the time of none was ever over.
+/// Each piece counted as a message, so the timeout of a message never fired.
 #[test]
-fn a_message_that_drips_is_ended_by_the_message_timeout() {
+fn a_slow_message_is_ended_by_the_message_timeout() {
     assert_drip_is_ended(Listen::message_timeout, "Timeout(Message)");
 }
 
-/// As above: the first piece was taken for the first message.
+/// The same for the first message: its first piece counted as the whole.
 #[test]
-fn a_first_message_that_drips_is_ended_by_the_first_message_timeout() {
+fn a_slow_first_message_is_ended_by_the_first_message_timeout() {
     assert_drip_is_ended(Listen::first_message_timeout, "Timeout(FirstMessage)");
 }

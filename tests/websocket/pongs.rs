@@ -1,4 +1,4 @@
-//! Pings with a payload, and pongs that reach the handler, over real sockets.
+//! Pings with a payload, and pongs that are delivered to the handler, over real sockets.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 
@@ -17,7 +17,7 @@ enum Seen {
     Pong(Vec<u8>),
 }
 
-/// Pings at the beginning, and tells of messages and pongs.
+/// A handler that sends pings when it opens, and reports messages and pongs.
 struct Prober<D> {
     told: Sender<Seen>,
     delivery: std::marker::PhantomData<fn() -> D>,
@@ -32,7 +32,7 @@ impl<D> Clone for Prober<D> {
     }
 }
 
-/// The bytes of a message or of a piece of one.
+/// The bytes of a message, or of a piece of one.
 trait Bytes {
     fn bytes(&self) -> &[u8];
 }
@@ -118,10 +118,10 @@ fn pongs_reach_a_handler_that_asks_for_them() {
         Frame::pong(""),
         Frame::binary("me").fragment(),
         Frame::pong("between"),
-        // The answer to the ping that tells the round-trip time is none of the handler's business.
+        // The pong for the ping that measures the round-trip time is not delivered to the handler.
         Frame::pong(&timed.payload),
         Frame::continuation("ssage"),
-        // Answered a second time it is a pong like any other.
+        // The same pong a second time is delivered like any other.
         Frame::pong(&timed.payload),
     ] {
         peer.send(frame);

@@ -1,4 +1,4 @@
-//! Limits and flow control over real sockets: floods, slow peers, and peers that are not there any more.
+//! Limits and flow control over real sockets: floods, slow peers, and peers that have gone.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
@@ -12,9 +12,9 @@ use socket2::SockRef;
 use support::websocket::{ANSWER, Found, Frame, Peer, REQUEST, from_client};
 use support::{Client, DEADLINE, TestServer, eventually, listen};
 
-use crate::probe::{Probe, Told, fill};
+use crate::probe::{Event, Probe, fill};
 
-/// A million would do as well, but take longer.
+/// A million pings would work too, but take longer.
 const FLOOD: u32 = 50_000;
 
 #[test]
@@ -40,8 +40,8 @@ fn a_flood_of_pings_is_too_many_control_frames() {
     reports.finish(server);
 }
 
-/// Where so many are allowed, a peer that does not read the pongs is not read itself, and what is kept for it is limited
-/// by the high-water mark.
+/// If the rate allows so many, a peer that does not read the pongs is not read either, and the high-water mark limits
+/// its pending output.
 #[test]
 fn a_flood_of_pings_without_reading_is_held_back() {
     const LOW_WATER: usize = 4 * 1024;
@@ -86,10 +86,10 @@ fn a_flood_of_pings_without_reading_is_held_back() {
     }
     assert!(
         !writing.is_finished(),
-        "a peer that does not read is not read"
+        "the server stops reading from a peer that does not read"
     );
 
-    // It reads at last, and no longer through a window so small that the kernel stalls on it.
+    // The peer reads at last, with a larger window, because the kernel stalls on such a small one.
     let socket = SockRef::from(peer.client.stream());
     socket.set_recv_buffer_size(256 * 1024).expect("a socket");
     for number in 0..FLOOD {
@@ -101,17 +101,17 @@ fn a_flood_of_pings_without_reading_is_held_back() {
         }
     }
     writing.join().unwrap();
-    // It is noticed with the pong that passes the mark.
+    // The pong that exceeds the mark is still sent.
     let most = HIGH_WATER + 2 + PAYLOAD;
     let largest = largest.load(Ordering::Relaxed);
     assert!((LOW_WATER + 1..=most).contains(&largest), "{largest}");
-    reports.wait_for(&Told::Drained);
+    reports.wait_for(&Event::Drained);
     peer.check_echo();
     reports.finish(server);
 }
 
 #[test]
-fn messages_above_the_high_water_mark_are_reported_and_the_end_of_it_too() {
+fn the_high_water_mark_is_reported_when_exceeded_and_when_drained() {
     const PART: usize = 10_000;
     let (counts, sent) = channel();
     let (probe, reports) = Probe::new();
@@ -143,14 +143,14 @@ fn messages_above_the_high_water_mark_are_reported_and_the_end_of_it_too() {
             peer.expect(Frame::binary([7; PART]));
         }
         peer.expect(Frame::text("drained"));
-        reports.wait_for(&Told::Drained);
+        reports.wait_for(&Event::Drained);
     }
     reports.finish(server);
 }
 
-/// A message that waits behind a high-water mark is delivered when the peer has read.
+/// A message that is held back above the high-water mark is delivered once the peer has read.
 #[test]
-fn what_a_slow_reader_asks_is_answered_once_it_reads() {
+fn a_slow_reader_is_answered_once_it_reads() {
     let (probe, reports) = Probe::echo();
     let listen = listen(WebSocket::new())
         .limits(Limits::default().low_water(4 * 1024).high_water(16 * 1024))
@@ -183,10 +183,13 @@ fn peers_are_pinged_and_those_that_do_not_answer_are_closed() {
         assert_eq!(ping.first, 0x89);
         peer.send(Frame::pong(ping.payload));
     }
-    // It is there, but says nothing.
+    // The peer keeps its connection open, but sends nothing.
     let silent_since = Instant::now();
     let close = loop {
-        assert!(silent_since.elapsed() < DEADLINE, "it is never closed");
+        assert!(
+            silent_since.elapsed() < DEADLINE,
+            "the connection is never closed"
+        );
         match peer.next_frame() {
             frame if frame.opcode() == 0x9 => {}
             frame => break frame,
@@ -202,7 +205,7 @@ fn peers_are_pinged_and_those_that_do_not_answer_are_closed() {
     reports.finish(server);
 }
 
-/// The pong that is due may be among what the handler has not let in.
+/// The awaited pong may be among the input that the paused handler has not read.
 #[test]
 fn a_handler_that_pauses_does_not_lose_its_peer() {
     const PINGS: u32 = 30;
@@ -223,12 +226,12 @@ fn a_handler_that_pauses_does_not_lose_its_peer() {
     let mut peer = Peer::open(&server);
     let words = [Frame::text("pause"), Frame::pong(""), Frame::text("behind")];
     peer.client.send(&from_client(&words));
-    // A ping is sent only as long as the peer is not given up.
+    // A ping is only sent to a peer that is not considered dead.
     for _ in 0..PINGS {
         assert_eq!(peer.next_frame().opcode(), 0x9);
     }
-    let remote = paused.recv_timeout(DEADLINE).unwrap();
-    remote.run(|conn| conn.resume_reading()).unwrap();
+    let handle = paused.recv_timeout(DEADLINE).unwrap();
+    handle.run(|conn| conn.resume_reading()).unwrap();
     let echo = loop {
         match peer.next_frame() {
             frame if frame.opcode() == 0x9 => {}
@@ -240,15 +243,15 @@ fn a_handler_that_pauses_does_not_lose_its_peer() {
     reports.finish(server);
 }
 
-/// Whether the server has not begun to close the connection.
-fn is_open(remote: &ConnHandle<WebSocket>) -> bool {
+/// True if the server has not begun to close the connection.
+fn is_open(handle: &ConnHandle<WebSocket>) -> bool {
     let (told, asked) = channel();
-    let asking = remote.run(move |conn| told.send(conn.is_open()).unwrap());
+    let asking = handle.run(move |conn| told.send(conn.is_open()).unwrap());
     asking.is_ok() && asked.recv_timeout(DEADLINE) == Ok(true)
 }
 
-/// Much more than the kernel takes.
-fn much() -> Limits {
+/// Limits far above the kernel's buffers.
+fn large_output() -> Limits {
     Limits::default()
         .output(256 * 1024)
         .low_water(4 * 1024)
@@ -256,7 +259,7 @@ fn much() -> Limits {
         .overflow(Overflow::DropMessage)
 }
 
-/// A peer was closed for want of a pong while the ping was still behind output that it was slow to read.
+/// A peer was closed for a missing pong although the ping was still behind output that the peer was slow to read.
 #[test]
 fn a_slow_reader_is_not_overdue_before_it_can_have_seen_the_ping() {
     let (probe, reports) = Probe::new();
@@ -267,11 +270,13 @@ fn a_slow_reader_is_not_overdue_before_it_can_have_seen_the_ping() {
     });
     let every = Duration::from_millis(10);
     let protocol = WebSocket::new().ping_every(every).pong_timeout(2 * every);
-    let listen = listen(protocol).limits(much()).send_buffer_size(16 * 1024);
+    let listen = listen(protocol)
+        .limits(large_output())
+        .send_buffer_size(16 * 1024);
     let (server, client) = TestServer::start_late(listen, probe, REQUEST);
-    let (remote, count) = has_opened.recv_timeout(DEADLINE).unwrap();
+    let (handle, count) = has_opened.recv_timeout(DEADLINE).unwrap();
     server.let_pass(10 * every);
-    assert!(is_open(&remote));
+    assert!(is_open(&handle));
     let mut peer = Peer::around(client);
     peer.expect_bytes(ANSWER);
     (0..count).for_each(|_| assert_eq!(peer.next_frame().opcode(), 0x2));
@@ -279,9 +284,10 @@ fn a_slow_reader_is_not_overdue_before_it_can_have_seen_the_ping() {
     reports.finish(server);
 }
 
-/// A peer was evicted as idle although it had spoken: the output was above the high-water mark, so nobody listened.
+/// A peer was evicted as idle although it had sent a message: the output was above the high-water mark, so it was not
+/// read.
 #[test]
-fn a_slow_reader_that_has_spoken_is_not_idle() {
+fn a_slow_reader_that_has_sent_a_message_is_not_idle() {
     let (probe, reports) = Probe::new();
     let (opened, has_opened) = channel();
     let probe = probe.on_open(move |conn| {
@@ -291,13 +297,13 @@ fn a_slow_reader_that_has_spoken_is_not_idle() {
     let idle = Duration::from_millis(50);
     let listen = listen(WebSocket::new())
         .idle_timeout(idle)
-        .limits(much())
+        .limits(large_output())
         .send_buffer_size(16 * 1024);
     let words = [REQUEST, &from_client(&[Frame::text("I am here")])].concat();
     let (server, client) = TestServer::start_late(listen, probe, &words);
-    let (remote, count) = has_opened.recv_timeout(DEADLINE).unwrap();
+    let (handle, count) = has_opened.recv_timeout(DEADLINE).unwrap();
     server.let_pass(4 * idle);
-    assert!(is_open(&remote));
+    assert!(is_open(&handle));
     let mut peer = Peer::around(client);
     peer.expect_bytes(ANSWER);
     (0..count).for_each(|_| assert_eq!(peer.next_frame().opcode(), 0x2));
@@ -305,7 +311,7 @@ fn a_slow_reader_that_has_spoken_is_not_idle() {
     reports.finish(server);
 }
 
-/// An automatic ping that did not fit ended the connection, although the policy is to drop what does not fit.
+/// An automatic ping that did not fit ended the connection, although the policy is to drop messages that do not fit.
 #[test]
 fn a_ping_has_room_in_an_output_that_messages_keep_full() {
     const LIMIT: usize = 64 * 1024;
@@ -324,7 +330,7 @@ fn a_ping_has_room_in_an_output_that_messages_keep_full() {
             }
         });
     let every = Duration::from_millis(10);
-    // Whatever the kernel takes is filled up again.
+    // The handler refills the output whenever the kernel takes some.
     let limits = Limits::default()
         .output(LIMIT)
         .low_water(LIMIT - 3)
@@ -334,9 +340,9 @@ fn a_ping_has_room_in_an_output_that_messages_keep_full() {
         .limits(limits)
         .send_buffer_size(16 * 1024);
     let (server, client) = TestServer::start_late(listen, probe, REQUEST);
-    let remote = has_opened.recv_timeout(DEADLINE).unwrap();
+    let handle = has_opened.recv_timeout(DEADLINE).unwrap();
     server.let_pass(10 * every);
-    assert!(is_open(&remote));
+    assert!(is_open(&handle));
     refills.store(false, Ordering::Relaxed);
     let mut peer = Peer::around(client);
     peer.expect_bytes(ANSWER);
@@ -379,10 +385,10 @@ fn a_handler_measures_the_round_trip() {
     reports.finish(server);
 }
 
-/// A message that does not fit is dropped after it was compressed: the next one must not refer to it.
+/// A message that does not fit is dropped after it was compressed: later messages must not refer to it.
 #[cfg(feature = "deflate")]
 #[test]
-fn a_dropped_message_is_not_referred_to() {
+fn no_message_refers_to_a_dropped_one() {
     use ringwheel::Refusal;
     use ringwheel::websocket::{Deflate, Message};
 
@@ -390,7 +396,7 @@ fn a_dropped_message_is_not_referred_to() {
     use support::websocket::CodecPeer;
     use support::websocket::plain_client;
 
-    /// Half of it can be compressed away, and nothing of it is in another one.
+    /// Compresses to half its length, and has nothing in common with other texts.
     fn text(random: &mut Random) -> String {
         (0..500)
             .map(|_| format!("{:016x}", random.next_number()))
@@ -411,7 +417,7 @@ fn a_dropped_message_is_not_referred_to() {
                     _ => count += 1,
                 }
             };
-            // Referring to what was dropped it would be short enough to fit.
+            // If it referred to the dropped message, it would be short enough to fit.
             let status = conn.send_text(&dropped);
             assert_eq!(status, SendStatus::Refused(Refusal::Dropped));
             counts.send(count).unwrap();

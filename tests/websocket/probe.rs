@@ -1,4 +1,4 @@
-//! A handler that tells the test of every event, and does what the test has scripted for it.
+//! A handler that reports every event to the test, and runs the actions that the test has set.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -11,9 +11,9 @@ use ringwheel::{CloseReason, Conn, ConnId, Handler, SendStatus};
 use support::websocket::Found;
 use support::{DEADLINE, TestServer};
 
-/// What a handler was told.
+/// An event of a handler.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Told {
+pub(crate) enum Event {
     Open,
     Message(Found),
     Drained,
@@ -22,18 +22,18 @@ pub(crate) enum Told {
     Close(Ending),
 }
 
-/// How a connection ended.
+/// The end of a connection.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Ending {
-    /// The `CloseReason`, as `Debug` writes it.
+    /// The `Debug` text of the `CloseReason`.
     pub(crate) reason: String,
-    /// What the peer said: its code and reason.
+    /// The code and the reason of the peer's close frame.
     pub(crate) peer_close: Option<(Option<u16>, String)>,
     pub(crate) round_trip_time: Option<Duration>,
 }
 
 impl Ending {
-    /// The peer's code and reason.
+    /// The code and the reason of the peer's close frame.
     pub(crate) fn words(&self) -> Option<(Option<u16>, &str)> {
         let (code, reason) = self.peer_close.as_ref()?;
         Some((*code, reason))
@@ -44,10 +44,10 @@ pub(crate) type WsConn<'a, A = AcceptAll> = Conn<'a, WebSocket<A>>;
 type Action<A> = Arc<dyn Fn(&mut WsConn<'_, A>) + Send + Sync>;
 type MessageAction<A> = Arc<dyn Fn(&mut WsConn<'_, A>, Message<'_>) + Send + Sync>;
 
-/// A handler that sends every event over a channel. By default it does nothing else, but closes when the peer or the
+/// A handler that sends every event over a channel. By default it only does that, and closes when the peer or the
 /// server ends.
 pub(crate) struct Probe<A: Accept = AcceptAll> {
-    told: Sender<(ConnId, Told)>,
+    events: Sender<(ConnId, Event)>,
     open: Action<A>,
     message: MessageAction<A>,
     drained: Action<A>,
@@ -57,9 +57,9 @@ pub(crate) struct Probe<A: Accept = AcceptAll> {
 
 impl<A: Accept> Probe<A> {
     pub(crate) fn new() -> (Self, Reports) {
-        let (told, receiver) = channel();
+        let (events, receiver) = channel();
         let probe = Probe {
-            told,
+            events,
             open: Arc::new(|_| {}),
             message: Arc::new(|_, _| {}),
             drained: Arc::new(|_| {}),
@@ -70,7 +70,7 @@ impl<A: Accept> Probe<A> {
         (probe, Reports { receiver, seen })
     }
 
-    /// One that sends every message back.
+    /// A probe that echoes every message.
     pub(crate) fn echo() -> (Self, Reports) {
         let (probe, reports) = Self::new();
         let probe = probe.on_message(|conn, message| {
@@ -103,7 +103,7 @@ impl<A: Accept> Probe<A> {
         self
     }
 
-    /// Replaces the default, which closes.
+    /// Replaces the default action, which closes.
     pub(crate) fn on_half_close(
         mut self,
         action: impl Fn(&mut WsConn<'_, A>) + Send + Sync + 'static,
@@ -112,7 +112,7 @@ impl<A: Accept> Probe<A> {
         self
     }
 
-    /// Replaces the default, which closes.
+    /// Replaces the default action, which closes.
     pub(crate) fn on_shutdown(
         mut self,
         action: impl Fn(&mut WsConn<'_, A>) + Send + Sync + 'static,
@@ -121,16 +121,16 @@ impl<A: Accept> Probe<A> {
         self
     }
 
-    fn tell(&self, conn: &WsConn<'_, A>, told: Told) {
-        // The test may have seen enough.
-        let _ = self.told.send((conn.id(), told));
+    fn report(&self, conn: &WsConn<'_, A>, event: Event) {
+        // The test may have dropped the receiver.
+        let _ = self.events.send((conn.id(), event));
     }
 }
 
 impl<A: Accept> Clone for Probe<A> {
     fn clone(&self) -> Self {
         Probe {
-            told: self.told.clone(),
+            events: self.events.clone(),
             open: self.open.clone(),
             message: self.message.clone(),
             drained: self.drained.clone(),
@@ -146,12 +146,12 @@ impl<A: Accept> Handler for Probe<A> {
 
     fn on_open(&mut self, conn: &mut WsConn<'_, A>) {
         (self.open)(conn);
-        // Only what returns is an open that is owed a close.
-        self.tell(conn, Told::Open);
+        // Reported after the action: if that panics, the connection has not opened and gets no close.
+        self.report(conn, Event::Open);
     }
 
     fn on_message(&mut self, conn: &mut WsConn<'_, A>, _session: &mut (), message: Message<'_>) {
-        self.tell(conn, Told::Message(message.into()));
+        self.report(conn, Event::Message(message.into()));
         (self.message)(conn, message);
     }
 
@@ -170,26 +170,26 @@ impl<A: Accept> Handler for Probe<A> {
             peer_close: words,
             round_trip_time: conn.round_trip_time(),
         };
-        self.tell(conn, Told::Close(ending));
+        self.report(conn, Event::Close(ending));
     }
 
     fn on_drained(&mut self, conn: &mut WsConn<'_, A>, _session: &mut ()) {
-        self.tell(conn, Told::Drained);
+        self.report(conn, Event::Drained);
         (self.drained)(conn);
     }
 
     fn on_half_close(&mut self, conn: &mut WsConn<'_, A>, _session: &mut ()) {
-        self.tell(conn, Told::HalfClose);
+        self.report(conn, Event::HalfClose);
         (self.half_close)(conn);
     }
 
     fn on_shutdown(&mut self, conn: &mut WsConn<'_, A>, _session: &mut ()) {
-        self.tell(conn, Told::Shutdown);
+        self.report(conn, Event::Shutdown);
         (self.shutdown)(conn);
     }
 }
 
-/// Sends until not even an empty message is taken any more. Returns how many were.
+/// Sends until not even an empty message is accepted, and returns the number of accepted messages.
 pub(crate) fn fill<A: Accept>(conn: &mut WsConn<'_, A>) -> usize {
     let mut count = 0;
     for length in [4096, 0] {
@@ -202,68 +202,68 @@ pub(crate) fn fill<A: Accept>(conn: &mut WsConn<'_, A>) -> usize {
 
 /// The test's end of a [`Probe`].
 pub(crate) struct Reports {
-    receiver: Receiver<(ConnId, Told)>,
-    seen: RefCell<Vec<(ConnId, Told)>>,
+    receiver: Receiver<(ConnId, Event)>,
+    seen: RefCell<Vec<(ConnId, Event)>>,
 }
 
 impl Reports {
     /// The next event.
     #[track_caller]
-    pub(crate) fn next(&self) -> Told {
+    pub(crate) fn next(&self) -> Event {
         match self.receiver.recv_timeout(DEADLINE) {
-            Ok((conn, told)) => {
-                self.seen.borrow_mut().push((conn, told.clone()));
-                told
+            Ok((conn, event)) => {
+                self.seen.borrow_mut().push((conn, event.clone()));
+                event
             }
-            Err(error) => panic!("nothing more is told: {error}; so far: {:?}", self.seen),
+            Err(error) => panic!("no further event: {error}; so far: {:?}", self.seen),
         }
     }
 
-    /// Passes over events until a message comes.
+    /// Skips events until a message comes.
     #[track_caller]
     pub(crate) fn message(&self) -> Found {
         loop {
-            if let Told::Message(message) = self.next() {
+            if let Event::Message(message) = self.next() {
                 return message;
             }
         }
     }
 
-    /// Passes over events until a connection ends.
+    /// Skips events until a connection ends.
     #[track_caller]
     pub(crate) fn close(&self) -> Ending {
         loop {
-            if let Told::Close(ending) = self.next() {
+            if let Event::Close(ending) = self.next() {
                 return ending;
             }
         }
     }
 
-    /// Passes over events until this one.
+    /// Skips events until this one.
     #[track_caller]
-    pub(crate) fn wait_for(&self, told: &Told) {
-        while self.next() != *told {}
+    pub(crate) fn wait_for(&self, event: &Event) {
+        while self.next() != *event {}
     }
 
-    /// All that was told so far, without waiting, oldest first.
-    pub(crate) fn so_far(&self) -> Vec<(ConnId, Told)> {
+    /// All events reported so far, oldest first. Does not wait.
+    pub(crate) fn so_far(&self) -> Vec<(ConnId, Event)> {
         self.seen.borrow_mut().extend(self.receiver.try_iter());
         self.seen.borrow().clone()
     }
 
-    /// The messages that were told so far.
+    /// All messages reported so far.
     pub(crate) fn messages(&self) -> Vec<Found> {
         let messages = self
             .so_far()
             .into_iter()
-            .filter_map(|(_, told)| match told {
-                Told::Message(message) => Some(message),
+            .filter_map(|(_, event)| match event {
+                Event::Message(message) => Some(message),
                 _ => None,
             });
         messages.collect()
     }
 
-    /// Ends the server at once, and checks that every open was closed exactly once, with nothing before or after.
+    /// Stops the server, and checks that every open was closed exactly once, with nothing before or after.
     #[track_caller]
     pub(crate) fn finish(&self, server: TestServer) {
         server.handle().stop();
@@ -274,14 +274,18 @@ impl Reports {
     #[track_caller]
     pub(crate) fn assert_lifecycles(&self) {
         let mut is_open: HashMap<ConnId, bool> = HashMap::new();
-        for (conn, told) in self.so_far() {
-            let before = match told {
-                Told::Open => is_open.insert(conn, true),
-                Told::Close(_) => is_open.insert(conn, false),
+        for (conn, event) in self.so_far() {
+            let before = match event {
+                Event::Open => is_open.insert(conn, true),
+                Event::Close(_) => is_open.insert(conn, false),
                 _ => is_open.get(&conn).copied(),
             };
-            let expected = if told == Told::Open { None } else { Some(true) };
-            assert_eq!(before, expected, "{conn} was told {told:?} out of turn");
+            let expected = if event == Event::Open {
+                None
+            } else {
+                Some(true)
+            };
+            assert_eq!(before, expected, "{conn} had {event:?} out of turn");
         }
         assert!(is_open.values().all(|open| !open), "each open has a close");
     }

@@ -1,4 +1,4 @@
-//! Messages that one side sends, fragmented, interleaved with pings and cut anywhere, are what the other side receives.
+//! Messages that one side sends, fragmented, with pings in between and cut anywhere, are received by the other side.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -7,7 +7,7 @@ use proptest::test_runner::RngSeed;
 use ringwheel::websocket::{MessageBuf, WebSocket, WebSocketClient};
 use support::websocket::{Endpoint, Found, Frame, RSV1, Subject, connect, plain_client};
 
-/// The same cases in every run.
+/// A configuration with a fixed seed, so that every run tests the same cases.
 fn config() -> ProptestConfig {
     ProptestConfig {
         cases: 256,
@@ -17,7 +17,7 @@ fn config() -> ProptestConfig {
     }
 }
 
-/// Messages with something to compress, and something that cannot be.
+/// Messages, some of which can be compressed.
 fn messages() -> impl Strategy<Value = Vec<Found>> {
     let message = prop_oneof![
         4 => ".{0,200}".prop_map(Found::text),
@@ -29,15 +29,15 @@ fn messages() -> impl Strategy<Value = Vec<Found>> {
     vec(message, 1..8)
 }
 
-/// How what is sent is taken apart.
+/// A plan for taking a stream apart.
 #[derive(Clone, Debug)]
 struct Shredder {
-    /// For each message in turn: where it is cut into fragments.
+    /// The positions at which each message, in turn, is cut into fragments.
     fragments: Vec<Vec<Index>>,
-    /// For each frame in turn: a ping before it, or none.
+    /// A ping or none before each frame, in turn.
     pings: Vec<Option<Vec<u8>>>,
     keys: Vec<[u8; 4]>,
-    /// How long the pieces are in which it arrives.
+    /// The lengths of the pieces in which the stream arrives.
     pieces: Vec<usize>,
 }
 
@@ -59,7 +59,7 @@ fn shredders() -> impl Strategy<Value = Shredder> {
 }
 
 impl Shredder {
-    /// Other frames with the same messages as `frames`, and the pings between them.
+    /// Splits the messages of `frames` into fragments with pings in between; returns the frames, and the pings.
     fn fragment(&self, frames: Vec<Frame>) -> (Vec<Frame>, Vec<Vec<u8>>) {
         let (mut shreds, mut sent_pings) = (Vec::new(), Vec::new());
         let mut cuts = self.fragments.iter().cycle();
@@ -93,7 +93,7 @@ impl Shredder {
         (shreds, sent_pings)
     }
 
-    /// The bytes of frames, masked if they are a client's.
+    /// The bytes of `frames`, masked if they are a client's.
     fn stream(&self, frames: &[Frame], is_masked: bool) -> Vec<u8> {
         let keys = self.keys.iter().cycle();
         let bytes = frames.iter().zip(keys).map(|(frame, key)| match is_masked {
@@ -116,7 +116,7 @@ impl Shredder {
     }
 }
 
-/// How a message is handed to the encoder.
+/// The encoder's method by which a message is sent.
 #[derive(Clone, Copy, Debug)]
 enum Sending {
     Borrowed,
@@ -131,7 +131,7 @@ fn send<S: Subject>(from: &mut Endpoint<S>, message: &Found, sending: Sending) {
     assert!(is_sent);
 }
 
-/// Sends messages one way, and sees what arrives.
+/// Sends messages from one side, and compares them with those that arrive.
 fn assert_delivered<S: Subject, R: Subject>(
     from: &mut Endpoint<S>,
     to: &mut Endpoint<R>,
@@ -161,7 +161,7 @@ fn sendings() -> impl Strategy<Value = Vec<Sending>> {
     vec(sending, 1..4)
 }
 
-/// Messages in both directions, several times, so that what compressors remember is used.
+/// Sends messages in both directions several times, so that the compressors' windows are used.
 fn assert_conversation(
     (client, server): (WebSocketClient, WebSocket),
     rounds: &[(Vec<Found>, Vec<Found>)],
@@ -190,11 +190,11 @@ proptest! {
     #![proptest_config(config())]
 
     #[test]
-    fn messages_arrive_however_they_are_taken_apart(rounds in rounds(), sendings in sendings(), shredder in shredders()) {
+    fn messages_arrive_however_they_are_cut(rounds in rounds(), sendings in sendings(), shredder in shredders()) {
         assert_conversation((plain_client(), WebSocket::new()), &rounds, &sendings, &shredder);
     }
 
-    /// Whatever comes behind the handshake, it is answered or refused, and never panics.
+    /// Any bytes behind the handshake are answered or refused, and never cause a panic.
     #[test]
     fn garbage_never_panics(garbage in garbage(), shredder in shredders()) {
         let (mut client, mut server) = connect(&plain_client(), &WebSocket::new());
@@ -206,7 +206,7 @@ proptest! {
     }
 }
 
-/// Bytes as they come, and bytes that frames begin with.
+/// Random bytes, and bytes with which frames begin.
 fn garbage() -> impl Strategy<Value = Vec<u8>> {
     let telling =
         prop::sample::select(&b"\x00\x01\x02\x7E\x7F\x80\x81\x82\x84\x88\x89\x8A\xFE\xFF\xC1"[..]);
@@ -219,9 +219,9 @@ mod deflate {
 
     use super::*;
 
-    /// What both sides want: each side's takeover, and how large windows may be.
+    /// The settings of one side: context takeover in both directions, and the largest windows.
     #[derive(Clone, Copy, Debug)]
-    struct Wish {
+    struct Settings {
         server_takeover: bool,
         client_takeover: bool,
         server_bits: u8,
@@ -230,7 +230,7 @@ mod deflate {
         level: u8,
     }
 
-    impl Wish {
+    impl Settings {
         fn deflate(self) -> Deflate {
             Deflate::new()
                 .server_context_takeover(self.server_takeover)
@@ -242,7 +242,7 @@ mod deflate {
         }
     }
 
-    fn wishes() -> impl Strategy<Value = Wish> {
+    fn settings() -> impl Strategy<Value = Settings> {
         let sizes = prop::sample::select(&[0, 40, 256][..]);
         (
             any::<bool>(),
@@ -254,7 +254,7 @@ mod deflate {
         )
             .prop_map(
                 |(server_takeover, client_takeover, server_bits, client_bits, min_size, level)| {
-                    Wish {
+                    Settings {
                         server_takeover,
                         client_takeover,
                         server_bits,
@@ -270,9 +270,9 @@ mod deflate {
         #![proptest_config(config())]
 
         #[test]
-        fn compressed_messages_arrive_however_they_are_taken_apart(
-            client in wishes(),
-            server in wishes(),
+        fn compressed_messages_arrive_however_they_are_cut(
+            client in settings(),
+            server in settings(),
             rounds in rounds(),
             sendings in sendings(),
             shredder in shredders(),
@@ -284,23 +284,23 @@ mod deflate {
             assert_conversation(sides, &rounds, &sendings, &shredder);
         }
 
-        /// One side that does not compress speaks with one that would.
+        /// One side does not compress, and the other would.
         #[test]
-        fn a_side_without_compression_is_understood(wish in wishes(), rounds in rounds(), sendings in sendings(), shredder in shredders()) {
-            let plain_server = (plain_client().deflate(wish.deflate()), WebSocket::new());
+        fn a_side_without_compression_is_understood(settings in settings(), rounds in rounds(), sendings in sendings(), shredder in shredders()) {
+            let plain_server = (plain_client().deflate(settings.deflate()), WebSocket::new());
             assert_conversation(plain_server, &rounds, &sendings, &shredder);
-            let plain_client = (plain_client(), WebSocket::new().deflate(wish.deflate()));
+            let plain_client = (plain_client(), WebSocket::new().deflate(settings.deflate()));
             assert_conversation(plain_client, &rounds, &sendings, &shredder);
         }
     }
 
-    /// All combinations of takeover on both sides, and what they come to on the wire: the same message again is shorter
-    /// exactly where its sender may refer to the first.
+    /// All combinations of takeover on both sides, and their effect on the wire: a repeated message is shorter exactly
+    /// if its sender may refer to the first.
     #[test]
     fn takeover_is_used_where_both_sides_want_it() {
         let message = Found::text("a message with nothing twice in it: 0123456789 ABCDEFGHIJ");
         for bits in 0..16 {
-            let wish = |server_takeover, client_takeover| Wish {
+            let settings = |server_takeover, client_takeover| Settings {
                 server_takeover,
                 client_takeover,
                 server_bits: 15,
@@ -308,8 +308,8 @@ mod deflate {
                 min_size: 0,
                 level: 6,
             };
-            let of_client = wish(bits & 1 != 0, bits & 2 != 0);
-            let of_server = wish(bits & 4 != 0, bits & 8 != 0);
+            let of_client = settings(bits & 1 != 0, bits & 2 != 0);
+            let of_server = settings(bits & 4 != 0, bits & 8 != 0);
             let (mut client, mut server) = connect(
                 &plain_client().deflate(of_client.deflate()),
                 &WebSocket::new().deflate(of_server.deflate()),

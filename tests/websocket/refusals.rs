@@ -1,4 +1,4 @@
-//! The event for opening handshakes that are refused, over real sockets.
+//! The event for refused opening handshakes, over real sockets.
 
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -15,7 +15,7 @@ use support::websocket::Peer;
 use support::websocket::REQUEST;
 use support::{DEADLINE, TestServer, listen};
 
-/// Rejects one path, answers plain requests for `/health`, and tells of refusals.
+/// An application that rejects one path, answers plain requests for `/health`, and reports refusals.
 struct Watched(Mutex<Sender<(Address, WebSocketError)>>);
 
 impl Accept for Watched {
@@ -53,7 +53,7 @@ fn start(handshake_timeout: Duration) -> (TestServer, Reports, Refusals) {
 }
 
 #[test]
-fn each_refused_handshake_is_told_once_with_its_peer() {
+fn each_refused_handshake_is_reported_once_with_its_peer() {
     let (server, reports, refusals) = start(DEADLINE);
     for (request, status, error) in [
         (b"\x16\x03\x01".to_vec(), 400, HandshakeError::RequestLine),
@@ -75,11 +75,11 @@ fn each_refused_handshake_is_told_once_with_its_peer() {
         assert_eq!(refusals.recv_timeout(DEADLINE), Ok(expected));
     }
     reports.finish(server);
-    assert!(refusals.recv().is_err(), "each was told once");
+    assert!(refusals.recv().is_err(), "each refusal was reported once");
 }
 
 #[test]
-fn a_handshake_that_takes_too_long_is_told() {
+fn a_handshake_timeout_is_reported() {
     let (server, reports, refusals) = start(Duration::from_millis(20));
     let mut client = server.connect();
     client.send(b"GET / HT");
@@ -87,11 +87,11 @@ fn a_handshake_that_takes_too_long_is_told() {
     let expected = (client.addr().into(), WebSocketError::HandshakeTimeout);
     assert_eq!(refusals.recv_timeout(DEADLINE), Ok(expected));
     reports.finish(server);
-    assert!(refusals.recv().is_err(), "it was told once");
+    assert!(refusals.recv().is_err(), "the refusal was reported once");
 }
 
 #[test]
-fn what_is_not_refused_is_not_told() {
+fn other_ends_are_not_reported_as_refusals() {
     let (server, reports, refusals) = start(DEADLINE);
     let mut peer = Peer::open(&server);
     peer.check_echo();
@@ -101,7 +101,7 @@ fn what_is_not_refused_is_not_told() {
     let mut leaving = server.connect();
     leaving.send(&REQUEST[..20]);
     drop(leaving);
-    // A violation behind the handshake is the handler's to hear of.
+    // A violation after the handshake is reported to the handler instead.
     peer.client.send(b"\xff\xff");
     assert_eq!(
         peer.next_frame().close_words().map(|(code, _)| code),

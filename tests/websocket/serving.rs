@@ -1,4 +1,4 @@
-//! The server over real sockets: opening, messages, and what other threads send.
+//! The server over real sockets: opening, messages, and sends from other threads.
 
 use std::collections::HashSet;
 use std::sync::mpsc::channel;
@@ -14,7 +14,7 @@ use support::websocket::{
 use support::{Client, DEADLINE, TestServer, listen};
 
 use crate::opening::{Doors, request_with, status_of};
-use crate::probe::{Probe, Reports, Told};
+use crate::probe::{Event, Probe, Reports};
 
 const SHORT: Duration = Duration::from_millis(150);
 
@@ -105,7 +105,7 @@ fn compressed_messages_are_echoed() {
     }
 }
 
-/// The timer was set for the next ping already, and the compressor's release waited for that.
+/// The compressor's release was delayed until the next ping, because the timer was already set for that.
 #[cfg(feature = "deflate")]
 #[test]
 fn an_idle_compressor_is_released_long_before_the_next_ping() {
@@ -142,8 +142,10 @@ fn an_idle_compressor_is_released_long_before_the_next_ping() {
         peer.next_frame()
     };
     let first = echo();
-    eventually("it is referred to", || echo().payload.len() < 50);
-    eventually("nothing is there to refer to", || {
+    eventually("earlier messages are referred to", || {
+        echo().payload.len() < 50
+    });
+    eventually("the compressor is released", || {
         server.let_pass(4 * RELEASE);
         echo() == first
     });
@@ -174,14 +176,14 @@ fn frames_that_come_with_the_request_are_delivered_after_the_open() {
     peer.expect(Frame::text("one"));
     peer.expect(Frame::pong("p"));
     peer.expect(Frame::binary("two"));
-    assert_eq!(reports.next(), Told::Open);
+    assert_eq!(reports.next(), Event::Open);
     assert_eq!(reports.message(), Found::text("one"));
     assert_eq!(reports.message(), Found::binary("two"));
     reports.finish(server);
 }
 
 #[test]
-fn a_connection_is_open_when_the_handshake_is_over_and_not_before() {
+fn a_connection_opens_when_its_handshake_is_complete_and_not_before() {
     let (probe, reports) = Probe::echo();
     let probe = probe.on_open(|conn| {
         conn.send_text("welcome");
@@ -190,13 +192,13 @@ fn a_connection_is_open_when_the_handshake_is_over_and_not_before() {
     let mut slow = Peer::around(server.connect());
     let (front, back) = REQUEST.split_at(REQUEST.len() - 1);
     slow.client.send(front);
-    // While others come and go on the same loop.
+    // Meanwhile other connections open and close on the same loop.
     let mut other = Peer::open(&server);
     other.expect(Frame::text("welcome"));
     other.check_echo();
     let opens = |reports: &Reports| {
         let opens = reports.so_far().into_iter();
-        opens.filter(|(_, told)| *told == Told::Open).count()
+        opens.filter(|(_, event)| *event == Event::Open).count()
     };
     assert_eq!(opens(&reports), 1);
     slow.client.send(back);
@@ -208,10 +210,10 @@ fn a_connection_is_open_when_the_handshake_is_over_and_not_before() {
 }
 
 #[test]
-fn the_handlers_session_begins_with_what_the_handshake_has_left() {
+fn the_handlers_session_begins_with_the_state_of_the_handshake() {
     let (probe, reports) = Probe::<Doors>::new();
     let probe = probe.on_open(|conn| {
-        let state = conn.take_state().expect("it is there once");
+        let state = conn.take_state().expect("the state can be taken once");
         assert_eq!(conn.take_state(), None);
         let subprotocol = conn.subprotocol().map(String::from);
         conn.send_text(&format!("{state} {subprotocol:?}"));
@@ -235,7 +237,7 @@ fn the_handlers_session_begins_with_what_the_handshake_has_left() {
 }
 
 #[test]
-fn refused_handshakes_are_answered_and_the_handler_is_told_nothing() {
+fn refused_handshakes_are_answered_and_not_reported_to_the_handler() {
     let (probe, reports) = Probe::<Doors>::new();
     let protocol = WebSocket::accepting(Doors)
         .origins(Origins::same_host())
@@ -258,7 +260,7 @@ fn refused_handshakes_are_answered_and_the_handler_is_told_nothing() {
         let answer = client.receive_rest();
         assert_eq!(status_of(&answer), status, "{replacement}");
     }
-    // One that ends in the middle of it, and one that says nothing.
+    // One client ends within its request, and one sends nothing.
     let mut client = server.connect();
     client.send(&REQUEST[..50]);
     client.finish();
@@ -310,14 +312,14 @@ fn a_handshake_that_takes_too_long_is_answered_with_408() {
     assert_eq!(reports.so_far(), []);
 }
 
-/// The deadline of the handshake is not one of the connection.
+/// The deadline of the handshake does not apply to the open connection.
 #[test]
 fn an_open_connection_outlives_the_deadline_of_its_handshake() {
     let (probe, reports) = Probe::echo();
     let protocol = WebSocket::new().handshake_timeout(SHORT);
     let server = TestServer::start(listen(protocol), probe);
     let mut peer = Peer::open(&server);
-    // Another connection that begins later meets it.
+    // The deadline ends another connection, which begins later.
     let mut silent = server.connect();
     assert_eq!(status_of(&silent.receive_rest()), 408);
     peer.check_echo();
@@ -326,19 +328,19 @@ fn an_open_connection_outlives_the_deadline_of_its_handshake() {
 
 #[test]
 fn other_threads_send_ping_and_close() {
-    let (remotes, lent) = channel();
+    let (handles, lent) = channel();
     let (probe, reports) = Probe::new();
-    let probe = probe.on_open(move |conn| remotes.send(conn.handle()).unwrap());
+    let probe = probe.on_open(move |conn| handles.send(conn.handle()).unwrap());
     let server = TestServer::start(listen(WebSocket::new()), probe);
     let mut peer = Peer::open(&server);
-    let remote = lent.recv_timeout(DEADLINE).unwrap();
-    remote.send_text("text").unwrap();
-    remote.send_binary(vec![1, 2, 3]).unwrap();
-    remote.ping().unwrap();
-    remote.send(MessageBuf::text("message")).unwrap();
+    let handle = lent.recv_timeout(DEADLINE).unwrap();
+    handle.send_text("text").unwrap();
+    handle.send_binary(vec![1, 2, 3]).unwrap();
+    handle.ping().unwrap();
+    handle.send(MessageBuf::text("message")).unwrap();
     let code = CloseCode::new(4321).unwrap();
-    remote.close_with(code, "that is all").unwrap();
-    let _ = remote.send_text("late");
+    handle.close_with(code, "that is all").unwrap();
+    let _ = handle.send_text("late");
     peer.expect(Frame::text("text"));
     peer.expect(Frame::binary([1, 2, 3]));
     let ping = peer.next_frame();
@@ -352,10 +354,10 @@ fn other_threads_send_ping_and_close() {
     let ending = reports.close();
     assert_eq!(ending.reason, "Local");
     assert_eq!(ending.words(), Some((Some(4321), "")));
-    assert!(!remote.is_alive());
-    assert_eq!(remote.ping(), Err(SendError::Closed(())));
+    assert!(!handle.is_alive());
+    assert_eq!(handle.ping(), Err(SendError::Closed(())));
     assert_eq!(
-        remote.send_text("late"),
+        handle.send_text("late"),
         Err(SendError::Closed(MessageBuf::text("late")))
     );
     reports.finish(server);
@@ -367,15 +369,15 @@ fn a_broadcast_reaches_all_that_are_open() {
     let builder = Server::builder().workers(2);
     let server = TestServer::start_on(builder, listen(WebSocket::new()), probe);
     let mut peers: Vec<Peer> = (0..8).map(|_| Peer::open(&server)).collect();
-    // One that is still opening gets none, and no harm.
+    // A connection that is still opening gets none, and is not disturbed.
     let mut opening = Peer::around(server.connect());
     opening.client.send(&REQUEST[..20]);
     peers.iter_mut().for_each(Peer::check_echo);
-    let clients = server.handle().connections_of::<Probe>();
+    let connections = server.handle().connections_of::<Probe>();
     let long = "news ".repeat(20_000);
     for message in ["", "short", &long] {
-        clients.broadcast(message).unwrap();
-        clients
+        connections.broadcast(message).unwrap();
+        connections
             .broadcast(MessageBuf::binary(message.as_bytes().to_vec()))
             .unwrap();
         for peer in &mut peers {
@@ -417,7 +419,7 @@ fn a_broadcast_reaches_compressed_and_plain_clients_alike() {
         all.broadcast(&*news).unwrap();
         for peer in &mut peers {
             assert_eq!(peer.next_found(), Found::text(&*news));
-            // Between them is what refers to what was sent before.
+            // Echoes in between refer to earlier messages.
             peer.send(Message::Text("and an echo"));
             assert_eq!(peer.next_found(), Found::text("and an echo"));
         }
@@ -449,7 +451,7 @@ fn pieces_are_delivered_as_they_arrive() {
 
     type Protocol = WebSocket<AcceptAll, Pieces>;
 
-    /// Answers each piece with how much has come of the message.
+    /// A handler that answers each piece with the length of the message so far.
     #[derive(Clone)]
     struct Counter;
 

@@ -1,4 +1,4 @@
-//! Messages and connections that are not compressed although the peers agreed on it, over real sockets.
+//! Messages and connections that are not compressed although the peers agreed on compression, over real sockets.
 
 #![cfg(feature = "deflate")]
 
@@ -18,7 +18,7 @@ fn compressing<A: Accept>(protocol: WebSocket<A>) -> Listen<WebSocket<A>> {
     listen(protocol.deflate(deflate))
 }
 
-/// Opens with an offer of compression; returns the head of the answer, too.
+/// Opens a connection with an offer of compression; returns the head of the answer, too.
 fn open(server: &TestServer, path: &str) -> (Peer, String) {
     let mut peer = Peer::around(server.connect());
     let request = request_with(
@@ -39,7 +39,7 @@ fn is_compressed(frame: &Frame) -> bool {
 fn one_message_is_not_compressed() {
     let (probe, reports) = Probe::new();
     let shared = MessageBuf::text(TEXT);
-    // The message exists in both forms at once.
+    // The message exists in both forms at the same time.
     let uncompressed = shared.clone().without_compression();
     assert_eq!(shared, uncompressed);
     let probe = probe.on_message(move |conn, message| {
@@ -89,7 +89,7 @@ fn compression_is_turned_off_and_on_again() {
             assert_eq!(is_compressed(&peer.next_frame()), expected, "after {step}");
         }
     }
-    // Where nothing was agreed on it stays off.
+    // Compression stays off if it was not agreed on.
     let mut plain = Peer::open(&server);
     plain.send(Frame::text("on"));
     plain.send(Frame::text(TEXT));

@@ -1,27 +1,27 @@
-//! What is wrong with a frame.
+//! The error of [`LengthPrefixed`](super::LengthPrefixed).
 
 use std::error::Error;
 use std::fmt;
 
-/// Why [`LengthPrefixed`](super::LengthPrefixed) refused its input.
+/// The reason why [`LengthPrefixed`](super::LengthPrefixed) refused its input.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LengthPrefixedError {
-    /// More bytes are to follow the length field than the limit allows.
+    /// The length field announces more bytes than the limit allows.
     TooLong {
-        /// Bytes that are to follow: the value of the length field, adjusted, or `u64::MAX` if it is beyond that.
+        /// Bytes announced: the value of the length field plus the adjustment, or `u64::MAX` if the sum overflows.
         length: u64,
-        /// The most bytes that may follow.
+        /// The limit, in bytes.
         limit: usize,
     },
-    /// The adjustment makes the number of bytes that are to follow the length field negative.
+    /// The adjustment makes the number of bytes after the length field negative.
     Negative {
         /// The value of the length field.
         length: u64,
-        /// What is added to it.
+        /// The number that is added to it.
         adjustment: i64,
     },
-    /// The frame is shorter than what is to be stripped from it.
+    /// The frame is shorter than the bytes to strip from it.
     ShorterThanStrip {
         /// Bytes of the whole frame.
         length: usize,

@@ -1,4 +1,5 @@
-//! The length field itself: where a number stands, and nothing about what it counts.
+//! The length field as a number in the frame: its width and byte order. The meaning of the number is left to the parent
+//! module.
 
 use super::Output;
 
@@ -24,7 +25,7 @@ impl LengthField {
         LengthField { order, width }
     }
 
-    /// Bytes of the field.
+    /// Width of the field in bytes.
     #[inline]
     pub(super) const fn width(&self) -> usize {
         self.width
@@ -34,23 +35,23 @@ impl LengthField {
         self.width == 4 && matches!(self.order, ByteOrder::BigEndian)
     }
 
-    /// The highest number that it can hold.
+    /// The highest number that the field can hold.
     #[inline]
     pub(super) fn max_value(&self) -> u64 {
         u64::MAX >> self.unused_bits()
     }
 
-    /// Bits of a u64 that the field does not have.
+    /// Bits that a u64 has and the field does not.
     #[inline]
     fn unused_bits(&self) -> usize {
         64 - 8 * self.width
     }
 
-    /// The number at the front of `input`, which holds at least the field.
+    /// The number at the front of `input`, which contains at least the whole field.
     #[inline]
     pub(super) fn read(&self, input: &[u8]) -> u64 {
         debug_assert!(input.len() >= self.width, "the field is whole");
-        // Eight bytes are read whatever the width is, and those that follow the field are shifted out.
+        // Eight bytes are read for every width, and the bytes after the field are shifted out.
         let word = input.first_chunk().copied().unwrap_or_else(|| {
             let mut word = [0; 8];
             word[..input.len()].copy_from_slice(input);

@@ -1,4 +1,4 @@
-//! Messages after a length field.
+//! The protocol of messages after a length field.
 
 mod error;
 mod field;
@@ -12,15 +12,15 @@ use field::{ByteOrder, LengthField};
 use super::fixed_length::total_length;
 use super::{Decode, Encode, EncodeParts, Output, PackError, Protocol, UnpackContext, Unpacked};
 
-/// Byte messages, each in a frame that says how long it is.
+/// Byte messages, each in a frame that starts with its length.
 ///
 /// ```text
 ///  0          offset        header                                 frame end
-///  ├─ leading ──┼─ length field ─┼─ what follows: length + adjustment ──┤
+///  ├─ leading ──┼─ length field ─┼────── length + adjustment bytes ─────┤
 ///  ├─ stripped, by default all of the header ─┼──────── message ────────┤
 /// ```
 ///
-/// The field is 1 to 8 bytes wide in either byte order. Most formats need no more than a constructor:
+/// The field is 1 to 8 bytes wide, in either byte order. For most formats a constructor is enough:
 ///
 /// ```
 /// use ringwheel::protocol::{Decode, Encode, LengthPrefixed, Output, Protocol, UnpackContext, Unpacked};
@@ -38,8 +38,8 @@ use super::{Decode, Encode, EncodeParts, Output, PackError, Protocol, UnpackCont
 /// # Ok::<(), ringwheel::protocol::PackError>(())
 /// ```
 ///
-/// [`offset`](Self::offset), [`adjustment`](Self::adjustment) and [`strip`](Self::strip) describe the others. Here a
-/// kind stands before the length, the length counts itself too, and the message is the whole frame:
+/// [`offset`](Self::offset), [`adjustment`](Self::adjustment) and [`strip`](Self::strip) describe other formats. Here a
+/// type byte stands before the length, the length counts the whole header too, and the message is the whole frame:
 ///
 /// ```
 /// use ringwheel::protocol::{Decode, Encode, LengthPrefixed, Output, Protocol, UnpackContext, Unpacked};
@@ -58,30 +58,32 @@ use super::{Decode, Encode, EncodeParts, Output, PackError, Protocol, UnpackCont
 /// ```
 ///
 /// # Writing
-/// An item is the message that the peer, configured alike, is to see. The frame is as many zeros as are stripped, then the
-/// item, and in that the length field is set to the true value: leading bytes that are stripped go out as zeros, and a
-/// length field that the item contains is overwritten. What was read with `strip(0)` goes out unchanged.
+/// An item is the message that a peer with the same configuration will see. The frame consists of as many zeros as are
+/// stripped, then the item; then the length field is set to its true value. So leading bytes that are stripped are sent
+/// as zeros, and a length field inside the item is overwritten. A message that was read with `strip(0)` is sent
+/// unchanged.
 ///
 /// # Limits
-/// [`max_length`](Self::max_length) limits the bytes that follow the length field, 1 MiB by default, in both directions. A
-/// longer frame is refused as soon as its length field is there, and nothing is allocated on its word. Whatever the field
-/// says, the arithmetic is checked.
+/// [`max_length`](Self::max_length) limits the bytes that follow the length field: 1 MiB by default, in both
+/// directions. A longer frame is refused as soon as its length field is there, and no memory is allocated for it. The
+/// arithmetic is checked for every value of the field.
 #[derive(Clone, Copy, Debug)]
 pub struct LengthPrefixed {
     /// Bytes before the length field, at most `MAX_OFFSET`.
     offset: usize,
     field: LengthField,
     adjustment: i64,
-    /// `None` for all up to the end of the length field; at most `MAX_STRIP`.
+    /// `None` strips everything up to the end of the length field. At most `MAX_STRIP`.
     strip: Option<usize>,
     /// At most `isize::MAX - MAX_OFFSET - 8`, so that the length of a frame within the limit does not overflow.
     max_length: usize,
-    /// The longest body of the usual layout, which has a path of its own: a big-endian u32 and nothing else.
-    usual: Option<usize>,
+    /// The longest body on the fast path, which serves one layout: a big-endian u32 and nothing else. `None` for all
+    /// others.
+    fast_path: Option<usize>,
 }
 
 impl LengthPrefixed {
-    /// Bytes after the length field, at most, unless [`max_length`](Self::max_length) says otherwise: 1 MiB.
+    /// Default limit of the bytes after the length field: 1 MiB. See [`max_length`](Self::max_length).
     pub const DEFAULT_MAX_LENGTH: usize = 1024 * 1024;
     /// The most bytes that may stand before the length field: 64 KiB.
     pub const MAX_OFFSET: usize = 64 * 1024;
@@ -146,18 +148,18 @@ impl LengthPrefixed {
             adjustment: 0,
             strip: None,
             max_length: Self::DEFAULT_MAX_LENGTH,
-            usual: None,
+            fast_path: None,
         }
-        .see_if_usual()
+        .choose_path()
     }
 
-    /// Every change of the layout ends with this.
-    const fn see_if_usual(self) -> Self {
+    /// Decides between the fast and the slow path. Every setter ends with this call.
+    const fn choose_path(self) -> Self {
         let strips_header = match self.strip {
             None => true,
             Some(bytes) => bytes == self.header(),
         };
-        let usual = if self.field.is_u32_be()
+        let fast_path = if self.field.is_u32_be()
             && self.offset == 0
             && self.adjustment == 0
             && strips_header
@@ -171,10 +173,10 @@ impl LengthPrefixed {
         } else {
             None
         };
-        LengthPrefixed { usual, ..self }
+        LengthPrefixed { fast_path, ..self }
     }
 
-    /// Accepts at most `bytes` bytes after the length field. No limit is higher than what memory can address.
+    /// Accepts at most `bytes` bytes after the length field. A limit beyond the address space is lowered to it.
     #[must_use]
     pub const fn max_length(self, bytes: usize) -> Self {
         let addressable = isize::MAX as usize - Self::MAX_OFFSET - 8;
@@ -183,13 +185,13 @@ impl LengthPrefixed {
         } else {
             addressable
         };
-        LengthPrefixed { max_length, ..self }.see_if_usual()
+        LengthPrefixed { max_length, ..self }.choose_path()
     }
 
-    /// Leaves `bytes` bytes before the length field. Default 0.
+    /// Expects `bytes` bytes before the length field. Default 0.
     ///
     /// # Panics
-    /// If it is more than [`MAX_OFFSET`](Self::MAX_OFFSET).
+    /// If `bytes` is more than [`MAX_OFFSET`](Self::MAX_OFFSET).
     #[must_use]
     pub const fn offset(self, bytes: usize) -> Self {
         assert!(
@@ -200,23 +202,23 @@ impl LengthPrefixed {
             offset: bytes,
             ..self
         }
-        .see_if_usual()
+        .choose_path()
     }
 
-    /// What to add to the value of the length field to get the number of bytes that follow the field. Default 0.
+    /// Adds `adjustment` to the value of the length field to get the number of bytes after the field. Default 0.
     ///
-    /// It is negative where the length counts the field or what is before it, and positive where it leaves out a part of
-    /// what follows.
+    /// Negative if the length also counts the field or the bytes before it; positive if the length leaves out some of
+    /// the bytes that follow.
     #[must_use]
     pub const fn adjustment(self, adjustment: i64) -> Self {
-        LengthPrefixed { adjustment, ..self }.see_if_usual()
+        LengthPrefixed { adjustment, ..self }.choose_path()
     }
 
-    /// Leaves the first `bytes` bytes of a frame out of the message. Default: everything up to the end of the length
+    /// Removes the first `bytes` bytes of a frame from the message. Default: everything up to the end of the length
     /// field.
     ///
     /// # Panics
-    /// If it is more than [`MAX_STRIP`](Self::MAX_STRIP).
+    /// If `bytes` is more than [`MAX_STRIP`](Self::MAX_STRIP).
     #[must_use]
     pub const fn strip(self, bytes: usize) -> Self {
         assert!(
@@ -227,7 +229,7 @@ impl LengthPrefixed {
             strip: Some(bytes),
             ..self
         }
-        .see_if_usual()
+        .choose_path()
     }
 
     /// Bytes up to the end of the length field.
@@ -241,13 +243,13 @@ impl LengthPrefixed {
         self.strip.unwrap_or(self.header())
     }
 
-    /// Whether a frame is nothing but the length field and the message.
+    /// True if a frame consists of only the length field and the message.
     #[inline]
     fn is_plain(&self) -> bool {
         self.offset == 0 && self.stripped() == self.field.width()
     }
 
-    /// Bytes of the whole frame whose length field says `length`.
+    /// Length in bytes of the whole frame whose length field holds `length`.
     #[inline]
     fn frame_length(&self, length: u64) -> Result<usize, LengthPrefixedError> {
         let following = match length.checked_add_signed(self.adjustment) {
@@ -278,7 +280,7 @@ impl LengthPrefixed {
         }
     }
 
-    /// What the length field is to say of an item of so many bytes.
+    /// The value of the length field for an item of `item` bytes.
     fn length_to_write(&self, item: usize) -> Result<u64, PackError> {
         const TOO_LONG: PackError = PackError("it is longer than a frame may be");
         let total = item.checked_add(self.stripped());
@@ -299,8 +301,8 @@ impl LengthPrefixed {
             .ok_or(PackError("its length does not fit the length field"))
     }
 
-    /// Writes a frame that is not [plain](Self::is_plain).
-    fn put_unusual(&self, length: u64, parts: &[&[u8]], output: &mut Output) {
+    /// Writes a frame that is not [plain](Self::is_plain): the slow path.
+    fn put_framed(&self, length: u64, parts: &[&[u8]], output: &mut Output) {
         let stripped = self.stripped();
         let zeros_before = stripped.min(self.offset);
         put_zeros(zeros_before, output);
@@ -320,7 +322,7 @@ fn put_zeros(mut count: usize, output: &mut Output) {
     }
 }
 
-/// Writes the first `count` bytes of what `parts` are together.
+/// Writes the first `count` bytes of the concatenation of `parts`.
 fn put_front(mut count: usize, parts: &[&[u8]], output: &mut Output) {
     for part in parts {
         let now = count.min(part.len());
@@ -329,7 +331,7 @@ fn put_front(mut count: usize, parts: &[&[u8]], output: &mut Output) {
     }
 }
 
-/// Writes what `parts` are together without its first `count` bytes.
+/// Writes the concatenation of `parts` without its first `count` bytes.
 fn put_rest_after(mut count: usize, parts: &[&[u8]], output: &mut Output) {
     for part in parts {
         let now = count.min(part.len());
@@ -358,7 +360,7 @@ impl Decode for LengthPrefixed {
         input: &'a mut [u8],
         _context: &mut UnpackContext<'_, LengthPrefixed>,
     ) -> Result<Unpacked<&'a [u8]>, LengthPrefixedError> {
-        if let (Some(limit), Some((field, rest))) = (self.usual, input.split_first_chunk()) {
+        if let (Some(limit), Some((field, rest))) = (self.fast_path, input.split_first_chunk()) {
             let length = u32::from_be_bytes(*field) as usize;
             if let (true, Some(message)) = (length <= limit, rest.get(..length)) {
                 let consumed = field.len() + length;
@@ -391,7 +393,7 @@ impl Encode for LengthPrefixed {
 
     #[inline]
     fn pack(&mut self, item: &[u8], output: &mut Output) -> Result<(), PackError> {
-        if self.usual.is_none_or(|limit| item.len() > limit) {
+        if self.fast_path.is_none_or(|limit| item.len() > limit) {
             return self.pack_parts(&[item], output);
         }
         output.put_pair(&(item.len() as u32).to_be_bytes(), item);
@@ -410,7 +412,7 @@ impl EncodeParts for LengthPrefixed {
                 output.put_slice(part);
             }
         } else {
-            self.put_unusual(length, parts, output);
+            self.put_framed(length, parts, output);
         }
         Ok(())
     }

@@ -57,7 +57,7 @@ fn every_width_in_both_orders() {
 }
 
 #[test]
-fn bytes_after_the_field_are_not_taken_for_a_part_of_it() {
+fn bytes_after_the_field_are_not_read_as_part_of_it() {
     let message = || {
         Ok(Unpacked::Message {
             message: &b"\xFF"[..],
@@ -77,7 +77,7 @@ fn bytes_after_the_field_are_not_taken_for_a_part_of_it() {
 }
 
 #[test]
-fn need_more_names_exactly_what_is_missing() {
+fn need_more_states_exactly_how_many_bytes_are_missing() {
     let protocol = LengthPrefixed::u16_be().offset(1);
     let frame = b"K\0\x03abc";
     for (have, at_least) in [(1, 2), (2, 1), (3, 3), (5, 1)] {
@@ -212,9 +212,9 @@ fn extreme_adjustments_are_checked() {
     assert!(packed(LengthPrefixed::u64_be().adjustment(i64::MAX), b"x").is_err());
 }
 
-/// The examples in the documentation of Netty's LengthFieldBasedFrameDecoder, in its order.
+/// The examples in the documentation of Netty's LengthFieldBasedFrameDecoder, in the same order.
 #[test]
-fn netty_speaks_the_same_language() {
+fn the_examples_of_netty_give_the_same_results() {
     let u16_be = LengthPrefixed::u16_be();
     for (protocol, frame, message) in [
         (
@@ -280,8 +280,8 @@ fn stripping_beyond_the_frame_is_an_error() {
 }
 
 #[test]
-fn an_item_is_stripped_zeros_short_of_a_frame() {
-    // The cut lies before, in and after the length field.
+fn an_item_is_a_frame_without_its_stripped_zeros() {
+    // The strip ends before, within and after the length field.
     let protocol = LengthPrefixed::u16_be().offset(2);
     for (strip, item, frame) in [
         (0, &b"AB??cd"[..], &b"AB\x00\x02cd"[..]),
@@ -303,7 +303,7 @@ fn an_item_is_stripped_zeros_short_of_a_frame() {
 }
 
 #[test]
-fn what_neither_field_nor_limit_can_hold_is_refused() {
+fn items_too_long_for_the_field_or_the_limit_are_refused() {
     assert!(packed(LengthPrefixed::u8(), &[0; 255]).is_ok());
     assert!(packed(LengthPrefixed::u8(), &[0; 256]).is_err());
     assert!(packed(LengthPrefixed::u8().adjustment(1), &[0; 256]).is_ok());
@@ -320,13 +320,13 @@ fn what_neither_field_nor_limit_can_hold_is_refused() {
 
 #[test]
 #[should_panic(expected = "1 to 8 bytes")]
-fn a_field_of_no_width_is_none() {
+fn a_field_of_zero_bytes_panics() {
     LengthPrefixed::big_endian(0);
 }
 
 #[test]
 #[should_panic(expected = "1 to 8 bytes")]
-fn a_field_wider_than_a_u64_cannot_be_read() {
+fn a_field_wider_than_a_u64_panics() {
     LengthPrefixed::little_endian(9);
 }
 

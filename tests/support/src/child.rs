@@ -1,10 +1,10 @@
-//! A test in a process of its own, for tests of the limits of a process and tests that may end it.
+//! Runs a test in its own process, for tests of a process's limits and tests that may end the process.
 
 use std::env;
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child as Process, Command, Stdio};
 
-/// Environment variable that is set in the child.
+/// Environment variable that is set in the child process.
 const MARK: &str = "RINGWHEEL_TEST_CHILD";
 
 /// A child process that runs the current test again.
@@ -18,8 +18,8 @@ impl Child {
         env::var_os(MARK).is_some()
     }
 
-    /// Starts the test of that name again, with a limit on its descriptors. Its standard output is the parent's to read,
-    /// and the end of its standard input the parent's to bring about.
+    /// Starts the test of this name again with a limit on its descriptors. The parent reads the child's standard
+    /// output, and closes its standard input.
     #[track_caller]
     pub fn start(test: &str, descriptors: u32) -> Self {
         let script = format!(
@@ -36,7 +36,7 @@ impl Child {
         Child { process }
     }
 
-    /// Runs the test of that name to its end in a child, which must end well.
+    /// Runs the test of this name in a child process, which must succeed.
     #[track_caller]
     pub fn pass(test: &str, descriptors: u32) {
         Self::start(test, descriptors).end();
@@ -64,12 +64,12 @@ impl Child {
         }
     }
 
-    /// Ends the child's input.
+    /// Closes the child's input.
     pub fn close_input(&mut self) {
         drop(self.process.stdin.take());
     }
 
-    /// Ends the child's input, and waits until it has passed.
+    /// Closes the child's input, and waits until the child has succeeded.
     #[track_caller]
     pub fn end(mut self) {
         self.close_input();
@@ -87,7 +87,7 @@ impl Child {
 
 impl Drop for Child {
     fn drop(&mut self) {
-        // It has ended already unless the test fails.
+        // The child has already ended unless the test fails.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }

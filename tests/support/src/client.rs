@@ -1,4 +1,4 @@
-//! A client whose every call has a deadline.
+//! A client whose calls all have a deadline.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
@@ -23,7 +23,7 @@ impl Client {
         Self::around(TcpStream::connect_timeout(&address, DEADLINE)?)
     }
 
-    /// From a loopback address of choice.
+    /// Connects from the loopback address `source`.
     #[track_caller]
     pub fn connect_from(source: IpAddr, address: SocketAddr) -> Self {
         let socket =
@@ -37,7 +37,7 @@ impl Client {
         Self::around(socket.into()).expect("a client")
     }
 
-    /// With a receive buffer that is soon full.
+    /// Connects with a receive buffer that is soon full.
     #[track_caller]
     pub fn connect_narrow(address: SocketAddr) -> Self {
         let socket =
@@ -56,7 +56,7 @@ impl Client {
         Ok(Client { stream })
     }
 
-    /// The same connection for another thread.
+    /// The same connection, for use on another thread.
     #[track_caller]
     pub fn second_half(&self) -> Self {
         Client {
@@ -82,7 +82,7 @@ impl Client {
         self.stream.write_all(bytes)
     }
 
-    /// Sends as much as fits on the way to a server that does not read, and returns how much that was.
+    /// Sends as many bytes as fit to a server that does not read, and returns their number.
     #[track_caller]
     pub fn fill(&mut self, bytes: &[u8]) -> usize {
         self.stream.set_nonblocking(true).expect("a socket");
@@ -102,7 +102,7 @@ impl Client {
     pub fn receive(&mut self, length: usize) -> Vec<u8> {
         let mut bytes = vec![0; length];
         if let Err(error) = self.stream.read_exact(&mut bytes) {
-            panic!("of {length} bytes not all came: {error}");
+            panic!("fewer than {length} bytes arrived: {error}");
         }
         bytes
     }
@@ -133,7 +133,7 @@ impl Client {
         bytes
     }
 
-    /// Sends bytes, and expects as many.
+    /// Sends bytes, and receives the same number.
     #[track_caller]
     pub fn ask(&mut self, bytes: &[u8]) -> Vec<u8> {
         self.send(bytes);
@@ -146,20 +146,20 @@ impl Client {
         assert_eq!(self.ask(b"ping\n"), b"ping\n");
     }
 
-    /// The server's end of stream, with nothing before it.
+    /// Expects the server's end of stream, with nothing before it.
     #[track_caller]
     pub fn expect_eof(&mut self) {
         assert_eq!(self.receive_rest(), b"", "nothing before the end of stream");
     }
 
-    /// A reset, whatever comes before it.
+    /// Expects a reset, whatever comes before it.
     #[track_caller]
     pub fn expect_reset(&mut self) {
         let error = self.drain().expect_err("a reset, not an end of stream");
         assert_eq!(error.kind(), ErrorKind::ConnectionReset);
     }
 
-    /// The end of the connection, in order or not.
+    /// Expects the end of the connection, in order or by a reset.
     #[track_caller]
     pub fn expect_ended(&mut self) {
         match self.drain() {
@@ -168,7 +168,7 @@ impl Client {
         }
     }
 
-    /// Reads to the end and returns how much came.
+    /// Reads to the end and returns the number of bytes.
     pub fn drain(&mut self) -> io::Result<usize> {
         let mut buffer = vec![0; 64 * 1024];
         let mut total = 0;
@@ -180,7 +180,7 @@ impl Client {
         }
     }
 
-    /// Sends the end of stream, and goes on reading.
+    /// Ends this side of the stream; reading goes on.
     #[track_caller]
     pub fn finish(&mut self) {
         self.stream

@@ -1,17 +1,18 @@
-//! An example, run as a user would run it: in a process of its own.
+//! An example or an application, run as a user would run it: in a process of its own.
 //!
 //! `cargo test` builds the examples first and puts them next to the tests; `cargo test --test NAME` does not build them.
+//! The programs of a package are always built for its tests.
 
 use std::env;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child as Process, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::Duration;
 
-/// An example that runs. It is killed when dropped.
+/// An example, or another program, that runs. It is killed when dropped.
 pub struct Example {
     process: Process,
     stdout: Receiver<String>,
@@ -19,13 +20,17 @@ pub struct Example {
 }
 
 impl Example {
-    /// Upper bound of every wait for an example: its process has to be started, and it may have much to do. Nothing comes
-    /// near it unless it hangs.
+    /// Upper bound of every wait for an example, whose process must start and may have much to do. Reached only if the
+    /// example hangs.
     pub const DEADLINE: Duration = Duration::from_secs(60);
 
+    /// Starts an example by its name, or a program by its path.
     #[track_caller]
-    pub fn start(name: &str, arguments: &[&str]) -> Self {
-        let mut command = Command::new(binary(name));
+    pub fn start(program: &str, arguments: &[&str]) -> Self {
+        let mut command = match Path::new(program).is_absolute() {
+            true => Command::new(program),
+            false => Command::new(binary(program)),
+        };
         command.args(arguments).stdin(Stdio::null());
         let piped = command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut process = piped.spawn().expect("the example starts");
@@ -38,19 +43,27 @@ impl Example {
         }
     }
 
-    /// Starts a server on a free port and waits until it listens.
+    /// Starts a server that takes an address as its argument, on a free port, and waits until it listens.
     #[track_caller]
-    pub fn serve(name: &str, options: &[&str]) -> (Self, SocketAddr) {
-        let arguments = [&["--addr=127.0.0.1:0"], options].concat();
-        let server = Example::start(name, &arguments);
+    pub fn serve_simply(name: &str) -> (Self, SocketAddr) {
+        let server = Example::start(name, &["127.0.0.1:0"]);
         let addr = server.next_address();
         (server, addr)
     }
 
-    /// Runs an example that ends by itself.
+    /// Starts a server that takes options, on a free port, and waits until it listens.
     #[track_caller]
-    pub fn run_to_end(name: &str, arguments: &[&str]) -> Output {
-        let (status, stdout, stderr) = Example::start(name, arguments).end();
+    pub fn serve(program: &str, options: &[&str]) -> (Self, SocketAddr) {
+        let arguments = [&["--addr=127.0.0.1:0"], options].concat();
+        let server = Example::start(program, &arguments);
+        let addr = server.next_address();
+        (server, addr)
+    }
+
+    /// Runs a program that ends by itself.
+    #[track_caller]
+    pub fn run_to_end(program: &str, arguments: &[&str]) -> Output {
+        let (status, stdout, stderr) = Example::start(program, arguments).end();
         Output {
             status,
             stdout: stdout.into(),
@@ -70,7 +83,7 @@ impl Example {
         line.expect("the example prints a line")
     }
 
-    /// The address in the next line, `listening on ADDRESS`, behind which there may be more.
+    /// The address in the next line, `listening on ADDRESS`, which may continue.
     #[track_caller]
     pub fn next_address(&self) -> SocketAddr {
         let line = self.next_line();
@@ -82,13 +95,14 @@ impl Example {
     #[cfg(unix)]
     #[track_caller]
     pub fn signal(&self, name: &str) {
-        // Every shell has a kill of its own, and not every system another.
+        // Every shell has a built-in `kill`; not every system has a separate program.
         let kill = format!("kill -{name} {}", self.process.id());
         let status = Command::new("sh").args(["-c", &kill]).status();
         assert!(status.expect("there is a shell").success(), "{kill}");
     }
 
-    /// Waits for the end: success, after these lines on the standard output and none on the other.
+    /// Waits for the end. The example must succeed, print these lines on standard output, and nothing on standard
+    /// error.
     #[track_caller]
     pub fn ends_after(self, lines: &[&str]) {
         let (status, stdout, stderr) = self.end();
@@ -97,11 +111,11 @@ impl Example {
         assert!(status.success(), "{status}");
     }
 
-    /// Waits for the end and returns all that was printed since.
+    /// Waits for the end and returns everything printed since the last call.
     #[track_caller]
     fn end(mut self) -> (ExitStatus, String, String) {
         let (stdout, stderr) = (rest_of(&self.stdout), rest_of(&self.stderr));
-        // Its ends of the pipes are closed, so it has ended or is about to.
+        // The example has closed its pipes, so it has ended or is about to.
         let status = self.process.wait().expect("it was not waited for before");
         (status, stdout, stderr)
     }
@@ -109,13 +123,14 @@ impl Example {
 
 impl Drop for Example {
     fn drop(&mut self) {
-        // Both fail for one that has ended and was waited for.
+        // Both fail harmlessly for a process that has already been waited for.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
 }
 
-/// The path of an example's program: this test is `target/PROFILE/deps/NAME`, it is `target/PROFILE/examples/NAME`.
+/// The path of an example's program: this test is `target/PROFILE/deps/NAME`, the example is
+/// `target/PROFILE/examples/NAME`.
 #[track_caller]
 fn binary(name: &str) -> PathBuf {
     let test = env::current_exe().expect("a test knows where it is");
@@ -130,12 +145,12 @@ fn binary(name: &str) -> PathBuf {
     path
 }
 
-/// The lines of a pipe as they come; the channel ends with the pipe.
+/// The lines of a pipe as they arrive; the channel ends with the pipe.
 fn lines_of(pipe: impl Read + Send + 'static) -> Receiver<String> {
     let (sender, receiver) = channel();
     thread::spawn(move || {
         for line in BufReader::new(pipe).lines() {
-            // Once the test has what it wants, the rest is read all the same: the example must not meet a broken pipe.
+            // After the test has dropped the channel, the pipe is still read, so that the example gets no broken pipe.
             let Ok(line) = line else { return };
             let _ = sender.send(line);
         }

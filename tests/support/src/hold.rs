@@ -1,11 +1,11 @@
-//! Holding a worker up.
+//! Holds a worker up in a callback, until the test releases it.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 
 use crate::{DEADLINE, take};
 
-/// A callback that holds its worker up until the test lets it go.
+/// The worker's side: a callback that blocks its worker until the test releases it.
 #[derive(Clone)]
 pub struct Hold {
     entered: Sender<()>,

@@ -1,7 +1,7 @@
-//! Support for the integration tests and the fuzz targets: a handler that reports every event, a server that ends with its
-//! test, clients whose every call has a deadline, examples and tests in processes of their own, and models.
+//! Support for the integration tests and the fuzz targets: a handler that reports every event, a server that stops with
+//! its test, clients with deadlines, examples and tests in their own processes, and models.
 //!
-//! It is a crate, and no module of each test binary, so that it is compiled once and its unused parts are no dead code.
+//! A crate rather than a module of each test binary, so that it is compiled once and its unused parts are no dead code.
 
 pub mod scale;
 #[cfg(feature = "websocket")]
@@ -31,10 +31,10 @@ pub use hold::{Grip, Hold};
 pub use recorder::{Ending, Event, Events, Recorder};
 pub use server::{TestServer, behind_an_acceptor};
 
-/// The address that tests listen on: the system picks the port.
+/// The address that tests listen on: the system chooses the port.
 pub const LOCAL: &str = "127.0.0.1:0";
 
-/// A listener of this protocol on a port of its own.
+/// A listener for this protocol on a port chosen by the system.
 pub fn listen<P: Protocol>(protocol: P) -> Listen<P> {
     Listen::with(protocol, LOCAL)
 }
@@ -42,12 +42,12 @@ pub fn listen<P: Protocol>(protocol: P) -> Listen<P> {
 /// Upper bound of every wait in a test; reached only if the test fails.
 pub const DEADLINE: Duration = Duration::from_secs(10);
 
-/// Waits until a condition holds that no event announces.
+/// Waits until a condition holds that no event announces. `what` names it in the failure message.
 #[track_caller]
 pub fn eventually(what: &str, condition: impl Fn() -> bool) {
     let start = Instant::now();
     while !condition() {
-        assert!(start.elapsed() < DEADLINE, "in vain waited until {what}");
+        assert!(start.elapsed() < DEADLINE, "waited in vain until {what}");
         thread::sleep(Duration::from_millis(1));
     }
 }
@@ -66,10 +66,12 @@ pub fn eventually_some<T>(what: &str, find: impl Fn() -> Option<T>) -> T {
 /// Receives within the deadline.
 #[track_caller]
 pub fn take<T>(channel: &Receiver<T>) -> T {
-    channel.recv_timeout(DEADLINE).expect("it comes in time")
+    channel
+        .recv_timeout(DEADLINE)
+        .expect("a value arrives in time")
 }
 
-/// A recorder that sends every message back.
+/// A recorder that echoes every message.
 pub fn raw_echo() -> (Recorder<Raw>, Events) {
     let (recorder, events) = Recorder::<Raw>::new();
     let echo = |conn: &mut Conn<'_, Raw>, bytes: &[u8]| {
@@ -80,19 +82,19 @@ pub fn raw_echo() -> (Recorder<Raw>, Events) {
 
 /// Makes a recorder send the test a handle to each connection that opens.
 pub fn lending<P: Protocol>(recorder: Recorder<P>) -> (Recorder<P>, Receiver<ConnHandle<P>>) {
-    let (remotes, lent) = channel();
+    let (handles, lent) = channel();
     (
-        recorder.on_open(move |conn| remotes.send(conn.handle()).unwrap()),
+        recorder.on_open(move |conn| handles.send(conn.handle()).unwrap()),
         lent,
     )
 }
 
-/// Panics on purpose, without a report on standard error.
+/// Panics on purpose, without a message on standard error.
 pub fn deliberate_panic() -> ! {
     resume_unwind(Box::new("deliberate"))
 }
 
-/// Bytes that differ with the seed and do not repeat within any buffer's size.
+/// Bytes that depend on the seed and do not repeat within any buffer.
 pub fn pattern(seed: u64, length: usize) -> Vec<u8> {
     let mut random = Random::new(seed);
     let mut bytes = Vec::with_capacity(length + 8);
@@ -103,12 +105,12 @@ pub fn pattern(seed: u64, length: usize) -> Vec<u8> {
     bytes
 }
 
-/// The text of a line.
+/// A line as text.
 pub fn text(line: &[u8]) -> &str {
     std::str::from_utf8(line).expect("lines are text")
 }
 
-/// A seeded generator (splitmix64).
+/// A random number generator with a seed (splitmix64).
 pub struct Random(u64);
 
 impl Random {

@@ -1,4 +1,4 @@
-//! A handler that reports every event to the test, and does what the test has scripted for it.
+//! A handler that reports every event to the test, and runs the actions that the test has set.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -10,7 +10,7 @@ use ringwheel::{CloseReason, Conn, ConnId, ConnStats, Handler, Timeout, TimeoutD
 
 use super::DEADLINE;
 
-/// A call of a handler, as it is reported to the test.
+/// A call of a handler, as reported to the test.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     Open(ConnId),
@@ -26,7 +26,7 @@ pub enum Event {
 /// The end of a connection: its reason and its counters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ending {
-    /// The `CloseReason`, as `Debug` writes it.
+    /// The `Debug` text of the `CloseReason`.
     pub reason: String,
     pub stats: ConnStats,
 }
@@ -38,7 +38,7 @@ type AdmitAction<P> = Arc<dyn Fn(&mut Conn<'_, P>) -> bool + Send + Sync>;
 type TimeoutAction<P> = Arc<dyn Fn(&mut Conn<'_, P>, Timeout) -> TimeoutDecision + Send + Sync>;
 type CloseAction<P> = Arc<dyn Fn(&Conn<'_, P>) + Send + Sync>;
 
-/// A handler that sends every event over a channel. By default it does nothing else, but closes when the peer has.
+/// A handler that sends every event over a channel. By default it only does that, and closes after the peer's end.
 pub struct Recorder<P: Protocol> {
     events: Sender<Event>,
     messages: bool,
@@ -74,7 +74,7 @@ impl<P: Protocol> Recorder<P> {
         (recorder, Events::new(receiver))
     }
 
-    /// Does not report messages: there will be many.
+    /// Stops reporting messages, for tests with many of them.
     pub fn without_messages(mut self) -> Self {
         self.messages = false;
         self
@@ -113,7 +113,7 @@ impl<P: Protocol> Recorder<P> {
         self
     }
 
-    /// Replaces the default, which closes.
+    /// Replaces the default action, which closes.
     pub fn on_half_close(
         mut self,
         action: impl Fn(&mut Conn<'_, P>) + Send + Sync + 'static,
@@ -153,7 +153,7 @@ impl<P: Protocol> Recorder<P> {
     }
 
     fn report(&self, event: Event) {
-        // The test may have seen enough.
+        // The test may have dropped the receiver.
         let _ = self.events.send(event);
     }
 }
@@ -182,7 +182,7 @@ where
     for<'a> <P::Decoder as Decode>::Message<'a>: AsRef<[u8]>,
 {
     type Protocol = P;
-    /// Messages so far.
+    /// Messages received so far.
     type Session = usize;
 
     fn admit(&mut self, conn: &mut Conn<'_, P>) -> bool {
@@ -191,7 +191,7 @@ where
 
     fn on_open(&mut self, conn: &mut Conn<'_, P>) -> usize {
         (self.open)(conn);
-        // Only what returns is an open that is owed a close.
+        // Reported after the action: if that panics, the connection has not opened and gets no close.
         self.report(Event::Open(conn.id()));
         0
     }
@@ -289,7 +289,7 @@ impl Events {
         seen[seen.len().saturating_sub(count)..].to_vec()
     }
 
-    /// Passes over events until one is wanted.
+    /// Skips events until `wanted` returns a value.
     #[track_caller]
     pub fn wait_for<T>(&self, wanted: impl Fn(&Event) -> Option<T>) -> T {
         loop {
@@ -356,13 +356,13 @@ impl Events {
         self.close().reason
     }
 
-    /// All that was reported so far, without waiting, oldest first.
+    /// All events reported so far, oldest first. Does not wait.
     pub fn so_far(&self) -> Vec<Event> {
         self.seen.borrow_mut().extend(self.receiver.try_iter());
         self.seen.borrow().clone()
     }
 
-    /// The messages that were reported so far.
+    /// All messages reported so far.
     pub fn messages(&self) -> Vec<Vec<u8>> {
         let messages = self.so_far().into_iter().filter_map(|event| match event {
             Event::Message(_, bytes) => Some(bytes),
@@ -376,7 +376,7 @@ impl Events {
         self.so_far().iter().filter(|event| wanted(event)).count()
     }
 
-    /// Once the server has ended: every open had exactly one close, and nothing came after it.
+    /// Checks that every open had exactly one close, with nothing after it. Call it after the server has ended.
     #[track_caller]
     pub fn assert_lifecycles(&self) {
         let mut open: HashMap<ConnId, bool> = HashMap::new();
@@ -385,7 +385,7 @@ impl Events {
                 Event::Open(conn) => {
                     assert!(open.insert(conn, true).is_none(), "{conn} opened twice")
                 }
-                // A callback of an opening connection reports before `Open` does.
+                // Callbacks in an opening connection report before `Open` does.
                 Event::Close(conn, _) => {
                     assert_eq!(
                         open.insert(conn, false),
@@ -402,7 +402,7 @@ impl Events {
                     assert_eq!(
                         open.get(&conn),
                         Some(&true),
-                        "{conn} was told of something while it was not open"
+                        "{conn} had an event while it was not open"
                     );
                 }
             }

@@ -1,4 +1,4 @@
-//! A server that ends with its test.
+//! A server that stops with its test.
 
 use std::io;
 use std::net::SocketAddr;
@@ -11,19 +11,19 @@ use ringwheel::{Address, Handler, Listen, RunningServer, Server, ServerBuilder, 
 
 use super::{Client, DEADLINE, Events, eventually};
 
-/// A running server; one that a failing test leaves behind is stopped.
+/// A running server. It is stopped when dropped, also by a failing test.
 pub struct TestServer {
     running: Option<RunningServer>,
     handle: ServerHandle,
 }
 
 impl TestServer {
-    /// One worker and one listener.
+    /// Starts a server with one worker and one listener.
     pub fn start<H: Handler + Clone + Send>(listen: Listen<H::Protocol>, handler: H) -> Self {
         Self::start_on(Server::builder().workers(1), listen, handler)
     }
 
-    /// One listener on a server of its own kind.
+    /// Starts a server from `builder`, with one listener.
     pub fn start_on<H: Handler + Clone + Send>(
         builder: ServerBuilder,
         listen: Listen<H::Protocol>,
@@ -32,7 +32,8 @@ impl TestServer {
         Self::spawn(builder.listen_with(listen, handler).expect("a free port"))
     }
 
-    /// Connects a client and sends `words` before the server starts, so that the server finds both in its first iteration.
+    /// Connects a client and sends `words` before the server starts, so that the server finds both in its first
+    /// iteration.
     pub fn start_late<H: Handler + Clone + Send>(
         listen: Listen<H::Protocol>,
         handler: H,
@@ -60,7 +61,7 @@ impl TestServer {
         self.addr_of(0)
     }
 
-    /// The address of one of the listeners, in the order in which they were added.
+    /// The address of a listener, by the order in which they were added.
     pub fn addr_of(&self, listener: usize) -> SocketAddr {
         let address = self.handle.local_addrs()[listener].socket_addr();
         address.expect("an IP address")
@@ -70,30 +71,32 @@ impl TestServer {
         &self.handle
     }
 
-    /// A client of the first listener.
+    /// Connects a client to the first listener.
     #[track_caller]
     pub fn connect(&self) -> Client {
         Client::connect(self.addr())
     }
 
-    /// Waits until so much time has passed on the first worker, and the timers have fired that were due before.
+    /// Waits until `time` has passed on the first worker, and all earlier timers have fired.
     #[track_caller]
     pub fn let_pass(&self, time: Duration) {
         let (done, has_passed) = channel();
-        // The test may have given up.
+        // The test may have dropped the receiver.
         self.handle.run_after(time, move || _ = done.send(()));
-        has_passed.recv_timeout(DEADLINE).expect("time passes");
+        has_passed
+            .recv_timeout(DEADLINE)
+            .expect("the task runs in time");
     }
 
-    /// Waits until a draining server accepts no more connections; its workers are told right after.
+    /// Waits until a draining server accepts no more connections; its workers are told right after that.
     #[track_caller]
     pub fn wait_until_draining(&self) {
-        eventually("nobody is accepted", || {
+        eventually("no connection is accepted", || {
             Client::try_connect(self.addr()).is_err()
         });
     }
 
-    /// Waits until the server has ended, and returns what it has to say.
+    /// Waits until the server has ended, and returns its result.
     #[track_caller]
     pub fn outcome(mut self) -> io::Result<()> {
         let running = self.running.take().expect("a server ends once");
@@ -104,13 +107,13 @@ impl TestServer {
             .expect("the server ends")
     }
 
-    /// Waits until the server has ended well.
+    /// Waits until the server has ended without an error.
     #[track_caller]
     pub fn join(self) {
-        self.outcome().expect("the server ends well");
+        self.outcome().expect("the server ends without an error");
     }
 
-    /// Ends the server at once, and checks that every open was closed exactly once.
+    /// Stops the server, and checks that every open was closed exactly once.
     #[track_caller]
     pub fn finish(self, events: &Events) {
         self.handle.stop();
@@ -127,7 +130,8 @@ impl Drop for TestServer {
     }
 }
 
-/// A server whose acceptor gives all connections to the first of two workers, so that it accepts while that one is held up.
+/// A server whose acceptor gives all connections to the first of two workers. It accepts even while that worker is held
+/// up.
 pub fn behind_an_acceptor() -> ServerBuilder {
     Server::builder()
         .workers(2)

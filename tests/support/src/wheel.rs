@@ -1,37 +1,37 @@
 //! The timing wheel together with its model, a sorted map, under a virtual clock.
 //!
-//! Property tests (`tests/time/wheel.rs`) and the fuzz target `wheel` drive it with operations of their own making.
+//! The property tests (`tests/time/wheel.rs`) and the fuzz target `wheel` drive it with operations that they generate.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use ringwheel::internal::TimerKey;
 pub use ringwheel::internal::Wheel;
 
-/// The most keys kept to operate on. Keys beyond replace older ones, live or stale.
+/// The most keys kept for operations. Further keys replace older ones, live or stale.
 const KEYS: usize = 2_048;
 
-/// When a timer fires, and its place among those of the same tick.
+/// The tick at which a timer fires, and its rank among the timers of that tick.
 type Place = (u64, u64);
 
-/// A wheel and its model. Every operation is applied to both, and asserts that both answer alike: the same timers at the
-/// same tick in the same order, none early, none late, and no stale key that does anything.
+/// A wheel and its model. Every operation is applied to both and asserts that both return the same: the same timers at
+/// the same tick in the same order, none early, none late, and stale keys have no effect.
 ///
-/// Timers to cancel or to rearm are chosen by a number, modulo how many keys are kept: live or stale.
+/// An operation picks its timer by a number modulo the count of kept keys, which may be live or stale.
 #[derive(Default)]
 pub struct CheckedWheel {
     wheel: Wheel<u64>,
     /// The model: all live timers in the order in which they fire.
     armed: BTreeMap<Place, TimerKey>,
-    /// The place of each live timer, and its value.
+    /// The place and the value of each live timer.
     places: HashMap<TimerKey, (Place, u64)>,
     now: u64,
-    /// The last round popped all that was due: no budget cut it off.
+    /// True if the last round popped all due timers, without running out of budget.
     is_drained: bool,
-    /// Numbers the arming of timers.
+    /// Counts the arming of timers.
     arming: u64,
-    /// Numbers the values.
+    /// Counts the values.
     value: u64,
-    /// Every key that was ever handed out.
+    /// Every key that was ever returned.
     issued: HashSet<TimerKey>,
     keys: Vec<TimerKey>,
     fired: usize,
@@ -42,12 +42,12 @@ impl CheckedWheel {
         Self::default()
     }
 
-    /// The tick of the virtual clock.
+    /// The current tick of the virtual clock.
     pub fn now(&self) -> u64 {
         self.now
     }
 
-    /// Timers that have fired so far.
+    /// The number of timers that have fired so far.
     pub fn fired(&self) -> usize {
         self.fired
     }
@@ -86,30 +86,31 @@ impl CheckedWheel {
         }
     }
 
-    /// Moves the clock on by `ticks`, and pops what is due as far as the budget goes.
+    /// Moves the clock on by `ticks`, and pops due timers as far as the budget goes.
     pub fn advance(&mut self, ticks: u64, budget: usize) {
         self.pop(self.now.saturating_add(ticks), budget);
     }
 
-    /// Moves the clock to the tick at which the wheel wants to be asked again, and pops all that is due.
+    /// Moves the clock to the tick at which the wheel wants to be polled again, and pops all due timers.
     pub fn sleep(&mut self) {
         let next = self.wheel.next_expiry();
         self.pop(next.unwrap_or(self.now), usize::MAX);
     }
 
-    /// Asks as if the clock had gone back by `ticks`, which must change nothing but pop what is still due.
+    /// Polls as if the clock had gone back by `ticks`. This may pop timers that are still due, and must change nothing
+    /// else.
     pub fn go_back(&mut self, ticks: u64) {
         self.pop(self.now.saturating_sub(ticks), usize::MAX);
     }
 
-    /// Fires all timers but those at `u64::MAX`, which never fire.
+    /// Fires all timers except those at `u64::MAX`, which never fire.
     pub fn finish(&mut self) {
         self.advance(u64::MAX, usize::MAX);
         self.compare();
         assert!(self.armed.keys().all(|&(deadline, _)| deadline == u64::MAX));
     }
 
-    /// Compares all that can be asked without a key.
+    /// Compares all state that can be read without a key.
     pub fn compare(&self) {
         assert_eq!(self.wheel.now(), self.now);
         assert_eq!(self.wheel.len(), self.armed.len());
@@ -118,7 +119,7 @@ impl CheckedWheel {
             (None, None) => {}
             (Some(tick), Some((&(deadline, _), _))) => {
                 assert!(tick <= deadline, "an expiry is skipped");
-                assert!(!self.is_drained || tick > self.now, "a vain wake-up");
+                assert!(!self.is_drained || tick > self.now, "a needless wake-up");
             }
             (tick, first) => panic!("next expiry {tick:?} but first timer {first:?}"),
         }
@@ -149,7 +150,7 @@ impl CheckedWheel {
         Some(value)
     }
 
-    /// Compares all that can be asked about a key.
+    /// Compares all state that can be read with a key.
     fn inspect(&self, key: TimerKey) {
         let known = self.places.get(&key);
         assert_eq!(self.wheel.contains(key), known.is_some());
@@ -158,7 +159,7 @@ impl CheckedWheel {
         assert_eq!(self.wheel.deadline(key), deadline);
     }
 
-    /// Pops as far as the budget goes, and from time to time operates on the wheel in between, as callbacks do.
+    /// Pops as far as the budget goes. Now and then it operates on the wheel in between, as callbacks do.
     fn pop(&mut self, now: u64, mut budget: usize) {
         self.now = self.now.max(now.min(Wheel::<u64>::LAST_TICK));
         let mut most = budget;
@@ -166,7 +167,8 @@ impl CheckedWheel {
             most -= 1;
             assert!(budget <= most, "a pop costs at least one");
             let first = self.armed.first_key_value();
-            let (&(deadline, _), &first) = first.expect("a timer too many");
+            let (&(deadline, _), &first) =
+                first.expect("the wheel has a timer that the model has not");
             assert!(deadline <= self.now, "{key:?} is early");
             assert_eq!((key, Some(value)), (first, self.disarm(first)));
             self.inspect(key);

@@ -1,6 +1,7 @@
-//! The ring buffer together with its model, a `VecDeque<u8>` that does the obvious thing.
+//! The ring buffer together with its model, a `VecDeque<u8>` whose correctness is obvious.
 //!
-//! Property tests (`ringbuffer/tests/model.rs`) and the fuzz target `ring` drive it with operations of their own making.
+//! The property tests (`ringbuffer/tests/model.rs`) and the fuzz target `ring` drive it with
+//! operations that they generate.
 
 mod partial_io;
 mod width;
@@ -14,7 +15,7 @@ use crate::partial_io::{PartialSink, PartialSource, counted};
 pub use crate::width::Width;
 use crate::width::{cursor_peek, cursor_read, peek, put, read};
 
-/// Rings that a pool keeps.
+/// The number of idle rings that the pool keeps.
 const MAX_IDLE: usize = 2;
 
 /// An operation of a cursor.
@@ -34,15 +35,15 @@ pub enum CursorEnd {
     Drop,
 }
 
-/// A ring and its model. Every operation is applied to both, and asserts that both answer alike.
+/// A ring and its model. Every operation is applied to both and asserts that both return the same.
 pub struct CheckedRing {
     ring: Box<RingBuffer>,
     pool: RingPool,
     model: VecDeque<u8>,
     limit: usize,
-    /// Position in the stream of the model's front.
+    /// Position in the stream of the model's first byte.
     consumed: usize,
-    /// Reserved and not yet patched: position in the stream, and the handle.
+    /// The reserved patches that are not applied yet: position in the stream, and the handle.
     patches: Vec<(usize, Patch)>,
 }
 
@@ -74,7 +75,7 @@ impl CheckedRing {
         assert_eq!(self.ring.extend_from_pair(header, body), expected);
     }
 
-    /// Writes as many of the bytes into the spare slices as fit there.
+    /// Writes as many of the bytes into the spare slices as fit.
     pub fn fill(&mut self, bytes: &[u8]) {
         let (first, second) = self.ring.spare();
         let to_first = bytes.len().min(first.len());
@@ -86,7 +87,7 @@ impl CheckedRing {
         self.model.extend(&bytes[..count]);
     }
 
-    /// Consumes so many bytes, or all.
+    /// Consumes `count` bytes, or all if there are fewer.
     pub fn consume(&mut self, count: usize) {
         let count = count.min(self.model.len());
         self.model_consume(count);
@@ -109,7 +110,7 @@ impl CheckedRing {
         let needed = self.model.len() + additional;
         assert_eq!(self.ring.reserve(additional).is_ok(), fits);
         if fits && needed > before {
-            // At least doubled, unless the limit forbids it; never beyond limit or need.
+            // At least doubled, unless the limit forbids it, and never above the limit.
             let least = needed.max((2 * before).min(self.limit));
             assert!(self.ring.capacity() >= least);
             assert!(self.ring.capacity() <= self.limit);
@@ -161,7 +162,7 @@ impl CheckedRing {
         assert_eq!(read(&mut self.ring, width), expected);
     }
 
-    /// Goes over the ring with a cursor, and compares after each step.
+    /// Goes through the ring with a cursor, and compares after each step.
     pub fn cursor(&mut self, steps: &[CursorStep], end: CursorEnd) {
         let mut position = 0;
         let model = &self.model;
@@ -215,7 +216,8 @@ impl CheckedRing {
         self.patches.extend(patch.map(|patch| (position, patch)));
     }
 
-    /// Applies one of the patches that still can be: the one of this number, modulo how many there are.
+    /// Applies one of the patches whose bytes are still in the ring: the one at `number` modulo
+    /// their count.
     pub fn patch(&mut self, number: usize, byte: u8) {
         let end = self.consumed + self.model.len();
         let is_held = |(position, patch): &(usize, Patch)| {
@@ -234,7 +236,7 @@ impl CheckedRing {
         self.ring.patch(patch, &bytes);
     }
 
-    /// Reads from a source that gives at most `source_gives` bytes at once.
+    /// Reads from a source that gives at most `source_gives` bytes per read.
     pub fn read_from(&mut self, at_most: usize, source_gives: usize) {
         let room = at_most.min(self.available());
         let mut source = PartialSource(source_gives);
@@ -249,7 +251,7 @@ impl CheckedRing {
         }
     }
 
-    /// Writes to a sink that takes at most so many bytes at once.
+    /// Writes to a sink that takes at most `sink_takes` bytes per write.
     pub fn write_to(&mut self, sink_takes: usize) {
         let mut sink = PartialSink {
             takes: sink_takes,
@@ -260,7 +262,7 @@ impl CheckedRing {
         assert_eq!(sink.taken, self.model_consume(count));
     }
 
-    /// Reads from the ring by `std::io::Read`.
+    /// Reads from the ring through `std::io::Read`.
     pub fn read_out(&mut self, length: usize) {
         let mut out = vec![0; length];
         let count = length.min(self.model.len());
@@ -268,13 +270,13 @@ impl CheckedRing {
         assert_eq!(out[..count], self.model_consume(count));
     }
 
-    /// Writes into the ring by `std::io::Write`.
+    /// Writes into the ring through `std::io::Write`.
     pub fn write_in(&mut self, bytes: &[u8]) {
         let expected = self.model_extend(bytes).is_ok();
         assert_eq!(self.ring.write_all(bytes).is_ok(), expected);
     }
 
-    /// Consumes so many bytes, or all, by `bytes::Buf`.
+    /// Consumes `count` bytes, or all if there are fewer, through `bytes::Buf`.
     pub fn buf_advance(&mut self, count: usize) {
         let chunk = bytes::Buf::chunk(&*self.ring);
         assert_eq!(chunk.is_empty(), self.model.is_empty());
@@ -284,7 +286,7 @@ impl CheckedRing {
         self.model_consume(count);
     }
 
-    /// Appends by `bytes::BufMut`, if there is room.
+    /// Appends through `bytes::BufMut`, if there is room.
     pub fn buf_put(&mut self, bytes: &[u8]) {
         if bytes.len() <= bytes::BufMut::remaining_mut(&*self.ring) {
             bytes::BufMut::put_slice(&mut *self.ring, bytes);
@@ -292,7 +294,7 @@ impl CheckedRing {
         }
     }
 
-    /// Appends as many bytes as there is room for, chunk after chunk of `bytes::BufMut`.
+    /// Appends as many bytes as there is room for, chunk by chunk, through `bytes::BufMut`.
     pub fn buf_put_chunks(&mut self, bytes: &[u8]) {
         let mut rest = &bytes[..bytes.len().min(bytes::BufMut::remaining_mut(&*self.ring))];
         assert_eq!(self.model_extend(rest), Ok(()));
@@ -300,7 +302,7 @@ impl CheckedRing {
             let count = bytes::BufMut::chunk_mut(&mut *self.ring)
                 .len()
                 .min(rest.len());
-            assert!(count > 0, "there is room, and no chunk of it");
+            assert!(count > 0, "the ring has room but offers no chunk");
             let (part, after) = rest.split_at(count);
             bytes::BufMut::put_slice(&mut *self.ring, part);
             rest = after;
@@ -314,12 +316,12 @@ impl CheckedRing {
         self.limit = limit;
         self.model.clear();
         self.patches.clear();
-        // A ring that comes back has a position of its own in its stream; only differences count.
+        // A ring that comes back continues its own stream position; only differences count here.
         self.consumed = 0;
         assert!(self.pool.idle() <= MAX_IDLE);
     }
 
-    /// Compares everything that can be seen from outside.
+    /// Compares everything that is visible from outside.
     pub fn compare(&mut self) {
         assert_eq!(self.ring.len(), self.model.len());
         assert_eq!(self.ring.is_empty(), self.model.is_empty());
@@ -334,14 +336,17 @@ impl CheckedRing {
         let (first, second) = self.ring.spare();
         assert_eq!(first.len() + second.len(), free);
         assert!(second.is_empty() || !first.is_empty());
-        assert!(second.is_empty() || !self.model.is_empty(), "not rewound");
+        assert!(
+            second.is_empty() || !self.model.is_empty(),
+            "an empty ring still has a second spare slice"
+        );
     }
 
     fn available(&self) -> usize {
         self.limit.saturating_sub(self.model.len())
     }
 
-    /// Appends to the model, and returns what the ring has to answer.
+    /// Appends to the model, and returns the result that the ring must return.
     fn model_extend(&mut self, bytes: &[u8]) -> Result<(), LimitExceeded> {
         if bytes.len() > self.available() {
             return Err(LimitExceeded);

@@ -1,8 +1,8 @@
-//! A source and a sink that take part of what they are offered, as sockets do.
+//! A source and a sink that handle only part of the bytes they are offered, as sockets do.
 
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 
-/// Gives at most so many bytes a read, counting up, over all the slices offered.
+/// Gives at most this many bytes per read, counting up, over all the slices offered.
 pub(crate) struct PartialSource(pub(crate) usize);
 
 impl Read for PartialSource {
@@ -17,12 +17,12 @@ impl Read for PartialSource {
     }
 }
 
-/// The bytes that a [`PartialSource`] gives.
+/// The bytes that a [`PartialSource`] gives, in order.
 pub(crate) fn counted() -> impl Iterator<Item = u8> {
     (0..251).cycle()
 }
 
-/// Takes at most so many bytes a write, over all the slices offered.
+/// Takes at most a set number of bytes per write, over all the slices offered.
 pub(crate) struct PartialSink {
     pub(crate) takes: usize,
     pub(crate) taken: Vec<u8>,

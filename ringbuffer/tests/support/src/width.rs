@@ -1,4 +1,4 @@
-//! The integers that rings and cursors read and write.
+//! The widths and byte orders of the integers that rings and cursors read and write.
 
 use ringwheel_ringbuffer::{Cursor, LimitExceeded, RingBuffer};
 
@@ -28,7 +28,7 @@ impl Width {
         matches!(self, Width::U16Le | Width::U32Le | Width::U64Le)
     }
 
-    /// The low bytes of `value`, in the order of this width.
+    /// The low bytes of `value`, in this byte order.
     pub(crate) fn encode(self, value: u64) -> Vec<u8> {
         let mut bytes = value.to_le_bytes()[..self.bytes()].to_vec();
         if !self.is_little_endian() {

@@ -10,7 +10,7 @@ use ringwheel::websocket::{
     Accept, Kind, Message, MessageBuf, Pieces, WebSocket, WebSocketClient, WebSocketError, Whole,
 };
 
-/// The request of RFC 6455, section 1.3, with nothing that is not needed.
+/// The request of RFC 6455, section 1.3, reduced to the required headers.
 pub const REQUEST: &[u8] = b"GET /chat HTTP/1.1\r\nHost: server.example.com\r\n\
     Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
     Sec-WebSocket-Version: 13\r\n\r\n";
@@ -20,7 +20,7 @@ pub const ANSWER: &[u8] =
     b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
     Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
 
-/// A result of a decoder, in a form that can be kept and compared.
+/// A result of a decoder, in a form that can be stored and compared.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Found {
     Opened,
@@ -62,7 +62,7 @@ impl From<Message<'_>> for Found {
     }
 }
 
-/// A protocol whose messages can be kept.
+/// A protocol whose messages can be stored.
 pub trait Subject:
     Protocol<
         Decoder: Decode<Error = WebSocketError>,
@@ -100,15 +100,15 @@ pub struct Endpoint<P: Subject> {
     decoder: P::Decoder,
     encoder: P::Encoder,
     output: Output,
-    /// Input that was not consumed yet.
+    /// Input that is not consumed yet.
     pub input: Vec<u8>,
-    /// Bytes that the decoder needs before it is asked again.
+    /// Bytes that must arrive before the decoder is called again.
     pub missing: usize,
     pub found: Vec<Found>,
     pub failure: Option<WebSocketError>,
     pub now: Duration,
-    /// The peer may have said something that the decoder was not given.
-    pub is_excused: bool,
+    /// True to simulate that the peer is held back: it may have sent bytes that the decoder was not given.
+    pub peer_is_held_back: bool,
 }
 
 impl<P: Subject> Endpoint<P> {
@@ -124,17 +124,17 @@ impl<P: Subject> Endpoint<P> {
             found: Vec::new(),
             failure: None,
             now: Duration::ZERO,
-            is_excused: false,
+            peer_is_held_back: false,
         }
     }
 
-    /// True after a failure, and after the end.
+    /// True after an error, and after the end.
     pub fn is_over(&self) -> bool {
         self.failure.is_some() || self.found.last() == Some(&Found::End)
     }
 
-    /// Takes what arrives in one turn of the loop, and unpacks all that it completes. The decoder is not asked before the
-    /// bytes have come that it said are missing.
+    /// Takes the bytes that arrive in one turn of the loop, and unpacks all that they complete. The decoder is called
+    /// only when the bytes have arrived that it declared missing.
     pub fn receive(&mut self, bytes: &[u8]) -> &mut Self {
         self.input.extend_from_slice(bytes);
         self.missing = self.missing.saturating_sub(bytes.len());
@@ -147,7 +147,7 @@ impl<P: Subject> Endpoint<P> {
         self
     }
 
-    /// Asks once, and returns how much was consumed.
+    /// Calls the decoder once, and returns the number of bytes consumed.
     fn unpack_one(&mut self, taken: usize) -> usize {
         let rest = &mut self.input[taken..];
         let available = rest.len();
@@ -184,7 +184,7 @@ impl<P: Subject> Endpoint<P> {
         self.output.take()
     }
 
-    /// Sends one message; false if that is refused.
+    /// Sends one message; false if it is refused.
     pub fn send(&mut self, message: Message<'_>) -> bool {
         self.encoder.pack(message, &mut self.output).is_ok()
     }
@@ -202,19 +202,19 @@ impl<P: Subject> Endpoint<P> {
         self.decoder.next_deadline(&mut self.encoder, self.now)
     }
 
-    /// The deadline that was named has come.
+    /// Tells the decoder that its deadline has come.
     pub fn meet_deadline(&mut self) -> Result<(), WebSocketError> {
         let mut context = UnpackContext::detached(&mut self.output, &mut self.encoder).at(self.now);
-        context.peer_is_held_back = self.is_excused;
+        context.peer_is_held_back = self.peer_is_held_back;
         self.decoder.on_deadline(&mut context)
     }
 
-    /// Sends one message that owns its payload; false if that is refused.
+    /// Sends one message that owns its payload; false if it is refused.
     pub fn send_owned(&mut self, message: &MessageBuf) -> bool {
         self.encoder.pack_owned(message, &mut self.output).is_ok()
     }
 
-    /// Sends one binary message in parts; false if that is refused.
+    /// Sends one binary message in parts; false if it is refused.
     pub fn send_parts(&mut self, parts: &[&[u8]]) -> bool
     where
         P::Encoder: EncodeParts,
@@ -223,7 +223,7 @@ impl<P: Subject> Endpoint<P> {
     }
 }
 
-/// A server's end that is open.
+/// A server's end whose handshake is complete.
 pub fn open_server<P: Subject>(protocol: &P) -> Endpoint<P> {
     let mut server = Endpoint::new(protocol);
     server.receive(REQUEST);
@@ -232,7 +232,7 @@ pub fn open_server<P: Subject>(protocol: &P) -> Endpoint<P> {
     server
 }
 
-/// Both ends of a connection that is open.
+/// Both ends of an open connection.
 pub fn connect<P: Subject>(
     client: &WebSocketClient,
     server: &P,
@@ -245,7 +245,7 @@ pub fn connect<P: Subject>(
     (client, server)
 }
 
-/// A client that asks for nothing special.
+/// A client without extensions or subprotocols.
 pub fn plain_client() -> WebSocketClient {
     WebSocketClient::new("server.example.com", "/chat").expect("host and target are right")
 }

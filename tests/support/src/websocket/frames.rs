@@ -1,6 +1,6 @@
-//! Frames made and read by hand, so that the codec is not its own judge.
+//! Frames encoded and parsed independently of the codec, so that the codec is not its own judge.
 
-/// The masking key of frames for which it does not matter.
+/// The masking key of frames whose key does not matter.
 pub const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 
 const FIN: u8 = 0x80;
@@ -62,13 +62,13 @@ impl Frame {
         Frame::new(PONG, payload)
     }
 
-    /// Not the last fragment.
+    /// Clears FIN: the frame is not the last fragment.
     pub fn fragment(mut self) -> Self {
         self.first &= !FIN;
         self
     }
 
-    /// With reserved bits.
+    /// Sets reserved bits.
     pub fn reserved(mut self, bits: u8) -> Self {
         self.first |= bits;
         self
@@ -96,7 +96,7 @@ impl Frame {
         Some((u16::from_be_bytes(*code), reason))
     }
 
-    /// The frame's bytes, its length in the shortest form.
+    /// The frame's bytes, with its length in the shortest form.
     pub fn bytes(&self) -> Vec<u8> {
         let length = self.payload.len();
         let form = match length {
@@ -124,7 +124,7 @@ impl Frame {
         bytes
     }
 
-    /// The frame at the front of `bytes` and its size, if it is whole.
+    /// The frame at the front of `bytes`, and its size; `None` if it is incomplete.
     pub fn parse(bytes: &[u8]) -> Option<(Frame, usize)> {
         let (&[first, second], rest) = bytes.split_first_chunk()?;
         let (length, rest) = match second & !MASKED {
@@ -160,7 +160,7 @@ impl Frame {
         Some((frame, header + length))
     }
 
-    /// All frames of a stream that ends with one. Their lengths must be in the shortest form.
+    /// All frames of a stream, which must end with a whole one. Their lengths must be in the shortest form.
     #[track_caller]
     pub fn parse_all(mut bytes: &[u8]) -> Vec<Frame> {
         let mut frames = Vec::new();
@@ -174,7 +174,7 @@ impl Frame {
     }
 }
 
-/// The stream of `frames`, all masked as a client's.
+/// The bytes of `frames`, all masked like a client's.
 pub fn from_client(frames: &[Frame]) -> Vec<u8> {
     let masked = frames.iter().map(|frame| frame.clone().masked(KEY).bytes());
     masked.collect::<Vec<_>>().concat()

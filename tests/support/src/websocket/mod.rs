@@ -1,4 +1,4 @@
-//! The peers of the WebSocket tests, from the smallest part to the largest: frames made by hand, one end of a connection
+//! The peers of the WebSocket tests, from the smallest to the largest: frames made by hand, one end of a connection
 //! without sockets, and clients over sockets.
 
 mod endpoint;

@@ -1,4 +1,4 @@
-//! Connections over real sockets: one that makes and reads frames by hand, and one that uses the client's codec.
+//! Clients over real sockets: one that works with single frames, and one that uses the crate's client codec.
 
 use std::collections::VecDeque;
 use std::io::ErrorKind;
@@ -10,16 +10,16 @@ use super::endpoint::{ANSWER, Endpoint, Found, REQUEST};
 use super::frames::{Frame, KEY};
 use crate::{Client, TestServer};
 
-/// A client that does nothing by itself: no pong, no answer to a close.
+/// A client that answers nothing by itself, neither pings nor close frames.
 pub struct Peer {
     pub client: Client,
-    /// Bytes that have arrived; the first `taken` of them were returned already.
+    /// Bytes that have arrived; the first `taken` of them were already returned.
     pending: Vec<u8>,
     taken: usize,
 }
 
 impl Peer {
-    /// Connects and opens.
+    /// Connects and completes the handshake.
     #[track_caller]
     pub fn open(server: &TestServer) -> Self {
         Self::open_over(server.connect())
@@ -33,7 +33,7 @@ impl Peer {
         peer
     }
 
-    /// Around a connection whose handshake the test does.
+    /// Wraps a connection whose handshake the test does.
     pub fn around(client: Client) -> Self {
         Peer {
             client,
@@ -48,7 +48,7 @@ impl Peer {
         self.client.send(&frame.masked(KEY).bytes());
     }
 
-    /// Bytes that have arrived and were not returned.
+    /// Bytes that have arrived and were not returned yet.
     fn rest(&self) -> &[u8] {
         &self.pending[self.taken..]
     }
@@ -68,7 +68,7 @@ impl Peer {
         self.pending.extend_from_slice(&more);
     }
 
-    /// Exactly these bytes come next.
+    /// Expects exactly these bytes next.
     #[track_caller]
     pub fn expect_bytes(&mut self, bytes: &[u8]) {
         while self.rest().len() < bytes.len() {
@@ -111,7 +111,7 @@ impl Peer {
         assert_eq!(self.next_frame(), frame);
     }
 
-    /// The server's end of stream, with nothing before it.
+    /// Expects the server's end of stream, with nothing before it.
     #[track_caller]
     pub fn expect_end(&mut self) {
         assert_eq!(self.rest(), b"");
@@ -125,7 +125,7 @@ impl Peer {
         self.expect(Frame::text("echo"));
     }
 
-    /// The server's end of stream is not there (yet).
+    /// Asserts that the server has not ended its stream yet.
     #[track_caller]
     pub fn assert_not_ended(&mut self) {
         let stream = self.client.stream();
@@ -134,12 +134,12 @@ impl Peer {
         stream.set_nonblocking(false).expect("a socket");
         match peeked {
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-            other => panic!("{other:?} where nothing should be"),
+            other => panic!("{other:?} instead of nothing"),
         }
     }
 }
 
-/// A client that is the crate's own codec over a blocking stream.
+/// A client with the crate's own codec over a blocking stream.
 pub struct CodecPeer {
     endpoint: Endpoint<WebSocketClient>,
     client: Client,
@@ -147,7 +147,7 @@ pub struct CodecPeer {
 }
 
 impl CodecPeer {
-    /// Connects and opens.
+    /// Connects and completes the handshake.
     #[track_caller]
     pub fn open(server: &TestServer, protocol: &WebSocketClient) -> Self {
         Self::open_over(server.connect(), protocol)
@@ -184,7 +184,7 @@ impl CodecPeer {
         self.client.send(&said);
     }
 
-    /// Waits for the next thing that the codec finds.
+    /// Waits for the codec's next result.
     #[track_caller]
     pub fn next_found(&mut self) -> Found {
         loop {
@@ -200,7 +200,7 @@ impl CodecPeer {
         }
     }
 
-    /// The server's end of stream, with nothing before it.
+    /// Expects the server's end of stream, with nothing before it.
     #[track_caller]
     pub fn expect_end(&mut self) {
         assert_eq!(self.endpoint.input, b"");

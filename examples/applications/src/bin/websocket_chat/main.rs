@@ -1,16 +1,13 @@
-//! A chat for the browser: the page comes from the same port as the WebSocket, and each room is a topic, so that what one
-//! says reaches the others on whichever worker they are. Who does not read what comes is dropped.
+//! A chat for the browser: the page comes from the same port as the WebSocket, and each room is a topic, so that a message
+//! reaches the others in the room on whichever worker they are. A client that does not read is dropped.
 //!
-//! Try it: `cargo run --release --features websocket --example websocket_chat`, then open <http://127.0.0.1:1833/> in two
-//! windows. `http://127.0.0.1:1833/?name=ada&room=attic` joins at once.
+//! Try it: `cargo run --release -p ringwheel-applications --bin websocket_chat`, then open
+//! <http://127.0.0.1:1833/> in two windows. `http://127.0.0.1:1833/?name=ada&room=attic` joins at once.
 //!
-//! Nobody proves who they are here: a server that needs it checks a cookie or a token where this one checks the name.
+//! Names are not verified here: a server that needs that checks a cookie or a token where this one checks the name.
 
-#[path = "websocket_chat/door.rs"]
 mod door;
-#[path = "websocket_chat/roster.rs"]
 mod roster;
-mod support;
 
 use std::borrow::Cow;
 use std::io;
@@ -19,10 +16,10 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use clap::Parser;
-use ringwheel::websocket::{CloseCode, Message, Origins, WebSocket, WebSocketError};
+use ringwheel::websocket::{CloseCode, Deflate, Message, Origins, WebSocket, WebSocketError};
 use ringwheel::{CloseReason, Conn, Connections, Handler, Limits, Listen, Overflow};
+use ringwheel_applications::arguments::ServerArgs;
 use serde::{Deserialize, Serialize};
-use support::ServerArgs;
 
 use door::{Door, Visitor};
 use roster::Roster;
@@ -36,14 +33,13 @@ struct Args {
     #[arg(long, value_name = "PEOPLE", default_value = "250")]
     room_size: NonZeroUsize,
     /// Compress messages for browsers that offer it (permessage-deflate).
-    #[cfg(feature = "deflate")]
     #[arg(long)]
     deflate: bool,
 }
 
 const LONGEST_MESSAGE: usize = 4 * 1024;
 
-/// What the page sends.
+/// A message of the page.
 #[derive(Deserialize)]
 struct Words<'a> {
     /// Borrowed unless something in it is escaped.
@@ -51,7 +47,7 @@ struct Words<'a> {
     say: Cow<'a, str>,
 }
 
-/// What the page receives.
+/// A message to the page.
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 enum Event<'a> {
@@ -68,11 +64,11 @@ impl Event<'_> {
     }
 }
 
-/// What the handlers of all workers share.
+/// The state that the handlers of all workers share.
 struct House {
     room_size: NonZeroUsize,
-    /// Locked when somebody comes or goes, and not for what they say. Whoever changes it publishes the change before it is
-    /// unlocked, so that all pages hear of the changes in their order.
+    /// Locked when somebody comes or goes, and not to pass on a message. A change is published before the lock is released,
+    /// so that all pages hear of the changes in their order.
     roster: Mutex<Roster>,
     /// Everybody who is connected; known once the server is built.
     clients: OnceLock<Connections<Chat>>,
@@ -169,13 +165,12 @@ fn main() -> io::Result<()> {
         .origins(Origins::same_host())
         .max_message(LONGEST_MESSAGE)
         .ping_every(Duration::from_secs(30));
-    #[cfg(feature = "deflate")]
     let protocol = match args.deflate {
-        true => protocol.deflate(ringwheel::websocket::Deflate::new()),
+        true => protocol.deflate(Deflate::new()),
         false => protocol,
     };
-    // So much may wait for a slow reader, besides what the kernel buffers; then the reader is dropped, and its page comes
-    // back for what is said now.
+    // At most this much waits for a slow reader, besides what the kernel buffers; then the reader is dropped, and its page
+    // connects anew.
     let limits = Limits::default()
         .low_water(64 * 1024)
         .high_water(128 * 1024)

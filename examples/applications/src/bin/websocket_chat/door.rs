@@ -1,4 +1,4 @@
-//! The opening requests: who is let into the chat, and the page for those who only look.
+//! The door: answers the opening requests, and serves the page.
 
 use ringwheel::websocket::{Accept, Answer, Request, Response};
 
@@ -10,13 +10,13 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; c
                       base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 const LONGEST_LABEL: usize = 32;
 
-/// Who comes through the door.
+/// A person in the chat, known from the opening request.
 pub(crate) struct Visitor {
     pub(crate) name: String,
     pub(crate) room: String,
 }
 
-/// Lets in whoever says a name, and shows the page to those who only look.
+/// Admits WebSockets that bring a name, and answers plain requests with the page.
 pub(crate) struct Door;
 
 impl Accept for Door {

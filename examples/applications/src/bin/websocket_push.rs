@@ -1,10 +1,8 @@
-//! A feed of stock prices: each symbol is a topic, and whoever subscribes to it gets its quotes. One who does not keep up
-//! misses some, and nothing else: yesterday's price is of no use to anybody.
+//! A feed of stock prices: each symbol is a topic, and its subscribers get its quotes. A client that does not keep up misses
+//! some quotes and holds up nobody: an old price is of no use.
 //!
-//! Try it: `cargo run --release --features websocket --example websocket_push -- --stats`, then connect with any WebSocket
-//! client to ws://127.0.0.1:1833 and send `{"subscribe":"ACME"}`. `{"unsubscribe":"ACME"}` ends it.
-
-mod support;
+//! Try it: `cargo run --release -p ringwheel-applications --bin websocket_push -- --stats`, then connect with any
+//! WebSocket client to `ws://127.0.0.1:1833` and send `{"subscribe":"ACME"}`. `{"unsubscribe":"ACME"}` ends it.
 
 use std::borrow::Cow;
 use std::io;
@@ -15,10 +13,10 @@ use std::time::Duration;
 use clap::Parser;
 use ringwheel::websocket::{CloseCode, Message, WebSocket};
 use ringwheel::{Conn, Connections, Handler, Limits, Listen, Overflow, Published};
+use ringwheel_applications::arguments::{ServerArgs, seconds};
 use serde::{Deserialize, Serialize};
-use support::{ServerArgs, seconds};
 
-/// Pushes stock prices, drawn by lot, to those who subscribe.
+/// Pushes random stock prices to subscribers.
 #[derive(Parser)]
 struct Args {
     #[command(flatten)]
@@ -26,22 +24,22 @@ struct Args {
     /// How often in a second each symbol has a new price.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
     rate: u32,
-    /// Where the prices begin to wander from: the same seed, the same prices.
+    /// Seed of the random prices: the same seed gives the same prices.
     #[arg(long, default_value_t = 1833)]
     seed: u64,
-    /// Print every so often how many quotes were delivered and dropped; 5 seconds unless it is said.
+    /// Print at this interval how many quotes were delivered and dropped [without a value: 5].
     #[arg(long, value_name = "SECONDS", value_parser = seconds, num_args = 0..=1, require_equals = true, default_missing_value = "5")]
     stats: Option<Duration>,
 }
 
 const SYMBOLS: [&str; 5] = ["ACME", "GLOBEX", "HOOLI", "INITECH", "UMBRELLA"];
-/// What may wait for a slow reader, in bytes: here, and with the kernel, which would else take megabytes of quotes that are
-/// old when they are read.
+/// Bytes that may wait for a slow reader: here, and in the kernel, which would otherwise buffer megabytes of quotes that
+/// are old when they are read.
 const BACKLOG: usize = 4 * 1024;
 const KERNEL_BACKLOG: usize = 16 * 1024;
 const LONGEST_COMMAND: usize = 1024;
 
-/// What a client says.
+/// A message of a client.
 #[derive(Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Command<'a> {
@@ -49,7 +47,7 @@ enum Command<'a> {
     Unsubscribe(#[serde(borrow)] Cow<'a, str>),
 }
 
-/// What it hears.
+/// A message to a client.
 #[derive(Serialize)]
 #[serde(rename_all = "lowercase")]
 enum Event<'a> {
@@ -63,7 +61,7 @@ enum Event<'a> {
 struct Quote {
     symbol: &'static str,
     price: f64,
-    /// Counts the quotes of this symbol: who misses one sees a gap.
+    /// Counts the quotes of this symbol, so that a client sees a gap where it missed one.
     number: u64,
 }
 
@@ -94,7 +92,7 @@ impl Handler for Feed {
         let (Command::Subscribe(symbol) | Command::Unsubscribe(symbol)) = &command;
         let symbol: &str = symbol;
         let answer = match command {
-            // Nothing but what there is: or else clients could make up topics.
+            // Only known symbols: otherwise clients could create any number of topics.
             _ if !SYMBOLS.contains(&symbol) => Event::Error("there is no such symbol"),
             Command::Subscribe(_) => match conn.subscribe(symbol) {
                 Ok(_) => Event::Subscribed(symbol),
@@ -117,7 +115,7 @@ struct Stock {
 }
 
 impl Stock {
-    /// Moves by up to half a per cent, and never to nothing.
+    /// The next quote: the price moves by up to half a per cent, and never below a dollar.
     fn next_quote(&mut self, random: u64) -> Quote {
         let most = self.cents / 200 + 1;
         self.cents = (self.cents + random % (2 * most + 1))
@@ -140,7 +138,7 @@ fn next_random(state: &mut u64) -> u64 {
     mixed ^ (mixed >> 31)
 }
 
-/// What became of the quotes since it was last told.
+/// Quotes delivered and dropped since the last print.
 #[derive(Default)]
 struct Counts {
     delivered: AtomicU64,
@@ -161,7 +159,7 @@ impl Counts {
     }
 }
 
-/// One round: each symbol gets a new price, which its subscribers hear.
+/// One round: each symbol gets a new price, which is published to its subscribers.
 fn publish_round(
     clients: &Connections<Feed>,
     stocks: &mut [Stock],
@@ -171,7 +169,7 @@ fn publish_round(
     for stock in stocks {
         let quote = Event::Quote(stock.next_quote(next_random(random)));
         let counts = counts.clone();
-        // Encoded once, whoever hears it; what becomes of it is known when all workers are done with it.
+        // Encoded once for all subscribers. The counts are known when all workers are done with it.
         let outcome = clients.publish_then(stock.symbol, quote.to_json(), move |published| {
             counts.add(published);
         });

@@ -1,11 +1,12 @@
-//! The codec against another implementation, tungstenite, on random streams of frames: whole, and spoilt.
+//! Compares the codec with another implementation, tungstenite, on random streams of frames, valid and invalid.
 //!
-//! Both read the same bytes, in pieces of their own. They must deliver the same messages in the same order, answer the same
-//! pings, and end in the same way: waiting for more, closed by the peer with the same code, or refusing it with the same
-//! code. Streams are padded so that their last frame is whole, for the two refuse at different times: this codec a frame
-//! as soon as its header, or the first bad byte of a text, has come; tungstenite when all of it has.
+//! Both read the same bytes, cut into different pieces. They must deliver the same messages in the same order, answer
+//! the same pings, and end in the same way: waiting for more, closed by the peer with the same code, or refusing the
+//! peer with the same code. Streams are padded so that their last frame is whole, because the two refuse at different
+//! times: this codec as soon as a frame's header or the first bad byte of a text has arrived, tungstenite when the
+//! whole frame has.
 //!
-//! What else they do not agree on is listed in [`Difference`], with the reason, and every item must be met.
+//! All other differences are listed in [`Difference`] with their reasons, and each must occur.
 
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind, Read, Write};
@@ -21,18 +22,18 @@ use tungstenite::protocol::{Message as Theirs, Role, WebSocket as Tungstenite, W
 /// The limit on messages for both.
 const MAX_MESSAGE: usize = 4000;
 
-/// How a conversation stands when a stream was read.
+/// The state of a conversation after a stream was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Standing {
-    /// More may come.
+    /// More input is possible.
     Open,
     /// The peer has closed, with this code or none.
     Closed(Option<u16>),
-    /// The peer is refused with this close code.
+    /// The peer was refused with this close code.
     Refused(u16),
 }
 
-/// What one implementation has made of a stream.
+/// The results of one implementation for a stream.
 #[derive(Debug, PartialEq, Eq)]
 struct Reading {
     messages: Vec<Found>,
@@ -40,25 +41,25 @@ struct Reading {
     standing: Standing,
 }
 
-/// Where the two may differ.
+/// A known difference between the two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Difference {
-    /// Section 5.2: "the minimal number of bytes MUST be used to encode the length". tungstenite takes any form.
+    /// Section 5.2: "the minimal number of bytes MUST be used to encode the length". tungstenite accepts every form.
     LengthForm,
-    /// A frame that is both too long and a violation. tungstenite looks at the length first and says 1009, this codec at
-    /// what is wrong with any frame of the kind. A length of 2^63 or more is of this kind: section 5.2 forbids it.
+    /// A frame is too long and also a violation. tungstenite checks the length first and closes with 1009; this codec
+    /// checks the frame's kind first. A length of 2^63 or more is such a case: section 5.2 forbids it.
     TooLongAndWrong,
-    /// 1014 was registered after the RFC (as 1012 and 1013 were, which both know).
+    /// Code 1014 was registered after the RFC, like 1012 and 1013, which both implementations know.
     CloseCode1014,
-    /// A close frame with a code that must not be sent and a reason that is no UTF-8: which of both is told?
+    /// A close frame with a forbidden code and a reason that is not UTF-8: the two report different errors.
     CloseCodeAndReason,
 }
 
-/// A stream, and where what was sent of it went.
+/// A stream to read from, and the bytes that were written back.
 struct Pipe {
     input: Vec<u8>,
     taken: usize,
-    /// How much one read gives.
+    /// Bytes that one read returns.
     piece: usize,
     output: Vec<u8>,
 }
@@ -100,7 +101,7 @@ fn tungstenite(stream: &[u8], piece: usize, role: Role) -> Tungstenite<Pipe> {
     Tungstenite::from_raw_socket(pipe, role, Some(config))
 }
 
-/// What tungstenite makes of a stream.
+/// Lets tungstenite read a stream.
 fn read_theirs(stream: &[u8], piece: usize, role: Role) -> Reading {
     let mut theirs = tungstenite(stream, piece, role);
     let mut messages = Vec::new();
@@ -110,7 +111,7 @@ fn read_theirs(stream: &[u8], piece: usize, role: Role) -> Reading {
             Ok(Theirs::Binary(bytes)) => messages.push(Found::binary(&bytes[..])),
             Ok(Theirs::Ping(_) | Theirs::Pong(_)) => {}
             Ok(Theirs::Close(None)) => break Standing::Closed(None),
-            // This is what it answers to a code that must not be sent.
+            // tungstenite answers forbidden codes with this frame.
             Ok(Theirs::Close(Some(frame)))
                 if frame.code == TheirCode::Protocol && frame.reason == "Protocol violation" =>
             {
@@ -127,7 +128,7 @@ fn read_theirs(stream: &[u8], piece: usize, role: Role) -> Reading {
             Err(error) => panic!("{error}"),
         }
     };
-    // What is still to be said.
+    // Sends pending replies.
     let _ = theirs.flush();
     Reading {
         messages,
@@ -142,7 +143,7 @@ fn pongs(said: &[u8]) -> Vec<Vec<u8>> {
     pongs.map(|pong| pong.payload).collect()
 }
 
-/// What this codec makes of a stream.
+/// Lets this codec read a stream.
 fn read_ours<P: Subject>(end: &mut Endpoint<P>, stream: &[u8], piece: usize) -> Reading {
     for part in stream.chunks(piece) {
         if end.is_over() {
@@ -176,7 +177,7 @@ fn read_ours<P: Subject>(end: &mut Endpoint<P>, stream: &[u8], piece: usize) -> 
     }
 }
 
-/// Makes streams.
+/// Generates random streams.
 struct Generator {
     random: Random,
     is_client: bool,
@@ -203,13 +204,13 @@ impl Generator {
             0 => 0,
             1 => 124 + self.random.below(5),
             2 => self.random.below(1500),
-            // A few are too long, alone or together.
+            // A few messages are too long, in one frame or together.
             3 if self.chance(4) => MAX_MESSAGE - 3 + self.random.below(8),
             _ => self.random.below(40),
         }
     }
 
-    /// Text with characters of all lengths.
+    /// Text with characters of all encoded lengths.
     fn text(&mut self) -> Vec<u8> {
         const CHARACTERS: [char; 8] = ['a', '\0', '\u{7f}', 'é', '\u{7ff}', '中', '\u{ffff}', '𝄞'];
         let length = self.length();
@@ -244,7 +245,7 @@ impl Generator {
         }
     }
 
-    /// The frames of a message, with control frames between them.
+    /// The frames of one message, with control frames between them.
     fn message(&mut self, frames: &mut Vec<Frame>) {
         let (opcode, payload) = match self.chance(3) {
             true => {
@@ -267,7 +268,7 @@ impl Generator {
         frames.push(Frame::new(opcode, rest));
     }
 
-    /// A stream of valid frames, but for what the codes and reasons of close frames may be.
+    /// A stream of valid frames, except for the codes and reasons of close frames.
     fn valid(&mut self) -> Vec<u8> {
         let mut frames = Vec::new();
         for _ in 0..1 + self.random.below(5) {
@@ -287,15 +288,15 @@ impl Generator {
         stream
     }
 
-    /// A stream with frames that are wrong in some way, before others and behind others.
-    fn spoilt(&mut self) -> Vec<u8> {
+    /// A stream with invalid frames among valid ones.
+    fn invalid(&mut self) -> Vec<u8> {
         let mut stream = self.valid();
         if self.chance(2) {
             stream.extend(self.wrong_frame());
             stream.extend(self.valid());
         }
         while self.chance(2) {
-            // Headers are where it matters, and the first one is at the front.
+            // Headers matter most, and the first one is at the front.
             let end = match self.chance(2) {
                 true => stream.len().min(4),
                 false => stream.len(),
@@ -342,16 +343,16 @@ impl Generator {
     }
 }
 
-/// The frame with which the two may part: the last one whose beginning has come, or the first that is too long.
+/// The frame at which the two may differ: the last one that has begun, or the first that is too long.
 struct Last {
     first: u8,
     length: u64,
-    /// Of any frame.
+    /// True if any frame of the stream has a longer form.
     has_longer_form: bool,
     payload: Vec<u8>,
 }
 
-/// Walks over the frames of a stream, and pads it so that its last one is whole. Returns each frame's beginning.
+/// Finds the frames of a stream, and pads it so that the last one is whole. Returns each frame's beginning.
 fn pad(stream: &mut Vec<u8>) -> Vec<Last> {
     let mut frames = Vec::new();
     let mut at = 0;
@@ -388,7 +389,7 @@ fn pad(stream: &mut Vec<u8>) -> Vec<Last> {
             payload: Vec::new(),
         };
         if length > MAX_MESSAGE as u64 {
-            // Nobody waits for it.
+            // Neither implementation waits for the rest of it.
             frames.push(last);
             break;
         }
@@ -396,7 +397,7 @@ fn pad(stream: &mut Vec<u8>) -> Vec<Last> {
         if stream.len() < end {
             stream.resize(end, 0);
         }
-        let (frame, size) = Frame::parse(&stream[at..]).expect("it is whole now");
+        let (frame, size) = Frame::parse(&stream[at..]).expect("the frame is whole now");
         last.payload = frame.payload;
         frames.push(last);
         at += size;
@@ -404,7 +405,7 @@ fn pad(stream: &mut Vec<u8>) -> Vec<Last> {
     frames
 }
 
-/// Why the two readings are not the same, if there is a reason.
+/// The reason why the two readings differ, if it is a known one.
 fn explain(
     ours: &Reading,
     theirs: &Reading,
@@ -428,7 +429,7 @@ fn explain(
         (Refused(1002), _, Some(Violation::LengthNotMinimal)) => (went_on
             && frames.iter().any(|frame| frame.has_longer_form))
         .then_some(Difference::LengthForm),
-        // A control frame in a longer form is refused for its length, which it does not have.
+        // A control frame whose length has a longer form is refused as too long, although it is not.
         (Refused(1002), _, Some(Violation::LongControl)) if went_on => frames
             .iter()
             .any(|frame| frame.first & 0x8 != 0 && frame.has_longer_form)
@@ -452,7 +453,7 @@ fn too_long_and_wrong(same_so_far: bool, theirs: &Reading, frames: &[Last]) -> O
         .then_some(Difference::TooLongAndWrong)
 }
 
-/// Compares readings of many streams, and returns how often each standing and each difference was met.
+/// Compares the readings of many streams. Returns how often each state and each difference occurred.
 fn compare<P: Subject>(
     seed: u64,
     is_client: bool,
@@ -471,7 +472,7 @@ fn compare<P: Subject>(
     for number in 0..6000 {
         let mut stream = match number % 3 {
             0 => generator.valid(),
-            _ => generator.spoilt(),
+            _ => generator.invalid(),
         };
         let frames = pad(&mut stream);
         let pieces = [0, 1].map(|_| 1 + generator.random.below(200));
@@ -497,8 +498,10 @@ fn compare<P: Subject>(
     (standings, differences)
 }
 
-/// The streams are worth it: every standing is met, and every known difference.
-fn assert_worth((standings, differences): (BTreeMap<String, usize>, BTreeMap<Difference, usize>)) {
+/// Asserts that the streams cover every state and every known difference.
+fn assert_coverage(
+    (standings, differences): (BTreeMap<String, usize>, BTreeMap<Difference, usize>),
+) {
     for standing in [
         "Open",
         "Closed(None)",
@@ -520,17 +523,17 @@ fn a_clients_streams_are_read_as_tungstenite_reads_them() {
     let protocol = WebSocket::new()
         .max_message(MAX_MESSAGE)
         .control_rate(u16::MAX);
-    assert_worth(compare(1, true, || open_server(&protocol)));
+    assert_coverage(compare(1, true, || open_server(&protocol)));
 }
 
 #[test]
 fn a_servers_streams_are_read_as_tungstenite_reads_them() {
     let client: WebSocketClient = plain_client().max_message(MAX_MESSAGE);
     let server = WebSocket::new();
-    assert_worth(compare(2, false, || connect(&client, &server).0));
+    assert_coverage(compare(2, false, || connect(&client, &server).0));
 }
 
-/// Random messages of ours, and what is said around them.
+/// Sends random messages from our end, and returns the bytes and the messages.
 fn say<P: Subject>(end: &mut Endpoint<P>, random: &mut Random) -> (Vec<u8>, Vec<Found>) {
     let mut messages = Vec::new();
     for _ in 0..20 {
@@ -551,7 +554,7 @@ fn say<P: Subject>(end: &mut Endpoint<P>, random: &mut Random) -> (Vec<u8>, Vec<
 }
 
 #[test]
-fn tungstenite_reads_what_is_written() {
+fn tungstenite_reads_our_output() {
     let mut random = Random::new(3);
     for piece in [1, 7, 100, 5000] {
         let (mut client, mut server) = connect(&plain_client(), &WebSocket::new());
@@ -567,7 +570,7 @@ fn tungstenite_reads_what_is_written() {
 }
 
 #[test]
-fn what_tungstenite_writes_is_read() {
+fn output_of_tungstenite_is_read() {
     let texts = ["", "hello", &"é中𝄞".repeat(300)];
     for (role, piece) in [(Role::Client, 3), (Role::Server, 50)] {
         let mut theirs = tungstenite(b"", 1, role);

@@ -1,16 +1,16 @@
-//! Presence.
+//! The roster: the people in each room.
 
 use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroUsize;
 
 use crate::door::Visitor;
 
-/// Who is in which room, and with how many connections: several windows of one are one.
+/// The people in each room, with the number of their connections: several windows of one person count once.
 #[derive(Default)]
 pub(crate) struct Roster(HashMap<String, BTreeMap<String, usize>>);
 
 impl Roster {
-    /// Whether somebody came who was not there before. `None` if there is no place.
+    /// Adds a connection. True if it is the first one of its person in the room; `None` if the room is full.
     pub(crate) fn enter(&mut self, visitor: &Visitor, room_size: NonZeroUsize) -> Option<bool> {
         let room = self.0.entry(visitor.room.clone()).or_default();
         let is_new = !room.contains_key(&visitor.name);
@@ -21,7 +21,7 @@ impl Roster {
         Some(is_new)
     }
 
-    /// Whether somebody is there no more.
+    /// Removes a connection. True if it was the last one of its person in the room.
     pub(crate) fn leave(&mut self, visitor: &Visitor) -> bool {
         let Some(room) = self.0.get_mut(&visitor.room) else {
             return false;

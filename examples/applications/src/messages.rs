@@ -1,38 +1,38 @@
-//! The protobuf messages of the typed frames examples. Their `NAME` is the type name of the frame that carries them.
+//! The protobuf messages of the typed frames server and client. Their `NAME` is the type name of the frame that carries them.
 //!
 //! They are declared in Rust, so that no `protoc` is needed; what `prost-build` generates from a `.proto` file works alike.
 
 use prost::{Message, Name};
 
 #[derive(Clone, PartialEq, Message)]
-pub(crate) struct Hello {
+pub struct Hello {
     #[prost(string, tag = "1")]
-    pub(crate) name: String,
+    pub name: String,
 }
 
 #[derive(Clone, PartialEq, Message)]
-pub(crate) struct Welcome {
+pub struct Welcome {
     #[prost(string, tag = "1")]
-    pub(crate) text: String,
+    pub text: String,
 }
 
 #[derive(Clone, PartialEq, Message)]
-pub(crate) struct Add {
+pub struct Add {
     #[prost(sint64, repeated, tag = "1")]
-    pub(crate) numbers: Vec<i64>,
+    pub numbers: Vec<i64>,
 }
 
 #[derive(Clone, PartialEq, Message)]
-pub(crate) struct Sum {
+pub struct Sum {
     #[prost(sint64, tag = "1")]
-    pub(crate) value: i64,
+    pub value: i64,
 }
 
-/// The answer to what is no request.
+/// The answer to a frame that is no request.
 #[derive(Clone, PartialEq, Message)]
-pub(crate) struct Failure {
+pub struct Failure {
     #[prost(string, tag = "1")]
-    pub(crate) reason: String,
+    pub reason: String,
 }
 
 impl Name for Hello {

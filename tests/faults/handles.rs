@@ -1,4 +1,5 @@
-//! Many threads send to connections that come and go: nothing reaches the wrong one, and the counts add up.
+//! Many threads send to connections that come and go: no message may reach another connection, and the counts must add
+//! up.
 
 use std::io::{ErrorKind, Read};
 use std::net::{SocketAddr, TcpStream};
@@ -15,24 +16,24 @@ use support::{Client, Random, TestServer, eventually, listen};
 use crate::measure::source;
 
 const SENDERS: u64 = 8;
-/// Connections that are connected at a time.
+/// Connections that are open at a time.
 const CLIENTS: usize = 32;
-/// Sends to one connection, until it is closed.
+/// Messages sent to one connection before it is closed.
 const LIFE: u64 = 2000;
-/// The bytes of a message: the number of the connection that it is for.
+/// Length of a message: the number of the connection that it is for.
 const MESSAGE: usize = 8;
 
-/// A connection as the senders see it.
+/// A connection as the sending threads see it.
 struct Target {
-    /// Unique, as no slot and no descriptor is.
+    /// Unique for the whole test, unlike slots and descriptors.
     number: u64,
-    remote: ConnHandle<Raw>,
+    handle: ConnHandle<Raw>,
     sent: AtomicU64,
-    /// How many of its messages were handed to the kernel.
+    /// The number of its messages that were handed to the kernel.
     written: Arc<AtomicU64>,
 }
 
-/// The connections that are open, more or less.
+/// The open connections. May briefly contain closed ones.
 #[derive(Clone, Default)]
 struct Targets {
     open: Arc<Mutex<Vec<Arc<Target>>>>,
@@ -40,7 +41,7 @@ struct Targets {
     closed: Arc<AtomicU64>,
 }
 
-/// Tells each connection its number, and lends it to the senders.
+/// A handler that sends each connection its number, and lends its handle to the senders.
 #[derive(Clone)]
 struct Lender(Targets);
 
@@ -53,7 +54,7 @@ impl Handler for Lender {
         conn.send(&number.to_le_bytes());
         let target = Arc::new(Target {
             number,
-            remote: conn.handle(),
+            handle: conn.handle(),
             sent: AtomicU64::new(0),
             written: Arc::default(),
         });
@@ -70,7 +71,7 @@ impl Handler for Lender {
     }
 }
 
-/// What became of the sends.
+/// Counts of the outcomes of sends.
 #[derive(Default)]
 struct Tally {
     attempted: AtomicU64,
@@ -91,18 +92,18 @@ impl Tally {
         counter.load(Ordering::Relaxed)
     }
 
-    /// Those of which it is known what became of them.
+    /// The number of sends whose outcome was reported.
     fn completed(&self) -> u64 {
         Self::of(&self.written) + Self::of(&self.refused) + Self::of(&self.lost)
     }
 }
 
-/// Sends so often, to connections at random. The one that has got enough is closed.
+/// Makes `sends` sends to random connections. A connection that has got [`LIFE`] messages is closed.
 fn send(targets: &Targets, tally: &Arc<Tally>, sends: u64, seed: u64) {
     let mut random = Random::new(seed);
     let mut target = None::<Arc<Target>>;
     for _ in 0..sends {
-        // The same one for a while, also when it has gone.
+        // Keeps one connection for a while, even after it has closed.
         if target.is_none() || random.below(16) == 0 {
             target = pick(targets, &mut random).or(target);
         }
@@ -121,7 +122,7 @@ fn send(targets: &Targets, tally: &Arc<Tally>, sends: u64, seed: u64) {
             SendOutcome::Lost => Tally::add(&told.lost),
         };
         let message = Bytes::copy_from_slice(&target.number.to_le_bytes());
-        match target.remote.send_then(message, done) {
+        match target.handle.send_then(message, done) {
             Ok(()) => Tally::add(&tally.taken),
             Err(SendError::Full(_)) => {
                 Tally::add(&tally.full);
@@ -130,9 +131,9 @@ fn send(targets: &Targets, tally: &Arc<Tally>, sends: u64, seed: u64) {
             Err(_) => Tally::add(&tally.closed),
         }
         match target.sent.fetch_add(1, Ordering::Relaxed) {
-            // Half of them end in order, the others with a reset, whatever the client does.
-            LIFE if target.number % 2 == 0 => drop(target.remote.close()),
-            LIFE => drop(target.remote.abort()),
+            // Half of the connections are closed in order, the others by a reset.
+            LIFE if target.number % 2 == 0 => drop(target.handle.close()),
+            LIFE => drop(target.handle.abort()),
             _ => {}
         }
     }
@@ -146,7 +147,8 @@ fn pick(targets: &Targets, random: &mut Random) -> Option<Arc<Target>> {
     }
 }
 
-/// Connects again and again, and checks that all that comes is for this connection. Returns the messages that came.
+/// Connects again and again, and checks that every message is for this connection. Returns the number of messages
+/// received.
 fn come_and_go(address: SocketAddr, client: usize, over: &AtomicBool) -> u64 {
     let mut messages = 0;
     let mut random = Random::new(client as u64);
@@ -154,7 +156,7 @@ fn come_and_go(address: SocketAddr, client: usize, over: &AtomicBool) -> u64 {
     while !over.load(Ordering::Relaxed) {
         let client = Client::connect_from(source(round).into(), address);
         round += CLIENTS;
-        // One in four leaves by itself after some bytes.
+        // One in four clients closes by itself after some bytes.
         let leaves_after = match random.below(4) {
             0 => random.below(1000),
             _ => usize::MAX,
@@ -184,7 +186,7 @@ fn read_own(mut stream: &TcpStream, leaves_after: usize, over: &AtomicBool) -> u
     };
     assert!(
         messages.iter().all(|message| message == own),
-        "what was sent to another connection"
+        "a message for another connection arrived"
     );
     messages.len() as u64 - 1
 }
@@ -194,7 +196,7 @@ fn sends_by_many_threads_to_connections_that_come_and_go_add_up() {
     let sends = sized(200_000, 10_000_000) / SENDERS;
     let targets = Targets::default();
     let server = TestServer::start_on(
-        // Few letters wait, so that most find their connection open still.
+        // A small mailbox, so that most letters find their connection still open.
         Server::builder().workers(2).mailbox_limit(1024),
         listen(Raw),
         Lender(targets.clone()),
@@ -207,7 +209,7 @@ fn sends_by_many_threads_to_connections_that_come_and_go_add_up() {
             thread::spawn(move || come_and_go(address, client, &over))
         })
         .collect();
-    eventually("some have come", || {
+    eventually("some connections have opened", || {
         !targets.open.lock().unwrap().is_empty()
     });
     let senders: Vec<_> = (0..SENDERS)
@@ -223,7 +225,7 @@ fn sends_by_many_threads_to_connections_that_come_and_go_add_up() {
     server.handle().shutdown(support::DEADLINE);
     let received: u64 = clients
         .into_iter()
-        .map(|client| client.join().expect("it got its own"))
+        .map(|client| client.join().expect("the client got only its own messages"))
         .sum();
     server.join();
 
@@ -233,7 +235,7 @@ fn sends_by_many_threads_to_connections_that_come_and_go_add_up() {
         attempted,
         of(&tally.taken) + of(&tally.closed) + of(&tally.full)
     );
-    // Whatever became of it, it was told, once.
+    // Every attempt had exactly one outcome.
     assert_eq!(attempted, tally.completed());
     assert!(received <= of(&tally.written));
     let (opened, closed) = (of(&targets.opened), of(&targets.closed));

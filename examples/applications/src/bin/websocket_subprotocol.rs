@@ -1,14 +1,12 @@
-//! Who may connect, from where, and what is spoken: a bearer token, the page's origin, and one of two subprotocols.
+//! Decides on opening handshakes: by a bearer token, the page's origin, and one of two subprotocols.
 //!
-//! Try it: `cargo run --release --features websocket --example websocket_subprotocol -- --user ada:lovelace`, then connect
-//! to `ws://127.0.0.1:1833/?token=lovelace` and offer the subprotocol `v2.echo`. A request is refused with status
+//! Try it: `cargo run --release -p ringwheel-applications --bin websocket_subprotocol -- --user ada:lovelace`, then
+//! connect to `ws://127.0.0.1:1833/?token=lovelace` and offer the subprotocol `v2.echo`. A request is refused with status
 //! - 403 from the page of another host, or of one that is not an `--origin`;
 //! - 401 without the token of some user;
 //! - 400 without a subprotocol that the server speaks.
 //!
 //! Text comes back. Anything else ends the connection with code 1003, and `bye` with 1000.
-
-mod support;
 
 use std::collections::HashMap;
 use std::io;
@@ -19,10 +17,10 @@ use ringwheel::websocket::{
     Accept, Answer, CloseCode, Message, Origins, Request, Response, WebSocket, WebSocketError,
 };
 use ringwheel::{CloseReason, Conn, Handler, Listen};
+use ringwheel_applications::arguments::ServerArgs;
 use serde::Serialize;
-use support::ServerArgs;
 
-/// An echo server that asks who it talks to, and in which version.
+/// An echo server that asks for a token and agrees on a version.
 #[derive(Parser)]
 struct Args {
     #[command(flatten)]
@@ -47,7 +45,7 @@ fn user(text: &str) -> Result<(String, String), &'static str> {
     Ok((name.to_owned(), token.to_owned()))
 }
 
-/// What a connection speaks. The server prefers the last.
+/// The subprotocol of a connection. The server prefers the last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Version {
     /// Texts as they are.
@@ -74,15 +72,15 @@ impl Version {
     }
 }
 
-/// What is known of a connection from its handshake on.
+/// The state of a connection from its handshake on.
 struct Guest {
     name: Arc<str>,
     version: Version,
 }
 
-/// Asks for a token and agrees on a version. The origin was looked at before.
+/// Asks for a token and agrees on a version. The protocol has checked the origin before.
 struct Gate {
-    /// The users by their tokens. A map's keyed hash tells nothing of a token to who measures how long it takes.
+    /// The users by their tokens. A map with a keyed hash does not leak a token through the time that a lookup takes.
     users: HashMap<String, Arc<str>>,
 }
 
@@ -102,8 +100,8 @@ impl Accept for Gate {
     }
 }
 
-/// The token in the header, or else in the query: a page's script cannot set headers. What is in a query ends up in logs,
-/// so such a token had better be good for one connection only.
+/// The token in the header, or else in the query: a page's script cannot set headers. Queries end up in logs, so a token
+/// in one should be valid for one connection only.
 fn token<'a>(request: &Request<'a>) -> Option<&'a str> {
     if let Some(credentials) = request.header("Authorization") {
         let (scheme, token) = credentials.split_once(' ')?;
@@ -115,7 +113,7 @@ fn token<'a>(request: &Request<'a>) -> Option<&'a str> {
     pairs.find_map(|pair| pair.strip_prefix("token="))
 }
 
-/// What is said in [`Version::V2`].
+/// A message of the server in [`Version::V2`].
 #[derive(Serialize)]
 #[serde(rename_all = "lowercase")]
 enum Reply<'a> {
@@ -173,7 +171,7 @@ impl Handler for Echo {
         guest: Guest,
         reason: CloseReason<WebSocketError>,
     ) {
-        // A close frame may be without a code, and a peer may go without a close frame.
+        // A close frame need not have a code, and a peer may leave without a close frame.
         let said = match conn.peer_close() {
             Some(close) => match close.code {
                 Some(code) => format!("{code} {:?}", close.reason),

@@ -1,20 +1,16 @@
 //! Protobuf messages in typed frames: each frame names the type of the message that it carries.
 //!
-//! Try it: `cargo run --release --example typed_frames_server`, then
-//! `cargo run --release --example typed_frames_client -- --name Ada 1 2 3`.
-
-#[path = "support/messages.rs"]
-mod messages;
-mod support;
+//! Try it: `cargo run --release -p ringwheel-applications --bin typed_frames_server`, then
+//! `cargo run --release -p ringwheel-applications --bin typed_frames_client -- --name Ada 1 2 3`.
 
 use std::io;
 
 use clap::Parser;
-use messages::{Add, Failure, Hello, Sum, Welcome};
 use prost::{DecodeError, Message, Name};
 use ringwheel::protocol::{TypedFrame, TypedFrames};
 use ringwheel::{Conn, Handler};
-use support::ServerArgs;
+use ringwheel_applications::arguments::ServerArgs;
+use ringwheel_applications::messages::{Add, Failure, Hello, Sum, Welcome};
 
 /// Answers protobuf messages in typed frames.
 #[derive(Parser)]
@@ -25,7 +21,7 @@ struct Args {
 
 #[derive(Clone, Default)]
 struct Greeter {
-    /// Where answers are encoded. The handler belongs to one worker, so one is enough and is used again and again.
+    /// A buffer in which answers are encoded. The handler belongs to one worker, so one buffer is reused for all answers.
     scratch: Vec<u8>,
 }
 

@@ -1,22 +1,19 @@
 //! A blocking client of `typed_frames_server`: no reactor, only a socket of the standard library and the protocol's two
 //! halves, which know nothing of where the bytes come from.
 //!
-//! Try it: `cargo run --release --example typed_frames_server`, then
-//! `cargo run --release --example typed_frames_client -- --name Ada 1 2 3`.
-
-#[path = "support/messages.rs"]
-mod messages;
+//! Try it: `cargo run --release -p ringwheel-applications --bin typed_frames_server`, then
+//! `cargo run --release -p ringwheel-applications --bin typed_frames_client -- --name Ada 1 2 3`.
 
 use std::error::Error;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
 use clap::Parser;
-use messages::{Add, Failure, Hello, Sum, Welcome};
 use prost::{Message, Name};
 use ringwheel::protocol::{
     Decode, Encode, Output, Protocol, TypedFrame, TypedFrames, UnpackContext, Unpacked,
 };
+use ringwheel_applications::messages::{Add, Failure, Hello, Sum, Welcome};
 
 /// Says hello to a typed frames server, and has it add numbers.
 #[derive(Parser)]
