@@ -39,12 +39,18 @@ use crate::protocol::OwnedOf;
 /// }
 /// ```
 pub struct Connections<H: Handler> {
+    /// By listener, and for each listener by worker.
     mailboxes: Arc<[Arc<Mailbox<H>>]>,
+    /// Number of mailboxes of each listener, at least 1.
+    workers: usize,
 }
 
 impl<H: Handler> Connections<H> {
     pub(crate) fn new(mailboxes: Vec<Arc<Mailbox<H>>>) -> Self {
+        let first = mailboxes.first().map(|mailbox| mailbox.service);
+        let of_first = mailboxes.iter().filter(|it| Some(it.service) == first);
         Connections {
+            workers: of_first.count().max(1),
             mailboxes: mailboxes.into(),
         }
     }
@@ -161,10 +167,9 @@ impl<H: Handler> Connections<H> {
 
     /// The mailbox of the service that has, or had, a connection.
     fn mailbox_of(&self, id: ConnId) -> Option<&Mailbox<H>> {
-        self.mailboxes
-            .iter()
-            .find(|mailbox| mailbox.shared.worker == id.worker() && mailbox.service == id.service)
-            .map(|mailbox| &**mailbox)
+        let mut of_listeners = self.mailboxes.chunks(self.workers);
+        let of_listener = of_listeners.find(|mailboxes| mailboxes[0].service == id.service)?;
+        of_listener.get(id.worker()).map(|mailbox| &**mailbox)
     }
 
     /// Sends one message to each of some connections: one letter for each worker and listener
@@ -377,6 +382,7 @@ impl<H: Handler> Clone for Connections<H> {
     fn clone(&self) -> Self {
         Connections {
             mailboxes: self.mailboxes.clone(),
+            workers: self.workers,
         }
     }
 }

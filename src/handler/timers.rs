@@ -134,7 +134,11 @@ impl<P: Protocol> Conn<'_, P> {
     pub fn set_idle_timeout(&mut self, timeout: Option<Duration>) {
         let state = &mut *self.state;
         let connection = &mut *self.connection;
-        connection.extra_or_new().deadlines.idle = Some(timeout);
+        let own = &mut connection.extra_or_new().deadlines.idle;
+        if own.replace(timeout) == Some(timeout) {
+            // Its timer is set already. A handler may set the time anew with every message.
+            return;
+        }
         if let Some(timer) = connection.timers.idle.take() {
             state.wheel.cancel(timer);
         }
