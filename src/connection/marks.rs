@@ -15,6 +15,8 @@ impl Marks {
     /// The connection is on the list of those that are removed at the end of the iteration.
     pub(crate) const LISTED: Marks = Marks(8);
 
+    /// Messages of the connection have a deadline, or may get one.
+    pub(crate) const TIMED: Marks = Marks(32);
     /// The message timer is that of the first message, which has not come.
     pub(crate) const AWAITS_FIRST: Marks = Marks(16);
 

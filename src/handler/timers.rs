@@ -7,6 +7,7 @@ use super::conn::Conn;
 use crate::connection::due::Due;
 use crate::connection::extra::{HandlerTimer, Repeat};
 use crate::connection::lifecycle::Stage;
+use crate::connection::marks::Marks;
 use crate::protocol::Protocol;
 
 /// Names a timer of one connection.
@@ -155,6 +156,7 @@ impl<P: Protocol> Conn<'_, P> {
     pub fn set_message_timeout(&mut self, timeout: Option<Duration>) {
         let connection = &mut *self.connection;
         connection.extra_or_new().deadlines.message = Some(timeout);
+        connection.marks.set(Marks::TIMED, true);
         // Between deliveries nothing else would notice a message that has begun without a limit.
         let has_begun = connection.kept() > 0 && connection.life.stage() == Stage::Open;
         if let Some(timeout) = timeout.filter(|_| has_begun) {

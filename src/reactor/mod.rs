@@ -198,6 +198,9 @@ impl Reactor {
             connection.timers.message = Some(timer);
             connection.marks.set(Marks::AWAITS_FIRST, true);
         }
+        if timeouts.first_message.is_some() || timeouts.message.is_some() {
+            connection.marks.set(Marks::TIMED, true);
+        }
         self.settle(id.slot);
         if self.drain.is_some() {
             self.drain_connection(id.slot);

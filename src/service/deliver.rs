@@ -20,20 +20,17 @@ impl<H: Handler> Hub<H> {
         input: &mut [u8],
     ) -> usize {
         let length = input.len();
-        let has_timeout = self.timeouts.message.is_some();
         let Hub { handler, table, .. } = self;
         let outcome = table.enter(connection, state, length, |entry| {
             let consumed = entry.deliver_all(handler, input);
             entry.decoder.end_turn();
-            let may_watch = has_timeout || entry.conn.connection.extra.is_some();
-            let is_within = may_watch && entry.decoder.is_within_message();
+            let is_timed = entry.conn.connection.marks.has(Marks::TIMED);
+            let is_within = is_timed && entry.decoder.is_within_message();
             (consumed, is_within)
         });
         // After a panic the connection closes, and its input with it.
         let (consumed, is_within) = outcome.unwrap_or((length, false));
-        // Few connections have a deadline for messages.
-        let has_timer = connection.timers.message.is_some();
-        if has_timer || has_timeout || connection.extra.is_some() {
+        if connection.marks.has(Marks::TIMED) {
             self.watch_message(connection, state, is_within || consumed < length);
         }
         consumed

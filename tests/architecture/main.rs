@@ -3,6 +3,7 @@
 //! `cargo test --test architecture -- --nocapture` prints the floors. A new import between two folders must be added to
 //! [`plan::PLAN`], where a reviewer sees it.
 
+mod documents;
 mod plan;
 mod source;
 
