@@ -66,8 +66,11 @@ impl<P: Protocol> Conn<'_, P> {
     }
 
     /// Changes the connection's decoder before it unpacks the next message: a larger limit after a login, another mode. (Not
-    /// at once, because the message being handled may borrow from the decoder.) [`Limits::input`](crate::Limits::input)
-    /// bounds a message whatever the decoder allows.
+    /// at once, because the message being handled may borrow from the decoder.) Input that waits for the end of a message is
+    /// unpacked again by the changed decoder. [`Limits::input`](crate::Limits::input) bounds a message whatever the decoder
+    /// allows.
+    ///
+    /// Several changes are made in the order in which they were asked for; none is made if the callback panics behind it.
     ///
     /// ```
     /// use ringwheel::{Conn, protocol::LengthPrefixed};

@@ -39,12 +39,18 @@ use crate::protocol::OwnedOf;
 /// }
 /// ```
 pub struct Connections<H: Handler> {
+    /// By listener, and for each listener by worker.
     mailboxes: Arc<[Arc<Mailbox<H>>]>,
+    /// Number of mailboxes of each listener, at least 1.
+    workers: usize,
 }
 
 impl<H: Handler> Connections<H> {
     pub(crate) fn new(mailboxes: Vec<Arc<Mailbox<H>>>) -> Self {
+        let first = mailboxes.first().map(|mailbox| mailbox.service);
+        let of_first = mailboxes.iter().filter(|it| Some(it.service) == first);
         Connections {
+            workers: of_first.count().max(1),
             mailboxes: mailboxes.into(),
         }
     }
@@ -161,13 +167,13 @@ impl<H: Handler> Connections<H> {
 
     /// The mailbox of the service that has, or had, a connection.
     fn mailbox_of(&self, id: ConnId) -> Option<&Mailbox<H>> {
-        self.mailboxes
-            .iter()
-            .find(|mailbox| mailbox.shared.worker == id.worker() && mailbox.service == id.service)
-            .map(|mailbox| &**mailbox)
+        let mut of_listeners = self.mailboxes.chunks(self.workers);
+        let of_listener = of_listeners.find(|mailboxes| mailboxes[0].service == id.service)?;
+        of_listener.get(id.worker()).map(|mailbox| &**mailbox)
     }
 
-    /// Sends one message to each of some connections: one letter for each worker that has any of them.
+    /// Sends one message to each of some connections: one letter for each worker and listener
+    /// that has any of them. One that is named twice gets it twice.
     ///
     /// ```
     /// # use ringwheel::{ConnId, Connections, Handler, SendError, protocol::Lines};
@@ -180,7 +186,7 @@ impl<H: Handler> Connections<H> {
     /// ```
     ///
     /// # Errors
-    /// As [`broadcast`](Self::broadcast). Connections that have ended are passed over.
+    /// As [`broadcast`](Self::broadcast). Connections that have ended, or belong to another handler type, are passed over.
     pub fn send_to_all_of(
         &self,
         ids: &[ConnId],
@@ -209,7 +215,8 @@ impl<H: Handler> Connections<H> {
     }
 
     /// Runs a closure with the handler, one connection, and its session, on the connection's worker; not at all if the
-    /// connection has ended. So state lives in the handler and needs no lock.
+    /// connection has ended. So state lives in the handler and needs no lock. A panic in it ends the connection, as in a
+    /// callback.
     ///
     /// # Errors
     /// [`SendError::Closed`] if no listener of this handler type can have such a connection, or its worker has ended;
@@ -313,8 +320,9 @@ impl<H: Handler> Connections<H> {
         outcome
     }
 
-    /// Calls back once the mailboxes of all workers are no more than half full, or their workers have ended: on the thread of
-    /// the last of them, or on this one if that is so already. For a sender that was refused with [`SendError::Full`].
+    /// Calls back once the mailbox of each worker has been no more than half full, or its worker has ended. For a sender that
+    /// was refused with [`SendError::Full`]. The callback runs on the thread of the last of these workers, on this one if
+    /// there is room already, or on that of another sender that begins to wait just then; it must not block.
     pub fn when_room(&self, callback: impl FnOnce() + Send + 'static) {
         let count = Arc::new(Count::new(|_| callback()));
         for mailbox in self.mailboxes.iter() {
@@ -324,7 +332,8 @@ impl<H: Handler> Connections<H> {
     }
 
     /// Counts the subscribers of a topic on all workers, and calls `done` with their number on the thread of the last of
-    /// them, or on this one if a worker could not be asked. Subscriptions that come or go meanwhile may be missed.
+    /// them, or on this one if a worker could not be asked. Subscriptions that come or go meanwhile may be missed, and
+    /// connections that are closing count until they have ended.
     ///
     /// # Errors
     /// As [`broadcast`](Self::broadcast): workers that could not be asked count for none. `done` is called all the same.
@@ -373,6 +382,7 @@ impl<H: Handler> Clone for Connections<H> {
     fn clone(&self) -> Self {
         Connections {
             mailboxes: self.mailboxes.clone(),
+            workers: self.workers,
         }
     }
 }

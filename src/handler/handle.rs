@@ -118,10 +118,12 @@ impl<P: Protocol> ConnHandle<P> {
             .map_err(|error| error.map(drop))
     }
 
-    /// Calls back once the mailboxes of the connection's worker are no more than half full again, or the worker has ended: on
-    /// the worker's thread, or on this one if that is so already. For a sender that was refused with
-    /// [`SendError::Full`] and would rather wait than try again and again. (Not by blocking on the worker's own thread, which
-    /// then cannot make room.)
+    /// Calls back once the mailboxes of the connection's worker are no more than half full again, or the worker has ended.
+    /// For a sender that was refused with [`SendError::Full`] and would rather wait than try again and again. (Not by
+    /// blocking on the worker's own thread, which then cannot make room.)
+    ///
+    /// The callback runs on the worker's thread, on this one if there is room already, or on that of another sender that
+    /// begins to wait just then; it must not block. It may send, be refused, and wait again.
     ///
     /// ```
     /// use ringwheel::{ConnHandle, SendError, protocol::Lines};

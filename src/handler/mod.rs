@@ -79,7 +79,8 @@ pub trait Handler: Sized + 'static {
     /// Decides on a connection before [`on_open`](Self::on_open): false refuses it. What was sent here is flushed, the
     /// connection closes in order, and no other callback is called for it. By default every connection is admitted.
     ///
-    /// It is called when the protocol's opening handshake is over, if it has one.
+    /// It is called when the protocol's opening handshake is over, if it has one. If it panics, the connection ends with no
+    /// other callback, too.
     ///
     /// ```
     /// # use std::collections::HashSet;
@@ -147,8 +148,10 @@ pub trait Handler: Sized + 'static {
     /// A deadline of the listener has passed (idle, first message, message, write stall), and the connection is about to be
     /// evicted: the place for last words, which [`TimeoutDecision::Close`] sends, or for letting the peer stay.
     ///
-    /// A handler that closes or aborts the connection itself here has decided, whatever it returns. When the write stall's
-    /// deadline passes, the peer takes no output, so `Close` counts as `Evict`.
+    /// After `Close` and after `Evict` the connection ends with [`CloseReason::Timeout`]. A handler that closes or aborts the
+    /// connection itself here has decided, whatever it returns, and its reason counts. When the write stall's deadline passes,
+    /// the peer takes no output, so `Close` counts as `Evict`. Not called for a connection that the handler does not know
+    /// yet, or that is closing already.
     ///
     /// ```
     /// use ringwheel::{Conn, Handler, Timeout, TimeoutDecision, protocol::Lines};
@@ -182,7 +185,7 @@ pub trait Handler: Sized + 'static {
     }
 
     /// Called on each worker every [`Listen::tick_every`](crate::Listen::tick_every), with the handler's connections there;
-    /// never without that. Rounds that are missed while the worker is busy are not made up for.
+    /// never without that. It is called also when there are no connections, and while the server drains. Rounds that are missed while the worker is busy are not made up for.
     ///
     /// A panic here is logged, and the next round comes all the same.
     fn on_tick(&mut self, connections: &mut LocalConnections<'_, Self>) {}

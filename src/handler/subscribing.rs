@@ -105,7 +105,8 @@ impl<P: Protocol> Conn<'_, P> {
     }
 
     /// Number of connections of this listener that subscribe to a topic on this worker.
-    /// [`Connections::count_subscribers`](crate::Connections::count_subscribers) counts on all.
+    /// [`Connections::count_subscribers`](crate::Connections::count_subscribers) counts on all. Connections that are closing
+    /// count until they have ended.
     pub fn local_subscribers(&self, topic: &str) -> usize {
         self.link.topics.borrow().count(topic)
     }

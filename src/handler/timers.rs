@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::conn::Conn;
 use crate::connection::due::Due;
 use crate::connection::extra::{HandlerTimer, Repeat};
+use crate::connection::lifecycle::Stage;
 use crate::connection::marks::Marks;
 use crate::protocol::Protocol;
 
@@ -134,7 +135,11 @@ impl<P: Protocol> Conn<'_, P> {
     pub fn set_idle_timeout(&mut self, timeout: Option<Duration>) {
         let state = &mut *self.state;
         let connection = &mut *self.connection;
-        connection.extra_or_new().deadlines.idle = Some(timeout);
+        let own = &mut connection.extra_or_new().deadlines.idle;
+        if own.replace(timeout) == Some(timeout) {
+            // Its timer is set already. A handler may set the time anew with every message.
+            return;
+        }
         if let Some(timer) = connection.timers.idle.take() {
             state.wheel.cancel(timer);
         }
@@ -146,10 +151,16 @@ impl<P: Protocol> Conn<'_, P> {
     }
 
     /// Sets the time that a message of this connection may take, in place of
-    /// [`Listen::message_timeout`](crate::Listen::message_timeout); `None` for as long as it likes. A message that has begun
-    /// already keeps its time, except that `None` lets it take as long as it likes.
+    /// [`Listen::message_timeout`](crate::Listen::message_timeout); `None` for as long as it likes. A message whose
+    /// time runs already keeps it, unless that is now without limit.
     pub fn set_message_timeout(&mut self, timeout: Option<Duration>) {
-        self.connection.extra_or_new().deadlines.message = Some(timeout);
-        self.connection.marks.set(Marks::TIMED, true);
+        let connection = &mut *self.connection;
+        connection.extra_or_new().deadlines.message = Some(timeout);
+        connection.marks.set(Marks::TIMED, true);
+        // Between deliveries nothing else would notice a message that has begun without a limit.
+        let has_begun = connection.kept() > 0 && connection.life.stage() == Stage::Open;
+        if let Some(timeout) = timeout.filter(|_| has_begun) {
+            connection.watch_message(self.state, true, timeout);
+        }
     }
 }

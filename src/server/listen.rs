@@ -111,8 +111,8 @@ impl<P> Listen<P> {
         self
     }
 
-    /// Calls [`Handler::on_tick`](crate::Handler::on_tick) on each worker every `period`, first after one period: for a game's
-    /// step, or for housekeeping. A period of zero counts as one tick of the timing wheel. Default: never.
+    /// Calls [`Handler::on_tick`](crate::Handler::on_tick) on each worker every `period`, first one period after the worker
+    /// has begun: for a game's step, or for housekeeping. A period of zero counts as one tick of the timing wheel. Default: never.
     pub fn tick_every(mut self, period: Duration) -> Self {
         self.tick = Some(period);
         self

@@ -186,8 +186,9 @@ fn a_handler_that_ends_the_connection_and_refuses_it_has_ended_it_once() {
             );
             false
         });
-        let server = TestServer::start(listen(Lines::new()), recorder);
-        let mut client = server.connect();
+        // Connected before the server runs, since a reset may come before the client knows that it is connected.
+        let (server, mut client) =
+            TestServer::start_late(listen(Lines::new()), recorder, b"hello\n");
         match expected {
             "" => client.expect_reset(),
             _ => assert_eq!(client.receive_rest(), expected.as_bytes()),

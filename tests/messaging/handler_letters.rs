@@ -1,14 +1,13 @@
 //! Closures that run with a handler and its connections: on one worker, on all, for one connection.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
-use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
 
 use ringwheel::protocol::Lines;
 use ringwheel::{
-    Address, CloseReason, Conn, ConnId, Connections, Handler, SendError, Server, current_worker,
+    CloseReason, Conn, ConnId, Connections, Handler, SendError, Server, current_worker,
 };
 use support::{Client, DEADLINE, Recorder, TestServer, deliberate_panic, listen, take, text};
 
@@ -236,6 +235,33 @@ fn a_panic_in_a_visit_ends_that_connection_only() {
 }
 
 #[test]
+fn visits_to_a_peer_that_reads_late_keep_their_order_and_hold_nobody_up() {
+    const LINE: usize = 8 * 1024;
+    let (counter, _ends) = counter();
+    let terms = listen(Lines::new()).send_buffer_size(16 * 1024);
+    let server = TestServer::start(terms, counter);
+    let connections = server.handle().connections_of::<Counter>();
+    let (mut late, _) = connect(&server, 0);
+    let (mut reader, _) = connect(&server, 0);
+    let mut expected = Vec::new();
+    for round in 0..200 {
+        let line = format!("{round:0>width$}", width = LINE - 1);
+        expected.extend_from_slice(line.as_bytes());
+        expected.push(b'\n');
+        connections
+            .on_each_worker(move |_, local| {
+                local.for_each(|conn, _| _ = conn.send(&line));
+                for id in local.ids() {
+                    local.with(id, |conn, _| assert!(conn.is_open()));
+                }
+            })
+            .unwrap();
+        assert!(reader.receive(LINE) == expected[round * LINE..]);
+    }
+    assert!(late.receive(expected.len()) == expected);
+}
+
+#[test]
 fn a_closure_that_panics_leaves_the_worker_and_the_handler_alone() {
     let (server, connections, _ends) = start(2);
     let (mut client, worker) = connect(&server, 0);
@@ -439,61 +465,4 @@ fn a_full_mailbox_refuses_a_closure() {
     assert_eq!(connections.on_each_worker(|_, _| {}), full);
     let (mut client, _) = connect(&server, 0);
     client.ping();
-}
-
-#[test]
-fn the_current_worker_is_known_in_hooks_factories_tasks_and_drops() {
-    let (told, worker) = channel();
-    let tell = {
-        let told = Arc::new(Mutex::new(told));
-        move |place: &'static str| {
-            let told = told.lock().unwrap();
-            told.send((place, current_worker())).unwrap();
-        }
-    };
-    struct TellsOfDrop<F: Fn(&'static str) + 'static>(F);
-    impl<F: Fn(&'static str) + 'static> Handler for TellsOfDrop<F> {
-        type Protocol = Lines;
-        type Session = ();
-        fn on_open(&mut self, _conn: &mut Conn<'_, Lines>) {}
-        fn on_message(&mut self, _conn: &mut Conn<'_, Lines>, _session: &mut (), _line: &str) {}
-    }
-    impl<F: Fn(&'static str) + 'static> Drop for TellsOfDrop<F> {
-        fn drop(&mut self) {
-            (self.0)("drop");
-        }
-    }
-    let (in_hook, in_factory, in_task) = (tell.clone(), tell.clone(), tell.clone());
-    let pick = move |_: &Address, _: ringwheel::balance::Workers<'_>| {
-        tell("balancer");
-        0
-    };
-    let builder = Server::builder()
-        .workers(2)
-        .balance(pick)
-        .on_worker_start(move |index| {
-            assert_eq!(current_worker(), Some(index));
-            in_hook("hook");
-        })
-        .listen_with_factory(listen(Lines::new()), move |start| {
-            assert_eq!(current_worker(), Some(start.index()));
-            TellsOfDrop(in_factory.clone())
-        })
-        .unwrap();
-    let server = TestServer::spawn(builder);
-    let mut hooks = [take(&worker), take(&worker)];
-    hooks.sort_unstable();
-    assert_eq!(hooks, [("hook", Some(0)), ("hook", Some(1))]);
-    server
-        .handle()
-        .run_after(Duration::ZERO, move || in_task("task"));
-    assert_eq!(take(&worker), ("task", Some(0)));
-    let client = server.connect();
-    assert_eq!(take(&worker), ("balancer", None), "it runs on the acceptor");
-    drop(client);
-    server.handle().stop();
-    server.join();
-    let mut drops = [take(&worker), take(&worker)];
-    drops.sort_unstable();
-    assert_eq!(drops, [("drop", Some(0)), ("drop", Some(1))]);
 }

@@ -1,6 +1,7 @@
 //! Messages that do not come from a connection's own callbacks: sends from other threads, and publications to topics.
 
 mod addressed;
+mod current_worker;
 mod handler_letters;
 mod other_threads;
 mod room;

@@ -227,6 +227,25 @@ fn a_server_that_never_runs_calls_those_who_wait_when_it_is_dropped() {
 }
 
 #[test]
+fn a_worker_that_fails_to_start_calls_those_who_wait() {
+    let fails = |_: ringwheel::WorkerStart<'_>| -> Recorder<Raw> { deliberate_panic() };
+    let server = Server::builder()
+        .workers(1)
+        .mailbox_limit(2)
+        .listen_with_factory(listen(Raw), fails)
+        .and_then(ServerBuilder::build)
+        .unwrap();
+    let all = server.handle().connections_of::<Recorder<Raw>>();
+    while all.broadcast("a").is_ok() {}
+    let (told, room) = channel();
+    let again = all.clone();
+    all.when_room(move || told.send(again.broadcast("b")).unwrap());
+    assert!(room.try_recv().is_err(), "the mailbox is full");
+    assert!(server.run().is_err());
+    assert_eq!(take(&room), Err(SendError::Closed(())));
+}
+
+#[test]
 fn a_callback_that_panics_keeps_no_other_from_being_called() {
     let mut stuck = stuck(2);
     let (told, room) = channel();

@@ -321,9 +321,9 @@ fn two_publishers_each_leave_out_themselves() {
     for client in &mut clients {
         command(client, "sub a", "new");
     }
-    for index in 0..2 {
+    for (index, client) in clients[..2].iter_mut().enumerate() {
         let orders = format!("others a {index}\n").repeat(EACH);
-        clients[index].send(orders.as_bytes());
+        client.send(orders.as_bytes());
     }
     assert_eq!(clients[0].receive(2 * EACH), b"1\n".repeat(EACH));
     assert_eq!(clients[1].receive(2 * EACH), b"0\n".repeat(EACH));

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use ringwheel::TimeoutDecision;
 use ringwheel::protocol::Lines;
-use support::{DEADLINE, Event, Events, Recorder, TestServer, lending, listen, take, text};
+use support::{
+    DEADLINE, Event, Events, Recorder, TestServer, eventually, lending, listen, take, text,
+};
 
 const SHORT: Duration = Duration::from_millis(100);
 const FAR: Duration = Duration::from_secs(3600);
@@ -205,6 +207,32 @@ fn a_message_timeout_may_be_lifted_and_set_again() {
     client.expect_ended();
     assert_eq!(events.close_reason(), "Timeout(Message)");
     assert_eq!(events.messages()[1], b"one that takes its time");
+    server.finish(&events);
+}
+
+#[test]
+fn a_message_that_has_begun_is_watched_from_when_a_time_is_set() {
+    let (recorder, events) = Recorder::<Lines>::new();
+    let (recorder, lent) = lending(recorder);
+    let server = TestServer::start(listen(Lines::new()), recorder);
+    let mut client = server.connect();
+    let handle = take(&lent);
+    client.send(b"part");
+    let (told, unread) = channel();
+    eventually("it has arrived", || {
+        let told = told.clone();
+        handle
+            .run(move |conn| told.send(conn.read_buffer_len()).unwrap())
+            .unwrap();
+        take(&unread) == 4
+    });
+    let start = Instant::now();
+    handle
+        .run(|conn| conn.set_message_timeout(Some(SHORT)))
+        .unwrap();
+    client.expect_ended();
+    assert!(start.elapsed() >= SHORT);
+    assert_eq!(events.close_reason(), "Timeout(Message)");
     server.finish(&events);
 }
 
