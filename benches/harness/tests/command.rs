@@ -1,4 +1,4 @@
-//! The harness as a command.
+//! Tests of the harness as a command.
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::process::{Command, Output};
@@ -14,7 +14,7 @@ fn plain_echo() -> String {
     format!("'{}' {{addr}}", examples.join("plain_echo").display())
 }
 
-/// `name=command` of that server.
+/// The `name=command` of that server.
 fn named(name: &str) -> String {
     format!("{name}={}", plain_echo())
 }

@@ -1,4 +1,4 @@
-//! Whole reports of made-up results.
+//! Tests of whole reports of made-up results.
 
 use roxmltree::{Document, ParsingOptions};
 
@@ -262,7 +262,7 @@ fn nothing_is_drawn_outside_of_a_chart_and_no_label_covers_another() {
         let mut labels = Vec::new();
         for text in chart.children().filter(|child| child.has_tag_name("text")) {
             let number = |name| text.attribute(name).unwrap().parse::<f64>().unwrap();
-            // About the average width of a sans-serif's characters.
+            // The average width of a sans-serif font's characters, approximately.
             let width =
                 text.text().unwrap().trim().chars().count() as f64 * number("font-size") * 0.56;
             let left = match text.attribute("text-anchor") {
@@ -402,7 +402,7 @@ fn a_broadcast_tells_deliveries_per_second_of_cpu_and_whether_memory_grows() {
     assert!(row(first).contains(&grouped(250_000.0)), "{table}");
     assert!(row(first).contains("10 → 25 → 40, grows"), "{table}");
     assert!(row(second).contains("10 → 14 → 14, flat"), "{table}");
-    // Nothing of the kind elsewhere.
+    // Other scenarios have no such columns.
     let echo = terminal::table(&results, &scenario_of(&results, Section::Echo));
     assert!(
         !echo.contains("per CPU s") && !echo.contains("over time"),
