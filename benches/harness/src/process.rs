@@ -184,7 +184,7 @@ pub struct CpuTime {
 pub fn cpu_time(pid: u32) -> io::Result<CpuTime> {
     let mut scheduled = SchedStat::default();
     for task in fs::read_dir(format!("/proc/{pid}/task"))? {
-        // A thread that ended since the directory was listed counts for nothing.
+        // A thread that has ended since the directory was listed is ignored.
         let Ok(text) = fs::read_to_string(task?.path().join("schedstat")) else {
             continue;
         };

@@ -89,7 +89,7 @@ pub fn broadcast(
                 channel.receive(poller.key(event), clock, &mut window)?;
                 // Reading from all can take longer than the time between two messages.
                 channel.publish(&mut schedule, clock.now())?;
-                // An end that was signalled together with the last bytes is not signalled again: read on, to meet it.
+                // The end of a stream is not reported again if it came with the last bytes, so the stream is read on.
                 if !poller.hung_up(event) {
                     break;
                 }
