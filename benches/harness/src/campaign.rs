@@ -17,17 +17,17 @@ use crate::results::{Found, Record};
 use crate::scenario::{Hold, Scenario, Task};
 use crate::trace;
 
-/// How long the memory of a server that holds connections must not change before it is read.
+/// Time for which the memory of a server that holds connections must not change before it is read.
 const SETTLE: Duration = Duration::from_secs(1);
-/// How often a failed measurement is repeated before it counts as failed.
+/// Number of repetitions of a failed measurement before it counts as failed.
 const FAILURE_RETRIES: usize = 1;
 
-/// How disturbances by other users of the machine are handled.
+/// The treatment of disturbances by other users of the machine.
 #[derive(Clone, Copy, Debug)]
 pub struct Care {
-    /// How often a disturbed measurement is repeated before the least disturbed attempt is kept.
+    /// Most repetitions of a disturbed measurement; then the least disturbed attempt is kept.
     pub retries: usize,
-    /// How long to wait for a quiet machine before each measurement.
+    /// Longest wait for a quiet machine before each measurement.
     pub patience: Duration,
     /// Total time for waiting and repeating in the campaign; after that disturbed measurements are kept.
     pub budget: Duration,

@@ -103,16 +103,16 @@ pub struct Campaign {
 }
 
 impl Campaign {
-    /// How disturbances by other users of the machine are handled.
+    /// The treatment of disturbances by other users of the machine.
     pub fn surroundings(&self) -> &Surroundings {
         &self.surroundings
     }
 }
 
-/// How disturbances by other users of the machine are handled.
+/// The treatment of disturbances by other users of the machine.
 #[derive(Debug, Args)]
 pub struct Surroundings {
-    /// How often a disturbed measurement is repeated
+    /// Most repetitions of a disturbed measurement
     #[arg(long, default_value_t = 3)]
     retries: usize,
     /// Seconds to wait for a quiet machine before each measurement
@@ -298,7 +298,7 @@ pub struct LoadBroadcast {
     /// Messages published per second
     #[arg(long, default_value_t = 500)]
     rate: u64,
-    /// How many of the connections do not read
+    /// Number of connections that do not read
     #[arg(long, default_value_t = 0)]
     stalled: usize,
 }
@@ -456,7 +456,7 @@ pub struct LoadChoice {
     /// Connections that do not read (slow-readers)
     #[arg(long, default_value_t = 10)]
     slow: usize,
-    /// How many of the connections do not read (broadcast)
+    /// Number of connections that do not read (broadcast)
     #[arg(long, default_value_t = 0)]
     stalled: usize,
 }
@@ -520,7 +520,7 @@ pub struct Compare {
 }
 
 impl Compare {
-    /// How disturbances by other users of the machine are handled.
+    /// The treatment of disturbances by other users of the machine.
     pub fn surroundings(&self) -> &Surroundings {
         &self.surroundings
     }

@@ -13,7 +13,7 @@ use crate::proc_fs::{self, CpuTicks, TICK};
 const MAX_STEAL: f64 = 0.02;
 /// Largest share of a CPU's time that other processes may use in an undisturbed run.
 const MAX_FOREIGN: f64 = 0.05;
-/// How long the machine is observed to decide if it is quiet.
+/// Time for which the machine is observed to decide if it is quiet.
 const LOOK: Duration = Duration::from_millis(250);
 
 /// CPU time that others used during a window, as shares of one CPU's time.
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_busy_and_not_ours_is_foreign() {
+    fn busy_time_that_is_not_ours_is_foreign() {
         let start = Instant::now();
         let before = counters(start, 1000, 10);
         let after = counters(start + Duration::from_secs(2), 1350, 13);

@@ -23,9 +23,9 @@ use crate::measure::{Cause, MeasureError, Workload};
 use crate::peers::ServerSpec;
 use crate::process::ServerProcess;
 
-/// How long a server under valgrind may take until it accepts.
+/// Longest time until a server under valgrind accepts.
 const START_PATIENCE: Duration = Duration::from_secs(60);
-/// How long valgrind may take to write its counts when the server ends.
+/// Longest time for valgrind to write its counts when the server ends.
 const END_PATIENCE: Duration = Duration::from_secs(60);
 /// Ends the server. Servers that shut down in order on SIGTERM would wait for the load's connections; hardly any server
 /// handles this signal.

@@ -29,7 +29,7 @@ use serde::Serialize;
 
 type Outcome = Result<(), Box<dyn Error>>;
 
-/// How long `quick` may wait for a quiet machine and repeat disturbed measurements.
+/// Time that `quick` may spend on waiting for a quiet machine and on repeating disturbed measurements.
 const QUICK_BUDGET: Duration = Duration::from_secs(20);
 /// The same for `full`.
 const FULL_BUDGET: Duration = Duration::from_secs(10 * 60);

@@ -37,7 +37,7 @@ pub enum Mode {
     Broadcast {
         /// Messages published per second.
         rate: u64,
-        /// How many of the connections do not read.
+        /// Number of connections that do not read.
         #[serde(default)]
         stalled: usize,
     },

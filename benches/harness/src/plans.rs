@@ -459,7 +459,7 @@ mod tests {
     }
 
     #[test]
-    fn deflate_is_measured_in_full_by_those_who_can() {
+    fn full_measures_deflate_with_the_peers_that_support_it() {
         let prepared = all_prepared();
         let is_deflated = |scenario: &&Scenario| scenario.id == "websocket-deflate-1024-1";
         assert!(quick(&prepared, 5).iter().find(is_deflated).is_none());
@@ -482,7 +482,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plan_is_for_both_broadcasts_and_for_those_who_stop_reading() {
+    fn the_plan_covers_both_broadcasts_and_subscribers_that_stop_reading() {
         let full = full(&all_prepared(), 5);
         for id in [
             "broadcast-64-100",

@@ -15,7 +15,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use crate::machine;
 use crate::proc_fs::{self, KernelMemory, Memory, SchedStat, Ticks};
 
-/// How long a server may take until it accepts.
+/// Longest time until a server accepts.
 const START_PATIENCE: Duration = Duration::from_secs(10);
 /// Interval between two attempts to connect.
 const START_RETRY: Duration = Duration::from_millis(5);
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_be_read_is_ready_and_so_is_an_end() {
+    fn a_readable_file_and_an_ended_one_are_ready() {
         let (mut near, far) = UnixStream::pair().unwrap();
         assert!(!is_ready(&far, Duration::ZERO).unwrap());
         near.write_all(b"x").unwrap();

@@ -204,7 +204,7 @@ fn a_masked_answer_is_wrong() {
 }
 
 #[test]
-fn a_close_frame_is_told_with_its_code_and_reason() {
+fn a_close_frame_is_reported_with_its_code_and_reason() {
     let answer = Answer::Close {
         message: 5,
         code: 1009,
@@ -349,7 +349,7 @@ fn every_delivery_of_a_broadcast_is_counted_and_its_latency() {
 }
 
 #[test]
-fn what_the_publisher_gets_is_not_counted() {
+fn deliveries_to_the_publisher_are_not_counted() {
     let mut load = broadcast_load(Answer::Forget { connection: 0 });
     (load.subscribers, load.until) = (1, Until::Elapsed(Duration::from_millis(50)));
     let error = broadcast(&load, &mut ()).unwrap_err();
@@ -456,7 +456,7 @@ fn the_observer_sees_the_window_open_and_then_close() {
 }
 
 #[test]
-fn the_observer_is_told_that_a_window_goes_on() {
+fn the_observer_is_called_while_a_window_goes_on() {
     #[derive(Default)]
     struct Log(Vec<&'static str>);
     impl Observer for Log {
@@ -561,7 +561,7 @@ fn closed_port() -> SocketAddr {
 }
 
 #[test]
-fn open_loop_answers_what_it_sent() {
+fn open_loop_receives_the_answers_to_its_messages() {
     let load = OpenLoad {
         traffic: traffic(serve(Behaviour::Echo)),
         rate: 20_000,

@@ -353,7 +353,7 @@ fn instructions_of_a_message_are_the_same_each_time() {
 }
 
 #[test]
-fn a_server_that_fails_under_valgrind_is_told() {
+fn a_server_that_fails_under_valgrind_is_reported() {
     if !is_installed("valgrind") {
         println!("skipped: valgrind is not installed");
         return;

@@ -40,7 +40,7 @@ pub struct BroadcastLoad {
     pub address: SocketAddr,
     /// Connections that receive; one more publishes.
     pub subscribers: usize,
-    /// How many of them, the last ones, never read after the handshake. No delivery to them is expected, and the server
+    /// Number of subscribers, the last ones, that never read after the handshake. No delivery to them is expected, and
     /// may close them. Must be less than all.
     pub stalled: usize,
     /// Payload bytes per message.

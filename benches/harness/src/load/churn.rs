@@ -37,7 +37,7 @@ const MAX_TRIES: usize = 300_000;
 /// A connection churn load.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ChurnLoad {
-    /// Where the server listens.
+    /// The server's address.
     pub address: SocketAddr,
     /// Connections that are open at the same time.
     pub concurrency: usize,

@@ -389,7 +389,7 @@ mod tests {
     }
 
     #[test]
-    fn more_than_is_owed_and_close_frames_are_told_apart() {
+    fn surplus_bytes_and_close_frames_are_distinguished() {
         let documents = documents();
         let two = [answer(&documents, 0, 1), answer(&documents, 1, 1)].concat();
         let second = two.len() - answer(&documents, 0, 1).len();

@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_http_is_refused() {
+    fn answers_that_are_not_http_are_refused() {
         for answer in [&b"GET / HTTP/1.1\r\n"[..], b"\x82\x01x", b"HTTP/2 101\r\n"] {
             let error = Head::default().take(answer).unwrap_err();
             assert!(matches!(error, HandshakeError::Malformed(_)), "{error}");
@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn right_answers_in_other_words_pass() {
+    fn correct_answers_in_other_forms_pass() {
         for (from, to) in [
             ("Upgrade: websocket", "upgrade:WebSocket"),
             ("Connection: Upgrade", "Connection: keep-alive, UPGRADE"),

@@ -27,7 +27,7 @@ const MAX_SETTLING: u32 = 5;
 /// An idle holding load.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct IdleLoad {
-    /// Where the server listens.
+    /// The server's address.
     pub address: SocketAddr,
     /// Number of connections to hold; the hard limit of descriptors bounds it on both sides.
     pub connections: usize,
@@ -37,7 +37,7 @@ pub struct IdleLoad {
     pub framing: Framing,
     /// Process number of the server.
     pub pid: u32,
-    /// How long the server's memory must not change before it is read.
+    /// Time for which the server's memory must not change before it is read.
     pub settle: Duration,
 }
 

@@ -49,13 +49,13 @@ pub use open::{OpenLoad, open};
 pub use slow_readers::{SlowReadersLoad, slow_readers};
 pub use wire::{Ring, WireImage};
 
-/// How long a connect, or a missing answer, may take before the load gives up.
+/// Longest time for a connect, or a missing answer, before the load gives up.
 pub const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The messages and the connections of a load; shared by the echo modes.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Traffic {
-    /// Where the server listens.
+    /// The server's address.
     pub address: SocketAddr,
     /// Number of connections held open.
     pub connections: usize,

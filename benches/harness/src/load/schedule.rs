@@ -45,7 +45,7 @@ impl Schedule {
         })
     }
 
-    /// How long to sleep: not at all if the next message is near.
+    /// The time to sleep: zero if the next message is near.
     pub(crate) fn idle(&self, now: u64) -> Duration {
         let gap = Duration::from_nanos(self.next().saturating_sub(now));
         if gap > SPIN {

@@ -72,7 +72,7 @@ impl<'a> Window<'a> {
         self
     }
 
-    /// How many messages may be sent now, if `outstanding` are sent and not answered.
+    /// The number of messages that may be sent now, if `outstanding` are sent and not answered.
     #[inline]
     pub(crate) fn permits(&self, outstanding: u64) -> u64 {
         match (self.phase, self.until) {

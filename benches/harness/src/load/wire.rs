@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn only_websocket_answers_look_other_than_what_was_sent() {
+    fn only_websocket_answers_differ_from_the_messages_sent() {
         for framing in Framing::ALL {
             let image = WireImage::new(framing, 128).unwrap();
             let shared = rings(&image)[1..]

@@ -413,15 +413,15 @@ mod tests {
     }
 
     #[test]
-    fn a_peer_is_asked_only_for_what_it_can() {
-        let usual = ServerOptions::default();
+    fn a_peer_is_only_started_with_options_it_supports() {
+        let defaults = ServerOptions::default();
         let websocket = ServerOptions {
             framing: Framing::WebSocket,
-            ..usual
+            ..defaults
         };
         let deflate = ServerOptions {
             framing: Framing::WebSocketDeflate,
-            ..usual
+            ..defaults
         };
         let broadcast = ServerOptions {
             broadcast: true,
@@ -429,12 +429,16 @@ mod tests {
         };
         let many = ServerOptions {
             workers: 2,
-            ..usual
+            ..defaults
         };
-        let timers = ServerOptions { timers: 1, ..usual };
+        let timers = ServerOptions {
+            timers: 1,
+            ..defaults
+        };
         let can = |name: &str| {
             let peer = find(name).unwrap();
-            [usual, websocket, deflate, broadcast, many, timers].map(|options| peer.can(&options))
+            [defaults, websocket, deflate, broadcast, many, timers]
+                .map(|options| peer.can(&options))
         };
         assert_eq!(can("ringwheel"), [true; 6]);
         assert_eq!(can("mio"), [true, false, false, false, false, false]);

@@ -58,7 +58,7 @@ mod tests {
     use crate::load::Framing;
 
     #[test]
-    fn the_shell_reads_a_quoted_word_as_it_was() {
+    fn the_shell_reads_a_quoted_word_unchanged() {
         for word in [
             "/plain/path-1.0",
             "two words",

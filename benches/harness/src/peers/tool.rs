@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::prepared::Failure;
 
-/// How long a tool may run before its progress is reported.
+/// Time after which the progress of a running tool is reported.
 const QUIET: Duration = Duration::from_secs(3);
 /// Interval between two lines of progress.
 const PROGRESS: Duration = Duration::from_secs(30);
@@ -261,13 +261,13 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_end_is_killed() {
+    fn a_tool_that_does_not_end_is_killed() {
         let failure = shell("echo begun >&2; exec sleep 1000", Duration::ZERO).unwrap_err();
         assert!(failure.reason.contains("did not end within"), "{failure:?}");
     }
 
     #[test]
-    fn a_registry_out_of_reach_is_told_apart() {
+    fn an_unreachable_registry_is_recognised() {
         for sign in [
             "dial tcp: lookup proxy.golang.org: no such host",
             "npm ERR! code ENOTFOUND",

@@ -27,7 +27,7 @@ pub(super) fn in_cargo_lock(text: &str, dependent: &str, name: &str) -> Option<S
         let is_it = words.next() == Some(name);
         is_it.then_some(words)
     });
-    // They are sorted by version.
+    // The locked versions are sorted.
     let mut dependency = of_that_name.next_back()?;
     if let Some(version) = dependency.next() {
         return Some(version.to_owned());

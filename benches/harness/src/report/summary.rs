@@ -60,7 +60,7 @@ pub struct Summary {
     pub p99_to_ours: Option<Spread>,
     /// Rounds that succeeded.
     pub rounds: usize,
-    /// How many of them stayed disturbed; these count only if there are no others.
+    /// Number of these rounds that stayed disturbed; they count only if there are no others.
     pub disturbed_rounds: usize,
     /// Rounds that failed.
     pub failures: Vec<Failure>,

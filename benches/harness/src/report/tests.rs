@@ -75,7 +75,7 @@ fn near(found: Option<Spread>, median: f64, min: f64, max: f64) {
 }
 
 #[test]
-fn medians_and_ratios_are_those_of_undisturbed_rounds() {
+fn medians_and_ratios_come_from_undisturbed_rounds() {
     let mut results = sample_results();
     let open = scenario_of(&results, Section::Open);
     // Round 1 of the floor and round 2 of tokio are disturbed.
@@ -166,7 +166,7 @@ fn memory_instructions_and_calls_are_per_operation() {
 }
 
 #[test]
-fn a_failure_is_told_with_its_message() {
+fn a_failure_is_reported_with_its_message() {
     let results = sample_results();
     let churn = scenario_of(&results, Section::Churn);
     let note = "getty failed in 3 rounds, first in round 1: connection 31: no answer within 5 s";
@@ -229,7 +229,7 @@ fn the_page_is_well_formed_and_loads_nothing() {
 }
 
 #[test]
-fn every_chart_says_what_it_shows() {
+fn every_chart_has_a_description() {
     let page = html::page(&sample_results());
     let document = parsed(&page);
     let charts = || {
@@ -326,7 +326,7 @@ fn hostile_text_is_text() {
 }
 
 #[test]
-fn a_campaign_at_its_beginning_says_so() {
+fn an_incomplete_campaign_is_marked_as_such() {
     let whole = sample_results();
     for made in [0, 1, 2, 5, 17, 60, 200] {
         let mut results = whole.clone();

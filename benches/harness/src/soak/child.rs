@@ -11,7 +11,7 @@ use crate::process::wait;
 
 /// The hidden command, which calls [`serve`](super::serve).
 pub(super) const COMMAND: &str = "soak-server";
-/// How long the server may take to end.
+/// Longest time for the server to end.
 const END_PATIENCE: Duration = Duration::from_secs(30);
 
 /// The server of a soak. Dropping it kills the process.

@@ -40,7 +40,7 @@ const READING: Duration = Duration::from_secs(10);
 /// Longest time under load before the server counts as warm: its pools are then filled and its threads have their
 /// memory.
 const WARM_UP: Duration = Duration::from_secs(8);
-/// How long the last connections may take to end.
+/// Longest time for the last connections to end.
 const REST_PATIENCE: Duration = Duration::from_secs(30);
 /// Memory that the server may have in addition at the end compared with its warm state, because the allocator
 /// fragments.
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_as_it_was_is_clean() {
+    fn an_unchanged_server_is_clean() {
         let mut end = reading();
         end.resident += MEMORY_SLACK;
         assert!(complaints(&reading(), &end, &[]).is_empty());

@@ -17,7 +17,7 @@ use super::reading::Counts;
 pub(super) const FIRST_MESSAGE: Duration = Duration::from_secs(2);
 /// A connection that does not read is ended after one to two times this time.
 const WRITE_STALL: Duration = Duration::from_secs(3);
-/// How long a close, and the end of the server, may take.
+/// Longest time for a close, and for the end of the server.
 const CLOSE: Duration = Duration::from_secs(5);
 /// Interval of each connection's timer.
 const TICK: Duration = Duration::from_millis(500);

@@ -49,7 +49,7 @@ const TRACEPOINTS: [&str; 2] = [
     "/sys/kernel/tracing/events/syscalls",
     "/sys/kernel/debug/tracing/events/syscalls",
 ];
-/// How long perf may take to attach, to obey a command, and to end.
+/// Longest time for perf to attach, to obey a command, and to end.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The perf process of one server. Dropping it ends perf.
@@ -125,14 +125,14 @@ impl Perf {
         if answer.contains("ack") {
             return Ok(());
         }
-        let said = self.last_words()?;
+        let said = self.final_output()?;
         Err(io::Error::other(format!("perf: {}", reason(&said))))
     }
 
     /// Name and number of the calls while it was enabled.
     pub(super) fn finish(mut self) -> io::Result<Vec<(String, u64)>> {
         kill_process(Pid::from_child(&self.child), Signal::INT)?;
-        let said = self.last_words()?;
+        let said = self.final_output()?;
         let calls = parse_counts(&said);
         if calls.is_empty() {
             let said = said.trim();
@@ -142,7 +142,7 @@ impl Perf {
     }
 
     /// The text that perf prints at its end, which is less than a pipe holds.
-    fn last_words(&mut self) -> io::Result<String> {
+    fn final_output(&mut self) -> io::Result<String> {
         wait(&mut self.child, PATIENCE)?;
         let mut said = String::new();
         self.errors.read_to_string(&mut said)?;
@@ -227,13 +227,13 @@ Events disabled
     }
 
     #[test]
-    fn what_is_no_count_counts_nothing() {
+    fn text_without_counts_counts_nothing() {
         let said = "<not counted>,,raw_syscalls:sys_enter,0,100.00,,\nEvents disabled\n\n,,\n12\n";
         assert_eq!(parse_counts(said), []);
     }
 
     #[test]
-    fn the_line_that_says_why() {
+    fn the_reason_is_found_in_the_output() {
         let said = "event syntax error: 'raw_syscalls:sys_enter'\n   \\___ can't access trace events\n\n\
                     Error:\tNo permissions to read /sys/kernel/tracing/events/raw_syscalls/sys_enter\n\
                     Hint:\tTry 'sudo mount'\n";

@@ -134,7 +134,7 @@ strace: Process 4242 detached
     }
 
     #[test]
-    fn what_is_no_table_counts_nothing() {
+    fn text_without_a_table_counts_nothing() {
         assert_eq!(
             parse_summary("strace: attach: ptrace(PTRACE_SEIZE, 1): Operation not permitted\n"),
             []

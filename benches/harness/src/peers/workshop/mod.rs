@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cargo_says_it_has_built_is_started() {
+    fn the_program_that_cargo_reports_is_started() {
         let message = r#"{"reason":"compiler-artifact","target":{"name":"peer-tokio"},"executable":"/built here/peer-tokio"}"#;
         let script = format!("echo 'noise'; echo '{message}'");
         let mock = Mock::new("cargo", &[("cargo", &script)]);
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn without_pkg_config_what_needs_no_library_is_still_built() {
+    fn without_pkg_config_peers_without_a_library_are_still_built() {
         let mock = Mock::new("no-pkg-config", &[("make", ""), ("cc", "")]);
         let prepared = mock.prepare(&["libuv", "epoll-websocket"]);
         assert_eq!(

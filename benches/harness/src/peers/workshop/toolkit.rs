@@ -13,7 +13,7 @@ use crate::peers::catalogue::Peer;
 use crate::peers::prepared::{Absence, Failure};
 use crate::peers::tool::{Job, SearchPath};
 
-/// How long one toolchain may take for its peers.
+/// Longest time for one toolchain to build its peers.
 const DEADLINE: Duration = Duration::from_secs(20 * 60);
 
 /// Is called with lines about progress.

@@ -13,7 +13,7 @@ use ringwheel::{Conn, Handler, Limits, Listen, Overflow, Server};
 use ringwheel_peers::options::{Threads, Timers};
 use ringwheel_peers::{MAX_MESSAGE, start, timers};
 
-/// How long sending the pending output may take after the client's FIN.
+/// Longest time to send the pending output after the client's FIN.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(60);
 /// The topic to which the connections of a broadcast subscribe.
 const TOPIC: &str = "all";

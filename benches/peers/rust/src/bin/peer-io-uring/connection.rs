@@ -10,7 +10,7 @@ pub(crate) struct Connection {
     pub(crate) receiving: Receiving,
     /// The bytes that the kernel is sending. They must not change until the completion.
     pub(crate) sending: Sending,
-    /// How many bytes of `sending` were sent.
+    /// Number of bytes of `sending` that were sent.
     pub(crate) sent: usize,
     /// Bytes that have arrived meanwhile.
     pub(crate) unsent: Vec<u8>,
