@@ -110,7 +110,7 @@ fn until_stuck(sent: &AtomicU32) -> u32 {
 /// At the default rate the server closes the connection first.
 #[test]
 fn pings_of_a_deaf_peer_beyond_the_rate_end_its_connection() {
-    const NAME: &str = "pings::pings_of_a_deaf_peer_beyond_the_rate_end_its_connections_connection";
+    const NAME: &str = "pings::pings_of_a_deaf_peer_beyond_the_rate_end_its_connection";
     if Child::is_here() {
         let counts = Counts::default();
         let builder = Server::builder().workers(1);
