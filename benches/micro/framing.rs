@@ -1,7 +1,7 @@
-//! What framing costs: a burst of 16 frames of 64 payload bytes is unpacked, and each message packed again.
+//! The cost of framing: a burst of 16 frames with 64 payload bytes is unpacked, and each message is packed again.
 //!
-//! `copy only` does what no protocol can avoid with such a burst: each frame goes into the output in one piece, and the
-//! output is taken, which ends every other row too. The reported elements are frames.
+//! `copy only` is the minimum for every protocol: each frame is copied to the output in one piece, and the output is
+//! taken, as in all other rows. The reported elements are frames.
 
 use std::hint::black_box;
 
@@ -14,7 +14,7 @@ use ringwheel::protocol::{
 const FRAMES: usize = 16;
 const PAYLOAD: &str = "GET /a/path/that/is/long/enough/to/fill/all/of/the/64/bytes HTTP";
 
-/// A protocol whose messages can be sent back as they are.
+/// A protocol whose messages can be sent back unchanged.
 trait Echo: Protocol {
     fn payload() -> ItemOf<'static, Self>;
     fn answer<'a>(message: MessageOf<'a, Self>) -> ItemOf<'a, Self>;
@@ -51,7 +51,7 @@ fn burst<P: Echo>(protocol: &P) -> Vec<u8> {
     for _ in 0..FRAMES {
         encoder
             .pack(P::payload(), &mut output)
-            .expect("the payload can be expressed");
+            .expect("the protocol can express the payload");
     }
     output.take()
 }
@@ -69,11 +69,11 @@ fn bench_echo<P: Echo>(criterion: &mut Criterion, name: &str, protocol: P) {
                 let Ok(Unpacked::Message { message, consumed }) =
                     decoder.unpack(rest, &mut UnpackContext::detached(&mut reply, &mut encoder))
                 else {
-                    panic!("the burst is whole messages");
+                    panic!("the burst consists of whole messages");
                 };
                 encoder
                     .pack(P::answer(message), &mut output)
-                    .expect("it was a message");
+                    .expect("the protocol can express its own message");
                 rest = &mut rest[consumed..];
             }
             output.take()

@@ -1,1 +1,1 @@
-//! Nothing: this package only holds benchmarks. Run them with `cargo bench -p ringwheel-micro`.
+//! Empty: this package contains only benchmarks. Run them with `cargo bench -p ringwheel-micro`.

@@ -1,7 +1,7 @@
-//! The WebSocket decoder: frames a second, and unmasking against copying.
+//! The WebSocket decoder: frames per second, and the speed of unmasking compared with copying.
 //!
-//! Unmasking twice gives back what there was, so the same input is decoded again and again: its payload alternates, its
-//! headers stay.
+//! Unmasking twice restores the input, so the same bytes are decoded repeatedly: the payload alternates between two
+//! states, and the headers stay.
 
 use std::hint::black_box;
 
@@ -32,7 +32,7 @@ fn frame(length: usize) -> Vec<u8> {
     frame
 }
 
-/// Decodes `input`, whole frames, again and again.
+/// Decodes `input`, which consists of whole frames, repeatedly.
 fn bench_decode(criterion: &mut Criterion, name: &str, throughput: Throughput, input: &[u8]) {
     let mut input = input.to_vec();
     let (mut decoder, mut encoder) = WebSocket::new().open();
@@ -71,7 +71,7 @@ fn bench_frames(criterion: &mut Criterion) {
     }
 }
 
-/// What half of memcpy's speed is measured with: a payload that stays in the first cache.
+/// Measures unmasking of a payload that stays in the first-level cache, next to memcpy, whose half speed is the goal.
 fn bench_masking(criterion: &mut Criterion) {
     const LENGTH: usize = 4096;
     let throughput = || Throughput::Bytes(LENGTH as u64);

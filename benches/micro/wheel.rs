@@ -1,18 +1,15 @@
-//! The timing wheel against a `BinaryHeap` and tokio-util's `DelayQueue`, at a thousand to a
-//! million live timers.
+//! The timing wheel compared with a `BinaryHeap` and tokio-util's `DelayQueue`, with a thousand to a million live
+//! timers.
 //!
-//! Deadlines are spread evenly over the next minute, in ticks of a millisecond. The time is per
-//! timer:
-//! - `insert_cancel`: arm a new timer and cancel the one armed 64 before: timeouts that do not
-//!   strike.
-//! - `replace`: cancel a random live timer and arm a new one instead. No entry is in the cache.
-//! - `rearm`: move a random live timer to a new deadline.
-//! - `expire`: the clock goes on until about 64 timers are due; they are popped and as many new
-//!   ones armed.
+//! Deadlines are spread evenly over the next minute, in ticks of a millisecond. The time is per timer:
+//! - `insert_cancel`: arms a new timer and cancels the one armed 64 before, like timeouts that do not fire.
+//! - `replace`: cancels a random live timer and arms a new one instead. No entry is in the cache.
+//! - `rearm`: moves a random live timer to a new deadline.
+//! - `expire`: moves the clock on until about 64 timers are due, pops them, and arms as many new ones.
 //!
-//! The heap deletes lazily, as is usual: a cancelled timer stays until it comes up, or until more
-//! than half of the heap is stale and all of that is thrown out. The `DelayQueue` lives in a tokio
-//! runtime with a paused clock, which `expire` moves on once for its 64 timers.
+//! The heap deletes lazily, as heaps usually do: a cancelled timer stays until it comes up, or until more than half of
+//! the heap is stale and all stale entries are removed. The `DelayQueue` runs in a tokio runtime with a paused clock,
+//! which `expire` moves on once per 64 timers.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -30,10 +27,10 @@ const LIVE: [u64; 3] = [1_000, 100_000, 1_000_000];
 const HORIZON: u64 = 60_000;
 /// Timers that are due at each step of `expire`, on average.
 const DUE: u64 = 64;
-/// Timers from arming to cancelling in `insert_cancel`.
+/// Number of timers between arming and cancelling in `insert_cancel`.
 const IN_FLIGHT: usize = 64;
 
-/// What is compared. A timer's value is a `u64`, as a connection's token would be.
+/// The compared interface. A timer's value is a `u64`, like a connection's token.
 trait Timers {
     const NAME: &str;
     type Key: Copy;
@@ -43,7 +40,7 @@ trait Timers {
     fn insert(&mut self, deadline: u64, value: u64) -> Self::Key;
     fn cancel(&mut self, key: Self::Key) -> u64;
     fn rearm(&mut self, key: Self::Key, deadline: u64);
-    /// Goes on by so many ticks and hands out the value of each timer that is due.
+    /// Moves the clock on by `ticks`, and pushes the value of each timer that is due.
     fn advance(&mut self, ticks: u64, due: &mut Vec<u64>);
 }
 
@@ -79,7 +76,7 @@ impl Timers for Wheel<u64> {
     }
 }
 
-/// A heap of (deadline, index, arming), where an entry of another arming than the timer's is stale.
+/// A heap of (deadline, index, arming). An entry is stale if its arming is not the timer's current one.
 struct Heap {
     heap: BinaryHeap<Reverse<(u64, u32, u32)>>,
     timers: Vec<HeapTimer>,
@@ -103,7 +100,7 @@ impl Heap {
         )));
     }
 
-    /// Makes the timer's entry in the heap stale.
+    /// Makes the timer's current entry in the heap stale.
     fn disarm(&mut self, index: u32) -> u64 {
         let timer = &mut self.timers[index as usize];
         timer.arming = timer.arming.wrapping_add(1);
@@ -182,7 +179,7 @@ impl Timers for Heap {
 struct Tokio {
     queue: DelayQueue<u64>,
     runtime: &'static Runtime,
-    /// Entered for good, since entering costs as much as an operation.
+    /// Stays entered, since entering costs as much as an operation.
     _entered: EnterGuard<'static>,
     start: tokio::time::Instant,
     now: u64,
@@ -244,7 +241,7 @@ impl Timers for Tokio {
     }
 }
 
-/// Timers in the steady state, and the keys of those that are live, in no order.
+/// A constant number of live timers, and their keys in no particular order.
 struct Population<T: Timers> {
     timers: T,
     keys: Vec<T::Key>,
@@ -252,7 +249,7 @@ struct Population<T: Timers> {
 }
 
 impl<T: Timers> Population<T> {
-    /// So many live timers, with the clock so far on that none of the first ones is left.
+    /// Makes `live` timers, and moves the clock on until all of the first ones have fired.
     fn new(live: u64) -> Self {
         let mut population = Self {
             timers: T::new(),
@@ -268,7 +265,7 @@ impl<T: Timers> Population<T> {
         population
     }
 
-    /// xorshift: cheap beside what is measured.
+    /// xorshift: cheap compared with the measured operations.
     fn random(&mut self, bound: u64) -> u64 {
         self.random ^= self.random << 13;
         self.random ^= self.random >> 7;
@@ -280,7 +277,7 @@ impl<T: Timers> Population<T> {
         self.timers.now() + 1 + self.random(HORIZON)
     }
 
-    /// A timer's value is the place of its key.
+    /// A timer's value is the position of its key in the list.
     fn insert(&mut self) {
         let deadline = self.deadline();
         let key = self.timers.insert(deadline, self.keys.len() as u64);
@@ -309,7 +306,7 @@ impl<T: Timers> Population<T> {
         self.timers.rearm(self.keys[place as usize], deadline);
     }
 
-    /// One step of the clock. Returns how many timers fired.
+    /// Advances the clock by one step. Returns how many timers fired.
     fn expire(&mut self, live: u64) -> u64 {
         let mut due = Vec::with_capacity(2 * DUE as usize);
         self.timers

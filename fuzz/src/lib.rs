@@ -1,6 +1,6 @@
 //! The fuzz targets. Each takes any bytes, and panics if the library violates its contract.
 //!
-//! They are library functions, so that the corpora can be replayed without a fuzzer, as `tests/corpus.rs` does.
+//! The targets are library functions, so that the corpora can be replayed without a fuzzer, as `tests/corpus.rs` does.
 
 pub mod connection;
 pub mod deflate;

@@ -1,11 +1,11 @@
 //! Benchmarks the ring against `VecDeque<u8>` and `BytesMut` as the buffers of a connection.
 //!
 //! - `frame_by_frame`: a read of a few KiB arrives behind the incomplete frame that the last read
-//! left. Then for each whole frame the header is peeked, the payload is handed out as one slice,
-//! and the frame is consumed. An incomplete frame stays.
+//!   left. Then for each whole frame the header is peeked, the payload is handed out as one slice,
+//!   and the frame is consumed. An incomplete frame stays.
 //! - `batch`: the same, but the frames are walked in one slice and consumed all at once.
 //! - `output`: messages of 64 bytes are appended, and a sink takes them in two unequal writes, so
-//! that the buffer is rarely empty.
+//!   that the buffer is rarely empty.
 //!
 //! Each implementation is used in the way that is fastest for it without `unsafe`. All buffers are
 //! grown before the measurement starts.

@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn commit_consumes_what_was_read() {
+    fn commit_consumes_the_bytes_read() {
         let mut ring = wrapped();
         let mut cursor = ring.cursor();
         assert_eq!(cursor.read_u8(), Some(b'a'));

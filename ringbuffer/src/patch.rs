@@ -4,7 +4,7 @@ use crate::{LimitExceeded, RingBuffer};
 
 /// Bytes reserved by [`RingBuffer::reserve_patch`], to be filled in by [`RingBuffer::patch`].
 ///
-/// It identifies the bytes by their position in the stream, so it stays valid while bytes are
+/// The patch identifies the bytes by their position in the stream, so it stays valid while bytes are
 /// appended or consumed and while the ring grows.
 #[derive(Debug)]
 #[must_use = "the reserved bytes stay zero until they are patched"]

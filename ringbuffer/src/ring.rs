@@ -681,7 +681,7 @@ mod tests {
     }
 
     #[test]
-    fn contiguous_moves_only_what_wraps_and_never_grows() {
+    fn contiguous_moves_only_wrapped_bytes_and_never_grows() {
         let text = b"abcdefghijklmnop";
         for head in 0..16 {
             for len in 0..=16 {

@@ -206,7 +206,7 @@ enum Opening {
 }
 
 #[test]
-fn garbage_on_every_protocol_harms_nobody() {
+fn garbage_on_every_protocol_does_not_affect_other_connections() {
     let counts = Counts::default();
     let deflate = Deflate::new().client_context_takeover(true);
     let websocket = WebSocket::new().max_message(8 * 1024);
@@ -267,7 +267,7 @@ fn garbage_on_every_protocol_harms_nobody() {
     }
     counts.finish(server);
     report(
-        "garbage_on_every_protocol_harms_nobody",
+        "garbage_on_every_protocol_does_not_affect_other_connections",
         format_args!(
             "{} streams, {bytes} bytes to {listeners} listeners; {} refused by protocols",
             streams * listeners,

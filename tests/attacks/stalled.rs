@@ -97,7 +97,7 @@ impl Scene {
         let stalled = (0..sized(50, 1000)).map(|_| Client::connect_narrow(server.addr()));
         let stalled: Vec<Client> = stalled.collect();
         let mut healthy: Vec<Client> = (0..10).map(|_| server.connect()).collect();
-        // They were accepted last, so all connections are accepted once they are served.
+        // These connections were accepted last, so all connections are accepted once they are served.
         for client in &mut healthy {
             assert_eq!(client.ask(b"\0\0\0\x01x"), b"\0\0\0\x01x");
         }
@@ -157,7 +157,7 @@ fn with_the_drop_policy_stalled_readers_miss_only_whole_messages() {
     assert!((1..=CAP).contains(&most), "{most}");
     assert_eq!(scene.counts.closed(), 0);
     let stalled = scene.stalled.len();
-    // They start to read, and take what is there for them.
+    // The stalled readers start to read, and take the bytes that are there for them.
     let mut missed = 0;
     for client in &mut scene.stalled {
         client.finish();

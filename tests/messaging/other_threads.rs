@@ -163,7 +163,7 @@ fn four_threads_send_ten_thousand_each_and_all_arrive_in_the_order_of_their_thre
 }
 
 #[test]
-fn a_completion_says_written_once_the_kernel_has_it() {
+fn a_completion_reports_written_once_the_kernel_has_the_item() {
     let (recorder, events, handles) = lending();
     let server = TestServer::start(listen(Raw), recorder);
     let mut client = server.connect();
@@ -425,7 +425,7 @@ fn a_broadcast_reaches_every_connection_of_every_worker_and_listener() {
 }
 
 #[test]
-fn a_filtered_broadcast_reaches_those_that_the_filter_names() {
+fn a_filtered_broadcast_reaches_the_connections_that_pass_the_filter() {
     let (recorder, events, _) = lending();
     let server = TestServer::start_on(Server::builder().workers(2), listen(Raw), recorder);
     let mut silent: Vec<Client> = (0..5).map(|_| server.connect()).collect();

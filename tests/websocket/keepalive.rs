@@ -101,7 +101,7 @@ fn a_peer_whose_input_is_not_read_is_not_overdue() {
         server.now += TIMEOUT;
         assert_eq!(server.meet_deadline(), Ok(()));
     }
-    // It is unknown since when the peer's input is read again; it counts from now.
+    // The test does not say since when the input is read again; the timeout counts from now.
     server.peer_is_held_back = false;
     server.now += TIMEOUT;
     assert_eq!(server.meet_deadline(), Ok(()));

@@ -1,4 +1,4 @@
-//! An echo server on std alone, a thread per connection: to try the harness on, and for its own tests.
+//! An echo server on std alone with one thread per connection, for trying the harness and for its own tests.
 //!
 //! `cargo run -p ringwheel-harness --example plain_echo -- 127.0.0.1:1833`
 
@@ -14,7 +14,7 @@ fn main() -> io::Result<()> {
     println!("listening on {}", listener.local_addr()?);
     for stream in listener.incoming() {
         let stream = stream?;
-        // A connection that fails is over, and nothing else is.
+        // An error ends only this connection.
         thread::spawn(move || echo(stream));
     }
     Ok(())

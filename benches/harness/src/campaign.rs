@@ -1,5 +1,5 @@
-//! Runs scenarios in interleaved rounds (A B C, A B C, ...), so that what changes on the machine over time changes for all
-//! alike; and keeps a journal, so that a run that was broken off goes on where it was.
+//! Runs scenarios in interleaved rounds (A B C, A B C, ...), so that slow changes of the machine affect all servers
+//! alike. Keeps a journal, so that an interrupted run can be resumed.
 
 use std::fmt;
 use std::io;
@@ -17,36 +17,36 @@ use crate::results::{Found, Record};
 use crate::scenario::{Hold, Scenario, Task};
 use crate::trace;
 
-/// How long the memory of a server that holds connections must be still before it is read.
+/// Time for which the memory of a server that holds connections must not change before it is read.
 const SETTLE: Duration = Duration::from_secs(1);
-/// How often a measurement that failed is tried again before the failure counts.
+/// Number of repetitions of a failed measurement before it counts as failed.
 const FAILURE_RETRIES: usize = 1;
 
-/// What is done about others who use the machine.
+/// The treatment of disturbances by other users of the machine.
 #[derive(Clone, Copy, Debug)]
 pub struct Care {
-    /// How often a disturbed measurement is repeated before the least disturbed attempt is kept.
+    /// Most repetitions of a disturbed measurement; then the least disturbed attempt is kept.
     pub retries: usize,
-    /// How long a quiet moment is waited for before each measurement.
+    /// Longest wait for a quiet machine before each measurement.
     pub patience: Duration,
-    /// How long all waiting and repeating of the campaign may take; from then on disturbed measurements are kept.
+    /// Total time for waiting and repeating in the campaign; after that disturbed measurements are kept.
     pub budget: Duration,
 }
 
-/// What a campaign tells while it runs.
+/// Events of a running campaign.
 #[derive(Debug)]
 pub enum Event<'a> {
     /// A scenario begins.
     Scenario(&'a Scenario),
     /// The next measurement begins: this server, this round.
     Begins(&'a ServerSpec, usize),
-    /// A sample was taken; it may be disturbed, and then be repeated.
+    /// A sample was taken. If it is disturbed, the measurement may be repeated.
     Attempt(&'a Sample),
-    /// A measurement is over and in the journal.
+    /// A measurement is complete and in the journal.
     Done(&'a Record),
 }
 
-/// Why a campaign cannot go on. What a server does wrong is recorded instead.
+/// An error that ends a campaign. Failures of a server are recorded instead.
 #[derive(Debug)]
 pub struct Interrupted(io::Error);
 
@@ -64,10 +64,10 @@ impl From<io::Error> for Interrupted {
     }
 }
 
-/// Measures all that the journal does not have yet.
+/// Measures everything that is not in the journal yet.
 ///
 /// # Errors
-/// Only the machine ends a campaign: the journal cannot be written, or a CPU cannot be used.
+/// Only problems of the machine end a campaign: the journal cannot be written, or a CPU cannot be used.
 pub fn run(
     journal: &mut Journal,
     cpus: Cpus,
@@ -106,15 +106,15 @@ pub fn run(
 struct Runner<'a> {
     cpus: Cpus,
     care: Care,
-    /// What waiting and repeating have taken of the budget.
+    /// The part of the budget that waiting and repeating have used.
     spent: Duration,
-    /// The last sample was undisturbed, so the machine is taken to be quiet.
+    /// True if the last sample was undisturbed: then the machine is assumed to be quiet.
     quiet: bool,
     tell: &'a mut dyn FnMut(Event<'_>),
 }
 
 impl Runner<'_> {
-    /// One measurement; a server that fails is given a second chance, then the failure is what was found.
+    /// Takes one measurement. A server that fails gets a second chance; after that the failure is the result.
     fn find(
         &mut self,
         scenario: &Scenario,

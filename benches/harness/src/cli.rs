@@ -16,17 +16,17 @@ use crate::plans;
 #[derive(Debug, Parser)]
 #[command(name = "ringwheel-harness", version)]
 pub struct Cli {
-    /// What to do.
+    /// The subcommand.
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// What to do.
+/// The subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Compare ringwheel with the floors and the Rust peers, in three minutes
     Quick(Campaign),
-    /// Compare ringwheel with every peer in every mode, in up to an hour; goes on where it was broken off
+    /// Compare ringwheel with every peer in every mode, in up to an hour; resumes an interrupted run
     Full(Campaign),
     /// Start servers in turn, put one load on each, and compare
     Compare(Compare),
@@ -37,13 +37,13 @@ pub enum Command {
     Syscalls(Count),
     /// Count the instructions that servers execute in user mode per message, by callgrind
     Instructions(Count),
-    /// Make the HTML report of a results.json anew
+    /// Make the HTML report of a results.json again
     Report(Report),
     /// List the peers that come with the harness
     Peers(Peers),
-    /// Put a mixed load with faults on ringwheel for minutes or hours, and see that nothing is left of it
+    /// Put a mixed load with faults on ringwheel for minutes or hours, and check that no resource is leaked
     Soak(Soak),
-    /// What `soak` starts
+    /// The server process that `soak` starts
     #[command(hide = true)]
     SoakServer,
 }
@@ -51,7 +51,7 @@ pub enum Command {
 /// `peers`
 #[derive(Debug, Args)]
 pub struct Peers {
-    /// Build all that can be built, and tell versions, and what is missing
+    /// Build everything that can be built, and print versions and missing tools
     #[arg(long)]
     pub build: bool,
 }
@@ -59,7 +59,7 @@ pub struct Peers {
 /// `soak`
 #[derive(Debug, Args)]
 pub struct Soak {
-    /// How long; at most a day
+    /// Length of the soak; at most a day
     #[arg(long, default_value_t = 10.0)]
     minutes: f64,
     /// Print JSON instead of text
@@ -68,7 +68,7 @@ pub struct Soak {
 }
 
 impl Soak {
-    /// How long.
+    /// Length of the soak.
     pub fn length(&self) -> Duration {
         seconds(self.minutes * 60.0)
     }
@@ -80,10 +80,10 @@ pub struct Campaign {
     /// Folder for report.html, results.json and the journal [default: target/harness/quick or .../full]
     #[arg(long, value_name = "FOLDER")]
     pub out: Option<PathBuf>,
-    /// Begin anew, even where a journal of the same campaign could be gone on with
+    /// Start over, even if a journal of the same campaign could be resumed
     #[arg(long)]
     pub fresh: bool,
-    /// Only these peers, ringwheel and the floors
+    /// Only these peers, besides ringwheel and the floors
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     pub peers: Vec<String>,
     /// Only scenarios whose id contains one of these
@@ -92,7 +92,7 @@ pub struct Campaign {
     /// Rounds in which each server is measured once (scaling sections: at most 3)
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub rounds: u16,
-    /// Say what would be measured, and end
+    /// Print the plan without measuring
     #[arg(long)]
     pub list: bool,
     #[command(flatten)]
@@ -103,28 +103,28 @@ pub struct Campaign {
 }
 
 impl Campaign {
-    /// What is done about others who use the machine.
+    /// The treatment of disturbances by other users of the machine.
     pub fn surroundings(&self) -> &Surroundings {
         &self.surroundings
     }
 }
 
-/// What is done about others who use the machine.
+/// The treatment of disturbances by other users of the machine.
 #[derive(Debug, Args)]
 pub struct Surroundings {
-    /// How often a disturbed measurement is repeated
+    /// Most repetitions of a disturbed measurement
     #[arg(long, default_value_t = 3)]
     retries: usize,
-    /// Seconds for which a quiet machine is waited for before each measurement
+    /// Seconds to wait for a quiet machine before each measurement
     #[arg(long, default_value_t = 5.0)]
     patience: f64,
-    /// Priority of server and load; -20, where it is permitted, lets a busy machine disturb little
+    /// Priority of server and load; -20, if permitted, keeps most other programs from disturbing the measurement
     #[arg(long, default_value_t = 0, allow_negative_numbers = true, value_parser = clap::value_parser!(i32).range(-20..=19))]
     pub nice: i32,
 }
 
 impl Surroundings {
-    /// As a campaign wants it; waiting and repeating take at most `budget` in all.
+    /// Converts to a campaign's settings; waiting and repeating take at most `budget` in total.
     pub fn care(&self, budget: Duration) -> Care {
         Care {
             retries: self.retries,
@@ -139,12 +139,12 @@ impl Surroundings {
 pub struct Report {
     /// The results.json of a campaign
     pub results: PathBuf,
-    /// Where to write the HTML
+    /// File to write the HTML to
     #[arg(long, default_value = "report.html")]
     pub html: PathBuf,
 }
 
-/// Which load to put on a running server.
+/// The load to put on a running server.
 #[derive(Debug, Subcommand)]
 pub enum Load {
     /// Ping-pong: each connection sends the next message for each answer
@@ -155,13 +155,13 @@ pub enum Load {
     Churn(LoadChurn),
     /// Hold idle connections and read the server's memory
     Idle(LoadIdle),
-    /// Publish WebSocket messages at a fixed rate to a server that sends each to all
+    /// Publish WebSocket messages at a fixed rate to a server that sends each to all connections
     Broadcast(LoadBroadcast),
     /// Ping-pong beside clients that write and never read
     SlowReaders(LoadSlowReaders),
 }
 
-/// Where the server is, and how to answer.
+/// The server's address, and the format of the output.
 #[derive(Debug, Args)]
 pub struct Target {
     /// Address of the server
@@ -172,13 +172,13 @@ pub struct Target {
     pub json: bool,
 }
 
-/// How long a load runs.
+/// The length of a load.
 #[derive(Debug, Args)]
 pub struct Length {
-    /// Seconds that are measured
+    /// Seconds of the measured window
     #[arg(long, default_value_t = 3.0)]
     seconds: f64,
-    /// Seconds before, that are not
+    /// Seconds of warm-up before the window
     #[arg(long, default_value_t = 0.5)]
     warmup: f64,
 }
@@ -193,15 +193,15 @@ impl Length {
     }
 }
 
-/// Not negative, and at most a day.
+/// Parses a number of seconds: not negative, and at most a day.
 fn seconds(seconds: f64) -> Duration {
     Duration::from_secs_f64(seconds.clamp(0.0, 86_400.0))
 }
 
-/// What the messages are.
+/// The messages of a load.
 #[derive(Debug, Args)]
 pub struct Messages {
-    /// Connections held open (churn: short ones under way at a time)
+    /// Connections held open (churn: short connections at the same time)
     #[arg(long, short, default_value_t = 100)]
     connections: usize,
     /// Payload bytes per message
@@ -209,15 +209,15 @@ pub struct Messages {
     size: usize,
     #[command(flatten)]
     wire: Wire,
-    /// Do not compare the bytes that come back
+    /// Do not compare the bytes received with the bytes sent
     #[arg(long)]
     no_verify: bool,
 }
 
-/// How messages are told apart.
+/// The framing of messages.
 #[derive(Clone, Copy, Debug, Args)]
 pub struct Wire {
-    /// What is put around each payload
+    /// The bytes around each payload
     #[arg(long, value_enum, default_value_t)]
     framing: Framing,
 }
@@ -239,7 +239,7 @@ impl Messages {
 /// `load echo`
 #[derive(Debug, Args)]
 pub struct LoadEcho {
-    /// Where to.
+    /// The server and the output.
     #[command(flatten)]
     pub target: Target,
     #[command(flatten)]
@@ -254,7 +254,7 @@ pub struct LoadEcho {
 /// `load open`
 #[derive(Debug, Args)]
 pub struct LoadOpen {
-    /// Where to.
+    /// The server and the output.
     #[command(flatten)]
     pub target: Target,
     #[command(flatten)]
@@ -269,12 +269,12 @@ pub struct LoadOpen {
 /// `load churn`
 #[derive(Debug, Args)]
 pub struct LoadChurn {
-    /// Where to.
+    /// The server and the output.
     #[command(flatten)]
     pub target: Target,
     #[command(flatten)]
     length: Length,
-    /// Connections under way at a time
+    /// Short connections at the same time
     #[arg(long, short, default_value_t = 50)]
     concurrency: usize,
     #[command(flatten)]
@@ -284,7 +284,7 @@ pub struct LoadChurn {
 /// `load broadcast`
 #[derive(Debug, Args)]
 pub struct LoadBroadcast {
-    /// Where to.
+    /// The server and the output.
     #[command(flatten)]
     pub target: Target,
     #[command(flatten)]
@@ -298,7 +298,7 @@ pub struct LoadBroadcast {
     /// Messages published per second
     #[arg(long, default_value_t = 500)]
     rate: u64,
-    /// Those of the connections that do not read
+    /// Number of connections that do not read
     #[arg(long, default_value_t = 0)]
     stalled: usize,
 }
@@ -306,7 +306,7 @@ pub struct LoadBroadcast {
 /// `load slow-readers`
 #[derive(Debug, Args)]
 pub struct LoadSlowReaders {
-    /// Where to.
+    /// The server and the output.
     #[command(flatten)]
     pub target: Target,
     #[command(flatten)]
@@ -316,7 +316,7 @@ pub struct LoadSlowReaders {
     /// Messages in flight per connection that reads
     #[arg(long, short = 'k', default_value_t = 1)]
     in_flight: usize,
-    /// Connections besides that do not read
+    /// Further connections that do not read
     #[arg(long, default_value_t = 10)]
     slow: usize,
 }
@@ -324,13 +324,13 @@ pub struct LoadSlowReaders {
 /// `load idle`
 #[derive(Debug, Args)]
 pub struct LoadIdle {
-    /// Where to.
+    /// The server and the output.
     #[command(flatten)]
     pub target: Target,
     /// Connections to hold
     #[arg(long, short, default_value_t = 10_000)]
     connections: usize,
-    /// Let each connection exchange one message, too
+    /// Also exchange one message on each connection
     #[arg(long)]
     exchange: bool,
     #[command(flatten)]
@@ -338,7 +338,7 @@ pub struct LoadIdle {
     /// Process number of the server
     #[arg(long)]
     pid: u32,
-    /// Seconds for which the server's memory must be still before it is read
+    /// Seconds for which the server's memory must not change before it is read
     #[arg(long, default_value_t = 2.0)]
     settle: f64,
 }
@@ -423,7 +423,7 @@ impl LoadIdle {
     }
 }
 
-/// Which load servers are compared under.
+/// The load for a comparison of servers.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum ModeName {
     /// Ping-pong.
@@ -435,11 +435,11 @@ pub enum ModeName {
     Churn,
     /// WebSocket broadcast.
     Broadcast,
-    /// Beside slow readers.
+    /// Ping-pong beside slow readers.
     SlowReaders,
 }
 
-/// The load that several servers are given.
+/// The load that is put on several servers.
 #[derive(Debug, Args)]
 pub struct LoadChoice {
     /// The load
@@ -456,7 +456,7 @@ pub struct LoadChoice {
     /// Connections that do not read (slow-readers)
     #[arg(long, default_value_t = 10)]
     slow: usize,
-    /// Those of the connections that do not read (broadcast)
+    /// Number of connections that do not read (broadcast)
     #[arg(long, default_value_t = 0)]
     stalled: usize,
 }
@@ -482,7 +482,7 @@ impl LoadChoice {
         self.messages.workload(mode, warm_up, until)
     }
 
-    /// What a peer is asked for, when it is given by name.
+    /// The options that a peer named on the command line is started with.
     pub fn server_options(&self) -> ServerOptions {
         ServerOptions {
             broadcast: matches!(self.mode, ModeName::Broadcast),
@@ -504,11 +504,11 @@ pub struct Compare {
     pub rounds: usize,
     #[command(flatten)]
     surroundings: Surroundings,
-    /// A server: name=command with {addr} where its address belongs, or the name of a peer; once for each
+    /// A server: name=command with {addr} in place of its address, or the name of a peer; may be repeated
     #[arg(long = "server", value_name = "SERVER")]
     pub servers: Vec<String>,
-    /// The server that the others are compared with, given in the same way [default: mio; for WebSocket epoll-websocket;
-    /// where it is deflated the first server]
+    /// The server that the others are compared with, given in the same way [default: mio; for WebSocket
+    /// epoll-websocket; for deflated WebSocket the first server]
     #[arg(long)]
     floor: Option<String>,
     /// Print JSON instead of a table
@@ -520,12 +520,12 @@ pub struct Compare {
 }
 
 impl Compare {
-    /// What is done about others who use the machine.
+    /// The treatment of disturbances by other users of the machine.
     pub fn surroundings(&self) -> &Surroundings {
         &self.surroundings
     }
 
-    /// The servers, that which the others are compared with first.
+    /// The servers, beginning with the one that the others are compared with.
     pub fn contestants(&self) -> impl Iterator<Item = &str> {
         let floor = match &self.floor {
             Some(floor) => Some(floor.as_str()),
@@ -552,7 +552,7 @@ pub struct Count {
     /// Messages, or short connections, in the counted window
     #[arg(long, default_value_t = 20_000)]
     operations: u64,
-    /// A server: name=command with {addr} where its address belongs, or the name of a peer; once for each
+    /// A server: name=command with {addr} in place of its address, or the name of a peer; may be repeated
     #[arg(long = "server", value_name = "SERVER", required = true)]
     pub servers: Vec<String>,
     /// Print JSON instead of text

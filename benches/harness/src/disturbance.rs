@@ -1,4 +1,4 @@
-//! Was the machine ours? What the hypervisor took, and what other processes ran on the two CPUs, during a window.
+//! Measures how much others disturb a run: CPU time taken by the hypervisor and by other processes on the two CPUs.
 
 use std::fs;
 use std::io;
@@ -9,24 +9,24 @@ use serde::{Deserialize, Serialize};
 use crate::machine::Cpus;
 use crate::proc_fs::{self, CpuTicks, TICK};
 
-/// Share of a CPU's time that the hypervisor may take from an undisturbed run.
+/// Largest share of a CPU's time that the hypervisor may take in an undisturbed run.
 const MAX_STEAL: f64 = 0.02;
-/// Share of a CPU's time that others may use in an undisturbed run.
+/// Largest share of a CPU's time that other processes may use in an undisturbed run.
 const MAX_FOREIGN: f64 = 0.05;
-/// How long the machine is looked at to say whether it is quiet.
+/// Time for which the machine is observed to decide if it is quiet.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// What others took during a window, as shares of one CPU's time.
+/// CPU time that others used during a window, as shares of one CPU's time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Disturbance {
-    /// By the hypervisor.
+    /// Taken by the hypervisor.
     pub steal: f64,
-    /// By other processes, and by interrupts outside of ours.
+    /// Used by other processes, and by interrupts outside of our processes.
     pub foreign: f64,
 }
 
 impl Disturbance {
-    /// Whether a run with this disturbance should be repeated.
+    /// True if a run with this disturbance should be repeated.
     pub fn is_disturbed(&self) -> bool {
         self.steal > MAX_STEAL || self.foreign > MAX_FOREIGN
     }
@@ -45,7 +45,7 @@ pub struct Counters {
 }
 
 impl Counters {
-    /// Reads them now.
+    /// Reads the current counters.
     ///
     /// # Errors
     /// Fails when `/proc/stat` cannot be read.
@@ -64,7 +64,7 @@ impl Counters {
         })
     }
 
-    /// What others took between `self` and the `later` counters, of which `own` CPU time was ours.
+    /// The time that others used between `self` and the `later` counters, if our processes used `own` CPU time.
     pub fn disturbance(&self, later: &Self, own: Duration) -> Disturbance {
         let elapsed = (later.at - self.at).as_secs_f64();
         let seconds = |ticks: u64| ticks as f64 * TICK.as_secs_f64();
@@ -76,7 +76,7 @@ impl Counters {
     }
 }
 
-/// Waits until nobody else uses the CPUs, but for at most `patience`.
+/// Waits until nobody else uses the CPUs, for at most `patience`.
 ///
 /// # Errors
 /// Fails when `/proc/stat` cannot be read.
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_busy_and_not_ours_is_foreign() {
+    fn busy_time_that_is_not_ours_is_foreign() {
         let start = Instant::now();
         let before = counters(start, 1000, 10);
         let after = counters(start + Duration::from_secs(2), 1350, 13);

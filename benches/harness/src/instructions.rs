@@ -1,12 +1,12 @@
-//! User instructions per operation, counted by callgrind.
+//! Counts the user-mode instructions of a server per operation, with callgrind.
 //!
 //! The same load runs twice against a fresh server, the second time with more operations. The difference of the two
-//! totals is what these operations cost: starting, accepting, and whatever is done once per connection, is in both. The
-//! server is ended by a signal at the moment the window closes, with all connections open, so that not even closing them
-//! is counted.
+//! totals is the cost of the additional operations: starting, accepting and other costs per connection are part of
+//! both. A signal ends the server at the moment the window closes, with all connections open, so that closing them is
+//! not counted either.
 //!
 //! Valgrind makes the server tens of times slower than the load, so its batches are as large as the load allows: the
-//! figure is that of a busy server. Work that is done by the clock, such as timers, seems dearer than it is.
+//! figure is for a busy server. Work that depends on the clock, such as timers, is overrated.
 
 use std::fs;
 use std::io;
@@ -23,12 +23,12 @@ use crate::measure::{Cause, MeasureError, Workload};
 use crate::peers::ServerSpec;
 use crate::process::ServerProcess;
 
-/// How long a server under valgrind may take until it accepts.
+/// Longest time until a server under valgrind accepts.
 const START_PATIENCE: Duration = Duration::from_secs(60);
-/// How long valgrind may take to write its counts when the server ends.
+/// Longest time for valgrind to write its counts when the server ends.
 const END_PATIENCE: Duration = Duration::from_secs(60);
-/// Ends the server. Those that close in order on SIGTERM would wait for the load's connections; hardly any handles this
-/// one.
+/// Ends the server. Servers that shut down in order on SIGTERM would wait for the load's connections; hardly any server
+/// handles this signal.
 const END: Signal = Signal::ALARM;
 
 /// Instructions that a server executed in user mode.
@@ -49,9 +49,9 @@ impl Instructions {
     }
 }
 
-/// Runs `workload`, which must end after a number of operations, against fresh servers under callgrind, and counts what
-/// that many operations execute, beyond half as many that come before. There is no warm-up. With the echo modes the number
-/// is exact; it should be many times that of the messages in flight on all connections.
+/// Runs `workload`, which must end after a number of operations, against fresh servers under callgrind. Counts the
+/// instructions of that many operations, in addition to half as many that come before. There is no warm-up. With the
+/// echo modes the number is exact; it should be many times the number of messages in flight on all connections.
 ///
 /// # Errors
 /// Fails when valgrind is missing, the server does not run under it, or the load fails.
@@ -106,7 +106,7 @@ fn find_valgrind() -> io::Result<()> {
     }
 }
 
-/// What one run cost, from the server's first instruction to its last.
+/// The counts of one run, from the server's first instruction to its last.
 #[derive(Debug)]
 struct Total {
     operations: u64,
@@ -121,7 +121,7 @@ fn run(command: &str, workload: &Workload, cpus: Cpus) -> Result<Total, Cause> {
         counts.display(),
         log.display()
     );
-    // What valgrind says explains why a server fails only under it.
+    // Valgrind's messages explain why a server fails only under valgrind.
     let explain = |error: &dyn std::fmt::Display| Cause::System(under_valgrind(error, &log));
     let server = ServerProcess::start_under(&callgrind, START_PATIENCE, command, cpus.server)
         .map_err(|error| explain(&error))?;
@@ -151,10 +151,10 @@ fn under_valgrind(error: &dyn std::fmt::Display, log: &Path) -> io::Error {
     ))
 }
 
-/// Lines of valgrind's log that are told.
+/// The most lines of valgrind's log that are quoted.
 const MAX_LINES: usize = 6;
 
-/// A line of valgrind's log without `==PID==` before it.
+/// Removes `==PID==` from a line of valgrind's log.
 fn without_pid(line: &str) -> &str {
     let text = |marker: &str| Some(line.strip_prefix(marker)?.split_once(marker)?.1);
     text("==").or_else(|| text("--")).unwrap_or(line).trim()
@@ -175,7 +175,7 @@ impl Observer for EndWithWindow {
     }
 }
 
-/// All instructions, from what callgrind writes: the column `Ir` of the last `totals:` line.
+/// The total of all instructions in callgrind's output: the column `Ir` of the last `totals:` line.
 fn parse_total(counts: &str) -> Option<u64> {
     let value = |name: &str| {
         counts

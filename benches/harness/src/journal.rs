@@ -1,4 +1,4 @@
-//! The journal of a campaign: a file of JSON lines, the plan first, then a line per measurement as soon as it is taken.
+//! The journal of a campaign: a file of JSON lines. The first line is the plan; each measurement is appended at once.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
@@ -9,14 +9,14 @@ use serde::{Deserialize, Serialize};
 use crate::results::{Circumstances, Found, Record, Results};
 use crate::scenario::Scenario;
 
-/// The first line: what was to be measured, and where.
+/// The first line: the plan and the circumstances.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct Plan {
     circumstances: Circumstances,
     scenarios: Vec<Scenario>,
 }
 
-/// What is known so far, in memory and, if there is a file, in it.
+/// All results so far, in memory and, if there is a file, in the file.
 #[derive(Debug)]
 pub struct Journal {
     file: Option<File>,
@@ -24,7 +24,7 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// A journal that is kept in memory only.
+    /// A journal that exists only in memory.
     pub fn in_memory(circumstances: Circumstances, scenarios: Vec<Scenario>) -> Self {
         Self {
             file: None,
@@ -36,13 +36,13 @@ impl Journal {
         }
     }
 
-    /// Goes on with the journal at `path` when it is of the same plan, and begins one when there is none.
+    /// Resumes the journal at `path` if it has the same plan, or creates one.
     ///
-    /// The circumstances are those of the beginning, so a run that is resumed the next day keeps its date.
+    /// The circumstances are those of the first run, so a campaign that is resumed the next day keeps its date.
     ///
     /// # Errors
-    /// Fails when the file cannot be read or written, or is the journal of another plan, machine or build:
-    /// `InvalidData`, with what differs.
+    /// Fails if the file cannot be read or written, or is the journal of another plan, machine or build: then the error
+    /// is `InvalidData`, with the difference.
     pub fn open(
         path: &Path,
         circumstances: Circumstances,
@@ -55,7 +55,7 @@ impl Journal {
             Err(error) => return Err(error),
         };
         let mut file = OpenOptions::new().create(true).append(true).open(path)?;
-        // A line that was cut when the run was broken off is measured again.
+        // A line that was cut off when the run was interrupted is measured again.
         file.set_len(whole)?;
         if whole == 0 {
             let plan = Plan {
@@ -68,7 +68,7 @@ impl Journal {
         Ok(journal)
     }
 
-    /// Takes over what `text` holds, and answers how many of its bytes are whole lines.
+    /// Reads the records in `text`, and returns how many of its bytes are whole lines.
     fn resume(&mut self, text: &str) -> io::Result<u64> {
         let invalid = |problem: &str| io::Error::new(ErrorKind::InvalidData, problem);
         let mut whole = 0;
@@ -79,9 +79,10 @@ impl Journal {
             return Ok(0);
         };
         let plan: Plan = serde_json::from_str(first)
-            .map_err(|error| invalid(&format!("it begins with no plan: {error}")))?;
-        self.agrees(&plan)
-            .map_err(|difference| invalid(&format!("it is of another campaign: {difference}")))?;
+            .map_err(|error| invalid(&format!("it does not begin with a plan: {error}")))?;
+        self.agrees(&plan).map_err(|difference| {
+            invalid(&format!("it belongs to another campaign: {difference}"))
+        })?;
         whole += first.len();
         for line in lines {
             let record: Record =
@@ -93,7 +94,7 @@ impl Journal {
         Ok(whole as u64)
     }
 
-    /// Whether records of `plan` may stand beside ours.
+    /// Checks that records of `plan` can be combined with ours; the error names the difference.
     fn agrees(&self, plan: &Plan) -> Result<(), &'static str> {
         let (theirs, ours) = (&plan.circumstances, &self.results.circumstances);
         if theirs.machine != ours.machine || theirs.cpus != ours.cpus {
@@ -108,17 +109,17 @@ impl Journal {
         Ok(())
     }
 
-    /// All that is known.
+    /// All results so far.
     pub fn results(&self) -> &Results {
         &self.results
     }
 
-    /// Gives the results away.
+    /// Returns the results.
     pub fn into_results(self) -> Results {
         self.results
     }
 
-    /// Whether nothing is left to measure of one server in one round: it has been measured, or has failed before.
+    /// True if one server needs no measurement in one round: it was measured, or has failed before.
     pub fn is_settled(&self, scenario: &str, server: &str, round: usize) -> bool {
         self.results.records.iter().any(|record| {
             record.scenario == scenario
@@ -127,7 +128,7 @@ impl Journal {
         })
     }
 
-    /// Adds a measurement; when this returns it is in the file.
+    /// Adds a measurement; it is in the file when this returns.
     ///
     /// # Errors
     /// Fails when the file cannot be written.

@@ -1,4 +1,4 @@
-//! The throughput harness of ringwheel: ringwheel and its peers side by side in one run, with pictures.
+//! The benchmark harness of ringwheel: measures ringwheel and its peers side by side in one run, and draws charts.
 //!
 //! ```text
 //!   plans: quick, full ─► scenarios ─► campaign: A B C, A B C ... ─► journal ─► results ─► report: tables, JSON, HTML
@@ -8,8 +8,9 @@
 //!                                         └─ instructions, by callgrind
 //! ```
 //!
-//! On loopback both ends pay about the same for TCP, which compresses the rates. The figure to compare is therefore the
-//! **server's CPU time per message**; the generator's own CPU share is always printed beside it.
+//! On loopback both ends pay about the same for TCP, which makes the rates of all servers similar. The figure to
+//! compare is therefore the **server's CPU time per message**; the load generator's CPU share is always printed beside
+//! it.
 
 pub mod campaign;
 pub mod cli;

@@ -1,4 +1,4 @@
-//! The machine: which CPUs there are, pinning to them, and what it is called in a report.
+//! The machine: its CPUs, pinning to them, and its description in a report.
 
 use std::fs;
 use std::io;
@@ -11,23 +11,23 @@ use serde::{Deserialize, Serialize};
 
 use crate::proc_fs;
 
-/// The priority of this process's session; not there when the kernel does without.
+/// The scheduling priority of this process's session; missing if the kernel does not support it.
 const AUTOGROUP: &str = "/proc/self/autogroup";
 
 /// The CPUs of a run. On a machine with a single CPU nothing is pinned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cpus {
-    /// Where the server runs.
+    /// The CPU of the server.
     pub server: Option<usize>,
-    /// Where the load runs.
+    /// The CPU of the load.
     pub load: Option<usize>,
 }
 
 impl Cpus {
-    /// The first CPU that this process may use for the server, the second for the load.
+    /// The first CPU that this process may use is for the server, the second for the load.
     ///
     /// # Errors
-    /// Fails when the system does not tell.
+    /// Fails if the system does not tell the CPUs.
     pub fn choose() -> io::Result<Self> {
         let allowed = sched_getaffinity(None)?;
         let mut allowed = (0..CpuSet::MAX_CPU).filter(|&cpu| allowed.is_set(cpu));
@@ -38,7 +38,7 @@ impl Cpus {
         })
     }
 
-    /// With a server that may use every CPU.
+    /// The same, with a server that may use every CPU.
     pub fn spread(self) -> Self {
         Self {
             server: None,
@@ -46,13 +46,13 @@ impl Cpus {
         }
     }
 
-    /// Both, where there are two.
+    /// Both CPUs, if there are two.
     pub fn all(self) -> impl Iterator<Item = usize> {
         self.server.into_iter().chain(self.load)
     }
 }
 
-/// Keeps the calling thread, and all that it starts, on `cpu`.
+/// Pins the calling thread, and all threads and processes that it starts, to `cpu`.
 fn pin(cpu: Option<usize>) -> io::Result<()> {
     let Some(cpu) = cpu else { return Ok(()) };
     let mut set = CpuSet::new();
@@ -60,15 +60,15 @@ fn pin(cpu: Option<usize>) -> io::Result<()> {
     Ok(sched_setaffinity(None, &set)?)
 }
 
-/// Gives the calling thread, and all that it starts, another priority: -20 before all others, 0 as usual, 19 after them.
-/// Below 0 so that a busy machine disturbs less.
+/// Sets the priority of the calling thread and of everything that it starts: -20 is the highest, 0 the default, 19 the
+/// lowest. Below 0 a busy machine disturbs less.
 ///
-/// Linux by default shares the CPUs among sessions first (`autogroup` in sched(7)), which would make the priority count
-/// only within ours. So this process becomes a session of its own, with that priority. A job of an interactive shell
-/// cannot leave its session; there the priority counts within the session, whose other programs should not suffer.
+/// Linux by default shares the CPUs among sessions first (`autogroup` in sched(7)), so the priority would count only
+/// within our session. Therefore this process becomes its own session with that priority. A job of an interactive shell
+/// cannot leave its session; its priority then counts within the session, whose other programs should not suffer.
 ///
 /// # Errors
-/// Fails when the user may not take a priority below 0.
+/// Fails if the user may not set a priority below 0.
 pub fn set_nice(nice: i32) -> io::Result<()> {
     setpriority_process(None, nice).map_err(|error| {
         let error = io::Error::from(error);
@@ -80,10 +80,10 @@ pub fn set_nice(nice: i32) -> io::Result<()> {
     Ok(())
 }
 
-/// Runs `work` on `cpu`, which a process that it starts inherits, and returns to where the thread was.
+/// Runs `work` on `cpu`, which processes that it starts inherit, and restores the thread's CPUs.
 ///
 /// # Errors
-/// Fails when there is no such CPU.
+/// Fails if there is no such CPU.
 pub fn with_affinity<T>(cpu: Option<usize>, work: impl FnOnce() -> T) -> io::Result<T> {
     let before = sched_getaffinity(None)?;
     pin(cpu)?;
@@ -98,7 +98,7 @@ pub fn today() -> String {
     now.split('T').next().unwrap_or(&now).to_owned()
 }
 
-/// What a report says about the machine.
+/// The description of the machine in a report.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Machine {
     /// The CPU's model.

@@ -29,9 +29,9 @@ use serde::Serialize;
 
 type Outcome = Result<(), Box<dyn Error>>;
 
-/// How long `quick` may spend on waiting for a quiet machine and on repeating what was disturbed.
+/// Time that `quick` may spend on waiting for a quiet machine and on repeating disturbed measurements.
 const QUICK_BUDGET: Duration = Duration::from_secs(20);
-/// How long `full` may.
+/// The same for `full`.
 const FULL_BUDGET: Duration = Duration::from_secs(10 * 60);
 
 fn main() -> ExitCode {
@@ -66,7 +66,7 @@ fn full(options: &Campaign) -> Outcome {
     run_campaign(options, "full", &peers, plans::full, FULL_BUDGET)
 }
 
-/// The peers that were asked for, with ringwheel and the floors; without a wish those that belong to the campaign.
+/// The requested peers, besides ringwheel and the floors; by default all peers of the campaign.
 fn chosen(
     options: &Campaign,
     belongs: impl Fn(&Peer) -> bool,
@@ -115,7 +115,7 @@ fn run_campaign(
         return Ok(());
     }
     if scenarios.is_empty() {
-        return Err("nothing is left to measure".into());
+        return Err("no scenario is left to measure".into());
     }
     let folder = match &options.out {
         Some(folder) => folder.clone(),
@@ -129,7 +129,7 @@ fn run_campaign(
     let cpus = Cpus::choose()?;
     let circumstances = circumstances(name, cpus, &prepared);
     let mut journal = Journal::open(&path, circumstances, scenarios)
-        .map_err(|error| format!("{}: {error}; --fresh begins anew", path.display()))?;
+        .map_err(|error| format!("{}: {error}; --fresh starts over", path.display()))?;
     let care = options.surroundings().care(budget);
     measure(&mut journal, cpus, care, options.surroundings().nice)?;
     let results = journal.into_results();
@@ -178,7 +178,7 @@ fn print_tables(results: &Results) {
     }
 }
 
-/// A run in which a server failed, or could not be built though its toolchain is there, has not done what was asked.
+/// Fails if a server has failed, or could not be built although its toolchain is there: the result is incomplete.
 fn complaints(results: &Results, prepared: &[Prepared]) -> Outcome {
     let mut problems = failures(prepared);
     for record in &results.records {
@@ -259,7 +259,7 @@ fn section(workload: &Workload) -> Section {
     }
 }
 
-/// Servers given as `name=command` or as the name of a peer; no name twice.
+/// Parses servers given as `name=command` or as the name of a peer; no name may occur twice.
 fn contestants<'a>(
     given: impl Iterator<Item = &'a str>,
     options: &ServerOptions,
@@ -276,7 +276,7 @@ fn contestants<'a>(
     Ok((contestants, servers))
 }
 
-/// What a campaign writes as JSON: all records, and what they sum up to.
+/// A campaign's JSON output: all records, and their summaries.
 #[derive(Serialize)]
 struct Summed<'a> {
     #[serde(flatten)]
@@ -347,7 +347,7 @@ fn instructions(options: &Count) -> Outcome {
     })
 }
 
-/// Counts something of each server in turn.
+/// Counts something for each server in turn.
 fn count<T: Serialize>(
     options: &Count,
     count: impl Fn(&ServerSpec, &Workload, Cpus) -> Result<T, MeasureError>,
@@ -373,7 +373,7 @@ fn count<T: Serialize>(
     }
 }
 
-/// Reads what a campaign wrote and makes its page anew.
+/// Reads a campaign's results and makes its page again.
 fn write_report(options: &Report) -> Outcome {
     let named = |path: &PathBuf| format!("{}", path.display());
     let text = fs::read_to_string(&options.results)
@@ -410,10 +410,10 @@ fn prepare(peers: &[&'static Peer]) -> Vec<Prepared> {
     peers::prepare(peers, &mut |line| eprintln!("{line}"))
 }
 
-/// What could not be built though its tools are there.
+/// The peers that could not be built although their tools are there.
 fn failures(prepared: &[Prepared]) -> Vec<String> {
     let mut failures: Vec<_> = prepared.iter().filter_map(Prepared::failed).collect();
-    // Those of one toolchain fail together.
+    // All peers of one toolchain fail together.
     failures.dedup();
     failures
 }

@@ -1,4 +1,4 @@
-//! One measurement: one fresh server, one load, the counters at both ends of the window.
+//! One measurement: a fresh server, one load, and the counters at both ends of the window.
 
 use std::fmt;
 use std::io;
@@ -18,7 +18,7 @@ use crate::proc_fs::Memory;
 use crate::process::{self, CpuTime, ServerProcess};
 use crate::stats::Latency;
 
-/// How the load behaves.
+/// The kind of load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Mode {
     /// Ping-pong with this many messages in flight per connection.
@@ -33,11 +33,11 @@ pub enum Mode {
     },
     /// Short connections.
     Churn,
-    /// WebSocket messages at a fixed rate, each to all connections.
+    /// WebSocket messages at a fixed rate, each sent to all connections.
     Broadcast {
         /// Messages published per second.
         rate: u64,
-        /// Those of the connections that do not read.
+        /// Number of connections that do not read.
         #[serde(default)]
         stalled: usize,
     },
@@ -50,22 +50,22 @@ pub enum Mode {
     },
 }
 
-/// What each server is measured with.
+/// The load for the measurement of a server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Workload {
-    /// How the load behaves.
+    /// The kind of load.
     pub mode: Mode,
-    /// Connections held, or short ones under way at a time.
+    /// Connections held, or short ones at the same time.
     pub connections: usize,
     /// Payload bytes per message (fixed at 64 for churn).
     pub size: usize,
-    /// What is put in front of each payload.
+    /// The framing of messages.
     pub framing: Framing,
-    /// Whether every byte that comes back is compared.
+    /// True if every received byte is compared.
     pub verify: bool,
     /// Time before the window opens.
     pub warm_up: Duration,
-    /// When the window closes.
+    /// The end of the window.
     pub until: Until,
 }
 
@@ -143,12 +143,12 @@ impl Workload {
         }
     }
 
-    /// Whether the server's memory is looked at while the window is open: there are those who do not read.
+    /// True if the server's memory is read while the window is open, because some clients do not read.
     pub fn watches_memory(&self) -> bool {
         matches!(self.mode, Mode::Broadcast { stalled: 1.., .. })
     }
 
-    /// What one operation is called.
+    /// The name of one operation.
     pub fn operation(&self) -> &'static str {
         match self.mode {
             Mode::Churn => "connection",
@@ -189,7 +189,7 @@ impl fmt::Display for Workload {
     }
 }
 
-/// What one measurement found.
+/// The results of one measurement.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Sample {
     /// The server's name.
@@ -202,9 +202,9 @@ pub struct Sample {
     pub rate: f64,
     /// Server CPU time per operation in microseconds, exact.
     pub cpu: f64,
-    /// The part of it in user mode, split by sampling.
+    /// The part of it in user mode, estimated by sampling.
     pub cpu_user: f64,
-    /// The part of it in the kernel, split by sampling.
+    /// The part of it in the kernel, estimated by sampling.
     pub cpu_system: f64,
     /// The server's share of one CPU.
     pub server_share: f64,
@@ -214,24 +214,24 @@ pub struct Sample {
     pub latency: Latency,
     /// The server's memory when the window closed.
     pub memory: Memory,
-    /// The server's resident bytes while the window was open, at its begin, after each tenth, and at its end; empty unless
-    /// the workload [watches](Workload::watches_memory).
+    /// The server's resident bytes while the window was open: at its beginning, after each tenth, and at its end. Empty
+    /// unless the workload [watches](Workload::watches_memory) memory.
     #[serde(default)]
     pub resident_over_time: Vec<u64>,
-    /// What others took.
+    /// The CPU time that others used.
     pub disturbance: Disturbance,
 }
 
-/// Why a measurement failed, and of which server.
+/// The failure of a measurement, and its server.
 #[derive(Debug)]
 pub struct MeasureError {
     /// The server's name.
     pub server: String,
-    /// What happened.
+    /// The failure.
     pub cause: Cause,
 }
 
-/// What happened.
+/// The failure of a measurement.
 #[derive(Debug)]
 pub enum Cause {
     /// The server did not start, or the machine's counters could not be read.
@@ -331,7 +331,7 @@ struct Reading {
 struct Meter {
     pid: u32,
     cpus: Cpus,
-    /// Whether memory is looked at, too.
+    /// True if memory is read, too.
     watch: bool,
     resident: Vec<u64>,
     opened: Option<Reading>,

@@ -1,4 +1,4 @@
-//! The scenarios of the two campaigns: `quick`, which is over in three minutes, and `full`, which takes up to an hour.
+//! The scenarios of the two campaigns: `quick` takes three minutes, and `full` up to an hour.
 
 use std::time::Duration;
 
@@ -12,29 +12,30 @@ pub const TCP_FLOOR: &str = "mio";
 /// The server that the WebSocket servers are compared with.
 pub const WEBSOCKET_FLOOR: &str = "epoll-websocket";
 
-/// Connections of most scenarios.
+/// Connections in most scenarios.
 const CONNECTIONS: usize = 100;
 /// Payload of most messages, in bytes.
 const SIZE: usize = 64;
-/// Connections of the scenarios whose messages grow to a mebibyte, lest the socket buffers alone fill a small machine.
+/// Connections in scenarios with messages up to a mebibyte, so that the socket buffers do not fill a small machine.
 const LARGE_CONNECTIONS: usize = 10;
-/// Connections held for their memory.
+/// Connections held to measure their memory.
 const HELD: usize = 10_000;
-/// WebSocket connections held for their memory; a hard limit of 20,000 descriptors, which is common, leaves room for them.
+/// WebSocket connections held to measure their memory. They fit below a hard limit of 20,000 descriptors, which is
+/// common.
 const HELD_WEBSOCKETS: usize = 15_000;
-/// Bytes of the documents that are sent deflated.
+/// Size in bytes of the documents that are sent deflated.
 const DOCUMENT: usize = 1024;
 /// The large broadcast: payload, subscribers, messages per second.
 const LARGE_BROADCAST: (usize, usize, u64) = (128, 5_000, 10);
-/// The broadcast of whose subscribers one in ten does not read: payload, subscribers, messages per second.
+/// The broadcast in which one subscriber in ten does not read: payload, subscribers, messages per second.
 const STALLED_BROADCAST: (usize, usize, u64) = (1024, 1_000, 50);
-/// Before that, what the kernel takes for those who do not read is full...
+/// By the end of this warm-up the kernel's buffers for the subscribers that do not read are full ...
 const STALLED_WARM_UP: Duration = Duration::from_secs(3);
-/// ...and by then a server that keeps everything has grown.
+/// ... and within this window a server that keeps everything grows visibly.
 const STALLED_WINDOW: Duration = Duration::from_secs(6);
 
-/// The server that those which speak `framing` are compared with; none where the messages are deflated, as no floor
-/// does.
+/// The server that the others with `framing` are compared with. There is none for deflated messages, because no floor
+/// supports them.
 pub fn floor(framing: Framing) -> Option<&'static str> {
     match framing {
         Framing::Raw | Framing::LengthPrefixed | Framing::Lines => Some(TCP_FLOOR),
@@ -43,7 +44,7 @@ pub fn floor(framing: Framing) -> Option<&'static str> {
     }
 }
 
-/// Who takes part in the scaling sections: the floor, and one of each kind.
+/// The servers in the scaling sections: the floor, and one of each kind.
 const SCALED: &[&str] = &[
     "ringwheel",
     "mio",
@@ -54,10 +55,10 @@ const SCALED: &[&str] = &[
     "libuv",
 ];
 
-/// The peers of the quick campaign: what a Rust toolchain alone can build.
+/// The peers of the quick campaign: those that a Rust toolchain alone can build.
 pub const QUICK: &[&str] = &["ringwheel", "mio", "epoll", "io-uring", "tokio", "monoio"];
 
-/// How long each measurement takes.
+/// The length of each measurement.
 #[derive(Clone, Copy, Debug)]
 struct Pace {
     warm_up: Duration,
@@ -65,7 +66,7 @@ struct Pace {
     rounds: usize,
 }
 
-/// A few scenarios that tell the most.
+/// The scenarios that show the most.
 pub fn quick(prepared: &[Prepared], rounds: usize) -> Vec<Scenario> {
     let pace = Pace {
         warm_up: Duration::from_millis(150),
@@ -82,7 +83,7 @@ pub fn quick(prepared: &[Prepared], rounds: usize) -> Vec<Scenario> {
     ])
 }
 
-/// Everything.
+/// All scenarios.
 pub fn full(prepared: &[Prepared], rounds: usize) -> Vec<Scenario> {
     let pace = Pace {
         warm_up: Duration::from_millis(300),
@@ -108,12 +109,12 @@ pub fn full(prepared: &[Prepared], rounds: usize) -> Vec<Scenario> {
     ]);
     scenarios.extend(planner.counts());
     scenarios.extend(planner.scaling());
-    // Last: what short connections leave behind in the kernel would disturb the memory of others for a minute.
+    // Short connections come last: their remains in the kernel would disturb measurements of memory for a minute.
     scenarios.push(planner.churn());
     with_servers(scenarios)
 }
 
-/// Those scenarios that somebody takes part in, with the floor of those that are.
+/// Keeps scenarios with at least one server, and their floor only if it takes part.
 fn with_servers(mut scenarios: Vec<Scenario>) -> Vec<Scenario> {
     scenarios.retain(|scenario| !scenario.servers.is_empty());
     for scenario in &mut scenarios {
@@ -253,7 +254,7 @@ impl Planner<'_> {
         scenario
     }
 
-    /// What is counted instead of timed, once.
+    /// The scenarios that count instead of measuring time; each runs once.
     fn counts(&self) -> Vec<Scenario> {
         let mut scenarios = Vec::new();
         for (framing, in_flight) in [
@@ -329,7 +330,7 @@ impl Planner<'_> {
         scenarios
     }
 
-    /// One point of a scaling section's axis.
+    /// One point on the axis of a scaling section.
     fn point(
         &self,
         section: Section,
@@ -355,7 +356,7 @@ impl Planner<'_> {
         scenario
     }
 
-    /// A scenario without servers yet, on the pace of the campaign.
+    /// A scenario without servers yet, with the campaign's measuring times.
     fn scenario(&self, id: String, section: Section, title: String, task: Task) -> Scenario {
         let id = id.to_lowercase();
         Scenario {
@@ -387,7 +388,7 @@ impl Planner<'_> {
         self.servers_with(&ServerOptions::framed(framing), takes_part)
     }
 
-    /// Those of the prepared peers that can do it and take part.
+    /// The prepared peers that support the options and take part.
     fn servers_with(
         &self,
         options: &ServerOptions,
@@ -458,7 +459,7 @@ mod tests {
     }
 
     #[test]
-    fn deflate_is_measured_in_full_by_those_who_can() {
+    fn full_measures_deflate_with_the_peers_that_support_it() {
         let prepared = all_prepared();
         let is_deflated = |scenario: &&Scenario| scenario.id == "websocket-deflate-1024-1";
         assert!(quick(&prepared, 5).iter().find(is_deflated).is_none());
@@ -481,7 +482,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plan_is_for_both_broadcasts_and_for_those_who_stop_reading() {
+    fn the_plan_covers_both_broadcasts_and_subscribers_that_stop_reading() {
         let full = full(&all_prepared(), 5);
         for id in [
             "broadcast-64-100",

@@ -1,4 +1,4 @@
-//! Parsers of what Linux says in `/proc`: pure functions of text.
+//! Parsers of files in Linux's `/proc`: pure functions of text.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 /// Unit of the CPU times in `/proc/*/stat`: USER_HZ, fixed at 100 per second for user space on every common architecture.
 pub const TICK: Duration = Duration::from_millis(10);
 
-/// CPU time of a process, in ticks: too coarse for short runs, but apart for user and system.
+/// CPU time of a process in ticks: too coarse for short runs, but separate for user and system.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ticks {
     /// In user mode.
@@ -26,7 +26,7 @@ pub fn process_ticks(stat: &str) -> Option<Ticks> {
     Some(Ticks { user, system })
 }
 
-/// What the scheduler knows of a thread.
+/// The scheduler's statistics of a thread.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SchedStat {
     /// Time spent on a CPU.
@@ -49,7 +49,7 @@ pub fn sched_stat(schedstat: &str) -> Option<SchedStat> {
 /// Resident memory of a process, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Memory {
-    /// All that is resident (`VmRSS`).
+    /// All resident memory (`VmRSS`).
     pub resident: u64,
     /// Of that, anonymous memory: heap and stacks (`RssAnon`).
     pub anonymous: u64,
@@ -71,13 +71,13 @@ fn kibibytes(text: &str, name: &str) -> Option<u64> {
     line.trim().strip_suffix("kB")?.trim_end().parse().ok()
 }
 
-/// What the kernel keeps for the whole machine, in bytes. Stacks and page tables are left out: they are of threads and
-/// processes, not of connections.
+/// The kernel's memory for the whole machine, in bytes. Stacks and page tables are left out: they belong to threads and
+/// processes, not to connections.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KernelMemory {
-    /// The slabs (`Slab` in `/proc/meminfo`), in which sockets, their files and inodes, and what is registered with epoll
-    /// have their place; also whatever else the kernel allocates or frees meanwhile, so the machine should be quiet, and
-    /// connections that were closed a minute ago or less (TIME_WAIT) few.
+    /// The slabs (`Slab` in `/proc/meminfo`), which hold sockets, their files and inodes, and epoll registrations. They
+    /// also hold everything else that the kernel allocates, so the machine should be quiet, and few connections should
+    /// have closed within the last minute (TIME_WAIT).
     pub slab: u64,
     /// Pages that TCP has charged for data in its queues (`mem` of `TCP` in `/proc/net/sockstat`).
     pub sockets: u64,
@@ -100,7 +100,7 @@ pub fn kernel_memory(meminfo: &str, sockstat: &str, page: u64) -> Option<KernelM
 /// Ticks of one CPU since boot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CpuTicks {
-    /// Spent on anything but idling: user, nice, system, interrupts.
+    /// Spent on anything except idling: user, nice, system, interrupts.
     pub busy: u64,
     /// Taken by the hypervisor while this machine wanted to run.
     pub steal: u64,

@@ -1,4 +1,4 @@
-//! A server process: spawned on its CPUs, waited for, read, and killed when dropped.
+//! A server process: started on its CPUs, awaited, read, and killed when dropped.
 
 use std::fs;
 use std::io;
@@ -15,11 +15,11 @@ use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use crate::machine;
 use crate::proc_fs::{self, KernelMemory, Memory, SchedStat, Ticks};
 
-/// How long a server may take until it accepts.
+/// Longest time until a server accepts.
 const START_PATIENCE: Duration = Duration::from_secs(10);
-/// How often it is tried meanwhile.
+/// Interval between two attempts to connect.
 const START_RETRY: Duration = Duration::from_millis(5);
-/// Ports handed out are below Linux's ephemeral range (from 32768), where the load's own connections get theirs.
+/// Ports for servers, below Linux's ephemeral range (from 32768), from which the load's own connections get theirs.
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
 
 /// A running server. Dropping it kills the process and reaps it.
@@ -30,20 +30,20 @@ pub struct ServerProcess {
 }
 
 impl ServerProcess {
-    /// Starts `command` by the shell, with every `{addr}` replaced by a free loopback address, on CPU `cpu` only, and
-    /// waits until it accepts. Its standard output is discarded, its errors are shown.
+    /// Starts `command` with the shell on CPU `cpu` only, with every `{addr}` replaced by a free loopback address, and
+    /// waits until it accepts. Its standard output is discarded; its errors are shown.
     ///
     /// # Errors
-    /// Fails when the command cannot be started, ends at once, or does not accept within 10 seconds.
+    /// Fails if the command cannot be started, ends at once, or does not accept within 10 seconds.
     pub fn start(command: &str, cpu: Option<usize>) -> io::Result<Self> {
         Self::start_under("", START_PATIENCE, command, cpu)
     }
 
-    /// As [`ServerProcess::start`], but under `tool`, the beginning of a command line such as `valgrind --tool=none`; and
-    /// the server may take up to `patience` until it accepts.
+    /// Like [`ServerProcess::start`], but under `tool`, the beginning of a command line such as `valgrind --tool=none`.
+    /// The server may take up to `patience` until it accepts.
     ///
     /// # Errors
-    /// Fails when the command cannot be started, ends at once, or does not accept in time.
+    /// Fails if the command cannot be started, ends at once, or does not accept in time.
     pub fn start_under(
         tool: &str,
         patience: Duration,
@@ -67,13 +67,13 @@ impl ServerProcess {
     /// Sends `signal`, which is expected to end the process, and waits until it has ended.
     ///
     /// # Errors
-    /// Fails when it has not ended after `patience`; it then still runs.
+    /// Fails if it has not ended after `patience`; it is then still running.
     pub fn end_by(&mut self, signal: Signal, patience: Duration) -> io::Result<ExitStatus> {
         kill_process(Pid::from_child(&self.child), signal)?;
         wait(&mut self.child, patience)
     }
 
-    /// Where it listens.
+    /// The server's address.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -109,7 +109,7 @@ impl ServerProcess {
 /// Waits until `child` has ended, for at most `patience`.
 ///
 /// # Errors
-/// Fails when it has not ended by then.
+/// Fails if it has not ended by then.
 pub(crate) fn wait(child: &mut Child, patience: Duration) -> io::Result<ExitStatus> {
     let process = pidfd_open(Pid::from_child(child), PidfdFlags::empty())?;
     if !is_ready(&process, patience)? {
@@ -122,10 +122,10 @@ pub(crate) fn wait(child: &mut Child, patience: Duration) -> io::Result<ExitStat
     child.wait()
 }
 
-/// Waits until there is something to read from `file`, or its end, for at most `patience`; answers whether there is.
+/// Waits until `file` is readable or at its end, for at most `patience`. True if it is.
 ///
 /// # Errors
-/// Fails when the system does.
+/// Fails if the system call fails.
 pub(crate) fn is_ready(file: impl AsFd, patience: Duration) -> io::Result<bool> {
     let deadline = Instant::now() + patience;
     loop {
@@ -143,16 +143,16 @@ pub(crate) fn is_ready(file: impl AsFd, patience: Duration) -> io::Result<bool> 
 
 impl Drop for ServerProcess {
     fn drop(&mut self) {
-        // Both fail only when the process has already been reaped.
+        // Both fail only if the process has already been reaped.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// A loopback address on which nobody listens now.
+/// A loopback address on which nothing listens now.
 fn free_address() -> io::Result<SocketAddr> {
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    // Neighbouring processes start far apart, lest two that start at once agree on a port.
+    // Processes with neighbouring numbers start far apart, so that two started at once do not choose the same port.
     let first = (std::process::id() as u16).wrapping_mul(7919);
     for _ in PORTS {
         let step = first.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
@@ -184,7 +184,7 @@ pub struct CpuTime {
 pub fn cpu_time(pid: u32) -> io::Result<CpuTime> {
     let mut scheduled = SchedStat::default();
     for task in fs::read_dir(format!("/proc/{pid}/task"))? {
-        // A thread that ended since the directory was listed counts for nothing.
+        // A thread that has ended since the directory was listed is ignored.
         let Ok(text) = fs::read_to_string(task?.path().join("schedstat")) else {
             continue;
         };
@@ -214,7 +214,7 @@ pub fn descriptors(pid: u32) -> io::Result<usize> {
     Ok(fs::read_dir(format!("/proc/{pid}/fd"))?.count())
 }
 
-/// Reads what the kernel keeps for the whole machine.
+/// Reads the kernel's memory for the whole machine.
 ///
 /// # Errors
 /// Fails when there is no `/proc`.
@@ -254,13 +254,13 @@ mod tests {
     }
 
     #[test]
-    fn what_can_be_read_is_ready_and_so_is_an_end() {
+    fn a_readable_file_and_an_ended_one_are_ready() {
         let (mut near, far) = UnixStream::pair().unwrap();
         assert!(!is_ready(&far, Duration::ZERO).unwrap());
         near.write_all(b"x").unwrap();
         assert!(is_ready(&far, Duration::ZERO).unwrap());
         drop(far);
-        // A process that another test is just starting may hold its copy for a moment longer.
+        // A process that another test is just starting may hold a copy of the file for a moment.
         assert!(is_ready(&near, Duration::from_secs(10)).unwrap());
     }
 }

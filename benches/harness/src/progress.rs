@@ -1,4 +1,4 @@
-//! How far a campaign is: a bar on a terminal, plain lines elsewhere; always on standard error.
+//! Shows the progress of a campaign: a bar on a terminal, plain lines elsewhere; always on standard error.
 
 use std::io::{IsTerminal, stderr};
 
@@ -18,7 +18,7 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// For a campaign of which `results` are known already.
+    /// Progress of a campaign whose `results` so far are known.
     pub fn new(results: &Results) -> Self {
         let total = results
             .scenarios
@@ -69,7 +69,7 @@ impl Progress {
         self.done += 1;
         let count = format!("[{}/{}] {}", self.done, self.total, record.server);
         match &record.found {
-            // Its attempts have been shown.
+            // Its attempts were shown already.
             Found::Load(_) => {}
             Found::Failure(problem) => self.line(&format!("{count} failed: {problem}")),
             _ if self.bar.is_none() => self.line(&count),
@@ -87,7 +87,7 @@ impl Progress {
         }
     }
 
-    /// Takes the bar away.
+    /// Removes the bar.
     pub fn finish(&self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();

@@ -1,4 +1,4 @@
-//! What a campaign has found: all that a report, or a resumed campaign, needs.
+//! The results of a campaign: everything that a report, or a resumed campaign, needs.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,18 +10,18 @@ use crate::peers::Contestant;
 use crate::scenario::Scenario;
 use crate::trace::Trace;
 
-/// A campaign: its circumstances, what was to be measured, and what has been so far.
+/// A campaign: its circumstances, its plan, and its results so far.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Results {
-    /// When, on what, and with which versions.
+    /// The date, the machine and the versions.
     pub circumstances: Circumstances,
-    /// What was to be measured, in the order of a report.
+    /// The plan, in the order of a report.
     pub scenarios: Vec<Scenario>,
-    /// What was found, in the order of measuring.
+    /// The results, in the order of measuring.
     pub records: Vec<Record>,
 }
 
-/// When, on what, and with which versions.
+/// The date, the machine and the versions.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Circumstances {
     /// The day the campaign began, UTC: `2026-11-21`.
@@ -45,27 +45,27 @@ pub struct Record {
     pub server: String,
     /// The round, from 0.
     pub round: usize,
-    /// What was found.
+    /// The result.
     pub found: Found,
 }
 
-/// What was found.
+/// The result of a measurement.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Found {
-    /// By a load.
+    /// Result of a load.
     Load(Sample),
-    /// By holding connections.
+    /// Result of holding connections.
     Memory(IdleReport),
-    /// By callgrind.
+    /// Result of callgrind.
     Instructions(Instructions),
-    /// By tracepoints.
+    /// Result of tracing.
     Syscalls(Trace),
-    /// Nothing: the server, or the load, failed with this message.
+    /// No result: the server, or the load, failed with this message.
     Failure(String),
 }
 
 impl Results {
-    /// What was found of one server in one scenario, round by round.
+    /// The results of one server in one scenario, round by round.
     pub fn found<'a>(
         &'a self,
         scenario: &'a str,

@@ -1,4 +1,4 @@
-//! What a campaign measures: scenarios, each one task that several servers are given in turn.
+//! The scenarios of a campaign: each is one task for several servers in turn.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,26 +6,26 @@ use crate::load::Framing;
 use crate::measure::Workload;
 use crate::peers::ServerSpec;
 
-/// One task, and the servers that are given it.
+/// One task, and its servers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Scenario {
     /// Unique in a campaign, for the journal and for links: `echo-raw-64-1`.
     pub id: String,
-    /// Where it stands in a report.
+    /// The section in a report.
     pub section: Section,
-    /// What it is, within its section: `64 B, 1 in flight`.
+    /// The title within its section: `64 B, 1 in flight`.
     pub title: String,
-    /// What is put on the horizontal axis, in the scaling sections.
+    /// The value on the horizontal axis, in the scaling sections.
     pub scale: Option<u64>,
-    /// What each server is given to do.
+    /// The task of each server.
     pub task: Task,
-    /// The servers, in the order of each round; those that could not be built are not among them.
+    /// The servers, in the order of each round, without those that could not be built.
     pub servers: Vec<ServerSpec>,
     /// The name of the server that the others are compared with; it is one of them.
     pub floor: Option<String>,
-    /// How often each is measured.
+    /// The number of measurements of each server.
     pub rounds: usize,
-    /// Whether the server may use the load's CPU, too: for more than one worker.
+    /// True if the server may use the load's CPU, too: for more than one worker.
     pub spread: bool,
 }
 
@@ -52,13 +52,13 @@ pub enum Section {
     Instructions,
     /// System calls per message.
     Syscalls,
-    /// Echo over more and more connections.
+    /// Echo with increasing numbers of connections.
     Connections,
-    /// Echo of larger and larger messages.
+    /// Echo with increasing message sizes.
     Sizes,
     /// Echo with more workers.
     Workers,
-    /// A fixed rate beside more and more running timers.
+    /// A fixed rate beside increasing numbers of running timers.
     Timers,
 }
 
@@ -81,7 +81,7 @@ impl Section {
         Self::Timers,
     ];
 
-    /// Its heading.
+    /// The section's heading.
     pub fn title(self) -> &'static str {
         match self {
             Self::Echo => "Echo",
@@ -101,7 +101,7 @@ impl Section {
         }
     }
 
-    /// What the reader should know of it, in a sentence or two.
+    /// A sentence or two of explanation for the reader.
     pub fn explanation(self) -> &'static str {
         match self {
             Self::Echo => {
@@ -153,24 +153,24 @@ impl Section {
     }
 }
 
-/// What a server is given to do.
+/// The task of a server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Task {
     /// A load, with the counters at both ends of its window.
     Load(Workload),
-    /// Connections that are held, and what memory they cost.
+    /// Holding connections, to measure their memory.
     Hold(Hold),
-    /// A load of so many operations under callgrind.
+    /// A load of a number of operations under callgrind.
     Instructions(Workload),
     /// A load under system call tracepoints.
     Syscalls(Workload),
 }
 
-/// Connections that are held and say nothing.
+/// Connections that are held and silent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hold {
-    /// How many.
+    /// The number of connections.
     pub connections: usize,
-    /// What is put in front of the one message that each exchanges, and what handshake comes before it.
+    /// The framing of the one message that each exchanges, and the handshake before it.
     pub framing: Framing,
 }

@@ -3,10 +3,10 @@
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
-/// The median of some values, and the smallest and largest of them.
+/// The median, the minimum and the maximum of some values.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Spread {
-    /// The middle value; the mean of the two middle ones when their number is even.
+    /// The middle value; the mean of the two middle ones if their number is even.
     pub median: f64,
     /// The smallest.
     pub min: f64,
@@ -15,7 +15,7 @@ pub struct Spread {
 }
 
 impl Spread {
-    /// The spread of `values`; nothing for none.
+    /// The spread of `values`; `None` if there are none.
     pub fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
         let mut values: Vec<f64> = values.into_iter().collect();
         values.sort_by(f64::total_cmp);
@@ -30,19 +30,19 @@ impl Spread {
     }
 }
 
-/// The quantiles at which a latency curve has its points, up to its greatest value.
+/// The quantiles at which a latency curve has its points; the last one is the maximum.
 pub const QUANTILES: [f64; 9] = [0.1, 0.25, 0.5, 0.75, 0.9, 0.99, 0.999, 0.9999, 1.0];
 
 /// Percentiles of a latency distribution, in microseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Latency {
-    /// Half of the operations were at least this quick.
+    /// Half of the operations were at least this fast.
     pub p50: f64,
-    /// 90 % were.
+    /// 90 % were at least this fast.
     pub p90: f64,
-    /// 99 % were.
+    /// 99 % were at least this fast.
     pub p99: f64,
-    /// 99.9 % were.
+    /// 99.9 % were at least this fast.
     pub p999: f64,
     /// The slowest.
     pub max: f64,

@@ -1,4 +1,4 @@
-//! The harness as a command.
+//! Tests of the harness as a command.
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::process::{Command, Output};
@@ -14,7 +14,7 @@ fn plain_echo() -> String {
     format!("'{}' {{addr}}", examples.join("plain_echo").display())
 }
 
-/// `name=command` of that server.
+/// The `name=command` of that server.
 fn named(name: &str) -> String {
     format!("{name}={}", plain_echo())
 }
@@ -24,7 +24,7 @@ fn harness(arguments: &[&str]) -> Output {
 }
 
 #[test]
-fn a_load_tells_what_it_found_as_json() {
+fn a_load_prints_its_results_as_json() {
     let server = ServerProcess::start(&plain_echo(), None).unwrap();
     let address = server.address().to_string();
     for (mode, framing) in [
@@ -42,7 +42,7 @@ fn a_load_tells_what_it_found_as_json() {
 }
 
 #[test]
-fn nobody_listening_is_exit_code_1_and_a_clear_line() {
+fn without_a_listener_the_command_prints_a_clear_line_and_exits_with_1() {
     let address = {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         listener.local_addr().unwrap().to_string()

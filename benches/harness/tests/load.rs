@@ -1,4 +1,4 @@
-//! The load generator against servers that behave, and servers that do not.
+//! Tests of the load generator with servers that behave, and servers that do not.
 
 mod servers;
 
@@ -83,7 +83,7 @@ fn websocket_load(greeting: Greeting, answer: Answer) -> EchoLoad {
 
 #[test]
 fn websocket_echo_is_unmasked_and_counted() {
-    // One size for each form of the length, and one beyond the socket buffers.
+    // One size for each form of the length, and one larger than the socket buffers.
     for (size, operations) in [(100, 500), (126, 500), (65_536, 50), (3 * 1024 * 1024, 4)] {
         let mut load = websocket_load(Greeting::Right, Answer::Echo);
         load.traffic.size = size;
@@ -111,7 +111,7 @@ fn a_handshake_and_frames_that_come_byte_by_byte_are_understood() {
     assert!(echo(&load, &mut ()).unwrap().operations >= 500);
 }
 
-/// Why the handshake fails, on the first connection.
+/// The error of the handshake on the first connection.
 fn handshake_error(greeting: Greeting) -> HandshakeError {
     match echo(&websocket_load(greeting, Answer::Echo), &mut ()).unwrap_err() {
         LoadError::Handshake {
@@ -128,7 +128,7 @@ fn a_wrong_accept_is_refused() {
     let HandshakeError::WrongAccept { expected, found } = error else {
         panic!("{error}");
     };
-    // The server's is that of RFC 6455, 1.3.
+    // The server's value is that of RFC 6455, 1.3.
     assert_eq!(found, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
     assert_ne!(expected, found);
 }
@@ -151,7 +151,7 @@ fn a_head_that_does_not_end_is_given_up() {
 fn a_server_that_does_not_shake_hands_is_named() {
     let error = handshake_error(Greeting::Closes);
     assert!(matches!(error, HandshakeError::Closed), "{error}");
-    // It sends the request back.
+    // The server echoes the request.
     let mut load = echo_load(serve(Behaviour::Echo));
     load.traffic.framing = Framing::WebSocket;
     let error = echo(&load, &mut ()).unwrap_err();
@@ -181,7 +181,7 @@ fn a_wrong_byte_in_a_websocket_payload_is_located() {
     else {
         panic!("{error}");
     };
-    // Each message comes with a header of two bytes.
+    // Each message has a header of two bytes.
     assert_eq!((position, found), (70 * 102 + 2 + 99, !expected));
 }
 
@@ -204,7 +204,7 @@ fn a_masked_answer_is_wrong() {
 }
 
 #[test]
-fn a_close_frame_is_told_with_its_code_and_reason() {
+fn a_close_frame_is_reported_with_its_code_and_reason() {
     let answer = Answer::Close {
         message: 5,
         code: 1009,
@@ -349,7 +349,7 @@ fn every_delivery_of_a_broadcast_is_counted_and_its_latency() {
 }
 
 #[test]
-fn what_the_publisher_gets_is_not_counted() {
+fn deliveries_to_the_publisher_are_not_counted() {
     let mut load = broadcast_load(Answer::Forget { connection: 0 });
     (load.subscribers, load.until) = (1, Until::Elapsed(Duration::from_millis(50)));
     let error = broadcast(&load, &mut ()).unwrap_err();
@@ -379,7 +379,7 @@ fn a_dropped_delivery_is_found_out() {
         panic!("{error}");
     };
     assert_eq!(connection, 3);
-    // Within the payload of the message after the twentieth.
+    // The position lies in the payload of the message after the twentieth.
     assert!((20 * 102 + 2..21 * 102).contains(&position), "{position}");
 }
 
@@ -456,7 +456,7 @@ fn the_observer_sees_the_window_open_and_then_close() {
 }
 
 #[test]
-fn the_observer_is_told_that_a_window_goes_on() {
+fn the_observer_is_called_while_a_window_goes_on() {
     #[derive(Default)]
     struct Log(Vec<&'static str>);
     impl Observer for Log {
@@ -479,7 +479,7 @@ fn the_observer_is_told_that_a_window_goes_on() {
     echo(&load, &mut log).unwrap();
     let (&last, looks) = log.0[1..].split_last().unwrap();
     assert_eq!((log.0[0], last), ("opens", "closes"));
-    // On a machine with more to do, fewer.
+    // On a busy machine there are fewer.
     assert!((1..=10).contains(&looks.len()), "{looks:?}");
     assert!(looks.iter().all(|&look| look == "goes on"));
 }
@@ -525,7 +525,7 @@ fn without_verification_a_wrong_byte_passes() {
 #[test]
 fn a_server_that_answers_too_much_is_found_out() {
     let error = echo(&echo_load(serve(Behaviour::Twice)), &mut ()).unwrap_err();
-    // The repeated bytes are either beyond what was sent, or differ from the next message.
+    // The repeated bytes are either more than were sent, or differ from the next message.
     let found = matches!(
         error,
         LoadError::Surplus { .. } | LoadError::WrongByte { .. }
@@ -561,7 +561,7 @@ fn closed_port() -> SocketAddr {
 }
 
 #[test]
-fn open_loop_answers_what_it_sent() {
+fn open_loop_receives_the_answers_to_its_messages() {
     let load = OpenLoad {
         traffic: traffic(serve(Behaviour::Echo)),
         rate: 20_000,

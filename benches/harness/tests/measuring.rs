@@ -1,10 +1,6 @@
-//! The ways of measuring that need a server of their own kind: exact windows, slow readers, memory, system calls,
-//! instructions.
+//! Tests of measurements that need a special server: exact windows, slow readers, memory, system calls, instructions.
 
-#[allow(
-    dead_code,
-    reason = "the servers of other tests, some of which are wrong in their own ways"
-)]
+#[allow(dead_code, reason = "servers of other tests, some of which misbehave")]
 mod servers;
 
 use std::env;
@@ -31,7 +27,7 @@ use rustix::process::Signal;
 use servers::{Answer, Behaviour, Greeting, serve, serve_websocket};
 
 const SIZE: usize = 64;
-/// What a slow reader writes at most.
+/// The most bytes that a slow reader writes.
 const WRITTEN: u64 = 8 * 1024 * 1024;
 const SLOW: usize = 3;
 
@@ -45,7 +41,7 @@ fn traffic(address: SocketAddr) -> Traffic {
     }
 }
 
-/// Accepts connections, numbers them, and gives each a thread of its own.
+/// Accepts connections, numbers them, and gives each its own thread.
 fn accept_each(converse: impl Fn(usize, TcpStream) + Send + Sync + 'static) -> SocketAddr {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = listener.local_addr().unwrap();
@@ -71,7 +67,7 @@ fn echo_back(mut stream: TcpStream, mut see: impl FnMut(u64)) {
 
 // Exact windows.
 
-/// What the server had received when the window opened, and when it closed.
+/// The bytes that the server had received when the window opened, and when it closed.
 struct Received {
     now: Arc<AtomicU64>,
     opened: u64,
@@ -92,7 +88,7 @@ impl Observer for Received {
 
 #[test]
 fn a_window_of_so_many_messages_holds_these_and_no_others() {
-    // Fewer than are in flight, as many, and more; with and without messages before.
+    // Fewer operations than messages in flight, as many, and more; with and without a warm-up.
     for (operations, warm_up) in [(5, 0), (12, 0), (501, 0), (501, 5)] {
         let now = Arc::new(AtomicU64::new(0));
         let seen = Arc::clone(&now);
@@ -124,7 +120,7 @@ fn a_window_of_so_many_messages_holds_these_and_no_others() {
     }
 }
 
-// Slow readers. The first `SLOW` connections that a server accepts are theirs.
+// Slow readers. They make the first `SLOW` connections that a server accepts.
 
 fn slow_readers_load(address: SocketAddr) -> SlowReadersLoad {
     SlowReadersLoad {
@@ -138,7 +134,7 @@ fn slow_readers_load(address: SocketAddr) -> SlowReadersLoad {
 
 #[test]
 fn slow_readers_write_up_to_their_limit_beside_the_others() {
-    // The server keeps what its clients do not take, and answers the healthy ones only when the slow have written all.
+    // The server keeps unread output, and answers the healthy clients only when the slow ones have written everything.
     let written = Arc::new((Mutex::new([0; SLOW]), Condvar::new()));
     let (ended, endings) = mpsc::channel();
     let shared = Arc::clone(&written);
@@ -150,7 +146,7 @@ fn slow_readers_write_up_to_their_limit_beside_the_others() {
             let mut stream = stream;
             let mut buffer = [0; 64 * 1024];
             while let Ok(length @ 1..) = stream.read(&mut buffer) {
-                // Fails when the client has gone.
+                // Fails if the client has gone.
                 let _ = sender.send(buffer[..length].to_vec());
                 counts.lock().unwrap()[number] += length as u64;
                 changed.notify_all();
@@ -174,7 +170,7 @@ fn slow_readers_write_up_to_their_limit_beside_the_others() {
     assert_eq!(*written.0.lock().unwrap(), [WRITTEN; SLOW]);
 }
 
-/// Starts a thread that writes what it is sent when the client takes it, so that nobody else waits.
+/// Starts a thread that writes the received bytes as the client takes them, so that no other thread waits.
 fn keep(mut stream: TcpStream) -> mpsc::Sender<Vec<u8>> {
     let (sender, answers) = mpsc::channel::<Vec<u8>>();
     thread::spawn(move || {
@@ -204,7 +200,7 @@ fn a_server_may_stop_reading_from_slow_readers() {
 fn a_server_may_close_slow_readers() {
     let address = accept_each(|number, mut stream| {
         if number < SLOW {
-            // What it has not read makes the close a reset.
+            // Unread input turns the close into a reset.
             let _ = stream.read(&mut [0; 10]);
             return;
         }
@@ -253,8 +249,8 @@ fn connections_of_every_framing_are_held_and_used() {
     }
 }
 
-// System calls and instructions are counted of a process: of the echo server among the examples, which cargo builds for the
-// tests. Each message costs it one `recv` and one `send`.
+// System calls and instructions are counted of a process: the echo server among the examples, which cargo builds for
+// the tests. Each message costs it one `recv` and one `send`.
 
 fn child() -> ServerSpec {
     let tests = env::current_exe().unwrap();
@@ -291,7 +287,7 @@ fn is_installed(tool: &str) -> bool {
     version.status().is_ok_and(|status| status.success())
 }
 
-/// The trace, unless the tool is missing or not permitted here; then the error must have said so.
+/// The trace, unless the tool is missing or not permitted here; then the error must say so.
 fn traced(result: Result<Trace, MeasureError>) -> Option<Trace> {
     match result {
         Ok(trace) => Some(trace),
@@ -318,11 +314,12 @@ fn every_thread_is_traced_and_every_message_counted() {
             continue;
         };
         assert_eq!((trace.tracer, trace.operations), (tracer, 1_000));
-        // strace counts a call when it returns; the client may have the last answers of each connection before that.
+        // strace counts a call when it returns; the client may have received the last answers of each connection before
+        // that.
         let late = if tracer == Tracer::Strace { 4 } else { 0 };
         assert!(calls_to(&trace, "sendto") <= 1_000, "{trace}");
         assert!(calls_to(&trace, "sendto") >= 1_000 - late, "{trace}");
-        // Each of the threads waits in one when the window opens, and perhaps in the next when it closes.
+        // Each thread waits in one call when the window opens, and perhaps in the next one when it closes.
         assert!(calls_to(&trace, "recvfrom").abs_diff(1_000) <= 4, "{trace}");
         assert!((1.99..2.02).contains(&trace.per_operation()), "{trace}");
     }
@@ -343,7 +340,7 @@ fn instructions_of_a_message_are_the_same_each_time() {
         return;
     }
     let mut workload = workload(200);
-    // One connection and one message at a time, so that the server does the same for each.
+    // One connection and one message at a time, so that the server does the same work for each.
     workload.connections = 1;
     let figures = [(); 2].map(|()| {
         let counted = instructions::count(&child(), &workload, ANYWHERE).unwrap();
@@ -356,7 +353,7 @@ fn instructions_of_a_message_are_the_same_each_time() {
 }
 
 #[test]
-fn a_server_that_fails_under_valgrind_is_told() {
+fn a_server_that_fails_under_valgrind_is_reported() {
     if !is_installed("valgrind") {
         println!("skipped: valgrind is not installed");
         return;
@@ -393,7 +390,7 @@ fn a_server_is_started_under_a_tool_and_ended_by_a_signal() {
     let mut server = ServerProcess::start_under("nice -n 1", patience, &command, None).unwrap();
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", server.pid())).unwrap();
     let behind_name = stat.rsplit_once(')').unwrap().1;
-    // `nice` is the 19th field, and the third is the first behind the name.
+    // `nice` is the 19th field; the first field behind the name is the third.
     assert_eq!(behind_name.split_ascii_whitespace().nth(16), Some("1"));
     let status = server.end_by(Signal::ALARM, patience).unwrap();
     assert_eq!(status.signal(), Some(Signal::ALARM.as_raw()));

@@ -1,26 +1,26 @@
-//! Reasons for which a deflated answer is wrong.
+//! The error of a wrong deflated answer.
 
 use std::fmt;
 
 use super::frames::DEFLATED_TEXT;
 
-/// What is wrong with an answer.
+/// The fault of a deflated answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AnswerError {
-    /// Its first byte does not say: one frame, deflated, text.
+    /// The first byte does not announce a single deflated text frame.
     FirstByte(u8),
-    /// It is masked, as only a client's frames are.
+    /// The frame is masked, which only a client's frames are.
     Masked,
-    /// It is not shorter than the document: nothing was deflated.
+    /// The payload is not shorter than the document, so nothing was deflated.
     NotShorter {
-        /// Bytes of payload.
+        /// Length of the payload in bytes.
         length: u64,
     },
-    /// It does not inflate.
+    /// The payload does not inflate.
     Corrupt,
-    /// It inflates to something else.
+    /// The payload inflates to another text.
     OtherText {
-        /// The first byte that differs, or is missing, or is too many.
+        /// Offset of the first byte that differs, is missing, or is too many.
         offset: usize,
     },
 }
@@ -30,7 +30,7 @@ impl fmt::Display for AnswerError {
         match self {
             Self::FirstByte(byte) => write!(
                 f,
-                "begins with {byte:#04x} and not {DEFLATED_TEXT:#04x}: one frame, deflated, text"
+                "begins with {byte:#04x} and not {DEFLATED_TEXT:#04x}, a single deflated text frame"
             ),
             Self::Masked => write!(f, "is masked"),
             Self::NotShorter { length } => {
@@ -38,7 +38,7 @@ impl fmt::Display for AnswerError {
             }
             Self::Corrupt => write!(f, "does not inflate"),
             Self::OtherText { offset } => {
-                write!(f, "differs from byte {offset} on, inflated")
+                write!(f, "differs after inflating, from byte {offset} on")
             }
         }
     }

@@ -1,10 +1,10 @@
 //! WebSocket broadcast: one client publishes at a fixed rate, many receive.
 //!
-//! All connections share one walk along the ring, since all get the same messages. The publisher gets its own messages,
-//! too: they are verified like the others, and not counted. As in an open loop, the generator spins between messages
-//! that are near, and its CPU share says nothing.
+//! All connections receive the same messages, so they share one walk along the ring. The publisher receives its own
+//! messages, too: they are verified like the others, but not counted. As in an open loop, the generator spins between
+//! messages that follow each other closely, so its CPU share means nothing.
 //!
-//! Some subscribers may stop reading. What they are sent is up to the server: it keeps it, drops it, or closes them.
+//! Some subscribers may stop reading. The server decides about their messages: it may keep them, drop them, or close.
 
 use std::collections::VecDeque;
 use std::net::{SocketAddr, TcpStream};
@@ -22,45 +22,45 @@ use super::window::Window;
 use super::wire::SLICE;
 use super::{Framing, LoadError, LoadReport, Observer, PATIENCE, Until, WireImage};
 
-/// The walk that all connections share.
+/// The walk along the ring that all connections share.
 const WALK: usize = 0;
-/// Messages published at most before deliveries are read, when the schedule is behind.
+/// The most messages published before deliveries are read, if the schedule is late.
 const BURST: usize = 64;
-/// A subscriber that does not read takes little from the server's hands: the smallest buffer that the system permits, and
-/// segments so small that the server's own buffer, which the system sizes by them, stays small, too.
+/// The receive buffer of a subscriber that does not read: the smallest that the system permits. Its segments are so
+/// small that the server's own socket buffer, which the system sizes by them, stays small, too.
 const STALLED_BUFFER: usize = 1;
 const STALLED_SEGMENT: u32 = 536;
-/// Deliveries owed at which the run is given up: the rate cannot be held.
+/// Missing deliveries at which the run is given up, because the rate cannot be held.
 const MAX_OWED: u64 = 1_000_000;
 
 /// A broadcast load.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct BroadcastLoad {
-    /// Where the server listens; it sends every message to all connections, the sender's too.
+    /// The server's address; the server sends every message to all connections, including the sender's.
     pub address: SocketAddr,
     /// Connections that receive; one more publishes.
     pub subscribers: usize,
-    /// Those of them, the last, that never read after the handshake. Nothing is owed to them, and the server may close
-    /// them. Fewer than all.
+    /// Number of subscribers, the last ones, that never read after the handshake. No delivery to them is expected, and
+    /// may close them. Must be less than all.
     pub stalled: usize,
     /// Payload bytes per message.
     pub size: usize,
     /// Messages published per second.
     pub rate: u64,
-    /// Whether every received byte is compared with what was sent.
+    /// True if every received byte is compared with the byte sent.
     pub verify: bool,
     /// Time before the window opens.
     pub warm_up: Duration,
-    /// When the window closes; operations are deliveries.
+    /// The end of the window; operations are deliveries.
     pub until: Until,
 }
 
-/// Runs the load to its end. An operation is one delivery within the window; its latency counts from when the message
-/// should have been published. In errors the subscribers are the connections from 0, and the publisher is the one after them.
+/// Runs the load to its end. An operation is one delivery within the window. Its latency counts from the time when the
+/// message should have been published. In errors the subscribers are the connections from 0, and the publisher follows
+/// them.
 ///
-/// # Errors
-/// The first failure ends the run: no server, a connection closed, wrong bytes; [`LoadError::Overrun`] when a million
-/// deliveries are owed, [`LoadError::Undelivered`] when a message has not reached all connections in [`PATIENCE`].
+/// The first failure ends the run: no server, a closed connection, wrong bytes; [`LoadError::Overrun`] if a million
+/// deliveries are missing, [`LoadError::Undelivered`] if a message has not reached all connections within [`PATIENCE`].
 pub fn broadcast(
     load: &BroadcastLoad,
     observer: &mut dyn Observer,
@@ -89,7 +89,7 @@ pub fn broadcast(
                 channel.receive(poller.key(event), clock, &mut window)?;
                 // Reading from all can take longer than the time between two messages.
                 channel.publish(&mut schedule, clock.now())?;
-                // An end that was signalled together with the last bytes is not signalled again: read on, to meet it.
+                // The end of a stream is not reported again if it came with the last bytes, so the stream is read on.
                 if !poller.hung_up(event) {
                     break;
                 }
@@ -103,9 +103,9 @@ pub fn broadcast(
 struct Channel {
     image: WireImage,
     load: BroadcastLoad,
-    /// Those that read.
+    /// The connections that read.
     subscribers: Vec<Subscriber>,
-    /// Those that do not: open, and that is all.
+    /// The connections that do not read; they are only kept open.
     _stalled: Vec<TcpStream>,
     publisher: Connection,
     published: Published,
@@ -140,7 +140,7 @@ impl Channel {
         })
     }
 
-    /// Publishes what is due, [`BURST`] messages at most.
+    /// Publishes the messages that are due, [`BURST`] at most.
     #[inline]
     fn publish(&mut self, schedule: &mut Schedule, now: u64) -> Result<(), LoadError> {
         let before = schedule.sent();
@@ -160,7 +160,7 @@ impl Channel {
         self.publisher.flush(&self.image)
     }
 
-    /// Reads what has come on a connection.
+    /// Reads the bytes that have arrived on a connection.
     #[inline]
     fn receive(
         &mut self,
@@ -183,7 +183,7 @@ impl Channel {
         }
         let now = clock.now();
         for _ in 0..messages {
-            // Whenever it was due: a server that lags is still at work on messages from before the window.
+            // Every due time counts: a server that is late still delivers messages from before the window.
             let due = self.published.deliver(subscriber.delivered);
             subscriber.delivered += 1;
             window.record(due, now);
@@ -192,7 +192,7 @@ impl Channel {
         Ok(())
     }
 
-    /// Reads what has come back to the publisher, and sends what its socket had no room for.
+    /// Reads the publisher's own messages, and sends bytes that its socket had no room for before.
     fn receive_own(&mut self) -> Result<(), LoadError> {
         let messages = self
             .publisher
@@ -217,7 +217,7 @@ fn connect_stalled(address: SocketAddr, index: usize) -> Result<TcpStream, LoadE
 struct Subscriber {
     socket: TcpStream,
     incoming: Incoming,
-    /// Messages that came whole.
+    /// Messages received completely.
     delivered: u64,
 }
 
@@ -235,10 +235,10 @@ impl Subscriber {
     }
 }
 
-/// The published messages that some connection still lacks.
+/// The published messages that some connection has not received yet.
 ///
-/// Invariants: `messages` begins with message number `first`, which some connection lacks; `owed` is the sum of what is
-/// lacking.
+/// Invariants: `messages` begins with message number `first`, which some connection lacks; `owed` is the number of
+/// missing deliveries of all messages.
 struct Published {
     connections: usize,
     first: u64,
@@ -248,7 +248,7 @@ struct Published {
 
 struct Message {
     due: u64,
-    /// Connections that have not got it.
+    /// Connections that have not received it.
     lacking: usize,
 }
 
@@ -263,7 +263,7 @@ impl Published {
         }
     }
 
-    /// How many messages were published.
+    /// The number of messages published so far.
     #[inline]
     fn total(&self) -> u64 {
         self.first + self.messages.len() as u64
@@ -277,7 +277,7 @@ impl Published {
         self.owed += self.connections as u64;
     }
 
-    /// One more connection has got message `number`, which it lacked; answers when it was due.
+    /// Records that a connection has received message `number`; returns the time when it was due.
     #[inline]
     fn deliver(&mut self, number: u64) -> u64 {
         let message = &mut self.messages[(number - self.first) as usize];
@@ -292,7 +292,7 @@ impl Published {
         due
     }
 
-    /// Refuses a message that is under way for longer than [`PATIENCE`].
+    /// Fails if a message has been on its way for longer than [`PATIENCE`].
     fn check_age(&self, now: u64) -> Result<(), LoadError> {
         let Some(oldest) = self.messages.front() else {
             return Ok(());
@@ -320,7 +320,7 @@ mod tests {
             published.publish(due);
         }
         assert_eq!((published.total(), published.owed), (3, 6));
-        // One connection has all three before the other has the first.
+        // One connection receives all three before the other one receives the first.
         assert_eq!(
             [0, 1, 2].map(|number| published.deliver(number)),
             [10, 20, 30]
@@ -349,7 +349,7 @@ mod tests {
             panic!("{error}");
         };
         assert_eq!((message, lacking), (0, 2));
-        // The next one is not late yet.
+        // The next message is not late yet.
         published.deliver(0);
         published.deliver(0);
         assert!(published.check_age(11 + patience).is_ok());

@@ -1,10 +1,10 @@
 //! Connection churn: connect, echo one message, close; again and again.
 //!
-//! When the echo has come the client ends its direction, waits for the server's end, and closes: a server that never
-//! closes is found out, and every counted connection is whole. The client ends first, so the minute of TIME_WAIT is its
-//! own. So that ports last, and none of the ephemeral ports that other programs need is held, connections to 127.0.0.0/8
-//! come from 127.0.0.2 to 127.0.0.251 and ports 10,000 to 19,999, taking turns: 2.5 million. Resetting instead
-//! (`SO_LINGER` 0) would spare the ports, but the server would see an error where real clients say goodbye.
+//! After the echo the client ends its direction, waits for the server's end, and closes. A server that never closes is
+//! therefore detected, and every counted connection is complete. The client ends first, so the minute of TIME_WAIT is
+//! its own. To have enough ports without using the ephemeral ports of other programs, connections to 127.0.0.0/8 come
+//! from 127.0.0.2 to 127.0.0.251 and ports 10,000 to 19,999, in turn: 2.5 million. A reset (`SO_LINGER` 0) would save
+//! the ports, but the server would see an error where real clients close in order.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4};
@@ -23,38 +23,37 @@ use super::{Framing, LoadError, LoadReport, Observer, Until, WireImage};
 
 /// Payload of the one message of each connection, in bytes.
 const MESSAGE: usize = 64;
-/// How long one wait may take before the phase and the server's silence are looked at.
+/// The longest wait before the phase and the server's silence are checked.
 const TURN: Duration = Duration::from_millis(50);
 /// Source addresses are 127.0.0.FIRST_HOST and the HOSTS - 1 after it, each with PORTS ports from FIRST_PORT on.
 const FIRST_HOST: u8 = 2;
 const HOSTS: usize = 250;
 const FIRST_PORT: u16 = 10_000;
 const PORTS: usize = 10_000;
-/// Sources that are tried, when those whose turn it is are still held, before it is said that none is left. Linux by
-/// default keeps at most 262,144 connections in TIME_WAIT.
+/// The number of sources that are tried before the error that no port is left. Linux by default keeps at most 262,144
+/// connections in TIME_WAIT.
 const MAX_TRIES: usize = 300_000;
 
 /// A connection churn load.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ChurnLoad {
-    /// Where the server listens.
+    /// The server's address.
     pub address: SocketAddr,
-    /// Connections that are under way at the same time.
+    /// Connections that are open at the same time.
     pub concurrency: usize,
-    /// What is put around the one message; WebSocket is refused.
+    /// The bytes around the message; WebSocket is refused.
     pub framing: Framing,
     /// Time before the window opens.
     pub warm_up: Duration,
-    /// When the window closes.
+    /// The end of the window.
     pub until: Until,
 }
 
-/// Runs the load to its end. An operation is one connection, opened, used and closed by both ends; its latency counts
+/// Runs the load to its end. An operation is one connection, opened, used and closed by both ends. Its latency counts
 /// from the connect to the server's FIN.
 ///
-/// # Errors
-/// [`LoadError::Options`] for WebSocket, whose handshake would be most of what is measured; else the first failure ends
-/// the run.
+/// [`LoadError::Options`] for WebSocket, whose handshake would dominate the measurement; otherwise the first failure
+/// ends the run.
 pub fn churn(load: &ChurnLoad, observer: &mut dyn Observer) -> Result<LoadReport, LoadError> {
     if load.concurrency == 0 {
         return Err(LoadError::Options(
@@ -88,7 +87,7 @@ pub fn churn(load: &ChurnLoad, observer: &mut dyn Observer) -> Result<LoadReport
                 let now = clock.now();
                 window.record(visits[slot].began, now);
                 window.answered(MESSAGE as u64, now);
-                // The assignment closes the old socket, which takes it out of the poller.
+                // The assignment closes the old socket, which removes it from the poller.
                 visits[slot] = next(&poller, slot)?;
             }
         }
@@ -120,12 +119,12 @@ impl Visit {
             sent: false,
             received: 0,
         };
-        // On loopback the handshake is usually over when connect returns.
+        // On loopback the TCP handshake has usually completed when `connect` returns.
         visit.send(address, image)?;
         Ok(visit)
     }
 
-    /// Goes on as far as the socket lets it. `Ok(true)` when the server has answered and closed.
+    /// Advances as far as the socket allows. `Ok(true)` if the server has answered and closed.
     fn advance(&mut self, address: SocketAddr, image: &WireImage) -> Result<bool, LoadError> {
         self.send(address, image)?;
         if !self.sent {
@@ -152,7 +151,7 @@ impl Visit {
         }
     }
 
-    /// Sends the message, once the connection stands.
+    /// Sends the message once the connection is established.
     fn send(&mut self, address: SocketAddr, image: &WireImage) -> Result<(), LoadError> {
         if self.sent {
             return Ok(());
@@ -185,7 +184,7 @@ impl Visit {
     fn end(&self) -> Result<bool, LoadError> {
         match self.socket.shutdown(Shutdown::Write) {
             Ok(()) => Ok(false),
-            // A server that ends first, and resets, is done, too.
+            // A server that ends first, with a reset, is done, too.
             Err(error) if error.kind() == ErrorKind::NotConnected => Ok(true),
             Err(error) => Err(LoadError::io("shutdown")(error)),
         }
@@ -225,7 +224,7 @@ impl Visit {
     }
 }
 
-/// Begins a non-blocking connect, from a source address that is free.
+/// Begins a non-blocking connect from a free source address.
 fn connect(address: SocketAddr) -> io::Result<Socket> {
     let kind = Type::STREAM.nonblocking().cloexec();
     let socket = Socket::new(Domain::for_address(address), kind, Some(Protocol::TCP))?;
@@ -239,7 +238,7 @@ fn connect(address: SocketAddr) -> io::Result<Socket> {
 }
 
 fn bind_to_free_source(socket: &Socket) -> io::Result<()> {
-    /// Goes on over all loads of this process, for closed connections hold their source for a minute.
+    /// Continues across all loads of this process, because closed connections hold their source for a minute.
     static TURN: AtomicUsize = AtomicUsize::new(0);
     let first = std::process::id() as usize * MAX_TRIES;
     for _ in 0..MAX_TRIES {
@@ -252,7 +251,7 @@ fn bind_to_free_source(socket: &Socket) -> io::Result<()> {
     Err(ErrorKind::AddrInUse.into())
 }
 
-/// The source address whose turn is `turn`: all hosts before the next port.
+/// The source address number `turn`: all hosts with one port, then all with the next.
 fn source(turn: usize) -> SocketAddrV4 {
     // Below 250 and below 10,000, so the casts are exact.
     let host = FIRST_HOST + (turn % HOSTS) as u8;

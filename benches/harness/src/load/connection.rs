@@ -1,4 +1,4 @@
-//! One connection of an echo load: what it may still send, what it has got back, and when each answer was due.
+//! One connection of an echo load: the bytes still to send, the answers received, and the due time of each answer.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Write};
@@ -9,22 +9,22 @@ use socket2::{Domain, Protocol, Socket, Type};
 use super::incoming::Incoming;
 use super::{Framing, LoadError, PATIENCE, WireImage, handshake};
 
-/// Invariant: `unsent` plus the bytes on their way is what the answers in `due` still lack.
+/// Invariant: `unsent` plus the bytes on their way equals the missing bytes of the answers in `due`.
 pub(crate) struct Connection {
     socket: TcpStream,
-    /// Where on the sent ring the next byte lies.
+    /// Position of the next byte in the sent ring.
     cursor: usize,
-    /// The message on it that is enqueued next.
+    /// Number of the message in the ring that is enqueued next.
     next: usize,
-    /// Bytes that may be sent and that the socket has not taken yet.
+    /// Bytes that are permitted but not yet taken by the socket.
     unsent: u64,
     incoming: Incoming,
-    /// For each answer owed, when its message was, or should have been, sent.
+    /// For each missing answer: the time when its message was sent, or should have been.
     due: VecDeque<u64>,
 }
 
 impl Connection {
-    /// Connects as [`connect`] does; the socket is then non-blocking.
+    /// Connects like [`connect`]; the socket is then non-blocking.
     pub(crate) fn open(
         address: SocketAddr,
         index: usize,
@@ -33,7 +33,7 @@ impl Connection {
         Self::open_on_walk(address, index, index, image)
     }
 
-    /// As [`Self::open`], but on the walk along the ring of another connection.
+    /// Like [`Self::open`], but with the walk along the ring of another connection.
     pub(crate) fn open_on_walk(
         address: SocketAddr,
         index: usize,
@@ -58,7 +58,7 @@ impl Connection {
         &self.socket
     }
 
-    /// Permits `messages` more to be sent; their latency counts from `at`.
+    /// Permits sending `messages` more; their latency counts from `at`.
     #[inline]
     pub(crate) fn enqueue(&mut self, image: &WireImage, messages: usize, at: u64) {
         let (bytes, next) = image.sent().span(self.next, messages);
@@ -67,7 +67,7 @@ impl Connection {
         self.due.extend(std::iter::repeat_n(at, messages));
     }
 
-    /// Sends until all is sent or the socket is full.
+    /// Sends until everything is sent or the socket is full.
     #[inline]
     pub(crate) fn flush(&mut self, image: &WireImage) -> Result<(), LoadError> {
         let ring = image.sent();
@@ -93,7 +93,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Reads until the socket is drained; answers how many messages came whole. See [`Incoming::receive`].
+    /// Reads until the socket is drained, and returns the number of complete messages. See [`Incoming::receive`].
     #[inline]
     pub(crate) fn receive(
         &mut self,
@@ -106,21 +106,21 @@ impl Connection {
             .receive(&self.socket, image, buffer, verify, owed)
     }
 
-    /// Answers that have not been settled.
+    /// The number of answers still missing.
     #[inline]
     pub(crate) fn owed(&self) -> usize {
         self.due.len()
     }
 
-    /// The times from which the latencies of the next `messages` answers count.
+    /// The start times for the latencies of the next `messages` answers.
     #[inline]
     pub(crate) fn settle(&mut self, messages: usize) -> impl Iterator<Item = u64> {
         self.due.drain(..messages)
     }
 }
 
-/// Connects within [`PATIENCE`], without Nagle's delay, and upgrades where the framing is WebSocket. The socket is
-/// blocking, with [`PATIENCE`] as its timeouts.
+/// Connects within [`PATIENCE`], without Nagle's delay, and does the WebSocket handshake if the framing needs it. The
+/// socket is blocking, with [`PATIENCE`] as its timeouts.
 pub(crate) fn connect(
     address: SocketAddr,
     index: usize,
@@ -129,7 +129,7 @@ pub(crate) fn connect(
     connect_prepared(address, index, framing, |_| Ok(()))
 }
 
-/// As [`connect`], with a socket that is first given to `prepare`.
+/// Like [`connect`], with a socket that `prepare` configures first.
 pub(crate) fn connect_prepared(
     address: SocketAddr,
     index: usize,
@@ -158,7 +158,7 @@ pub(crate) fn connect_prepared(
     Ok(socket)
 }
 
-/// Names the failure of a connect.
+/// Converts the error of a connect.
 pub(crate) fn connect_error(
     address: SocketAddr,
     connection: usize,

@@ -1,9 +1,9 @@
-//! permessage-deflate (RFC 7692) as its client sees it, without context takeover on either side: messages that were
-//! deflated before the run, and the check of the answers.
+//! permessage-deflate (RFC 7692) on the client's side, without context takeover in either direction: messages that are
+//! deflated before the run, and the verification of the answers.
 //!
-//! Every answer is verified, and next to nothing is inflated: without context takeover a server's answer to a document
-//! is the same bytes each time. The first answer to each document is inflated and compared with it, and then kept; those
-//! that follow are compared with what was kept, and inflated only where they differ.
+//! Every answer is verified, yet almost nothing is inflated: without context takeover, a server's answer to a document
+//! has the same bytes each time. The first answer to each document is inflated, compared with the document, and kept.
+//! Later answers are compared with the kept one, and inflated only if they differ.
 
 use std::cell::{OnceCell, RefCell};
 
@@ -15,12 +15,12 @@ use super::error::LoadError;
 use super::frames::{self, DEFLATED_TEXT};
 use super::random::SplitMix;
 
-/// What the generator compresses with: zlib's default, as browsers do.
+/// The generator's compression level: zlib's default, as in browsers.
 const LEVEL: u32 = 6;
-/// What ends each deflated message and is not sent (7.2.1).
+/// The end of each deflated message, which is not sent (7.2.1).
 const TAIL: [u8; 4] = [0, 0, 0xff, 0xff];
 
-/// Documents, and what came back for them.
+/// Documents, and the answers to them.
 #[derive(Debug)]
 pub(crate) struct Documents {
     documents: Vec<Document>,
@@ -30,12 +30,12 @@ pub(crate) struct Documents {
 #[derive(Debug)]
 struct Document {
     text: String,
-    /// The payload of the first answer, which was right.
+    /// The payload of the first answer, if it was right.
     answer: OnceCell<Box<[u8]>>,
 }
 
 impl Documents {
-    /// So many different documents of `size` bytes.
+    /// Makes `count` different documents of `size` bytes.
     ///
     /// # Errors
     /// A size below 128 bytes or above 16 MiB is refused.
@@ -52,7 +52,7 @@ impl Documents {
         })
     }
 
-    /// Each of them deflated, in their order.
+    /// All documents deflated, in order.
     pub(crate) fn deflated(&self) -> impl Iterator<Item = Vec<u8>> {
         let mut deflater = Compress::new(Compression::new(LEVEL), false);
         self.documents.iter().map(move |document| {
@@ -61,7 +61,7 @@ impl Documents {
         })
     }
 
-    /// Whether `payload` is a right answer to document number `index`.
+    /// Checks that `payload` is a right answer to document number `index`.
     #[inline]
     fn check(&self, index: usize, payload: &[u8]) -> Result<(), AnswerError> {
         let document = &self.documents[index];
@@ -87,9 +87,9 @@ impl Documents {
     }
 }
 
-/// A message's payload (7.2.1).
+/// Deflates a text to a message's payload (7.2.1).
 fn deflate(deflater: &mut Compress, text: &[u8]) -> Vec<u8> {
-    // Stored blocks, the worst case, add 5 bytes for each 64 KiB; an output that is never full needs one call.
+    // Stored blocks, the worst case, add 5 bytes per 64 KiB; an output that is never full needs a single call.
     let mut output = Vec::with_capacity(text.len() + text.len() / 1000 + 64);
     let status = deflater.compress_vec(text, &mut output, FlushCompress::Sync);
     debug_assert!(matches!(status, Ok(flate2::Status::Ok)));
@@ -99,7 +99,7 @@ fn deflate(deflater: &mut Compress, text: &[u8]) -> Vec<u8> {
     output
 }
 
-/// Inflates one message after the other, without context takeover.
+/// Inflates messages one after the other, without context takeover.
 #[derive(Debug)]
 struct Inflater {
     stream: Decompress,
@@ -118,7 +118,7 @@ impl Default for Inflater {
 }
 
 impl Inflater {
-    /// At most a byte more than `length`: enough to see that there is more.
+    /// Inflates to at most one byte more than `length`, enough to detect a text that is too long.
     fn inflate(&mut self, payload: &[u8], length: usize) -> Result<&[u8], AnswerError> {
         self.stream.reset(false);
         self.input.clear();
@@ -127,7 +127,7 @@ impl Inflater {
         self.output.clear();
         self.output.reserve_exact(length + 1);
         let limit = self.output.capacity();
-        // A final block (7.2.3.4) ends the stream before the input does; what may follow it is only what it leaves.
+        // A final block (7.2.3.4) ends the stream before the input ends; its remaining input is returned.
         self.stream
             .decompress_vec(&self.input, &mut self.output, FlushDecompress::Sync)
             .map_err(|_| AnswerError::Corrupt)?;
@@ -136,31 +136,31 @@ impl Inflater {
     }
 }
 
-/// Where one connection is among the answers to its documents.
+/// The position of one connection in the sequence of answers.
 ///
-/// Invariant: `partial` is empty, or the beginning of a frame, but not all of it.
+/// Invariant: `partial` is empty, or an incomplete frame.
 #[derive(Debug)]
 pub(crate) struct Answers {
-    /// The document whose answer comes next.
+    /// Number of the document whose answer comes next.
     document: usize,
     partial: Vec<u8>,
-    /// Answers that came whole.
+    /// Number of complete answers received.
     received: u64,
 }
 
-/// Why no more answers can be taken.
+/// An error that ends the answers.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Stop {
     /// This answer, counted from 0, is wrong.
     Wrong(u64, AnswerError),
-    /// A close frame instead, as far as it goes.
+    /// A close frame arrived instead, with these bytes so far.
     Close(Vec<u8>),
-    /// So many bytes more than answers are owed.
+    /// This many bytes more than expected arrived.
     Surplus(usize),
 }
 
 impl Answers {
-    /// Those of a connection that begins with document number `first`.
+    /// The answers of a connection whose first document is number `first`.
     pub(crate) fn from(first: usize) -> Self {
         Self {
             document: first,
@@ -169,7 +169,7 @@ impl Answers {
         }
     }
 
-    /// Takes what has come, and answers how many answers that makes whole, of the `owed` that may.
+    /// Takes the bytes that have arrived, and returns how many answers they complete, of at most `owed`.
     #[inline]
     pub(crate) fn take(
         &mut self,
@@ -191,7 +191,7 @@ impl Answers {
         Ok(messages)
     }
 
-    /// Answers that are whole, and the bytes that they are.
+    /// The number of complete answers, and their bytes.
     #[inline]
     fn take_whole(
         &mut self,
@@ -229,7 +229,8 @@ impl Answers {
     }
 }
 
-/// The bytes of an answer's header and of its payload, which must be shorter than `document`; `None` when there are too few to tell.
+/// The lengths of an answer's header and payload, which must be shorter than `document`; `None` if too few bytes are
+/// there.
 #[inline]
 fn parse_header(bytes: &[u8], document: usize) -> Result<Option<(usize, usize)>, AnswerError> {
     let [first, second, rest @ ..] = bytes else {
@@ -353,7 +354,7 @@ mod tests {
                 answers.document = 0;
                 let error = answers.take(&documents, &bytes, true, 1).unwrap_err();
                 assert_eq!(error, Stop::Wrong(number, expected.clone()));
-                // And once more when a right one is known.
+                // The same once a right answer is known.
                 answers = Answers::from(0);
                 assert_eq!(answers.take(&documents, &right, true, 1), Ok(1));
             }
@@ -371,12 +372,12 @@ mod tests {
             error,
             Err(Stop::Wrong(0, AnswerError::OtherText { offset: 500 }))
         );
-        // Not looked at, it passes.
+        // Without verification it passes.
         assert_eq!(
             Answers::from(0).take(&documents, &frame(&payload), false, 1),
             Ok(1)
         );
-        // A text that goes on is another.
+        // A text that is changed at a later byte is wrong, too.
         text[500] ^= 1;
         text.push(b' ');
         let payload = deflate(&mut Compress::new(Compression::new(1), false), &text);
@@ -388,7 +389,7 @@ mod tests {
     }
 
     #[test]
-    fn more_than_is_owed_and_close_frames_are_told_apart() {
+    fn surplus_bytes_and_close_frames_are_distinguished() {
         let documents = documents();
         let two = [answer(&documents, 0, 1), answer(&documents, 1, 1)].concat();
         let second = two.len() - answer(&documents, 0, 1).len();

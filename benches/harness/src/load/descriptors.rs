@@ -1,4 +1,4 @@
-//! How many files the generator may have open.
+//! The limit of open files of the generator.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -7,10 +7,11 @@ use super::LoadError;
 /// Descriptors that the generator needs besides its connections.
 const SPARE: u64 = 32;
 
-/// Sees that `connections` can be open at a time: raises the soft limit of open files, to the hard limit if need be.
+/// Makes sure that `connections` can be open at the same time: raises the soft limit of open files as far as the hard
+/// limit.
 ///
 /// # Errors
-/// Fails when even the hard limit is too low.
+/// Fails if even the hard limit is too low.
 pub(crate) fn allow_descriptors(connections: usize) -> Result<(), LoadError> {
     let count = connections as u64 + SPARE;
     let limit = getrlimit(Resource::Nofile);

@@ -1,4 +1,4 @@
-//! JSON documents as a chat's server might push them: keys, names and words recur, numbers and times do not.
+//! JSON documents like those that a chat server pushes: keys, names and words recur, numbers and times do not.
 
 use std::fmt::Write;
 
@@ -6,7 +6,7 @@ use super::error::LoadError;
 use super::framing::MAX_SIZE;
 use super::random::SplitMix;
 
-/// Shortest document, in bytes: below, its frame of fixed keys would be most of it.
+/// Shortest document, in bytes: a shorter one would consist mostly of its fixed keys.
 pub(crate) const MIN_SIZE: usize = 128;
 
 const USERS: &[&str] = &[

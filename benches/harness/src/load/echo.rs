@@ -12,24 +12,24 @@ use super::window::Window;
 use super::wire::SLICE;
 use super::{LoadError, LoadReport, Observer, Traffic, Until, WireImage};
 
-/// How long one wait for answers may take before the phase and the server's silence are looked at.
+/// The longest wait for answers before the phase and the server's silence are checked.
 const TURN: Duration = Duration::from_millis(50);
 
 /// A closed-loop echo load.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct EchoLoad {
-    /// What is sent, and where to.
+    /// The messages and the connections.
     pub traffic: Traffic,
     /// Messages in flight per connection.
     pub in_flight: usize,
     /// Time before the window opens.
     pub warm_up: Duration,
-    /// When the window closes.
+    /// The end of the window.
     pub until: Until,
 }
 
-/// Runs the load to its end. A window of so many operations is exact: these messages are sent and answered in it, and no
-/// others.
+/// Runs the load to its end. A window of a number of operations is exact: exactly these messages are sent and answered
+/// in it.
 ///
 /// # Errors
 /// The first failure ends the run: no server, a connection closed, wrong bytes, no answer in time.
@@ -51,8 +51,8 @@ impl EchoLoad {
     }
 }
 
-/// As [`echo`], beside sockets that are in `poller` already: `others` is given their keys when they are ready. Keys below
-/// the number of connections are those of the load.
+/// Like [`echo`], with further sockets that are already in `poller`: `others` is called with their keys when they are
+/// ready. Keys below the number of connections belong to the load.
 pub(crate) fn echo_beside(
     load: &EchoLoad,
     image: &WireImage,

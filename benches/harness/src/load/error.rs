@@ -1,4 +1,4 @@
-//! Why a load run ended early.
+//! The error that ends a load run early.
 
 use std::fmt;
 use std::io;
@@ -8,108 +8,108 @@ use std::time::Duration;
 use super::answer_error::AnswerError;
 use super::handshake_error::HandshakeError;
 
-/// Why a load run ended early. Connections are named by their number, from 0.
+/// The error that ends a load run early. Connections are named by their number, from 0.
 #[derive(Debug)]
 pub enum LoadError {
-    /// The connection could not be opened: nobody listens, or nobody answers in time.
+    /// The connection could not be opened: nothing listens, or nothing answers in time.
     Connect {
-        /// Where to.
+        /// The server's address.
         address: SocketAddr,
-        /// Which connection.
+        /// Number of the connection.
         connection: usize,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// The system has no free local port left to connect from.
     OutOfPorts {
-        /// Where to.
+        /// The server's address.
         address: SocketAddr,
     },
     /// The server did not turn the connection into a WebSocket.
     Handshake {
-        /// Which connection.
+        /// Number of the connection.
         connection: usize,
-        /// What was wrong.
+        /// The fault of the handshake.
         cause: HandshakeError,
     },
-    /// The server ended a connection on which it owed answers.
+    /// The server ended a connection whose answers were not complete.
     Closed {
-        /// Which connection.
+        /// Number of the connection.
         connection: usize,
-        /// Answers still owed.
+        /// Answers still missing.
         outstanding: usize,
     },
-    /// The server ended a WebSocket connection with a close frame where a message should have been.
+    /// The server ended a WebSocket connection with a close frame in place of a message.
     CloseFrame {
-        /// Which connection.
+        /// Number of the connection.
         connection: usize,
-        /// The server's status code (RFC 6455, 7.4), if it gave one.
+        /// The server's status code (RFC 6455, 7.4), if there was one.
         code: Option<u16>,
-        /// What the server said besides.
+        /// The server's reason.
         reason: String,
     },
-    /// A byte came back other than the messages that were sent make it.
+    /// A received byte differs from the messages sent.
     WrongByte {
-        /// Which connection.
+        /// Number of the connection.
         connection: usize,
-        /// Offset of the byte within what came on the connection, without a handshake.
+        /// Offset of the byte in the connection's input, not counting a handshake.
         position: u64,
-        /// The byte that should have come.
+        /// The expected byte.
         expected: u8,
-        /// The byte that came.
+        /// The received byte.
         found: u8,
     },
-    /// An answer that should be a document, deflated, and is not.
+    /// An answer that is not the deflated document it should be.
     WrongAnswer {
-        /// Which connection.
+        /// Number of the connection.
         connection: usize,
-        /// Which of its answers, from 0.
+        /// Number of the answer on this connection, from 0.
         message: u64,
-        /// What is wrong with it.
+        /// The fault of the answer.
         cause: AnswerError,
     },
-    /// More bytes came back than were sent.
+    /// More bytes were received than sent.
     Surplus {
-        /// Which connection.
+        /// Number of the connection.
         connection: usize,
-        /// How many more.
+        /// The number of surplus bytes.
         bytes: u64,
     },
-    /// No answer on any connection for longer than [`super::PATIENCE`].
+    /// No connection received an answer for longer than [`super::PATIENCE`].
     Stalled {
-        /// How long nothing came.
+        /// Time since the last answer.
         silence: Duration,
-        /// Answers still owed on all connections.
+        /// Answers still missing on all connections.
         outstanding: u64,
     },
-    /// Not one operation was completed within the window.
+    /// No operation was completed within the window.
     NothingDone {
         /// Length of the window.
         window: Duration,
     },
-    /// An open-loop rate that the server, or the generator, cannot hold: too many answers are owed.
+    /// The server, or the generator, cannot hold an open-loop rate: too many answers are missing.
     Overrun {
-        /// Messages per second that were asked for.
+        /// The requested messages per second.
         rate: u64,
-        /// Answers owed when the run was given up.
+        /// Answers missing when the run was given up.
         outstanding: u64,
     },
-    /// A published message that not all connections have got within [`super::PATIENCE`].
+    /// Some connections did not receive a published message within [`super::PATIENCE`].
     Undelivered {
-        /// Which message, from 0.
+        /// Number of the message, from 0.
         message: u64,
-        /// How long ago it should have been published.
+        /// Time since it should have been published.
         age: Duration,
-        /// Connections that lack it.
+        /// Connections that did not receive it.
         lacking: usize,
     },
-    /// The options do not fit together.
+    /// The options contradict each other.
     Options(String),
-    /// Any other failure, with what was being done.
+    /// Any other failure.
     Io {
-        /// What was being done.
+        /// The action that failed.
         doing: &'static str,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
 }
@@ -155,7 +155,7 @@ impl fmt::Display for LoadError {
             } => {
                 write!(
                     f,
-                    "connection {connection}: the server closed it and owes {outstanding} answers"
+                    "connection {connection}: the server closed it, and {outstanding} answers are missing"
                 )
             }
             Self::CloseFrame {
@@ -176,7 +176,7 @@ impl fmt::Display for LoadError {
                 found,
             } => write!(
                 f,
-                "connection {connection}: wrong byte at offset {position} of its stream: {found:#04x} came and not \
+                "connection {connection}: wrong byte at offset {position} of its stream: {found:#04x} instead of \
                  {expected:#04x}"
             ),
             Self::WrongAnswer {
@@ -187,7 +187,7 @@ impl fmt::Display for LoadError {
             Self::Surplus { connection, bytes } => {
                 write!(
                     f,
-                    "connection {connection}: the server sent {bytes} bytes more than it was sent"
+                    "connection {connection}: the server sent {bytes} bytes more than it received"
                 )
             }
             Self::Stalled {
@@ -196,7 +196,7 @@ impl fmt::Display for LoadError {
             } => {
                 write!(
                     f,
-                    "the server has not answered for {:.1} s and owes {outstanding} answers",
+                    "the server has not answered for {:.1} s, and {outstanding} answers are missing",
                     silence.as_secs_f64()
                 )
             }
@@ -206,7 +206,7 @@ impl fmt::Display for LoadError {
             }
             Self::Overrun { rate, outstanding } => write!(
                 f,
-                "{rate} messages/s cannot be held: {outstanding} answers are owed; lower the rate"
+                "{rate} messages/s cannot be held: {outstanding} answers are missing; lower the rate"
             ),
             Self::Undelivered {
                 message,

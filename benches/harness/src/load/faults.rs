@@ -1,5 +1,5 @@
-//! Clients that misbehave, one after the other: resets in every state, garbage, connections that say nothing, ends of the
-//! stream with much on its way. What the server owes them all the same is verified.
+//! Clients that misbehave, one after the other: resets in every state, garbage, silent connections, and ends of the
+//! stream with many bytes on their way. The server's reaction is verified.
 
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
@@ -14,36 +14,36 @@ use super::frames::{CLOSE, append_client_frame, append_server_frame, close_reaso
 use super::random::SplitMix;
 use super::{Framing, LoadError, PATIENCE};
 
-/// Bytes that are echoed with the end of the stream behind them.
+/// Bytes that are echoed, with the end of the stream right behind them.
 const ECHO: usize = 64 * 1024;
-/// Bytes that are sent by one who never reads.
+/// Bytes that a client sends without ever reading.
 const UNREAD: usize = 1 << 20;
-/// Those who say nothing, at a time.
+/// Number of silent connections at a time.
 const SILENT: usize = 64;
-/// Between two faults: they are to be many, but not the load.
+/// Pause between two faults: they should be many, but not be the main load.
 const PAUSE: Duration = Duration::from_millis(2);
-/// What a server answers to a frame that is not masked (RFC 6455, 5.1 and 7.4.1).
+/// The close code for a frame without a mask (RFC 6455, 5.1 and 7.4.1).
 const PROTOCOL_ERROR: u16 = 1002;
 
 /// A load of faults.
 #[derive(Clone, Debug)]
 pub struct FaultLoad {
-    /// Where the server echoes plain bytes.
+    /// The address of the plain echo server.
     pub plain: SocketAddr,
-    /// Where it speaks WebSocket.
+    /// The address of the WebSocket server.
     pub websocket: SocketAddr,
-    /// After how long the server is known to end a connection that says nothing.
+    /// The time after which the server must end a silent connection.
     pub silence: Duration,
-    /// Which faults there are, and in which order.
+    /// Determines the kinds and the order of the faults.
     pub seed: u64,
-    /// How long there are faults.
+    /// The length of the load.
     pub length: Duration,
 }
 
-/// Runs the load to its end, and answers how many faults there were.
+/// Runs the load to its end, and returns the number of faults.
 ///
 /// # Errors
-/// The first that the server did not meet as it must ends the run.
+/// The first wrong reaction of the server ends the run.
 pub fn faults(load: &FaultLoad) -> Result<u64, LoadError> {
     let start = Instant::now();
     let mut client = Misbehaving {
@@ -63,7 +63,7 @@ pub fn faults(load: &FaultLoad) -> Result<u64, LoadError> {
 struct Misbehaving<'a> {
     load: &'a FaultLoad,
     random: SplitMix,
-    /// Those who say nothing, and since when.
+    /// The silent connections, each with the time when it was opened.
     silent: VecDeque<(TcpStream, Instant)>,
     count: u64,
 }
@@ -95,7 +95,7 @@ impl Misbehaving<'_> {
         self.open(self.load.websocket, Framing::WebSocket)
     }
 
-    /// What errors call the connection.
+    /// The connection's number in errors.
     fn index(&self) -> usize {
         self.count as usize
     }
@@ -110,13 +110,13 @@ impl Misbehaving<'_> {
         reset(self.open_plain()?)
     }
 
-    /// Sends without reading what comes back.
+    /// Sends without reading the echo.
     fn reset_unread(&mut self) -> Result<(), LoadError> {
         let mut socket = self.open_plain()?;
         socket
             .set_nonblocking(true)
             .map_err(LoadError::io("make a socket non-blocking"))?;
-        // As much as it takes.
+        // Writes as many bytes as the socket takes.
         let _ = socket.write(&self.bytes(UNREAD));
         reset(socket)
     }
@@ -129,7 +129,7 @@ impl Misbehaving<'_> {
     fn end_within_a_frame(&mut self) -> Result<(), LoadError> {
         let socket = self.half_a_frame()?;
         end(&socket)?;
-        // It may say that this was no way to part.
+        // The server may send an error before it closes.
         read_rest(&socket).map(drop)
     }
 
@@ -149,7 +149,7 @@ impl Misbehaving<'_> {
         let sent = self.bytes(ECHO);
         socket
             .write_all(&sent)
-            .map_err(LoadError::io("send what is to be echoed"))?;
+            .map_err(LoadError::io("send bytes to be echoed"))?;
         end(&socket)?;
         let came = read_rest(&socket)?;
         if let Some(position) = came.iter().zip(&sent).position(|(came, sent)| came != sent) {
@@ -173,10 +173,10 @@ impl Misbehaving<'_> {
         }
     }
 
-    /// The server must refuse it by itself, with or without a word.
+    /// The server must refuse it and close, with or without an answer.
     fn garbage_for_a_request(&mut self) -> Result<(), LoadError> {
         let mut socket = self.open(self.load.websocket, Framing::Raw)?;
-        // No byte of a method, so that there is no doubt.
+        // The first byte is part of no HTTP method, so the request is certainly invalid.
         let mut garbage = vec![0];
         garbage.extend(self.bytes(200));
         socket
@@ -209,7 +209,7 @@ impl Misbehaving<'_> {
 
     fn garbage_for_frames(&mut self) -> Result<(), LoadError> {
         let mut socket = self.open_websocket()?;
-        // A reserved opcode first: whatever follows, it is refused.
+        // The first byte has a reserved opcode, so the frame is refused whatever follows.
         let mut garbage = vec![0x83];
         garbage.extend(self.bytes(1 + self.index() % 200));
         socket
@@ -218,7 +218,7 @@ impl Misbehaving<'_> {
         read_rest(&socket).map(drop)
     }
 
-    /// And sees those who said nothing for long enough turned out.
+    /// Opens a silent connection, and checks that the server has ended those that were silent long enough.
     fn say_nothing(&mut self) -> Result<(), LoadError> {
         while let Some((_, since)) = self.silent.front() {
             if since.elapsed() < self.load.silence {
@@ -235,7 +235,7 @@ impl Misbehaving<'_> {
     }
 }
 
-/// Sends the end of the stream. The server may have ended it by itself.
+/// Ends the stream. The server may have ended it before.
 fn end(socket: &TcpStream) -> Result<(), LoadError> {
     match socket.shutdown(Shutdown::Write) {
         Err(error) if error.kind() != ErrorKind::NotConnected => {
@@ -251,7 +251,7 @@ fn reset(socket: TcpStream) -> Result<(), LoadError> {
         .map_err(LoadError::io("have a socket reset"))
 }
 
-/// All that comes until the server has ended the connection, which it must within [`PATIENCE`].
+/// Reads until the server has ended the connection, which it must within [`PATIENCE`].
 fn read_rest(mut socket: &TcpStream) -> Result<Vec<u8>, LoadError> {
     socket
         .set_read_timeout(Some(PATIENCE))

@@ -1,12 +1,12 @@
-//! WebSocket frames (RFC 6455, section 5).
+//! Builds and reads WebSocket frames (RFC 6455, section 5).
 
 /// FIN and the opcode of a binary frame (5.2).
 pub(crate) const BINARY: u8 = 0x82;
-/// FIN, the opcode of a text frame, and RSV1, which says that it is deflated (RFC 7692, 6).
+/// FIN, the opcode of a text frame, and RSV1, which marks it as deflated (RFC 7692, 6).
 pub(crate) const DEFLATED_TEXT: u8 = 0xc1;
 /// FIN and the opcode of a close frame.
 pub(crate) const CLOSE: u8 = 0x88;
-/// The bit that says that a frame is masked.
+/// The bit that marks a frame as masked.
 const MASKED: u8 = 0x80;
 const MASK_LENGTH: usize = 4;
 
@@ -32,7 +32,7 @@ pub(crate) fn append_server_frame(output: &mut Vec<u8>, first: u8, payload: &[u8
     output.extend_from_slice(payload);
 }
 
-/// The length has the shortest of its three forms, the only one that RFC 6455, 5.2, permits.
+/// Appends the length in the shortest of its three forms, the only one that RFC 6455, 5.2, permits.
 fn append_header(output: &mut Vec<u8>, first: u8, masked: u8, length: usize) {
     output.push(first);
     match length {
@@ -48,7 +48,7 @@ fn append_header(output: &mut Vec<u8>, first: u8, masked: u8, length: usize) {
     }
 }
 
-/// Bytes in front of the payload of a masked frame.
+/// Length of the header of a masked frame.
 pub(crate) fn client_header_length(payload: usize) -> usize {
     let length = match payload {
         0..=125 => 1,
@@ -58,7 +58,7 @@ pub(crate) fn client_header_length(payload: usize) -> usize {
     1 + length + MASK_LENGTH
 }
 
-/// The status code, if any, and the reason of an unmasked close frame (5.5.1), as far as `frame` goes.
+/// The status code, if any, and the reason of an unmasked close frame (5.5.1), which may be incomplete.
 pub(crate) fn close_reason(frame: &[u8]) -> (Option<u16>, String) {
     debug_assert_eq!(frame.first(), Some(&CLOSE));
     let body = match frame {

@@ -12,18 +12,18 @@ pub(crate) const MAX_SIZE: usize = 16 * 1024 * 1024;
 /// The framing of messages: the bytes around each payload.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 pub enum Framing {
-    /// Nothing: the server echoes bytes.
+    /// No framing: the server echoes bytes.
     #[default]
     Raw,
     /// The payload's length as a big-endian `u32`.
     LengthPrefixed,
-    /// Nothing, and a line feed behind it; the payload is printable ASCII, since servers may take lines for text.
+    /// A line feed behind the payload; the payload is printable ASCII, since servers may treat lines as text.
     Lines,
-    /// A WebSocket binary frame, masked on its way there and not on its way back, after a handshake (RFC 6455).
+    /// A WebSocket binary frame, masked from the client and unmasked from the server, after a handshake (RFC 6455).
     #[value(name = "websocket")]
     WebSocket,
-    /// A WebSocket text frame with a JSON document, deflated in both directions without context takeover (RFC 7692); the
-    /// size is that of the document.
+    /// A WebSocket text frame with a JSON document, deflated in both directions without context takeover (RFC 7692).
+    /// The size is that of the document.
     #[value(name = "websocket-deflate")]
     WebSocketDeflate,
 }
@@ -50,12 +50,12 @@ impl Framing {
         Self::WebSocketDeflate,
     ];
 
-    /// True if a handshake comes first, and frames of WebSocket then.
+    /// True if there is a handshake, followed by WebSocket frames.
     pub fn is_websocket(self) -> bool {
         matches!(self, Self::WebSocket | Self::WebSocketDeflate)
     }
 
-    /// Bytes that are sent around a payload of `size` bytes, which is not deflated.
+    /// Bytes sent around a payload of `size` bytes that is not deflated.
     pub(crate) fn overhead(self, size: usize) -> usize {
         match self {
             Self::Raw => 0,

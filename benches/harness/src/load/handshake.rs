@@ -1,4 +1,4 @@
-//! The opening handshake of WebSocket as its client sees it (RFC 6455), with the offer of permessage-deflate (RFC 7692).
+//! The client's side of the WebSocket opening handshake (RFC 6455), with an offer of permessage-deflate (RFC 7692).
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -13,21 +13,21 @@ use super::error::LoadError;
 use super::handshake_error::{HandshakeError, MAX_HEAD};
 use super::random::SplitMix;
 
-/// Most fields in that head; more are [`HandshakeError::Malformed`].
+/// Most header fields of an answer; more are [`HandshakeError::Malformed`].
 const MAX_FIELDS: usize = 64;
-/// What the server appends to the key before it hashes (RFC 6455, 1.3).
+/// The string that the server appends to the key before hashing (RFC 6455, 1.3).
 const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 const EXTENSIONS: &str = "Sec-WebSocket-Extensions";
 const PROTOCOL: &str = "Sec-WebSocket-Protocol";
-/// The extension that is offered (RFC 7692, 7.1).
+/// The extension offered (RFC 7692, 7.1).
 const OFFER: &str = "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
 
-/// Turns a fresh connection into a WebSocket, within [`PATIENCE`]. The socket is blocking; nothing that follows the head
-/// of the answer is taken from it, so that frames which come with it are not lost. Leaves [`PATIENCE`] as its read
-/// timeout. With `deflate`, messages are then deflated by both sides, without context takeover.
+/// Turns a fresh connection into a WebSocket, within [`PATIENCE`]. The socket is blocking. No byte behind the head of
+/// the answer is read, so that frames that arrive with it are not lost. Leaves [`PATIENCE`] as the read timeout. With
+/// `deflate`, both sides then deflate messages, without context takeover.
 ///
 /// # Errors
-/// [`LoadError::Handshake`], whatever the reason.
+/// [`LoadError::Handshake`], for every reason.
 pub(crate) fn upgrade(
     socket: &mut TcpStream,
     connection: usize,
@@ -50,7 +50,7 @@ fn exchange_heads(
     check_head(&head, &accept(&key), deflate)
 }
 
-/// 16 bytes, other ones for each connection and the same ones in each run.
+/// A key of 16 bytes, different for each connection and the same in each run.
 fn key(connection: usize) -> String {
     let mut nonce = [0; 16];
     SplitMix::new(connection as u64).fill(&mut nonce);
@@ -69,13 +69,13 @@ fn request(address: SocketAddr, key: &str, deflate: bool) -> String {
     )
 }
 
-/// What a right server answers to `key`.
+/// The value of `Sec-WebSocket-Accept` for `key`.
 fn accept(key: &str) -> String {
     let hash = Sha1::new().chain_update(key).chain_update(GUID).finalize();
     BASE64.encode(hash)
 }
 
-/// Reads to the end of the head and no further.
+/// Reads exactly to the end of the head.
 fn read_head(socket: &mut TcpStream) -> Result<Vec<u8>, HandshakeError> {
     let deadline = Instant::now() + PATIENCE;
     let mut head = Head::default();
@@ -100,7 +100,7 @@ fn read_head(socket: &mut TcpStream) -> Result<Vec<u8>, HandshakeError> {
     }
 }
 
-/// The head of an answer, as far as it has come.
+/// The head of an answer, as far as it has arrived.
 #[derive(Default)]
 struct Head {
     bytes: Vec<u8>,
@@ -108,7 +108,7 @@ struct Head {
 }
 
 impl Head {
-    /// Takes what belongs to the head from the front of `input`, and answers how many bytes that is.
+    /// Takes the bytes of the head from the front of `input`, and returns their number.
     fn take(&mut self, input: &[u8]) -> Result<usize, HandshakeError> {
         debug_assert!(!self.complete);
         let before = self.bytes.len();
@@ -122,12 +122,12 @@ impl Head {
         if self.bytes.len() > MAX_HEAD {
             return Err(HandshakeError::HeadTooLong);
         }
-        // Bytes that were incomplete before cannot hold the end.
+        // The bytes before were incomplete, so they do not contain the end.
         Ok(self.bytes.len() - before)
     }
 }
 
-/// What RFC 6455, 4.1, has a client check. Of what a server may choose, at most `deflate` was asked for.
+/// Checks the answer as RFC 6455, 4.1, requires of a client. The only extension allowed is `deflate`, if requested.
 fn check_head(head: &[u8], accept: &str, deflate: bool) -> Result<(), HandshakeError> {
     let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
     let mut response = httparse::Response::new(&mut fields);
@@ -164,8 +164,9 @@ fn check_head(head: &[u8], accept: &str, deflate: bool) -> Result<(), HandshakeE
     }
 }
 
-/// True if `answer`, the value of the header field, agrees to [`OFFER`]: without the server's context takeover, and with
-/// nothing that was not offered but a smaller window of the server's, which it may choose by itself (RFC 7692, 7.1.2.1).
+/// True if `answer`, the value of the header field, accepts [`OFFER`]: without the server's context takeover, and
+/// without parameters that were not offered, except a smaller window of the server, which it may choose by itself (RFC
+/// 7692, 7.1.2.1).
 fn agrees(answer: &[u8]) -> bool {
     let Ok(answer) = std::str::from_utf8(answer) else {
         return false;
@@ -191,7 +192,7 @@ fn agrees(answer: &[u8]) -> bool {
     without_takeover
 }
 
-/// The values of the fields of this name, without space around them.
+/// The values of the fields with this name, without surrounding spaces.
 fn values<'a>(fields: &'a [httparse::Header<'a>], name: &'a str) -> impl Iterator<Item = &'a [u8]> {
     fields
         .iter()
@@ -199,7 +200,7 @@ fn values<'a>(fields: &'a [httparse::Header<'a>], name: &'a str) -> impl Iterato
         .map(|field| field.value.trim_ascii())
 }
 
-/// Whether `token`, in whatever case, is among the comma-separated values of this name.
+/// True if `token`, in any case, is among the comma-separated values of the fields with this name.
 fn lists(fields: &[httparse::Header<'_>], name: &str, token: &str) -> bool {
     values(fields, name)
         .flat_map(|value| value.split(|&byte| byte == b','))
@@ -270,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_http_is_refused() {
+    fn answers_that_are_not_http_are_refused() {
         for answer in [&b"GET / HTTP/1.1\r\n"[..], b"\x82\x01x", b"HTTP/2 101\r\n"] {
             let error = Head::default().take(answer).unwrap_err();
             assert!(matches!(error, HandshakeError::Malformed(_)), "{error}");
@@ -278,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn right_answers_in_other_words_pass() {
+    fn correct_answers_in_other_forms_pass() {
         for (from, to) in [
             ("Upgrade: websocket", "upgrade:WebSocket"),
             ("Connection: Upgrade", "Connection: keep-alive, UPGRADE"),
@@ -362,7 +363,7 @@ mod tests {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (mut server, _) = listener.accept().unwrap();
-        // It answers before it is asked, which is as good.
+        // The answer comes before the request, which is accepted too.
         let head = ANSWER.replace(ACCEPT, &accept(&key(7)));
         let frame = [BINARY, 1, b'x'];
         server

@@ -1,39 +1,39 @@
-//! Reasons for which a WebSocket handshake fails.
+//! The error of a WebSocket handshake.
 
 use std::fmt;
 use std::io::{self, ErrorKind};
 
 use super::PATIENCE;
 
-/// Longest head of an answer to the handshake, in bytes; a longer one is [`HandshakeError::HeadTooLong`].
+/// Longest head of an answer, in bytes; a longer one is [`HandshakeError::HeadTooLong`].
 pub const MAX_HEAD: usize = 8 * 1024;
 
-/// Why the server's answer to the handshake was refused.
+/// The reason why the server's answer to the handshake was refused.
 #[derive(Debug)]
 pub enum HandshakeError {
-    /// It is not an HTTP answer.
+    /// The answer is not HTTP.
     Malformed(httparse::Error),
-    /// Its status is not 101.
+    /// The status is not 101.
     Status {
-        /// The status.
+        /// The status code.
         code: u16,
-        /// The words behind it.
+        /// The reason phrase.
         reason: String,
     },
-    /// This field is missing, or does not say what it must (4.1).
+    /// This field is missing, or does not have the required value (4.1).
     Field(&'static str),
-    /// `Sec-WebSocket-Accept` is not what follows from the key.
+    /// `Sec-WebSocket-Accept` does not match the key.
     WrongAccept {
-        /// What follows from the key.
+        /// The value that matches the key.
         expected: String,
-        /// What the server said; empty when it said nothing.
+        /// The server's value; empty if there is none.
         found: String,
     },
-    /// An extension or a subprotocol that was not asked for.
+    /// The answer contains this field, an extension or a subprotocol, which was not requested.
     NotAskedFor(&'static str),
-    /// It does not agree to permessage-deflate without context takeover.
+    /// The answer does not accept permessage-deflate without context takeover.
     NoDeflate {
-        /// The extensions that it agrees to; may be empty.
+        /// The extensions that it accepts; may be empty.
         found: String,
     },
     /// The head does not end within [`MAX_HEAD`] bytes.
@@ -55,10 +55,10 @@ impl fmt::Display for HandshakeError {
             Self::WrongAccept { expected, found } => {
                 write!(f, "Sec-WebSocket-Accept is {found:?} and not {expected:?}")
             }
-            Self::NotAskedFor(name) => write!(f, "{name} was not asked for"),
+            Self::NotAskedFor(name) => write!(f, "{name} was not requested"),
             Self::NoDeflate { found } => write!(
                 f,
-                "it agreed to the extensions {found:?} and not to permessage-deflate without context takeover"
+                "it accepted the extensions {found:?} instead of permessage-deflate without context takeover"
             ),
             Self::HeadTooLong => write!(f, "the head of its answer is over {MAX_HEAD} bytes"),
             Self::TimedOut => write!(
@@ -85,7 +85,7 @@ impl std::error::Error for HandshakeError {
 impl From<io::Error> for HandshakeError {
     fn from(error: io::Error) -> Self {
         match error.kind() {
-            // A read that times out is one or the other, by the system.
+            // A read timeout is one or the other of these, depending on the system.
             ErrorKind::WouldBlock | ErrorKind::TimedOut => Self::TimedOut,
             ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => Self::Closed,
             _ => Self::Io(error),

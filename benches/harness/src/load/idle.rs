@@ -1,5 +1,5 @@
-//! Idle holding: many connections that say nothing, and what each costs: the server in resident memory, and the kernel in
-//! its own, for both ends, since server and generator share the machine.
+//! Holds many idle connections and measures the memory of each: the server's resident memory, and the kernel's memory
+//! for both ends, since server and generator share the machine.
 
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
@@ -17,61 +17,61 @@ use crate::process;
 
 /// Payload of the one message that is exchanged, in bytes.
 const MESSAGE: usize = 64;
-/// The same, where it is deflated.
+/// The same for a deflated message.
 const DOCUMENT: usize = 1024;
-/// The server's memory is looked at this often until it has been still for the settling time.
+/// Interval between two readings of the server's memory.
 const LOOK: Duration = Duration::from_millis(100);
-/// A server whose memory still moves after this many settling times is measured as it is.
+/// A server whose memory still changes after this many settling times is measured anyway.
 const MAX_SETTLING: u32 = 5;
 
 /// An idle holding load.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct IdleLoad {
-    /// Where the server listens.
+    /// The server's address.
     pub address: SocketAddr,
-    /// Number of connections to hold; bounded by the hard limit of descriptors, on both sides.
+    /// Number of connections to hold; the hard limit of descriptors bounds it on both sides.
     pub connections: usize,
-    /// Whether each connection also exchanges one message.
+    /// True if each connection also exchanges one message.
     pub exchange: bool,
-    /// What is put around that message, and what handshake follows the connect.
+    /// The bytes around that message, and the handshake after the connect.
     pub framing: Framing,
-    /// The server's process.
+    /// Process number of the server.
     pub pid: u32,
-    /// How long the server's memory must be still before it is read.
+    /// Time for which the server's memory must not change before it is read.
     pub settle: Duration,
 }
 
-/// What the server's memory was, and is, per connection.
+/// The memory of the server and the kernel, before and with the connections.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct IdleReport {
     /// Number of connections held.
     pub connections: usize,
     /// The server's memory before the first connection.
     pub before: Memory,
-    /// With all connections open and nothing said.
+    /// With all connections open and silent.
     pub connected: Memory,
     /// After each connection has exchanged one message.
     pub exchanged: Option<Memory>,
-    /// What the kernel kept for the whole machine before the first connection.
+    /// The kernel's memory for the whole machine before the first connection.
     pub before_kernel: KernelMemory,
-    /// With all connections open and nothing said.
+    /// With all connections open and silent.
     pub connected_kernel: KernelMemory,
     /// After each connection has exchanged one message.
     pub exchanged_kernel: Option<KernelMemory>,
 }
 
 impl IdleReport {
-    /// Resident bytes per connection at `then`.
+    /// Resident bytes per connection at the time of `then`.
     pub fn resident_per_connection(&self, then: &Memory) -> f64 {
         per_connection(self.before.resident, then.resident, self.connections)
     }
 
-    /// Resident anonymous bytes (heap and stacks) per connection at `then`.
+    /// Resident anonymous bytes (heap and stacks) per connection at the time of `then`.
     pub fn anonymous_per_connection(&self, then: &Memory) -> f64 {
         per_connection(self.before.anonymous, then.anonymous, self.connections)
     }
 
-    /// Bytes that the kernel keeps per connection at `then`, for both of its ends.
+    /// Kernel bytes per connection at the time of `then`, for both ends.
     pub fn kernel_per_connection(&self, then: &KernelMemory) -> f64 {
         let all = |memory: &KernelMemory| memory.slab + memory.sockets;
         per_connection(all(&self.before_kernel), all(then), self.connections)
@@ -124,7 +124,7 @@ pub fn idle(load: &IdleLoad) -> Result<IdleReport, LoadError> {
     })
 }
 
-/// Sends one message and waits for its answer, for [`PATIENCE`] at most.
+/// Sends one message and waits for its answer, for at most [`PATIENCE`].
 fn exchange(
     socket: &mut TcpStream,
     index: usize,
@@ -138,7 +138,7 @@ fn exchange(
         .map_err(LoadError::io("send"))?;
     let mut incoming = Incoming::new(index, index, image);
     let start = Instant::now();
-    // The socket blocks, until its timeout: a read is as much of the answer as has come, or nothing.
+    // The socket blocks until its timeout: each read returns the part of the answer that has arrived, or nothing.
     while incoming.receive(socket, image, buffer, true, 1)? == 0 {
         if start.elapsed() > PATIENCE {
             return Err(LoadError::Stalled {
@@ -150,8 +150,8 @@ fn exchange(
     Ok(())
 }
 
-/// The server's memory, once it has not changed for the settling time, and the kernel's then. The kernel's is never still,
-/// so that is not waited for.
+/// The server's memory, once it has not changed for the settling time, and the kernel's memory at that moment. The
+/// kernel's memory always changes, so nothing waits for it.
 fn settled_memory(load: &IdleLoad) -> Result<(Memory, KernelMemory), LoadError> {
     let read = || process::memory(load.pid).map_err(LoadError::io("read the server's memory"));
     let mut memory = read()?;

@@ -1,4 +1,4 @@
-//! What comes back on one connection: a walk along the received ring, compared as it is read.
+//! The input of one connection: a walk along the received ring, compared as it is read.
 
 use std::io::{self, ErrorKind, Read};
 use std::net::TcpStream;
@@ -10,21 +10,21 @@ use super::{Framing, LoadError, WireImage, frames};
 pub(crate) struct Incoming {
     connection: usize,
     walk: Walk,
-    /// Bytes that have come in all.
+    /// Bytes received in total.
     received: u64,
 }
 
-/// Where a connection is among what it should get.
+/// The position of a connection in its expected input.
 enum Walk {
     Bytes(ByteWalk),
     Documents(Answers),
 }
 
-/// Invariants: `partial` is below the length of a message, and as far into one as `cursor` is.
+/// Invariant: `partial` is less than the length of a message, and `cursor` is that far into one.
 struct ByteWalk {
-    /// Where on the received ring the next byte lies.
+    /// Position of the next byte in the received ring.
     cursor: usize,
-    /// Bytes that have come of the message that is arriving.
+    /// Received bytes of the message that is arriving.
     partial: usize,
 }
 
@@ -45,8 +45,8 @@ impl Incoming {
         }
     }
 
-    /// Reads until the socket is drained; answers how many messages came whole, of the `owed` that may. A short read
-    /// counts as drained, so the buffer should take a whole burst of answers: see [`super::wire::SLICE`].
+    /// Reads until the socket is drained, and returns how many messages were completed, of at most `owed`. A short read
+    /// counts as drained, so the buffer should hold a whole burst of answers: see [`super::wire::SLICE`].
     #[inline]
     pub(crate) fn receive(
         &mut self,
@@ -74,7 +74,7 @@ impl Incoming {
         Ok(messages)
     }
 
-    /// Takes bytes that have come, and answers how many messages they make whole.
+    /// Takes received bytes, and returns how many messages they complete.
     #[inline]
     fn take(
         &mut self,
@@ -85,7 +85,7 @@ impl Incoming {
     ) -> Result<usize, LoadError> {
         match (&mut self.walk, image.expected()) {
             (Walk::Bytes(walk), Expected::Bytes(ring)) => {
-                // At most one slice of the ring long, as the buffer to read into is.
+                // At most as long as one slice of the ring, because the read buffer is.
                 let expected = ring.slice(walk.cursor, found.len() as u64);
                 if verify && found != expected {
                     return Err(self.wrong_byte(image, expected, found));
@@ -167,7 +167,7 @@ impl Incoming {
         }
     }
 
-    /// Names the failure of a call on this connection's socket.
+    /// Converts the error of a call on this connection's socket.
     #[cold]
     pub(crate) fn failure(
         &self,
@@ -183,8 +183,8 @@ impl Incoming {
 }
 
 impl ByteWalk {
-    /// Goes on by `bytes`, and answers how many messages they make whole; the error is by how many bytes that is more
-    /// than are owed.
+    /// Advances by `bytes`, and returns how many messages they complete; the error is the number of bytes beyond the
+    /// messages that are expected.
     #[inline]
     fn take(&mut self, ring: &Ring, bytes: usize, owed: usize) -> Result<usize, usize> {
         self.cursor = ring.advance(self.cursor, bytes);

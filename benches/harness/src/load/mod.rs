@@ -1,8 +1,8 @@
 //! The load generator: one thread, one epoll instance, no allocation per message.
 //!
-//! Each mode is a function that runs to its end and answers with a [`LoadReport`] (idle: its own report), or with the
-//! first [`LoadError`]. An [`Observer`] is told when the measured window opens and closes, so that whoever measures the
-//! server reads its counters at exactly these two moments, from this very thread.
+//! Each mode is a function that runs to its end and returns a [`LoadReport`] (idle: its own report), or the first
+//! [`LoadError`]. An [`Observer`] is called when the measured window opens and closes, on this same thread, so that the
+//! server's counters are read at exactly these two moments.
 
 mod answer_error;
 mod broadcast;
@@ -49,25 +49,25 @@ pub use open::{OpenLoad, open};
 pub use slow_readers::{SlowReadersLoad, slow_readers};
 pub use wire::{Ring, WireImage};
 
-/// How long a connect, or a server that owes an answer, may take before the load gives up.
+/// Longest time for a connect, or a missing answer, before the load gives up.
 pub const PATIENCE: Duration = Duration::from_secs(5);
 
-/// What is sent, and over how many connections; shared by the echo modes.
+/// The messages and the connections of a load; shared by the echo modes.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Traffic {
-    /// Where the server listens.
+    /// The server's address.
     pub address: SocketAddr,
     /// Number of connections held open.
     pub connections: usize,
     /// Payload bytes per message, without a frame.
     pub size: usize,
-    /// What is put around each payload.
+    /// The bytes around each payload.
     pub framing: Framing,
-    /// Whether every received byte is compared with what was sent.
+    /// True if every received byte is compared with the byte sent.
     pub verify: bool,
 }
 
-/// When the measured part of a run ends.
+/// The end of the measured part of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Until {
     /// After this long.
@@ -76,18 +76,18 @@ pub enum Until {
     Operations(u64),
 }
 
-/// How many parts of a window [`Observer::window_goes_on`] tells apart.
+/// The number of parts of a window that [`Observer::window_goes_on`] distinguishes.
 pub const TENTHS: u32 = 10;
 
-/// Told when the measured window opens and closes, on the load's own thread.
+/// Called when the measured window opens and closes, on the load's own thread.
 pub trait Observer {
-    /// The warm-up is over; what follows is measured.
+    /// The warm-up is over and the measurement begins.
     ///
     /// # Errors
     /// An error ends the run.
     fn window_opens(&mut self) -> std::io::Result<()>;
 
-    /// The measured part goes on. Called now and then, about [`TENTHS`] times in a window of some length.
+    /// The measurement goes on. Called about [`TENTHS`] times in a window with a fixed length.
     ///
     /// # Errors
     /// An error ends the run.
@@ -95,7 +95,7 @@ pub trait Observer {
         Ok(())
     }
 
-    /// The measured part is over.
+    /// The measurement is over.
     ///
     /// # Errors
     /// An error ends the run.
@@ -113,12 +113,12 @@ impl Observer for () {
     }
 }
 
-/// What a run measured within its window.
+/// The results of a run's measured window.
 #[derive(Debug)]
 pub struct LoadReport {
     /// Completed operations: messages answered, or connections opened, used and closed.
     pub operations: u64,
-    /// Payload bytes that came back.
+    /// Payload bytes received.
     pub bytes: u64,
     /// Length of the window.
     pub elapsed: Duration,

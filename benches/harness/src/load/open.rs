@@ -1,8 +1,8 @@
-//! Open-loop echo: messages leave on a fixed schedule, whether answers come or not.
+//! Open-loop echo: messages are sent on a fixed schedule, whether answers come or not.
 //!
-//! Latency counts from the moment a message *should* have left, so that a server which stalls is charged for all that
-//! piled up meanwhile (no coordinated omission). Between two messages the generator spins, for a sleep would send them
-//! in bursts and so let the server batch: its CPU share is always near 1 here and says nothing.
+//! Latency counts from the moment when a message *should* have been sent, so that a stall of the server counts for all
+//! messages that pile up meanwhile (no coordinated omission). The generator spins between two messages, because a sleep
+//! would send them in bursts and let the server batch. Its CPU share is therefore always near 1 and means nothing.
 
 use std::time::Duration;
 
@@ -16,28 +16,28 @@ use super::window::Window;
 use super::wire::SLICE;
 use super::{LoadError, LoadReport, Observer, Traffic, Until, WireImage};
 
-/// Messages sent at most before answers are read, when the schedule is behind.
+/// The most messages sent before answers are read, if the schedule is late.
 const BURST: usize = 64;
-/// Answers owed at which the run is given up: the rate cannot be held.
+/// Missing answers at which the run is given up, because the rate cannot be held.
 const MAX_OUTSTANDING: u64 = 1_000_000;
 
 /// An open-loop echo load.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct OpenLoad {
-    /// What is sent, and where to; the connections take turns.
+    /// The messages and the connections, which take turns.
     pub traffic: Traffic,
     /// Messages per second over all connections.
     pub rate: u64,
     /// Time before the window opens.
     pub warm_up: Duration,
-    /// When the window closes.
+    /// The end of the window.
     pub until: Until,
 }
 
 /// Runs the load to its end.
 ///
 /// # Errors
-/// As for [`super::echo`]; besides, [`LoadError::Overrun`] when a million answers are owed.
+/// As for [`super::echo`]; also [`LoadError::Overrun`] if a million answers are missing.
 pub fn open(load: &OpenLoad, observer: &mut dyn Observer) -> Result<LoadReport, LoadError> {
     let traffic = &load.traffic;
     if traffic.connections == 0 || load.rate == 0 {

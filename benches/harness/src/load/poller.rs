@@ -28,7 +28,7 @@ impl Poller {
         })
     }
 
-    /// Registers once, for both directions; the kernel forgets the socket when it is closed.
+    /// Registers a socket once, for both directions; the kernel removes it when it is closed.
     pub(crate) fn add(&self, socket: impl AsFd, key: usize) -> Result<(), LoadError> {
         let interest = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
         epoll::add(
@@ -40,7 +40,7 @@ impl Poller {
         .map_err(LoadError::errno("epoll_ctl"))
     }
 
-    /// Waits for at most `timeout` (whole milliseconds, rounded up) and answers how many events came.
+    /// Waits for at most `timeout` (whole milliseconds, rounded up), and returns the number of events.
     pub(crate) fn wait(&mut self, timeout: Duration) -> Result<usize, LoadError> {
         self.events.clear();
         let timeout = Timespec {
@@ -64,7 +64,7 @@ impl Poller {
         self.events[event].data.u64() as usize
     }
 
-    /// Whether the peer had ended its direction, or the connection had failed, when an event of the last wait was taken.
+    /// True if the peer had ended its direction, or the connection had failed, at an event of the last wait.
     #[inline]
     pub(crate) fn hung_up(&self, event: usize) -> bool {
         let flags = self.events[event].flags;

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-/// The generator sleeps only when the next message is further away than this; epoll rounds up to milliseconds.
+/// The generator sleeps only if the next message is further away than this; epoll rounds up to milliseconds.
 const SPIN: Duration = Duration::from_millis(3);
 
-/// When each message should leave. Message `n` is due `n / rate` seconds after the start, computed from `n`, so that no
-/// rounding adds up.
+/// The due times of messages. Message `n` is due `n / rate` seconds after the start, computed from `n`, so that no
+/// rounding error adds up.
 pub(crate) struct Schedule {
     start: u64,
     rate: u64,
@@ -24,7 +24,7 @@ impl Schedule {
         }
     }
 
-    /// Messages that were taken.
+    /// The number of messages taken.
     #[inline]
     pub(crate) fn sent(&self) -> u64 {
         self.sent
@@ -35,7 +35,7 @@ impl Schedule {
         self.start + (u128::from(self.sent) * 1_000_000_000 / u128::from(self.rate)) as u64
     }
 
-    /// The time at which the next message was due, if that has come.
+    /// The due time of the next message, if it has come.
     #[inline]
     pub(crate) fn take(&mut self, now: u64) -> Option<u64> {
         let due = self.next();
@@ -45,7 +45,7 @@ impl Schedule {
         })
     }
 
-    /// How long to sleep: not at all when the next message is near.
+    /// The time to sleep: zero if the next message is near.
     pub(crate) fn idle(&self, now: u64) -> Duration {
         let gap = Duration::from_nanos(self.next().saturating_sub(now));
         if gap > SPIN {

@@ -1,7 +1,7 @@
 //! Echo beside clients that write as much as they can and never read.
 //!
-//! What such a client costs is up to the server: it keeps the answers, or stops reading, or closes. Its writes stop at a
-//! limit, so that a server which keeps everything runs out of nothing.
+//! The server decides about such clients: it may keep the answers, stop reading, or close. Their writes stop at a
+//! limit, so that a server that keeps everything does not run out of memory.
 
 use std::io::{ErrorKind, Write};
 use std::net::TcpStream;
@@ -15,26 +15,26 @@ use super::echo::echo_beside;
 use super::poller::Poller;
 use super::{EchoLoad, LoadError, LoadReport, Observer, Traffic, Until, WireImage};
 
-/// What one slow reader writes, in bytes, about: whole messages, and at least one.
+/// Approximate bytes that one slow reader writes: whole messages, and at least one.
 const MAX_WRITTEN: u64 = 8 * 1024 * 1024;
 
 /// An echo load with slow readers beside it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct SlowReadersLoad {
-    /// What the healthy connections send, and where to.
+    /// The messages and connections of the healthy clients.
     pub traffic: Traffic,
     /// Messages in flight per healthy connection.
     pub in_flight: usize,
-    /// Connections besides that write, up to 8 MiB each, and never read.
+    /// Further connections that write up to 8 MiB each, and never read.
     pub slow: usize,
     /// Time before the window opens.
     pub warm_up: Duration,
-    /// When the window closes.
+    /// The end of the window.
     pub until: Until,
 }
 
-/// Runs the load to its end. Operations and latencies are those of the healthy connections. The slow readers connect and
-/// begin to write before the warm-up.
+/// Runs the load to its end. Operations and latencies are those of the healthy connections. The slow readers connect
+/// and begin to write before the warm-up.
 ///
 /// # Errors
 /// The first failure of a healthy connection ends the run, and so does a slow reader that cannot connect. A server may
@@ -57,7 +57,7 @@ pub fn slow_readers(
     let mut slow = Vec::with_capacity(load.slow);
     for key in first_key..first_key + load.slow {
         let mut reader = SlowReader::open(&load.traffic, key, &image)?;
-        // Registered before it is written to, so that no readiness is missed.
+        // Registered before the first write, so that no readiness is missed.
         poller.add(&reader.socket, key)?;
         reader.write(&image);
         slow.push(reader);
@@ -69,9 +69,9 @@ pub fn slow_readers(
 /// A client that never reads.
 struct SlowReader {
     socket: TcpStream,
-    /// Where on the sent ring the next byte lies.
+    /// Position of the next byte in the sent ring.
     cursor: usize,
-    /// Bytes that it still writes; 0 when the server has closed the connection.
+    /// Bytes that it still has to write; 0 after the server has closed the connection.
     left: u64,
 }
 
@@ -90,7 +90,7 @@ impl SlowReader {
         })
     }
 
-    /// Writes as much as the socket takes.
+    /// Writes as many bytes as the socket takes.
     fn write(&mut self, image: &WireImage) {
         while self.left > 0 {
             let slice = image.sent().slice(self.cursor, self.left);

@@ -1,4 +1,4 @@
-//! Warm-up, measured window, end: the same for every mode.
+//! The phases of every run: warm-up, measured window, end.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use hdrhistogram::Histogram;
 use super::clock::{Clock, thread_cpu_time};
 use super::{LoadError, LoadReport, Observer, PATIENCE, TENTHS, Until};
 
-/// Longest latency that is told apart; longer ones count as this.
+/// Longest latency that is recorded; longer ones count as this one.
 const MAX_LATENCY_NS: u64 = 60_000_000_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,24 +17,24 @@ enum Phase {
     Over,
 }
 
-/// Follows a run through its phases and collects what the measured one brings.
+/// Follows a run through its phases and collects the results of the measured one.
 pub(crate) struct Window<'a> {
     clock: Clock,
     observer: &'a mut dyn Observer,
     until: Until,
-    /// Whether a window of so many operations holds these and nothing else.
+    /// True if a window of a number of operations contains exactly these operations.
     exact: bool,
     phase: Phase,
-    /// When the warm-up, and then the measured phase, ends; nanoseconds on `clock`.
+    /// The end of the warm-up, and then of the measured phase, in nanoseconds on `clock`.
     ends: u64,
-    /// When the observer is next told that the measured phase goes on.
+    /// The next time when the observer is told that the measured phase goes on.
     next_look: u64,
     opened: u64,
     load_cpu: Duration,
     operations: u64,
     bytes: u64,
     latency: Histogram<u64>,
-    /// When the last answer came, of any phase.
+    /// The time of the last answer in any phase.
     last_answer: u64,
 }
 
@@ -65,14 +65,14 @@ impl<'a> Window<'a> {
         }
     }
 
-    /// A window of so many operations then opens and closes when no answer is owed, so that these operations lie in it
-    /// whole, and nothing else does. The load asks [`Self::permits`] before it sends.
+    /// Makes a window of a number of operations open and close when no answer is missing, so that it contains exactly
+    /// these operations. The load calls [`Self::permits`] before it sends.
     pub(crate) fn exact(mut self) -> Self {
         self.exact = matches!(self.until, Until::Operations(_));
         self
     }
 
-    /// How many messages may be sent now, when `outstanding` have been sent and not been answered.
+    /// The number of messages that may be sent now, if `outstanding` are sent and not answered.
     #[inline]
     pub(crate) fn permits(&self, outstanding: u64) -> u64 {
         match (self.phase, self.until) {
@@ -93,20 +93,20 @@ impl<'a> Window<'a> {
             .saturating_record(now.saturating_sub(began).max(1));
     }
 
-    /// Counts payload bytes, and that the server lives.
+    /// Counts payload bytes, and records that the server is alive.
     #[inline]
     pub(crate) fn answered(&mut self, bytes: u64, now: u64) {
         self.bytes += bytes;
         self.last_answer = now;
     }
 
-    /// Whether operations that began at `began` belong to the measured phase.
+    /// True if operations that began at `began` belong to the measured phase.
     #[inline]
     pub(crate) fn covers(&self, began: u64) -> bool {
         self.phase == Phase::Measured && began >= self.opened
     }
 
-    /// Moves on to the next phase when it is time. `Ok(false)` when the run is over.
+    /// Enters the next phase when it is time. `Ok(false)` if the run is over.
     pub(crate) fn turn(&mut self, outstanding: u64) -> Result<bool, LoadError> {
         let now = self.clock.now();
         let silence = Duration::from_nanos(now.saturating_sub(self.last_answer));
@@ -152,7 +152,7 @@ impl<'a> Window<'a> {
         Ok(())
     }
 
-    /// Of a window of some length, in nanoseconds; not 0.
+    /// A tenth of a window with a fixed length, in nanoseconds; not 0.
     fn tenth(&self) -> u64 {
         ((self.ends - self.opened) / u64::from(TENTHS)).max(1)
     }
@@ -161,14 +161,14 @@ impl<'a> Window<'a> {
         self.observer
             .window_goes_on()
             .map_err(LoadError::io("read the counters"))?;
-        // Of looks that are overdue, one is enough.
+        // Several overdue calls are merged into one.
         let tenths = (self.clock.now() - self.opened) / self.tenth() + 1;
         self.next_look = self.opened + tenths * self.tenth();
         Ok(())
     }
 
     fn close(&mut self) -> Result<(), LoadError> {
-        // From here on the fields hold what the window brought, not where it began.
+        // From here on the fields hold the window's totals instead of its start values.
         self.opened = self.clock.now() - self.opened;
         self.load_cpu = thread_cpu_time() - self.load_cpu;
         self.observer

@@ -1,10 +1,10 @@
-//! What goes over the wire, prepared once.
+//! The messages on the wire, prepared once.
 //!
-//! The messages of a connection are a walk along a ring of distinct, pseudo-random messages, each already in its frame.
+//! The messages of a connection are a walk along a ring of different pseudo-random messages, each already in its frame.
 //! Message `n` of connection `c` is element `c * STRIDE + n` of the ring. A burst is therefore one contiguous slice:
-//! nothing is built, masked or copied to send it, and verifying is one comparison of slices. Where an answer looks other
-//! than what was sent, as with WebSocket, there are two rings of the same messages, one for each direction. Where servers
-//! may choose how an answer looks, as when it is deflated, the second is none of bytes, but of [`Documents`].
+//! nothing is built, masked or copied to send it, and verifying is one comparison of slices. If answers look different
+//! from messages, as with WebSocket, there are two rings with the same messages, one for each direction. If servers may
+//! choose the form of an answer, as when it is deflated, [`Documents`] take the place of the second ring.
 
 use super::deflate::Documents;
 use super::error::LoadError;
@@ -12,20 +12,20 @@ use super::frames::{self, BINARY, DEFLATED_TEXT};
 use super::framing::{Framing, MAX_SIZE};
 use super::random::SplitMix;
 
-/// A ring is about this long, so that it stays in the second-level cache beside the socket buffers.
+/// Approximate length of a ring: it stays in the second-level cache beside the socket buffers.
 const RING_BYTES: usize = 64 * 1024;
-/// Even large messages have this many distinct contents.
+/// Large messages have at least this many different contents.
 const MIN_MESSAGES: usize = 5;
-/// As many documents as this, or a few more, are deflated for each ring.
+/// Lowest number of documents that are deflated for each ring.
 const DOCUMENTS: usize = 256;
-/// Longest slice that is written or compared at once, and so the length of a buffer to read into.
+/// Longest slice that is written or compared at once, and so the length of a read buffer.
 pub(crate) const SLICE: usize = 256 * 1024;
 /// Keeps neighbouring connections apart on the ring.
 const STRIDE: usize = 7919;
 /// Every run sends the same bytes.
 const SEED: u64 = 0x7269_6e67_7768_6565;
 
-/// The prepared messages, as they are sent and as they come back.
+/// The prepared messages, in the form that is sent and in the form that is received.
 ///
 /// Invariant: both rings hold the same number of messages, with the same payloads in the same order.
 #[derive(Debug)]
@@ -42,12 +42,12 @@ enum Received {
     Deflated(Documents),
 }
 
-/// What a right server sends.
+/// The expected output of a server.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Expected<'a> {
     /// These bytes.
     Bytes(&'a Ring),
-    /// These documents, deflated in whatever way.
+    /// These documents, deflated in any way.
     Documents(&'a Documents),
 }
 
@@ -55,7 +55,7 @@ impl WireImage {
     /// Prepares messages with payloads of `size` bytes.
     ///
     /// # Errors
-    /// A size of 0, of a document below 128, or above 16 MiB is refused.
+    /// A size of 0, of a document below 128 bytes, or above 16 MiB is refused.
     pub fn new(framing: Framing, size: usize) -> Result<Self, LoadError> {
         if size == 0 || size > MAX_SIZE {
             return Err(LoadError::Options(format!(
@@ -118,18 +118,18 @@ impl WireImage {
         })
     }
 
-    /// What is put around each payload.
+    /// The bytes around each payload.
     pub fn framing(&self) -> Framing {
         self.framing
     }
 
-    /// The messages as the generator sends them.
+    /// The messages in the form that the generator sends.
     #[inline]
     pub fn sent(&self) -> &Ring {
         &self.sent
     }
 
-    /// The messages as a right server sends them.
+    /// The messages in the form that a server must send.
     #[inline]
     pub(crate) fn expected(&self) -> Expected<'_> {
         match &self.received {
@@ -140,16 +140,16 @@ impl WireImage {
     }
 }
 
-/// One of 64 printable ASCII characters; the upper two bits are dropped.
+/// One of 64 printable ASCII characters; the upper two bits are ignored.
 fn printable(byte: u8) -> u8 {
     b'0' + (byte & 0x3f)
 }
 
 /// A ring of framed messages.
 ///
-/// Invariants: the bytes from `period` on repeat the beginning, for `SLICE` bytes, so that a slice may start anywhere in
-/// the ring; the number of messages is prime, so that no burst length makes a connection revisit a few of them; `starts`
-/// ascends from 0 to `period` and has one more entry than there are messages.
+/// Invariants: the bytes from `period` on repeat the beginning, for `SLICE` bytes, so that a slice may start anywhere
+/// in the ring; the number of messages is prime, so that no burst length makes a connection repeat only a few of them;
+/// `starts` ascends from 0 to `period` and has one more entry than there are messages.
 #[derive(Debug)]
 pub struct Ring {
     bytes: Vec<u8>,
@@ -158,7 +158,7 @@ pub struct Ring {
 }
 
 impl Ring {
-    /// `bytes` are `messages` frames of the same length.
+    /// Makes a ring of `bytes`, which are `messages` frames of equal length.
     fn of_equals(bytes: Vec<u8>, messages: usize) -> Self {
         debug_assert_eq!(bytes.len() % messages, 0);
         let frame = bytes.len() / messages;
@@ -180,7 +180,7 @@ impl Ring {
         }
     }
 
-    /// Bytes of the first message on the wire; of each, unless they are deflated.
+    /// Length of the first message on the wire; of every message, unless they are deflated.
     #[inline]
     pub fn frame(&self) -> usize {
         self.starts[1]
@@ -190,17 +190,17 @@ impl Ring {
         self.starts.len() - 1
     }
 
-    /// With which message the walk of a connection begins.
+    /// Number of the message with which a connection's walk begins.
     pub fn first(&self, connection: usize) -> usize {
         connection * STRIDE % self.messages()
     }
 
-    /// Where the walk of a connection begins.
+    /// Position at which a connection's walk begins.
     pub fn start(&self, connection: usize) -> usize {
         self.starts[self.first(connection)]
     }
 
-    /// The bytes of `count` messages from number `message` on, and the number of the one after them.
+    /// The bytes of `count` messages from number `message` on, and the number of the message after them.
     #[inline]
     pub fn span(&self, message: usize, count: usize) -> (u64, usize) {
         debug_assert!(message < self.messages());
@@ -214,7 +214,7 @@ impl Ring {
         (bytes as u64, next)
     }
 
-    /// At most `length` bytes from `cursor` on, as many as lie in one slice.
+    /// At most `length` bytes from `cursor` on, as many as one slice contains.
     #[inline]
     pub fn slice(&self, cursor: usize, length: u64) -> &[u8] {
         debug_assert!(cursor < self.period);
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn only_websocket_answers_look_other_than_what_was_sent() {
+    fn only_websocket_answers_differ_from_the_messages_sent() {
         for framing in Framing::ALL {
             let image = WireImage::new(framing, 128).unwrap();
             let shared = rings(&image)[1..]

@@ -1,4 +1,4 @@
-//! The catalogue of peers.
+//! The catalogue of peers that come with the harness.
 
 use std::fmt;
 
@@ -8,33 +8,33 @@ use crate::load::Framing;
 /// A server that comes with the harness.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Peer {
-    /// What a report calls it; unique.
+    /// The name in a report; unique.
     pub name: &'static str,
-    /// What it is, in a few words.
+    /// A short description.
     pub about: &'static str,
-    /// What it is written in, which decides how it is built.
+    /// The language, which decides how it is built.
     pub language: Language,
-    /// What its clients speak; the first without being asked for.
+    /// The framings that it supports; the first one is the default.
     pub framings: &'static [Framing],
-    /// Whether it is on bare system calls, for the others to be compared with. A floor echoes bytes without looking,
-    /// whatever the framing.
+    /// True if it uses bare system calls and serves as a reference for the others. A floor echoes bytes without parsing
+    /// them, whatever the framing.
     pub is_floor: bool,
-    /// Whether it can run several event loops or threads.
+    /// True if it can run several event loops or threads.
     pub many_workers: bool,
-    /// Whether it can keep timers running besides.
+    /// True if it can keep further timers running.
     pub timers: bool,
-    /// Whether it takes part only where the kernel lets it use io_uring.
+    /// True if it needs a kernel that permits io_uring.
     pub io_uring: bool,
-    /// What is built and started: a binary of `ringwheel-peers`, the folder of a command in `go`, a target of the
-    /// makefile, or a script.
+    /// The program: a binary of `ringwheel-peers`, the folder of a command in `go`, a target of the makefile, or a
+    /// script.
     pub(super) program: &'static str,
-    /// What comes before the options of every peer.
+    /// The arguments before the options that every peer has.
     pub(super) arguments: &'static [&'static str],
-    /// What its version is that of: a crate, a Go module, a module of pkg-config or a package of npm.
+    /// The source of its version: a crate, a Go module, a module of pkg-config or a package of npm.
     pub(super) library: Option<&'static str>,
 }
 
-/// What a peer is written in.
+/// The language of a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Language {
     /// Built by cargo.
@@ -53,7 +53,7 @@ impl Language {
     /// Every language, in the order of building.
     pub const ALL: [Self; 5] = [Self::Rust, Self::Go, Self::C, Self::Cpp, Self::JavaScript];
 
-    /// Whether it is compiled to machine code without a runtime of its own, so that callgrind can follow it.
+    /// True if it is compiled to machine code without its own runtime, so that callgrind can follow it.
     pub fn is_native(self) -> bool {
         matches!(self, Self::Rust | Self::C | Self::Cpp)
     }
@@ -71,11 +71,11 @@ impl fmt::Display for Language {
     }
 }
 
-/// What speaks TCP speaks all of these; floors treat them alike.
+/// The framings of all TCP peers; floors treat them alike.
 const TCP: &[Framing] = &[Framing::Raw, Framing::LengthPrefixed, Framing::Lines];
-/// Without compression.
+/// WebSocket without compression.
 const WEBSOCKET: &[Framing] = &[Framing::WebSocket];
-/// With and without.
+/// WebSocket with and without compression.
 const DEFLATE: &[Framing] = &[Framing::WebSocket, Framing::WebSocketDeflate];
 
 /// The peer called `name`.
@@ -84,7 +84,7 @@ pub fn find(name: &str) -> Option<&'static Peer> {
 }
 
 impl Peer {
-    /// Whether it can do what `options` ask.
+    /// True if the peer supports `options`.
     pub fn can(&self, options: &ServerOptions) -> bool {
         self.framings.contains(&options.framing)
             && (options.workers <= 1 || self.many_workers)
@@ -92,19 +92,19 @@ impl Peer {
             && (!options.broadcast || options.framing == Framing::WebSocket)
     }
 
-    /// The default options, in what it speaks without being asked.
+    /// The default options, with the peer's default framing.
     pub fn plainest(&self) -> ServerOptions {
         ServerOptions::framed(self.framings[0])
     }
 
-    /// Whether its instructions can be counted by callgrind. Under valgrind a thread that waits for io_uring does not end.
+    /// True if callgrind can count its instructions. Under valgrind a thread that waits for io_uring does not end.
     pub fn under_callgrind(&self) -> bool {
         self.language.is_native() && !self.io_uring
     }
 }
 
-/// What most entries have in common.
-const USUAL: Peer = Peer {
+/// Defaults that most entries share.
+const DEFAULTS: Peer = Peer {
     name: "",
     about: "",
     language: Language::Rust,
@@ -121,12 +121,12 @@ const USUAL: Peer = Peer {
 const GO: Peer = Peer {
     language: Language::Go,
     many_workers: true,
-    ..USUAL
+    ..DEFAULTS
 };
 
 const C: Peer = Peer {
     language: Language::C,
-    ..USUAL
+    ..DEFAULTS
 };
 
 /// Every peer that comes with the harness, in the order of a report.
@@ -139,7 +139,7 @@ pub const PEERS: &[Peer] = &[
         timers: true,
         program: "peer-ringwheel",
         library: Some("ringwheel"),
-        ..USUAL
+        ..DEFAULTS
     },
     Peer {
         name: "mio",
@@ -147,7 +147,7 @@ pub const PEERS: &[Peer] = &[
         is_floor: true,
         program: "peer-mio",
         library: Some("mio"),
-        ..USUAL
+        ..DEFAULTS
     },
     Peer {
         name: "epoll",
@@ -155,7 +155,7 @@ pub const PEERS: &[Peer] = &[
         is_floor: true,
         program: "peer-epoll",
         library: Some("libc"),
-        ..USUAL
+        ..DEFAULTS
     },
     Peer {
         name: "io-uring",
@@ -164,7 +164,7 @@ pub const PEERS: &[Peer] = &[
         io_uring: true,
         program: "peer-io-uring",
         library: Some("io-uring"),
-        ..USUAL
+        ..DEFAULTS
     },
     Peer {
         name: "epoll-websocket",
@@ -180,7 +180,7 @@ pub const PEERS: &[Peer] = &[
         timers: true,
         program: "peer-tokio",
         library: Some("tokio"),
-        ..USUAL
+        ..DEFAULTS
     },
     Peer {
         name: "tokio-mt",
@@ -190,7 +190,7 @@ pub const PEERS: &[Peer] = &[
         program: "peer-tokio",
         arguments: &["--multi-thread"],
         library: Some("tokio"),
-        ..USUAL
+        ..DEFAULTS
     },
     Peer {
         name: "monoio",
@@ -198,7 +198,7 @@ pub const PEERS: &[Peer] = &[
         io_uring: true,
         program: "peer-monoio",
         library: Some("monoio"),
-        ..USUAL
+        ..DEFAULTS
     },
     Peer {
         name: "gev",
@@ -260,7 +260,7 @@ pub const PEERS: &[Peer] = &[
         framings: DEFLATE,
         program: "uwebsockets",
         library: Some("libuwebsockets-sys"),
-        ..USUAL
+        ..DEFAULTS
     },
     Peer {
         name: "tokio-tungstenite",
@@ -269,7 +269,7 @@ pub const PEERS: &[Peer] = &[
         many_workers: true,
         program: "peer-tokio-tungstenite",
         library: Some("tokio-tungstenite"),
-        ..USUAL
+        ..DEFAULTS
     },
     Peer {
         name: "fastwebsockets",
@@ -278,7 +278,7 @@ pub const PEERS: &[Peer] = &[
         many_workers: true,
         program: "peer-fastwebsockets",
         library: Some("fastwebsockets"),
-        ..USUAL
+        ..DEFAULTS
     },
     Peer {
         name: "gws",
@@ -319,7 +319,7 @@ pub const PEERS: &[Peer] = &[
         framings: DEFLATE,
         program: "ws.js",
         library: Some("ws"),
-        ..USUAL
+        ..DEFAULTS
     },
 ];
 
@@ -405,7 +405,7 @@ mod tests {
                     "ringwheel-peers-cpp",
                     library,
                 ),
-                // The system's.
+                // The system's libraries have no pinned version.
                 Language::C => continue,
             };
             assert!(pinned.is_some(), "{}: no version of {library}", peer.name);
@@ -413,15 +413,15 @@ mod tests {
     }
 
     #[test]
-    fn a_peer_is_asked_only_for_what_it_can() {
-        let usual = ServerOptions::default();
+    fn a_peer_is_only_started_with_options_it_supports() {
+        let defaults = ServerOptions::default();
         let websocket = ServerOptions {
             framing: Framing::WebSocket,
-            ..usual
+            ..defaults
         };
         let deflate = ServerOptions {
             framing: Framing::WebSocketDeflate,
-            ..usual
+            ..defaults
         };
         let broadcast = ServerOptions {
             broadcast: true,
@@ -429,12 +429,16 @@ mod tests {
         };
         let many = ServerOptions {
             workers: 2,
-            ..usual
+            ..defaults
         };
-        let timers = ServerOptions { timers: 1, ..usual };
+        let timers = ServerOptions {
+            timers: 1,
+            ..defaults
+        };
         let can = |name: &str| {
             let peer = find(name).unwrap();
-            [usual, websocket, deflate, broadcast, many, timers].map(|options| peer.can(&options))
+            [defaults, websocket, deflate, broadcast, many, timers]
+                .map(|options| peer.can(&options))
         };
         assert_eq!(can("ringwheel"), [true; 6]);
         assert_eq!(can("mio"), [true, false, false, false, false, false]);

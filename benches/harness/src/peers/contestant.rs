@@ -1,28 +1,28 @@
-//! A server as a report names it.
+//! The description of a server in a report.
 
 use serde::{Deserialize, Serialize};
 
 use super::server::ServerSpec;
 
-/// A server as a report names it.
+/// The description of a server in a report.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Contestant {
     /// Its name.
     pub name: String,
-    /// What it is: `tokio, current-thread runtime`.
+    /// A short description: `tokio, current-thread runtime`.
     pub about: String,
-    /// What it is written in: `Rust`.
+    /// The language: `Rust`.
     pub language: String,
-    /// Its library's version; for floors that of the binding, if any.
+    /// The version of its library; for floors that of the binding, if any.
     pub version: Option<String>,
-    /// Why it takes no part.
+    /// The reason why it takes no part, if it does not.
     pub skipped: Option<String>,
-    /// The SHA-1 of its program or script: a campaign is not gone on with when that has become another.
+    /// The SHA-1 of its program or script: a campaign is not resumed after it has changed.
     pub program: Option<String>,
 }
 
 impl Contestant {
-    /// A server of which nothing is known but its command.
+    /// A server of which only the command is known.
     pub fn of_command(server: &ServerSpec) -> Self {
         Self {
             name: server.name.clone(),

@@ -1,5 +1,5 @@
-//! The servers that a run measures: the catalogue of peers that the harness knows by name, how they are built, and the
-//! commands that start them.
+//! The servers that a run measures: the catalogue of peers that the harness knows by name, the way to build them, and
+//! the commands that start them.
 //!
 //! ```text
 //!   catalogue ── peers ──► workshop: cargo, go, make, npm ──► prepared peers ── options ──► server specs
@@ -8,7 +8,7 @@
 //!                       tool, versions                 or why one takes no part      resolve: name=command
 //! ```
 //!
-//! `benches/peers/README.md` tells what the peers do.
+//! `benches/peers/README.md` describes what the peers do.
 
 mod catalogue;
 mod contestant;

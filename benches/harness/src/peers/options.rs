@@ -2,16 +2,16 @@
 
 use crate::load::Framing;
 
-/// Options that a scenario asks of a server, besides the address to listen on.
+/// The options of a server in a scenario, besides its address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ServerOptions {
-    /// How its clients' messages are told apart; raw bytes by default.
+    /// The framing of its clients' messages; raw bytes by default.
     pub framing: Framing,
     /// Event loops or threads; 1 by default.
     pub workers: usize,
-    /// Timers that run besides; 0 by default.
+    /// Further running timers; 0 by default.
     pub timers: usize,
-    /// Whether each message goes to all connections rather than back (WebSocket); not by default.
+    /// True if each message goes to all connections instead of back to its sender (WebSocket); false by default.
     pub broadcast: bool,
 }
 
@@ -27,7 +27,7 @@ impl Default for ServerOptions {
 }
 
 impl ServerOptions {
-    /// The defaults, but for the framing.
+    /// The defaults with another framing.
     pub fn framed(framing: Framing) -> Self {
         Self {
             framing,

@@ -1,4 +1,4 @@
-//! A peer that is ready to be started, or why it is not.
+//! A peer that is ready to start, or the reason why it is not.
 
 use std::fs;
 use std::io;
@@ -11,30 +11,30 @@ use super::contestant::Contestant;
 use super::options::ServerOptions;
 use super::server::ServerSpec;
 
-/// A peer that is ready to be started, or why it is not.
+/// A peer that is ready to start, or the reason why it is not.
 #[derive(Clone, Debug)]
 pub struct Prepared {
-    /// Which.
+    /// The peer.
     pub peer: &'static Peer,
-    /// The library's name and version, and that of the runtime, where there is one: `gnet v2.9.5 (go1.26.8)`.
+    /// The library's name and version, and those of the runtime, if any: `gnet v2.9.5 (go1.26.8)`.
     pub version: Option<String>,
     /// The program and its first arguments.
     pub(super) outcome: Result<Vec<String>, Absence>,
 }
 
-/// Why a peer takes no part.
+/// The reason why a peer takes no part.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Absence {
-    /// What it is built by, or with, is not installed: a line that says what, and how to get it.
+    /// A tool or library for the build is not installed. The line names it and the way to get it.
     Uninstalled(String),
-    /// It could not be built, though all that it takes is there.
+    /// The build failed although everything that it needs is installed.
     Failed(Failure),
 }
 
 /// A build that failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Failure {
-    /// In one line.
+    /// The reason in one line.
     pub(super) reason: String,
     /// The last lines that were printed; may be empty.
     pub(super) output: String,
@@ -56,7 +56,7 @@ impl From<Failure> for Absence {
 }
 
 impl Prepared {
-    /// The server that does what `options` ask; `None` when the peer takes no part, or cannot do it.
+    /// The server for `options`; `None` if the peer takes no part, or does not support them.
     pub fn server(&self, options: &ServerOptions) -> Option<ServerSpec> {
         let words = self.outcome.as_ref().ok()?;
         self.peer
@@ -64,7 +64,7 @@ impl Prepared {
             .then(|| ServerSpec::of_peer(self.peer, words, options))
     }
 
-    /// Why it takes no part, in one line, be it not installed or failed.
+    /// The reason why it takes no part, in one line: not installed, or failed.
     pub fn skipped(&self) -> Option<&str> {
         match self.outcome.as_ref().err()? {
             Absence::Uninstalled(reason) => Some(reason),
@@ -72,8 +72,8 @@ impl Prepared {
         }
     }
 
-    /// Why it could not be built though its tools are there, with the last lines that they printed. Whoever prepared it
-    /// should fail: a report without it would hide a defect.
+    /// The reason why the build failed although its tools are there, with the last lines that they printed. The caller
+    /// should then fail: a report without this peer would hide a defect.
     pub fn failed(&self) -> Option<String> {
         match self.outcome.as_ref().err()? {
             Absence::Uninstalled(_) => None,
@@ -82,7 +82,7 @@ impl Prepared {
         }
     }
 
-    /// One that is said to be ready without having been built, for plans that nobody carries out.
+    /// A peer that counts as ready without having been built, for plans that are not carried out.
     #[cfg(test)]
     pub(crate) fn started_by_its_name(peer: &'static Peer) -> Self {
         Self {
@@ -92,8 +92,8 @@ impl Prepared {
         }
     }
 
-    /// The SHA-1 of its program, or of the script that its program runs. (When it was made says nothing: go writes anew what
-    /// has not changed.)
+    /// The SHA-1 of its program, or of the script that its program runs. (The file's time is no substitute: go rewrites
+    /// files that have not changed.)
     fn program(&self) -> Option<String> {
         let words = self.outcome.as_ref().ok()?;
         let file = words.iter().rev().find_map(|word| fs::read(word).ok())?;
@@ -101,7 +101,7 @@ impl Prepared {
         Some(digest.iter().map(|byte| format!("{byte:02x}")).collect())
     }
 
-    /// As a report names it.
+    /// Its description in a report.
     pub fn contestant(&self) -> Contestant {
         Contestant {
             name: self.peer.name.to_owned(),

@@ -1,4 +1,4 @@
-//! Servers as a command line names them.
+//! Resolves servers named on a command line.
 
 use std::io;
 
@@ -8,17 +8,18 @@ use super::options::ServerOptions;
 use super::server::ServerSpec;
 use super::workshop::prepare;
 
-/// The server that a command line means by `name=command`, or by the name of a peer, which is built first, with its
-/// progress on standard error, and asked for `options`; and the name of it in a report.
+/// The server that `text` names, either as `name=command` or as the name of a peer, and its description in a report. A
+/// peer is first built, with its progress on standard error, and started with `options`.
 ///
 /// # Errors
-/// Fails for an unknown name, a command without `{addr}`, or a peer that cannot be built, or not do what is asked.
+/// Fails for an unknown name, a command without `{addr}`, or a peer that cannot be built or does not support the
+/// options.
 pub fn resolve(text: &str, options: &ServerOptions) -> io::Result<(Contestant, ServerSpec)> {
     let invalid = |problem: String| io::Error::new(io::ErrorKind::InvalidInput, problem);
     if let Some((name, command)) = text.split_once('=') {
         if !command.contains("{addr}") {
             return Err(invalid(format!(
-                "'{text}': the command must say {{addr}} where its address belongs"
+                "'{text}': the command must contain {{addr}} in place of the address"
             )));
         }
         let spec = ServerSpec {
@@ -35,7 +36,7 @@ pub fn resolve(text: &str, options: &ServerOptions) -> io::Result<(Contestant, S
         )));
     };
     if !peer.can(options) {
-        return Err(invalid(format!("{text} cannot do what is asked for")));
+        return Err(invalid(format!("{text} does not support these options")));
     }
     let prepared = prepare(&[peer], &mut |line| eprintln!("{line}")).remove(0);
     match prepared.server(options) {

@@ -8,14 +8,14 @@ use super::options::ServerOptions;
 /// A server to measure: a name for the report, and the command that starts it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServerSpec {
-    /// What the report calls it.
+    /// The name in the report.
     pub name: String,
-    /// The command line, for the shell, with `{addr}` where the address to listen on belongs.
+    /// The command line for the shell, with `{addr}` in place of the address to listen on.
     pub command: String,
 }
 
 impl ServerSpec {
-    /// A peer that is started by `words`, which come before what `options` ask for.
+    /// A peer that is started by `words`, followed by the arguments for `options`.
     pub(super) fn of_peer(peer: &Peer, words: &[String], options: &ServerOptions) -> Self {
         let mut command: Vec<String> = words.iter().map(|word| quoted(word)).collect();
         command.push("--addr {addr}".to_owned());
@@ -39,7 +39,7 @@ impl ServerSpec {
     }
 }
 
-/// `word` as a single word for the shell, in which the address is not replaced.
+/// Quotes `word` as a single word for the shell, in which `{addr}` is not replaced.
 pub(super) fn quoted(word: &str) -> String {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+=:,@".contains(&byte);
     if !word.is_empty() && word.bytes().all(is_plain) {
@@ -58,7 +58,7 @@ mod tests {
     use crate::load::Framing;
 
     #[test]
-    fn the_shell_reads_a_quoted_word_as_it_was() {
+    fn the_shell_reads_a_quoted_word_unchanged() {
         for word in [
             "/plain/path-1.0",
             "two words",
@@ -113,7 +113,7 @@ mod tests {
             command("gws", &broadcast),
             "'/a b/peer' --addr {addr} --broadcast"
         );
-        // What a peer speaks without being asked for is not said; ringwheel speaks TCP then.
+        // A peer's default framing is not passed; ringwheel's default is TCP.
         assert_eq!(
             command("ringwheel", &broadcast),
             "'/a b/peer' --addr {addr} --framing websocket --broadcast"

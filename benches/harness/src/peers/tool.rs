@@ -1,4 +1,4 @@
-//! The tools that peers are built by: where they are found, and how they are run.
+//! Finds and runs the tools that build the peers.
 
 use std::env;
 use std::io::{self, Read};
@@ -11,27 +11,27 @@ use std::time::{Duration, Instant};
 
 use super::prepared::Failure;
 
-/// How long a tool may take before its progress is told.
+/// Time after which the progress of a running tool is reported.
 const QUIET: Duration = Duration::from_secs(3);
-/// How long between two lines of progress.
+/// Interval between two lines of progress.
 const PROGRESS: Duration = Duration::from_secs(30);
-/// How often a tool that runs is looked at.
+/// Interval between two checks of a running tool.
 const TICK: Duration = Duration::from_millis(10);
-/// How many of the last lines of a tool that failed are shown.
+/// The number of last lines of a failed tool that are shown.
 const LAST_LINES: usize = 20;
-/// What cargo, go and npm print, in lower case, when they cannot reach a registry.
+/// Messages of cargo, go and npm, in lower case, when they cannot reach a registry.
 const UNREACHABLE: [&str; 13] = [
-    // cargo, which says what curl does.
+    // Messages of curl, printed by cargo.
     "could not resolve",
     "could not connect to",
     "couldn't connect to",
     "failed to connect to",
     "you're using offline mode",
-    // go.
+    // Messages of go.
     "dial tcp",
     "no such host",
     "module lookup disabled by goproxy=off",
-    // npm.
+    // Messages of npm.
     "eai_again",
     "econnrefused",
     "enetunreach",
@@ -39,18 +39,18 @@ const UNREACHABLE: [&str; 13] = [
     "etimedout",
 ];
 
-/// The folders in which programs are looked for.
+/// The folders in which programs are searched.
 #[derive(Clone, Debug)]
 pub(super) struct SearchPath(Vec<PathBuf>);
 
 impl SearchPath {
-    /// Those of the environment.
+    /// The folders of the environment's PATH.
     pub(super) fn from_environment() -> Self {
         let path = env::var_os("PATH").unwrap_or_default();
         Self(env::split_paths(&path).collect())
     }
 
-    /// The executable file called `program`, which may be a path itself.
+    /// The executable file named `program`, which may be a path itself.
     pub(super) fn find(&self, program: impl AsRef<Path>) -> Option<PathBuf> {
         let is_executable = |path: &PathBuf| {
             path.metadata()
@@ -67,19 +67,19 @@ impl<P: Into<PathBuf>> FromIterator<P> for SearchPath {
     }
 }
 
-/// A tool to run, and what for.
+/// A tool to run, and its purpose.
 #[derive(Debug)]
 pub(super) struct Job<'a> {
     /// The command, without its input and output.
     pub(super) command: Command,
-    /// What it does, for people: `building the Go peers`.
+    /// Its purpose, for messages: `building the Go peers`.
     pub(super) purpose: &'a str,
-    /// When it is killed. What it has started itself is not.
+    /// The time after which it is killed. Processes that it has started are not.
     pub(super) deadline: Duration,
 }
 
 impl Job<'_> {
-    /// Runs it to its end, silently but for a line of progress now and then, and returns its standard output.
+    /// Runs it to its end, silently except for a line of progress now and then, and returns its standard output.
     pub(super) fn run(mut self, tell: &mut dyn FnMut(&str)) -> Result<String, Failure> {
         let program = self.command.get_program().to_owned();
         let program = Path::new(&program)
@@ -103,7 +103,7 @@ impl Job<'_> {
         })
     }
 
-    /// Its standard output, or what happened to it and what it printed.
+    /// Returns its standard output, or the failure and the text it printed.
     fn finish(&mut self, tell: &mut dyn FnMut(&str)) -> Result<String, (String, String)> {
         let cannot_run = |error: io::Error| (format!("cannot be run: {error}"), String::new());
         let start = Instant::now();
@@ -116,7 +116,7 @@ impl Job<'_> {
             .map_err(cannot_run)?;
         let output = Capture::of(child.stdout.take().expect("it is piped"));
         let errors = Capture::of(child.stderr.take().expect("it is piped"));
-        // Whatever is more to the point; some tools complain on their standard output.
+        // Standard error if there is any, otherwise standard output, to which some tools print their errors.
         let printed = |output: &Capture, errors: &Capture| {
             let errors = errors.text();
             if errors.trim().is_empty() {
@@ -138,7 +138,7 @@ impl Job<'_> {
                     };
                 }
                 _ if start.elapsed() > self.deadline => {
-                    // Both fail only when it has ended meanwhile.
+                    // Both fail only if it has ended meanwhile.
                     let _ = child.kill();
                     let _ = child.wait();
                     let minutes = self.deadline.as_secs() / 60;
@@ -168,7 +168,7 @@ fn last_lines(text: &str) -> String {
     lines[lines.len().saturating_sub(LAST_LINES)..].join("\n")
 }
 
-/// What a stream of a running program has said so far.
+/// The output so far of a stream of a running program.
 struct Capture {
     bytes: Arc<Mutex<Vec<u8>>>,
     reader: JoinHandle<()>,
@@ -194,7 +194,7 @@ impl Capture {
         Self { bytes, reader }
     }
 
-    /// Whether the stream has been closed, by the program and by all that it started.
+    /// True if the stream has been closed, by the program and by everything that it started.
     fn is_complete(&self) -> bool {
         self.reader.is_finished()
     }
@@ -229,7 +229,7 @@ mod tests {
         let somewhere = SearchPath::from_iter(["/nonexistent", "/bin"]);
         assert_eq!(somewhere.find("sh"), Some("/bin/sh".into()));
         assert_eq!(nowhere.find("/bin/sh"), Some("/bin/sh".into()));
-        // A folder is no program, nor is a file that may not be executed.
+        // A folder is not a program, nor is a file without permission to execute.
         assert_eq!(SearchPath::from_iter(["/"]).find("bin"), None);
         assert_eq!(SearchPath::from_iter(["/etc"]).find("passwd"), None);
     }
@@ -261,13 +261,13 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_end_is_killed() {
+    fn a_tool_that_does_not_end_is_killed() {
         let failure = shell("echo begun >&2; exec sleep 1000", Duration::ZERO).unwrap_err();
         assert!(failure.reason.contains("did not end within"), "{failure:?}");
     }
 
     #[test]
-    fn a_registry_out_of_reach_is_told_apart() {
+    fn an_unreachable_registry_is_recognised() {
         for sign in [
             "dial tcp: lookup proxy.golang.org: no such host",
             "npm ERR! code ENOTFOUND",

@@ -1,12 +1,12 @@
-//! Which versions are pinned, from the lock files of cargo, go and npm.
+//! Reads the pinned versions from the lock files of cargo, go and npm.
 
 use serde_json::Value;
 
-/// The version of the crate `name` that the package `dependent` uses, by the text of a `Cargo.lock`; the newest, if it
-/// uses several.
+/// The version of the crate `name` that the package `dependent` uses, from the text of a `Cargo.lock`; the newest, if
+/// it uses several.
 ///
-/// The format is line by line what cargo writes; where several versions of a crate are locked, a dependency says which:
-/// `"name version"`.
+/// This reads the format that cargo writes, line by line. If several versions of a crate are locked, a dependency names
+/// its version: `"name version"`.
 pub(super) fn in_cargo_lock(text: &str, dependent: &str, name: &str) -> Option<String> {
     let packages = || text.split("[[package]]").skip(1);
     let value = |package: &str, key: &str| {
@@ -27,7 +27,7 @@ pub(super) fn in_cargo_lock(text: &str, dependent: &str, name: &str) -> Option<S
         let is_it = words.next() == Some(name);
         is_it.then_some(words)
     });
-    // They are sorted by version.
+    // The locked versions are sorted.
     let mut dependency = of_that_name.next_back()?;
     if let Some(version) = dependency.next() {
         return Some(version.to_owned());
@@ -46,7 +46,7 @@ pub(super) fn in_go_mod(text: &str, path: &str) -> Option<String> {
         } else {
             first
         };
-        // Not so where a line replaces or excludes it: there `=>` follows, or another word comes first.
+        // A line that replaces or excludes the module has `=>` or another word here.
         let version = words.next().filter(|word| word.starts_with('v'))?;
         (required == path).then(|| version.to_owned())
     })
@@ -114,7 +114,7 @@ dependencies = [
         assert_eq!(version("old", "mio").as_deref(), Some("0.8.11"));
         assert_eq!(version("both", "mio").as_deref(), Some("1.2.0"));
         assert_eq!(version("peers", "mio-extras").as_deref(), Some("9.9.9"));
-        // Locked, but not for this one; and nobody at all.
+        // A crate that is locked but not used by this package, and an unknown package.
         assert_eq!(version("old", "mio-extras"), None);
         assert_eq!(version("nobody", "mio"), None);
         assert_eq!(in_cargo_lock("", "peers", "mio"), None);

@@ -1,8 +1,8 @@
 //! Charts as SVG text.
 //!
-//! Colours are roles: each is written into the SVG as is, and the page's stylesheet may put another in its place by
-//! naming it (`[fill="#…"]`), for the hatching of floors and for dark pages. Lengths are in half pixels of a page, since
-//! the drawing library rounds to whole ones.
+//! Colours are roles: each is written into the SVG as is, and the page's stylesheet may replace it by its value
+//! (`[fill="#…"]`), for the hatching of floors and for dark pages. Lengths are half pixels of a page, because the
+//! drawing library rounds to whole ones.
 
 use plotters::coord::Shift;
 use plotters::coord::combinators::{IntoLogRange, LogCoord};
@@ -24,8 +24,8 @@ const GRID: RGBColor = RGBColor(0xD0, 0xD7, 0xDE);
 const OURS: [RGBColor; 2] = [RGBColor(0xC2, 0x41, 0x0C), RGBColor(0xF5, 0x9E, 0x6B)];
 const FLOOR: [RGBColor; 2] = [RGBColor(0x6B, 0x72, 0x80), RGBColor(0xB4, 0xBA, 0xC4)];
 const FRAMEWORK: [RGBColor; 2] = [RGBColor(0x1D, 0x5F, 0xA8), RGBColor(0x8D, 0xB8, 0xE8)];
-/// Colours of lines that people with any kind of colour vision can tell apart, after Okabe and Ito; without those that
-/// we and the floors have.
+/// Colours of lines that can be told apart with any kind of colour vision, after Okabe and Ito; without our own colours
+/// and those of the floors.
 const LINES: [RGBColor; 6] = [
     RGBColor(0x00, 0x72, 0xB2),
     RGBColor(0x00, 0x9E, 0x73),
@@ -37,17 +37,17 @@ const LINES: [RGBColor; 6] = [
 
 const TEXT: f64 = 23.0;
 const SMALL: f64 = 21.0;
-/// Where a server's name is cut, and room for each of its characters, whatever the font.
+/// Longest name of a server, in characters, and the width of a character in any font.
 const LONGEST_NAME: usize = 18;
 const CHARACTER: u32 = 14;
-/// What leads from a line to its name.
+/// Length of the line that connects a curve with its name.
 const LEAD: i32 = 44;
-/// Room for the figures at the end of the longest bar.
+/// Width of the figures at the end of the longest bar.
 const ENDS: u32 = 196;
 const ROW: u32 = 42;
 const BAR: i32 = 13;
-/// A bar that is so many times as long as the middle one would make all others too short to compare. So the axis ends
-/// sooner, and the bar is cut there.
+/// A bar that is this many times as long as the median one would make all others too short to compare. The axis then
+/// ends sooner, and the bar is cut off there.
 const OUTLIER: f64 = 4.0;
 const CUT: f64 = 2.5;
 
@@ -56,11 +56,11 @@ type Drawn = Result<(), Box<dyn std::error::Error>>;
 
 /// Horizontal bars, the shortest on top.
 pub(super) struct Bars {
-    /// What a person who cannot see it is told.
+    /// The description for people who cannot see the chart.
     pub(super) label: String,
-    /// One for each server.
+    /// One bar per server.
     pub(super) bars: Vec<Bar>,
-    /// A line from top to bottom: where the floor ends.
+    /// Position of a vertical line: the end of the floor's bar.
     pub(super) mark: Option<f64>,
 }
 
@@ -68,13 +68,13 @@ pub(super) struct Bars {
 pub(super) struct Bar {
     /// The server's name.
     pub(super) name: String,
-    /// What the server is.
+    /// The kind of server.
     pub(super) standing: Standing,
     /// The lengths of its two parts.
     pub(super) parts: [f64; 2],
-    /// Where the whisker goes; its middle is the bar's length.
+    /// The ends of the whisker; its median is the bar's length.
     pub(super) spread: Spread,
-    /// What is written at its end.
+    /// The text at the bar's end.
     pub(super) end: String,
 }
 
@@ -87,7 +87,7 @@ impl Bars {
         element(&self.label, (NARROW, height), |svg| self.draw(svg, height))
     }
 
-    /// Where the axis ends.
+    /// The end of the axis.
     fn limit(&self) -> f64 {
         let longest = self
             .bars
@@ -99,7 +99,7 @@ impl Bars {
         };
         let cut = middle.spread.median * CUT;
         if middle.spread.median > 0.0 && longest > middle.spread.median * OUTLIER {
-            // Whoever is not an outlier is shown in full.
+            // Bars that are not outliers are shown in full.
             let others = self.bars.iter().map(|bar| bar.spread.max);
             others
                 .filter(|&max| max <= middle.spread.median * OUTLIER)
@@ -160,7 +160,7 @@ impl Bar {
         let (least, most) = (at(self.spread.min).0, at(self.spread.max).0);
         let cut = self.spread.median > limit;
         if cut {
-            // Two slanting gaps, as where a ruler is broken off.
+            // Two slanting gaps mark the bar as cut off.
             for x in [end - 26, end - 14] {
                 let slant = vec![(x - 5, y + BAR + 2), (x + 5, y - BAR - 2)];
                 root.draw(&PathElement::new(slant, WHITE.stroke_width(5)))?;
@@ -180,7 +180,7 @@ impl Bar {
     }
 }
 
-/// For the longest of some names.
+/// The width of the longest of some names.
 fn room_for<'a>(names: impl Iterator<Item = &'a String>) -> u32 {
     let lengths = names.map(|name| name.chars().count().clamp(8, LONGEST_NAME));
     lengths.max().unwrap_or(0) as u32 * CHARACTER
@@ -194,7 +194,7 @@ fn bar_colours(standing: Standing) -> [RGBColor; 2] {
     }
 }
 
-/// The colour, as CSS writes it, of the first and of the second part of a bar.
+/// The CSS colours of the first and the second part of a bar.
 pub(super) fn css_colours(standing: Standing) -> [String; 2] {
     bar_colours(standing)
         .map(|RGBColor(red, green, blue)| format!("#{red:02X}{green:02X}{blue:02X}"))
@@ -203,13 +203,13 @@ pub(super) fn css_colours(standing: Standing) -> [String; 2] {
 /// Lines over a horizontal axis of marked positions; the vertical axis is logarithmic.
 #[derive(Clone)]
 pub(super) struct Lines {
-    /// What a person who cannot see it is told.
+    /// The description for people who cannot see the chart.
     pub(super) label: String,
-    /// What the vertical axis shows: `µs`.
+    /// The unit of the vertical axis: `µs`.
     pub(super) unit: String,
-    /// Positions along the horizontal axis, ascending, and what is written there.
+    /// Positions on the horizontal axis, ascending, and their labels.
     pub(super) ticks: Vec<(f64, String)>,
-    /// One for each server.
+    /// One line per server.
     pub(super) lines: Vec<Line>,
 }
 
@@ -218,26 +218,26 @@ pub(super) struct Lines {
 pub(super) struct Line {
     /// The server's name.
     pub(super) name: String,
-    /// What the server is.
+    /// The kind of server.
     pub(super) standing: Standing,
-    /// Which of the colours it has, the same in every chart.
+    /// Number of its colour, the same in every chart.
     pub(super) hue: usize,
     /// Positions, ascending, and values.
     pub(super) points: Vec<(f64, Spread)>,
 }
 
-/// Between the names of lines that end close to one another.
+/// Smallest distance between the names of lines that end close to each other.
 const NAME_STEP: i32 = 26;
 
 impl Lines {
-    /// The chart as an SVG element of this width. Values that a logarithm does not know are left out.
+    /// The chart as an SVG element of this width. Values without a logarithm are left out.
     pub(super) fn svg(mut self, width: u32) -> String {
         for line in &mut self.lines {
             line.points
                 .retain(|(_, value)| value.min > 0.0 && value.max.is_finite());
         }
         self.lines.retain(|line| !line.points.is_empty());
-        // We are drawn last, on top of all others.
+        // Our line is drawn last, on top of all others.
         self.lines
             .sort_by_key(|line| line.standing == Standing::Ours);
         let names = NAME_STEP as u32 * self.lines.len() as u32;
@@ -247,7 +247,7 @@ impl Lines {
         })
     }
 
-    /// Where the horizontal axis begins and ends: a little beyond all that is there.
+    /// The ends of the horizontal axis: a little beyond the outermost points.
     fn x_limits(&self) -> (f64, f64) {
         let points = self
             .lines
@@ -330,7 +330,7 @@ impl Lines {
     }
 }
 
-/// Names to the right of where their lines end, moved up or down so that none covers another.
+/// Places names to the right of the ends of their lines, moved up or down so that none covers another.
 fn draw_names(
     root: &Canvas<'_>,
     mut names: Vec<((i32, i32), &Line)>,
@@ -354,8 +354,8 @@ fn draw_names(
     Ok(())
 }
 
-/// Moves ascending `places` as little as a single pass down and one up allow, so that they are `step` apart and within
-/// the bounds as far as these have room.
+/// Moves ascending `places` apart so that neighbours are at least `step` apart and within the bounds, if there is room.
+/// One pass down and one up keep the moves small.
 fn spaced(places: &[i32], step: i32, top: i32, bottom: i32) -> Vec<i32> {
     let mut spaced: Vec<i32> = Vec::with_capacity(places.len());
     for &place in places {
@@ -425,7 +425,7 @@ impl Line {
         Ok(())
     }
 
-    /// The shapes tell apart lines that share a colour.
+    /// Different shapes distinguish lines with the same colour.
     fn draw_marker(&self, root: &Canvas<'_>, at: (i32, i32)) -> Drawn {
         let colour = self.colour();
         match (self.standing, self.hue / LINES.len() % 3) {
@@ -446,7 +446,7 @@ impl Line {
     }
 }
 
-/// Bounds around two values on a logarithmic axis, and round values between the bounds: not more than nine.
+/// Bounds around two values on a logarithmic axis, and at most nine round values between the bounds.
 fn log_ticks(least: f64, most: f64) -> (f64, f64, Vec<f64>) {
     let (low, high) = (least / 1.1, most * 1.1);
     let decades = (high / low).log10();
@@ -463,7 +463,7 @@ fn log_ticks(least: f64, most: f64) -> (f64, f64, Vec<f64>) {
     (low, high, ticks)
 }
 
-/// A round value without digits that say nothing.
+/// Formats a round value without superfluous digits.
 fn round(value: f64) -> String {
     for (unit, name) in [(1e9, " G"), (1e6, " M"), (1e3, " k")] {
         // Four digits are as short as one with a prefix, and easier to read.
@@ -476,7 +476,7 @@ fn round(value: f64) -> String {
 }
 
 fn text(size: f64, horizontal: HPos) -> TextStyle<'static> {
-    // The library makes SVG text smaller than it is asked to by this factor.
+    // The library makes SVG text smaller than requested by this factor.
     const SHRINKS: f64 = 1.24;
     ("sans-serif", size * SHRINKS)
         .into_font()
@@ -484,7 +484,7 @@ fn text(size: f64, horizontal: HPos) -> TextStyle<'static> {
         .pos(Pos::new(horizontal, VPos::Center))
 }
 
-/// An SVG element with a label for those who cannot see it, as wide as its surroundings.
+/// An SVG element with a label for people who cannot see it, as wide as its parent.
 fn element(label: &str, size: (u32, u32), draw: impl FnOnce(&mut String) -> Drawn) -> String {
     let mut svg = String::new();
     draw(&mut svg).expect("drawing into a string does not fail");

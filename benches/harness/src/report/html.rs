@@ -1,4 +1,4 @@
-//! A campaign as one HTML page that loads nothing: for a phone and for a desktop, in light and in dark.
+//! A campaign as one HTML page without external files: for phones and desktops, in light and dark mode.
 //!
 //! The markup is also well-formed XML.
 
@@ -15,7 +15,7 @@ use super::wording::{NONE, printable, times};
 use crate::results::{Circumstances, Found, Results};
 use crate::scenario::{Scenario, Section};
 
-/// Void elements in the way of XML, which the templates do not write by themselves.
+/// Void elements in XML form, which the templates do not write by themselves.
 const HEAD: &str = "<meta charset=\"utf-8\"/>\
     <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>";
 
@@ -84,7 +84,7 @@ fn circumstances(circumstances: &Circumstances) -> Markup {
     }
 }
 
-/// Says of a campaign that has not ended how far it is.
+/// A note about a campaign that has not ended: how much is measured.
 fn progress(results: &Results) -> Markup {
     let planned: usize = results
         .scenarios
@@ -110,7 +110,7 @@ fn progress(results: &Results) -> Markup {
     }
 }
 
-/// One comparison of the table of verdicts.
+/// One comparison in the table of verdicts.
 struct Comparison<'a> {
     scenario: &'a Scenario,
     measure: Measure,
@@ -208,7 +208,7 @@ fn verdict_row(comparison: &Comparison<'_>) -> Markup {
     }
 }
 
-/// The frameworks that need less than we do, after the best of them.
+/// The frameworks that need less than ringwheel, after the best one.
 fn also_ahead(verdict: &Verdict) -> Markup {
     let others = verdict.ahead_of_us.iter().skip(1);
     html! {
@@ -232,7 +232,7 @@ fn contents(sections: &[(Section, Measured<'_>)]) -> Markup {
     }
 }
 
-/// How a chart is read.
+/// The legend of a chart.
 fn legend() -> Markup {
     let swatch = |standing| {
         let [first, second] = css_colours(standing);
@@ -255,7 +255,7 @@ fn legend() -> Markup {
     }
 }
 
-/// The fillings that the stylesheet puts in place of the floors' colours.
+/// The fill patterns that the stylesheet uses instead of the floors' colours.
 fn hatches() -> Markup {
     let pattern = |id, colour: &str| {
         html! {

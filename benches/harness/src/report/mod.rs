@@ -1,4 +1,4 @@
-//! What a person, or a program, reads of a campaign.
+//! The reports of a campaign, for people and for programs.
 //!
 //! ```text
 //!   Results ──► summary (medians, ratios) ──► table ──► terminal
@@ -34,7 +34,7 @@ use notes::SATURATED;
 
 pub use summary::{OURS, Summary, summarise};
 
-/// One line about an attempt, while the run goes on.
+/// One line about an attempt, printed during the run.
 pub fn progress_line(sample: &Sample, rounds: usize) -> String {
     let Disturbance { steal, foreign } = sample.disturbance;
     let mark = if sample.disturbance.is_disturbed() {
@@ -56,7 +56,7 @@ pub fn progress_line(sample: &Sample, rounds: usize) -> String {
     )
 }
 
-/// One load run as a program reads it.
+/// The report of one load run for programs.
 #[derive(Clone, Debug, Serialize)]
 pub struct LoadSummary {
     /// Completed operations.
@@ -65,7 +65,7 @@ pub struct LoadSummary {
     pub seconds: f64,
     /// Operations per second.
     pub rate: f64,
-    /// Payload that came back, in MiB per second.
+    /// Payload received, in MiB per second.
     pub mebibytes_per_second: f64,
     /// Latency in microseconds.
     pub latency: Latency,
@@ -88,7 +88,7 @@ impl From<&LoadReport> for LoadSummary {
 }
 
 impl LoadSummary {
-    /// The run in a few lines; `operation` names what was counted.
+    /// The run in a few lines; `operation` names the counted unit.
     pub fn text(&self, operation: &str, closed_loop: bool) -> String {
         let Latency {
             p50,

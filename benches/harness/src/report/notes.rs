@@ -1,4 +1,4 @@
-//! What a reader should know before trusting the figures of a scenario.
+//! Notes that a reader needs before trusting the figures of a scenario.
 
 use super::summary::{Figures, Summary};
 use super::wording::printable;
@@ -6,22 +6,22 @@ use crate::measure::Mode;
 use crate::scenario::{Scenario, Task};
 use crate::trace::Tracer;
 
-/// From this share of its CPU on the generator counts as saturated.
+/// The generator counts as saturated from this share of its CPU on.
 pub(super) const SATURATED: f64 = 0.97;
 
-/// All of it, one sentence each.
+/// All notes, one sentence each.
 pub(super) fn notes(scenario: &Scenario, summaries: &[Summary]) -> Vec<String> {
     let mut notes = remarks(scenario, summaries);
     notes.extend(failures(summaries));
     notes
 }
 
-/// Which servers failed, and with what message.
+/// The servers that failed, and their messages.
 pub(super) fn failures(summaries: &[Summary]) -> Vec<String> {
     summaries.iter().filter_map(failure_note).collect()
 }
 
-/// What to know of those that did not.
+/// Notes about the servers that did not fail.
 pub(super) fn remarks(scenario: &Scenario, summaries: &[Summary]) -> Vec<String> {
     let named = |is: &dyn Fn(&Summary) -> bool| -> Option<String> {
         let names: Vec<String> = summaries
@@ -71,7 +71,7 @@ fn is_closed_loop(task: &Task) -> bool {
         if matches!(workload.mode, Mode::Echo { .. } | Mode::Churn | Mode::SlowReaders { .. }))
 }
 
-/// Whether the generator had no time left, while the server did.
+/// True if the generator had no time left while the server did.
 fn is_saturated(summary: &Summary) -> bool {
     summary.load().is_some_and(|load| {
         load.load_share.median > SATURATED && load.server_share.median < SATURATED

@@ -1,4 +1,4 @@
-//! Which charts show a scenario, or a section of them.
+//! Chooses the charts for a scenario or a section of scenarios.
 
 use super::charts::{Bar, Bars, Line, Lines};
 use super::summary::{Figures, LoadFigures, PerConnection, Standing, Summary, load_sets_the_rate};
@@ -9,11 +9,11 @@ use crate::results::Results;
 use crate::scenario::{Scenario, Task};
 use crate::stats::{QUANTILES, Spread};
 
-/// Which colour a server's lines have: the same in every chart of a report.
+/// The colours of the servers' lines: the same in every chart of a report.
 pub(super) struct Hues(Vec<String>);
 
 impl Hues {
-    /// In the order of the contestants, then of the scenarios.
+    /// Assigns colours in the order of the contestants, then of the scenarios.
     pub(super) fn of(results: &Results) -> Self {
         let contestants = results.circumstances.contestants.iter();
         let contestants = contestants.filter(|contestant| contestant.skipped.is_none());
@@ -42,15 +42,15 @@ impl Hues {
     }
 }
 
-/// A chart of bars, and what is said above it.
+/// A bar chart with its caption.
 pub(super) struct BarPlot {
-    /// What the bars show, and in which unit.
+    /// The quantity of the bars, and its unit.
     pub(super) caption: String,
     /// The bars.
     pub(super) bars: Bars,
 }
 
-/// The charts of bars of a scenario; none as long as nothing has been found.
+/// The bar charts of a scenario; none while there are no results.
 pub(super) fn bar_plots(scenario: &Scenario, summaries: &[Summary]) -> Vec<BarPlot> {
     let plot = |caption: String, bar: &dyn Fn(&Summary) -> Option<Bar>| {
         bar_plot(scenario, summaries, caption, bar)
@@ -129,7 +129,7 @@ fn bar(summary: &Summary, parts: [f64; 2], spread: Spread, end: String) -> Bar {
     }
 }
 
-/// The value, and how many times the floor's it is.
+/// The value, and its ratio to the floor's.
 fn with_ratio(value: String, summary: &Summary) -> String {
     match summary.ratio_to_floor {
         Some(ratio) => format!("{value} · {}", times(ratio.median)),
@@ -144,7 +144,7 @@ fn cpu_bar(summary: &Summary) -> Option<Bar> {
         cpu_system,
         ..
     } = summary.load()?;
-    // The medians of the parts may come from different rounds; together they are as long as that of the whole.
+    // The medians of the parts may come from different rounds, so they are scaled to add up to the median of the whole.
     let user = cpu_user.median / (cpu_user.median + cpu_system.median).max(f64::MIN_POSITIVE);
     let parts = [cpu.median * user, cpu.median * (1.0 - user)];
     Some(bar(
@@ -205,7 +205,7 @@ fn kernel_memory_bar(summary: &Summary) -> Option<Bar> {
     ))
 }
 
-/// Latency over the share of operations that were at least as quick, for scenarios in which that says something.
+/// Latency over the share of operations that were at least as fast, for scenarios in which the load sets the rate.
 pub(super) fn latency_plot(
     scenario: &Scenario,
     summaries: &[Summary],
@@ -268,7 +268,8 @@ pub(super) fn latency_plot(
     })
 }
 
-/// How many nines a quantile has, so that each further one has as much room; the greatest value comes after the last.
+/// Maps a quantile to its number of nines, so that each further nine has as much room; the maximum comes after the
+/// last.
 fn nines(quantile: f64) -> f64 {
     const AFTER_THE_LAST: f64 = 5.0;
     if quantile < 1.0 {
@@ -278,7 +279,7 @@ fn nines(quantile: f64) -> f64 {
     }
 }
 
-/// Cost over scale, and, where the load sets the rate, latency over scale: what is said above, and the lines.
+/// Cost over scale and, if the load sets the rate, latency over scale: captions and lines.
 pub(super) fn scaling_plots(
     measured: &[(&Scenario, Vec<Summary>)],
     hues: &Hues,
@@ -330,7 +331,7 @@ fn scaling_plot(
     scales.sort_unstable();
     scales.dedup();
     let smallest = *scales.iter().find(|scale| **scale > 0)?;
-    // A logarithm knows no zero: it stands a step before the smallest.
+    // Zero has no logarithm: it is placed one step before the smallest value.
     let position = |scale: u64| match scale {
         0 => (smallest as f64).log10() - 1.0,
         _ => (scale as f64).log10(),
@@ -387,7 +388,7 @@ fn line_said(line: &Line) -> String {
     )
 }
 
-/// `64`, `1 k`, `1 M` where nothing is lost: tens by thousands, powers of two by 1024.
+/// Formats a scale as `64`, `1 k` or `1 M` if nothing is lost: decimal numbers by 1000, powers of two by 1024.
 fn short_count(count: u64) -> String {
     for (unit, name) in [
         (1 << 20, " Mi"),

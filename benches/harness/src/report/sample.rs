@@ -1,4 +1,4 @@
-//! Results of every section, made up: for the tests of the reports, and to look at.
+//! Made-up results of every section, for the tests of the reports and for previews.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::scenario::{Hold, Scenario, Section, Task};
 use crate::stats::Latency;
 use crate::trace::{Trace, Tracer};
 
-/// Name, language, and how dear it is: made up.
+/// Made-up name, language and relative cost of each server.
 const TCP: [(&str, &str, f64); 14] = [
     ("mio", "Rust", 1.0),
     ("ringwheel", "Rust", 1.05),
@@ -45,7 +45,7 @@ const WEBSOCKET: [(&str, &str, f64); 9] = [
 ];
 const ROUNDS: usize = 3;
 
-/// A campaign of all sections; with a server that fails, rounds that are disturbed, and a peer that takes no part.
+/// A campaign of all sections, with a server that fails, disturbed rounds, and a peer that takes no part.
 pub(super) fn sample_results() -> Results {
     let scenarios = scenarios();
     let records = scenarios
@@ -288,14 +288,14 @@ fn scenarios() -> Vec<Scenario> {
     all
 }
 
-/// Bytes of a server that keeps what is not taken, as the floor does here, or drops it.
+/// Resident bytes of a server that keeps output that is not read, as the floor does here, or drops it.
 fn course(server: &str, tenth: u64) -> u64 {
     let keeps = server == WEBSOCKET[0].0;
     let kept = if keeps { 3 * tenth } else { tenth.min(4) };
     (10 + kept) << 20
 }
 
-/// Between 0 and 1, and the same each time.
+/// A number between 0 and 1, the same in each run.
 fn noise(scenario: &str, server: &str, round: usize) -> f64 {
     let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
     for byte in scenario.bytes().chain(server.bytes()).chain([round as u8]) {

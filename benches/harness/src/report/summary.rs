@@ -1,4 +1,4 @@
-//! What the rounds of a scenario sum up to, server by server.
+//! Summarises the rounds of a scenario, server by server.
 
 use serde::Serialize;
 
@@ -11,22 +11,22 @@ use crate::scenario::{Scenario, Task};
 use crate::stats::{QUANTILES, Spread};
 use crate::trace::{Trace, Tracer};
 
-/// The server that this harness is the harness of.
+/// The name of the server that this harness belongs to.
 pub const OURS: &str = "ringwheel";
 
-/// What a server is to a reader.
+/// The kind of a server in a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum Standing {
     /// [`OURS`].
     Ours,
-    /// A bare loop, which does less than a framework must; or whatever the others are compared with.
+    /// A bare loop, which does less than a framework must; or the server that the others are compared with.
     Floor,
-    /// Any other.
+    /// Any other server.
     Framework,
 }
 
 impl Standing {
-    /// Of the server called `name` in this scenario.
+    /// The kind of the server called `name` in this scenario.
     pub fn of(name: &str, scenario: &Scenario) -> Self {
         if name == OURS {
             Self::Ours
@@ -45,22 +45,22 @@ impl Standing {
 pub struct Summary {
     /// The server's name.
     pub server: String,
-    /// What it is to a reader.
+    /// The kind of server.
     pub standing: Standing,
-    /// What was found; nothing as long as no round has succeeded.
+    /// The results; `None` while no round has succeeded.
     pub figures: Option<Figures>,
-    /// Per round, this server's cost over the floor's; rounds in which the floor was disturbed count only when there
-    /// are no others.
+    /// Per round, this server's cost divided by the floor's. Rounds in which the floor was disturbed count only if
+    /// there are no others.
     pub ratio_to_floor: Option<Spread>,
-    /// Per round, this server's cost over that of [`OURS`], in the same way.
+    /// Per round, this server's cost divided by that of [`OURS`], in the same way.
     pub ratio_to_ours: Option<Spread>,
-    /// Per round, this server's 99th percentile of latency over the floor's, where the load sets the rate.
+    /// Per round, this server's 99th percentile of latency divided by the floor's, if the load sets the rate.
     pub p99_to_floor: Option<Spread>,
-    /// Per round, this server's 99th percentile of latency over that of [`OURS`], where the load sets the rate.
+    /// Per round, this server's 99th percentile of latency divided by that of [`OURS`], if the load sets the rate.
     pub p99_to_ours: Option<Spread>,
     /// Rounds that succeeded.
     pub rounds: usize,
-    /// Those of them that stayed disturbed; they count only when there are no others.
+    /// Number of these rounds that stayed disturbed; they count only if there are no others.
     pub disturbed_rounds: usize,
     /// Rounds that failed.
     pub failures: Vec<Failure>,
@@ -71,24 +71,24 @@ pub struct Summary {
 pub struct Failure {
     /// The round, from 0.
     pub round: usize,
-    /// What happened.
+    /// The failure's message.
     pub message: String,
 }
 
-/// What was found of a server.
+/// The results for a server.
 #[derive(Clone, Debug, Serialize)]
 pub enum Figures {
-    /// By a load.
+    /// Results of a load.
     Load(Box<LoadFigures>),
-    /// By holding connections.
+    /// Results of holding connections.
     Memory(MemoryFigures),
-    /// By callgrind: user instructions per operation.
+    /// User instructions per operation, counted by callgrind.
     Instructions(Spread),
-    /// By counting system calls.
+    /// Results of counting system calls.
     Syscalls(SyscallFigures),
 }
 
-/// What loads found.
+/// The results of loads.
 #[derive(Clone, Debug, Serialize)]
 pub struct LoadFigures {
     /// Server CPU time per operation, microseconds.
@@ -103,7 +103,7 @@ pub struct LoadFigures {
     pub p50: Spread,
     /// 99th percentile of latency, microseconds.
     pub p99: Spread,
-    /// Latency at each of [`QUANTILES`], microseconds: one by one the median over the rounds.
+    /// Latency at each of [`QUANTILES`] in microseconds: for each the median over the rounds.
     pub latency_curve: [f64; QUANTILES.len()],
     /// The server's share of one CPU.
     pub server_share: Spread,
@@ -111,28 +111,28 @@ pub struct LoadFigures {
     pub load_share: Spread,
     /// The server's resident memory when the window closed, bytes.
     pub resident: Spread,
-    /// Of that, heap and stacks.
+    /// The part of it in heap and stacks.
     pub anonymous: Spread,
-    /// Resident memory while the window was open, where it was watched.
+    /// Resident memory while the window was open, if it was read then.
     pub resident_over_time: Option<Course>,
 }
 
-/// How something that was watched went: medians over the rounds.
+/// The course of a value over the window: medians over the rounds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Course {
-    /// When the window opened.
+    /// At the beginning of the window.
     pub begin: f64,
-    /// Halfway.
+    /// In the middle.
     pub middle: f64,
-    /// When it closed.
+    /// At the end.
     pub end: f64,
 }
 
 impl Course {
-    /// What grows by less than this share in the second half is level.
+    /// A growth by less than this share in the second half counts as level.
     const LEVEL: f64 = 0.02;
 
-    /// Whether there is no end of it in sight: it still grew in the second half.
+    /// True if the value still grew in the second half, so that no end is in sight.
     pub fn grows(&self) -> bool {
         self.end > self.middle * (1.0 + Self::LEVEL)
     }
@@ -151,12 +151,12 @@ impl Course {
     }
 }
 
-/// What holding connections found.
+/// The results of holding connections.
 #[derive(Clone, Debug, Serialize)]
 pub struct MemoryFigures {
-    /// With connections open and nothing said.
+    /// With connections open and silent.
     pub connected: PerConnection,
-    /// After each has exchanged one message.
+    /// After each connection has exchanged one message.
     pub exchanged: Option<PerConnection>,
 }
 
@@ -172,25 +172,25 @@ impl MemoryFigures {
 pub struct PerConnection {
     /// Bytes resident in the server's process.
     pub resident: Spread,
-    /// Of those, heap and stacks.
+    /// The part of it in heap and stacks.
     pub anonymous: Spread,
-    /// Bytes that the kernel keeps for both ends.
+    /// Kernel bytes for both ends.
     pub kernel: Spread,
 }
 
-/// What tracers found.
+/// The results of tracers.
 #[derive(Clone, Debug, Serialize)]
 pub struct SyscallFigures {
     /// System calls of all kinds per operation.
     pub all: Spread,
-    /// What has counted in the first round.
+    /// The tracer of the first round.
     pub tracer: Tracer,
-    /// Per operation and kind, the median over the rounds, the most frequent first.
+    /// Calls per operation by kind: the median over the rounds, the most frequent first.
     pub calls: Vec<(String, f64)>,
 }
 
 impl Figures {
-    /// What is compared, the less the better: CPU time, resident bytes, instructions or system calls.
+    /// The compared figure, of which less is better: CPU time, resident bytes, instructions or system calls.
     pub fn cost(&self) -> Spread {
         match self {
             Self::Load(load) => load.cpu,
@@ -202,12 +202,12 @@ impl Figures {
 }
 
 impl Summary {
-    /// What is compared, the less the better; nothing as long as no round has succeeded.
+    /// The compared figure, of which less is better; `None` while no round has succeeded.
     pub fn cost(&self) -> Option<Spread> {
         self.figures.as_ref().map(Figures::cost)
     }
 
-    /// What a load found.
+    /// The results of a load, if there are any.
     pub fn load(&self) -> Option<&LoadFigures> {
         match &self.figures {
             Some(Figures::Load(load)) => Some(load),
@@ -216,7 +216,7 @@ impl Summary {
     }
 }
 
-/// Sums up each server of a scenario, in its order; also those of which nothing has been found yet.
+/// Summarises each server of a scenario in its order, also servers without results yet.
 pub fn summarise(results: &Results, scenario: &Scenario) -> Vec<Summary> {
     let rounds: Vec<Rounds<'_>> = scenario
         .servers
@@ -253,7 +253,7 @@ pub fn summarise(results: &Results, scenario: &Scenario) -> Vec<Summary> {
         .collect()
 }
 
-/// Whether the load does not wait for answers, so that latencies can be compared.
+/// True if the load does not wait for answers, so that latencies can be compared.
 pub(super) fn load_sets_the_rate(task: &Task) -> bool {
     matches!(
         task,
@@ -264,10 +264,10 @@ pub(super) fn load_sets_the_rate(task: &Task) -> bool {
     )
 }
 
-/// All that was found of one server in one scenario.
+/// All results of one server in one scenario.
 struct Rounds<'a> {
     server: &'a str,
-    /// The rounds that succeeded.
+    /// The records of rounds that succeeded.
     all: Vec<&'a Record>,
     failed: Vec<&'a Record>,
 }
@@ -299,7 +299,7 @@ impl<'a> Rounds<'a> {
             .collect()
     }
 
-    /// The rounds to rely on: the undisturbed, or all when there are none.
+    /// The rounds to use: the undisturbed ones, or all if there are none.
     fn counted(&self) -> Vec<&'a Record> {
         let quiet: Vec<_> = self
             .all
@@ -314,7 +314,7 @@ impl<'a> Rounds<'a> {
         }
     }
 
-    /// Round by round, this server's value over the other's.
+    /// Round by round, this server's value divided by the other's.
     fn ratio(&self, other: &Self, value: fn(&Found) -> Option<f64>) -> Option<Spread> {
         let ratios: Vec<(f64, bool)> = self
             .counted()
@@ -335,7 +335,7 @@ impl<'a> Rounds<'a> {
         )
     }
 
-    /// One scenario has one task, so that what was found first tells what was found always.
+    /// A scenario has a single task, so the kind of the first result is the kind of all.
     fn figures(&self) -> Option<Figures> {
         let counted = self.counted();
         let found = || counted.iter().map(|record| &record.found);
@@ -357,7 +357,7 @@ fn is_disturbed(record: &Record) -> bool {
     matches!(&record.found, Found::Load(sample) if sample.disturbance.is_disturbed())
 }
 
-/// What [`Figures::cost`] is of a single round.
+/// The value of [`Figures::cost`] for a single round.
 fn cost_of(found: &Found) -> Option<f64> {
     match found {
         Found::Load(sample) => Some(sample.cpu),

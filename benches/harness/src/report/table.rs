@@ -6,12 +6,12 @@ use crate::measure::{Mode, Workload};
 use crate::scenario::{Scenario, Task};
 use crate::stats::{QUANTILES, Spread};
 
-/// How much of it there is room for.
+/// The room for a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Room {
-    /// A terminal's 120 columns.
+    /// The 120 columns of a terminal.
     Terminal,
-    /// Whatever there is.
+    /// As much as needed.
     Page,
 }
 
@@ -19,11 +19,11 @@ pub(super) enum Room {
 pub(super) struct Table {
     /// The names of the columns.
     pub(super) header: Vec<String>,
-    /// As many cells each.
+    /// The rows, with as many cells each.
     pub(super) rows: Vec<Vec<String>>,
 }
 
-/// A name, and what stands below it.
+/// A column's name and its cells.
 struct Column {
     name: String,
     cell: Box<dyn Fn(&Summary) -> String>,
@@ -71,7 +71,7 @@ impl Table {
     }
 }
 
-/// `5`, of which some are left out: `5-2`; when there should be more: `3/5`.
+/// `5`; with 2 rounds left out: `5-2`; with more planned: `3/5`.
 fn rounds_cell(summary: &Summary, expected: usize) -> String {
     let mut text = summary.rounds.to_string();
     if summary.disturbed_rounds > 0 && summary.disturbed_rounds < summary.rounds {
@@ -129,7 +129,7 @@ fn load_columns(workload: &Workload, room: Room) -> Vec<Column> {
     };
     let broadcasts = matches!(workload.mode, Mode::Broadcast { .. });
     let watches = workload.watches_memory();
-    // On a terminal something has to go where more is to be told.
+    // A terminal has no room for everything, so some columns give way to others.
     let has_room = |is_longer: bool| room == Room::Page || !is_longer;
     let mut columns = vec![
         column(cpu, load(|load| figure(load.cpu.median))),
@@ -176,7 +176,7 @@ fn load_columns(workload: &Workload, room: Room) -> Vec<Column> {
     columns
 }
 
-/// `12 → 31 → 52, grows`: at the window's begin, in its middle, and at its end.
+/// `12 → 31 → 52, grows`: at the beginning, in the middle, and at the end of the window.
 fn memory_cell(load: &LoadFigures) -> String {
     let Some(course) = load.resident_over_time else {
         return NONE.to_owned();
@@ -187,13 +187,13 @@ fn memory_cell(load: &LoadFigures) -> String {
     format!("{}, {tendency}", moments.join(" → "))
 }
 
-/// In a second.
+/// Microseconds in a second.
 const MICROSECONDS: f64 = 1e6;
 
-/// Bytes.
+/// Bytes in a mebibyte.
 pub(super) const MEBIBYTE: f64 = (1 << 20) as f64;
 
-/// What is made of so many operations in a second: `deliveries/s`.
+/// The number of operations per second, with its unit: `deliveries/s`.
 fn plural_per_second(operation: &str) -> String {
     match operation.strip_suffix('y') {
         Some(stem) => format!("{stem}ies/s"),

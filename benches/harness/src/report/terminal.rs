@@ -9,10 +9,10 @@ use super::wording::{printable, shortened};
 use crate::results::Results;
 use crate::scenario::{Scenario, Task};
 
-/// Longer cells, as names that users give may be, are cut.
+/// Longer cells, such as long names given by users, are cut off.
 const WIDEST_NAME: usize = 20;
 
-/// One scenario of a campaign: what it is, the figures, and what to know before trusting them.
+/// One scenario of a campaign: its task, the figures, and the notes about them.
 pub fn table(results: &Results, scenario: &Scenario) -> String {
     let summaries = summarise(results, scenario);
     let circumstances = &results.circumstances;
@@ -45,7 +45,7 @@ pub fn table(results: &Results, scenario: &Scenario) -> String {
     text
 }
 
-/// What the servers are given to do.
+/// A description of the servers' task.
 pub(super) fn task(task: &Task) -> String {
     match task {
         Task::Load(workload) | Task::Instructions(workload) | Task::Syscalls(workload) => {
@@ -55,7 +55,7 @@ pub(super) fn task(task: &Task) -> String {
     }
 }
 
-/// Columns as wide as their widest cell; the first to the left, figures to the right.
+/// Columns as wide as their widest cell; the first is left-aligned, figures are right-aligned.
 fn aligned(table: &Table) -> String {
     let cut = |row: &Vec<String>| -> Vec<String> {
         let cells = row.iter().enumerate().map(|(column, cell)| match column {

@@ -1,4 +1,4 @@
-//! Whole reports of made-up results.
+//! Tests of whole reports of made-up results.
 
 use roxmltree::{Document, ParsingOptions};
 
@@ -75,7 +75,7 @@ fn near(found: Option<Spread>, median: f64, min: f64, max: f64) {
 }
 
 #[test]
-fn medians_and_ratios_are_those_of_undisturbed_rounds() {
+fn medians_and_ratios_come_from_undisturbed_rounds() {
     let mut results = sample_results();
     let open = scenario_of(&results, Section::Open);
     // Round 1 of the floor and round 2 of tokio are disturbed.
@@ -166,7 +166,7 @@ fn memory_instructions_and_calls_are_per_operation() {
 }
 
 #[test]
-fn a_failure_is_told_with_its_message() {
+fn a_failure_is_reported_with_its_message() {
     let results = sample_results();
     let churn = scenario_of(&results, Section::Churn);
     let note = "getty failed in 3 rounds, first in round 1: connection 31: no answer within 5 s";
@@ -229,7 +229,7 @@ fn the_page_is_well_formed_and_loads_nothing() {
 }
 
 #[test]
-fn every_chart_says_what_it_shows() {
+fn every_chart_has_a_description() {
     let page = html::page(&sample_results());
     let document = parsed(&page);
     let charts = || {
@@ -262,7 +262,7 @@ fn nothing_is_drawn_outside_of_a_chart_and_no_label_covers_another() {
         let mut labels = Vec::new();
         for text in chart.children().filter(|child| child.has_tag_name("text")) {
             let number = |name| text.attribute(name).unwrap().parse::<f64>().unwrap();
-            // About the average width of a sans-serif's characters.
+            // The average width of a sans-serif font's characters, approximately.
             let width =
                 text.text().unwrap().trim().chars().count() as f64 * number("font-size") * 0.56;
             let left = match text.attribute("text-anchor") {
@@ -326,7 +326,7 @@ fn hostile_text_is_text() {
 }
 
 #[test]
-fn a_campaign_at_its_beginning_says_so() {
+fn an_incomplete_campaign_is_marked_as_such() {
     let whole = sample_results();
     for made in [0, 1, 2, 5, 17, 60, 200] {
         let mut results = whole.clone();
@@ -402,7 +402,7 @@ fn a_broadcast_tells_deliveries_per_second_of_cpu_and_whether_memory_grows() {
     assert!(row(first).contains(&grouped(250_000.0)), "{table}");
     assert!(row(first).contains("10 → 25 → 40, grows"), "{table}");
     assert!(row(second).contains("10 → 14 → 14, flat"), "{table}");
-    // Nothing of the kind elsewhere.
+    // Other scenarios have no such columns.
     let echo = terminal::table(&results, &scenario_of(&results, Section::Echo));
     assert!(
         !echo.contains("per CPU s") && !echo.contains("over time"),

@@ -1,24 +1,24 @@
-//! Where we stand in a scenario, in one sentence.
+//! The standing of ringwheel in a scenario, in one sentence.
 
 use super::summary::{Standing, Summary};
 use crate::stats::Spread;
 
-/// What differs by less than this share is level.
+/// A difference by less than this share counts as level.
 const LEVEL: f64 = 0.01;
 
-/// Whether we need less than another.
+/// The result of a comparison with another server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
-    /// In every round.
+    /// We need less in every round.
     Ahead,
-    /// Rounds disagree, or there is next to no difference.
+    /// Rounds disagree, or the difference is negligible.
     Level,
     /// We need more in every round.
     Behind,
 }
 
 impl Outcome {
-    /// From another's figure over ours, round by round.
+    /// Compares by the other server's figure divided by ours, round by round.
     fn of(theirs_to_ours: &Spread) -> Self {
         if (theirs_to_ours.median - 1.0).abs() < LEVEL {
             Self::Level
@@ -32,20 +32,20 @@ impl Outcome {
     }
 }
 
-/// Where we stand.
+/// The standing of ringwheel in a scenario.
 #[derive(Clone, Debug)]
 pub(super) struct Verdict {
-    /// Ours over the floor's.
+    /// Our figure divided by the floor's.
     pub(super) to_floor: Option<Spread>,
-    /// The framework that needs least, ourselves apart, and its figure over ours.
+    /// The framework that needs least, except ourselves, and its figure divided by ours.
     pub(super) best: Option<(String, Spread)>,
-    /// Against that one.
+    /// The comparison with that one.
     pub(super) outcome: Option<Outcome>,
-    /// The frameworks that need less than we in every round, the best first, and their figures over ours.
+    /// The frameworks that need less than we in every round, the best first, with their figures divided by ours.
     pub(super) ahead_of_us: Vec<(String, Spread)>,
 }
 
-/// What is compared.
+/// The compared figure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Measure {
     /// [`Summary::cost`].
@@ -55,7 +55,7 @@ pub(super) enum Measure {
 }
 
 impl Verdict {
-    /// From the summaries of a scenario; nothing as long as nothing of us has been found.
+    /// Makes the verdict from the summaries of a scenario; `None` while there are no results of ours.
     pub(super) fn of(summaries: &[Summary], measure: Measure) -> Option<Self> {
         let ratios = |summary: &Summary| match measure {
             Measure::Cost => (summary.ratio_to_floor, summary.ratio_to_ours),

@@ -1,16 +1,16 @@
-//! How figures, and text that others wrote, are put into words.
+//! Formats figures, and text from other sources, for reports.
 
 use crate::stats::Spread;
 
-/// Parts thousands: a space that is narrow and does not break.
+/// Separates thousands: a narrow space without a line break.
 const THOUSANDS: char = '\u{202f}';
-/// What stands for a figure that there is not.
+/// Stands for a missing figure.
 pub(super) const NONE: &str = "–";
 
-/// A figure with three digits that count: `0.212`, `3.21`, `32.1`, `321`, `32104`.
+/// A figure with three significant digits: `0.212`, `3.21`, `32.1`, `321`, `32104`.
 pub(super) fn figure(value: f64) -> String {
     let digits = match value.abs() {
-        // The bounds are where rounding to the digits below would make one more.
+        // The bounds are the values from which rounding to the digits below would yield one digit more.
         size if size < 0.9995 => 3,
         size if size < 9.995 => 2,
         size if size < 99.95 => 1,
@@ -19,7 +19,7 @@ pub(super) fn figure(value: f64) -> String {
     format!("{value:.digits$}")
 }
 
-/// As [`figure`], with the thousands parted.
+/// Like [`figure`], with separated thousands.
 pub(super) fn grouped(value: f64) -> String {
     let text = figure(value);
     let (sign, digits) = match text.strip_prefix('-') {
@@ -44,7 +44,7 @@ pub(super) fn range(spread: &Spread) -> String {
     format!("{}–{}", grouped(spread.min), grouped(spread.max))
 }
 
-/// How many times as much: `1.04×`.
+/// A ratio: `1.04×`.
 pub(super) fn times(ratio: f64) -> String {
     let digits = match ratio.abs() {
         size if size < 9.995 => 2,
@@ -59,8 +59,8 @@ pub(super) fn percent(share: f64) -> String {
     format!("{:.0} %", share * 100.0)
 }
 
-/// One line that shows as itself wherever it is printed: control characters, which a terminal would obey and XML does
-/// not know, are replaced.
+/// One line that is displayed literally wherever it is printed: control characters, which a terminal would interpret
+/// and XML does not allow, are replaced.
 pub(super) fn printable(text: &str) -> String {
     text.trim()
         .chars()
@@ -73,7 +73,7 @@ pub(super) fn printable(text: &str) -> String {
         .collect()
 }
 
-/// As [`printable`], and no longer than `most` characters.
+/// Like [`printable`], with at most `most` characters.
 pub(super) fn shortened(text: &str, most: usize) -> String {
     let text = printable(text);
     if text.chars().count() <= most {

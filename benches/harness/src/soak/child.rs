@@ -1,4 +1,4 @@
-//! The server's process: this program once more, with a command that is not shown.
+//! The server's process: this program again, with a hidden command.
 
 use std::env;
 use std::io::{self, BufRead, BufReader, Write};
@@ -9,15 +9,15 @@ use super::reading::Counts;
 use super::server::Addresses;
 use crate::process::wait;
 
-/// The command; [`serve`](super::serve) is what it does.
+/// The hidden command, which calls [`serve`](super::serve).
 pub(super) const COMMAND: &str = "soak-server";
-/// How long the server may take to end.
+/// Longest time for the server to end.
 const END_PATIENCE: Duration = Duration::from_secs(30);
 
 /// The server of a soak. Dropping it kills the process.
 pub(super) struct ServerChild {
     process: Child,
-    /// Each line that is written there is answered with the counts.
+    /// The server answers each line written here with its counts.
     questions: Option<ChildStdin>,
     answers: BufReader<ChildStdout>,
     addresses: Addresses,
@@ -80,7 +80,7 @@ impl ServerChild {
 
 impl Drop for ServerChild {
     fn drop(&mut self) {
-        // Both fail only when the process has already been reaped.
+        // Both fail only if the process has already been reaped.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }

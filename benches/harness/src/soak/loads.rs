@@ -1,4 +1,4 @@
-//! The loads of a soak, each on a thread of its own, in rounds.
+//! The loads of a soak, each on its own thread, in rounds.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,14 +13,14 @@ use crate::load::{
     Until, broadcast, churn, echo, faults, slow_readers,
 };
 
-/// After this most loads begin anew, with other connections.
+/// Length of a round; most loads then start again, with new connections.
 const ROUND: Duration = Duration::from_secs(5);
-/// The broadcast does not: what one round has published may still be under way when the next has subscribed.
+/// The broadcast has one round: a message of one round might reach a subscriber of the next.
 const ALL: Duration = Duration::MAX;
-/// Beyond the time after which a silent connection is ended: a busy machine is late.
+/// Tolerance beyond the time after which a silent connection is ended, because a busy machine is late.
 const SLACK: Duration = Duration::from_secs(1);
 
-/// What the loads have done.
+/// The results of the loads.
 #[derive(Default)]
 pub(super) struct Done {
     pub(super) operations: u64,
@@ -41,13 +41,13 @@ impl Progress {
     }
 }
 
-/// Of the load whose operations are faults.
+/// The name of the load whose operations are faults.
 const FAULTS: &str = "faults";
 
-/// A round of a load: where to, which round it is, and for how long. Answers how many operations it had.
+/// Runs one round of a load, given the addresses, the round's number and its length. Returns the number of operations.
 type Round = fn(&Addresses, u64, Duration) -> Result<u64, LoadError>;
 
-/// Their names, their rounds, and how long a round is.
+/// The names of the loads, their rounds, and the length of a round.
 const LOADS: [(&str, Round, Duration); 7] = [
     (
         "echo",
@@ -149,16 +149,16 @@ fn echo_round(
     Ok(echo(&load, &mut ())?.operations)
 }
 
-/// Loads that are under way.
+/// Loads that are running.
 pub(super) struct Loads {
     progress: Arc<Progress>,
     threads: Vec<JoinHandle<()>>,
-    /// Ends when all threads have.
+    /// The channel ends when all threads have ended.
     running: Receiver<()>,
 }
 
 impl Loads {
-    /// Starts all of them for so long.
+    /// Starts all loads, for `length`.
     pub(super) fn start(addresses: Addresses, length: Duration) -> Self {
         let progress = Arc::new(Progress::default());
         let end = Instant::now() + length;
@@ -175,22 +175,22 @@ impl Loads {
         }
     }
 
-    /// Waits for so long; false as soon as all have ended.
+    /// Waits for `wait`; returns false as soon as all loads have ended.
     pub(super) fn are_running(&self, wait: Duration) -> bool {
         self.running.recv_timeout(wait) == Err(RecvTimeoutError::Timeout)
     }
 
-    /// Operations of all loads so far, each counted when its round has ended.
+    /// Operations of all loads so far, counted at the end of each round.
     pub(super) fn operations(&self) -> u64 {
         self.progress.operations.load(Ordering::Relaxed)
     }
 
-    /// How many rounds have ended with an error.
+    /// The number of rounds that ended with an error.
     pub(super) fn errors(&self) -> usize {
         self.progress.errors().len()
     }
 
-    /// Waits until all have ended.
+    /// Waits until all loads have ended.
     pub(super) fn join(self) -> Done {
         for thread in self.threads {
             if thread.join().is_err() {

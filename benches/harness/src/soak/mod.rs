@@ -1,4 +1,4 @@
-//! The soak: a mixed load for minutes or hours against a ringwheel server in a process of its own, and a verdict.
+//! The soak: a mixed load for minutes or hours against a ringwheel server in another process, and a verdict.
 //!
 //! ```text
 //!   this process                                          its child
@@ -12,9 +12,9 @@
 //!   every ten seconds ◄─────── stdin, stdout ───────────── counts
 //! ```
 //!
-//! The loads run in rounds (all but the broadcast), so that connections come and go by the hundred besides. They verify
-//! every byte. When all are over, nothing may be left of them: no connection, timer or descriptor, and no memory beyond
-//! what the server keeps for reuse.
+//! All loads except the broadcast run in rounds, so that hundreds of connections also open and close. They verify every
+//! byte. At the end nothing may be left of them: no connection, timer or descriptor, and no memory beyond what the
+//! server keeps for reuse.
 
 mod child;
 mod loads;
@@ -35,29 +35,31 @@ use loads::Loads;
 pub use reading::{Counts, Reading};
 pub use server::serve;
 
-/// Between two readings.
+/// Interval between two readings.
 const READING: Duration = Duration::from_secs(10);
-/// Under load, at most, before the server counts as warm: its pools are then filled, and its threads have what they need.
+/// Longest time under load before the server counts as warm: its pools are then filled and its threads have their
+/// memory.
 const WARM_UP: Duration = Duration::from_secs(8);
-/// How long the last connections may take to end.
+/// Longest time for the last connections to end.
 const REST_PATIENCE: Duration = Duration::from_secs(30);
-/// Memory that the server may have more at the end than when it was warm: what the allocator keeps in pieces.
+/// Memory that the server may have in addition at the end compared with its warm state, because the allocator
+/// fragments.
 const MEMORY_SLACK: u64 = 16 << 20;
-/// Errors that the verdict quotes.
+/// The most errors that the verdict quotes.
 const QUOTED: usize = 10;
 
-/// How a soak has ended.
+/// The outcome of a soak.
 #[derive(Clone, Debug, Serialize)]
 pub struct Verdict {
-    /// At rest, after the warm-up.
+    /// The reading without load after the warm-up.
     pub start: Reading,
-    /// At rest, after all.
+    /// The reading without load at the end.
     pub end: Reading,
     /// Operations of all loads together, each of them verified.
     pub operations: u64,
     /// Faults among them.
     pub faults: u64,
-    /// What is wrong; nothing, if all is well.
+    /// Problems; empty if there are none.
     pub complaints: Vec<String>,
 }
 
@@ -72,7 +74,7 @@ impl fmt::Display for Verdict {
             return writeln!(
                 f,
                 "clean: {operations} operations, {faults} faults among them; no wrong byte, {} opens and as many closes, \
-                 nothing left",
+                 nothing is left",
                 self.end.counts.opened
             );
         }
@@ -84,10 +86,10 @@ impl fmt::Display for Verdict {
     }
 }
 
-/// Soaks for so long; `tell` gets a reading every ten seconds.
+/// Soaks for `length`; `tell` gets a reading every ten seconds.
 ///
 /// # Errors
-/// When the server cannot be started, or asked; what it does wrong under load is in the verdict.
+/// Fails if the server cannot be started or queried. Wrong behaviour under load is part of the verdict.
 pub fn run(length: Duration, tell: &mut dyn FnMut(&Reading)) -> io::Result<Verdict> {
     let mut server = ServerChild::start()?;
     let began = Instant::now();
@@ -111,7 +113,7 @@ pub fn run(length: Duration, tell: &mut dyn FnMut(&Reading)) -> io::Result<Verdi
     let end = rest(&mut server, began, errors.len())?;
     let mut complaints = complaints(&start, &end, &errors);
     if let Err(error) = server.end() {
-        complaints.push(format!("the server did not end well: {error}"));
+        complaints.push(format!("the server ended with an error: {error}"));
     }
     Ok(Verdict {
         start,
@@ -122,7 +124,7 @@ pub fn run(length: Duration, tell: &mut dyn FnMut(&Reading)) -> io::Result<Verdi
     })
 }
 
-/// Waits until the server has no connection any more, and reads.
+/// Waits until the server has no connection left, and reads.
 fn rest(server: &mut ServerChild, began: Instant, errors: usize) -> io::Result<Reading> {
     let deadline = Instant::now() + REST_PATIENCE;
     loop {
@@ -145,11 +147,11 @@ fn read(server: &mut ServerChild, began: Instant, rate: f64, errors: usize) -> i
     })
 }
 
-/// What is wrong at the end.
+/// The problems at the end.
 fn complaints(start: &Reading, end: &Reading, errors: &[String]) -> Vec<String> {
     let mut complaints: Vec<String> = errors.iter().take(QUOTED).cloned().collect();
     if errors.len() > QUOTED {
-        complaints.push(format!("and {} errors more", errors.len() - QUOTED));
+        complaints.push(format!("and {} more errors", errors.len() - QUOTED));
     }
     let counts = &end.counts;
     let mut expect = |is_so: bool, otherwise: String| {
@@ -207,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_as_it_was_is_clean() {
+    fn an_unchanged_server_is_clean() {
         let mut end = reading();
         end.resident += MEMORY_SLACK;
         assert!(complaints(&reading(), &end, &[]).is_empty());
@@ -229,6 +231,6 @@ mod tests {
         }
         let errors = vec!["wrong".to_owned(); QUOTED + 3];
         let complaints = complaints(&reading(), &reading(), &errors);
-        assert_eq!(complaints.last().unwrap(), "and 3 errors more");
+        assert_eq!(complaints.last().unwrap(), "and 3 more errors");
     }
 }

@@ -1,4 +1,4 @@
-//! A look at the server during a soak.
+//! A reading of the server's state during a soak.
 
 use std::fmt;
 use std::time::Duration;
@@ -12,20 +12,20 @@ pub struct Counts {
     pub opened: u64,
     /// Calls of `on_close`.
     pub closed: u64,
-    /// Connections that are open, or still opening or closing.
+    /// Connections that are open, opening or closing.
     pub live: u64,
     /// Timers that are set.
     pub timers: u64,
-    /// Messages that came.
+    /// Messages received.
     pub messages: u64,
 }
 
-/// The state of the server at some time.
+/// The state of the server at one moment.
 #[derive(Clone, Debug, Serialize)]
 pub struct Reading {
-    /// Since the beginning.
+    /// Time since the beginning.
     pub elapsed: Duration,
-    /// Operations of all loads together, and faults, per second since the last reading. They count when their round ends.
+    /// Operations and faults of all loads per second since the last reading, counted at the end of their round.
     pub rate: f64,
     /// Rounds of loads that ended with an error.
     pub errors: usize,
@@ -33,7 +33,7 @@ pub struct Reading {
     pub resident: u64,
     /// Its open descriptors.
     pub descriptors: usize,
-    /// What it has counted.
+    /// The server's counters.
     pub counts: Counts,
 }
 

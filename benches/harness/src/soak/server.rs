@@ -1,4 +1,4 @@
-//! What the server of a soak does: it echoes, broadcasts, keeps a timer for each connection, and counts.
+//! The server of a soak: it echoes, broadcasts, keeps a timer for each connection, and counts.
 
 use std::io::{self, BufRead, Write};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -13,19 +13,19 @@ use serde::{Deserialize, Serialize};
 
 use super::reading::Counts;
 
-/// A connection that says nothing is ended after this.
+/// A silent connection is ended after this time.
 pub(super) const FIRST_MESSAGE: Duration = Duration::from_secs(2);
-/// One that reads nothing, after one to two times this.
+/// A connection that does not read is ended after one to two times this time.
 const WRITE_STALL: Duration = Duration::from_secs(3);
-/// How long a close, and the end of the server, may take.
+/// Longest time for a close, and for the end of the server.
 const CLOSE: Duration = Duration::from_secs(5);
-/// How often the timer of each connection fires.
+/// Interval of each connection's timer.
 const TICK: Duration = Duration::from_millis(500);
 const WORKERS: usize = 2;
-/// What the connections of the broadcast subscribe to.
+/// The topic to which the connections of the broadcast subscribe.
 const TOPIC: &str = "all";
 
-/// Where the server listens.
+/// The server's addresses.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Addresses {
     pub(super) plain: SocketAddr,
@@ -46,10 +46,11 @@ impl Default for Addresses {
     }
 }
 
-/// Serves until its standard input ends. Says where on its standard output, and answers each line with its [`Counts`].
+/// Serves until its standard input ends. Prints its addresses on standard output, and answers each line with its
+/// [`Counts`].
 ///
 /// # Errors
-/// When it cannot listen, or does not end well.
+/// Fails if it cannot listen, or ends with an error.
 pub fn serve() -> io::Result<()> {
     let counters = Arc::new(Counters::default());
     let running = Server::builder()
@@ -113,7 +114,7 @@ fn web(protocol: WebSocket) -> Listen<WebSocket> {
     here(protocol)
 }
 
-/// One that does not read misses messages, and is ended only when it has not read for long.
+/// A connection that does not read misses messages, and is ended only after it has not read for long.
 fn broadcast() -> Listen<WebSocket> {
     here(websocket()).limits(
         Limits::default()
@@ -138,7 +139,7 @@ fn subscribe(conn: &mut Conn<'_, WebSocket>) {
 }
 
 fn publish(conn: &mut Conn<'_, WebSocket>, message: Message<'_>) {
-    // Fails only when the server ends, or a mailbox is full: the load then misses the message.
+    // Fails only if the server ends or a mailbox is full: the load then misses the message.
     let _ = conn.publish(TOPIC, MessageBuf::from(message));
 }
 
@@ -154,7 +155,7 @@ impl Counters {
     fn read(&self, live: usize) -> Counts {
         let of = |counter: &AtomicU64| counter.load(Ordering::SeqCst);
         Counts {
-            // Before the opens, so that no reading has more closes.
+            // Read before the opens, so that no reading has more closes than opens.
             closed: of(&self.closed),
             opened: of(&self.opened),
             live: live as u64,
@@ -164,7 +165,7 @@ impl Counters {
     }
 }
 
-/// Does what it is given, keeps a timer going, and counts.
+/// The handler: echoes or broadcasts, keeps a timer running, and counts.
 struct Counted<P: Protocol> {
     counters: Arc<Counters>,
     on_message: OnMessage<P>,
@@ -216,7 +217,7 @@ impl<P: Protocol> Handler for Counted<P> {
     }
 
     fn on_close(&mut self, _: &Conn<'_, P>, _: (), _: CloseReason<ErrorOf<P>>) {
-        // Its timer ends with it.
+        // The connection's timer ends with it.
         self.counters.timers.fetch_sub(1, Ordering::SeqCst);
         self.counters.closed.fetch_add(1, Ordering::SeqCst);
     }

@@ -1,9 +1,9 @@
-//! System calls per operation.
+//! Counts the system calls of a server per operation.
 //!
-//! perf counts tracepoints, which costs the server little, so that its batches are about those of an untraced run. Where
-//! perf is missing, or may not count, strace does: it stops the server at every call, which makes the server slow and its
-//! batches large. Both count from when the window opens to when it closes, so that starting, accepting and ending are
-//! not counted (with churn, accepting is of course part of every operation).
+//! perf counts tracepoints, which costs the server little, so that its batches are about as large as without tracing.
+//! If perf is missing, or may not count, strace is used: it stops the server at every call, which makes the server slow
+//! and its batches large. Both count from the opening of the window to its close, so that starting, accepting and
+//! ending are not counted (with churn, accepting is part of every operation).
 
 mod perf;
 mod strace;
@@ -23,24 +23,24 @@ use crate::process::ServerProcess;
 use perf::Perf;
 use strace::Strace;
 
-/// Operations that are traced are few: a warm-up that lets every connection settle.
+/// The traced operations are few: this warm-up lets every connection settle first.
 pub const WARM_UP: Duration = Duration::from_millis(500);
 
-/// How often each system call was made.
+/// The number of calls of each system call.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Trace {
     /// The server's name.
     pub server: String,
-    /// What has counted.
+    /// The tracer that counted.
     pub tracer: Tracer,
     /// Completed operations.
     pub operations: u64,
-    /// Name and number of calls, the most frequent first. perf tells apart those that servers are likely to make, and
-    /// calls the rest `other`.
+    /// Name and number of calls, the most frequent first. perf distinguishes the calls that servers are likely to make,
+    /// and counts all others as `other`.
     pub calls: Vec<(String, u64)>,
 }
 
-/// What counts system calls.
+/// A program that counts system calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Tracer {
     /// `perf stat`, by tracepoints.
@@ -84,19 +84,19 @@ impl fmt::Display for Trace {
     }
 }
 
-/// Runs `workload` against a fresh server and counts the server's system calls in the window: by perf, or by strace if
-/// perf cannot.
+/// Runs `workload` against a fresh server and counts the server's system calls in the window: with perf, or with strace
+/// if perf cannot.
 ///
 /// # Errors
-/// Fails when neither perf nor strace can count, the server does not start, or the load fails.
+/// Fails if neither perf nor strace can count, the server does not start, or the load fails.
 pub fn trace(spec: &ServerSpec, workload: &Workload, cpus: Cpus) -> Result<Trace, MeasureError> {
     trace_by(Attached::to, spec, workload, cpus)
 }
 
-/// As [`trace`], but by `tracer` or not at all.
+/// Like [`trace`], but only with `tracer`.
 ///
 /// # Errors
-/// Fails when that tracer cannot count, the server does not start, or the load fails.
+/// Fails if that tracer cannot count, the server does not start, or the load fails.
 pub fn trace_with(
     tracer: Tracer,
     spec: &ServerSpec,
@@ -141,14 +141,14 @@ fn trace_by(
     })
 }
 
-/// A tracer that is about to count.
+/// A tracer that is ready to count.
 enum Attached {
     Perf(Perf),
     Strace(Strace),
 }
 
 impl Attached {
-    /// Whichever can trace process `pid`.
+    /// The first tracer that can trace process `pid`.
     fn to(pid: u32) -> io::Result<Self> {
         let perf = match Perf::attach(pid) {
             Ok(perf) => return Ok(Self::Perf(perf)),

@@ -11,9 +11,9 @@ use crate::process::{is_ready, wait};
 
 /// Counts every system call.
 const ALL: &str = "raw_syscalls:sys_enter";
-/// What the tracepoint of a named system call begins with.
+/// The beginning of the tracepoint's name of a single system call.
 const ONE: &str = "syscalls:sys_enter_";
-/// The system calls that are told apart: those that servers make while they answer.
+/// The system calls that are counted separately: those that servers make while they answer.
 const NAMED: &[&str] = &[
     "accept",
     "accept4",
@@ -44,15 +44,15 @@ const NAMED: &[&str] = &[
     "write",
     "writev",
 ];
-/// Where the kernel lists its tracepoints.
+/// The folders in which the kernel lists its tracepoints.
 const TRACEPOINTS: [&str; 2] = [
     "/sys/kernel/tracing/events/syscalls",
     "/sys/kernel/debug/tracing/events/syscalls",
 ];
-/// How long perf may take to attach, to obey, and to end.
+/// Longest time for perf to attach, to obey a command, and to end.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// perf of one server. Dropping it ends perf.
+/// The perf process of one server. Dropping it ends perf.
 pub(super) struct Perf {
     child: Child,
     commands: ChildStdin,
@@ -62,7 +62,7 @@ pub(super) struct Perf {
 
 impl Drop for Perf {
     fn drop(&mut self) {
-        // Both fail only when it has already ended.
+        // Both fail only if it has already ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -71,8 +71,8 @@ impl Drop for Perf {
 impl Perf {
     /// Attaches to all threads of process `pid`, and those that they start, without counting yet.
     pub(super) fn attach(pid: u32) -> io::Result<Self> {
-        // It takes commands from its standard input and acknowledges them on its standard output; the counts come last,
-        // on its standard error.
+        // perf takes commands from its standard input and acknowledges them on its standard output; the counts come
+        // last, on its standard error.
         let mut command = Command::new("perf");
         command.args(["stat", "-x,", "--delay=-1", "--control=fd:0,1", "-e", ALL]);
         for name in NAMED.iter().filter(|name| is_tracepoint(name)) {
@@ -95,23 +95,23 @@ impl Perf {
             errors: child.stderr.take().expect("its standard error is piped"),
             child,
         };
-        // It does not count yet; but that it answers shows that it has attached.
+        // perf does not count yet, but its answer shows that it has attached.
         perf.disable()?;
         Ok(perf)
     }
 
-    /// Begins to count. When it returns, perf counts.
+    /// Starts counting; perf counts when this returns.
     pub(super) fn enable(&mut self) -> io::Result<()> {
         self.obey("enable")
     }
 
-    /// Stops counting. When it returns, perf no longer counts.
+    /// Stops counting; perf no longer counts when this returns.
     pub(super) fn disable(&mut self) -> io::Result<()> {
         self.obey("disable")
     }
 
     fn obey(&mut self, command: &str) -> io::Result<()> {
-        // A perf that has ended takes no command; the missing answer tells.
+        // A perf that has ended takes no command; its missing answer is the error.
         let _ = writeln!(self.commands, "{command}");
         if !is_ready(self.answers.get_ref(), PATIENCE)? {
             let seconds = PATIENCE.as_secs();
@@ -125,14 +125,14 @@ impl Perf {
         if answer.contains("ack") {
             return Ok(());
         }
-        let said = self.last_words()?;
+        let said = self.final_output()?;
         Err(io::Error::other(format!("perf: {}", reason(&said))))
     }
 
-    /// Name and number of calls while it was enabled.
+    /// Name and number of the calls while it was enabled.
     pub(super) fn finish(mut self) -> io::Result<Vec<(String, u64)>> {
         kill_process(Pid::from_child(&self.child), Signal::INT)?;
-        let said = self.last_words()?;
+        let said = self.final_output()?;
         let calls = parse_counts(&said);
         if calls.is_empty() {
             let said = said.trim();
@@ -141,8 +141,8 @@ impl Perf {
         Ok(calls)
     }
 
-    /// What it says at its end, which is less than a pipe holds.
-    fn last_words(&mut self) -> io::Result<String> {
+    /// The text that perf prints at its end, which is less than a pipe holds.
+    fn final_output(&mut self) -> io::Result<String> {
         wait(&mut self.child, PATIENCE)?;
         let mut said = String::new();
         self.errors.read_to_string(&mut said)?;
@@ -156,17 +156,17 @@ fn is_tracepoint(name: &str) -> bool {
         .any(|folder| Path::new(folder).join(format!("sys_enter_{name}")).exists())
 }
 
-/// Of all that perf says when it fails, the line that says why: the first behind `Error:`, if there is that.
+/// The line of perf's output that explains a failure: the first one behind `Error:`, if there is one.
 fn reason(said: &str) -> &str {
     let said = said.split_once("Error:").map_or(said, |(_, behind)| behind);
     said.lines()
         .map(str::trim)
         .find(|line| !line.is_empty())
-        .unwrap_or("it ended and did not say why")
+        .unwrap_or("it ended without an explanation")
 }
 
-/// Name and number of calls from the lines `COUNT,UNIT,EVENT,...` of `perf stat -x,`; what no named tracepoint has counted
-/// is `other`. Calls that were not made are left out.
+/// Name and number of calls from the lines `COUNT,UNIT,EVENT,...` of `perf stat -x,`. Calls without their own
+/// tracepoint are counted as `other`; calls that were not made are left out.
 fn parse_counts(said: &str) -> Vec<(String, u64)> {
     let mut all = 0;
     let mut calls = Vec::new();
@@ -178,7 +178,7 @@ fn parse_counts(said: &str) -> Vec<(String, u64)> {
         }
     }
     let named: u64 = calls.iter().map(|(_, count)| count).sum();
-    // The counters are switched one after the other, so the parts may be a few more than the whole.
+    // The counters are switched one after the other, so the parts may add up to a few more than the total.
     calls.push(("other".to_owned(), all.saturating_sub(named)));
     calls.retain(|&(_, count)| count > 0);
     calls
@@ -187,7 +187,7 @@ fn parse_counts(said: &str) -> Vec<(String, u64)> {
 fn parse_count(line: &str) -> Option<(&str, u64)> {
     let mut fields = line.split(',');
     let (count, _unit, event) = (fields.next()?, fields.next()?, fields.next()?);
-    // `<not counted>` is said of what has not happened.
+    // perf prints `<not counted>` for events that have not happened.
     Some((event, count.parse().ok()?))
 }
 
@@ -227,13 +227,13 @@ Events disabled
     }
 
     #[test]
-    fn what_is_no_count_counts_nothing() {
+    fn text_without_counts_counts_nothing() {
         let said = "<not counted>,,raw_syscalls:sys_enter,0,100.00,,\nEvents disabled\n\n,,\n12\n";
         assert_eq!(parse_counts(said), []);
     }
 
     #[test]
-    fn the_line_that_says_why() {
+    fn the_reason_is_found_in_the_output() {
         let said = "event syntax error: 'raw_syscalls:sys_enter'\n   \\___ can't access trace events\n\n\
                     Error:\tNo permissions to read /sys/kernel/tracing/events/raw_syscalls/sys_enter\n\
                     Hint:\tTry 'sudo mount'\n";
@@ -249,6 +249,6 @@ Events disabled
             reason("perf: not for this kernel\n"),
             "perf: not for this kernel"
         );
-        assert_eq!(reason("\n\n"), "it ended and did not say why");
+        assert_eq!(reason("\n\n"), "it ended without an explanation");
     }
 }

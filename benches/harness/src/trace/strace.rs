@@ -5,7 +5,7 @@ use std::process::{Child, ChildStderr, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-/// strace of one server.
+/// The strace process of one server.
 pub(super) struct Strace {
     pid: u32,
     running: Option<Running>,
@@ -19,14 +19,14 @@ struct Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // Both fail only when it has already ended.
+        // Both fail only if it has already ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
 impl Strace {
-    /// Makes sure that strace may attach to process `pid`, and lets go again.
+    /// Makes sure that strace may attach to process `pid`, and detaches again.
     pub(super) fn of(pid: u32) -> io::Result<Self> {
         let mut strace = Self {
             pid,
@@ -39,7 +39,7 @@ impl Strace {
         Ok(strace)
     }
 
-    /// Begins to count. When it returns, strace has attached.
+    /// Starts counting; strace has attached when this returns.
     pub(super) fn begin(&mut self) -> io::Result<()> {
         let mut child = Command::new("strace")
             .args(["-c", "-f", "-p", &self.pid.to_string()])
@@ -55,7 +55,7 @@ impl Strace {
             })?;
         let errors = BufReader::new(child.stderr.take().expect("its standard error is piped"));
         let mut running = Running { child, errors };
-        // strace says one line when it has attached, or why it could not, and ends.
+        // strace prints one line when it has attached; otherwise it prints the reason and ends.
         let mut said = String::new();
         running.errors.read_line(&mut said)?;
         if !said.contains("attached") {
@@ -66,7 +66,7 @@ impl Strace {
         Ok(())
     }
 
-    /// Lets go of the server.
+    /// Detaches from the server.
     pub(super) fn end(&mut self) -> io::Result<()> {
         let Some(mut running) = self.running.take() else {
             return Ok(());
@@ -134,7 +134,7 @@ strace: Process 4242 detached
     }
 
     #[test]
-    fn what_is_no_table_counts_nothing() {
+    fn text_without_a_table_counts_nothing() {
         assert_eq!(
             parse_summary("strace: attach: ptrace(PTRACE_SEIZE, 1): Operation not permitted\n"),
             []

@@ -1,4 +1,4 @@
-//! Servers in this process, one thread per connection: right ones and wrong ones.
+//! Servers in this process with one thread per connection, some of which misbehave.
 
 mod websocket;
 
@@ -8,22 +8,22 @@ use std::thread;
 
 pub(crate) use websocket::{Answer, Greeting, serve_websocket};
 
-/// What a server does with the bytes of each connection.
+/// The server's action for the bytes of each connection.
 #[derive(Clone, Copy)]
 pub(crate) enum Behaviour {
-    /// Sends them back.
+    /// Echoes them.
     Echo,
-    /// Sends them back, with all bits of the one at `position` turned.
+    /// Echoes them, with all bits of the byte at `position` inverted.
     Corrupt { position: u64 },
-    /// Sends each piece back twice.
+    /// Echoes each piece twice.
     Twice,
-    /// Closes after that many.
+    /// Closes after this many bytes.
     HangUp { after: usize },
     /// Reads, and never answers.
     Silent,
 }
 
-/// Starts a server that lives as long as the test process, and says where it listens.
+/// Starts a server that lives as long as the test process, and returns its address.
 pub(crate) fn serve(behaviour: Behaviour) -> SocketAddr {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = listener.local_addr().unwrap();
@@ -35,7 +35,7 @@ pub(crate) fn serve(behaviour: Behaviour) -> SocketAddr {
     address
 }
 
-/// Ends when the client does, or fails.
+/// Ends when the client ends or fails.
 fn converse(mut stream: TcpStream, behaviour: Behaviour) {
     let mut buffer = [0; 64 * 1024];
     let mut received = 0;

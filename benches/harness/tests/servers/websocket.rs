@@ -1,4 +1,4 @@
-//! WebSocket servers in this process, one thread per connection: right ones, and ones that are wrong in one way.
+//! WebSocket servers in this process with one thread per connection: correct ones, and ones with one fault each.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -10,41 +10,41 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress};
 use sha1::{Digest, Sha1};
 
-/// How a server answers the handshake.
+/// The server's answer to the handshake.
 #[derive(Clone, Copy)]
 pub(crate) enum Greeting {
-    /// As RFC 6455 has it.
+    /// The answer that RFC 6455 requires.
     Right,
-    /// The same, a byte at a time; and messages, too.
+    /// The same, one byte at a time; messages, too.
     Trickle,
-    /// With permessage-deflate, which must have been offered; messages are then deflated, too.
+    /// With permessage-deflate, which must have been offered; messages are then deflated.
     Deflate,
-    /// With permessage-deflate whose context is taken over, though it was not offered so.
+    /// With permessage-deflate and context takeover, although it was offered without.
     Takeover,
-    /// With the accept of another key.
+    /// With the accept value of another key.
     WrongAccept,
-    /// With an HTTP error.
+    /// An HTTP error.
     BadRequest,
-    /// Not at all.
+    /// No answer.
     Silence,
-    /// With a head that does not end.
+    /// A head that does not end.
     Endless,
-    /// By closing.
+    /// Closes instead.
     Closes,
 }
 
-/// What a server does with the messages of each connection, which are counted from 0, as are connections.
+/// The server's action for the messages of each connection, which are counted from 0, as are connections.
 #[derive(Clone, Copy)]
 pub(crate) enum Answer {
-    /// Sends each back.
+    /// Echoes each.
     Echo,
-    /// Sends each back, with all bits of one payload byte of one message turned.
+    /// Echoes each, with all bits of one payload byte of one message inverted.
     Corrupt { message: usize, byte: usize },
-    /// Sends each but the first back as a text that is not deflated.
+    /// Echoes each message except the first as a text that is not deflated.
     Inflated,
-    /// Sends each back masked, as only a client may.
+    /// Echoes each masked, as only a client may.
     Masked,
-    /// Sends a close frame in the place of one message.
+    /// Sends a close frame in place of one message.
     Close {
         message: usize,
         code: u16,
@@ -52,11 +52,11 @@ pub(crate) enum Answer {
     },
     /// Sends each to all connections.
     Broadcast,
-    /// Sends each to all, except one of them to one connection.
+    /// Sends each to all connections, except one message to one connection.
     Drop { message: usize, connection: usize },
-    /// Sends each to all, except that one connection gets nothing.
+    /// Sends each to all connections except one, which gets nothing.
     Forget { connection: usize },
-    /// Sends each to all, and ends one connection with that message.
+    /// Sends each to all connections, and closes one connection in place of one message.
     HangUp { message: usize, connection: usize },
     /// Reads, and sends nothing.
     Silence,
@@ -65,7 +65,7 @@ pub(crate) enum Answer {
 /// All connections, in the order in which they were accepted.
 type Audience = Arc<Mutex<Vec<TcpStream>>>;
 
-/// Starts a server that lives as long as the test process, and says where it listens.
+/// Starts a server that lives as long as the test process, and returns its address.
 pub(crate) fn serve_websocket(greeting: Greeting, answer: Answer) -> SocketAddr {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = listener.local_addr().unwrap();
@@ -75,7 +75,7 @@ pub(crate) fn serve_websocket(greeting: Greeting, answer: Answer) -> SocketAddr 
             stream.set_nodelay(true).unwrap();
             let audience = Arc::clone(&audience);
             thread::spawn(move || {
-                // Ends when the client does, or fails.
+                // Ends when the client ends or fails.
                 let _ = converse(stream, greeting, answer, &audience);
             });
         }
@@ -91,7 +91,7 @@ fn converse(
 ) -> io::Result<()> {
     let mut input = BufReader::new(stream.try_clone()?);
     let key = read_request(&mut input)?;
-    // The client connects again only when it has its answer, so this is the order in which it counts.
+    // The client connects again only after it has its answer, so this is the client's order too.
     audience.lock().unwrap().push(stream.try_clone()?);
     greet(&mut stream, greeting, &key)?;
     let deflates = matches!(greeting, Greeting::Deflate);
@@ -118,7 +118,7 @@ fn converse(
             Answer::Masked => {
                 let mut frame = frame(0x82, &payload);
                 frame[1] |= 0x80;
-                // With a mask of zeros the payload stays as it is.
+                // With a mask of zeros the payload stays unchanged.
                 frame.splice(2..2, [0; 4]);
                 stream.write_all(&frame)?;
             }
@@ -160,7 +160,7 @@ fn converse(
     Ok(())
 }
 
-/// The key in a request that is as RFC 6455, 4.1, has it.
+/// The key in a request that follows RFC 6455, 4.1.
 fn read_request(input: &mut impl BufRead) -> io::Result<String> {
     let lines = input
         .lines()
@@ -225,7 +225,7 @@ fn send(stream: &mut TcpStream, greeting: Greeting, bytes: &[u8]) -> io::Result<
     }
 }
 
-/// RFC 7692, 7.2.2.
+/// Inflates a payload: RFC 7692, 7.2.2.
 fn inflate(payload: &[u8]) -> Vec<u8> {
     let input = [payload, &[0, 0, 0xff, 0xff]].concat();
     let mut text = Vec::with_capacity(64 * 1024);
@@ -235,7 +235,7 @@ fn inflate(payload: &[u8]) -> Vec<u8> {
     text
 }
 
-/// RFC 7692, 7.2.1.
+/// Deflates a payload: RFC 7692, 7.2.1.
 fn deflate(text: &[u8]) -> Vec<u8> {
     let mut payload = Vec::with_capacity(64 * 1024);
     Compress::new(Compression::new(1), false)
@@ -245,7 +245,7 @@ fn deflate(text: &[u8]) -> Vec<u8> {
     payload
 }
 
-/// The unmasked payload of a masked frame that begins with `first`, in the shortest form.
+/// The unmasked payload of a masked frame that begins with `first`, with its length in the shortest form.
 fn read_message(input: &mut impl Read, first: u8) -> io::Result<Vec<u8>> {
     let [opcode, short] = read_array(input)?;
     assert_eq!((opcode, short & 0x80), (first, 0x80));
@@ -275,7 +275,7 @@ fn read_array<const N: usize>(input: &mut impl Read) -> io::Result<[u8; N]> {
     Ok(array)
 }
 
-/// An unmasked frame in the shortest form.
+/// An unmasked frame with its length in the shortest form.
 fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
     let length = payload.len();
     let mut frame = vec![opcode];

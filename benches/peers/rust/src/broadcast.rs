@@ -1,4 +1,4 @@
-//! Who gets what is broadcast: the connections of a WebSocket peer, each with a bounded queue.
+//! The members of a broadcast: the connections of a WebSocket peer, each with a bounded queue.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -6,10 +6,10 @@ use futures_util::stream::AbortHandle;
 use slab::Slab;
 use tokio::sync::mpsc;
 
-/// Messages that may wait for one member; one that falls further behind is disconnected.
+/// The most messages that may wait for one member; a member that falls further behind is disconnected.
 const QUEUE: usize = 16 * 1024;
 
-/// All members, and what sends to them. Messages are cloned for each, so that they should be cheap to clone.
+/// All members, with their queues. Messages are cloned for each member, so cloning should be cheap.
 #[derive(Debug)]
 pub struct Room<M> {
     members: Mutex<Slab<Member<M>>>,
@@ -21,7 +21,7 @@ struct Member<M> {
     task: AbortHandle,
 }
 
-/// A place in the room, given up when dropped.
+/// A membership in the room, which ends when dropped.
 #[derive(Debug)]
 pub struct Membership<M> {
     room: Arc<Room<M>>,
@@ -76,12 +76,12 @@ impl<M> Membership<M> {
         self.own_end.clone()
     }
 
-    /// The next message, once there is one.
+    /// Waits for the next message.
     pub async fn next(&mut self) -> Option<M> {
         self.queue.recv().await
     }
 
-    /// The next message, if it waits already.
+    /// The next message, if one is already waiting.
     pub fn try_next(&mut self) -> Option<M> {
         self.queue.try_recv().ok()
     }
@@ -111,7 +111,7 @@ mod tests {
         }
         assert!(slow_task.is_aborted());
         assert!(!quick_task.is_aborted());
-        // What had been queued is still in order.
+        // The queued messages are still in order.
         assert_eq!(slow.try_next(), Some(0));
         drop(slow);
         assert_eq!(room.members().len(), 1);

@@ -1,21 +1,21 @@
-//! The connection of a floor on readiness: what arrives is written straight from the read buffer, and only what a full
-//! socket refuses is kept.
+//! The connection of a floor that waits for readiness: input is written directly from the read buffer, and only the
+//! bytes that a full socket refuses are kept.
 
 use std::io::{self, ErrorKind, Read, Write};
 
-/// Bytes of the one buffer into which all connections of a floor are read.
+/// Length of the one buffer into which all connections of a floor read.
 pub const READ_BUFFER: usize = 64 * 1024;
 
-/// A non-blocking stream that is echoed, under edge-triggered readiness.
+/// A non-blocking stream that is echoed, with edge-triggered readiness.
 #[derive(Debug)]
 pub struct EchoStream<S> {
     stream: S,
-    /// What the socket refused; at most one read. Nothing is read while there is any.
+    /// Bytes that the socket refused, at most one read. Nothing is read while there are any.
     unsent: Vec<u8>,
 }
 
 impl<S: Read + Write> EchoStream<S> {
-    /// Takes over a stream.
+    /// Takes a stream.
     pub fn new(stream: S) -> Self {
         Self {
             stream,
@@ -23,10 +23,9 @@ impl<S: Read + Write> EchoStream<S> {
         }
     }
 
-    /// Handles one readiness event. False when the connection is over, by the peer or by a failure.
+    /// Handles one readiness event. False if the connection is over, ended by the peer or by a failure.
     ///
-    /// `ended` says that the peer is known to have ended: the edge of an end that came with data is this one, and there
-    /// will be no other.
+    /// `ended` is true if the peer is known to have ended: an end that came with data is reported by this event only.
     #[inline]
     pub fn on_event(&mut self, readable: bool, ended: bool, buffer: &mut [u8]) -> bool {
         if !readable && self.unsent.is_empty() {
@@ -35,7 +34,7 @@ impl<S: Read + Write> EchoStream<S> {
         matches!(self.echo(ended, buffer), Ok(true))
     }
 
-    /// Echoes until the socket is drained, which a short read tells. `Ok(false)` at the peer's end.
+    /// Echoes until the socket is drained, which a short read indicates. `Ok(false)` at the peer's end.
     fn echo(&mut self, ended: bool, buffer: &mut [u8]) -> io::Result<bool> {
         if !self.unsent.is_empty() {
             let written = write_some(&mut self.stream, &self.unsent)?;
@@ -64,7 +63,7 @@ impl<S: Read + Write> EchoStream<S> {
     }
 }
 
-/// Writes until all is written or the socket is full; says how much went.
+/// Writes until everything is written or the socket is full; returns the number of bytes written.
 fn write_some(stream: &mut impl Write, bytes: &[u8]) -> io::Result<usize> {
     let mut written = 0;
     while written < bytes.len() {

@@ -1,4 +1,4 @@
-//! What the Rust peers of the ringwheel harness share: their options, how they start, and what several of them do alike.
+//! Shared by the Rust peers of the ringwheel harness: options, start-up, and code that several of them have in common.
 
 pub mod broadcast;
 pub mod echo;
@@ -8,5 +8,5 @@ pub mod timers;
 pub mod tokio_server;
 pub mod whole;
 
-/// Bytes of a message's payload, at most: 16 MiB.
+/// Greatest length of a message's payload: 16 MiB.
 pub const MAX_MESSAGE: usize = 16 * 1024 * 1024;

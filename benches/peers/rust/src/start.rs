@@ -1,4 +1,4 @@
-//! How a peer starts, says that it listens, and fails.
+//! Starts a peer, announces its address, and reports failures.
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -7,8 +7,8 @@ use std::process::ExitCode;
 use clap::Parser;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Parses the command line, allows as many descriptors as the system lets us, and serves. A failure becomes one line on
-/// standard error and exit code 1.
+/// Parses the command line, raises the limit of descriptors as far as the system allows, and serves. A failure is
+/// printed as one line on standard error, with exit code 1.
 pub fn run<O: Parser>(serve: impl FnOnce(O) -> io::Result<()>) -> ExitCode {
     let options = O::parse();
     match raise_descriptor_limit().and_then(|()| serve(options)) {
@@ -29,17 +29,17 @@ fn raise_descriptor_limit() -> io::Result<()> {
     Ok(setrlimit(Resource::Nofile, raised)?)
 }
 
-/// Says on standard output that the server accepts on `address`.
+/// Prints on standard output that the server accepts on `address`.
 ///
 /// # Errors
-/// Fails when standard output cannot be written.
+/// Fails if standard output cannot be written.
 pub fn announce(address: SocketAddr) -> io::Result<()> {
     let mut out = io::stdout();
     writeln!(out, "listening on {address}")?;
     out.flush()
 }
 
-/// Names the address in the error of a listener that cannot be had.
+/// Adds the address to the error of a listener that cannot be opened.
 pub fn cannot_listen(address: SocketAddr) -> impl FnOnce(io::Error) -> io::Error {
     move |error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"))
 }

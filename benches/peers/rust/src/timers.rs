@@ -5,7 +5,7 @@ use std::time::Duration;
 const SHORTEST: Duration = Duration::from_secs(5);
 const LONGEST: Duration = Duration::from_secs(65);
 
-/// How long each of `count` timers lasts: evenly spread from 5 to 65 seconds.
+/// The durations of `count` timers: evenly spread from 5 to 65 seconds.
 pub fn durations(count: usize) -> impl Iterator<Item = Duration> {
     let steps = count.saturating_sub(1).max(1) as f64;
     (0..count).map(move |step| SHORTEST + (LONGEST - SHORTEST).mul_f64(step as f64 / steps))

@@ -11,14 +11,14 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::start::{announce, cannot_listen};
 
-/// So that a lack of descriptors does not keep the accept loop busy.
+/// A pause after a failed accept, so that a lack of descriptors does not keep the accept loop busy.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 
-/// The multi-thread runtime with so many workers, or else the current-thread runtime. Timers, which every turn of the
-/// runtime pays for, only work if they are asked for.
+/// The multi-thread runtime with this number of workers, or else the current-thread runtime. Timers cost time in every
+/// turn of the runtime, so they are enabled only on request.
 ///
 /// # Errors
-/// Fails when the system refuses a poll or a thread.
+/// Fails if the system refuses a poll or a thread.
 pub fn runtime(workers: Option<NonZeroUsize>, timers: bool) -> io::Result<Runtime> {
     let mut builder = match workers {
         None => Builder::new_current_thread(),
@@ -34,10 +34,10 @@ pub fn runtime(workers: Option<NonZeroUsize>, timers: bool) -> io::Result<Runtim
     builder.enable_io().build()
 }
 
-/// Accepts for good, and spawns a task for each connection.
+/// Accepts for ever, and spawns a task for each connection.
 ///
 /// # Errors
-/// Fails when `address` cannot be listened on.
+/// Fails if `address` cannot be listened on.
 pub async fn accept<F>(
     address: SocketAddr,
     mut connection: impl FnMut(TcpStream) -> F,
@@ -51,12 +51,13 @@ where
     announce(listener.local_addr()?)?;
     loop {
         match listener.accept().await {
-            // A socket that takes no option has been reset already.
+            // A socket that accepts no option has already been reset.
             Ok((stream, _)) if stream.set_nodelay(true).is_err() => {}
             Ok((stream, _)) => {
                 tokio::spawn(connection(stream));
             }
-            // Out of descriptors, or the connection was gone before it was accepted: the others go on.
+            // The process is out of descriptors, or the connection ended before it was accepted: the other connections
+            // go on.
             Err(error) => {
                 eprintln!("a connection could not be accepted: {error}");
                 let _ = tokio::task::spawn_blocking(|| thread::sleep(ACCEPT_PAUSE)).await;

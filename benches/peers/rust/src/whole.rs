@@ -1,13 +1,13 @@
-//! Where whole messages end, for peers whose library cannot tell.
+//! Finds the ends of whole messages, for peers whose library cannot.
 
 use std::io;
 
 use crate::MAX_MESSAGE;
 
-/// A framing, seen from the front of what has arrived.
+/// A framing that is parsed from the front of the input.
 pub trait Whole {
-    /// How many bytes the first message takes, framing included, if it is whole. The next call is with more bytes at the
-    /// end, or, after a message, without that message.
+    /// The length of the first message, framing included, if it is complete. The next call gets the same input with
+    /// more bytes at the end, or, after a message, the input behind that message.
     ///
     /// # Errors
     /// [`InvalidData`](io::ErrorKind::InvalidData) for a message with more than [`MAX_MESSAGE`] bytes.
@@ -21,7 +21,7 @@ pub struct LengthPrefix;
 /// Bytes up to a line feed.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LineFeed {
-    /// Bytes at the front that are known to hold no line feed.
+    /// Bytes at the front that are known to contain no line feed.
     searched: usize,
 }
 

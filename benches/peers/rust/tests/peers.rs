@@ -1,4 +1,4 @@
-//! Starts every peer on a free loopback port and holds it to its contract, with the sockets of the standard library.
+//! Starts every peer on a free loopback port and checks its contract, with the sockets of the standard library.
 
 mod support;
 
@@ -19,10 +19,10 @@ const BINARIES: &[&str] = &[
     env!("CARGO_BIN_EXE_peer-fastwebsockets"),
 ];
 
-/// 1 MiB: more than the sockets take in one go.
+/// 1 MiB: more than the sockets' buffers hold.
 const LARGE: usize = 1024 * 1024;
 
-/// Messages of awkward lengths, each as it is on the wire.
+/// Messages of critical lengths, each in its wire format.
 fn messages(framing: &str) -> Vec<Vec<u8>> {
     [1, 5, 64, 1000, 16 * 1024, 70_000]
         .into_iter()
@@ -30,7 +30,7 @@ fn messages(framing: &str) -> Vec<Vec<u8>> {
         .collect()
 }
 
-/// One message with a payload of any bytes that the framing permits.
+/// One message whose payload contains every byte value that the framing permits.
 fn message(framing: &str, length: usize) -> Vec<u8> {
     let mut payload = bytes(length as u64, length);
     match framing {
@@ -50,7 +50,7 @@ fn message(framing: &str, length: usize) -> Vec<u8> {
     }
 }
 
-/// Writes `stream` in pieces of `piece` bytes while the echo is read back, and compares.
+/// Writes `stream` in pieces of `piece` bytes, reads the echo at the same time, and compares.
 fn exchange(peer: &Peer, stream: &[u8], piece: usize) {
     let mut socket = peer.connect();
     let mut writer = socket.try_clone().expect("another handle");
@@ -68,7 +68,7 @@ fn exchange(peer: &Peer, stream: &[u8], piece: usize) {
     });
 }
 
-/// The contract of a TCP peer under one framing.
+/// Checks the contract of a TCP peer with one framing.
 fn check_tcp(binary: &str, arguments: &[&str], framing: &str) {
     let arguments = [&["--framing", framing][..], arguments].concat();
     let Some(peer) = Peer::start(binary, &arguments) else {
@@ -90,7 +90,7 @@ fn check_tcp(binary: &str, arguments: &[&str], framing: &str) {
     check_that_failures_stay_alone(&peer, framing);
 }
 
-/// The client has ended before it reads anything; all of its messages come back, and then the peer's end.
+/// The client ends its stream before it reads anything. All of its messages must come back, and then the peer's end.
 fn check_end_with_output_pending(peer: &Peer, framing: &str) {
     let sent = message(framing, LARGE);
     let mut socket = peer.connect();
@@ -100,14 +100,14 @@ fn check_end_with_output_pending(peer: &Peer, framing: &str) {
             writer.write_all(&sent).expect("the peer reads");
             writer.shutdown(Shutdown::Write).expect("an end of stream");
         });
-        // Nothing is read before the peer has pending output that its socket does not take.
+        // The client reads only after the peer has pending output that its socket does not take.
         assert!(
             read_to_end(&mut socket) == sent,
             "{peer}: output was lost at the end"
         );
     });
 
-    // An end that comes together with the data.
+    // An end of stream that arrives together with the data.
     let sent = messages(framing).concat();
     let mut socket = peer.connect();
     let mut writer = socket.try_clone().expect("another handle");
@@ -131,7 +131,7 @@ fn check_two_at_once(peer: &Peer, framing: &str) {
     assert_eq!(read_exactly(&mut first, one.len()), one, "{peer}");
 }
 
-/// One client does not read and one goes away within a message; a third is served.
+/// One client does not read, and one closes within a message; a third is still served.
 fn check_that_failures_stay_alone(peer: &Peer, framing: &str) {
     let mut deaf = peer.connect();
     deaf.set_nonblocking(true).expect("a socket option");
@@ -182,7 +182,7 @@ tcp_peers! {
     ringwheel_with_timers: "peer-ringwheel", "--workers", "2", "--timers", "1000";
 }
 
-/// A framed peer takes a message of 16 MiB.
+/// A framed peer accepts a message of 16 MiB.
 #[test]
 fn the_largest_message_passes() {
     for (binary, framing) in [

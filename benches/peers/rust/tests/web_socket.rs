@@ -1,4 +1,4 @@
-//! Starts every WebSocket peer on a free loopback port and holds it to its contract, with a client of a few lines.
+//! Starts every WebSocket peer on a free loopback port and checks its contract, with a minimal client.
 
 mod support;
 
@@ -7,7 +7,7 @@ use std::net::{Shutdown, TcpStream};
 
 use support::{Peer, bytes, read_exactly, read_to_end};
 
-/// RFC 6455, section 1.3: the nonce of its example, and the answer to it.
+/// The key in the example of RFC 6455, section 1.3, and the answer to it.
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
@@ -17,7 +17,7 @@ const CLOSE: u8 = 8;
 const PING: u8 = 9;
 const PONG: u8 = 10;
 
-/// Connects, and shakes hands.
+/// Connects, and completes the handshake.
 fn open(peer: &Peer) -> TcpStream {
     let mut socket = peer.connect();
     let request = format!(
@@ -37,7 +37,7 @@ fn open(peer: &Peer) -> TcpStream {
     socket
 }
 
-/// A frame of a client, masked as RFC 6455, section 5.3, demands.
+/// A client's frame, masked as RFC 6455, section 5.3, requires.
 fn frame(first_byte: u8, payload: &[u8]) -> Vec<u8> {
     let mask = [0x12, 0xa5, 0x00, 0xff];
     let mut frame = vec![first_byte];
@@ -63,10 +63,10 @@ fn message(kind: u8, payload: &[u8]) -> Vec<u8> {
     frame(0x80 | kind, payload)
 }
 
-/// The next frame of the peer, which must be whole and unmasked: its kind and payload.
+/// The kind and payload of the peer's next frame, which must be final and unmasked.
 fn receive(socket: &mut TcpStream) -> (u8, Vec<u8>) {
     let head = read_exactly(socket, 2);
-    assert_eq!(head[0] & 0xf0, 0x80, "one frame, nothing reserved");
+    assert_eq!(head[0] & 0xf0, 0x80, "a final frame without reserved bits");
     let length = match head[1] {
         126 => u64::from(u16::from_be_bytes(
             read_exactly(socket, 2).try_into().expect("2 bytes"),
@@ -77,7 +77,7 @@ fn receive(socket: &mut TcpStream) -> (u8, Vec<u8>) {
     (head[0] & 0x0f, read_exactly(socket, length as usize))
 }
 
-/// Writes while the answers are read, so that neither side waits for the other for ever.
+/// Writes while `read` reads the answers, so that neither side waits for the other for ever.
 fn send_beside(socket: &TcpStream, sent: Vec<u8>, read: impl FnOnce()) {
     let mut writer = socket.try_clone().expect("another handle");
     std::thread::scope(|scope| {
@@ -87,7 +87,7 @@ fn send_beside(socket: &TcpStream, sent: Vec<u8>, read: impl FnOnce()) {
 }
 
 fn check_echo(binary: &str, arguments: &[&str]) {
-    let peer = Peer::start(binary, arguments).expect("no peer of these needs io_uring");
+    let peer = Peer::start(binary, arguments).expect("none of these peers needs io_uring");
     let mut socket = open(&peer);
     for length in [
         0,
@@ -114,7 +114,7 @@ fn check_echo(binary: &str, arguments: &[&str]) {
         .expect("the peer reads");
     assert_eq!(receive(&mut socket), (TEXT, "grüße".into()), "{peer}");
 
-    // A ping between two fragments of a message, which comes back in one frame.
+    // A ping between two fragments of a message. The message is echoed in one frame.
     let parts = [
         frame(BINARY, b"in "),
         message(PING, b"there?"),
@@ -124,7 +124,7 @@ fn check_echo(binary: &str, arguments: &[&str]) {
     assert_eq!(receive(&mut socket), (PONG, b"there?".into()), "{peer}");
     assert_eq!(receive(&mut socket), (BINARY, b"in parts".into()), "{peer}");
 
-    // Many at once, cut anywhere.
+    // Many messages at once, cut anywhere.
     let payloads: Vec<_> = (0..200).map(|seed| bytes(seed, 300)).collect();
     let sent: Vec<u8> = payloads
         .iter()
@@ -142,7 +142,7 @@ fn check_echo(binary: &str, arguments: &[&str]) {
         }
     });
 
-    // One goes away within a frame; the other closes in order.
+    // One client closes within a frame, the other closes in order.
     let mut gone = open(&peer);
     gone.write_all(&message(BINARY, &[0; 100])[..50])
         .expect("the peer reads");
@@ -164,9 +164,9 @@ fn close(peer: &Peer, mut socket: TcpStream) {
 
 fn check_broadcast(binary: &str, arguments: &[&str]) {
     let arguments = [&["--broadcast"][..], arguments].concat();
-    let peer = Peer::start(binary, &arguments).expect("no peer of these needs io_uring");
+    let peer = Peer::start(binary, &arguments).expect("none of these peers needs io_uring");
     let mut first = open(&peer);
-    // Its own message back says that it has joined.
+    // The echo of its own message shows that the client has joined.
     first
         .write_all(&message(BINARY, b"one"))
         .expect("the peer reads");
@@ -178,7 +178,7 @@ fn check_broadcast(binary: &str, arguments: &[&str]) {
     second.write_all(&sent).expect("the peer reads");
     assert_eq!(receive(&mut first), (TEXT, b"two".into()), "{peer}");
     assert!(receive(&mut first) == (BINARY, bytes(3, 70_000)), "{peer}");
-    // Where its pong stands among the messages is the library's affair.
+    // The position of the pong among the messages is up to the library.
     let (pongs, messages): (Vec<_>, Vec<_>) = (0..3)
         .map(|_| receive(&mut second))
         .partition(|(kind, _)| *kind == PONG);

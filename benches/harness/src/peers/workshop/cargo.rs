@@ -22,7 +22,7 @@ pub(super) fn prepare(
     tell: Tell<'_>,
 ) -> Vec<Prepared> {
     let built = build(workshop, peers, tell);
-    // Without it there are no versions, and cargo will have said so.
+    // If the lock file is missing there are no versions, and cargo has reported the problem.
     let lock = fs::read_to_string(workshop.tree.join("Cargo.lock")).unwrap_or_default();
     let prepared = peers.iter().map(|&peer| {
         let version = peer.library.and_then(|library| {
@@ -31,7 +31,7 @@ pub(super) fn prepare(
         });
         let outcome = built.as_ref().map_err(Clone::clone).and_then(|built| {
             let binary = built.get(peer.program).ok_or_else(|| Failure {
-                reason: format!("cargo has built no {}", peer.program),
+                reason: format!("cargo has not built {}", peer.program),
                 output: String::new(),
             })?;
             if peer.io_uring {
@@ -48,7 +48,7 @@ pub(super) fn prepare(
     prepared.collect()
 }
 
-/// Builds the binaries of `peers` and returns where they are, by their names.
+/// Builds the binaries of `peers` and returns their paths, by name.
 fn build(
     workshop: &Workshop,
     peers: &[&'static Peer],
@@ -58,7 +58,7 @@ fn build(
     let mut command = Command::new(cargo);
     command
         .args(["build", "--release", "--locked", "--package", PACKAGE])
-        // Where a binary is depends on the user's configuration, too; cargo says it here.
+        // The path of a binary also depends on the user's configuration; cargo prints it in these messages.
         .arg("--message-format=json-render-diagnostics")
         .arg("--target-dir")
         .arg(&workshop.target)
@@ -70,7 +70,7 @@ fn build(
     Ok(messages.lines().filter_map(executable).collect())
 }
 
-/// Starts a peer once, to see whether the kernel lets it.
+/// Starts a peer once, to check that the kernel permits it.
 fn probe(binary: &Path) -> Result<(), Absence> {
     let command = format!("{} --addr {{addr}} 2> /dev/null", quoted(&word(binary)?));
     let refused = |error| Absence::Uninstalled(format!("the kernel refuses io_uring ({error})"));
@@ -79,7 +79,7 @@ fn probe(binary: &Path) -> Result<(), Absence> {
         .map_err(refused)
 }
 
-/// The name and place of the binary that a message of cargo tells of, if it does.
+/// The name and path of the binary in a message of cargo, if it names one.
 fn executable(message: &str) -> Option<(String, PathBuf)> {
     let message: Value = serde_json::from_str(message).ok()?;
     let name = message["target"]["name"].as_str()?;

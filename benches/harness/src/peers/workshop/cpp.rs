@@ -1,7 +1,8 @@
-//! The C++ peers: targets of the makefile in `benches/peers/cpp`, on a library whose sources come from the crates' registry.
+//! The C++ peers: targets of the makefile in `benches/peers/cpp`, with a library whose sources come from the crate
+//! registry.
 //!
-//! The crate is not built, nor used by any Rust: cargo only fetches it, by the lock file beside the makefile, and says
-//! where it is.
+//! The crate is not built or used by Rust code: cargo only fetches it, following the lock file beside the makefile, and
+//! prints its path.
 
 use std::ffi::OsString;
 use std::fs;
@@ -24,7 +25,7 @@ pub(super) fn prepare(
     tell: Tell<'_>,
 ) -> Vec<Prepared> {
     let lock = workshop.sources("cpp").join("Cargo.lock");
-    // Without it there are no versions, and cargo will have said so.
+    // If the lock file is missing there are no versions, and cargo has reported the problem.
     let lock = fs::read_to_string(lock).unwrap_or_default();
     let mut prepared = Vec::new();
     for &peer in peers {
@@ -75,25 +76,26 @@ fn find_zlib(compiler: &Path, tell: Tell<'_>) -> Result<(), Absence> {
     Ok(())
 }
 
-/// Has cargo fetch the sources of the peer's library, and returns the folder that they are in.
+/// Makes cargo fetch the sources of the peer's library, and returns their folder.
 fn fetch(workshop: &Workshop, peer: &Peer, tell: Tell<'_>) -> Result<PathBuf, Absence> {
     let cargo = workshop.tool(&workshop.cargo, "https://rustup.rs")?;
     let mut command = Command::new(cargo);
     command
         .args(["metadata", "--locked", "--format-version=1"])
-        // Whichever, lest what the crate would depend on elsewhere be fetched, too.
+        // Any single platform will do: otherwise the crate's dependencies for all other platforms would be fetched,
+        // too.
         .args(["--filter-platform", "x86_64-unknown-linux-gnu"])
         .current_dir(workshop.sources("cpp"));
     let metadata = run(command, "fetching the sources of the C++ peers", tell)?;
     let folder = peer.library.and_then(|library| source(&metadata, library));
     folder.ok_or_else(|| {
-        let reason = format!("cargo has fetched no sources for {}", peer.name);
+        let reason = format!("cargo has not fetched the sources of {}", peer.name);
         let output = String::new();
         Absence::Failed(Failure { reason, output })
     })
 }
 
-/// The folder of the package `name`, by what `cargo metadata` prints.
+/// The folder of the package `name` in the output of `cargo metadata`.
 fn source(metadata: &str, name: &str) -> Option<PathBuf> {
     let metadata: Value = serde_json::from_str(metadata).ok()?;
     let mut packages = metadata["packages"].as_array()?.iter();

@@ -1,5 +1,5 @@
-//! The Go peers: commands of the modules in `benches/peers/go`. Each library has a module of its own, so that one that
-//! cannot be had leaves the others alone.
+//! The Go peers: commands of the modules in `benches/peers/go`. Each library has its own module, so that a missing one
+//! does not affect the others.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -31,7 +31,7 @@ pub(super) fn prepare(
     prepared
 }
 
-/// The folder of a peer's module, within that of all: `gnet/` of `gnet/cmd/gnet`.
+/// The folder of a peer's module within the folder of all: `gnet/` of `gnet/cmd/gnet`.
 fn module(peer: &Peer) -> &'static str {
     peer.program
         .find("cmd/")
@@ -49,21 +49,21 @@ struct Module<'a> {
 }
 
 impl Module<'_> {
-    /// Builds the commands of `peers` and returns the version of go that did.
+    /// Builds the commands of `peers` and returns the version of go.
     fn build(&self, peers: &[&&'static Peer], tell: Tell<'_>) -> Result<String, Absence> {
         let go = self.workshop.tool("go", "https://go.dev/dl")?;
         let mut build = Command::new(&go);
         build
-            // A build that asks git for the revision fails where git does not trust the folder's owner.
+            // Otherwise the build asks git for the revision, and fails if git does not trust the folder's owner.
             .args(["build", "-buildvcs=false", "-o"])
-            // The separator at its end makes it a folder.
+            // The separator at the end makes it a folder.
             .arg(self.workshop.products("go").join(""))
             .args(peers.iter().map(|peer| format!("./cmd/{}", command(peer))))
             .current_dir(&self.folder);
         let names: Vec<&str> = peers.iter().map(|peer| peer.name).collect();
         run(build, &format!("building {}", names.join(", ")), tell)?;
 
-        // The one that `go.mod` asks for may be another than that which is installed.
+        // The version that `go.mod` requires may differ from the installed one.
         let mut version = Command::new(&go);
         version.args(["env", "GOVERSION"]).current_dir(&self.folder);
         let version = run(version, "asking for the version of Go", tell)?;
@@ -88,7 +88,7 @@ impl Module<'_> {
     }
 }
 
-/// The name and version of the library that a module requires. Where there is no `go.mod`, go will have said so.
+/// The name and version of the library that a module requires. If `go.mod` is missing, go has reported the problem.
 fn library(module: &Path, path: &str) -> Option<String> {
     let requirements = fs::read_to_string(module.join("go.mod")).ok()?;
     let version = versions::in_go_mod(&requirements, path)?;

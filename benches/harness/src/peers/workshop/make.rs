@@ -1,4 +1,4 @@
-//! The C peers: targets of the makefile in `benches/peers/c`, on the libraries of the system.
+//! The C peers: targets of the makefile in `benches/peers/c`, with libraries of the system.
 
 use std::process::Command;
 
@@ -51,7 +51,9 @@ fn library(workshop: &Workshop, peer: &Peer, tell: Tell<'_>) -> Result<Option<St
     command.args(["--modversion", library]);
     let version = run(command, "looking for a C library", tell).map_err(|_| {
         let package = debian_package(library);
-        Absence::Uninstalled(format!("pkg-config knows no {library} (Debian: {package})"))
+        Absence::Uninstalled(format!(
+            "pkg-config does not know {library} (Debian: {package})"
+        ))
     })?;
     let name = library.trim_end_matches("_core");
     Ok(Some(format!("{name} {}", version.trim())))

@@ -1,6 +1,6 @@
-//! Where peers are built, a toolchain at a time.
+//! Builds the peers, one toolchain at a time.
 //!
-//! What is missing on the machine skips the peers that need it, and nothing else does: a build that fails is a failure.
+//! A missing tool or library skips the peers that need it; any other build error is a failure.
 
 mod cargo;
 mod cpp;
@@ -16,12 +16,12 @@ use super::catalogue::{Language, Peer};
 use super::prepared::{Absence, Failure, Prepared};
 use toolkit::{Tell, Workshop};
 
-/// Builds all that `peers` need, a toolchain at a time, and finds out their versions. What is up to date is not built
-/// again. `tell` gets a line about each build that takes longer than a few seconds. Each toolchain may take 20 minutes;
-/// another process that builds in the same folder is waited for.
+/// Builds everything that `peers` need, one toolchain at a time, and finds out their versions. Up-to-date programs are
+/// not built again. `tell` gets a line about each build that takes longer than a few seconds. Each toolchain may take
+/// 20 minutes. Waits for another process that builds in the same folder.
 ///
 /// The result has the order of `peers`. A peer whose toolchain or C library is missing is skipped with a reason
-/// ([`Prepared::skipped`]), one that could not be built besides has failed ([`Prepared::failed`]).
+/// ([`Prepared::skipped`]); one that could not be built for another reason has failed ([`Prepared::failed`]).
 pub fn prepare(peers: &[&'static Peer], tell: &mut dyn FnMut(&str)) -> Vec<Prepared> {
     let prepared = Workshop::here().and_then(|workshop| {
         let _lock = workshop.lock(tell)?;
@@ -43,10 +43,10 @@ pub fn prepare(peers: &[&'static Peer], tell: &mut dyn FnMut(&str)) -> Vec<Prepa
     })
 }
 
-/// Cargo's target folder: that of this program, or the one that the environment, or the tree, says.
+/// Cargo's target folder: the one of this program, or the one that the environment or the tree sets.
 ///
 /// # Errors
-/// Fails when the tree that this program was built from is not there any more.
+/// Fails if the source tree of this program no longer exists.
 pub fn target_folder() -> io::Result<PathBuf> {
     Ok(Workshop::here()?.target)
 }
@@ -87,7 +87,7 @@ mod tests {
     use super::toolkit::target_of;
     use super::*;
 
-    /// A workshop in a folder of its own, with `scripts` as its only tools.
+    /// A workshop in its own folder, with `scripts` as its only tools.
     struct Mock {
         workshop: Workshop,
         folder: PathBuf,
@@ -125,7 +125,7 @@ mod tests {
             prepare_in(&self.workshop, &peers, &mut |_| {})
         }
 
-        /// How often a script has left a line in the file `calls`.
+        /// The number of lines that scripts have written to the file `calls`.
         fn calls(&self) -> usize {
             let calls = fs::read_to_string(self.folder.join("calls")).unwrap_or_default();
             calls.lines().count()
@@ -138,8 +138,8 @@ mod tests {
         }
     }
 
-    /// By a process of its own: if this one had the file open for writing, a process that another test starts at the
-    /// same time would inherit that for a moment, during which the script could not be executed.
+    /// Writes the script in another process. If this process had the file open for writing, a process that another test
+    /// starts at the same time would inherit that for a moment, and the script could not be executed meanwhile.
     fn write_script(file: &Path, script: &str) {
         let write = r#"printf '#!/bin/sh\n%s\n' "$1" > "$2" && chmod 755 "$2""#;
         let status = Command::new("/bin/sh")
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cargo_says_it_has_built_is_started() {
+    fn the_program_that_cargo_reports_is_started() {
         let message = r#"{"reason":"compiler-artifact","target":{"name":"peer-tokio"},"executable":"/built here/peer-tokio"}"#;
         let script = format!("echo 'noise'; echo '{message}'");
         let mock = Mock::new("cargo", &[("cargo", &script)]);
@@ -217,7 +217,7 @@ mod tests {
         );
         assert_eq!(prepared[1].version.as_deref(), Some("tokio 1.2.3"));
         let problem = prepared[2].failed().unwrap();
-        assert_eq!(problem, "cargo has built no peer-mio");
+        assert_eq!(problem, "cargo has not built peer-mio");
     }
 
     #[test]
@@ -251,7 +251,7 @@ mod tests {
         assert!(command(&prepared[0]).ends_with("/peers/c/libuv --addr {addr}"));
         assert_eq!(
             prepared[1].skipped(),
-            Some("pkg-config knows no libevent_core (Debian: libevent-dev)")
+            Some("pkg-config does not know libevent_core (Debian: libevent-dev)")
         );
         assert_eq!(prepared[1].failed(), None);
         assert_eq!(prepared[2].version, None);
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn without_pkg_config_what_needs_no_library_is_still_built() {
+    fn without_pkg_config_peers_without_a_library_are_still_built() {
         let mock = Mock::new("no-pkg-config", &[("make", ""), ("cc", "")]);
         let prepared = mock.prepare(&["libuv", "epoll-websocket"]);
         assert_eq!(
@@ -334,7 +334,7 @@ mod tests {
         let script = mock.workshop.target.join("peers/node/ws.js");
         assert!(command(&prepared).contains(script.to_str().unwrap()));
 
-        // The script is always that of the tree.
+        // The script is always the current one of the tree.
         mock.write("benches/peers/node/ws.js", "second");
         assert_eq!(mock.prepare(&["ws"])[0].skipped(), None);
         assert_eq!(mock.calls(), 2);

@@ -1,4 +1,4 @@
-//! The JavaScript peers: scripts of `benches/peers/node`, copied to where npm installs what they need.
+//! The JavaScript peers: scripts of `benches/peers/node`, copied beside the packages that npm installs for them.
 
 use std::fs;
 use std::path::Path;
@@ -10,7 +10,7 @@ use crate::peers::prepared::{Absence, Failure, Prepared};
 use crate::peers::versions;
 
 const LOCK: &str = "package-lock.json";
-/// The lock file again, left where all that it names has been installed.
+/// A copy of the lock file that is written after its packages have been installed.
 const INSTALLED: &str = "installed.json";
 
 pub(super) fn prepare(
@@ -19,7 +19,7 @@ pub(super) fn prepare(
     tell: Tell<'_>,
 ) -> Vec<Prepared> {
     let node = install(workshop, peers, tell);
-    // Without it there are no versions, and the installation has failed.
+    // If the lock file is missing there are no versions, and the installation has failed.
     let lock = fs::read_to_string(workshop.sources("node").join(LOCK)).unwrap_or_default();
     let prepared = peers.iter().map(|&peer| {
         let package = peer.library.and_then(|package| {
@@ -45,13 +45,13 @@ pub(super) fn prepare(
     prepared.collect()
 }
 
-/// What runs the scripts.
+/// The programs that run the scripts.
 struct Node {
     program: String,
     version: String,
 }
 
-/// Copies the scripts of `peers`, and installs what they need unless it already is.
+/// Copies the scripts of `peers`, and installs their packages unless they are installed already.
 fn install(workshop: &Workshop, peers: &[&'static Peer], tell: Tell<'_>) -> Result<Node, Absence> {
     let node = workshop.tool("node", "https://nodejs.org")?;
     let npm = workshop.tool("npm", "Debian: npm")?;
@@ -74,7 +74,7 @@ fn install(workshop: &Workshop, peers: &[&'static Peer], tell: Tell<'_>) -> Resu
         command
             .args(["ci", "--omit=dev", "--no-audit", "--no-fund"])
             .current_dir(&products);
-        run(command, "installing what the Node peers need", tell)?;
+        run(command, "installing the packages of the Node peers", tell)?;
         fs::write(&installed, wanted).map_err(|error| Failure::of(&installed, &error))?;
     }
 

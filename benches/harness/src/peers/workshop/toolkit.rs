@@ -13,22 +13,22 @@ use crate::peers::catalogue::Peer;
 use crate::peers::prepared::{Absence, Failure};
 use crate::peers::tool::{Job, SearchPath};
 
-/// How long one toolchain may take for its peers.
+/// Longest time for one toolchain to build its peers.
 const DEADLINE: Duration = Duration::from_secs(20 * 60);
 
-/// Is told of progress, a line at a time.
+/// Is called with lines about progress.
 pub(super) type Tell<'a> = &'a mut dyn FnMut(&str);
 
-/// The folders and programs that peers are built in and by.
+/// The folders and programs for building peers.
 #[derive(Debug)]
 pub(super) struct Workshop {
     /// The root of the source tree.
     pub(super) tree: PathBuf,
-    /// Cargo's target folder; what the other toolchains make is in a folder within.
+    /// Cargo's target folder; the other toolchains build in a folder within it.
     pub(super) target: PathBuf,
-    /// Where tools are looked for.
+    /// The folders in which tools are searched.
     pub(super) programs: SearchPath,
-    /// The cargo that has been chosen.
+    /// The cargo to use.
     pub(super) cargo: PathBuf,
 }
 
@@ -55,7 +55,7 @@ impl Workshop {
         })
     }
 
-    /// Makes this the only process that builds here, until the file is closed.
+    /// Locks the folder until the file is closed, so that no other process builds here.
     pub(super) fn lock(&self, tell: Tell<'_>) -> io::Result<File> {
         let folder = self.target.join("peers");
         fs::create_dir_all(&folder)?;
@@ -67,17 +67,17 @@ impl Workshop {
         Ok(file)
     }
 
-    /// Where the sources of the peers in one language are.
+    /// The folder of the sources of the peers in one language.
     pub(super) fn sources(&self, folder: &str) -> PathBuf {
         self.tree.join("benches/peers").join(folder)
     }
 
-    /// Where what is made of them goes.
+    /// The folder of their built programs.
     pub(super) fn products(&self, folder: &str) -> PathBuf {
         self.target.join("peers").join(folder)
     }
 
-    /// The tool called `program`; where it is missing, `remedy` tells how to get it.
+    /// The tool named `program`; if it is missing, the error contains `remedy`, the way to get it.
     pub(super) fn tool(&self, program: impl AsRef<Path>, remedy: &str) -> Result<PathBuf, Absence> {
         let program = program.as_ref();
         self.programs.find(program).ok_or_else(|| {
@@ -87,7 +87,7 @@ impl Workshop {
     }
 }
 
-/// Runs a tool and returns what it has printed.
+/// Runs a tool and returns its output.
 pub(super) fn run(command: Command, purpose: &str, tell: Tell<'_>) -> Result<String, Failure> {
     let job = Job {
         command,
@@ -97,7 +97,7 @@ pub(super) fn run(command: Command, purpose: &str, tell: Tell<'_>) -> Result<Str
     job.run(tell)
 }
 
-/// `path` as a word of a command.
+/// Converts `path` to a word of a command.
 pub(super) fn word(path: &Path) -> Result<String, Absence> {
     match path.to_str() {
         Some(word) => Ok(word.to_owned()),
@@ -108,13 +108,13 @@ pub(super) fn word(path: &Path) -> Result<String, Absence> {
     }
 }
 
-/// The words that start `program`, which is a peer's own.
+/// The words that start `program`, the peer's own program.
 pub(super) fn start(program: &Path, peer: &Peer) -> Result<Vec<String>, Absence> {
     let arguments = peer.arguments.iter().map(|&argument| argument.to_owned());
     Ok([word(program)?].into_iter().chain(arguments).collect())
 }
 
-/// The target folder that `program` is in, if any: cargo marks it as one not to back up.
+/// The target folder that contains `program`, if any: cargo marks the folder with a tag for backup programs.
 pub(super) fn target_of(program: &Path) -> Option<PathBuf> {
     let mut folders = program.ancestors().skip(1);
     let target = folders.find(|folder| folder.join("CACHEDIR.TAG").is_file())?;

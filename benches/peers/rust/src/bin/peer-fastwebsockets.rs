@@ -1,4 +1,4 @@
-//! A WebSocket server as fastwebsockets' examples teach it: upgraded by hyper, a task per connection, vectored writes,
+//! A WebSocket server as in fastwebsockets' examples: upgraded by hyper, one task per connection, vectored writes,
 //! control frames answered by the library.
 
 use std::convert::Infallible;
@@ -29,7 +29,7 @@ use ringwheel_peers::{MAX_MESSAGE, start, tokio_server};
 use tokio::io::{AsyncWrite, BufWriter};
 use tokio::net::TcpStream;
 
-/// A WebSocket server on fastwebsockets: the current-thread runtime, or the multi-thread one for several workers.
+/// A WebSocket server on fastwebsockets, with the current-thread runtime, or the multi-thread one for several workers.
 #[derive(Parser)]
 #[command(name = "peer-fastwebsockets")]
 struct Options {
@@ -37,7 +37,7 @@ struct Options {
     web_socket: WebSocketOptions,
 }
 
-/// A frame that is on its way to connections: its kind and payload.
+/// A frame on its way to several connections: its kind and payload.
 type SharedFrame = (OpCode, Bytes);
 
 fn main() -> ExitCode {
@@ -53,7 +53,7 @@ fn serve(Options { web_socket }: Options) -> io::Result<()> {
     }))
 }
 
-/// Speaks HTTP until the upgrade. A failure ends this connection only.
+/// Speaks HTTP until the upgrade. A failure ends only this connection.
 async fn upgrade(stream: TcpStream, room: Option<Arc<Room<SharedFrame>>>) {
     let service = service_fn(|request| {
         let response = answer(request, room.clone());
@@ -91,12 +91,12 @@ async fn upgraded(upgrading: UpgradeFut) -> Result<WebSocket<TokioIo<Upgraded>>,
     socket.set_writev(true);
     socket.set_auto_close(true);
     socket.set_auto_pong(true);
-    // The library's limit is the first length that is refused.
+    // The library's limit is the first length that it refuses.
     socket.set_max_message_size(MAX_MESSAGE + 1);
     Ok(socket)
 }
 
-/// Sends every message back.
+/// Echoes every message.
 async fn echo(upgrading: UpgradeFut) -> Result<(), WebSocketError> {
     let mut socket = FragmentCollector::new(upgraded(upgrading).await?);
     loop {
@@ -109,7 +109,7 @@ async fn echo(upgrading: UpgradeFut) -> Result<(), WebSocketError> {
     }
 }
 
-/// Sends every message to the whole room, and what the room sends to the peer.
+/// Sends every message to the whole room, and the room's messages to the peer.
 async fn broadcast(
     upgrading: UpgradeFut,
     room: Arc<Room<SharedFrame>>,
@@ -123,7 +123,7 @@ async fn broadcast(
     let own_queue = membership.sender();
     let reading = pin!(async {
         let mut reader = FragmentCollectorRead::new(reader);
-        // A pong or the answer to a close; a peer that is too far behind is being disconnected anyway.
+        // Sends a pong or the answer to a close. A peer that is too far behind is being disconnected anyway.
         let mut reply = |frame: Frame<'static>| {
             let _ = own_queue.try_send((frame.opcode, shared(frame.payload)));
             std::future::ready(Ok::<(), Infallible>(()))
@@ -131,7 +131,7 @@ async fn broadcast(
         loop {
             let frame = reader.read_frame(&mut reply).await?;
             match frame.opcode {
-                // The queued answer to it is the last that is written.
+                // The queued answer to the close frame is the last frame written.
                 OpCode::Close => return std::future::pending().await,
                 OpCode::Text | OpCode::Binary => {
                     room.send(&(frame.opcode, shared(frame.payload)));
@@ -146,7 +146,7 @@ async fn broadcast(
     }
 }
 
-/// Writes what the room sends, up to a close; what is queued leaves together.
+/// Writes the room's messages, up to a close. Queued messages are written together.
 async fn write(
     mut membership: Membership<SharedFrame>,
     mut writer: WebSocketWrite<impl AsyncWrite + Unpin>,

@@ -1,7 +1,7 @@
-//! The floor: the least that an echo server on mio can do.
+//! The floor: the minimum of an echo server on mio.
 //!
-//! One thread, one buffer. Interest is registered once, edge-triggered; a short read counts as drained; a reply is
-//! written straight from the read buffer, and only what a full socket refuses is kept.
+//! One thread, one buffer. Interest is registered once, edge-triggered; a short read counts as drained. A reply is
+//! written directly from the read buffer, and only the bytes that a full socket refuses are kept.
 
 use std::io::{self, ErrorKind};
 use std::process::ExitCode;
@@ -38,7 +38,7 @@ fn serve(Options { tcp }: Options) -> io::Result<()> {
     let mut connections = Slab::new();
     let mut buffer = vec![0; READ_BUFFER];
     let mut events = Events::with_capacity(1024);
-    // Connections may be waiting for which there was no descriptor; no further edge tells of them.
+    // True if connections may still be waiting because there was no descriptor: no further edge reports them.
     let mut waiting = false;
     loop {
         match poll.poll(&mut events, None) {
@@ -65,7 +65,7 @@ fn serve(Options { tcp }: Options) -> io::Result<()> {
     }
 }
 
-/// Accepts until none waits; false if one may still wait because it could not be accepted.
+/// Accepts until no connection waits. False if one may still wait because it could not be accepted.
 fn accept_all(
     listener: &TcpListener,
     registry: &Registry,
@@ -86,7 +86,7 @@ fn accept_all(
         let registered = stream
             .set_nodelay(true)
             .and_then(|()| registry.register(&mut stream, Token(entry.key()), interest));
-        // A failure here ends this connection only.
+        // A failure here ends only this connection.
         if registered.is_ok() {
             entry.insert(EchoStream::new(stream));
         }

@@ -1,4 +1,4 @@
-//! An echo server as monoio's documentation teaches it: one thread, a task per connection, buffers lent to `read` and
+//! An echo server as in monoio's documentation: one thread, one task per connection, buffers lent to `read` and
 //! `write_all`.
 
 use std::io;
@@ -15,9 +15,9 @@ use ringwheel_peers::start::{self, announce, cannot_listen};
 use ringwheel_peers::whole::{LengthPrefix, LineFeed, Whole};
 
 const READ_BUFFER: usize = 16 * 1024;
-/// A buffer that has grown beyond this is not kept.
+/// A buffer that has grown larger is not kept.
 const KEPT_BUFFER: usize = 64 * 1024;
-/// Submissions that may be under way to the kernel.
+/// The most submissions to the kernel in progress.
 const RING_ENTRIES: u32 = 4096;
 
 /// An echo server on monoio: one thread, on its io_uring driver.
@@ -49,7 +49,7 @@ fn serve(Options { tcp }: Options) -> io::Result<()> {
 }
 
 async fn accept(tcp: TcpOptions) -> io::Result<()> {
-    // With its default, SO_REUSEPORT, an address in use would go unnoticed.
+    // With the default, SO_REUSEPORT, an address in use would go unnoticed.
     let options = ListenerOpts::new().reuse_port(false);
     let listener =
         TcpListener::bind_with_config(tcp.addr, &options).map_err(cannot_listen(tcp.addr))?;
@@ -59,12 +59,13 @@ async fn accept(tcp: TcpOptions) -> io::Result<()> {
         match listener.accept().await {
             Ok((stream, _)) => {
                 failing = false;
-                // A socket that takes no option has been reset already.
+                // A socket that accepts no option has already been reset.
                 if stream.set_nodelay(true).is_ok() {
                     monoio::spawn(echo(stream, tcp.framing));
                 }
             }
-            // Out of descriptors, or the connection was gone before it was accepted: the others go on.
+            // The process is out of descriptors, or the connection ended before it was accepted: the other connections
+            // go on.
             Err(error) => {
                 if !std::mem::replace(&mut failing, true) {
                     eprintln!("a connection could not be accepted: {error}");
@@ -74,7 +75,7 @@ async fn accept(tcp: TcpOptions) -> io::Result<()> {
     }
 }
 
-/// Echoes until the peer ends or fails; either way only this connection is over.
+/// Echoes until the peer ends or fails; both end only this connection.
 async fn echo(stream: TcpStream, framing: Framing) {
     let _ = match framing {
         Framing::Raw => echo_bytes(stream).await,
@@ -97,8 +98,8 @@ async fn echo_bytes(mut stream: TcpStream) -> io::Result<()> {
     }
 }
 
-/// Echoes whole messages; the replies of a burst leave together. monoio-codec has no lines and cannot tell when a burst
-/// is over, so this is by hand.
+/// Echoes whole messages, and writes the replies of a burst together. monoio-codec has no codec for lines and cannot
+/// detect the end of a burst, so this is written by hand.
 async fn echo_messages(mut stream: TcpStream, mut framing: impl Whole) -> io::Result<()> {
     let mut input = Vec::with_capacity(READ_BUFFER);
     let mut output = Vec::new();

@@ -1,4 +1,4 @@
-//! The echo server of ringwheel itself, with its own protocols.
+//! The echo server on ringwheel itself, with its own protocols.
 
 use std::io;
 use std::marker::PhantomData;
@@ -13,9 +13,9 @@ use ringwheel::{Conn, Handler, Limits, Listen, Overflow, Server};
 use ringwheel_peers::options::{Threads, Timers};
 use ringwheel_peers::{MAX_MESSAGE, start, timers};
 
-/// How long what is pending at the client's FIN may take to leave.
+/// Longest time to send the pending output after the client's FIN.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(60);
-/// What the connections of a broadcast subscribe to.
+/// The topic to which the connections of a broadcast subscribe.
 const TOPIC: &str = "all";
 
 /// An echo server on ringwheel.
@@ -25,7 +25,7 @@ struct Options {
     /// Address to listen on; port 0 takes a free one
     #[arg(long, default_value = "127.0.0.1:1833")]
     addr: SocketAddr,
-    /// What a message is
+    /// The framing of messages
     #[arg(long, value_enum, default_value_t = Framing::Raw)]
     framing: Framing,
     /// Send every WebSocket message to all connections, the sender's too, instead of back
@@ -37,10 +37,10 @@ struct Options {
     timers: Timers,
 }
 
-/// What a message is.
+/// The framing of messages.
 #[derive(Clone, Copy, ValueEnum)]
 enum Framing {
-    /// Bytes as they come.
+    /// Bytes as they arrive.
     Raw,
     /// A payload after its length, a big-endian u32.
     LengthPrefixed,
@@ -60,13 +60,13 @@ fn main() -> ExitCode {
             serve(&options, protocol, Echo(PhantomData))
         }
         Framing::Lines => {
-            // `Lines` would take UTF-8 only.
+            // `Lines` would accept only UTF-8.
             let protocol = Delimited::new(b"\n").max_length(MAX_MESSAGE);
             serve(&options, protocol, Echo(PhantomData))
         }
         Framing::Websocket => serve_websocket(&options, websocket()),
         Framing::WebsocketDeflate => {
-            // As the other peers: every message, at level 1, without context takeover.
+            // Like the other peers: compresses every message, at level 1, without context takeover.
             let deflate = Deflate::new().level(1).min_size(0);
             serve_websocket(&options, websocket().deflate(deflate))
         }
@@ -80,7 +80,7 @@ fn websocket() -> WebSocket {
 fn serve_websocket(options: &Options, protocol: WebSocket) -> io::Result<()> {
     match options.broadcast {
         true => {
-            // A subscriber that does not read misses messages, and costs no more than this.
+            // A subscriber that does not read misses messages, and takes no more memory than this.
             let limits = Limits::default()
                 .output(128 * 1024)
                 .low_water(32 * 1024)
@@ -96,7 +96,7 @@ fn serve<H>(options: &Options, protocol: H::Protocol, handler: H) -> io::Result<
 where
     H: Handler + Clone + Send,
 {
-    // The water marks, which pause reading, stay at their defaults; the limits only let the largest message through.
+    // The water marks, which pause reading, keep their defaults; the limits only let the largest message through.
     let limits = Limits::default()
         .input(2 * MAX_MESSAGE)
         .output(2 * MAX_MESSAGE);
@@ -114,7 +114,7 @@ where
 {
     let listen = Listen::with(protocol, options.addr)
         .limits(limits)
-        // A client may take as long as it likes to read.
+        // A client may read as slowly as it likes.
         .write_stall_timeout(None)
         .close_timeout(CLOSE_TIMEOUT);
     let server = Server::builder()
@@ -128,7 +128,7 @@ where
     server.run()
 }
 
-/// Sends every message back.
+/// Echoes every message.
 struct Echo<P>(PhantomData<fn() -> P>);
 
 impl<P> Clone for Echo<P> {
@@ -153,7 +153,7 @@ where
     }
 }
 
-/// Sends every WebSocket message back.
+/// Echoes every WebSocket message.
 #[derive(Clone)]
 struct WebSocketEcho;
 
@@ -173,7 +173,7 @@ impl Handler for WebSocketEcho {
     }
 }
 
-/// Sends every WebSocket message to all.
+/// Sends every WebSocket message to all connections.
 #[derive(Clone)]
 struct Broadcast;
 
@@ -192,7 +192,7 @@ impl Handler for Broadcast {
         _session: &mut (),
         message: Message<'_>,
     ) {
-        // Fails only when the server ends.
+        // Fails only if the server ends.
         let _ = conn.publish(TOPIC, MessageBuf::from(message));
     }
 }

@@ -1,5 +1,5 @@
-//! A WebSocket server as tokio-tungstenite's examples teach it: a task per connection, its stream forwarded into its
-//! sink, or a queue for each connection to broadcast to.
+//! A WebSocket server as in tokio-tungstenite's examples: one task per connection, whose stream is forwarded into its
+//! sink, or a queue per connection for broadcasts.
 
 use std::future::{self, Future};
 use std::io;
@@ -18,7 +18,8 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, accept_async_with_config};
 
-/// A WebSocket server on tokio-tungstenite: the current-thread runtime, or the multi-thread one for several workers.
+/// A WebSocket server on tokio-tungstenite, with the current-thread runtime, or the multi-thread one for several
+/// workers.
 #[derive(Parser)]
 #[command(name = "peer-tokio-tungstenite")]
 struct Options {
@@ -39,7 +40,7 @@ fn serve(Options { web_socket }: Options) -> io::Result<()> {
             let connection = move |stream| end_when_aborted(room.clone(), stream);
             tokio_server::accept(web_socket.addr, connection).await
         } else {
-            // A failure ends this connection only.
+            // A failure ends only this connection.
             let connection = |stream| async { echo(stream).await.unwrap_or_default() };
             tokio_server::accept(web_socket.addr, connection).await
         }
@@ -53,30 +54,30 @@ async fn handshake(stream: TcpStream) -> Result<WebSocketStream<TcpStream>, Erro
     accept_async_with_config(stream, Some(config)).await
 }
 
-/// Sends every message back. `forward` flushes when no further message has arrived, so that the replies of a burst leave
+/// Echoes every message. `forward` flushes when no further message has arrived, so the replies of a burst are written
 /// together.
 async fn echo(stream: TcpStream) -> Result<(), Error> {
     let (mut writer, reader) = handshake(stream).await?.split();
     let messages = reader.try_filter(|message| future::ready(is_data(message)));
     if let Err(error) = messages.forward(&mut writer).await {
-        // Replies may be unflushed. If the peer is gone, this fails, too.
+        // Replies may be unflushed. If the peer has gone, flushing fails, too.
         writer.flush().await?;
         return Err(error);
     }
     Ok(())
 }
 
-/// A connection of the room, which the room ends when it falls behind.
+/// A connection of the room, which the room ends if it falls behind.
 fn end_when_aborted(room: Arc<Room<Message>>, stream: TcpStream) -> impl Future<Output = ()> {
     let (task, registration) = AbortHandle::new_pair();
     let connection = Abortable::new(broadcast(room, task, stream), registration);
     async {
-        // Aborted or failed: either way only this connection is over.
+        // Aborted or failed: both end only this connection.
         let _ = connection.await;
     }
 }
 
-/// Sends every message to the whole room, and what the room sends to the peer.
+/// Sends every message to the whole room, and the room's messages to the peer.
 async fn broadcast(
     room: Arc<Room<Message>>,
     task: AbortHandle,
@@ -96,7 +97,7 @@ async fn broadcast(
     }
 }
 
-/// Writes what the room sends; what is queued leaves together.
+/// Writes the room's messages; queued ones are written together.
 async fn write(
     mut membership: Membership<Message>,
     mut writer: impl Sink<Message, Error = Error> + Unpin,

@@ -1,4 +1,4 @@
-//! An echo server as tokio's documentation teaches it: a task per connection, `read` and `write_all` for bytes, and
+//! An echo server as in tokio's documentation: one task per connection, `read` and `write_all` for bytes, and
 //! tokio-util's framed streams for messages.
 
 use std::io;
@@ -16,7 +16,7 @@ use tokio_util::codec::{Decoder, Encoder, FramedRead, FramedWrite, LengthDelimit
 
 const READ_BUFFER: usize = 16 * 1024;
 
-/// An echo server on tokio: the current-thread runtime, unless more threads are asked for.
+/// An echo server on tokio, with the current-thread runtime unless more threads are requested.
 #[derive(Parser)]
 #[command(name = "peer-tokio")]
 struct Options {
@@ -26,7 +26,7 @@ struct Options {
     threads: Threads,
     #[command(flatten)]
     timers: Timers,
-    /// Use the multi-thread runtime, also with one worker
+    /// Use the multi-thread runtime, even with one worker
     #[arg(long)]
     multi_thread: bool,
 }
@@ -65,7 +65,7 @@ fn serve(options: Options) -> io::Result<()> {
     })
 }
 
-/// Echoes until the peer ends or fails; either way only this connection is over.
+/// Echoes until the peer ends or fails; both end only this connection.
 async fn echo_bytes(mut stream: TcpStream) {
     let mut buffer = vec![0; READ_BUFFER];
     while let Ok(length) = stream.read(&mut buffer).await {
@@ -75,7 +75,7 @@ async fn echo_bytes(mut stream: TcpStream) {
     }
 }
 
-/// Echoes whole messages. `forward` flushes when no further message has arrived, so that the replies of a burst leave
+/// Echoes whole messages. `forward` flushes when no further message has arrived, so the replies of a burst are written
 /// together.
 async fn echo_messages<C>(mut stream: TcpStream, codec: C)
 where
@@ -84,14 +84,15 @@ where
     let (reader, writer) = stream.split();
     let messages = FramedRead::new(reader, codec.clone()).map_ok(BytesMut::freeze);
     let mut replies = FramedWrite::new(writer, codec);
-    // When the input ends within a message, `forward` fails with replies unflushed. If the peer is gone, so does this.
+    // If the input ends within a message, `forward` fails with replies unflushed. If the peer has gone, flushing fails
+    // too.
     if messages.forward(&mut replies).await.is_err() {
         let _ = replies.flush().await;
     }
 }
 
-/// A line with its line feed, as a message. tokio-util's own `LinesCodec` takes UTF-8 only, and its `AnyDelimiterCodec`
-/// writes nothing else.
+/// A line with its line feed, as a message. tokio-util's own `LinesCodec` accepts only UTF-8, and its
+/// `AnyDelimiterCodec` writes nothing else.
 #[derive(Clone, Default)]
 struct Lines(LineFeed);
 

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-/// How long any single wait of a test may take.
+/// Upper bound of every wait in a test.
 const DEADLINE: Duration = Duration::from_secs(20);
 
 /// A peer process, killed and reaped when dropped.
@@ -52,7 +52,7 @@ impl Peer {
         })
     }
 
-    /// A new connection with the deadline on reads and writes.
+    /// Connects, with the deadline on reads and writes.
     pub(crate) fn connect(&self) -> TcpStream {
         let socket = TcpStream::connect_timeout(&self.address, DEADLINE).expect("a connection");
         socket.set_nodelay(true).expect("a socket option");
@@ -74,7 +74,7 @@ impl fmt::Display for Peer {
 
 impl Drop for Peer {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // The process may already have ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -94,7 +94,7 @@ pub(crate) fn read_to_end(socket: &mut TcpStream) -> Vec<u8> {
     bytes
 }
 
-/// Reproducible bytes of every value: a splitmix64 stream.
+/// Reproducible bytes with all values: a splitmix64 stream.
 pub(crate) fn bytes(seed: u64, length: usize) -> Vec<u8> {
     let mut state = seed;
     let mut words = std::iter::repeat_with(move || {

@@ -1,4 +1,4 @@
-//! The floor without mio: the same loop as `peer-mio` on the system calls themselves.
+//! The floor without mio: the same loop as `peer-mio`, directly on system calls.
 
 mod sys;
 
@@ -37,7 +37,7 @@ fn serve(Options { tcp }: Options) -> io::Result<()> {
     let mut connections = Slab::new();
     let mut buffer = vec![0; READ_BUFFER];
     let mut events = vec![Event::EMPTY; 1024];
-    // Connections may be waiting for which there was no descriptor; no further edge tells of them.
+    // True if connections may still be waiting because there was no descriptor: no further edge reports them.
     let mut waiting = false;
     loop {
         for event in epoll.wait(&mut events)? {
@@ -59,7 +59,7 @@ fn serve(Options { tcp }: Options) -> io::Result<()> {
     }
 }
 
-/// Accepts until none waits; false if one may still wait because it could not be accepted.
+/// Accepts until no connection waits. False if one may still wait because it could not be accepted.
 fn accept_all(
     listener: &TcpListener,
     epoll: &Epoll,
@@ -80,7 +80,7 @@ fn accept_all(
         let registered = stream
             .set_nodelay(true)
             .and_then(|()| epoll.add(&stream, key, Interest::Both));
-        // A failure here ends this connection only.
+        // A failure here ends only this connection.
         if registered.is_ok() {
             entry.insert(EchoStream::new(stream));
         }

@@ -1,4 +1,4 @@
-//! The system calls that the standard library does not make: epoll, and an accept that makes its socket non-blocking.
+//! The system calls that the standard library lacks: epoll, and an accept that makes its socket non-blocking.
 #![allow(
     unsafe_code,
     reason = "the calls themselves are what this floor measures"
@@ -12,21 +12,21 @@ use std::ptr;
 /// An epoll instance, edge-triggered throughout.
 pub(crate) struct Epoll(OwnedFd);
 
-/// What is waited for.
+/// The events to wait for.
 #[derive(Clone, Copy)]
 pub(crate) enum Interest {
     Readable,
-    /// Readable, writable, and the peer's end.
+    /// Readable, writable, and the peer's end of stream.
     Both,
 }
 
-/// What has happened.
+/// An event that has happened.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
 pub(crate) struct Event(libc::epoll_event);
 
 impl Event {
-    /// A place for an event.
+    /// An empty slot for an event.
     pub(crate) const EMPTY: Event = Event(libc::epoll_event { events: 0, u64: 0 });
 
     #[inline]
@@ -39,7 +39,7 @@ impl Event {
         self.has(libc::EPOLLIN)
     }
 
-    /// The peer has ended, or the connection has failed.
+    /// True if the peer has ended, or the connection has failed.
     #[inline]
     pub(crate) fn is_read_closed(&self) -> bool {
         self.has(libc::EPOLLRDHUP | libc::EPOLLHUP)
@@ -75,7 +75,7 @@ impl Epoll {
         Ok(())
     }
 
-    /// Waits for events; there are none when a signal came instead.
+    /// Waits for events. Returns none if a signal came instead.
     pub(crate) fn wait<'a>(&self, room: &'a mut [Event]) -> io::Result<&'a [Event]> {
         let capacity = i32::try_from(room.len()).unwrap_or(i32::MAX);
         // SAFETY: `Event` has the layout of `epoll_event`, and the kernel writes at most `capacity` of them into `room`.
@@ -89,10 +89,10 @@ impl Epoll {
     }
 }
 
-/// Accepts one connection, non-blocking from the beginning.
+/// Accepts one connection, which is non-blocking from the start.
 pub(crate) fn accept_nonblocking(listener: &TcpListener) -> io::Result<TcpStream> {
     let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
-    // SAFETY: the listener is open, and null pointers say that the peer's address is not wanted.
+    // SAFETY: the listener is open, and null pointers mean that the peer's address is not needed.
     let fd = checked(unsafe {
         libc::accept4(
             listener.as_raw_fd(),
@@ -105,7 +105,7 @@ pub(crate) fn accept_nonblocking(listener: &TcpListener) -> io::Result<TcpStream
     Ok(unsafe { TcpStream::from_raw_fd(fd) })
 }
 
-/// Takes a negative result for the error that `errno` tells.
+/// Converts a negative result to the error in `errno`.
 fn checked(result: i32) -> io::Result<i32> {
     if result < 0 {
         return Err(io::Error::last_os_error());

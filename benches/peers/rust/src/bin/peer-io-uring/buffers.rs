@@ -1,5 +1,5 @@
-//! The buffers that the kernel receives into: it takes the next one when bytes have come, so that idle connections have
-//! none.
+//! The buffers into which the kernel receives. The kernel takes the next one only when bytes have come, so idle
+//! connections hold none.
 #![allow(
     unsafe_code,
     reason = "the kernel and this process share the memory; the rules are in `Buffers`"
@@ -13,31 +13,31 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use io_uring::Submitter;
 use io_uring::types::BufRingEntry;
 
-/// The name of the group of buffers.
+/// The number of the buffer group.
 pub(crate) const GROUP: u16 = 0;
-/// Bytes of one buffer.
+/// Length of one buffer.
 const BUFFER: usize = 16 * 1024;
-/// Buffers that are added together: 4 MiB.
+/// Number of buffers that are added together: 4 MiB.
 const CHUNK: usize = 256;
-/// Places in the ring, and so buffers, at most: what the kernel allows.
+/// Highest number of places in the ring, and so of buffers: the kernel's limit.
 const ENTRIES: u16 = 1 << 15;
-/// Where the kernel wants the ring to begin.
+/// The alignment that the kernel requires of the ring.
 const PAGE: usize = 4096;
 
-/// All buffers, and the ring by which they are given to the kernel.
+/// All buffers, and the ring through which they are given to the kernel.
 ///
-/// Invariant: a buffer belongs either to the kernel (it lies in the ring, or its completion has not been seen), or to the
+/// Invariant: a buffer belongs either to the kernel (it is in the ring, or its completion was not seen yet), or to the
 /// one [`Buffer`] that names it. Nothing is ever freed.
 pub(crate) struct Buffers {
     ring: NonNull<BufRingEntry>,
-    /// How many were given, modulo 2^16.
+    /// Number of buffers given to the kernel, modulo 2^16.
     tail: u16,
     chunks: Vec<NonNull<u8>>,
-    /// Buffers that belong to us.
+    /// Number of buffers that belong to us.
     lent: usize,
 }
 
-/// A buffer that holds what was received.
+/// A buffer with received bytes.
 #[derive(Debug)]
 pub(crate) struct Buffer {
     id: u16,
@@ -46,7 +46,7 @@ pub(crate) struct Buffer {
 }
 
 impl Buffer {
-    /// What was received.
+    /// The received bytes.
     pub(crate) fn bytes(&self) -> &[u8] {
         // SAFETY: the buffer is ours until it is given back, and the kernel has written this many bytes.
         unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.length) }
@@ -54,7 +54,7 @@ impl Buffer {
 }
 
 impl Buffers {
-    /// Registers the ring and gives the first buffers.
+    /// Registers the ring and gives the first buffers to the kernel.
     pub(crate) fn new(submitter: &Submitter<'_>) -> io::Result<Self> {
         let ring: NonNull<BufRingEntry> =
             allocate(usize::from(ENTRIES) * size_of::<BufRingEntry>()).cast();
@@ -83,14 +83,14 @@ impl Buffers {
         }
     }
 
-    /// Gives a buffer back to the kernel.
+    /// Returns a buffer to the kernel.
     pub(crate) fn give_back(&mut self, buffer: Buffer) {
         self.lent -= 1;
         self.give(buffer.id);
     }
 
-    /// The kernel had none left. If that is because connections hold them, there are more from now on; otherwise they
-    /// come back with the completions that wait already.
+    /// Called when the kernel had no buffer left. If connections hold them, more are added; otherwise buffers return
+    /// with the completions that are already waiting.
     pub(crate) fn relieve(&mut self) {
         let count = self.chunks.len() * CHUNK;
         if self.lent * 2 > count && count < usize::from(ENTRIES) {
@@ -115,8 +115,9 @@ impl Buffers {
     fn give(&mut self, id: u16) {
         let address = self.start(id).as_ptr() as u64;
         let place = usize::from(self.tail % ENTRIES);
-        // SAFETY: the place is within the ring, and the kernel does not look at it before the tail has passed it. The
-        // fields are set one by one, because the tail lies in a field of the first entry that is not among them.
+        // SAFETY: the place is within the ring, and the kernel does not read it before the tail has passed it. The
+        // fields are set one by one, because the tail is stored in a field of the first entry that must not be
+        // overwritten.
         unsafe {
             let entry = self.ring.add(place).as_mut();
             entry.set_addr(address);
@@ -131,7 +132,7 @@ impl Buffers {
     }
 }
 
-/// Zeroed memory that begins with a page, for ever.
+/// Zeroed memory, aligned to a page and never freed.
 fn allocate(bytes: usize) -> NonNull<u8> {
     let layout = Layout::from_size_align(bytes, PAGE).expect("a length far below the limit");
     // SAFETY: the length is not zero.

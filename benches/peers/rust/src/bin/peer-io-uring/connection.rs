@@ -1,22 +1,22 @@
-//! What is known of one connection.
+//! The state of one connection.
 
 use crate::buffers::Buffer;
 
 /// A connection that receives and sends at the same time.
 ///
-/// Invariants: while `sending` is nothing, `unsent` is empty; `sent` is less than the length of what is being sent.
+/// Invariants: while `sending` is nothing, `unsent` is empty; `sent` is less than the number of bytes being sent.
 #[derive(Debug, Default)]
 pub(crate) struct Connection {
     pub(crate) receiving: Receiving,
-    /// What the kernel is sending. It must not change until the completion.
+    /// The bytes that the kernel is sending. They must not change until the completion.
     pub(crate) sending: Sending,
-    /// How much of `sending` has left.
+    /// Number of bytes of `sending` that were sent.
     pub(crate) sent: usize,
-    /// What has arrived meanwhile.
+    /// Bytes that have arrived meanwhile.
     pub(crate) unsent: Vec<u8>,
-    /// The peer has sent its end.
+    /// True if the peer has ended its stream.
     pub(crate) ended: bool,
-    /// The connection is to be closed as it is.
+    /// True if the connection is to be closed without sending the rest.
     pub(crate) failed: bool,
 }
 
@@ -26,18 +26,18 @@ pub(crate) enum Receiving {
     #[default]
     Stopped,
     Armed,
-    /// Asked to stop; the last completion is still to come.
+    /// Cancelled; the last completion is still to come.
     Stopping,
 }
 
-/// What the kernel is sending.
+/// The bytes that the kernel is sending.
 #[derive(Debug, Default)]
 pub(crate) enum Sending {
     #[default]
     Nothing,
-    /// Straight from where it was received.
+    /// Received bytes, sent directly from their buffer.
     Received(Buffer),
-    /// What had to wait behind something else.
+    /// Bytes that had to wait for another send.
     Collected(Vec<u8>),
 }
 

@@ -1,8 +1,8 @@
 //! The floor on io_uring: multishot accept into direct descriptors, multishot receive into a ring of provided buffers,
-//! and sends straight from these.
+//! and sends directly from these buffers.
 //!
-//! The ring has the settings that are documented as best for one thread: a single issuer, and completion work deferred to
-//! the moment when the thread asks for completions.
+//! The ring has the settings that the documentation recommends for one thread: a single issuer, and completion work
+//! deferred until the thread asks for completions.
 
 mod buffers;
 mod connection;
@@ -21,11 +21,11 @@ use rustix::net::sockopt;
 use rustix::process::{Resource, getrlimit};
 use server::Server;
 
-/// Requests that are submitted together, at most.
+/// The most requests that are submitted together.
 const SUBMISSIONS: u32 = 4096;
-/// Completions that may wait; there are several for one submission that is multishot.
+/// The most waiting completions; a multishot submission has several.
 const COMPLETIONS: u32 = 4 * SUBMISSIONS;
-/// Connections, at most.
+/// The most connections.
 const MAX_DESCRIPTORS: u32 = 64 * 1024;
 
 /// The floor on io_uring: one thread, multishot requests, provided buffers. Every framing is echoed as bytes.
@@ -42,7 +42,7 @@ fn main() -> ExitCode {
 
 fn serve(Options { tcp }: Options) -> io::Result<()> {
     let listener = TcpListener::bind(tcp.addr).map_err(cannot_listen(tcp.addr))?;
-    // Accepted sockets have it from their listener.
+    // Accepted sockets inherit this from their listener.
     sockopt::set_tcp_nodelay(&listener, true)?;
     let mut ring = IoUring::builder()
         .setup_single_issuer()
@@ -62,7 +62,7 @@ fn serve(Options { tcp }: Options) -> io::Result<()> {
     let mut server = Server::new(&listener, submitter, submissions).map_err(refused)?;
     announce(listener.local_addr()?)?;
     let failure = server.run(completions);
-    // Sends may be under way, and the kernel may read their bytes until the process has ended.
+    // Sends may be in progress, and the kernel may read their bytes until the process has ended.
     std::mem::forget(server);
     Err(failure)
 }
@@ -70,6 +70,6 @@ fn serve(Options { tcp }: Options) -> io::Result<()> {
 fn refused(error: io::Error) -> io::Error {
     io::Error::new(
         error.kind(),
-        format!("the kernel refuses io_uring, or what this needs of it: {error}"),
+        format!("the kernel refuses io_uring, or one of the features needed: {error}"),
     )
 }

@@ -1,4 +1,4 @@
-//! What is asked of the kernel, and how its answers name what they are about.
+//! The requests to the kernel, and the identification of their completions.
 #![allow(
     unsafe_code,
     reason = "a request carries addresses that the kernel uses later"
@@ -14,13 +14,13 @@ use io_uring::{SubmissionQueue, Submitter, opcode};
 
 use crate::buffers::GROUP;
 
-/// What a completion is about. Connections are named by their direct descriptor.
+/// The request to which a completion belongs. Connections are named by their direct descriptor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Request {
     Accept,
     Receive(u32),
     Send(u32),
-    /// A request without an outcome that matters.
+    /// A request whose result does not matter.
     Other,
 }
 
@@ -46,7 +46,7 @@ impl Request {
     }
 }
 
-/// The way to the kernel.
+/// The queue of requests to the kernel.
 pub(crate) struct Requests<'ring> {
     submitter: Submitter<'ring>,
     queue: SubmissionQueue<'ring>,
@@ -54,7 +54,7 @@ pub(crate) struct Requests<'ring> {
 }
 
 impl<'ring> Requests<'ring> {
-    /// The listener must stay open.
+    /// Takes the listener, which must stay open.
     pub(crate) fn new(
         listener: &'ring TcpListener,
         submitter: Submitter<'ring>,
@@ -67,19 +67,19 @@ impl<'ring> Requests<'ring> {
         }
     }
 
-    /// Submits what was asked for and waits for a completion.
+    /// Submits the queued requests and waits for a completion.
     pub(crate) fn submit_and_wait(&mut self) -> io::Result<()> {
         self.queue.sync();
         let submitted = self.submitter.submit_and_wait(1);
         self.queue.sync();
         match submitted.map_err(|error| (error.raw_os_error(), error)) {
-            // A signal; or completions must be taken first.
+            // A signal came; or waiting completions must be handled first.
             Ok(_) | Err((Some(libc::EINTR | libc::EBUSY | libc::EAGAIN), _)) => Ok(()),
             Err((_, error)) => Err(error),
         }
     }
 
-    /// Requests for which there is room before the next submission.
+    /// The number of requests that fit before the next submission.
     pub(crate) fn room(&self) -> usize {
         self.queue.capacity() - self.queue.len()
     }
@@ -96,7 +96,7 @@ impl<'ring> Requests<'ring> {
         self.push(entry.build(), Request::Receive(index));
     }
 
-    /// Sends `bytes`, which must neither move nor change until the completion. It may tell of a part only.
+    /// Sends `bytes`, which must neither move nor change until the completion. Only a part may be sent.
     pub(crate) fn send(&mut self, index: u32, bytes: &[u8]) {
         let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
         let entry = opcode::Send::new(Fixed(index), bytes.as_ptr(), length)
@@ -104,13 +104,13 @@ impl<'ring> Requests<'ring> {
         self.push(entry.build(), Request::Send(index));
     }
 
-    /// Ends the receiving; its last completion is still to come.
+    /// Stops receiving; the last completion is still to come.
     pub(crate) fn stop_receiving(&mut self, index: u32) {
         let entry = opcode::AsyncCancel::new(Request::Receive(index).to_user_data());
         self.push(entry.build().flags(Flags::SKIP_SUCCESS), Request::Other);
     }
 
-    /// Closes the connection and frees its descriptor. Nothing else may be under way on it.
+    /// Closes the connection and frees its descriptor. No other request may be in progress on it.
     pub(crate) fn close(&mut self, index: u32) {
         let entry = opcode::Close::new(Fixed(index));
         self.push(entry.build().flags(Flags::SKIP_SUCCESS), Request::Other);
@@ -118,8 +118,8 @@ impl<'ring> Requests<'ring> {
 
     fn push(&mut self, entry: Entry, request: Request) {
         let entry = entry.user_data(request.to_user_data());
-        // SAFETY: only a send carries an address. Its bytes are held, unchanged and unmoved, in `Connection::sending` until
-        // its completion has been seen, and a server that ends meanwhile is not dropped.
+        // SAFETY: only a send carries an address. Its bytes are held, unchanged and unmoved, in `Connection::sending`
+        // until its completion has been seen, and a server that ends meanwhile is not dropped.
         let pushed = unsafe { self.queue.push(&entry) };
         pushed.expect("the server handles no more completions than there is room for");
     }

@@ -1,4 +1,4 @@
-//! The server: what follows from each completion.
+//! The server: handles each completion.
 
 use std::io;
 use std::net::TcpListener;
@@ -9,25 +9,25 @@ use crate::buffers::Buffers;
 use crate::connection::{Connection, Receiving, Sending};
 use crate::requests::{Request, Requests};
 
-/// Bytes that may wait behind what is being sent before receiving stops. What has arrived by then comes on top: at most
-/// the socket's receive buffer.
+/// Bytes that may wait behind the current send before receiving stops. Bytes that arrive until it has stopped are
+/// added: at most the socket's receive buffer.
 const HIGH_WATER: usize = 64 * 1024;
-/// Requests that one completion leads to, at most: to send, to stop or go on receiving, or to close and accept.
+/// The most requests caused by one completion: to send, to stop or resume receiving, or to close and accept.
 const REQUESTS_PER_COMPLETION: usize = 3;
 
-/// All connections, and the way to the kernel.
+/// All connections, and the queue of requests.
 pub(crate) struct Server<'ring> {
     requests: Requests<'ring>,
     buffers: Buffers,
-    /// By direct descriptor.
+    /// The connections, by direct descriptor.
     connections: Vec<Option<Connection>>,
-    /// How many there are.
+    /// The number of connections.
     open: usize,
     accepting: bool,
 }
 
 impl<'ring> Server<'ring> {
-    /// Registers buffers and asks for connections.
+    /// Registers the buffers and starts to accept.
     pub(crate) fn new(
         listener: &'ring TcpListener,
         submitter: Submitter<'ring>,
@@ -45,7 +45,7 @@ impl<'ring> Server<'ring> {
         })
     }
 
-    /// Serves for good; returns why it cannot go on.
+    /// Serves until it cannot go on, and returns the reason.
     pub(crate) fn run(&mut self, mut completions: CompletionQueue<'_>) -> io::Error {
         loop {
             if let Err(error) = self.requests.submit_and_wait() {
@@ -75,7 +75,7 @@ impl<'ring> Server<'ring> {
                 eprintln!("a connection could not be accepted: {error}");
             }
         }
-        // After a failure it is tried again when a connection has closed, which may be what is lacking.
+        // After a failure, accepting is retried when a connection has closed, which may free what was missing.
         if !self.accepting && (result >= 0 || self.open == 0) {
             self.requests.accept();
             self.accepting = true;
@@ -153,7 +153,7 @@ impl<'ring> Server<'ring> {
         self.settle(index);
     }
 
-    /// Receives, stops receiving, or closes, as the state of a connection asks for.
+    /// Starts or stops receiving, or closes, depending on the connection's state.
     fn settle(&mut self, index: u32) {
         let connection = connection(&mut self.connections, index);
         let full = connection.unsent.len() > HIGH_WATER;
@@ -183,7 +183,7 @@ impl<'ring> Server<'ring> {
     }
 }
 
-/// The connection that a completion is about. It is there: it is only closed when no request is under way.
+/// The connection of a completion. It exists, because a connection is only closed when no request is in progress.
 fn connection(connections: &mut [Option<Connection>], index: u32) -> &mut Connection {
     connections[index as usize]
         .as_mut()
