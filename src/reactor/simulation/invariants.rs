@@ -17,6 +17,10 @@ use super::*;
 impl World {
     /// Checks the invariants between two iterations.
     pub(super) fn check(&mut self) {
+        let violation = self.book.open().violation.take();
+        if let Some(violation) = violation {
+            panic!("{violation}");
+        }
         let now = self.now();
         let mut timers = 0;
         let mut index = 0;
@@ -73,9 +77,6 @@ impl World {
         assert_eq!(self.reactor.table.len(), self.peers.len());
         self.check_timers(timers);
         self.check_mail();
-        if let Some(violation) = &self.book.open().violation {
-            panic!("{violation}");
-        }
     }
 
     /// Notes, before timers fire, the connections whose input was not looked at: their deadlines are put off.
