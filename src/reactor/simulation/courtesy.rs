@@ -28,6 +28,8 @@ pub(super) const POISON: u8 = 7;
 pub(super) const HANDSHAKE: Duration = Duration::from_micros(60_300);
 const PING_EVERY: Duration = Duration::from_micros(70_700);
 const PONG_WITHIN: Duration = Duration::from_micros(90_100);
+/// The length of a ping's body: a ping can bring the output above the high-water mark by itself.
+const PING_BODY: usize = 200;
 
 /// The encoder refuses a message of this length.
 pub(super) const UNENCODABLE: usize = 666;
@@ -240,7 +242,7 @@ impl Decode for CourtesyDecoder {
             quiet_panic();
         }
         outcome?;
-        context.output.put_slice(&frame(PING, &[]));
+        context.output.put_slice(&frame(PING, &[0; PING_BODY]));
         self.due = Some(context.now + PING_EVERY);
         self.pong_due.get_or_insert(context.now + PONG_WITHIN);
         self.note_deadline();

@@ -18,7 +18,7 @@ use super::mail::{
     BytesProtocol, Mailer, NUMBERED, OWN, end, message, note_said, number_of, say, subscribe,
     unsubscribe, visit_by_name,
 };
-use super::{LARGE_OUTPUT_LIMIT, LOW_WATER, Random, TICK, TIMERS, TOPICS, quiet_panic};
+use super::{LARGE_OUTPUT_LIMIT, LOW_WATER, MESSAGE, Random, TICK, TIMERS, TOPICS, quiet_panic};
 
 pub(super) struct ScriptedHandler<P: BytesProtocol> {
     pub(super) book: Book,
@@ -248,6 +248,11 @@ impl<P: BytesProtocol> Handler for ScriptedHandler<P> {
         if number % 4 == 1 {
             // The same time, but with a timer of its own.
             conn.set_idle_timeout(self.idle);
+        }
+        if number % 4 == 2 {
+            // The listener may have none.
+            conn.set_message_timeout(Some(MESSAGE));
+            self.book.open().records[number].message_timeout = Some(MESSAGE);
         }
         if !self.random.one_in(4) {
             // The other connections stay plain, so that their turns take the fast path.

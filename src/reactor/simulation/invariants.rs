@@ -191,6 +191,11 @@ fn check_state(connection: &Connection, record: &Record) {
     assert!(!is_done, "the stage {stage:?} is over, but not left");
     let is_closing = !connection.life.is_active();
     assert_eq!(connection.gate.has(Gate::CLOSING), is_closing);
+    let is_above = connection.output.len() > HIGH_WATER;
+    assert!(
+        !is_above || is_closing || connection.gate.has(Gate::PRESSURE),
+        "output is above the high-water mark, but input is not held back"
+    );
     let must_have_cause = is_closing || connection.life.is_parting();
     assert!(connection.cause.is_some() || !must_have_cause);
     assert!(connection.kept() <= INPUT_LIMIT.max(RECEIVE_BUFFER));
@@ -392,14 +397,15 @@ fn check_timeouts(
         is_parting || first.is_none_or(|first| !is_past(heard, first)),
         "{number} outlasts its first-message timeout"
     );
-    let is_within = peer.begun.is_some() && timeouts.message.is_some() && record.is_open;
+    let message = record.message_timeout.or(timeouts.message);
+    let is_within = peer.begun.is_some() && message.is_some() && record.is_open;
     let is_timed = connection.timers.message.is_some();
     assert!(
         is_timed || is_parting || !(is_within || first.is_some()),
         "{number} is within a message, but has no timer for it"
     );
     // The timer may have been set just before the message began.
-    let most = timeouts.message.map(|after| 2 * after + 2 * longest_sleep);
+    let most = message.map(|after| 2 * after + 2 * longest_sleep);
     if let (Some(most), Some((_, _, since))) = (most, peer.begun) {
         let since = since.max(stayed_at);
         let is_first = timeouts.first_message.is_some() && connection.messages_in == 0;

@@ -112,6 +112,8 @@ pub(super) struct Record {
     /// The protocol's next deadline.
     pub(super) deadline: Option<Pending>,
     pub(super) topics: BTreeSet<usize>,
+    /// The message timeout that the handler has set for this connection.
+    pub(super) message_timeout: Option<Duration>,
 }
 
 impl Record {
