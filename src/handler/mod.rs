@@ -70,7 +70,7 @@ use crate::protocol::{ErrorOf, MessageOf, Protocol};
     reason = "the default bodies do nothing, and the names are documentation"
 )]
 pub trait Handler: Sized + 'static {
-    /// How bytes become messages.
+    /// The protocol, which turns bytes into messages and messages into bytes.
     type Protocol: Protocol;
     /// The handler's own state of one connection: made by [`on_open`](Self::on_open), given back to
     /// [`on_close`](Self::on_close).

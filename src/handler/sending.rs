@@ -98,7 +98,7 @@ impl<P: Protocol> Conn<'_, P> {
     /// [`Overflow`] policy apply, it counts in [`ConnStats::messages_out`](crate::ConnStats::messages_out), and nothing is written if the connection is
     /// closing. For what a protocol sends besides its items, such as a ping.
     ///
-    /// What `encode` has written before an error is taken back.
+    /// An error takes back all that `encode` has written.
     ///
     /// ```
     /// use ringwheel::protocol::Lines;

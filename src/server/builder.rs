@@ -119,7 +119,7 @@ impl ServerBuilder {
 
     /// Picks the worker for each connection that the acceptor takes. Default [`RoundRobin`].
     ///
-    /// Where workers accept by themselves the balancer is not asked: if there is a single worker, or with
+    /// The balancer is not asked when workers accept by themselves: if there is a single worker, or with
     /// [`Listen::reuse_port`].
     pub fn balance(mut self, balance: impl Balance) -> Self {
         self.balance = Box::new(balance);

@@ -230,7 +230,7 @@ impl<H: Handler> LocalAccess<H> for Access<'_, H> {
         let Some((connection, state)) = self.call(id, visit) else {
             return;
         };
-        // What was sent waits for the end of the iteration: another visit may add to it.
+        // Output that was sent waits for the end of the iteration: another visit may add to it.
         let has_sent = !connection.output.is_empty();
         if has_sent || !finish_visit(connection, state) {
             state.queue(connection);
