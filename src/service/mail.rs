@@ -131,7 +131,7 @@ impl<H: Handler> Hub<H> {
         access.reached
     }
 
-    /// Delivers a publication, and those to the same topic that follow it. Returns the number of subscribers.
+    /// Delivers a publication, and those to the same topic that follow it. Returns the number of messages to subscribers.
     ///
     /// The output of each subscriber leaves at once and its ring goes on to the next, so that a publication to many takes
     /// the memory of one.
@@ -149,7 +149,7 @@ impl<H: Handler> Hub<H> {
             .list_subscribers(&first.topic, &mut subscribers);
         self.collect_publications(first);
         state.shared.release_places(self.publications.len());
-        let count = subscribers.len();
+        let count = subscribers.len() * self.publications.len();
         let except = self.publications[0].except;
         for id in subscribers.drain(..).filter(|id| Some(*id) != except) {
             self.deliver_to_subscriber(id, table, state);
