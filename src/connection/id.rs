@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// Names one connection of a server. Slots are reused, but no later connection has the same name before its worker has
-/// had 2^32 of them.
+/// had 2^32 of them. Servers do not know one another's names: a name of another server may lead to any connection.
 ///
 /// Shown as `worker/slot#serial`.
 ///

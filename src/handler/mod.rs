@@ -79,6 +79,9 @@ pub trait Handler: Sized + 'static {
     /// Decides on a connection before [`on_open`](Self::on_open): false refuses it. What was sent here is flushed, the
     /// connection closes in order, and no other callback is called for it. By default every connection is admitted.
     ///
+    /// A refused peer counts as a connection until it has closed, or for [`Listen::close_timeout`](crate::Listen::close_timeout);
+    /// [`Conn::abort`] here ends it at once.
+    ///
     /// It is called when the protocol's opening handshake is over, if it has one. If it panics, the connection ends with no
     /// other callback, too.
     ///

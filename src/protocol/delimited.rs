@@ -116,6 +116,14 @@ pub struct DelimitedDecoder {
     matched: usize,
 }
 
+impl DelimitedDecoder {
+    /// Sets the longest message that is accepted from now on, in bytes without the delimiter: for
+    /// [`Conn::update_decoder`](crate::Conn::update_decoder).
+    pub fn set_max_length(&mut self, bytes: usize) {
+        self.max_length = bytes;
+    }
+}
+
 impl Decode for DelimitedDecoder {
     type Encoder = Delimited;
     type Message<'a> = &'a [u8];
@@ -327,6 +335,24 @@ impl Error for DelimitedError {}
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_limit_that_is_set_later_holds_from_then_on() {
+        let (mut decoder, mut encoder) = Delimited::new("|").max_length(4).open();
+        let (mut output, mut input) = (Output::detached(), *b"hello|");
+        let mut context = UnpackContext::detached(&mut output, &mut encoder);
+        assert!(decoder.unpack(&mut input, &mut context).is_err());
+        let (mut decoder, _) = Delimited::new("|").max_length(4).open();
+        decoder.set_max_length(5);
+        let message = decoder.unpack(&mut input, &mut context);
+        assert!(matches!(
+            message,
+            Ok(Unpacked::Message {
+                message: b"hello",
+                ..
+            })
+        ));
+    }
 
     #[track_caller]
     fn assert_unpacks(

@@ -100,6 +100,23 @@ pub struct LinesDecoder {
     searched: usize,
 }
 
+impl LinesDecoder {
+    /// Sets the longest line that is accepted from now on, in bytes without the line break: for
+    /// [`Conn::update_decoder`](crate::Conn::update_decoder).
+    ///
+    /// ```
+    /// use ringwheel::{Conn, protocol::Lines};
+    ///
+    /// /// A user that has logged in may send lines of up to 1 MiB.
+    /// fn on_login(conn: &mut Conn<'_, Lines>) {
+    ///     conn.update_decoder(|decoder| decoder.set_max_length(1 << 20));
+    /// }
+    /// ```
+    pub fn set_max_length(&mut self, bytes: usize) {
+        self.max_length = bytes;
+    }
+}
+
 impl Decode for LinesDecoder {
     type Encoder = Lines;
     type Message<'a> = &'a str;
@@ -208,6 +225,26 @@ impl Error for LinesError {}
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_limit_that_is_set_later_holds_from_then_on() {
+        let (mut decoder, mut encoder) = Lines::new().max_length(4).open();
+        let (mut output, mut input) = (Output::detached(), *b"hello\n");
+        let mut context = UnpackContext::detached(&mut output, &mut encoder);
+        assert!(decoder.unpack(&mut input, &mut context).is_err());
+        let (mut decoder, _) = Lines::new().max_length(4).open();
+        decoder.set_max_length(5);
+        let line = decoder.unpack(&mut input, &mut context);
+        assert!(matches!(
+            line,
+            Ok(Unpacked::Message {
+                message: "hello",
+                ..
+            })
+        ));
+        decoder.set_max_length(3);
+        assert!(decoder.unpack(&mut input, &mut context).is_err());
+    }
 
     #[track_caller]
     fn assert_unpacks(protocol: Lines, input: &[u8], expected: Result<Unpacked<&str>, LinesError>) {

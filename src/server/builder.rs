@@ -148,7 +148,7 @@ impl ServerBuilder {
     /// The limit of letters from other threads that wait for one worker; one more is given back to its sender. Default
     /// 65,536.
     ///
-    /// A send, a close, a closure and a broadcast is one letter each, however large.
+    /// A send, a close, a closure and a broadcast is one letter each, however large. With 0 every letter is given back.
     pub fn mailbox_limit(mut self, letters: usize) -> Self {
         self.mailbox_limit = letters;
         self

@@ -35,7 +35,8 @@ pub struct Listen<P> {
 }
 
 impl<P: Protocol + Default> Listen<P> {
-    /// Terms for an address, with the handler's protocol in its default form.
+    /// Terms for an address, with the handler's protocol in its default form. A protocol without a default, such as
+    /// [`LengthPrefixed`](crate::protocol::LengthPrefixed), is given to [`with`](Self::with).
     ///
     /// The address is resolved now; if that fails, [`ServerBuilder::listen_with`](crate::ServerBuilder::listen_with)
     /// returns the error. Of several addresses the first that can be bound is taken. Port 0 stands for any free port, which
