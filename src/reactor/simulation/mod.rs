@@ -177,7 +177,7 @@ fn defects_stay_away() {
         ("farewell-twice", 1),
         ("silent-loss", 1),
         ("write-behind-the-end", 52),
-        ("lost-completion", 7),
+        ("lost-completion", 38),
     ] {
         run(seed);
     }
