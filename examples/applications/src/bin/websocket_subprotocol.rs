@@ -28,7 +28,7 @@ struct Args {
     /// A user and their token; any number of them.
     #[arg(long = "user", value_name = "NAME:TOKEN", value_parser = user, required = true)]
     users: Vec<(String, String)>,
-    /// An origin whose pages may connect, such as https://example.com; any number of them [default: the server's own].
+    /// An origin whose pages may connect, such as `https://example.com`; any number of them [default: the server's own].
     #[arg(long = "origin", value_name = "ORIGIN")]
     origins: Vec<String>,
 }
