@@ -137,13 +137,15 @@ fn rest(server: &mut ServerChild, began: Instant, errors: usize) -> io::Result<R
 }
 
 fn read(server: &mut ServerChild, began: Instant, rate: f64, errors: usize) -> io::Result<Reading> {
+    // First, so that no descriptor of a connection which the counts call closed is counted below.
+    let counts = server.counts()?;
     Ok(Reading {
         elapsed: began.elapsed(),
         rate,
         errors,
         resident: process::memory(server.pid())?.resident,
         descriptors: process::descriptors(server.pid())?,
-        counts: server.counts()?,
+        counts,
     })
 }
 
