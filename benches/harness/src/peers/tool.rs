@@ -269,9 +269,9 @@ mod tests {
     #[test]
     fn an_unreachable_registry_is_recognised() {
         for sign in [
-            "dial tcp: lookup proxy.golang.org: no such host",
+            "dial tcp: lookup modules.example: no such host",
             "npm ERR! code ENOTFOUND",
-            "[6] Could not resolve hostname (Could not resolve host: index.crates.io)",
+            "[6] Could not resolve hostname (Could not resolve host: registry.example)",
         ] {
             let failure = shell(&format!("echo '{sign}' >&2; exit 1"), LONG).unwrap_err();
             let expected = "testing failed: sh cannot reach its package registry";
