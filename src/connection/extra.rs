@@ -34,7 +34,7 @@ pub(crate) struct HandlerTimer {
     pub(crate) key: TimerKey,
     /// The value that the handler gets back.
     pub(crate) token: u64,
-    /// For a timer that repeats: its period, and when it is due, in the loop's time.
+    /// Period and next due time, in the loop's time, of a timer that repeats.
     pub(crate) repeat: Option<Repeat>,
 }
 

@@ -20,7 +20,7 @@ use crate::protocol::PackError;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SendStatus {
-    /// It is in the output, or has left already.
+    /// The message is in the output, or has left already.
     Queued,
     /// As `Queued`, and the pending output is now above [`Limits::high_water`](crate::Limits::high_water): send no more before
     /// [`Handler::on_drained`](crate::Handler::on_drained) if you can. The connection's input is not read meanwhile.

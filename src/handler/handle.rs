@@ -119,8 +119,8 @@ impl<P: Protocol> ConnHandle<P> {
     }
 
     /// Calls back once the mailboxes of the connection's worker are no more than half full again, or the worker has ended.
-    /// For a sender that was refused with [`SendError::Full`] and would rather wait than try again and again. (Not by
-    /// blocking on the worker's own thread, which then cannot make room.)
+    /// A sender that was refused with [`SendError::Full`] can wait with this instead of trying again and again. It must not
+    /// block the worker's own thread, which then cannot make room.
     ///
     /// The callback runs on the worker's thread, on this one if there is room already, or on that of another sender that
     /// begins to wait just then; it must not block. It may send, be refused, and wait again.

@@ -12,12 +12,13 @@ use crate::protocol::{OwnedOf, Protocol};
 
 /// One piece of mail for a service.
 pub(crate) enum Mail<H: Handler> {
+    /// A letter to one connection.
     One(Letter<H::Protocol>),
-    /// For every open connection.
+    /// A visit to all open connections.
     Each(Arc<Visitor<H>>),
-    /// For the subscribers of a topic.
+    /// A publication to the subscribers of a topic.
     Topic(Arc<Publication<H::Protocol>>),
-    /// For the handler itself, with its connections on the worker.
+    /// A job for the handler itself, with its connections on the worker.
     Handler(Box<HandlerJob<H>>),
 }
 

@@ -203,7 +203,7 @@ pub trait Handler: Sized + 'static {
 
     /// The server is draining, and all that had arrived from this peer is answered: the place for a last word.
     ///
-    /// By default the connection now closes, with [`CloseReason::Shutdown`]. A handler that still owes answers may close it
+    /// By default the connection now closes, with [`CloseReason::Shutdown`]. A handler with answers still to send may close it
     /// later; what is open when the drain's deadline passes is dropped.
     fn on_shutdown(&mut self, conn: &mut Conn<'_, Self::Protocol>, session: &mut Self::Session) {
         conn.close();

@@ -199,8 +199,8 @@ impl EncodeParts for Delimited {
 struct Delimiter {
     /// At least one byte.
     bytes: Box<[u8]>,
-    /// For each non-empty prefix of the delimiter (at the index of its length less one): the length of the longest
-    /// shorter prefix that is also its suffix. This many bytes remain matched when the next byte does not match.
+    /// Length of the longest proper prefix that is also a suffix, for each non-empty prefix of the delimiter, at the index
+    /// of its length less one. This many bytes remain matched when the next byte does not match.
     borders: Box<[usize]>,
 }
 

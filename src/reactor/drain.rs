@@ -13,7 +13,7 @@ use super::Reactor;
 
 /// A drain that is under way.
 pub(super) struct Drain {
-    /// For each slot the count of received bytes at which its handler is told of the end. All that can have arrived when the
+    /// Count of received bytes, by slot, at which the handler is told of the end. All that can have arrived when the
     /// drain began lies below it, so even a peer that never stops talking is ended.
     targets: HashMap<u32, u64>,
 }
@@ -69,7 +69,7 @@ impl Reactor {
             .is_some_and(|target| connection.received < *target);
         let is_active = connection.life.is_active();
         // Input behind a shut gate is answered when the gate opens, unless the deadline ends it before. A handler that has
-        // paused reading owes an answer, and resumes.
+        // paused reading has an answer to give, and resumes.
         let has_more = connection.input.is_some() || connection.readable;
         let held_back =
             connection.gate.has(Gate::PAUSED) || (connection.gate.has(Gate::PRESSURE) && has_more);

@@ -8,7 +8,7 @@ thread_local! {
 
 /// The index of the worker that runs on the current thread; `None` on a thread that runs no worker.
 ///
-/// For code that is called by a handler and does not know its worker, such as a logger or a metric of one's own.
+/// Code that a handler calls can learn its worker from this, such as a logger or a metric.
 ///
 /// ```
 /// assert_eq!(ringwheel::current_worker(), None);

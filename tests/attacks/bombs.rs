@@ -128,7 +128,7 @@ fn bomb(victim: &Victim, listener: usize, kind: Kind, zeros: &Zeros, mebibytes: 
         for message in [zeros.some(), &zeros.mebibytes(1), &zeros.mebibytes(1)] {
             peer.client.send(&frames(message, kind.frame_size()));
         }
-        confirm(&mut peer);
+        peer.confirm();
     }
     let message = zeros.mebibytes(mebibytes);
     peer.client.send(&frames(&message, kind.frame_size()));
@@ -137,13 +137,6 @@ fn bomb(victim: &Victim, listener: usize, kind: Kind, zeros: &Zeros, mebibytes: 
     assert_eq!(code, Some(1009), "{kind:?}");
     peer.expect_end();
     peer
-}
-
-/// Waits until the server has processed everything sent so far.
-#[track_caller]
-fn confirm(peer: &mut Peer) {
-    peer.send(Frame::ping("all?"));
-    peer.expect(Frame::pong("all?"));
 }
 
 #[test]
@@ -167,7 +160,7 @@ fn deflate_bombs_are_refused_within_the_limit() {
     // Memory of the code and of the compressors themselves does not count, so one connection uses them first.
     let mut peer = open_deflating(victim.connect(), "permessage-deflate");
     peer.client.send(&frames(zeros.some(), 10));
-    confirm(&mut peer);
+    peer.confirm();
     drop(peer);
     let memory = victim.watch_memory();
     let mut peers = Vec::new();
@@ -212,13 +205,13 @@ fn successive_messages_at_the_limit_take_no_more_memory_than_one() {
     let victim = Victim::start(NAME, 64);
     let mut peer = open_deflating(victim.connect(), "permessage-deflate");
     peer.client.send(&frames(zeros.some(), 10));
-    confirm(&mut peer);
+    peer.confirm();
     let memory = victim.watch_memory();
     let message = frames(&zeros.mebibytes(1), 100);
     for _ in 0..messages {
         peer.client.send(&message);
     }
-    confirm(&mut peer);
+    peer.confirm();
     let growth = memory.growth();
     assert!(growth <= MEMORY, "{growth} bytes");
     drop(peer);

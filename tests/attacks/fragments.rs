@@ -39,13 +39,6 @@ fn fragments(count: usize) -> Vec<u8> {
     from_client(&[Frame::continuation("x").fragment()]).repeat(count)
 }
 
-/// Waits until the server has processed everything sent so far: control frames may come between fragments.
-#[track_caller]
-fn confirm(peer: &mut Peer) {
-    peer.send(Frame::ping("all?"));
-    peer.expect(Frame::pong("all?"));
-}
-
 #[test]
 fn fragments_without_end_pin_at_most_twice_their_payload() {
     if Child::is_here() {
@@ -65,7 +58,7 @@ fn fragments_without_end_pin_at_most_twice_their_payload() {
     let victim = Victim::start(NAME, 64);
     let mut peer = begin(&victim, 0, Frame::binary(""));
     peer.client.send(&fragments(1000));
-    confirm(&mut peer);
+    peer.confirm();
     drop(peer);
 
     let memory = victim.watch_memory();
@@ -75,7 +68,7 @@ fn fragments_without_end_pin_at_most_twice_their_payload() {
         for _ in 0..count / 1000 {
             peer.client.send(&batch);
         }
-        confirm(&mut peer);
+        peer.confirm();
         let (growth, payload) = (memory.growth(), count / 1000 * 1000);
         assert!(growth <= 2 * payload + SLACK, "{growth} of {payload}");
         report(
@@ -84,7 +77,7 @@ fn fragments_without_end_pin_at_most_twice_their_payload() {
         );
         // The message is delivered once the peer ends it.
         peer.send(Frame::continuation(""));
-        confirm(&mut peer);
+        peer.confirm();
     }
 
     let (too_long, too_many) = (

@@ -130,7 +130,7 @@ fn a_decoder_may_be_changed_in_on_open_and_admit() {
         })
         .on_open(|conn| {
             conn.update_decoder(|decoder| {
-                // What `admit` asked for need not be done yet, but is done before.
+                // The change of `admit` need not be made yet, but is made before this one.
                 *decoder = decoder.max_length(1000);
             })
         });

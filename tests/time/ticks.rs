@@ -1,4 +1,4 @@
-//! What repeats: ticks of a handler, and intervals of a connection.
+//! Repeating timers: ticks of a handler, and intervals of a connection.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ringwheel::protocol::{Lines, Raw};
-use ringwheel::{Conn, ServerHandle};
+use ringwheel::{Conn, Listen, ServerHandle};
 use support::{
     Client, Event, Events, Hold, Recorder, TestServer, behind_an_acceptor, eventually, listen,
     raw_echo, take, text,
@@ -90,32 +90,25 @@ fn an_eviction_with_output_pending_resets() {
 /// full. Here the bytes arrive after the poll, and the loop looks at the clock once more before the next poll.
 #[test]
 fn a_peer_whose_bytes_no_poll_has_reported_is_not_idle() {
-    let (echo, events) = raw_echo();
-    let (hold, grip) = Hold::new();
-    let echo = echo.on_open(move |_| {
-        hold.enter();
-        thread::sleep(2 * SHORT);
-    });
-    let server = TestServer::start(listen(Raw).idle_timeout(SHORT), echo);
-    let mut client = server.connect();
-    grip.wait();
-    client.send(b"here");
-    server.handle().run_after(Duration::ZERO, || {});
-    grip.release();
-    assert_eq!(client.receive(4), b"here");
-    server.finish(&events);
+    bytes_that_no_poll_has_reported_are_answered(listen(Raw).idle_timeout(SHORT));
 }
 
 /// The same for the first message.
 #[test]
 fn a_first_message_that_no_poll_has_reported_is_in_time() {
+    bytes_that_no_poll_has_reported_are_answered(listen(Raw).first_message_timeout(SHORT));
+}
+
+/// Sends bytes while the loop is held up beyond the timeout of `listen`, and expects the echo.
+#[track_caller]
+fn bytes_that_no_poll_has_reported_are_answered(listen: Listen<Raw>) {
     let (echo, events) = raw_echo();
     let (hold, grip) = Hold::new();
     let echo = echo.on_open(move |_| {
         hold.enter();
         thread::sleep(2 * SHORT);
     });
-    let server = TestServer::start(listen(Raw).first_message_timeout(SHORT), echo);
+    let server = TestServer::start(listen, echo);
     let mut client = server.connect();
     grip.wait();
     client.send(b"here");

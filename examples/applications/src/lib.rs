@@ -1,4 +1,4 @@
-//! What the applications have in common: their command lines, and the messages that server and client of the typed frames
+//! Parts that the applications share: their command lines, and the messages that server and client of the typed frames
 //! exchange.
 
 pub mod arguments;

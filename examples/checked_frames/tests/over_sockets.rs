@@ -11,7 +11,7 @@ use ringwheel::{CloseReason, Conn, Handler, Listen, RunningServer, Server};
 
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// What the handler sees of a connection.
+/// An event of a connection, as the handler sees it.
 #[derive(Debug, PartialEq)]
 enum Event {
     Message {

@@ -28,7 +28,7 @@ impl State {
 /// The outcome of packing a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Packed {
-    /// It is in the output, or has left.
+    /// The message is in the output, or has left.
     Whole,
     /// It did not fit below the hard limit and was taken back.
     Overflowed,

@@ -111,6 +111,14 @@ impl Peer {
         assert_eq!(self.next_frame(), frame);
     }
 
+    /// Waits until the server has processed everything sent so far. Control frames may come between fragments, so a message
+    /// may be unfinished.
+    #[track_caller]
+    pub fn confirm(&mut self) {
+        self.send(Frame::ping("all?"));
+        self.expect(Frame::pong("all?"));
+    }
+
     /// Expects the server's end of stream, with nothing before it.
     #[track_caller]
     pub fn expect_end(&mut self) {
