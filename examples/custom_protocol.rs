@@ -35,6 +35,10 @@ impl Encode for Squares {
     fn borrow(owned: &u64) -> u64 {
         *owned
     }
+
+    fn owned_size(owned: &u64) -> usize {
+        size_of_val(owned)
+    }
     fn pack(&mut self, item: u64, output: &mut Output) -> std::result::Result<(), PackError> {
         output.put_u64_be(item);
         Ok(())

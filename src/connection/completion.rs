@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::connection::send_status::Refusal;
-use crate::panics::contain_call;
+use crate::shared::callback::{News, call_back};
 
 /// The outcome of sending one message, as its completion is told.
 ///
@@ -46,7 +46,7 @@ impl Drop for Completion {
     fn drop(&mut self) {
         if let Some(callback) = self.0.take() {
             // It may be dropped because something else panics; a second panic would end the process.
-            contain_call(move || callback(SendOutcome::Lost));
+            call_back(News::Refusal, move || callback(SendOutcome::Lost));
         }
     }
 }

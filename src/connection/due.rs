@@ -26,3 +26,17 @@ pub(crate) enum Due {
     /// End the drain.
     Drain,
 }
+
+impl Due {
+    /// The connection whose timer it is.
+    pub(crate) fn connection(&self) -> Option<ConnId> {
+        match *self {
+            Due::Idle(id) | Due::FirstMessage(id) | Due::Protocol(id) => Some(id),
+            Due::Message { id, .. }
+            | Due::WriteStall { id, .. }
+            | Due::Close { id, .. }
+            | Due::Handler { id, .. } => Some(id),
+            Due::Task(_) | Due::Tick(_) | Due::Drain => None,
+        }
+    }
+}

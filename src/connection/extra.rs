@@ -2,11 +2,11 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use super::completion::Completion;
 use super::topics::Subscription;
+use crate::shared::control::Control;
 use crate::wheel::TimerKey;
 
 /// State that only few connections need, allocated with the first use, so that the others stay small.
@@ -24,8 +24,12 @@ pub(crate) struct Extra {
     pub(crate) subscriptions: Vec<Subscription>,
     /// Messages that were dropped because the output was full.
     pub(crate) dropped: u64,
-    /// Cleared when the connection ends, for its handles; made with the first of them.
-    pub(crate) alive: Option<Arc<AtomicBool>>,
+    /// The part that handles and publications refer to; made with the first of them.
+    pub(crate) control: Option<Arc<Control>>,
+    /// The connection is held back until a mailbox to which it has posted has room.
+    pub(crate) awaits_room: bool,
+    /// A handle has asked for a close, which waits for letters that were posted before.
+    pub(crate) closes_after_letters: bool,
 }
 
 /// A timer of the handler.

@@ -10,11 +10,18 @@ impl Gate {
     pub(crate) const PAUSED: Gate = Gate(1);
     /// The output is above its high-water mark.
     pub(crate) const PRESSURE: Gate = Gate(2);
+    /// The connection's callbacks have posted much mail, which is carried out first, or mail to a mailbox that is filling up.
+    pub(crate) const MAIL: Gate = Gate(16);
+    /// Too many of the connection's publications are on their way.
+    pub(crate) const PUBLISHED: Gate = Gate(32);
     /// The connection is not [active](super::lifecycle::Lifecycle::is_active) any more.
     pub(crate) const CLOSING: Gate = Gate(4);
 
     /// The handler has asked for a change of the decoder, which is made before the next message.
     pub(crate) const DECODER: Gate = Gate(8);
+
+    /// The reasons that pass by themselves.
+    pub(crate) const TEMPORARY: Gate = Gate(Self::PRESSURE.0 | Self::MAIL.0 | Self::PUBLISHED.0);
 
     #[inline]
     pub(crate) fn is_open(self) -> bool {

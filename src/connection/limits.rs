@@ -57,6 +57,9 @@ pub struct Limits {
     pub subscriptions: usize,
     /// The longest name of a topic, in bytes. Default 256.
     pub topic_name: usize,
+    /// Publications of a connection that may be on their way at one time, as a number and as bytes. One that has more is not
+    /// read, and its messages are not delivered, until half of them have reached all subscribers. Default 64 and 256 KiB.
+    pub publications: (usize, usize),
 }
 
 impl Default for Limits {
@@ -70,6 +73,7 @@ impl Default for Limits {
             timers: 64,
             subscriptions: 256,
             topic_name: 256,
+            publications: (64, 256 * 1024),
         }
     }
 }
@@ -128,6 +132,13 @@ impl Limits {
     #[must_use]
     pub fn topic_name(mut self, bytes: usize) -> Self {
         self.topic_name = bytes;
+        self
+    }
+
+    /// Sets [`publications`](Self::publications).
+    #[must_use]
+    pub fn publications(mut self, count: usize, bytes: usize) -> Self {
+        self.publications = (count, bytes);
         self
     }
 

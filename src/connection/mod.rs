@@ -14,9 +14,12 @@ pub(crate) mod marks;
 pub(crate) mod send_error;
 pub(crate) mod send_status;
 mod silence;
+pub(crate) mod subscribers;
 pub(crate) mod table;
 pub(crate) mod timers;
 pub(crate) mod topics;
+
+use std::sync::Arc;
 
 use ringwheel_ringbuffer::RingBuffer;
 
@@ -30,6 +33,8 @@ use crate::connection::timers::Timers;
 use crate::io::address::Address;
 use crate::io::output::Output;
 use crate::io::stream::Stream;
+use crate::shared::LoopShared;
+use crate::shared::control::Control;
 
 /// The progress of one connection in the drain of its server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -177,6 +182,14 @@ impl Connection {
     /// Input that is kept, in bytes.
     pub(crate) fn kept(&self) -> usize {
         self.input.as_ref().map_or(0, |ring| ring.len())
+    }
+
+    /// The part that other threads reach, made by the first call.
+    pub(crate) fn control(&mut self, worker: &Arc<LoopShared>) -> &Arc<Control> {
+        let slot = self.id.slot;
+        self.extra_or_new()
+            .control
+            .get_or_insert_with(|| Arc::new(Control::new(worker.clone(), slot)))
     }
 
     /// The rarely needed state, allocated by the first call.

@@ -14,6 +14,7 @@ impl<P: Protocol> Conn<'_, P> {
     /// A protocol with last words (a close frame) says them behind everything that was sent, and awaits the peer's answer to
     /// them before the end of stream.
     pub fn close(&mut self) {
+        self.pack_own_mail();
         if self.connection.life.is_parting() {
             return;
         }
@@ -45,6 +46,7 @@ impl<P: Protocol> Conn<'_, P> {
 
     /// Sends our end of stream once all pending output has left. Messages still arrive; nothing more can be sent.
     pub fn shutdown_write(&mut self) {
+        self.pack_own_mail();
         self.connection.life.request_end();
     }
 }

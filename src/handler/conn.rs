@@ -3,7 +3,6 @@
 use std::fmt;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use super::handle::ConnHandle;
@@ -15,6 +14,7 @@ use crate::connection::id::ConnId;
 use crate::connection::loop_state::LoopState;
 use crate::io::address::Address;
 use crate::protocol::Protocol;
+use crate::shared::control::Control;
 
 /// One connection, lent to a callback.
 ///
@@ -90,13 +90,13 @@ impl<P: Protocol> Conn<'_, P> {
 
     /// A handle to this connection, for other threads and for the callbacks of other connections.
     pub fn handle(&mut self) -> ConnHandle<P> {
-        let id = self.connection.id;
-        let alive = self
-            .connection
-            .extra_or_new()
-            .alive
-            .get_or_insert_with(|| Arc::new(AtomicBool::new(true)));
-        ConnHandle::new(id, self.link.outbox.clone(), alive.clone())
+        let control = self.control();
+        ConnHandle::new(self.connection.id, self.link.outbox.clone(), control)
+    }
+
+    /// The part of the connection that other threads reach, made by the first call.
+    pub(crate) fn control(&mut self) -> Arc<Control> {
+        self.connection.control(&self.state.shared).clone()
     }
 
     /// The writing half of the connection's protocol, in which the state lives that both halves share.

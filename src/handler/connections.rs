@@ -6,13 +6,13 @@ use std::sync::Arc;
 use super::Handler;
 use super::conn::Conn;
 use super::count::Count;
-use super::letter::{Letter, Mail, Request, Visitor};
+use super::letter::{Letter, Mail, Request, Visit, Visitor};
 use super::local::LocalConnections;
 use super::mailbox::Mailbox;
 use super::publication::{Publication, Published};
 use crate::connection::id::ConnId;
 use crate::connection::send_error::SendError;
-use crate::protocol::OwnedOf;
+use crate::protocol::{Encode, OwnedOf, Protocol};
 
 /// All connections of the listeners that have a handler of type `H`, for any thread.
 ///
@@ -46,6 +46,9 @@ pub struct Connections<H: Handler> {
 }
 
 impl<H: Handler> Connections<H> {
+    /// Number of connections that one letter of [`send_to_all_of`](Self::send_to_all_of) reaches at most.
+    const SENT_TOGETHER: usize = 256;
+
     pub(crate) fn new(mailboxes: Vec<Arc<Mailbox<H>>>) -> Self {
         let first = mailboxes.first().map(|mailbox| mailbox.service);
         let of_first = mailboxes.iter().filter(|it| Some(it.service) == first);
@@ -74,7 +77,8 @@ impl<H: Handler> Connections<H> {
         filter: impl Fn(&Conn<'_, H::Protocol>, &H::Session) -> bool + Send + Sync + 'static,
     ) -> Result<(), SendError<()>> {
         let item = item.into();
-        self.visit(move |conn, session| {
+        let size = <H::Protocol as Protocol>::Encoder::owned_size(&item);
+        self.put_visit(size, move |conn, session| {
             if filter(conn, session) {
                 conn.send_owned(&item);
             }
@@ -111,9 +115,22 @@ impl<H: Handler> Connections<H> {
         self.put_publication(Publication::new(topic, item.into(), Some(Box::new(done))))
     }
 
-    pub(crate) fn put_publication(
+    fn put_publication(&self, publication: Publication<H::Protocol>) -> Result<(), SendError<()>> {
+        self.share_publication(publication, Mailbox::put)
+    }
+
+    /// Puts in the publication of a connection, which is held back while many are on their way.
+    pub(crate) fn put_publication_of_connection(
         &self,
         publication: Publication<H::Protocol>,
+    ) -> Result<(), SendError<()>> {
+        self.share_publication(publication, Mailbox::put_for_publisher)
+    }
+
+    fn share_publication(
+        &self,
+        publication: Publication<H::Protocol>,
+        put: impl Fn(&Mailbox<H>, Mail<H>) -> Result<(), SendError<Mail<H>>>,
     ) -> Result<(), SendError<()>> {
         let mut own = Some(Arc::new(publication));
         let mut left = self.mailboxes.len();
@@ -124,11 +141,12 @@ impl<H: Handler> Connections<H> {
             let share = if left == 0 { own.take() } else { own.clone() };
             Mail::Topic(share.expect("it is taken with the last"))
         };
-        self.put_all(share, |returned| {
+        let missed = |returned| {
             if let Mail::Topic(publication) = returned {
                 publication.miss();
             }
-        })
+        };
+        self.put_all(share, put, missed)
     }
 
     /// Sends one message to one connection, by its name.
@@ -159,9 +177,13 @@ impl<H: Handler> Connections<H> {
             }) => item,
             _ => unreachable!("an item was put"),
         };
-        let request = Request::Send(item, None);
+        let letter = Letter {
+            to,
+            request: Request::Send(item, None),
+            control: None,
+        };
         mailbox
-            .put(Mail::One(Letter { to, request }))
+            .put(Mail::One(letter))
             .map_err(|error| error.map(returned))
     }
 
@@ -172,8 +194,8 @@ impl<H: Handler> Connections<H> {
         of_listener.get(id.worker()).map(|mailbox| &**mailbox)
     }
 
-    /// Sends one message to each of some connections: one letter for each worker and listener
-    /// that has any of them. One that is named twice gets it twice.
+    /// Sends one message to each of some connections: one letter for each 256 of them on the same worker and listener. One that is
+    /// named twice gets it twice.
     ///
     /// ```
     /// # use ringwheel::{ConnId, Connections, Handler, SendError, protocol::Lines};
@@ -192,23 +214,25 @@ impl<H: Handler> Connections<H> {
         ids: &[ConnId],
         item: impl Into<OwnedOf<H::Protocol>>,
     ) -> Result<(), SendError<()>> {
-        let item = Arc::new(item.into());
+        let item = item.into();
+        let size = <H::Protocol as Protocol>::Encoder::owned_size(&item);
+        let item = Arc::new(item);
         let mut outcome = Ok(());
         for mailbox in self.mailboxes.iter() {
             let is_here =
                 |id: &ConnId| id.worker() == mailbox.shared.worker && id.service == mailbox.service;
             let here: Vec<ConnId> = ids.iter().copied().filter(is_here).collect();
-            if here.is_empty() {
-                continue;
-            }
-            let item = item.clone();
-            let job = Box::new(
-                move |_: &mut H, connections: &mut LocalConnections<'_, H>| {
-                    connections.for_each_of(&here, |conn, _| _ = conn.send_owned(&item));
-                },
-            );
-            if let Err(error) = mailbox.put(Mail::Handler(job)) {
-                outcome = Err(error.map(drop));
+            for together in here.chunks(Self::SENT_TOGETHER) {
+                let (item, together) = (item.clone(), Box::<[ConnId]>::from(together));
+                let size = size + size_of_val(&*together);
+                let job = Box::new(
+                    move |_: &mut H, connections: &mut LocalConnections<'_, H>| {
+                        connections.for_each_of(&together, |conn, _| _ = conn.send_owned(&item));
+                    },
+                );
+                if let Err(error) = mailbox.put(Mail::Handler(job, size)) {
+                    outcome = Err(error.map(drop));
+                }
             }
         }
         outcome
@@ -234,8 +258,9 @@ impl<H: Handler> Connections<H> {
                 connections.with(id, |conn, session| job(handler, conn, session));
             },
         );
+        let size = size_of_val(&*job);
         mailbox
-            .put(Mail::Handler(job))
+            .put(Mail::Handler(job, size))
             .map_err(|error| error.map(drop))
     }
 
@@ -313,14 +338,15 @@ impl<H: Handler> Connections<H> {
                     job(handler, connections)
                 },
             );
-            if let Err(error) = mailbox.put(Mail::Handler(job)) {
+            let size = size_of_val(&*job);
+            if let Err(error) = mailbox.put(Mail::Handler(job, size)) {
                 outcome = Err(error.map(drop));
             }
         }
         outcome
     }
 
-    /// Calls back once the mailbox of each worker has been no more than half full, or its worker has ended. For a sender that
+    /// Calls back once the mailbox of each worker has been no more than a quarter full, or its worker has ended. For a sender that
     /// was refused with [`SendError::Full`]. The callback runs on the thread of the last of these workers, on this one if
     /// there is room already, or on that of another sender that begins to wait just then; it must not block.
     pub fn when_room(&self, callback: impl FnOnce() + Send + 'static) {
@@ -358,19 +384,34 @@ impl<H: Handler> Connections<H> {
         &self,
         visitor: impl Fn(&mut Conn<'_, H::Protocol>, &mut H::Session) + Send + Sync + 'static,
     ) -> Result<(), SendError<()>> {
+        self.put_visit(0, visitor)
+    }
+
+    /// Puts in a visit whose closure refers to this many bytes.
+    fn put_visit(
+        &self,
+        size: usize,
+        visitor: impl Fn(&mut Conn<'_, H::Protocol>, &mut H::Session) + Send + Sync + 'static,
+    ) -> Result<(), SendError<()>> {
+        let size = size + size_of_val(&visitor);
         let visitor: Arc<Visitor<H>> = Arc::new(visitor);
-        self.put_all(|| Mail::Each(visitor.clone()), drop)
+        let visit = || Visit {
+            visitor: visitor.clone(),
+            size,
+        };
+        self.put_all(|| Mail::Each(visit()), Mailbox::put, drop)
     }
 
     /// Puts mail into all mailboxes; `missed` gets that of each that does not take it.
     fn put_all(
         &self,
         mut mail: impl FnMut() -> Mail<H>,
+        put: impl Fn(&Mailbox<H>, Mail<H>) -> Result<(), SendError<Mail<H>>>,
         missed: impl Fn(Mail<H>),
     ) -> Result<(), SendError<()>> {
         let mut outcome = Ok(());
         for mailbox in self.mailboxes.iter() {
-            if let Err(error) = mailbox.put(mail()) {
+            if let Err(error) = put(mailbox, mail()) {
                 outcome = Err(error.map(&missed));
             }
         }

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use crate::panics::contain_call;
+use crate::shared::callback::{News, call_back};
 
 /// Called with the sum.
 type SumCallback = dyn FnOnce(usize) + Send;
@@ -33,7 +33,7 @@ impl Drop for Count {
         if let Some(done) = done.take() {
             let sum = *self.sum.get_mut();
             // It may be dropped because something else panics; a second panic would end the process.
-            contain_call(move || done(sum));
+            call_back(News::Refusal, move || done(sum));
         }
     }
 }

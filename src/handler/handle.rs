@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::conn::Conn;
 use super::letter::{Letter, Request};
@@ -11,11 +10,14 @@ use crate::connection::completion::{Completion, SendOutcome};
 use crate::connection::id::ConnId;
 use crate::connection::send_error::SendError;
 use crate::protocol::{OwnedOf, Protocol};
+use crate::shared::control::{Control, Requests};
 
 /// A handle to one connection, for any thread.
 ///
-/// Each call puts a letter into the mailbox of the connection's worker, which carries the letters out in order. After the
-/// connection has ended every call returns [`SendError::Closed`]; none can reach a later connection.
+/// A message and a closure are a letter each in the mailbox of the connection's worker, which carries the letters out in order.
+/// A [close](Self::close), an [abort](Self::abort) and a [resumption](Self::resume_reading) are no letters: they need no room
+/// in the mailbox and overtake what waits there. After the connection has ended every call returns [`SendError::Closed`]; none
+/// can reach a later connection.
 ///
 /// ```
 /// use std::thread;
@@ -35,12 +37,16 @@ use crate::protocol::{OwnedOf, Protocol};
 pub struct ConnHandle<P: Protocol> {
     id: ConnId,
     outbox: Arc<dyn Outbox<P>>,
-    alive: Arc<AtomicBool>,
+    control: Arc<Control>,
 }
 
 impl<P: Protocol> ConnHandle<P> {
-    pub(crate) fn new(id: ConnId, outbox: Arc<dyn Outbox<P>>, alive: Arc<AtomicBool>) -> Self {
-        ConnHandle { id, outbox, alive }
+    pub(crate) fn new(id: ConnId, outbox: Arc<dyn Outbox<P>>, control: Arc<Control>) -> Self {
+        ConnHandle {
+            id,
+            outbox,
+            control,
+        }
     }
 
     /// The connection's name.
@@ -50,7 +56,7 @@ impl<P: Protocol> ConnHandle<P> {
 
     /// False once the connection has ended. (True may be out of date already.)
     pub fn is_alive(&self) -> bool {
-        self.alive.load(Ordering::Acquire)
+        !self.control.has_ended()
     }
 
     /// Sends one message.
@@ -88,22 +94,52 @@ impl<P: Protocol> ConnHandle<P> {
             .map_err(|error| error.map(returned))
     }
 
-    /// Closes the connection in order, after all that was sent before: as [`Conn::close`].
+    /// Closes the connection in order, as [`Conn::close`], after all letters that were put in before through handles to it. It
+    /// does not wait for other letters.
     ///
     /// # Errors
-    /// As [`send`](Self::send).
+    /// [`SendError::Closed`] if the connection has ended.
     pub fn close(&self) -> Result<(), SendError<()>> {
-        self.request(Request::Close)
-            .map_err(|error| error.map(drop))
+        self.control(Requests::CLOSE)
     }
 
-    /// Ends the connection with a reset: as [`Conn::abort`].
+    /// Ends the connection with a reset, as [`Conn::abort`]. It overtakes all letters.
     ///
     /// # Errors
-    /// As [`send`](Self::send).
+    /// [`SendError::Closed`] if the connection has ended.
     pub fn abort(&self) -> Result<(), SendError<()>> {
-        self.request(Request::Abort)
-            .map_err(|error| error.map(drop))
+        self.control(Requests::ABORT)
+    }
+
+    /// Resumes the delivery of messages, as [`Conn::resume_reading`]. It overtakes all letters.
+    ///
+    /// ```
+    /// use std::thread;
+    /// use ringwheel::{Conn, protocol::Lines};
+    ///
+    /// /// Hears nothing more of the client until its question is answered.
+    /// fn on_question(conn: &mut Conn<'_, Lines>, number: u64) {
+    ///     let client = conn.handle();
+    ///     conn.pause_reading();
+    ///     thread::spawn(move || {
+    ///         let answer: u64 = (1..=number).sum();
+    ///         let _ = client.send(answer.to_string());
+    ///         let _ = client.resume_reading();
+    ///     });
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// [`SendError::Closed`] if the connection has ended.
+    pub fn resume_reading(&self) -> Result<(), SendError<()>> {
+        self.control(Requests::RESUME)
+    }
+
+    fn control(&self, request: Requests) -> Result<(), SendError<()>> {
+        match self.control.request(request) {
+            true => Ok(()),
+            false => Err(SendError::Closed(())),
+        }
     }
 
     /// Runs a closure with the connection on its worker; not at all if the connection is not open any more.
@@ -118,7 +154,7 @@ impl<P: Protocol> ConnHandle<P> {
             .map_err(|error| error.map(drop))
     }
 
-    /// Calls back once the mailboxes of the connection's worker are no more than half full again, or the worker has ended.
+    /// Calls back once the mailboxes of the connection's worker are no more than a quarter full again, or the worker has ended.
     /// A sender that was refused with [`SendError::Full`] can wait with this instead of trying again and again. It must not
     /// block the worker's own thread, which then cannot make room.
     ///
@@ -149,13 +185,16 @@ impl<P: Protocol> ConnHandle<P> {
         if !self.is_alive() {
             return Err(SendError::Closed(request));
         }
+        self.control.count_letter();
         let letter = Letter {
             to: self.id,
             request,
+            control: Some(self.control.clone()),
         };
-        self.outbox
-            .send(letter)
-            .map_err(|error| error.map(|letter| letter.request))
+        self.outbox.send(letter).map_err(|error| {
+            self.control.uncount_letter();
+            error.map(|letter| letter.request)
+        })
     }
 }
 
@@ -164,7 +203,7 @@ impl<P: Protocol> Clone for ConnHandle<P> {
         ConnHandle {
             id: self.id,
             outbox: self.outbox.clone(),
-            alive: self.alive.clone(),
+            control: self.control.clone(),
         }
     }
 }

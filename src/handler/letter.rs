@@ -8,32 +8,75 @@ use super::local::LocalConnections;
 use super::publication::Publication;
 use crate::connection::completion::Completion;
 use crate::connection::id::ConnId;
-use crate::protocol::{OwnedOf, Protocol};
+use crate::protocol::{Encode, OwnedOf, Protocol};
+use crate::shared::control::Control;
+use crate::shared::places::Charge;
+
+/// Bytes that a letter occupies besides its item.
+const ENVELOPE: usize = 64;
+
+/// A piece of mail in a mailbox.
+pub(crate) struct Posted<H: Handler> {
+    pub(crate) mail: Mail<H>,
+    /// Its places, to be released when the worker is done with it.
+    pub(crate) charge: Charge,
+    /// Orders it among the publications of a worker that posts to itself.
+    pub(crate) stamp: u64,
+}
 
 /// One piece of mail for a service.
 pub(crate) enum Mail<H: Handler> {
     /// A letter to one connection.
     One(Letter<H::Protocol>),
     /// A visit to all open connections.
-    Each(Arc<Visitor<H>>),
+    Each(Visit<H>),
     /// A publication to the subscribers of a topic.
     Topic(Arc<Publication<H::Protocol>>),
     /// A job for the handler itself, with its connections on the worker.
-    Handler(Box<HandlerJob<H>>),
+    Handler(Box<HandlerJob<H>>, usize),
+}
+
+impl<H: Handler> Mail<H> {
+    /// Bytes that it occupies while it waits.
+    pub(crate) fn size(&self) -> usize {
+        ENVELOPE
+            + match self {
+                Mail::One(letter) => letter.request.size(),
+                Mail::Each(visit) => visit.size,
+                Mail::Topic(publication) => publication.size,
+                Mail::Handler(_, size) => *size,
+            }
+    }
+}
+
+/// A visit to all open connections of a service.
+pub(crate) struct Visit<H: Handler> {
+    pub(crate) visitor: Arc<Visitor<H>>,
+    /// Bytes that the visitor refers to.
+    pub(crate) size: usize,
 }
 
 /// A request to one connection.
 pub(crate) struct Letter<P: Protocol> {
     pub(crate) to: ConnId,
     pub(crate) request: Request<P>,
+    /// Counts the letters that were sent through handles.
+    pub(crate) control: Option<Arc<Control>>,
 }
 
 /// The content of a [`Letter`].
 pub(crate) enum Request<P: Protocol> {
     Send(OwnedOf<P>, Option<Completion>),
-    Close,
-    Abort,
     Run(Box<Job<P>>),
+}
+
+impl<P: Protocol> Request<P> {
+    fn size(&self) -> usize {
+        match self {
+            Request::Send(item, _) => P::Encoder::owned_size(item),
+            Request::Run(job) => size_of_val(&**job),
+        }
+    }
 }
 
 /// A closure that runs on a connection's worker.

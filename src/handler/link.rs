@@ -1,13 +1,15 @@
 //! The parts of a service that its connections reach.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
 use super::outbox::Outbox;
+use super::publication::Publication;
 use crate::connection::Connection;
 use crate::connection::limits::Limits;
 use crate::connection::topics::Topics;
 use crate::protocol::Protocol;
+use crate::shared::places::Charge;
 
 /// The parts that all connections of one service on one worker share.
 pub(crate) struct Link<P: Protocol> {
@@ -17,9 +19,19 @@ pub(crate) struct Link<P: Protocol> {
     pub(crate) flush_at: usize,
     pub(crate) outbox: Arc<dyn Outbox<P>>,
     /// The topics of this service on this worker.
-    pub(crate) topics: RefCell<Topics>,
+    pub(crate) topics: RefCell<Topics<Published<P>>>,
+    /// True while the log of a topic has entries, so that a connection may have to read before it is called.
+    pub(crate) has_news: Cell<bool>,
+    /// Publications that are done with, and are dropped when no callback runs.
+    pub(crate) done: RefCell<Vec<Published<P>>>,
     /// Changes to the decoder of the connection whose callback runs; empty in between.
     pub(crate) decoder_changes: RefCell<Vec<Box<DecoderChange<P>>>>,
+}
+
+/// A publication in the log of its topic, with the places that it has in the worker's mailboxes.
+pub(crate) struct Published<P: Protocol> {
+    pub(crate) publication: Arc<Publication<P>>,
+    pub(crate) charge: Charge,
 }
 
 /// A change to a decoder.
@@ -36,7 +48,20 @@ impl<P: Protocol> Link<P> {
             flush_at,
             outbox,
             topics: RefCell::default(),
+            has_news: Cell::new(false),
+            done: RefCell::default(),
             decoder_changes: RefCell::default(),
+        }
+    }
+
+    /// Appends a publication to the log of its topic.
+    pub(crate) fn append(&self, stamp: u64, published: Published<P>) {
+        let publication = published.publication.clone();
+        let mut topics = self.topics.borrow_mut();
+        match topics.append(&publication.topic, stamp, published) {
+            None => self.has_news.set(true),
+            // Nobody subscribes. It is dropped later, because that may call back.
+            Some(published) => self.done.borrow_mut().push(published),
         }
     }
 

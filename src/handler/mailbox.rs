@@ -1,31 +1,47 @@
 //! The sending side of a service's mailbox, for any thread.
 
 use std::any::Any;
-use std::sync::Arc;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use super::Handler;
-use super::letter::Mail;
+use super::letter::{Mail, Posted};
 use crate::connection::send_error::SendError;
-use crate::shared::LoopShared;
+use crate::shared::places::Charge;
+use crate::shared::{LoopShared, current};
 
-/// The mailbox of one handler type on one worker. All mailboxes of a worker share its limit of letters.
+/// The mailbox of one handler type on one worker. All mailboxes of a worker share its limits of letters and bytes.
 pub(crate) struct Mailbox<H: Handler> {
-    sender: Sender<Mail<H>>,
+    sender: Sender<Posted<H>>,
+    /// Mail that the worker's own callbacks have posted. It is carried out after the turn in which it was posted, so that what
+    /// a callback causes comes before what later callbacks cause. No other thread takes the lock.
+    local: Mutex<Local<H>>,
     pub(crate) shared: Arc<LoopShared>,
     /// Index of the service on its worker, which is that of the listener.
     pub(crate) service: u16,
+}
+
+/// Mail of a worker to itself.
+struct Local<H: Handler> {
+    queue: VecDeque<Posted<H>>,
+    /// The service is gone, and nobody would carry out what is put in.
+    is_closed: bool,
 }
 
 /// A mailbox of any handler type, to be found again by that type.
 pub(crate) type AnyMailbox = Arc<dyn Any + Send + Sync>;
 
 impl<H: Handler> Mailbox<H> {
-    pub(crate) fn new(shared: Arc<LoopShared>, service: u16) -> (Self, Receiver<Mail<H>>) {
+    pub(crate) fn new(shared: Arc<LoopShared>, service: u16) -> (Self, Receiver<Posted<H>>) {
         let (sender, receiver) = unbounded();
         let mailbox = Mailbox {
             sender,
+            local: Mutex::new(Local {
+                queue: VecDeque::new(),
+                is_closed: false,
+            }),
             shared,
             service,
         };
@@ -34,22 +50,86 @@ impl<H: Handler> Mailbox<H> {
 
     /// Puts mail in and wakes the worker; mail that is not taken comes back.
     pub(crate) fn put(&self, mail: Mail<H>) -> Result<(), SendError<Mail<H>>> {
-        if !self.shared.reserve_place() {
-            // The places of letters that a worker has left behind are never released.
-            return Err(match self.shared.has_mail_ended() {
-                true => SendError::Closed(mail),
-                false => SendError::Full(mail),
-            });
+        match self.shared.reserve_places(mail.size()) {
+            Some(charge) => self.put_charged(mail, charge),
+            None => Err(self.refuse(mail)),
         }
-        match self.sender.send(mail) {
+    }
+
+    /// Puts in the publication of a connection, which is held back while many are on their way and so has no share to keep to.
+    pub(crate) fn put_for_publisher(&self, mail: Mail<H>) -> Result<(), SendError<Mail<H>>> {
+        match self.shared.reserve_for_publisher(mail.size()) {
+            Some(charge) => self.put_charged(mail, charge),
+            None => Err(self.refuse(mail)),
+        }
+    }
+
+    /// The error for mail that finds no place. The places of letters that a worker has left behind are never released.
+    pub(crate) fn refuse<T>(&self, value: T) -> SendError<T> {
+        match self.shared.has_mail_ended() {
+            true => SendError::Closed(value),
+            false => SendError::Full(value),
+        }
+    }
+
+    fn put_charged(&self, mail: Mail<H>, charge: Charge) -> Result<(), SendError<Mail<H>>> {
+        current::note_post(&self.shared);
+        // A visit takes long, and so it waits its turn among the mail of other threads.
+        let is_local = !matches!(mail, Mail::Each(_)) && current::is_current(&self.shared);
+        let stamp = if is_local { current::next_stamp() } else { 0 };
+        let posted = Posted {
+            mail,
+            charge,
+            stamp,
+        };
+        if is_local {
+            return self.put_local(posted);
+        }
+        match self.sender.send(posted) {
             Ok(()) => {
                 self.shared.notify();
                 Ok(())
             }
             Err(returned) => {
-                self.shared.release_places(1);
-                Err(SendError::Closed(returned.0))
+                let Posted { mail, charge, .. } = returned.0;
+                self.shared.release_places(charge);
+                Err(SendError::Closed(mail))
             }
         }
+    }
+
+    fn put_local(&self, posted: Posted<H>) -> Result<(), SendError<Mail<H>>> {
+        let mut local = self.local();
+        if local.is_closed {
+            drop(local);
+            self.shared.release_places(posted.charge);
+            return Err(SendError::Closed(posted.mail));
+        }
+        local.queue.push_back(posted);
+        Ok(())
+    }
+
+    /// Takes the mail that the worker's own callbacks have posted.
+    pub(crate) fn take_local(&self) -> VecDeque<Posted<H>> {
+        std::mem::take(&mut self.local().queue)
+    }
+
+    /// Takes one of the letters that the worker's own callbacks have posted: the first for which `is_wanted` says so.
+    pub(crate) fn take_local_if(&self, is_wanted: impl Fn(&Mail<H>) -> bool) -> Option<Posted<H>> {
+        let queue = &mut self.local().queue;
+        let index = queue.iter().position(|posted| is_wanted(&posted.mail))?;
+        queue.remove(index)
+    }
+
+    /// Lets callbacks of the worker post no more: the service is going.
+    pub(crate) fn close_local(&self) -> VecDeque<Posted<H>> {
+        let mut local = self.local();
+        local.is_closed = true;
+        std::mem::take(&mut local.queue)
+    }
+
+    fn local(&self) -> MutexGuard<'_, Local<H>> {
+        // The queue is whole after every statement, so a panic elsewhere does not spoil it.
+        self.local.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

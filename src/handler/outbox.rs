@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use super::Handler;
 use super::connections::Connections;
-use super::letter::{Letter, Mail};
+use super::letter::{Letter, Mail, Request};
 use super::mailbox::Mailbox;
 use super::publication::Publication;
 use crate::connection::id::ConnId;
 use crate::connection::send_error::SendError;
 use crate::protocol::{OwnedOf, Protocol};
+use crate::shared::places::Charge;
 use crate::shared::room::RoomCallback;
 
 /// Reaches the mailboxes of one handler type. It hides that type from the connection, which knows only its protocol.
@@ -20,8 +21,16 @@ pub(crate) trait Outbox<P: Protocol>: Send + Sync {
     fn send_to(&self, to: ConnId, item: OwnedOf<P>) -> Result<(), SendError<OwnedOf<P>>>;
     /// Calls back once the mailboxes of the worker have room.
     fn when_room(&self, callback: RoomCallback);
-    /// Puts a publication into the mailboxes of all workers.
+    /// Puts the publication of a connection into the mailboxes of all workers.
     fn publish(&self, publication: Publication<P>) -> Result<(), SendError<()>>;
+    /// Takes the first of the letters posted by the worker's callbacks that goes to a connection, or that it may subscribe to.
+    fn take_own(&self, id: ConnId) -> Option<OwnMail<P>>;
+}
+
+/// Mail that a callback has posted and that its own connection gets, or may get, before what the callback sends next.
+pub(crate) enum OwnMail<P: Protocol> {
+    Send(Letter<P>, Charge),
+    Topic(Arc<Publication<P>>, Charge, u64),
 }
 
 /// The outbox of a service on one worker.
@@ -64,6 +73,22 @@ impl<H: Handler> Outbox<H::Protocol> for WorkerOutbox<H> {
     }
 
     fn publish(&self, publication: Publication<H::Protocol>) -> Result<(), SendError<()>> {
-        self.connections.put_publication(publication)
+        self.connections.put_publication_of_connection(publication)
+    }
+
+    fn take_own(&self, id: ConnId) -> Option<OwnMail<H::Protocol>> {
+        let is_wanted = |mail: &Mail<H>| match mail {
+            Mail::One(letter) => letter.to == id && matches!(letter.request, Request::Send(..)),
+            Mail::Topic(_) => true,
+            _ => false,
+        };
+        let posted = self.mailbox.take_local_if(is_wanted)?;
+        match posted.mail {
+            Mail::One(letter) => Some(OwnMail::Send(letter, posted.charge)),
+            Mail::Topic(publication) => {
+                Some(OwnMail::Topic(publication, posted.charge, posted.stamp))
+            }
+            _ => unreachable!("other mail is not wanted"),
+        }
     }
 }

@@ -1,11 +1,12 @@
 //! A published message on its way to the workers.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::connection::id::ConnId;
-use crate::panics::contain_call;
-use crate::protocol::{OwnedOf, Protocol};
+use crate::protocol::{Encode, OwnedOf, Protocol};
+use crate::shared::callback::{News, call_back};
+use crate::shared::control::Control;
 
 /// The outcome of a publication, on all workers together.
 ///
@@ -26,7 +27,7 @@ pub struct Published {
     /// Subscribers that did not get the message, because their output was full (whatever
     /// [`Limits::overflow`](crate::Limits::overflow) then does) or the protocol could not express it.
     pub dropped: u64,
-    /// Workers that were not reached, because their mailbox was full or they have ended.
+    /// Workers that were not reached: their mailbox was full, or they ended before all their subscribers had the message.
     pub unreached_workers: u64,
 }
 
@@ -36,20 +37,34 @@ pub(crate) struct Publication<P: Protocol> {
     pub(crate) item: OwnedOf<P>,
     /// A subscriber that does not get it: the publisher, if it wants only the others to.
     pub(crate) except: Option<ConnId>,
+    /// Bytes that it occupies while it waits.
+    pub(crate) size: usize,
+    /// The connection that published it, which is held back while too many of its publications are on their way.
+    publisher: Option<Publisher>,
     delivered: AtomicU64,
     dropped: AtomicU64,
     unreached_workers: AtomicU64,
     done: Mutex<Option<Box<PublishedCallback>>>,
 }
 
+/// The connection that has published a message.
+struct Publisher {
+    control: Arc<Control>,
+    /// Limits of the number and the bytes of its publications on their way.
+    limits: (usize, usize),
+}
+
 pub(crate) type PublishedCallback = dyn FnOnce(Published) + Send;
 
 impl<P: Protocol> Publication<P> {
     pub(crate) fn new(topic: &str, item: OwnedOf<P>, done: Option<Box<PublishedCallback>>) -> Self {
+        let size = topic.len() + <P::Encoder as Encode>::owned_size(&item);
         Publication {
             topic: topic.into(),
             item,
             except: None,
+            size,
+            publisher: None,
             delivered: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
             unreached_workers: AtomicU64::new(0),
@@ -63,9 +78,11 @@ impl<P: Protocol> Publication<P> {
         self
     }
 
-    /// True if both go to the same subscribers, so that they can be delivered together.
-    pub(crate) fn is_alike(&self, other: &Self) -> bool {
-        self.topic == other.topic && self.except == other.except
+    /// The same publication, counted among those of a connection, with the limits of their number and bytes.
+    pub(crate) fn from(mut self, control: Arc<Control>, limits: (usize, usize)) -> Self {
+        control.count_publication(self.size);
+        self.publisher = Some(Publisher { control, limits });
+        self
     }
 
     /// Counts a worker that was not reached.
@@ -82,6 +99,9 @@ impl<P: Protocol> Publication<P> {
 
 impl<P: Protocol> Drop for Publication<P> {
     fn drop(&mut self) {
+        if let Some(Publisher { control, limits }) = self.publisher.take() {
+            control.uncount_publication(self.size, limits);
+        }
         let done = self.done.get_mut().unwrap_or_else(PoisonError::into_inner);
         if let Some(done) = done.take() {
             let published = Published {
@@ -90,7 +110,7 @@ impl<P: Protocol> Drop for Publication<P> {
                 unreached_workers: *self.unreached_workers.get_mut(),
             };
             // It may be dropped because something else panics; a second panic would end the process.
-            contain_call(move || done(published));
+            call_back(News::Refusal, move || done(published));
         }
     }
 }

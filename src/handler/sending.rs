@@ -52,9 +52,15 @@ impl<P: Protocol> Conn<'_, P> {
         status
     }
 
-    /// As [`send_owned`](Self::send_owned), with a completion.
+    /// As [`send_owned`](Self::send_owned), for a message whose turn it is: mail of the callback to its own connection, which
+    /// may wait, is not packed first.
+    pub(crate) fn send_owned_now(&mut self, item: &OwnedOf<P>) -> SendStatus {
+        self.encode_now(None, |encoder, output| encoder.pack_owned(item, output))
+    }
+
+    /// As [`send_owned_now`](Self::send_owned_now), with a completion.
     pub(crate) fn send_owned_with(&mut self, item: &OwnedOf<P>, done: Option<Completion>) {
-        let status = self.send_owned(item);
+        let status = self.send_owned_now(item);
         self.complete_with(status, done);
     }
 
@@ -130,6 +136,17 @@ impl<P: Protocol> Conn<'_, P> {
     // Inlined into each kind of send: a call of its own is a fifth of the instructions of a small message.
     #[inline(always)]
     fn encode(
+        &mut self,
+        overflow: Option<Overflow>,
+        encode: impl FnOnce(&mut P::Encoder, &mut Output) -> Result<(), PackError>,
+    ) -> SendStatus {
+        self.pack_own_mail();
+        self.encode_now(overflow, encode)
+    }
+
+    /// As [`encode`](Self::encode), for a message whose turn it is.
+    #[inline(always)]
+    fn encode_now(
         &mut self,
         overflow: Option<Overflow>,
         encode: impl FnOnce(&mut P::Encoder, &mut Output) -> Result<(), PackError>,

@@ -1,23 +1,29 @@
 //! Topics as a connection sees them: it subscribes to them and publishes to them.
 
 use super::conn::Conn;
+use super::letter::{Letter, Request};
+use super::link::Published;
+use super::outbox::OwnMail;
 use super::publication::Publication;
 use crate::connection::id::ConnId;
 use crate::connection::send_error::SendError;
+use crate::connection::send_status::{Refusal, SendStatus};
 use crate::connection::topics::SubscribeError;
 use crate::protocol::{OwnedOf, Protocol};
+use crate::shared::current;
 
 impl<P: Protocol> Conn<'_, P> {
     /// Subscribes to a topic: messages that are [published](Self::publish) to it are sent to this connection too. True if the
     /// subscription is new.
     ///
-    /// A topic exists while it has subscribers. It is shared by all connections with the same handler type, on all workers.
+    /// It hears what is published from now on, and nothing earlier. A topic exists while it has subscribers. It is shared by all connections with the same handler type, on all workers.
     /// Subscriptions end with the connection.
     ///
     /// # Errors
     /// [`SubscribeError`], by [`Limits::subscriptions`](crate::Limits::subscriptions) and
     /// [`Limits::topic_name`](crate::Limits::topic_name).
     pub fn subscribe(&mut self, topic: &str) -> Result<bool, SubscribeError> {
+        self.pack_own_mail();
         if topic.len() > self.link.limits.topic_name {
             return Err(SubscribeError::NameLength);
         }
@@ -33,8 +39,9 @@ impl<P: Protocol> Conn<'_, P> {
         Ok(true)
     }
 
-    /// Ends a subscription; false if there is none.
+    /// Ends a subscription; false if there is none. The connection still gets what was published before.
     pub fn unsubscribe(&mut self, topic: &str) -> bool {
+        self.pack_own_mail();
         let Some(index) = self.subscription_to(topic) else {
             return false;
         };
@@ -68,15 +75,21 @@ impl<P: Protocol> Conn<'_, P> {
             .collect()
     }
 
-    /// Publishes a message to all subscribers of a topic, including this connection if it is one: as
-    /// [`Connections::publish`](crate::Connections::publish). It is sent after the callbacks of this iteration, behind everything
-    /// that they send themselves.
+    /// Publishes a message to all subscribers of a topic, including this connection if it is one.
+    ///
+    /// It reaches the subscribers on this worker in the order of events: who subscribes now gets it, before everything that is
+    /// sent to it later, and who subscribes later does not. It reaches those on other workers as
+    /// [`Connections::publish`](crate::Connections::publish) does. One whose output is full does not get it, and what else
+    /// follows for it, [`Limits::overflow`](crate::Limits::overflow) says.
+    ///
+    /// A connection that publishes faster than the workers deliver is slowed down: while more of its publications are on their
+    /// way than [`Limits::publications`](crate::Limits::publications) allows, its messages are not delivered.
     ///
     /// # Errors
-    /// As [`Connections::publish`](crate::Connections::publish).
+    /// [`SendError::Full`] if the mailboxes of some worker are full, [`SendError::Closed`] if one has ended: the subscribers on
+    /// that worker do not get the message, the others do.
     pub fn publish(&self, topic: &str, item: impl Into<OwnedOf<P>>) -> Result<(), SendError<()>> {
-        let publication = Publication::new(topic, item.into(), None);
-        self.link.outbox.publish(publication)
+        self.put_publication(Publication::new(topic, item.into(), None))
     }
 
     /// Publishes a message to all subscribers of a topic but this connection: as [`publish`](Self::publish), where the
@@ -101,7 +114,87 @@ impl<P: Protocol> Conn<'_, P> {
         item: impl Into<OwnedOf<P>>,
     ) -> Result<(), SendError<()>> {
         let publication = Publication::new(topic, item.into(), None);
-        self.link.outbox.publish(publication.except(self.id()))
+        self.put_publication(publication.except(self.id()))
+    }
+
+    fn put_publication(&self, publication: Publication<P>) -> Result<(), SendError<()>> {
+        let limits = self.link.limits.publications;
+        // A connection that has not published before gets its control after the turn, and is counted from then on.
+        let control = self.connection.extra.as_ref();
+        let publication = match control.and_then(|extra| extra.control.as_ref()) {
+            Some(control) => {
+                let publication = publication.from(control.clone(), limits);
+                if control.exceeds(limits) {
+                    current::end_turn();
+                }
+                publication
+            }
+            None => publication,
+        };
+        self.link.outbox.publish(publication)
+    }
+
+    /// Sends what was published to the connection's topics, up to the stamp `horizon`, and it has not got.
+    #[cold]
+    pub(crate) fn read_topics(&mut self, horizon: u64) {
+        let link = self.link;
+        loop {
+            let mut topics = link.topics.borrow_mut();
+            let Some(extra) = &self.connection.extra else {
+                return;
+            };
+            let Some(Published { publication, .. }) = topics.read(&extra.subscriptions, horizon)
+            else {
+                return;
+            };
+            if publication.except != Some(self.connection.id) {
+                match self.send_owned_now(&publication.item) {
+                    SendStatus::Queued | SendStatus::AboveHighWater => publication.count(1, 0),
+                    SendStatus::Refused(Refusal::Closing) => {}
+                    SendStatus::Refused(_) => publication.count(0, 1),
+                }
+            }
+        }
+    }
+
+    /// Packs the messages that this callback has sent to its own connection by other ways than through the connection, so
+    /// that what it sends next comes behind them.
+    #[inline]
+    pub(crate) fn pack_own_mail(&mut self) {
+        if current::has_unseen() {
+            self.pack_unseen_mail();
+        }
+    }
+
+    #[cold]
+    fn pack_unseen_mail(&mut self) {
+        current::note_seen();
+        let id = self.id();
+        while let Some(mail) = self.link.outbox.take_own(id) {
+            match mail {
+                OwnMail::Send(letter, charge) => {
+                    self.state.shared.release_places(charge);
+                    self.carry_out_send(letter);
+                }
+                OwnMail::Topic(publication, charge, stamp) => {
+                    let published = Published {
+                        publication,
+                        charge,
+                    };
+                    self.link.append(stamp, published);
+                    self.read_topics(stamp);
+                }
+            }
+        }
+    }
+
+    fn carry_out_send(&mut self, letter: Letter<P>) {
+        if let Some(control) = letter.control {
+            control.uncount_letter();
+        }
+        if let Request::Send(item, done) = letter.request {
+            self.send_owned_with(&item, done);
+        }
     }
 
     /// Number of connections of this listener that subscribe to a topic on this worker.
@@ -112,12 +205,12 @@ impl<P: Protocol> Conn<'_, P> {
     }
 
     /// Sends one message to another connection with the same handler type, by its name; cheaper than a
-    /// [`handle`](Self::handle) where the name is at hand. It is sent after this callback, and in the order of the worker's
-    /// mail.
+    /// [`handle`](Self::handle) where the name is at hand. To a connection of this worker it is sent before everything that is
+    /// sent to it later; to another worker, in the order of its mail.
     ///
     /// # Errors
-    /// [`SendError`], with the item, if no listener with this handler type can have such a connection, or the mailbox of its
-    /// worker is full. An `Ok` means that the worker has it; if the connection has ended, nothing happens.
+    /// [`SendError`], with the item, if no listener with this handler type can have such a connection, or the mailboxes of its
+    /// worker are full. An `Ok` means that the worker has it; if the connection has ended, nothing happens.
     pub fn send_to(
         &self,
         id: ConnId,

@@ -172,6 +172,10 @@ impl Encode for Delimited {
         owned
     }
 
+    fn owned_size(owned: &Bytes) -> usize {
+        owned.len()
+    }
+
     #[inline]
     fn pack(&mut self, item: &[u8], output: &mut Output) -> Result<(), PackError> {
         self.check(&[item])?;

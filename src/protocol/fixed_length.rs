@@ -97,6 +97,10 @@ impl Encode for FixedLength {
         owned
     }
 
+    fn owned_size(owned: &Bytes) -> usize {
+        owned.len()
+    }
+
     #[inline]
     fn pack(&mut self, item: &[u8], output: &mut Output) -> Result<(), PackError> {
         self.check(Some(item.len()))?;

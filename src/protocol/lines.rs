@@ -171,6 +171,10 @@ impl Encode for Lines {
         owned
     }
 
+    fn owned_size(owned: &Arc<str>) -> usize {
+        owned.len()
+    }
+
     #[inline]
     fn pack(&mut self, item: &str, output: &mut Output) -> Result<(), PackError> {
         if item.len() > self.max_length {

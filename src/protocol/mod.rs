@@ -342,6 +342,10 @@ pub trait Decode: 'static {
 ///     type Item<'a> = &'a [u8];
 ///     type Owned = Vec<u8>;
 ///
+///     fn owned_size(owned: &Vec<u8>) -> usize {
+///         owned.len()
+///     }
+///
 ///     fn borrow(owned: &Vec<u8>) -> &[u8] {
 ///         owned
 ///     }
@@ -367,6 +371,10 @@ pub trait Encode: 'static {
 
     /// The borrowed form of an owned item.
     fn borrow(owned: &Self::Owned) -> Self::Item<'_>;
+
+    /// Bytes of memory that an owned item occupies, about, even if it shares them with other items. They count against
+    /// [`ServerBuilder::mailbox_bytes`](crate::ServerBuilder::mailbox_bytes) while the item waits for a worker.
+    fn owned_size(owned: &Self::Owned) -> usize;
 
     /// Writes `item` as bytes straight into the connection's output.
     ///

@@ -64,6 +64,10 @@ impl Encode for Raw {
         owned
     }
 
+    fn owned_size(owned: &Bytes) -> usize {
+        owned.len()
+    }
+
     #[inline]
     fn pack(&mut self, item: &[u8], output: &mut Output) -> Result<(), PackError> {
         output.put_slice(item);

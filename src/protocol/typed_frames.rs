@@ -217,6 +217,10 @@ impl Encode for TypedFrames {
         owned.as_frame()
     }
 
+    fn owned_size(owned: &TypedFrameBuf) -> usize {
+        owned.type_name.len() + owned.data.len()
+    }
+
     #[inline]
     fn pack(&mut self, item: TypedFrame<'_>, output: &mut Output) -> Result<(), PackError> {
         let Ok(name_length) = u16::try_from(item.type_name.len()) else {

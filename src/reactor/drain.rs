@@ -16,6 +16,8 @@ pub(super) struct Drain {
     /// Count of received bytes, by slot, at which the handler is told of the end. All that can have arrived when the
     /// drain began lies below it, so even a peer that never stops talking is ended.
     targets: HashMap<u32, u64>,
+    /// Mail from before the drain is not carried out yet; connections are told after that.
+    awaits_mail: bool,
 }
 
 impl Reactor {
@@ -24,21 +26,39 @@ impl Reactor {
         if self.drain.is_some() {
             return;
         }
-        // Mail from before the drain is carried out first.
-        let reach = 1 + self.table.len();
-        self.read_mail(self.state.shared.letters().saturating_mul(reach));
+        self.state.schedule(deadline, Due::Drain);
+        for slot in &mut self.services {
+            slot.service.note_mail();
+        }
         self.drain = Some(Drain {
             targets: HashMap::new(),
+            awaits_mail: true,
         });
-        self.state.schedule(deadline, Due::Drain);
+        self.advance_mail_of_drain();
+    }
+
+    /// Lets connections answer what has arrived, once the mail from before the drain is carried out within the usual budgets.
+    pub(super) fn advance_mail_of_drain(&mut self) {
+        let Some(drain) = &mut self.drain else {
+            return;
+        };
+        let has_mail = self
+            .services
+            .iter()
+            .any(|slot| slot.service.has_noted_mail());
+        if !drain.awaits_mail || has_mail {
+            return;
+        }
+        drain.awaits_mail = false;
         for id in self.table.ids() {
             self.drain_connection(id.slot);
         }
     }
 
-    /// True once a drain has ended: no connection is left.
+    /// True once a drain has ended: no connection is left, and no mail from before.
     pub(crate) fn is_drained(&self) -> bool {
-        self.drain.is_some() && self.table.len() == 0
+        let is_over = |drain: &Drain| !drain.awaits_mail && self.table.len() == 0;
+        self.drain.as_ref().is_some_and(is_over)
     }
 
     /// Lets a connection answer what has arrived.
@@ -46,7 +66,7 @@ impl Reactor {
         let (Some(drain), Some(connection)) = (&mut self.drain, self.table.in_slot(slot)) else {
             return;
         };
-        if connection.life.is_active() {
+        if connection.life.is_active() && !drain.awaits_mail {
             let arrived = connection.output.stream().receive_capacity();
             drain
                 .targets
@@ -72,7 +92,7 @@ impl Reactor {
         // paused reading has an answer to give, and resumes.
         let has_more = connection.input.is_some() || connection.readable;
         let held_back =
-            connection.gate.has(Gate::PAUSED) || (connection.gate.has(Gate::PRESSURE) && has_more);
+            connection.gate.has(Gate::PAUSED) || (connection.gate.has(Gate::TEMPORARY) && has_more);
         if is_active && (held_back || (is_behind && connection.has_work())) {
             return;
         }
@@ -87,6 +107,9 @@ impl Reactor {
 
     /// The deadline has passed.
     pub(super) fn end_drain(&mut self) {
+        if let Some(drain) = &mut self.drain {
+            drain.awaits_mail = false;
+        }
         for ConnId { slot, .. } in self.table.ids() {
             if let Some(connection) = self.table.in_slot(slot) {
                 // Output that the kernel has is sent while the peer reads; if any is lost, the peer sees a reset.

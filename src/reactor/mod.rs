@@ -20,6 +20,7 @@ mod beat;
 mod closing;
 mod drain;
 mod flush;
+mod mail;
 mod read;
 #[cfg(test)]
 mod simulation;
@@ -28,7 +29,6 @@ mod timers;
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use ringwheel_ringbuffer::PoolConfig;
@@ -46,15 +46,12 @@ use crate::io::address::Address;
 use crate::io::stream::Stream;
 use crate::panics::contain_drop;
 use crate::service::Service;
-use crate::shared::LoopShared;
+use crate::shared::{LoopShared, current};
 use crate::wheel::TickClock;
 
 use drain::Drain;
+pub(crate) use mail::MailBudget;
 use tasks::ScheduledTask;
-
-/// Number of connections that the mail of one service may reach in one iteration. The letter that passes it is still carried
-/// out.
-const MAIL_BUDGET: usize = 1024;
 
 /// The settings of a worker besides its services.
 #[derive(Clone, Debug)]
@@ -65,6 +62,8 @@ pub(crate) struct ReactorConfig {
     pub(crate) receive_buffer: usize,
     /// Bytes read from one connection before the others have their turn.
     pub(crate) read_budget: usize,
+    /// The bounds of the mail that one iteration carries out.
+    pub(crate) mail: MailBudget,
 }
 
 /// A service with the limits and deadlines of its connections.
@@ -95,6 +94,9 @@ pub(crate) struct Reactor {
     state: LoopState,
     receive: Box<[u8]>,
     read_budget: usize,
+    mail: MailBudget,
+    /// The service whose publications are delivered first in this iteration.
+    first_to_fan_out: usize,
     tasks: Slab<ScheduledTask>,
     /// Slots to remove at the end of the iteration.
     closed: Vec<u32>,
@@ -119,6 +121,8 @@ impl Reactor {
             state: LoopState::new(shared, config.clock, config.pool),
             receive: vec![0; config.receive_buffer].into_boxed_slice(),
             read_budget: config.read_budget,
+            mail: config.mail,
+            first_to_fan_out: 0,
             tasks: Slab::new(),
             closed: Vec::new(),
             departed: Vec::new(),
@@ -202,6 +206,7 @@ impl Reactor {
             connection.marks.set(Marks::TIMED, true);
         }
         self.settle(id.slot);
+        self.after_callbacks(id.slot);
         if self.drain.is_some() {
             self.drain_connection(id.slot);
         }
@@ -230,6 +235,7 @@ impl Reactor {
         if !read::fast_turn(connection, service, state, receive, *read_budget) {
             self.settle(slot);
         }
+        self.after_callbacks(slot);
         true
     }
 
@@ -260,12 +266,19 @@ impl Reactor {
     fn turn(&mut self, slot: u32) {
         self.read(slot);
         self.settle(slot);
+        self.after_callbacks(slot);
     }
 
     /// Handles everything that waits besides events, and removes closed connections: the second half of an iteration.
     pub(crate) fn finish_iteration(&mut self) {
+        if self.state.shared.has_requests() {
+            self.obey_requests();
+        }
         if self.state.shared.has_mail() {
-            self.read_mail(MAIL_BUDGET);
+            self.read_mail();
+        }
+        if self.drain.is_some() {
+            self.advance_mail_of_drain();
         }
         if !self.state.wheel.is_empty() {
             self.fire_timers();
@@ -290,20 +303,6 @@ impl Reactor {
         self.turn_list.clear();
     }
 
-    /// Lets every service carry out its mail, within a budget of connections that are reached.
-    fn read_mail(&mut self, budget: usize) {
-        let Reactor {
-            table,
-            services,
-            state,
-            ..
-        } = self;
-        for (index, slot) in (0u16..).zip(services) {
-            slot.service.read_mail(index, table, state, budget);
-        }
-        state.shared.tell_of_room();
-    }
-
     fn remove_closed(&mut self) {
         for slot in std::mem::take(&mut self.closed) {
             let Some(connection) = self.table.in_slot(slot) else {
@@ -317,6 +316,7 @@ impl Reactor {
             self.services[connection.service as usize]
                 .service
                 .close(connection, &mut self.state);
+            self.after_callbacks(slot);
             self.depart(slot);
         }
     }
@@ -359,6 +359,7 @@ impl Reactor {
             // Mail that is put in later is dropped with the service, whose mailbox is then closed.
             slot.service.discard_mail(&mut self.state);
         }
+        current::take_posts();
         self.tasks.drain().for_each(contain_drop);
         self.services.drain(..).for_each(contain_drop);
     }
@@ -369,8 +370,8 @@ fn release_handles(connection: &mut Connection) {
     let Some(extra) = &mut connection.extra else {
         return;
     };
-    if let Some(alive) = extra.alive.take() {
-        alive.store(false, Ordering::Release);
+    if let Some(control) = &extra.control {
+        control.end();
     }
     for completion in std::mem::take(&mut extra.completions) {
         contain_drop(completion);

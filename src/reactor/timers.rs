@@ -26,6 +26,7 @@ impl Reactor {
             .wheel
             .pop_expired_within(self.state.tick, &mut budget)
         {
+            let slot = due.connection().map_or(u32::MAX, |id| id.slot);
             match due {
                 Due::Idle(id) => self.check_idle(id),
                 Due::FirstMessage(id) => self.check_first_message(id),
@@ -38,6 +39,7 @@ impl Reactor {
                 Due::Task(index) => self.run_task(index),
                 Due::Drain => self.end_drain(),
             }
+            self.after_callbacks(slot);
         }
     }
 

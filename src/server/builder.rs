@@ -22,7 +22,7 @@ use crate::handler::Handler;
 use crate::handler::mailbox::AnyMailbox;
 use crate::io::address::Address;
 use crate::io::socket_options::SocketOptions;
-use crate::reactor::ReactorConfig;
+use crate::reactor::{MailBudget, ReactorConfig};
 use crate::server::endpoint::{AnyEndpoint, Clones, Endpoint, Factory, HandlerSource};
 use crate::server::handle::{ServerHandle, ServerShared};
 use crate::server::listen::Listen;
@@ -70,7 +70,8 @@ pub struct ServerBuilder {
     max_connections: usize,
     max_connections_per_ip: Option<usize>,
     accept_burst: usize,
-    mailbox_limit: usize,
+    /// Letters and bytes that may wait for one worker.
+    mailbox: (usize, usize),
     busy_poll: Option<Duration>,
     reactor: ReactorConfig,
     on_worker_start: Arc<WorkerHook>,
@@ -96,13 +97,14 @@ impl ServerBuilder {
             max_connections: 100_000,
             max_connections_per_ip: None,
             accept_burst: 128,
-            mailbox_limit: 65_536,
+            mailbox: (65_536, 64 * 1024 * 1024),
             busy_poll: None,
             reactor: ReactorConfig {
                 clock: TickClock::default(),
                 pool: PoolConfig::default(),
                 receive_buffer: 32 * 1024,
                 read_budget: 256 * 1024,
+                mail: MailBudget::default(),
             },
             on_worker_start: Arc::new(|_| {}),
             listeners: Vec::new(),
@@ -145,12 +147,23 @@ impl ServerBuilder {
         self
     }
 
-    /// The limit of letters from other threads that wait for one worker; one more is given back to its sender. Default
-    /// 65,536.
+    /// The limit of letters that wait for one worker; one more is given back to its sender. Default 65,536, at most 16,777,215.
     ///
-    /// A send, a close, a closure and a broadcast is one letter each, however large. With 0 every letter is given back.
+    /// A send, a closure, a publication and a broadcast is one letter each. Each thread has a share: it may have as many letters
+    /// waiting as the other threads leave free, so one alone gets half of them and nobody is shut out. Publications of
+    /// connections have no share; [`Limits::publications`](crate::Limits::publications) slows down who publishes too much, and a
+    /// connection whose callbacks post to a mailbox that is more than half full is not read until it is a quarter full. With 0
+    /// every letter is given back.
     pub fn mailbox_limit(mut self, letters: usize) -> Self {
-        self.mailbox_limit = letters;
+        self.mailbox.0 = letters;
+        self
+    }
+
+    /// The limit of bytes in the letters that wait for one worker, as [`mailbox_limit`](Self::mailbox_limit) is that of their
+    /// number. Default 64 MiB, at most 1 TiB. Each letter counts 64 bytes besides its item; an item that several letters share
+    /// counts in each.
+    pub fn mailbox_bytes(mut self, bytes: usize) -> Self {
+        self.mailbox.1 = bytes;
         self
     }
 
@@ -350,7 +363,7 @@ impl ServerBuilder {
         let make = |index| {
             let poll = Poll::new()?;
             let wake = waker(poll.registry())?;
-            let (shared, commands) = LoopShared::new(index, wake, self.mailbox_limit);
+            let (shared, commands) = LoopShared::new(index, wake, self.mailbox);
             Ok(Worker {
                 mail_end: MailEnd(shared.clone()),
                 poll,

@@ -48,7 +48,7 @@ impl<H: Handler> AnyEndpoint for Endpoint<H> {
         let (protocol, limits, timeouts) = (self.protocol.clone(), self.limits, self.timeouts);
         let tick = self.tick;
         let seed = move |start: WorkerStart<'_>| {
-            let outbox = WorkerOutbox::new(mailbox, start.server().connections_of::<H>());
+            let outbox = WorkerOutbox::new(mailbox.clone(), start.server().connections_of::<H>());
             let handler = make_handler(start);
             ServiceEntry {
                 service: Box::new(Hub::new(
@@ -57,7 +57,7 @@ impl<H: Handler> AnyEndpoint for Endpoint<H> {
                     limits,
                     timeouts,
                     Arc::new(outbox),
-                    mail,
+                    (mailbox, mail),
                 )),
                 limits,
                 timeouts,

@@ -118,7 +118,7 @@ impl Worker {
             on_start,
         } = self;
         let index = shared.worker;
-        let _current = CurrentWorker::enter(index);
+        let _current = CurrentWorker::enter(&shared);
         on_start(index);
         let start = WorkerStart { index, server };
         let services = services.into_iter().map(|make| make(start)).collect();

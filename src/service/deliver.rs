@@ -4,10 +4,15 @@ use super::entry::Entry;
 use super::hub::Hub;
 use crate::connection::Connection;
 use crate::connection::close_reason::Cause;
+use crate::connection::gate::Gate;
 use crate::connection::loop_state::LoopState;
 use crate::connection::marks::Marks;
 use crate::handler::Handler;
 use crate::protocol::{Decode, ErrorOf, UnpackContext, Unpacked};
+use crate::shared::current;
+
+/// Number of letters that the callbacks of a turn may post before they are carried out.
+const POSTS: u32 = 256;
 
 impl<H: Handler> Hub<H> {
     /// Delivers the messages at the front of `input` while the gate is open, and watches over one that was begun. Returns
@@ -128,7 +133,12 @@ impl<H: Handler> Entry<'_, H> {
                 conn.connection.messages_in += 1;
                 match self.session {
                     _ if conn.connection.life.is_parting() => {}
-                    Some(session) => handler.on_message(conn, session, message),
+                    Some(session) => {
+                        handler.on_message(conn, session, message);
+                        if current::posted() > POSTS {
+                            conn.connection.hold_back(Gate::MAIL);
+                        }
+                    }
                     None => unreachable!("a message comes after the opening handshake"),
                 }
                 Found::Message

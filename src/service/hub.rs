@@ -6,23 +6,26 @@ use crossbeam_channel::Receiver;
 
 use super::Service;
 use super::contain::contain;
+use super::mail::Walk;
 use super::typed_table::{Typed, TypedTable};
 use crate::connection::Connection;
 use crate::connection::close_reason::{Cause, Timeout};
-use crate::connection::id::ConnId;
+use crate::connection::gate::Gate;
 use crate::connection::limits::{Limits, Timeouts};
 use crate::connection::loop_state::LoopState;
 use crate::connection::table::ConnTable;
 use crate::handler::Handler;
 use crate::handler::conn::Conn;
-use crate::handler::letter::Mail;
+use crate::handler::letter::Posted;
+use crate::handler::mailbox::Mailbox;
 use crate::handler::outbox::Outbox;
-use crate::handler::publication::Publication;
 use crate::handler::timeout::TimeoutDecision;
 use crate::handler::timers::TimerId;
 use crate::io::output::Packed;
 use crate::panics::contain_drop;
 use crate::protocol::{Decode, Encode, Farewell, Protocol};
+use crate::shared::control::Requests;
+use crate::shared::current;
 
 /// One handler value, its protocol, and the typed sides of its connections.
 pub(crate) struct Hub<H: Handler> {
@@ -30,13 +33,16 @@ pub(crate) struct Hub<H: Handler> {
     protocol: H::Protocol,
     pub(super) timeouts: Timeouts,
     pub(super) table: TypedTable<H>,
-    pub(super) mail: Receiver<Mail<H>>,
-    /// Mail that was taken out to see if it is another publication to the same topic; handled next.
-    pub(super) read_ahead: Option<Mail<H>>,
-    /// The publications being delivered; empty in between.
-    pub(super) publications: Vec<Arc<Publication<H::Protocol>>>,
-    /// All subscribers of the publications being delivered; empty in between.
-    pub(super) subscribers: Vec<ConnId>,
+    /// Mail of other threads.
+    pub(super) mail: Receiver<Posted<H>>,
+    /// The other end of the mailbox, in which the worker's own callbacks put theirs.
+    pub(super) mailbox: Arc<Mailbox<H>>,
+    /// The visit that is under way; the mail behind it waits.
+    pub(super) walk: Option<Walk<H>>,
+    /// Number of letters that were waiting when the drain began and are not carried out.
+    pub(super) noted_letters: usize,
+    /// The stamp from which on publications are later than the beginning of the drain.
+    pub(super) noted_stamp: u64,
 }
 
 impl<H: Handler> Hub<H> {
@@ -46,7 +52,7 @@ impl<H: Handler> Hub<H> {
         limits: Limits,
         timeouts: Timeouts,
         outbox: Arc<dyn Outbox<H::Protocol>>,
-        mail: Receiver<Mail<H>>,
+        (mailbox, mail): (Arc<Mailbox<H>>, Receiver<Posted<H>>),
     ) -> Self {
         Hub {
             handler,
@@ -54,9 +60,10 @@ impl<H: Handler> Hub<H> {
             timeouts,
             table: TypedTable::new(limits, outbox),
             mail,
-            read_ahead: None,
-            publications: Vec::new(),
-            subscribers: Vec::new(),
+            mailbox,
+            walk: None,
+            noted_letters: 0,
+            noted_stamp: 0,
         }
     }
 
@@ -145,7 +152,12 @@ impl<H: Handler> Service for Hub<H> {
 
     fn drained(&mut self, connection: &mut Connection, state: &mut LoopState) {
         self.call(connection, state, |handler, conn, session| {
-            handler.on_drained(conn, session)
+            if conn.connection.output.len() <= conn.link.limits.low_water {
+                handler.on_drained(conn, session);
+            } else {
+                // Publications have come first, and have filled the output again.
+                conn.connection.hold_back(Gate::PRESSURE);
+            }
         });
     }
 
@@ -242,14 +254,36 @@ impl<H: Handler> Service for Hub<H> {
         contain_drop((decoder, encoder));
     }
 
+    fn obey(&mut self, connection: &mut Connection, state: &mut LoopState, requests: Requests) {
+        self.do_requests(connection, state, requests);
+    }
+
     fn read_mail(
         &mut self,
         service: u16,
         table: &mut ConnTable,
         state: &mut LoopState,
         budget: usize,
-    ) {
-        self.carry_out_mail(service, table, state, budget);
+    ) -> usize {
+        self.carry_out_mail(service, table, state, budget)
+    }
+
+    fn read_local_mail(&mut self, service: u16, table: &mut ConnTable, state: &mut LoopState) {
+        self.carry_out_local_mail(service, table, state);
+    }
+
+    fn fan_out(&mut self, table: &mut ConnTable, state: &mut LoopState, budget: usize) -> usize {
+        self.deliver_publications(table, state, budget)
+    }
+
+    fn note_mail(&mut self) {
+        self.noted_letters = self.mail.len();
+        self.noted_stamp = current::next_stamp();
+    }
+
+    fn has_noted_mail(&self) -> bool {
+        let topics = self.table.link.topics.borrow();
+        self.noted_letters > 0 || self.walk.is_some() || topics.has_entries_before(self.noted_stamp)
     }
 
     fn discard_mail(&mut self, state: &mut LoopState) {
@@ -257,10 +291,16 @@ impl<H: Handler> Service for Hub<H> {
     }
 
     #[cfg(test)]
-    fn subscribers(&self, topic: &str) -> Vec<ConnId> {
-        let mut list = Vec::new();
-        let topics = self.table.link.topics.borrow();
-        topics.list_subscribers(topic, &mut list);
-        list
+    fn subscribers(&self, topic: &str) -> usize {
+        self.table.link.topics.borrow().count(topic)
+    }
+}
+
+impl<H: Handler> Drop for Hub<H> {
+    fn drop(&mut self) {
+        for posted in self.mailbox.close_local() {
+            self.mailbox.shared.release_places(posted.charge);
+            contain_drop(posted.mail);
+        }
     }
 }

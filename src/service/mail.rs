@@ -1,68 +1,117 @@
-//! Mail: the requests of other threads and other connections are carried out on the worker.
+//! Mail: the requests of other threads and of other callbacks are carried out on the worker.
 
-use std::sync::Arc;
-
-use super::entry::Entry;
 use super::hub::Hub;
-use super::typed_table::TypedTable;
-use crate::connection::Connection;
+use super::local_access::finish_visit;
 use crate::connection::id::ConnId;
 use crate::connection::loop_state::LoopState;
-use crate::connection::send_status::{Refusal, SendStatus};
 use crate::connection::table::ConnTable;
 use crate::handler::Handler;
-use crate::handler::letter::{Letter, Mail, Request, Visitor};
-use crate::handler::local::{LocalAccess, LocalConnections, LocalVisitor};
-use crate::handler::publication::Publication;
-use crate::panics::{contain_call, contain_drop};
+use crate::handler::letter::{Letter, Mail, Posted, Request, Visit};
+use crate::handler::link::Published;
+use crate::panics::contain_drop;
+use crate::shared::current;
+use crate::shared::places::Charge;
 
-/// Number of publications to one topic that are delivered together at most, so that a subscriber gets them in one write.
-const PUBLICATIONS_TOGETHER: usize = 64;
+/// A visit to all connections of a service that is under way.
+pub(super) struct Walk<H: Handler> {
+    visit: Visit<H>,
+    charge: Charge,
+    /// The connections that are not visited yet.
+    left: Vec<ConnId>,
+}
 
 impl<H: Handler> Hub<H> {
-    /// Carries out the mail that waits, until it has reached about `budget` connections.
+    /// Carries out the mail of other threads that waits, until it has reached about `budget` connections, or has led to mail of
+    /// the worker to itself, which comes first. Returns what is left of the budget; 0 also if no mail is left.
     pub(super) fn carry_out_mail(
         &mut self,
         service: u16,
         table: &mut ConnTable,
         state: &mut LoopState,
         budget: usize,
+    ) -> usize {
+        let mut left = budget;
+        while left > 0 && current::posted() == 0 {
+            if let Some(walk) = self.walk.take() {
+                left = self.walk_on(walk, table, state, left);
+                continue;
+            }
+            let Some(posted) = self.next_mail() else {
+                return 0;
+            };
+            let reached = self.carry_out(posted, service, table, state);
+            left = left.saturating_sub(reached);
+        }
+        left
+    }
+
+    /// Takes the next piece of mail of other threads.
+    fn next_mail(&mut self) -> Option<Posted<H>> {
+        let mut posted = self.mail.try_recv().ok()?;
+        self.noted_letters = self.noted_letters.saturating_sub(1);
+        posted.stamp = current::next_stamp();
+        Some(posted)
+    }
+
+    /// Carries out the mail that the worker's own callbacks have posted, but not what that leads to.
+    pub(super) fn carry_out_local_mail(
+        &mut self,
+        service: u16,
+        table: &mut ConnTable,
+        state: &mut LoopState,
     ) {
-        let mut reached = 0;
-        while reached < budget {
-            let Some(mail) = self.next_mail() else {
-                return;
-            };
-            reached += 1 + match mail {
-                Mail::One(letter) => {
-                    self.hand_letter(letter, table, state);
-                    0
-                }
-                Mail::Each(visitor) => self.visit(visitor, service, table, state),
-                Mail::Topic(publication) => self.deliver_publications(publication, table, state),
-                Mail::Handler(job) => {
-                    state.shared.release_places(1);
-                    self.run_local(service, table, state, job)
-                }
-            };
+        for posted in self.mailbox.take_local() {
+            self.carry_out(posted, service, table, state);
         }
     }
 
-    /// Drops the mail that waits now. Mail that comes meanwhile, from a completion that sends again, stays.
-    pub(super) fn drop_mail(&mut self, state: &mut LoopState) {
-        for _ in 0..state.shared.letters() {
-            let Some(mail) = self.next_mail() else {
-                return;
-            };
-            state.shared.release_places(1);
-            contain_drop(mail);
-        }
-    }
-
-    /// Takes the next piece of mail. Its place is released only when it is carried out, so that the loop does not sleep before.
-    fn next_mail(&mut self) -> Option<Mail<H>> {
-        let read_ahead = self.read_ahead.take();
-        read_ahead.or_else(|| self.mail.try_recv().ok())
+    /// Carries out one piece of mail. Returns about how many connections it has reached, at least 1.
+    fn carry_out(
+        &mut self,
+        posted: Posted<H>,
+        service: u16,
+        table: &mut ConnTable,
+        state: &mut LoopState,
+    ) -> usize {
+        let Posted {
+            mail,
+            charge,
+            stamp,
+        } = posted;
+        // What was published later comes after this letter.
+        self.table.horizon = stamp;
+        let reached = match mail {
+            Mail::One(letter) => {
+                state.shared.release_places(charge);
+                self.hand_letter(letter, table, state);
+                1
+            }
+            Mail::Each(visit) => {
+                let mut left = table.ids();
+                left.retain(|id| id.service == service);
+                left.reverse();
+                self.walk = Some(Walk {
+                    visit,
+                    charge,
+                    left,
+                });
+                1
+            }
+            Mail::Topic(publication) => {
+                let published = Published {
+                    publication,
+                    charge,
+                };
+                self.table.link.append(stamp, published);
+                1
+            }
+            Mail::Handler(job, _) => {
+                state.shared.release_places(charge);
+                1 + self.run_local(service, table, state, job)
+            }
+        };
+        self.table.horizon = u64::MAX;
+        reached
     }
 
     /// Does what a letter asks for.
@@ -72,215 +121,81 @@ impl<H: Handler> Hub<H> {
         table: &mut ConnTable,
         state: &mut LoopState,
     ) {
-        state.shared.release_places(1);
-        let Letter { to, request } = letter;
-        let Some(connection) = table.get(to) else {
+        let Letter {
+            to,
+            request,
+            control,
+        } = letter;
+        if let Some(control) = &control {
+            control.uncount_letter();
+        }
+        let connection = table.get(to);
+        let Some(connection) = connection.filter(|connection| connection.life.is_active()) else {
             return contain_drop(request);
         };
-        let is_in_time = match request {
-            Request::Abort => !connection.life.is_closed(),
-            _ => connection.life.is_active(),
-        };
-        if is_in_time {
-            self.call(connection, state, |_, conn, _| match request {
-                Request::Send(item, done) => conn.send_owned_with(&item, done),
-                Request::Close => conn.close(),
-                Request::Abort => conn.abort(),
-                Request::Run(job) => job(conn),
+        self.call(connection, state, |_, conn, _| match request {
+            Request::Send(item, done) => conn.send_owned_with(&item, done),
+            Request::Run(job) => job(conn),
+        });
+        self.close_after_letters(connection, state);
+        state.queue(connection);
+    }
+
+    /// Goes on with a visit, to `budget` connections at most. Returns what is left of the budget.
+    fn walk_on(
+        &mut self,
+        mut walk: Walk<H>,
+        table: &mut ConnTable,
+        state: &mut LoopState,
+        budget: usize,
+    ) -> usize {
+        for left in (0..budget).rev() {
+            if current::posted() > 0 {
+                self.walk = Some(walk);
+                return left + 1;
+            }
+            let Some(id) = walk.left.pop() else {
+                state.shared.release_places(walk.charge);
+                contain_drop(walk.visit);
+                return left;
+            };
+            let connection = table.get(id);
+            let Some(connection) = connection.filter(|connection| connection.life.is_active())
+            else {
+                continue;
+            };
+            self.call(connection, state, |_, conn, session| {
+                (walk.visit.visitor)(conn, session);
             });
-            state.queue(connection);
-        } else {
-            contain_drop(request);
-        }
-    }
-
-    /// Runs a closure for each open connection of the service. Returns their number.
-    fn visit(
-        &mut self,
-        visitor: Arc<Visitor<H>>,
-        service: u16,
-        table: &mut ConnTable,
-        state: &mut LoopState,
-    ) -> usize {
-        state.shared.release_places(1);
-        let visit = |_: &mut H, connections: &mut LocalConnections<'_, H>| {
-            connections.for_each(|conn, session| visitor(conn, session));
-        };
-        let reached = self.run_local(service, table, state, visit);
-        contain_drop(visitor);
-        reached
-    }
-
-    /// Runs code with the handler and its connections on this worker. Returns the number of connections that it has reached.
-    pub(super) fn run_local(
-        &mut self,
-        service: u16,
-        table: &mut ConnTable,
-        state: &mut LoopState,
-        code: impl FnOnce(&mut H, &mut LocalConnections<'_, H>),
-    ) -> usize {
-        let mut access = Access {
-            typed: &mut self.table,
-            table,
-            state,
-            service,
-            reached: 0,
-        };
-        let handler = &mut self.handler;
-        contain_call(|| code(handler, &mut LocalConnections::new(&mut access)));
-        access.reached
-    }
-
-    /// Delivers a publication, and those to the same topic that follow it. Returns the number of messages to subscribers.
-    ///
-    /// The output of each subscriber leaves at once and its ring goes on to the next, so that a publication to many takes
-    /// the memory of one.
-    fn deliver_publications(
-        &mut self,
-        first: Arc<Publication<H::Protocol>>,
-        table: &mut ConnTable,
-        state: &mut LoopState,
-    ) -> usize {
-        let mut subscribers = std::mem::take(&mut self.subscribers);
-        self.table
-            .link
-            .topics
-            .borrow()
-            .list_subscribers(&first.topic, &mut subscribers);
-        self.collect_publications(first);
-        state.shared.release_places(self.publications.len());
-        let count = subscribers.len() * self.publications.len();
-        let except = self.publications[0].except;
-        for id in subscribers.drain(..).filter(|id| Some(*id) != except) {
-            self.deliver_to_subscriber(id, table, state);
-        }
-        self.subscribers = subscribers;
-        for publication in self.publications.drain(..) {
-            contain_drop(publication);
-        }
-        count
-    }
-
-    /// Collects the publications to the same topic that follow in the mailbox.
-    fn collect_publications(&mut self, first: Arc<Publication<H::Protocol>>) {
-        self.publications.push(first);
-        while self.publications.len() < PUBLICATIONS_TOGETHER {
-            match self.next_mail() {
-                Some(Mail::Topic(next)) if next.is_alike(&self.publications[0]) => {
-                    self.publications.push(next);
-                }
-                other => {
-                    self.read_ahead = other;
-                    return;
-                }
+            if !finish_visit(connection, state) {
+                state.queue(connection);
             }
         }
+        self.walk = Some(walk);
+        0
     }
 
-    /// Sends the collected publications to one subscriber.
-    fn deliver_to_subscriber(&mut self, id: ConnId, table: &mut ConnTable, state: &mut LoopState) {
-        let connection = table.get(id);
-        let Some(connection) = connection.filter(|connection| connection.life.is_active()) else {
-            return;
-        };
-        let publications = std::mem::take(&mut self.publications);
-        let unread = connection.kept();
-        self.table.enter(connection, state, unread, |entry| {
-            publications
-                .iter()
-                .for_each(|publication| entry.send_published(publication));
-        });
-        self.publications = publications;
-        if !finish_visit(connection, state) {
-            state.queue(connection);
+    /// Drops the mail that waits now, and the publications that are not delivered. Mail that comes meanwhile, from a
+    /// completion that sends again, stays.
+    pub(super) fn drop_mail(&mut self, state: &mut LoopState) {
+        if let Some(walk) = self.walk.take() {
+            state.shared.release_places(walk.charge);
+            contain_drop(walk.visit);
         }
-    }
-}
-
-/// The connections of a service, for code that runs between their callbacks.
-struct Access<'a, H: Handler> {
-    typed: &'a mut TypedTable<H>,
-    table: &'a mut ConnTable,
-    state: &'a mut LoopState,
-    /// Index of the service on its worker.
-    service: u16,
-    /// Number of connections that were visited.
-    reached: usize,
-}
-
-impl<H: Handler> LocalAccess<H> for Access<'_, H> {
-    fn worker(&self) -> usize {
-        self.state.shared.worker
-    }
-
-    fn ids(&self) -> Vec<ConnId> {
-        let open = self.table.iter().filter(|connection| {
-            connection.service == self.service
-                && connection.life.is_active()
-                && self.typed.is_known(connection)
-        });
-        open.map(|connection| connection.id).collect()
-    }
-
-    fn subscribers(&self, topic: &str) -> usize {
-        self.typed.link.topics.borrow().count(topic)
-    }
-
-    fn visit(&mut self, id: ConnId, visit: &mut LocalVisitor<'_, H>) {
-        let Some((connection, state)) = self.call(id, visit) else {
-            return;
-        };
-        // Output that was sent waits for the end of the iteration: another visit may add to it.
-        let has_sent = !connection.output.is_empty();
-        if has_sent || !finish_visit(connection, state) {
-            state.queue(connection);
+        let undelivered = self.table.link.topics.borrow_mut().clear_logs();
+        for published in undelivered {
+            published.publication.miss();
+            self.table.link.done.borrow_mut().push(published);
         }
-    }
-
-    fn visit_all(&mut self, ids: &[ConnId], visit: &mut LocalVisitor<'_, H>) {
-        for id in ids {
-            let visited = self.call(*id, visit);
-            if let Some((connection, state)) = visited {
-                if !finish_visit(connection, state) {
-                    state.queue(connection);
-                }
+        self.drop_done(state);
+        let waiting = self.mail.len();
+        let foreign = std::iter::from_fn(|| self.mail.try_recv().ok()).take(waiting);
+        for posted in self.mailbox.take_local().into_iter().chain(foreign) {
+            state.shared.release_places(posted.charge);
+            if let Mail::Topic(publication) = &posted.mail {
+                publication.miss();
             }
-        }
-    }
-}
-
-impl<H: Handler> Access<'_, H> {
-    /// Calls `visit` with a connection, if it is open and the handler knows it. Returns the connection.
-    fn call(
-        &mut self,
-        id: ConnId,
-        visit: &mut LocalVisitor<'_, H>,
-    ) -> Option<(&mut Connection, &mut LoopState)> {
-        let connection = self.table.get(id)?;
-        if connection.service != self.service || !connection.life.is_active() {
-            return None;
-        }
-        self.reached += 1;
-        let unread = connection.kept();
-        self.typed
-            .enter(connection, self.state, unread, |entry| entry.call(visit));
-        Some((connection, self.state))
-    }
-}
-
-/// Sends what is pending and gives the ring back, so that a visit to many takes the memory of one. False if the connection
-/// needs a turn of its own.
-fn finish_visit(connection: &mut Connection, state: &mut LoopState) -> bool {
-    connection.is_undisturbed() && connection.output.send_off(&mut state.pool)
-}
-
-impl<H: Handler> Entry<'_, H> {
-    /// Sends one publication and counts what becomes of it.
-    fn send_published(&mut self, publication: &Publication<H::Protocol>) {
-        match self.conn.send_owned(&publication.item) {
-            SendStatus::Queued | SendStatus::AboveHighWater => publication.count(1, 0),
-            SendStatus::Refused(Refusal::Closing) => {}
-            SendStatus::Refused(_) => publication.count(0, 1),
+            contain_drop(posted.mail);
         }
     }
 }

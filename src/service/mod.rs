@@ -5,8 +5,11 @@ pub(crate) mod contain;
 mod deadlines;
 mod deliver;
 mod entry;
+mod fan_out;
 pub(crate) mod hub;
+mod local_access;
 mod mail;
+mod requests;
 mod typed_table;
 
 use crate::connection::Connection;
@@ -15,6 +18,7 @@ use crate::connection::loop_state::LoopState;
 use crate::connection::table::ConnTable;
 use crate::handler::timeout::TimeoutDecision;
 use crate::handler::timers::TimerId;
+use crate::shared::control::Requests;
 
 /// A listener's connections on one worker. Its methods are the only virtual calls on the path of a message.
 ///
@@ -64,18 +68,29 @@ pub(crate) trait Service {
     /// The connection is over; the handler gets its session back.
     fn close(&mut self, connection: &mut Connection, state: &mut LoopState);
 
-    /// Carries out the mail that waits, until it has reached about `budget` connections. `service` is the index that the
-    /// service has on its worker.
+    /// Does what other threads ask of a connection through its control.
+    fn obey(&mut self, connection: &mut Connection, state: &mut LoopState, requests: Requests);
+    /// Carries out the mail of other threads that waits, until it has reached about `budget` connections, or has led to mail of
+    /// the worker to itself, which comes first. Returns what is left of the budget; 0 also if no mail is left. `service` is
+    /// the index that the service has on its worker.
     fn read_mail(
         &mut self,
         service: u16,
         table: &mut ConnTable,
         state: &mut LoopState,
         budget: usize,
-    );
-    /// Drops the mail that waits now.
+    ) -> usize;
+    /// Carries out the mail that the worker's own callbacks have posted.
+    fn read_local_mail(&mut self, service: u16, table: &mut ConnTable, state: &mut LoopState);
+    /// Delivers publications, until `budget` is spent. Returns what is left of it.
+    fn fan_out(&mut self, table: &mut ConnTable, state: &mut LoopState, budget: usize) -> usize;
+    /// Notes the mail and the publications that wait at the beginning of a drain.
+    fn note_mail(&mut self);
+    /// True while mail or publications of that time are not carried out.
+    fn has_noted_mail(&self) -> bool;
+    /// Drops the mail that waits now, and the publications that are not delivered.
     fn discard_mail(&mut self, state: &mut LoopState);
-    /// The subscribers of a topic on this worker.
+    /// Number of subscribers of a topic on this worker.
     #[cfg(test)]
-    fn subscribers(&self, topic: &str) -> Vec<crate::connection::id::ConnId>;
+    fn subscribers(&self, topic: &str) -> usize;
 }

@@ -31,6 +31,9 @@ pub(super) struct Typed<H: Handler> {
 pub(super) struct TypedTable<H: Handler> {
     pub(super) typed: Slab<Typed<H>>,
     pub(super) link: Link<H::Protocol>,
+    /// Publications with a later stamp are not delivered before the code that is entered: letters and publications that a
+    /// worker posts to itself take effect in order. `u64::MAX` but while such a letter is carried out.
+    pub(super) horizon: u64,
 }
 
 impl<H: Handler> TypedTable<H> {
@@ -38,6 +41,7 @@ impl<H: Handler> TypedTable<H> {
         TypedTable {
             typed: Slab::with_capacity(INITIAL_CAPACITY),
             link: Link::new(limits, outbox),
+            horizon: u64::MAX,
         }
     }
 
@@ -48,7 +52,7 @@ impl<H: Handler> TypedTable<H> {
             .is_some_and(|typed| typed.session.is_some())
     }
 
-    /// Runs code with a connection and its typed side; afterwards the decoder's changes take effect and the protocol's next
+    /// Runs code with a connection and its typed side. What was published to the connection before is sent to it first; afterwards the decoder's changes take effect and the protocol's next
     /// deadline is set. `None` if the connection has no typed side, or if the code panicked.
     #[inline(always)]
     pub(super) fn enter<R>(
@@ -58,7 +62,11 @@ impl<H: Handler> TypedTable<H> {
         unread: usize,
         code: impl FnOnce(&mut Entry<'_, H>) -> R,
     ) -> Option<R> {
-        let TypedTable { typed, link } = self;
+        let TypedTable {
+            typed,
+            link,
+            horizon,
+        } = self;
         let Typed {
             decoder,
             encoder,
@@ -81,6 +89,9 @@ impl<H: Handler> TypedTable<H> {
                     unread,
                 },
             };
+            if link.has_news.get() {
+                entry.conn.read_topics(*horizon);
+            }
             let result = code(&mut entry);
             entry.change_decoder();
             entry.arm_deadline();

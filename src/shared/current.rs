@@ -1,9 +1,19 @@
-//! The worker that runs on the current thread.
+//! The worker that runs on the current thread, and the letters that its callbacks post.
 
 use std::cell::Cell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::LoopShared;
 
 thread_local! {
     static CURRENT: Cell<Option<usize>> = const { Cell::new(None) };
+    static LOOP: Cell<*const LoopShared> = const { Cell::new(std::ptr::null()) };
+    static SOURCE: Cell<usize> = const { Cell::new(usize::MAX) };
+    static STAMP: Cell<u64> = const { Cell::new(0) };
+    static POSTED: Cell<u32> = const { Cell::new(0) };
+    static UNSEEN: Cell<bool> = const { Cell::new(false) };
+    static CONGESTED: Cell<Option<Arc<LoopShared>>> = const { Cell::new(None) };
 }
 
 /// The index of the worker that runs on the current thread; `None` on a thread that runs no worker.
@@ -21,8 +31,10 @@ pub fn current_worker() -> Option<usize> {
 pub(crate) struct CurrentWorker;
 
 impl CurrentWorker {
-    pub(crate) fn enter(worker: usize) -> Self {
-        CURRENT.set(Some(worker));
+    /// `shared` is the worker's part that other threads see, by which mail to the worker itself is recognised.
+    pub(crate) fn enter(shared: &Arc<LoopShared>) -> Self {
+        CURRENT.set(Some(shared.worker));
+        LOOP.set(Arc::as_ptr(shared));
         CurrentWorker
     }
 }
@@ -30,5 +42,74 @@ impl CurrentWorker {
 impl Drop for CurrentWorker {
     fn drop(&mut self) {
         CURRENT.set(None);
+        LOOP.set(std::ptr::null());
+        take_posts();
     }
+}
+
+/// True if the current thread runs this worker.
+pub(crate) fn is_current(shared: &LoopShared) -> bool {
+    std::ptr::eq(LOOP.get(), shared)
+}
+
+/// The number of the current thread among all threads that have sent letters.
+pub(crate) fn source() -> usize {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    let known = SOURCE.get();
+    if known != usize::MAX {
+        return known;
+    }
+    let source = NEXT.fetch_add(1, Ordering::Relaxed);
+    SOURCE.set(source);
+    source
+}
+
+/// A stamp by which this thread's publications and letters are ordered; each is greater than those before it.
+pub(crate) fn next_stamp() -> u64 {
+    let stamp = STAMP.get() + 1;
+    STAMP.set(stamp);
+    stamp
+}
+
+/// Notes a letter that the worker of the current thread has posted, on behalf of the connection whose callback runs.
+pub(crate) fn note_post(to: &Arc<LoopShared>) {
+    if LOOP.get().is_null() {
+        return;
+    }
+    POSTED.set(POSTED.get().saturating_add(1));
+    UNSEEN.set(true);
+    if to.is_congested() {
+        end_turn();
+        CONGESTED.set(Some(to.clone()));
+    }
+}
+
+/// Ends the turn of the connection whose callback runs after this callback, as if it had posted many letters.
+pub(crate) fn end_turn() {
+    POSTED.set(u32::MAX);
+}
+
+/// Number of letters that this worker's callbacks have posted since they were [taken](take_posts); `u32::MAX` if one went to a
+/// mailbox that is more than half full.
+#[inline]
+pub(crate) fn posted() -> u32 {
+    POSTED.get()
+}
+
+/// True if a callback has posted a letter that may be to its own connection, and [`note_seen`] was not called since.
+#[inline]
+pub(crate) fn has_unseen() -> bool {
+    UNSEEN.get()
+}
+
+/// Notes that all letters of the callback to its own connection have been looked at.
+pub(crate) fn note_seen() {
+    UNSEEN.set(false);
+}
+
+/// Begins to count anew. Returns the worker whose mailbox is more than half full, if a letter went to one.
+pub(crate) fn take_posts() -> Option<Arc<LoopShared>> {
+    POSTED.set(0);
+    UNSEEN.set(false);
+    CONGESTED.take()
 }

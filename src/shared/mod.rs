@@ -2,7 +2,9 @@
 //! coalesced wake-up.
 
 pub(crate) mod arrival;
+pub(crate) mod callback;
 pub(crate) mod command;
+pub(crate) mod control;
 pub(crate) mod current;
 pub(crate) mod places;
 pub(crate) mod room;
@@ -19,7 +21,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use crate::shared::command::Command;
-use crate::shared::places::Places;
+use crate::shared::places::{Charge, Places};
 use crate::shared::room::{Room, RoomCallback};
 use crate::shared::sweep_flag::SweepFlag;
 use crate::shared::sync::atomic::{AtomicUsize, Ordering};
@@ -41,7 +43,11 @@ pub(crate) struct LoopShared {
     /// Senders that wait until the mailboxes have room.
     room: Room,
     /// Commands that wait.
-    waiting_commands: Places,
+    waiting_commands: AtomicUsize,
+    /// Slots of the connections that have requests waiting in their control.
+    requested: (Sender<u32>, Receiver<u32>),
+    /// Number of those slots.
+    waiting_requests: AtomicUsize,
     /// Coalesces requests to forget cancelled tasks.
     sweep: SweepFlag,
     /// Connections that were given to the worker and have not ended.
@@ -49,10 +55,11 @@ pub(crate) struct LoopShared {
 }
 
 impl LoopShared {
+    /// `letters` and `bytes` are the limits of the worker's mailboxes together.
     pub(crate) fn new(
         worker: usize,
         wake: Box<Wake>,
-        mailbox_limit: usize,
+        (letters, bytes): (usize, usize),
     ) -> (Arc<Self>, Receiver<Command>) {
         let (commands, receiver) = unbounded();
         let shared = LoopShared {
@@ -61,9 +68,11 @@ impl LoopShared {
             commands,
             wake,
             wake_flag: WakeFlag::new(),
-            letters: Places::new(mailbox_limit),
+            letters: Places::new(letters, bytes),
             room: Room::new(),
-            waiting_commands: Places::new(usize::MAX),
+            waiting_commands: AtomicUsize::new(0),
+            requested: unbounded(),
+            waiting_requests: AtomicUsize::new(0),
             sweep: SweepFlag::new(),
             connections: AtomicUsize::new(0),
         };
@@ -72,7 +81,7 @@ impl LoopShared {
 
     /// Sends a command, without a limit: commands are the program's own. The command comes back if the worker has ended.
     pub(crate) fn command(&self, command: Command) -> Result<(), Command> {
-        self.waiting_commands.reserve();
+        self.waiting_commands.fetch_add(1, Ordering::Relaxed);
         self.commands.send(command).map_err(|returned| {
             self.command_taken();
             returned.0
@@ -83,11 +92,30 @@ impl LoopShared {
 
     /// Counts out a command that the loop has taken.
     pub(crate) fn command_taken(&self) {
-        self.waiting_commands.release(1);
+        self.waiting_commands.fetch_sub(1, Ordering::Relaxed);
     }
 
     pub(crate) fn has_commands(&self) -> bool {
-        self.waiting_commands.taken() > 0
+        self.waiting_commands.load(Ordering::Relaxed) > 0
+    }
+
+    /// Tells the loop that the connection in a slot has requests waiting in its control.
+    pub(crate) fn announce_request(&self, slot: u32) {
+        self.waiting_requests.fetch_add(1, Ordering::Relaxed);
+        // It cannot fail: the receiver lies beside the sender.
+        let _ = self.requested.0.send(slot);
+        self.notify();
+    }
+
+    pub(crate) fn has_requests(&self) -> bool {
+        self.waiting_requests.load(Ordering::Relaxed) > 0
+    }
+
+    /// Takes the slot of a connection that has requests waiting.
+    pub(crate) fn take_request(&self) -> Option<u32> {
+        let slot = self.requested.1.try_recv().ok()?;
+        self.waiting_requests.fetch_sub(1, Ordering::Relaxed);
+        Some(slot)
     }
 
     /// Asks the loop to forget cancelled tasks. Many cancellations share one sweep.
@@ -108,29 +136,45 @@ impl LoopShared {
         self.epoch.elapsed()
     }
 
-    /// The letters that wait in the worker's mailboxes.
+    /// Letters that wait for the worker, or that it is not done with.
     pub(crate) fn letters(&self) -> usize {
-        self.letters.taken()
+        self.letters.letters()
     }
 
-    /// Counts a letter in. False if the mailbox limit is reached.
-    pub(crate) fn reserve_place(&self) -> bool {
-        self.letters.reserve()
+    /// Bytes of those letters.
+    #[cfg(test)]
+    pub(crate) fn letter_bytes(&self) -> usize {
+        self.letters.bytes()
     }
 
-    /// Counts out letters that were taken.
-    pub(crate) fn release_places(&self, letters: usize) {
-        self.letters.release(letters);
+    /// Counts a letter of the current thread in. `None` if a limit of the mailboxes, or the thread's share, forbids it.
+    pub(crate) fn reserve_places(&self, bytes: usize) -> Option<Charge> {
+        self.letters.reserve(bytes, current::source())
     }
 
-    /// Calls back once the mailboxes are no more than half full, or the worker has ended: at once if that is so already.
+    /// Counts in a publication of a connection, which is held back by other means. `None` if a limit of the mailboxes forbids it.
+    pub(crate) fn reserve_for_publisher(&self, bytes: usize) -> Option<Charge> {
+        self.letters.reserve_without_share(bytes)
+    }
+
+    /// Counts out a letter that the worker is done with.
+    pub(crate) fn release_places(&self, charge: Charge) {
+        self.letters.release(charge);
+    }
+
+    /// True if the mailboxes are more than half full.
+    pub(crate) fn is_congested(&self) -> bool {
+        self.letters.is_congested()
+    }
+
+    /// Calls back once the mailboxes are no more than a quarter full, or the worker has ended: at once if that is so already.
     pub(crate) fn when_room(&self, callback: RoomCallback) {
-        self.room.wait(callback, || self.letters.is_half_free());
+        self.room.wait(callback, || self.letters.has_room());
     }
 
     /// Calls back senders that wait for room, if there is some. The loop does so after it has read mail.
     pub(crate) fn tell_of_room(&self) {
-        self.room.tell(|| self.letters.is_half_free());
+        self.room.tell(|| self.letters.has_room());
     }
 
     /// Calls back senders that wait for room: the worker has ended, or will never run.
@@ -156,11 +200,11 @@ impl LoopShared {
         });
     }
 
-    /// Announces that the loop is about to sleep: from here on a notification wakes it. True if letters or commands wait
-    /// already, so that it must not sleep.
+    /// Announces that the loop is about to sleep: from here on a notification wakes it. True if letters, commands or requests
+    /// wait already, so that it must not sleep.
     pub(crate) fn prepare_to_sleep(&self) -> bool {
         self.wake_flag
-            .prepare_to_sleep(|| self.has_mail() || self.has_commands())
+            .prepare_to_sleep(|| self.has_mail() || self.has_commands() || self.has_requests())
     }
 
     /// Announces that the loop runs again.

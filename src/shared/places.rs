@@ -1,50 +1,245 @@
-//! Counts the letters or commands that wait for a loop, against a limit.
+//! Counts the letters that wait for a loop and their bytes, against limits that all senders share.
 
-use crate::shared::sync::atomic::{AtomicUsize, Ordering};
+use crate::shared::sync::atomic::{AtomicU64, Ordering};
+
+/// Number of sources that are counted apart. Threads beyond them share a count with another.
+const SOURCES: usize = 64;
+
+/// A number of letters and a number of bytes, in one word so that both change in one step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Load(u64);
+
+impl Load {
+    /// Bits of the number of bytes; those above it count letters.
+    const BYTE_BITS: u32 = 40;
+    const MAX_LETTERS: u64 = (1 << (64 - Self::BYTE_BITS)) - 1;
+    const MAX_BYTES: u64 = (1 << Self::BYTE_BITS) - 1;
+
+    fn new(letters: usize, bytes: usize) -> Self {
+        let letters = (letters as u64).min(Self::MAX_LETTERS);
+        Load(letters << Self::BYTE_BITS | (bytes as u64).min(Self::MAX_BYTES))
+    }
+
+    fn letters(self) -> u64 {
+        self.0 >> Self::BYTE_BITS
+    }
+
+    fn bytes(self) -> u64 {
+        self.0 & Self::MAX_BYTES
+    }
+
+    /// The sum, unless one of its numbers exceeds that of `limit`.
+    fn plus_within(self, other: Load, limit: Load) -> Option<Load> {
+        let letters = self.letters() + other.letters();
+        let bytes = self.bytes() + other.bytes();
+        let fits = letters <= limit.letters() && bytes <= limit.bytes();
+        fits.then_some(Load(letters << Self::BYTE_BITS | bytes))
+    }
+
+    /// True if neither number exceeds the given fraction of that of `limit`.
+    fn is_within(self, limit: Load, fraction: u64) -> bool {
+        self.letters() <= limit.letters() / fraction && self.bytes() <= limit.bytes() / fraction
+    }
+}
+
+/// A letter's part of the places; it is given back when the letter is done with.
+#[derive(Debug)]
+#[must_use = "places that are not released are lost"]
+pub(crate) struct Charge {
+    bytes: u64,
+    /// The source that was charged, if any.
+    source: Option<u8>,
+}
+
+impl Charge {
+    fn load(&self) -> Load {
+        Load::new(1, self.bytes as usize)
+    }
+}
 
 /// The places of a queue.
 ///
-/// A sender takes a place before it puts an item in; the receiver releases the place after it has taken the item out. So
-/// the queue never holds more than the limit, and the count may be ahead of the queue for a moment, but never behind.
+/// A sender takes places before it puts an item in; the receiver releases them after it is done with the item. So the queue
+/// never holds more than the limit, and the count may be ahead of the queue for a moment, but never behind.
+///
+/// Each source has a share: it may hold as much as the others leave free. One source alone gets half of the places, two get a
+/// third each, and so on, and there is always room for one more.
 pub(crate) struct Places {
-    taken: AtomicUsize,
-    limit: usize,
+    taken: AtomicU64,
+    limit: Load,
+    by_source: [AtomicU64; SOURCES],
 }
 
 impl Places {
-    pub(crate) fn new(limit: usize) -> Self {
+    pub(crate) fn new(letters: usize, bytes: usize) -> Self {
         Places {
-            taken: AtomicUsize::new(0),
-            limit,
+            taken: AtomicU64::new(0),
+            limit: Load::new(letters, bytes),
+            by_source: std::array::from_fn(|_| AtomicU64::new(0)),
         }
     }
 
-    /// Takes a place. False if all are taken.
-    #[inline]
-    pub(crate) fn reserve(&self) -> bool {
+    /// Takes places for a letter of a source. `None` if the source has its share, or all are taken.
+    pub(crate) fn reserve(&self, bytes: usize, source: usize) -> Option<Charge> {
+        let source = source % SOURCES;
+        let count = &self.by_source[source];
+        let letter = Load::new(1, bytes);
+        let held = Load(count.fetch_add(letter.0, Ordering::Relaxed));
+        let charge = self.reserve_within(bytes, held);
+        match charge {
+            Some(charge) => Some(Charge {
+                source: Some(source as u8),
+                ..charge
+            }),
+            None => {
+                count.fetch_sub(letter.0, Ordering::Relaxed);
+                None
+            }
+        }
+    }
+
+    /// Takes places for a letter whose source is held back by other means, and has no share. `None` if all are taken.
+    pub(crate) fn reserve_without_share(&self, bytes: usize) -> Option<Charge> {
+        self.reserve_within(bytes, Load(0))
+    }
+
+    /// Takes places, if a source that holds this much already may have them.
+    fn reserve_within(&self, bytes: usize, held: Load) -> Option<Charge> {
+        let letter = Load::new(1, bytes);
         // One step. A check before the count could let two senders past the limit; and a count that is taken back could hide
         // from the worker that there is room, which it tells the senders that wait only once.
-        let take = |taken| (taken < self.limit).then(|| taken + 1);
-        self.taken
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, take)
-            .is_ok()
+        let take = |taken: u64| {
+            let taken = Load(taken);
+            let after = taken.plus_within(letter, self.limit)?;
+            let is_first = held == Load(0);
+            let has_share = is_first || after.plus_within(held, self.limit).is_some();
+            has_share.then_some(after.0)
+        };
+        let outcome = self
+            .taken
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
+        outcome.ok().map(|_| Charge {
+            bytes: letter.bytes(),
+            source: None,
+        })
     }
 
-    /// Releases places.
+    /// Releases the places of a letter.
+    pub(crate) fn release(&self, charge: Charge) {
+        let load = charge.load();
+        if let Some(source) = charge.source {
+            self.by_source[usize::from(source)].fetch_sub(load.0, Ordering::Relaxed);
+        }
+        let before = Load(self.taken.fetch_sub(load.0, Ordering::Relaxed));
+        debug_assert!(
+            before.letters() >= 1 && before.bytes() >= load.bytes(),
+            "a place was released twice"
+        );
+    }
+
+    /// True if a place is free, and no more than a quarter of them are taken: less than any source's share.
+    pub(crate) fn has_room(&self) -> bool {
+        self.limit.letters() > 0 && self.load().is_within(self.limit, 4)
+    }
+
+    /// True if more than half of the places are taken, so that senders which can be slowed should be.
+    pub(crate) fn is_congested(&self) -> bool {
+        !self.load().is_within(self.limit, 2)
+    }
+
+    /// Number of letters that have places now.
     #[inline]
-    pub(crate) fn release(&self, places: usize) {
-        let before = self.taken.fetch_sub(places, Ordering::Relaxed);
-        debug_assert!(before >= places, "a place was released twice");
+    pub(crate) fn letters(&self) -> usize {
+        self.load().letters() as usize
     }
 
-    /// True if a place is free, and no more than half of them are taken.
-    pub(crate) fn is_half_free(&self) -> bool {
-        self.limit > 0 && self.taken() <= self.limit / 2
+    /// Bytes of the letters that have places now.
+    #[cfg(test)]
+    pub(crate) fn bytes(&self) -> usize {
+        self.load().bytes() as usize
     }
 
-    /// The places that are taken now.
     #[inline]
-    pub(crate) fn taken(&self) -> usize {
-        self.taken.load(Ordering::Relaxed)
+    fn load(&self) -> Load {
+        Load(self.taken.load(Ordering::Relaxed))
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    /// Takes places until there are no more. Returns their number.
+    fn take_all(places: &Places, bytes: usize, source: usize) -> usize {
+        let mut count = 0;
+        while let Some(charge) = places.reserve(bytes, source) {
+            std::mem::forget(charge);
+            count += 1;
+        }
+        count
+    }
+
+    #[test]
+    fn each_source_has_as_much_as_the_others_leave() {
+        let places = Places::new(1_200, usize::MAX);
+        assert_eq!(take_all(&places, 1, 0), 600);
+        assert_eq!(take_all(&places, 1, 1), 300);
+        assert_eq!(take_all(&places, 1, 2), 150);
+        for source in 3..10 {
+            assert!(
+                take_all(&places, 1, source) > 0,
+                "source {source} is shut out"
+            );
+        }
+    }
+
+    #[test]
+    fn bytes_are_bounded_as_letters_are() {
+        let places = Places::new(1_000, 1_000);
+        assert_eq!(take_all(&places, 100, 0), 5);
+        assert_eq!(take_all(&places, 600, 1), 0, "more than is left");
+        assert_eq!(
+            take_all(&places, 500, 1),
+            1,
+            "the first of a source, of all that is left"
+        );
+        assert_eq!(places.bytes(), 1_000);
+        assert!(places.reserve_without_share(1).is_none());
+    }
+
+    #[test]
+    fn all_that_is_released_can_be_taken_again() {
+        let places = Places::new(8, 800);
+        let charges: Vec<_> = (0..4).map_while(|_| places.reserve(100, 5)).collect();
+        assert_eq!(
+            (charges.len(), places.letters(), places.bytes()),
+            (4, 4, 400)
+        );
+        assert!(!places.has_room() && !places.is_congested());
+        let other = places.reserve_without_share(1).expect("half is free");
+        assert!(places.is_congested());
+        charges
+            .into_iter()
+            .for_each(|charge| places.release(charge));
+        places.release(other);
+        assert_eq!((places.letters(), places.bytes()), (0, 0));
+        assert!(places.has_room());
+        assert_eq!(take_all(&places, 100, 5), 4);
+    }
+
+    #[test]
+    fn a_queue_without_places_has_none() {
+        let places = Places::new(0, 1_000);
+        assert!(places.reserve(1, 0).is_none() && places.reserve_without_share(1).is_none());
+        assert!(!places.has_room());
+    }
+
+    #[test]
+    fn a_queue_of_one_place_has_one() {
+        let places = Places::new(1, usize::MAX);
+        let only = places.reserve(1 << 30, 0).expect("it is free");
+        assert!(places.reserve(1, 1).is_none());
+        places.release(only);
+        assert!(places.has_room());
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::PoisonError;
 
-use crate::panics::contain_call;
+use crate::shared::callback::{News, call_back};
 use crate::shared::sync::atomic::{AtomicBool, Ordering, fence};
 use crate::shared::sync::{Mutex, MutexGuard};
 
@@ -40,14 +40,14 @@ impl Room {
                 self.is_awaited.store(true, Ordering::Relaxed);
             } else {
                 drop(waiting);
-                return contain_call(callback);
+                return call_back(News::Refusal, callback);
             }
         }
         // Pairs with the fence in `tell`: either this sees the places that the worker has just released, or the worker sees
         // that somebody waits.
         fence(Ordering::SeqCst);
         if has_room() {
-            self.call_all();
+            self.call_all(News::Progress);
         }
     }
 
@@ -55,14 +55,14 @@ impl Room {
     pub(crate) fn tell(&self, has_room: impl Fn() -> bool) {
         fence(Ordering::SeqCst);
         if self.is_awaited.load(Ordering::Relaxed) && has_room() {
-            self.call_all();
+            self.call_all(News::Progress);
         }
     }
 
     /// The worker ends: calls the callbacks, whose senders then find it closed.
     pub(crate) fn end(&self) {
         self.lock().has_ended = true;
-        self.call_all();
+        self.call_all(News::Refusal);
     }
 
     /// True once the worker has ended.
@@ -70,14 +70,16 @@ impl Room {
         self.lock().has_ended
     }
 
-    fn call_all(&self) {
+    fn call_all(&self, news: News) {
         let callbacks = {
             let mut waiting = self.lock();
             self.is_awaited.store(false, Ordering::Relaxed);
             std::mem::take(&mut waiting.callbacks)
         };
         // Without the lock, since a callback may send, be refused, and wait again.
-        callbacks.into_iter().for_each(contain_call);
+        callbacks
+            .into_iter()
+            .for_each(|callback| call_back(news, callback));
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {

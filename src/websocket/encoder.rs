@@ -34,6 +34,10 @@ impl<S: 'static> Encode for WebSocketEncoder<S> {
         owned.as_message()
     }
 
+    fn owned_size(owned: &MessageBuf) -> usize {
+        owned.as_message().as_bytes().len()
+    }
+
     #[inline]
     fn pack(&mut self, item: Message<'_>, output: &mut Output) -> Result<(), PackError> {
         if !self.0.takes_fast_path() {

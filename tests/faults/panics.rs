@@ -157,6 +157,10 @@ impl Encode for FragileEncoder {
         owned
     }
 
+    fn owned_size(owned: &Arc<str>) -> usize {
+        owned.len()
+    }
+
     fn pack(&mut self, item: &str, output: &mut Output) -> Result<(), PackError> {
         // Half of the item is written before the panic.
         output.put_slice(b"half of ");

@@ -311,6 +311,10 @@ impl Encode for WatchingEncoder {
         *owned
     }
 
+    fn owned_size(owned: &u8) -> usize {
+        size_of_val(owned)
+    }
+
     fn pack(&mut self, item: u8, output: &mut Output) -> Result<(), PackError> {
         output.put_u8(item);
         Ok(())

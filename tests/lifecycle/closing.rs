@@ -74,6 +74,10 @@ impl Encode for Fragile {
         owned
     }
 
+    fn owned_size(owned: &Bytes) -> usize {
+        owned.len()
+    }
+
     fn pack(&mut self, item: &[u8], output: &mut Output) -> Result<(), PackError> {
         output.put_slice(item);
         if item == b"panic in pack" {

@@ -71,6 +71,10 @@ impl Encode for CheckedEncoder {
         owned
     }
 
+    fn owned_size(owned: &Vec<u8>) -> usize {
+        owned.len()
+    }
+
     fn pack(&mut self, item: &[u8], output: &mut Output) -> Result<(), PackError> {
         self.put(Kind::Message, item, output)
     }

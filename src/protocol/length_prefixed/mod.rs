@@ -391,6 +391,10 @@ impl Encode for LengthPrefixed {
         owned
     }
 
+    fn owned_size(owned: &Bytes) -> usize {
+        owned.len()
+    }
+
     #[inline]
     fn pack(&mut self, item: &[u8], output: &mut Output) -> Result<(), PackError> {
         if self.fast_path.is_none_or(|limit| item.len() > limit) {

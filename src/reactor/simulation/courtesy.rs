@@ -266,6 +266,10 @@ impl Encode for CourtesyEncoder {
         owned
     }
 
+    fn owned_size(owned: &Bytes) -> usize {
+        owned.len()
+    }
+
     fn pack(&mut self, item: &[u8], output: &mut Output) -> Result<(), PackError> {
         self.book.open().claim(!self.has_parted, || {
             format!("{} sends a message after its farewell", self.number)

@@ -25,18 +25,9 @@ impl World {
 
     fn probe<P: BytesProtocol>(&mut self) {
         for (topic, name) in TOPICS.iter().enumerate() {
-            let listed = self.reactor.services[P::SERVICE].service.subscribers(name);
+            let counted = self.reactor.services[P::SERVICE].service.subscribers(name);
             let expected = self.book.open().subscribers(P::SERVICE, topic);
-            let mut numbers: Vec<usize> = listed
-                .iter()
-                .map(|id| {
-                    let peer = self.peers.iter().find(|peer| peer.id == *id);
-                    peer.expect("a connection that is gone subscribes to nothing")
-                        .number
-                })
-                .collect();
-            numbers.sort_unstable();
-            assert_eq!(numbers, expected, "the subscribers to {name}");
+            assert_eq!(counted, expected.len(), "the subscribers to {name}");
         }
     }
 

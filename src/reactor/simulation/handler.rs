@@ -15,7 +15,7 @@ use super::courtesy::{LONG, PANICKING, PANICS_HALFWAY, UNENCODABLE};
 use super::endings::cause;
 use super::ledger::Book;
 use super::mail::{
-    BytesProtocol, Mailer, NUMBERED, OWN, end, message, note_said, number_of, say, subscribe,
+    self, BytesProtocol, Mailer, NUMBERED, OWN, end, message, note_said, number_of, say, subscribe,
     unsubscribe, visit_by_name,
 };
 use super::{LARGE_OUTPUT_LIMIT, LOW_WATER, MESSAGE, Random, TICK, TIMERS, TOPICS, quiet_panic};
@@ -106,6 +106,7 @@ impl<P: BytesProtocol> ScriptedHandler<P> {
 
     fn pause(&mut self, conn: &mut Conn<'_, P>, session: &mut Session) {
         conn.pause_reading();
+        self.book.open().records[session.number].requests[mail::RESUME] = None;
         let micros = self.random.below(30_000);
         self.set_timer(conn, session, micros, RESUME);
     }

@@ -8,7 +8,8 @@ use crate::connection::marks::Marks;
 use crate::connection::{Connection, Draining};
 
 use super::endings::{check_departure, loses_last_words, tally_end};
-use super::ledger::{Record, ticks, ticks_up};
+use super::ledger::{Address, Record, ticks, ticks_up};
+use super::mail::{ABORT, CLOSE as CLOSE_REQUEST, RESUME};
 use super::network::Pipe;
 use super::peer::Peer;
 use super::world::World;
@@ -54,6 +55,7 @@ impl World {
             timers += count_timers(connection);
             assert!(connection.output.len() <= ledger.output_limit + OWN_ROOM);
             check_state(connection, record);
+            check_requests(connection, record, &mut ledger.tally);
             check_counters(connection, record, &pipe);
             check_close(peer, connection, record, &pipe);
             check_wakefulness(peer, connection, &pipe, &self.reactor.state);
@@ -140,22 +142,31 @@ impl World {
     fn check_mail(&mut self) {
         let mut ledger = self.book.open();
         let ledger = &mut *ledger;
+        let (letters, bytes) = self.mailbox;
+        assert!(self.shared.letters() <= letters && self.shared.letter_bytes() <= bytes);
         for mailing in &mut ledger.mail {
-            let (None, Some(subscribers)) = (&mailing.sure, &mailing.subscribers) else {
+            let is_publication = matches!(mailing.to, Address::Topic { .. });
+            if mailing.sure.is_some() || !mailing.is_done || !is_publication {
                 continue;
-            };
+            }
             let table = &mut self.reactor.table;
             let can_still_hear = |number: &usize| {
                 let peer = self.peers.iter().find(|peer| peer.number == *number);
                 peer.and_then(|peer| table.get(peer.id))
                     .is_some_and(|connection| is_open_to_sends(connection))
             };
-            let sure: Vec<usize> = subscribers.iter().copied().filter(can_still_hear).collect();
+            let is_addressed = |number: &usize| mailing.except != Some(*number);
+            let subscribers: Vec<usize> =
+                mailing.may.iter().copied().filter(is_addressed).collect();
+            let must = mailing.must.iter().copied().filter(is_addressed);
+            let sure: Vec<usize> = must.filter(can_still_hear).collect();
             if let Some(published) = mailing.published.filter(|_| !mailing.is_refused) {
                 let reached = (published.delivered + published.dropped) as usize;
                 assert!(
                     sure.len() <= reached && reached <= subscribers.len(),
-                    "{published:?} of the subscribers {subscribers:?}, at least {sure:?}"
+                    "{published:?} to {:?} of the subscribers {subscribers:?}, at least {sure:?}, posted by a callback: {}",
+                    mailing.to,
+                    mailing.is_local
                 );
                 let too_late = subscribers.len() - reached;
                 for (count, what) in [
@@ -178,7 +189,8 @@ fn check_state(connection: &Connection, record: &Record) {
     let stage = connection.life.stage();
     assert!(record.closed.is_none(), "closed before its time");
     assert!(
-        !matches!(stage, Stage::Closing | Stage::Closed),
+        !matches!(stage, Stage::Closing | Stage::Closed)
+            || connection.marks.has(Marks::ON_READY_LIST),
         "the stage between iterations is {stage:?}"
     );
     let has_sent_all = connection.output.is_empty();
@@ -188,7 +200,10 @@ fn check_state(connection: &Connection, record: &Record) {
         Stage::Lingering => connection.life.peer_has_ended(),
         _ => false,
     };
-    assert!(!is_done, "the stage {stage:?} is over, but not left");
+    assert!(
+        !is_done || connection.marks.has(Marks::ON_READY_LIST),
+        "the stage {stage:?} is over, but not left"
+    );
     let is_closing = !connection.life.is_active();
     assert_eq!(connection.gate.has(Gate::CLOSING), is_closing);
     let is_above = connection.output.len() > HIGH_WATER;
@@ -219,6 +234,43 @@ fn check_state(connection: &Connection, record: &Record) {
         is_closing || timers == record.timers.len(),
         "the handler's timers"
     );
+}
+
+/// Checks that requests are carried out at once, and that nobody is held back without a reason that ends.
+fn check_requests(connection: &Connection, record: &mut Record, tally: &mut Tally) {
+    let extra = connection.extra.as_ref();
+    let control = extra.and_then(|extra| extra.control.as_ref());
+    for within in record.requests.iter_mut().flatten() {
+        *within = within.saturating_sub(1);
+    }
+    let is_due = |request: usize| record.requests[request] == Some(0);
+    let is_open = connection.life.stage() == Stage::Open;
+    let has_letters = control.is_some_and(|control| control.has_letters());
+    let must_close = is_due(CLOSE_REQUEST) && !has_letters;
+    assert!(!is_open || !must_close, "a close by a handle is lost");
+    assert!(!is_due(ABORT), "an abort by a handle is lost");
+    let is_paused = connection.gate.has(Gate::PAUSED);
+    assert!(
+        !is_due(RESUME) || !is_paused,
+        "a resumption by a handle is lost"
+    );
+    if is_due(RESUME) {
+        record.requests[RESUME] = None;
+    }
+    if !connection.life.is_active() {
+        return;
+    }
+    if connection.gate.has(Gate::PUBLISHED) {
+        tally.count("held back for its publications");
+        assert!(control.is_some_and(|control| control.has_publications()));
+    }
+    if connection.gate.has(Gate::MAIL) {
+        tally.count("held back for its mail");
+        assert!(
+            extra.is_some_and(|extra| extra.awaits_room)
+                || connection.marks.has(Marks::ON_READY_LIST)
+        );
+    }
 }
 
 /// Compares a connection's counters with those of the network and of the handler.
@@ -370,7 +422,9 @@ fn check_timeouts(
     if is_moving || stayed_at > peer.stuck.1 {
         peer.stuck = (connection.output.written(), now);
     }
-    let is_watched = connection.timers.write.is_some() || connection.output.is_empty();
+    let is_watched = connection.timers.write.is_some()
+        || connection.output.is_empty()
+        || connection.marks.has(Marks::ON_READY_LIST);
     assert!(
         is_watched || !has_own_end,
         "{number} has output, but no timer for a write stall"

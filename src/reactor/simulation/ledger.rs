@@ -32,6 +32,8 @@ pub(super) struct Ledger {
     pub(super) records: Vec<Record>,
     /// All messages that were mailed, in order.
     pub(super) mail: Vec<Mailing>,
+    /// Number of jobs that callbacks have posted and that have not run: they come before what is posted later, and say something.
+    pub(super) jobs: usize,
     /// Number of completions that are still to be called.
     pub(super) completions: usize,
     pub(super) tasks: Vec<ExpectedTask>,
@@ -112,6 +114,8 @@ pub(super) struct Record {
     /// The protocol's next deadline.
     pub(super) deadline: Option<Pending>,
     pub(super) topics: BTreeSet<usize>,
+    /// Number of iterations within which requests by handles must be carried out: to close, to abort, to resume reading.
+    pub(super) requests: [Option<u8>; 3],
     /// The message timeout that the handler has set for this connection.
     pub(super) message_timeout: Option<Duration>,
 }
@@ -184,12 +188,22 @@ pub(super) enum Address {
 /// A mailed message.
 pub(super) struct Mailing {
     pub(super) to: Address,
+    /// A callback has posted it, so that it comes in program order.
+    pub(super) is_local: bool,
     /// The mailbox did not take it.
     pub(super) is_refused: bool,
     /// The publisher, if it has published to all others.
     pub(super) except: Option<usize>,
-    /// The subscribers at the time of its delivery.
-    pub(super) subscribers: Option<Vec<usize>>,
+    /// The connections that may get it.
+    pub(super) may: Vec<usize>,
+    /// Those of them that subscribed all of the time until it was delivered.
+    pub(super) must: Vec<usize>,
+    /// Number of messages that each of the recipients had said to itself when a callback posted it.
+    pub(super) said: Vec<(usize, u32)>,
+    /// A job was waiting then, which may say more first.
+    pub(super) is_behind_jobs: bool,
+    /// It was delivered, and dropped.
+    pub(super) is_done: bool,
     /// The subscribers that accepted messages at the end of that iteration, and so at the time of the delivery.
     pub(super) sure: Option<Vec<usize>>,
     pub(super) published: Option<Published>,
@@ -230,17 +244,51 @@ impl Ledger {
 
     /// Adds a mailing and returns its number.
     pub(super) fn post(&mut self, to: Address) -> usize {
+        let is_local = crate::current_worker().is_some();
+        let may = match to {
+            Address::Topic { service, topic } => self.subscribers(service, topic),
+            Address::One(to) => vec![to],
+            Address::All { .. } => Vec::new(),
+        };
+        let said = may
+            .iter()
+            .map(|number| (*number, self.records[*number].said))
+            .collect();
         self.mail.push(Mailing {
             to,
+            is_local,
             is_refused: false,
             except: None,
-            subscribers: None,
+            must: may.clone(),
+            may,
+            said,
+            is_behind_jobs: self.jobs > 0,
+            is_done: false,
             sure: None,
             published: None,
             fate: None,
             arrived_at: Vec::new(),
         });
         self.mail.len() - 1
+    }
+
+    /// Notes that a connection subscribes, or does so no longer. What other threads have published and is still on its way may
+    /// reach it or not; what callbacks have published is for those who subscribed then.
+    pub(super) fn note_subscription(&mut self, number: usize, topic: usize, joins: bool) {
+        let address = Address::Topic {
+            service: self.records[number].service,
+            topic,
+        };
+        let pending = |mailing: &&mut Mailing| {
+            let is_exact = mailing.is_local && !mailing.is_behind_jobs;
+            mailing.to == address && !mailing.is_done && !is_exact
+        };
+        for mailing in self.mail.iter_mut().filter(pending) {
+            mailing.must.retain(|it| *it != number);
+            if joins && !mailing.may.contains(&number) {
+                mailing.may.push(number);
+            }
+        }
     }
 
     /// Notes the call of a completion.
@@ -255,18 +303,11 @@ impl Ledger {
         self.claim(is_first, || format!("completion {number} is called twice"));
     }
 
-    /// Notes that a publication was delivered and dropped, with the subscribers that it had then.
+    /// Notes that a publication was delivered and dropped.
     pub(super) fn read(&mut self, number: usize) {
-        let Address::Topic { service, topic } = self.mail[number].to else {
-            return;
-        };
-        if self.is_over {
-            return;
+        if !self.is_over {
+            self.mail[number].is_done = true;
         }
-        let except = self.mail[number].except;
-        let mut subscribers = self.subscribers(service, topic);
-        subscribers.retain(|number| Some(*number) != except);
-        self.mail[number].subscribers = Some(subscribers);
     }
 
     /// The number and the name of a random connection, which may be gone.

@@ -56,6 +56,11 @@ pub(super) const MAILED: u8 = b'm';
 /// The least length of a message, in bytes: its source, and its number among the messages of that source.
 pub(super) const NUMBERED: usize = 5;
 
+/// Requests by handles.
+pub(super) const CLOSE: usize = 0;
+pub(super) const ABORT: usize = 1;
+pub(super) const RESUME: usize = 2;
+
 /// Makes a message that differs from all others of the run.
 pub(super) fn message(source: u8, number: u32, length: usize) -> Vec<u8> {
     let mut body = vec![number as u8; length.max(NUMBERED)];
@@ -102,13 +107,17 @@ pub(super) fn number_of<P: BytesProtocol>(conn: &Conn<'_, P>) -> usize {
 pub(super) fn subscribe<P: BytesProtocol>(book: &Book, conn: &mut Conn<'_, P>, topic: usize) {
     let outcome = conn.subscribe(TOPICS[topic]);
     let mut ledger = book.open();
-    let topics = &mut ledger.records[number_of(conn)].topics;
+    let number = number_of(conn);
+    let topics = &mut ledger.records[number].topics;
     let expected = match () {
         () if TOPICS[topic].len() > TOPIC_NAME_LIMIT => Err(()),
         () if topics.contains(&topic) => Ok(false),
         () if topics.len() >= super::SUBSCRIPTIONS => Err(()),
         () => Ok(topics.insert(topic)),
     };
+    if expected == Ok(true) {
+        ledger.note_subscription(number, topic, true);
+    }
     ledger.claim(outcome.map_err(drop) == expected, || {
         format!("subscribing gives {outcome:?}, not {expected:?}")
     });
@@ -117,7 +126,9 @@ pub(super) fn subscribe<P: BytesProtocol>(book: &Book, conn: &mut Conn<'_, P>, t
 pub(super) fn unsubscribe<P: BytesProtocol>(book: &Book, conn: &mut Conn<'_, P>, topic: usize) {
     let was_there = conn.unsubscribe(TOPICS[topic]);
     let mut ledger = book.open();
-    let topics = &mut ledger.records[number_of(conn)].topics;
+    let number = number_of(conn);
+    ledger.note_subscription(number, topic, false);
+    let topics = &mut ledger.records[number].topics;
     let is_right = topics.remove(&topic) == was_there;
     let mut names: Vec<_> = topics.iter().map(|topic| TOPICS[*topic]).collect();
     names.sort_unstable();
@@ -144,6 +155,25 @@ impl AsRef<[u8]> for Payload {
 impl Drop for Payload {
     fn drop(&mut self) {
         self.book.open().read(self.number);
+    }
+}
+
+/// A job that a callback has posted and that has not run.
+struct WaitingJob(Option<Book>);
+
+impl WaitingJob {
+    fn new(book: &Book) -> Self {
+        let is_local = crate::current_worker().is_some();
+        book.open().jobs += usize::from(is_local);
+        WaitingJob(is_local.then(|| book.clone()))
+    }
+}
+
+impl Drop for WaitingJob {
+    fn drop(&mut self) {
+        if let Some(book) = &self.0 {
+            book.open().jobs -= 1;
+        }
     }
 }
 
@@ -187,11 +217,8 @@ impl<P: BytesProtocol> Mailer<P> {
             4..=9 => self.publish(random),
             10 => self.broadcast(),
             11..=12 => self.run(random),
-            13 => _ = self.pick_handle(random).map(|(_, remote)| remote.close()),
+            13 => self.request(random),
             14 if random.one_in(3) => self.run_with_handler(random),
-            14 if random.one_in(4) => {
-                _ = self.pick_handle(random).map(|(_, remote)| remote.abort());
-            }
             _ => self.visit(random.below(TOPICS.len())),
         }
     }
@@ -204,7 +231,9 @@ impl<P: BytesProtocol> Mailer<P> {
         let book = self.book.clone();
         if random.one_in(2) {
             // A full mailbox, or a connection that has ended, changes no expectation.
+            let waiting = WaitingJob::new(&book);
             let outcome = self.clients.run(id, move |_handler, conn, session| {
+                drop(waiting);
                 let is_here = number_of(conn) == to && session.number == to;
                 book.open()
                     .claim(is_here, || "a job reaches another connection".into());
@@ -217,10 +246,45 @@ impl<P: BytesProtocol> Mailer<P> {
             return;
         }
         // A full mailbox changes no expectation.
+        let waiting = WaitingJob::new(&book);
         let _ = self.clients.on_each_worker(move |_handler, connections| {
+            let _waiting = &waiting;
             book.open().tally.count("job with the handler");
             visit_by_name(&book, connections, to, id);
         });
+    }
+
+    /// Makes a request that no mailbox may hold up.
+    fn request(&self, random: &mut Random) {
+        let Some((to, remote)) = self.pick_handle(random) else {
+            return;
+        };
+        let choice = random.below(5);
+        let outcome = match choice {
+            0 => remote.abort(),
+            1..=2 => remote.close(),
+            _ => remote.resume_reading(),
+        };
+        self.judge(to, &remote, &outcome);
+        let mut ledger = self.book.open();
+        ledger.tally.count("request by a handle");
+        ledger.claim(!matches!(outcome, Err(SendError::Full(()))), || {
+            format!("a request to {to} is refused")
+        });
+        // A callback may run behind the place of an iteration where requests are carried out.
+        let within = if crate::current_worker().is_some() {
+            2
+        } else {
+            1
+        };
+        let request = match choice {
+            0 => ABORT,
+            1..=2 => CLOSE,
+            _ => RESUME,
+        };
+        if outcome.is_ok() {
+            ledger.records[to].requests[request] = Some(within);
+        }
     }
 
     fn pick_handle(&self, random: &mut Random) -> Option<(usize, ConnHandle<P>)> {
@@ -326,7 +390,9 @@ impl<P: BytesProtocol> Mailer<P> {
         };
         let (choice, topic) = (random.below(20), random.below(TOPICS.len()));
         let book = self.book.clone();
+        let waiting = WaitingJob::new(&book);
         let outcome = remote.run(move |conn| {
+            drop(waiting);
             let is_here = number_of(conn) == to;
             book.open()
                 .claim(is_here, || "a job reaches another connection".into());

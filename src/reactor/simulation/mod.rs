@@ -54,6 +54,8 @@ const DRAIN: Duration = Duration::from_millis(500);
 const TIMERS: usize = 4;
 const SUBSCRIPTIONS: usize = 3;
 const TOPIC_NAME_LIMIT: usize = 8;
+const PUBLICATIONS: usize = 2;
+const PUBLICATION_BYTES: usize = 400;
 /// The names of the topics. The last of them is longer than the limit allows.
 const TOPICS: [&str; 5] = ["a", "b", "news", "weather", "elsewhere"];
 
@@ -100,7 +102,7 @@ fn run(seed: u64) -> Tally {
 }
 
 /// Events that must occur in a run of many seeds: without them the invariants would not be put to the test.
-const MUST_HAPPEN: [&str; 41] = [
+const MUST_HAPPEN: [&str; 45] = [
     "Aborted",
     "InputLimit",
     "Io",
@@ -124,6 +126,8 @@ const MUST_HAPPEN: [&str; 41] = [
     "farewell answered",
     "farewell answered late",
     "farewell unanswered",
+    "held back for its mail",
+    "held back for its publications",
     "handshake late",
     "job with the handler",
     "letter lost",
@@ -134,7 +138,9 @@ const MUST_HAPPEN: [&str; 41] = [
     "pong late",
     "publication delivered",
     "publication dropped",
+    "publication in program order",
     "refused",
+    "request by a handle",
     "subscriber too late",
     "task run",
     "tick",

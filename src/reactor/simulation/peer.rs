@@ -79,7 +79,8 @@ pub(super) struct Peer {
     pub(super) own: u32,
     pub(super) pongs: u32,
     pings: u32,
-    last_mail: Option<usize>,
+    /// The last mail that a callback has posted, and the last that another thread has.
+    last_mail: [Option<usize>; 2],
     said_bye: bool,
     pub(super) heard_bye: bool,
 }
@@ -123,7 +124,7 @@ impl Peer {
             own: 0,
             pongs: 0,
             pings: 0,
-            last_mail: None,
+            last_mail: [None; 2],
             said_bye: false,
             heard_bye: false,
         };
@@ -400,21 +401,35 @@ impl Peer {
     fn hear_mail(&mut self, mailed: usize, ledger: &mut Ledger) {
         let number = self.number;
         let service = ledger.records[number].service;
-        let is_later = self.last_mail.is_none_or(|last| last < mailed);
-        self.last_mail = Some(mailed);
         let Some(mailing) = ledger.mail.get_mut(mailed) else {
             return ledger.claim(false, || {
                 format!("{number} receives mail that was not sent")
             });
         };
+        let is_everybodys = matches!(mailing.to, Address::All { .. });
+        let in_program_order = mailing.is_local && !is_everybodys;
+        let last = &mut self.last_mail[usize::from(in_program_order)];
+        let is_later = last.is_none_or(|last| last < mailed);
+        *last = Some(mailed);
         mailing.arrived_at.push(number);
         let is_addressed = match mailing.to {
-            Address::One(to) => to == number,
             Address::All { service: whose } => whose == service,
-            Address::Topic { .. } => mailing
-                .subscribers
-                .as_ref()
-                .is_some_and(|subscribers| subscribers.contains(&number)),
+            _ => mailing.may.contains(&number) && mailing.except != Some(number),
+        };
+        let said = mailing.said.iter().find(|(to, _)| *to == number);
+        let is_in_place = said.is_none_or(|(_, said)| {
+            *said == self.own || mailing.is_behind_jobs && *said < self.own
+        });
+        let is_in_place = is_in_place || !in_program_order;
+        if in_program_order && matches!(mailing.to, Address::Topic { .. }) {
+            ledger.tally.count("publication in program order");
+        }
+        let (own, to, said) = (self.own, mailing.to, said.map(|(_, said)| *said));
+        ledger.claim(is_in_place, || {
+            format!("{number} receives mail {mailed} to {to:?} behind {own} of its own messages, not {said:?}")
+        });
+        let Some(mailing) = ledger.mail.get(mailed) else {
+            return;
         };
         let is_refused =
             mailing.is_refused || matches!(mailing.fate, Some(SendOutcome::Refused(_)));

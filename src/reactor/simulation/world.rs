@@ -15,9 +15,10 @@ use crate::handler::mailbox::Mailbox;
 use crate::handler::outbox::WorkerOutbox;
 use crate::io::stream::Stream;
 use crate::protocol::LengthPrefixed;
-use crate::reactor::{Reactor, ReactorConfig, Readiness, ServiceEntry};
+use crate::reactor::{MailBudget, Reactor, ReactorConfig, Readiness, ServiceEntry};
 use crate::service::hub::Hub;
 use crate::shared::LoopShared;
+use crate::shared::current::CurrentWorker;
 use crate::shared::task::Task;
 use crate::wheel::TickClock;
 
@@ -37,6 +38,8 @@ const MAX_ACCEPTED: usize = 40;
 pub(super) struct World {
     pub(super) reactor: Reactor,
     pub(super) shared: Arc<LoopShared>,
+    /// The limits of letters and bytes in the mailboxes.
+    pub(super) mailbox: (usize, usize),
     pub(super) book: Book,
     /// Peers of connections that live.
     pub(super) peers: Vec<Peer>,
@@ -67,13 +70,17 @@ impl World {
         let mut random = Random(seed).fork();
         let book = Book::default();
         let was_woken = Arc::new(AtomicBool::new(false));
-        let mailbox_limit = if random.one_in(4) { 3 } else { 10_000 };
+        let mailbox = match random.below(4) {
+            0 => (4, usize::MAX),
+            1 => (10_000, 3_000),
+            _ => (10_000, usize::MAX),
+        };
         let wake = was_woken.clone();
         let waker = move || {
             wake.store(true, Ordering::Relaxed);
             Ok(())
         };
-        let (shared, _commands) = LoopShared::new(0, Box::new(waker), mailbox_limit);
+        let (shared, _commands) = LoopShared::new(0, Box::new(waker), mailbox);
         shared.woke_up();
         let overflow = [Overflow::Close, Overflow::DropMessage, Overflow::Refuse][random.below(3)];
         let output_limit = if random.one_in(4) {
@@ -90,6 +97,7 @@ impl World {
             .timers(TIMERS)
             .subscriptions(SUBSCRIPTIONS)
             .topic_name(TOPIC_NAME_LIMIT)
+            .publications(PUBLICATIONS, PUBLICATION_BYTES)
             .overflow(overflow);
         let timeouts = Timeouts {
             idle: random.one_in(2).then_some(IDLE),
@@ -121,11 +129,16 @@ impl World {
             pool: PoolConfig::default(),
             receive_buffer: RECEIVE_BUFFER,
             read_budget: 1_000,
+            mail: MailBudget {
+                letters: [1, 3, 1024][random.below(3)],
+                publications: [1, 100, 10_000][random.below(3)],
+            },
         };
         let fault_rarity = [0, 1, 1, 3][random.below(4)];
         World {
             reactor: Reactor::new(&config, shared.clone(), slots.into(), Duration::ZERO),
             shared,
+            mailbox,
             book,
             peers: Vec::new(),
             departed: Vec::new(),
@@ -192,7 +205,9 @@ impl World {
         }
         self.read_out_topics();
         self.book.open().is_over = true;
+        let current = CurrentWorker::enter(&self.shared);
         self.reactor.stop();
+        drop(current);
         self.check_end();
         std::mem::take(&mut self.book.open().tally)
     }
@@ -236,8 +251,10 @@ impl World {
         self.reactor.set_now(now);
         let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, number as u16));
         let socket = Stream::Simulated(Box::new(stream));
+        let current = CurrentWorker::enter(&self.shared);
         self.reactor
             .adopt(service as u16, socket, peer.into(), register);
+        drop(current);
         let id = adopted.expect("every socket is registered");
         self.book.open().records[number].id = Some(id);
         let is_courteous = service == Courtesy::SERVICE;
@@ -284,7 +301,7 @@ impl World {
             2..=4 => self.plain.act(&mut self.random),
             _ => self.courteous.act(&mut self.random),
         }
-        let is_waiting = self.shared.has_mail();
+        let is_waiting = self.shared.has_mail() || self.shared.has_requests();
         let will_look = !self.sleeps || self.was_woken.load(Ordering::Relaxed);
         assert!(
             !is_waiting || will_look,
@@ -341,6 +358,7 @@ impl World {
             due: now + DRAIN,
             set: now,
         });
+        let _current = CurrentWorker::enter(&self.shared);
         self.reactor.begin_drain(DRAIN);
     }
 
@@ -371,6 +389,7 @@ impl World {
 
     /// One iteration of the loop: some of the events in random order, then the rest of the iteration.
     pub(super) fn iterate(&mut self) {
+        let current = CurrentWorker::enter(&self.shared);
         self.was_woken.store(false, Ordering::Relaxed);
         self.shared.woke_up();
         let now = self.now();
@@ -392,6 +411,7 @@ impl World {
         self.note_unheard();
         self.reactor.finish_iteration();
         self.reactor.departed().for_each(drop);
+        drop(current);
         self.sleeps = !self.shared.prepare_to_sleep();
         self.check();
         let now = self.now();
@@ -473,7 +493,7 @@ fn make_service<P: BytesProtocol>(
         mailer: mailer.clone(),
         idle: timeouts.idle,
     };
-    let outbox = Arc::new(WorkerOutbox::new(mailbox, clients));
-    let hub = Hub::new(handler, protocol, limits, timeouts, outbox, mail);
+    let outbox = Arc::new(WorkerOutbox::new(mailbox.clone(), clients));
+    let hub = Hub::new(handler, protocol, limits, timeouts, outbox, (mailbox, mail));
     (mailer, Box::new(hub))
 }

@@ -1,0 +1,150 @@
+//! Mail and requests: what other threads and other callbacks ask of the worker's connections.
+
+use crate::connection::gate::Gate;
+use crate::shared::control::Requests;
+use crate::shared::current;
+
+use super::Reactor;
+
+/// Number of rounds in which mail that callbacks post, and what that leads to, is carried out before anything else happens.
+const LOCAL_ROUNDS: usize = 16;
+
+/// The bounds of the mail that one iteration carries out.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct MailBudget {
+    /// Number of connections that the letters of one service may reach. The letter that passes it is still carried out.
+    pub(crate) letters: usize,
+    /// The cost of the publications that all services together may deliver: 32 for each visit to a subscriber, 1 for each
+    /// message, 1 for each KiB.
+    pub(crate) publications: usize,
+}
+
+impl Default for MailBudget {
+    fn default() -> Self {
+        MailBudget {
+            letters: 1024,
+            // About a millisecond.
+            publications: 16 * 1024,
+        }
+    }
+}
+
+impl Reactor {
+    /// Carries out the mail that callbacks have just posted, and holds back the connection in `slot`, whose callbacks they were,
+    /// if it posts faster than its mail is carried out.
+    #[inline]
+    pub(super) fn after_callbacks(&mut self, slot: u32) {
+        if current::posted() > 0 {
+            self.carry_out_posts(slot);
+        }
+    }
+
+    #[cold]
+    fn carry_out_posts(&mut self, slot: u32) {
+        let congested = current::take_posts();
+        self.read_local_mail();
+        self.state.shared.tell_of_room();
+        let Some(connection) = self.table.in_slot(slot) else {
+            return;
+        };
+        if !connection.life.is_active() {
+            return;
+        }
+        // A connection that posts may publish, and is counted as a publisher from now on.
+        let control = connection.control(&self.state.shared).clone();
+        let limits = self.services[connection.service as usize]
+            .limits
+            .publications;
+        if control.holds_publisher(limits) {
+            connection.hold_back(Gate::PUBLISHED);
+        }
+        match congested {
+            Some(full) => {
+                connection.hold_back(Gate::MAIL);
+                let is_first = !std::mem::replace(&mut connection.extra_or_new().awaits_room, true);
+                if is_first {
+                    full.when_room(Box::new(move || _ = control.request(Requests::MAIL_ROOM)));
+                }
+            }
+            None if connection.extra_or_new().awaits_room => {}
+            None if connection.gate.has(Gate::MAIL) => {
+                connection.gate.open(Gate::MAIL);
+                self.state.queue(connection);
+            }
+            None => {}
+        }
+    }
+
+    /// Lets every service carry out the mail that callbacks have posted.
+    fn read_local_mail(&mut self) {
+        for round in 0..LOCAL_ROUNDS {
+            if round > 0 && current::posted() == 0 {
+                return;
+            }
+            current::take_posts();
+            let Reactor {
+                table,
+                services,
+                state,
+                ..
+            } = self;
+            for (index, slot) in (0u16..).zip(services) {
+                slot.service.read_local_mail(index, table, state);
+            }
+        }
+    }
+
+    /// Does what other threads ask of connections through their controls.
+    pub(super) fn obey_requests(&mut self) {
+        while let Some(slot) = self.state.shared.take_request() {
+            let Some(connection) = self.table.in_slot(slot) else {
+                continue;
+            };
+            let control = connection
+                .extra
+                .as_ref()
+                .and_then(|extra| extra.control.as_ref());
+            let Some(requests) = control.map(|control| control.take()) else {
+                continue;
+            };
+            let service = &mut self.services[connection.service as usize].service;
+            service.obey(connection, &mut self.state, requests);
+            self.read_posts();
+        }
+    }
+
+    /// Lets every service carry out its mail and deliver its publications, within the budgets.
+    pub(super) fn read_mail(&mut self) {
+        self.read_local_mail();
+        for index in 0..self.services.len() {
+            let mut left = self.mail.letters;
+            while left > 0 {
+                let service = &mut self.services[index].service;
+                left = service.read_mail(index as u16, &mut self.table, &mut self.state, left);
+                self.read_posts();
+            }
+        }
+        self.fan_out();
+        self.read_posts();
+        self.state.shared.tell_of_room();
+    }
+
+    /// Carries out the mail that callbacks have posted, if there is any.
+    fn read_posts(&mut self) {
+        if current::posted() > 0 {
+            self.read_local_mail();
+        }
+    }
+
+    /// Delivers publications. The services take turns at being the first, so that none takes all of the budget for ever.
+    fn fan_out(&mut self) {
+        let count = self.services.len();
+        let mut left = self.mail.publications;
+        for offset in 0..count {
+            let index = (self.first_to_fan_out + offset) % count;
+            let service = &mut self.services[index].service;
+            left = service.fan_out(&mut self.table, &mut self.state, left);
+        }
+        self.first_to_fan_out = (self.first_to_fan_out + 1) % count.max(1);
+    }
+}

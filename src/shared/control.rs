@@ -1,0 +1,146 @@
+//! The requests to one connection that no flood can hold up.
+
+use std::sync::Arc;
+
+use super::LoopShared;
+use crate::shared::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+
+/// The part of a connection that other threads reach without its worker's mailbox.
+///
+/// A close, an abort and their like have a bit each: they take no place in a queue, coalesce, overtake letters, and can be
+/// refused only because the connection has ended.
+pub(crate) struct Control {
+    worker: Arc<LoopShared>,
+    /// The connection's place in the worker's table.
+    slot: u32,
+    bits: AtomicU32,
+    /// Letters that were posted through handles and are not carried out.
+    letters: AtomicUsize,
+    /// Publications of the connection that some worker is not done with.
+    publications: AtomicUsize,
+    /// Bytes of those publications.
+    publication_bytes: AtomicUsize,
+    /// The connection is held back until few of its publications are left.
+    holds_publisher: AtomicBool,
+}
+
+/// Requests to a connection, a bit each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Requests(u32);
+
+impl Requests {
+    /// Close in order, after the letters that were posted before.
+    pub(crate) const CLOSE: Requests = Requests(1);
+    /// End with a reset.
+    pub(crate) const ABORT: Requests = Requests(2);
+    /// Resume reading after a pause.
+    pub(crate) const RESUME: Requests = Requests(4);
+    /// The mailbox to which the connection has posted has room.
+    pub(crate) const MAIL_ROOM: Requests = Requests(8);
+    /// Few of the connection's publications are left.
+    pub(crate) const PUBLISHED: Requests = Requests(16);
+    /// Not a request: the connection has ended.
+    const ENDED: Requests = Requests(1 << 31);
+
+    pub(crate) fn has(self, request: Requests) -> bool {
+        self.0 & request.0 != 0
+    }
+}
+
+impl Control {
+    pub(crate) fn new(worker: Arc<LoopShared>, slot: u32) -> Self {
+        Control {
+            worker,
+            slot,
+            bits: AtomicU32::new(0),
+            letters: AtomicUsize::new(0),
+            publications: AtomicUsize::new(0),
+            publication_bytes: AtomicUsize::new(0),
+            holds_publisher: AtomicBool::new(false),
+        }
+    }
+
+    /// Makes a request. False if the connection has ended.
+    pub(crate) fn request(&self, request: Requests) -> bool {
+        let before = Requests(self.bits.fetch_or(request.0, Ordering::AcqRel));
+        if before.has(Requests::ENDED) {
+            return false;
+        }
+        // Whoever has made the first of the requests that wait has announced them.
+        if before == Requests::default() {
+            self.worker.announce_request(self.slot);
+        }
+        true
+    }
+
+    /// Takes the requests that wait.
+    pub(crate) fn take(&self) -> Requests {
+        let waiting = self.bits.fetch_and(Requests::ENDED.0, Ordering::AcqRel);
+        Requests(waiting & !Requests::ENDED.0)
+    }
+
+    /// Notes that the connection has ended.
+    pub(crate) fn end(&self) {
+        self.bits.fetch_or(Requests::ENDED.0, Ordering::AcqRel);
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        Requests(self.bits.load(Ordering::Acquire)).has(Requests::ENDED)
+    }
+
+    /// Counts a letter in, before it is posted.
+    pub(crate) fn count_letter(&self) {
+        self.letters.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts out a letter that was carried out, or not taken.
+    pub(crate) fn uncount_letter(&self) {
+        self.letters.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn has_letters(&self) -> bool {
+        self.letters.load(Ordering::Relaxed) > 0
+    }
+
+    /// True if publications of the connection are on their way, or the news that they are done is.
+    #[cfg(test)]
+    pub(crate) fn has_publications(&self) -> bool {
+        self.exceeds((0, 0)) || Requests(self.bits.load(Ordering::Relaxed)).has(Requests::PUBLISHED)
+    }
+
+    /// Counts a publication of the connection in.
+    pub(crate) fn count_publication(&self, bytes: usize) {
+        self.publications.fetch_add(1, Ordering::SeqCst);
+        self.publication_bytes.fetch_add(bytes, Ordering::SeqCst);
+    }
+
+    /// Counts out a publication that all workers are done with, and lets a publisher go on of whose publications no more than
+    /// half of the limits are left.
+    pub(crate) fn uncount_publication(&self, bytes: usize, limits: (usize, usize)) {
+        self.publication_bytes.fetch_sub(bytes, Ordering::SeqCst);
+        self.publications.fetch_sub(1, Ordering::SeqCst);
+        if !self.exceeds((limits.0 / 2, limits.1 / 2))
+            && self.holds_publisher.swap(false, Ordering::SeqCst)
+        {
+            self.request(Requests::PUBLISHED);
+        }
+    }
+
+    /// True if a publisher must be held back until [`Requests::PUBLISHED`] comes: it has more publications on their way, or
+    /// more bytes of them, than these limits allow.
+    pub(crate) fn holds_publisher(&self, limits: (usize, usize)) -> bool {
+        if !self.exceeds(limits) {
+            return false;
+        }
+        self.holds_publisher.store(true, Ordering::SeqCst);
+        // The last of them may be done meanwhile, with nobody left to tell.
+        let is_done = !self.exceeds((limits.0 / 2, limits.1 / 2));
+        !(is_done && self.holds_publisher.swap(false, Ordering::SeqCst))
+    }
+
+    /// True if the connection has more publications on their way, or more bytes of them, than these limits allow.
+    pub(crate) fn exceeds(&self, (count, bytes): (usize, usize)) -> bool {
+        self.publications.load(Ordering::SeqCst) > count
+            || self.publication_bytes.load(Ordering::SeqCst) > bytes
+    }
+}
