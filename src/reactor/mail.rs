@@ -92,6 +92,8 @@ impl Reactor {
                 slot.service.read_local_mail(index, table, state);
             }
         }
+        // A longer chain goes on later, so that mail which leads to more for ever does not hold up the loop.
+        current::take_posts();
     }
 
     /// Does what other threads ask of connections through their controls.
@@ -122,6 +124,9 @@ impl Reactor {
                 let service = &mut self.services[index].service;
                 left = service.read_mail(index as u16, &mut self.table, &mut self.state, left);
                 self.read_posts();
+                if self.state.shared.has_requests() {
+                    self.obey_requests();
+                }
             }
         }
         self.fan_out();

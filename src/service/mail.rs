@@ -21,8 +21,8 @@ pub(super) struct Walk<H: Handler> {
 }
 
 impl<H: Handler> Hub<H> {
-    /// Carries out the mail of other threads that waits, until it has reached about `budget` connections, or has led to mail of
-    /// the worker to itself, which comes first. Returns what is left of the budget; 0 also if no mail is left.
+    /// Carries out the mail of other threads that waits, until it has reached about `budget` connections, or something comes first:
+    /// mail of the worker to itself, or a request. Returns what is left of the budget; 0 also if no mail is left.
     pub(super) fn carry_out_mail(
         &mut self,
         service: u16,
@@ -31,7 +31,7 @@ impl<H: Handler> Hub<H> {
         budget: usize,
     ) -> usize {
         let mut left = budget;
-        while left > 0 && current::posted() == 0 {
+        while left > 0 && current::posted() == 0 && !state.shared.has_requests() {
             if let Some(walk) = self.walk.take() {
                 left = self.walk_on(walk, table, state, left);
                 continue;

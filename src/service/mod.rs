@@ -70,8 +70,8 @@ pub(crate) trait Service {
 
     /// Does what other threads ask of a connection through its control.
     fn obey(&mut self, connection: &mut Connection, state: &mut LoopState, requests: Requests);
-    /// Carries out the mail of other threads that waits, until it has reached about `budget` connections, or has led to mail of
-    /// the worker to itself, which comes first. Returns what is left of the budget; 0 also if no mail is left. `service` is
+    /// Carries out the mail of other threads that waits, until it has reached about `budget` connections, or something comes first:
+    /// mail of the worker to itself, or a request. Returns what is left of the budget; 0 also if no mail is left. `service` is
     /// the index that the service has on its worker.
     fn read_mail(
         &mut self,

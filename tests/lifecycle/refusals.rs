@@ -153,6 +153,8 @@ fn all_that_a_refused_connection_has_set_up_ends_with_it() {
     let connections = server.handle().connections_of::<Recorder<Lines>>();
     let client = server.connect();
     let mut reader = client.second_half();
+    // It has subscribed before it has published.
+    assert_eq!(reader.receive(10), b"to itself\n");
     reader.expect_eof();
     // It lingers, since the client has not ended its stream, and nothing fires for it.
     server.let_pass(SHORT);

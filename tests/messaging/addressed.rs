@@ -76,18 +76,18 @@ fn one_message_reaches_all_that_are_named_as_often_as_they_are() {
 }
 
 #[test]
-fn what_a_callback_sends_by_name_comes_behind_what_it_sends_itself() {
+fn what_a_callback_sends_by_name_comes_in_the_order_of_its_calls() {
     let (recorder, events) = Recorder::<Lines>::new();
     let recorder = recorder.on_message(|conn, line| {
         let text = text(line);
-        let to_itself = conn.send_to(conn.id(), format!("behind {text}"));
+        let to_itself = conn.send_to(conn.id(), format!("by name {text}"));
         assert_eq!(to_itself, Ok(()));
         assert!(conn.send(&format!("own {text}")).is_queued());
     });
     let server = TestServer::start(listen(Lines::new()), recorder);
     let mut client = server.connect();
     client.send(b"one\n");
-    assert_eq!(client.receive(19), b"own one\nbehind one\n");
+    assert_eq!(client.receive(20), b"by name one\nown one\n");
     server.finish(&events);
 }
 

@@ -21,13 +21,13 @@ struct Stuck {
     grip: Grip,
 }
 
-/// Holds the worker up with a full mailbox, whose limit this is.
+/// Holds the worker up with this many letters in its mailbox, which is the share of one thread.
 fn stuck(limit: usize) -> Stuck {
     let (recorder, events) = Recorder::<Raw>::new();
     let (recorder, lent) = lending(recorder);
     let (hold, grip) = Hold::new();
     let recorder = recorder.on_message(move |_, _| hold.enter());
-    let builder = Server::builder().workers(1).mailbox_limit(limit);
+    let builder = Server::builder().workers(1).mailbox_limit(2 * limit);
     let server = TestServer::start_on(builder, listen(Raw), recorder);
     let mut client = server.connect();
     let handle = take(&lent);
@@ -153,7 +153,7 @@ fn the_callback_for_all_workers_waits_for_the_last_of_them() {
     let (recorder, lent) = lending(recorder);
     let (hold, grip) = Hold::new();
     let recorder = recorder.on_message(move |_, _| hold.enter());
-    let builder = Server::builder().workers(2).mailbox_limit(2);
+    let builder = Server::builder().workers(2).mailbox_limit(4);
     let server = TestServer::start_on(builder, listen(Raw), recorder);
     let mut clients = [server.connect(), server.connect()];
     let handles = [take(&lent), take(&lent)];
@@ -208,7 +208,7 @@ fn a_server_that_never_runs_calls_those_who_wait_when_it_is_dropped() {
         let (recorder, _events) = Recorder::<Raw>::new();
         let server = Server::builder()
             .workers(2)
-            .mailbox_limit(limit)
+            .mailbox_limit(2 * limit)
             .listen_with(listen(Raw), recorder)
             .and_then(ServerBuilder::build)
             .unwrap();

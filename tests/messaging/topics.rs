@@ -115,13 +115,13 @@ fn a_publication_reaches_the_subscribers_on_all_workers_and_nobody_else() {
 }
 
 #[test]
-fn a_callback_reaches_itself_behind_what_it_sends() {
+fn a_callback_reaches_itself_in_the_order_of_its_calls() {
     let server = start(1);
     let mut client = server.connect();
     command(&mut client, "sub a", "new");
     client.send(b"pub a one\nsub b\npub b two\n");
-    expect(&mut client, "new");
     expect(&mut client, "one");
+    expect(&mut client, "new");
     expect(&mut client, "two");
 }
 
