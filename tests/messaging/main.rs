@@ -3,7 +3,9 @@
 mod addressed;
 mod current_worker;
 mod handler_letters;
+mod order;
 mod other_threads;
+mod requests;
 mod room;
 mod topics;
 
