@@ -65,11 +65,7 @@ impl<H: Handler> LocalAccess<H> for Access<'_, H> {
         let Some((connection, state)) = self.call(id, visit) else {
             return;
         };
-        // Output that was sent waits for the end of the iteration: another visit may add to it.
-        let has_sent = !connection.output.is_empty();
-        if has_sent || !finish_visit(connection, state) {
-            state.queue(connection);
-        }
+        finish_visit_later(connection, state);
     }
 
     fn visit_all(&mut self, ids: &[ConnId], visit: &mut LocalVisitor<'_, H>) {
@@ -100,6 +96,18 @@ impl<H: Handler> Access<'_, H> {
         self.typed
             .enter(connection, self.state, unread, |entry| entry.call(visit));
         Some((connection, self.state))
+    }
+}
+
+/// Number of connections whose output may wait for the end of the iteration at one time, each in a ring of its own.
+const WAITING_RINGS: usize = 1024;
+
+/// Lets output that was sent wait for the end of the iteration, since another visit or letter may add to it; but not if the
+/// output of many others waits, too.
+pub(super) fn finish_visit_later(connection: &mut Connection, state: &mut LoopState) {
+    let may_wait = !connection.output.is_empty() && state.ready.len() < WAITING_RINGS;
+    if may_wait || !finish_visit(connection, state) {
+        state.queue(connection);
     }
 }
 

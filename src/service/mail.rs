@@ -1,7 +1,7 @@
 //! Mail: the requests of other threads and of other callbacks are carried out on the worker.
 
 use super::hub::Hub;
-use super::local_access::finish_visit;
+use super::local_access::{finish_visit, finish_visit_later};
 use crate::connection::id::ConnId;
 use crate::connection::loop_state::LoopState;
 use crate::connection::table::ConnTable;
@@ -138,7 +138,7 @@ impl<H: Handler> Hub<H> {
             Request::Run(job) => job(conn),
         });
         self.close_after_letters(connection, state);
-        state.queue(connection);
+        finish_visit_later(connection, state);
     }
 
     /// Goes on with a visit, to `budget` connections at most. Returns what is left of the budget.

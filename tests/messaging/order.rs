@@ -73,7 +73,10 @@ fn connect(server: &TestServer) -> Client {
 /// Receives these words, a line each.
 #[track_caller]
 fn expect(client: &mut Client, words: &str) {
-    let expected: String = words.split_whitespace().map(|it| it.to_owned() + "\n").collect();
+    let expected: String = words
+        .split_whitespace()
+        .map(|it| it.to_owned() + "\n")
+        .collect();
     let received = client.receive(expected.len());
     assert_eq!(String::from_utf8_lossy(&received), expected);
 }
@@ -88,7 +91,10 @@ fn a_callback_reaches_its_own_connection_in_the_order_of_its_calls() {
         ("publish handle send all name send", "1 2 3 4 5 6"),
         ("all send publish", "1 2 3"),
         ("others send others all", "2 4"),
-        ("sub-other other-topic publish other-topic send all", "2 3 4 5 6"),
+        (
+            "sub-other other-topic publish other-topic send all",
+            "2 3 4 5 6",
+        ),
     ] {
         let mut client = connect(&server);
         let joins = if script.contains("sub ") { "" } else { "sub " };
@@ -205,6 +211,8 @@ fn a_flood_of_publications_reaches_all_and_none_is_refused() {
                 })
             })
             .collect();
-        readers.into_iter().for_each(|reader| reader.join().unwrap());
+        readers
+            .into_iter()
+            .for_each(|reader| reader.join().unwrap());
     }
 }

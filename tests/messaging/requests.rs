@@ -129,7 +129,10 @@ fn large_letters_are_bounded_by_their_bytes() {
     let full = Err(SendError::Full(()));
     assert_eq!(all.publish("t", large.clone()), full);
     assert_eq!(all.broadcast(large.clone()), full);
-    assert_eq!(all.send_to_all_of(&[held.handles[0].id()], large.clone()), full);
+    assert_eq!(
+        all.send_to_all_of(&[held.handles[0].id()], large.clone()),
+        full
+    );
     let id = held.handles[1].id();
     assert_eq!(all.send_to(id, large.clone()), Err(SendError::Full(large)));
     held.grip.release();
@@ -147,7 +150,10 @@ fn no_thread_shuts_out_another() {
         })
         .collect();
     // Each flood takes half of what the ones before have left.
-    assert!(counts[0] >= 490 && counts.iter().all(|count| *count > 0), "{counts:?}");
+    assert!(
+        counts[0] >= 490 && counts.iter().all(|count| *count > 0),
+        "{counts:?}"
+    );
     held.grip.release();
     held.server.handle().stop();
 }

@@ -8,7 +8,7 @@ use super::{Bell, model};
 use crate::connection::send_error::SendError;
 use crate::handler::Handler;
 use crate::handler::conn::Conn;
-use crate::handler::letter::Mail;
+use crate::handler::letter::{Mail, Visit};
 use crate::handler::mailbox::Mailbox;
 use crate::protocol::Raw;
 use crate::shared::LoopShared;
@@ -28,7 +28,7 @@ fn shared_loop(
         wake.ring();
         Ok(())
     });
-    let (shared, commands) = LoopShared::new(0, wake, mailbox_limit);
+    let (shared, commands) = LoopShared::new(0, wake, (mailbox_limit, usize::MAX));
     (shared, commands, bell)
 }
 
@@ -77,11 +77,16 @@ fn every_letter_is_read_or_comes_back() {
         let mailbox = Arc::new(mailbox);
         let threads = [(), ()].map(|()| {
             let mailbox = mailbox.clone();
-            thread::spawn(move || match mailbox.put(Mail::Each(Arc::new(|_, _| {}))) {
-                Ok(()) => 1,
-                Err(error) => {
-                    assert!(matches!(error, SendError::Full(_)));
-                    0
+            thread::spawn(move || {
+                match mailbox.put(Mail::Each(Visit {
+                    visitor: Arc::new(|_, _| {}),
+                    size: 0,
+                })) {
+                    Ok(()) => 1,
+                    Err(error) => {
+                        assert!(matches!(error, SendError::Full(_)));
+                        0
+                    }
                 }
             })
         });
@@ -90,14 +95,14 @@ fn every_letter_is_read_or_comes_back() {
         while read == 0 {
             bell.poll(shared.prepare_to_sleep());
             shared.woke_up();
-            while letters.try_recv().is_ok() {
-                shared.release_places(1);
+            while let Ok(posted) = letters.try_recv() {
+                shared.release_places(posted.charge);
                 read += 1;
             }
         }
         let put: usize = threads.map(|thread| thread.join().unwrap()).iter().sum();
-        while letters.try_recv().is_ok() {
-            shared.release_places(1);
+        while let Ok(posted) = letters.try_recv() {
+            shared.release_places(posted.charge);
             read += 1;
         }
         assert_eq!(read, put);

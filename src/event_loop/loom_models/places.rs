@@ -9,24 +9,25 @@ use super::model;
 use crate::shared::places::Places;
 
 /// Threads take a place each, and give it back, if they get one: no more than the limit may have one at a time.
-fn no_more_than_the_limit<P: Send + Sync + 'static>(
+fn no_more_than_the_limit<P: Send + Sync + 'static, C: 'static>(
     threads: usize,
     limit: usize,
     new: fn(usize) -> P,
-    reserve: fn(&P) -> bool,
-    release: fn(&P),
+    reserve: fn(&P) -> Option<C>,
+    release: fn(&P, C),
 ) {
     model(move || {
         let places = Arc::new((new(limit), AtomicUsize::new(0)));
         let take_one = move |(places, occupied): &(P, AtomicUsize)| {
-            let admitted = reserve(places);
-            if admitted {
+            let charge = reserve(places);
+            let admitted = charge.is_some();
+            if let Some(charge) = charge {
                 assert!(
                     occupied.fetch_add(1, Ordering::Relaxed) < limit,
                     "past the limit"
                 );
                 occupied.fetch_sub(1, Ordering::Relaxed);
-                release(places);
+                release(places, charge);
             }
             admitted
         };
@@ -41,19 +42,28 @@ fn no_more_than_the_limit<P: Send + Sync + 'static>(
             admitted += usize::from(taker.join().unwrap());
         }
         assert!(admitted >= limit.min(threads), "refused in spite of room");
-        let is_free = (0..limit).all(|_| reserve(&places.0));
-        assert!(is_free, "a place was lost");
-        assert!(!reserve(&places.0), "a place too many");
+        let free: Vec<_> = (0..limit).map_while(|_| reserve(&places.0)).collect();
+        assert_eq!(free.len(), limit, "a place was lost");
+        assert!(reserve(&places.0).is_none(), "a place too many");
+        std::mem::forget(free);
     });
 }
 
 #[test]
 fn the_mailbox_limit_holds_and_no_place_is_lost() {
     for (threads, limit) in [(3, 1), (3, 2)] {
-        no_more_than_the_limit(threads, limit, Places::new, Places::reserve, |places| {
-            places.release(1);
-        });
+        let new = |limit| Places::new(limit, usize::MAX);
+        let reserve = |places: &Places| places.reserve_without_share(1);
+        no_more_than_the_limit(threads, limit, new, reserve, Places::release);
     }
+}
+
+#[test]
+fn the_share_of_a_source_is_kept_and_given_back() {
+    // The only place may be had by one at a time, whoever asks, since it is the first of its source.
+    let new = |limit| Places::new(limit, usize::MAX);
+    let reserve = |places: &Places| places.reserve(1, 1);
+    no_more_than_the_limit(2, 1, new, reserve, Places::release);
 }
 
 #[test]
@@ -62,12 +72,9 @@ fn a_limit_that_is_looked_at_and_then_counted_is_found() {
     let new = |limit| (AtomicUsize::new(0), limit);
     let reserve = |(taken, limit): &(AtomicUsize, usize)| {
         let has_room = taken.load(Ordering::Relaxed) < *limit;
-        if has_room {
-            taken.fetch_add(1, Ordering::Relaxed);
-        }
-        has_room
+        has_room.then(|| _ = taken.fetch_add(1, Ordering::Relaxed))
     };
-    no_more_than_the_limit(2, 1, new, reserve, |(taken, _)| {
+    no_more_than_the_limit(2, 1, new, reserve, |(taken, _), ()| {
         taken.fetch_sub(1, Ordering::Relaxed);
     });
 }

@@ -1,12 +1,12 @@
 //! A sender that waits for room in a full mailbox is called once there is room.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
 
 use super::model;
-use crate::shared::places::Places;
+use crate::shared::places::{Charge, Places};
 use crate::shared::room::Room;
 
 /// The single place of a mailbox.
@@ -17,21 +17,30 @@ trait Place: Send + Sync + 'static {
     fn is_free(&self) -> bool;
 }
 
-impl Place for Places {
+/// The places, with the charge of the letter that has the only one.
+struct Charged(Places, Mutex<Option<Charge>>);
+
+impl Place for Charged {
     fn new() -> Self {
-        Places::new(1)
+        Charged(Places::new(1, usize::MAX), Mutex::new(None))
     }
 
     fn reserve(&self) -> bool {
-        Places::reserve(self)
+        let charge = self.0.reserve_without_share(1);
+        let is_taken = charge.is_some();
+        if is_taken {
+            *self.1.lock().unwrap() = charge;
+        }
+        is_taken
     }
 
     fn release(&self) {
-        Places::release(self, 1);
+        let charge = self.1.lock().unwrap().take();
+        self.0.release(charge.expect("a letter has the place"));
     }
 
     fn is_free(&self) -> bool {
-        self.is_half_free()
+        self.0.has_room()
     }
 }
 
@@ -73,7 +82,7 @@ fn read_mail<P: Place>((place, room): &(P, Room)) {
 
 #[test]
 fn who_waits_for_room_is_called_once() {
-    who_waits_is_called::<Places>();
+    who_waits_is_called::<Charged>();
 }
 
 /// Counts a place and takes that back if there was none: for a moment a mailbox with room looks full.
