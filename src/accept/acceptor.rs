@@ -103,6 +103,12 @@ impl Acceptor {
     }
 }
 
+impl Drop for Acceptor {
+    fn drop(&mut self) {
+        self.control.release_waker();
+    }
+}
+
 /// Gives a connection to the worker that the balancer picks.
 fn hand_over(
     arrival: Arrival,

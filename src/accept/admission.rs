@@ -5,8 +5,6 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::accept::spare::Spare;
-
 /// The counts of a server's connections, and the limits on them.
 ///
 /// Used when a connection comes and when it goes, never for a message.
@@ -20,8 +18,6 @@ pub(crate) struct Admission {
     refused: AtomicU64,
     refused_per_ip: AtomicU64,
     shed: AtomicU64,
-    /// A spare descriptor: with none left, one waiting peer can still be accepted and closed.
-    pub(crate) spare: Spare,
 }
 
 /// Counters of a server since it was built.
@@ -62,7 +58,6 @@ impl Admission {
             refused: AtomicU64::new(0),
             refused_per_ip: AtomicU64::new(0),
             shed: AtomicU64::new(0),
-            spare: Spare::new(),
         }
     }
 

@@ -4,11 +4,11 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use crate::shared::sync::{Mutex, MutexGuard};
-use crate::shared::waker::Wake;
+use crate::shared::waker::{Wake, Waker};
 
 /// The course that the acceptor is on, shared with the threads that end the server.
 pub(crate) struct AcceptorControl {
-    wake: Box<Wake>,
+    wake: Waker,
     course: Mutex<Course>,
 }
 
@@ -26,7 +26,7 @@ pub(crate) enum Course {
 impl AcceptorControl {
     pub(crate) fn new(wake: Box<Wake>) -> Self {
         AcceptorControl {
-            wake,
+            wake: Waker::new(wake),
             course: Mutex::new(Course::Accept),
         }
     }
@@ -34,9 +34,18 @@ impl AcceptorControl {
     /// Sets the acceptor on a later course, and wakes it. A drain that has begun keeps its deadline.
     pub(crate) fn steer(&self, to: Course) {
         self.set_course(to);
-        if let Err(error) = (self.wake)() {
+        self.wake();
+    }
+
+    fn wake(&self) {
+        if let Err(error) = self.wake.wake() {
             log::error!("the acceptor could not be woken: {error}");
         }
+    }
+
+    /// Closes the descriptor that wakes the acceptor, which has ended or will never run.
+    pub(crate) fn release_waker(&self) {
+        self.wake.release();
     }
 
     pub(crate) fn set_course(&self, to: Course) {

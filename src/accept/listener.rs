@@ -1,13 +1,14 @@
 //! One listening socket: accepts in bursts and rests while the process has no descriptors.
 
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry};
 
 use crate::accept::admission::Admission;
-use crate::accept::spare::Shed;
+use crate::accept::spare::{Shed, Spare, is_out_of_descriptors};
 use crate::io::address::Address;
 use crate::io::socket_options::SocketOptions;
 use crate::shared::arrival::Arrival;
@@ -24,6 +25,8 @@ pub(crate) struct Listener {
     options: SocketOptions,
     /// Connections accepted in a row, before other sources have their turn.
     burst: usize,
+    /// A spare descriptor: with none left, one waiting peer can still be accepted and closed.
+    spare: Arc<Spare>,
     backlog: Backlog,
     /// True while accepting fails: the failure is logged once, not at each attempt.
     is_failing: bool,
@@ -46,12 +49,14 @@ impl Listener {
         index: u16,
         options: SocketOptions,
         burst: usize,
+        spare: Arc<Spare>,
     ) -> Self {
         Listener {
             socket,
             index,
             options,
             burst,
+            spare,
             backlog: Backlog::Empty,
             is_failing: false,
         }
@@ -126,10 +131,10 @@ impl Listener {
 
     /// Counts a connection in and sets its options; a connection for which there is no room is closed.
     fn admit(&self, stream: TcpStream, peer: Address, admission: &Admission) -> Option<Arrival> {
-        if !admission.spare.ensure() {
+        if !self.spare.ensure() {
             // This connection took the last descriptor: close it and reopen the spare, or later peers hang in the backlog.
             drop(stream);
-            admission.spare.ensure();
+            self.spare.ensure();
             admission.count_shed();
             return None;
         }
@@ -150,7 +155,7 @@ impl Listener {
             log::warn!("listener {} cannot accept: {error}", self.index);
         }
         if is_out_of_descriptors(error) {
-            match admission.spare.shed(&self.socket) {
+            match self.spare.shed(&self.socket) {
                 Shed::One => admission.count_shed(),
                 Shed::Nobody => return Backlog::Empty,
                 Shed::Unknown => {}
@@ -178,9 +183,4 @@ fn concerns_one_peer(error: &io::Error) -> bool {
             | NetworkUnreachable
             | TimedOut
     )
-}
-
-/// True for EMFILE and ENFILE, for which std has no kind; their numbers are the same on every Unix that mio supports.
-fn is_out_of_descriptors(error: &io::Error) -> bool {
-    cfg!(unix) && matches!(error.raw_os_error(), Some(23 | 24))
 }

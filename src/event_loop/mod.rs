@@ -175,10 +175,7 @@ impl EventLoop {
             match command {
                 Command::Adopt(arrival) => adopt(&mut self.reactor, self.poll.registry(), arrival),
                 Command::Schedule(task) => self.reactor.schedule_task(task),
-                Command::Sweep => {
-                    self.shared.sweep_begins();
-                    self.reactor.sweep_tasks();
-                }
+                Command::Cancel(ticket) => self.reactor.cancel_task(&ticket),
                 Command::Drain(deadline) => self.drain(deadline),
                 Command::Stop => is_stopped = true,
             }

@@ -18,6 +18,7 @@ use crate::accept::acceptor::Acceptor;
 use crate::accept::admission::Admission;
 use crate::accept::balance::{Balance, RoundRobin};
 use crate::accept::listener::Listener;
+use crate::accept::spare::Spare;
 use crate::handler::Handler;
 use crate::handler::mailbox::AnyMailbox;
 use crate::io::address::Address;
@@ -392,9 +393,10 @@ fn place_listeners(
     burst: usize,
     workers: &mut [Worker],
 ) -> io::Result<Vec<Listener>> {
+    let spare = Arc::new(Spare::new());
     let mut for_acceptor = Vec::new();
     for (index, bound) in (0u16..).zip(listeners) {
-        let listener = |socket| Listener::new(socket, index, bound.options, burst);
+        let listener = |socket| Listener::new(socket, index, bound.options, burst, spare.clone());
         if workers.len() > 1 && !bound.options.reuse_port {
             for_acceptor.push(listener(bound.socket));
             continue;

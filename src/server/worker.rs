@@ -87,13 +87,14 @@ pub(crate) struct Worker {
     pub(crate) mail_end: MailEnd,
 }
 
-/// Calls back the senders that wait for room in a worker's mailboxes when it is dropped: when the worker has ended, has
-/// failed to start, or will never run.
+/// Calls back the senders that wait for room in a worker's mailboxes, and releases its waker, when it is dropped: when the
+/// worker has ended, has failed to start, or will never run.
 pub(crate) struct MailEnd(pub(crate) Arc<LoopShared>);
 
 impl Drop for MailEnd {
     fn drop(&mut self) {
         self.0.end_mail();
+        self.0.release_waker();
     }
 }
 

@@ -6,7 +6,6 @@ pub(crate) mod command;
 pub(crate) mod current;
 pub(crate) mod places;
 pub(crate) mod room;
-pub(crate) mod sweep_flag;
 pub(crate) mod sync;
 pub(crate) mod task;
 pub(crate) mod token;
@@ -21,10 +20,9 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use crate::shared::command::Command;
 use crate::shared::places::Places;
 use crate::shared::room::{Room, RoomCallback};
-use crate::shared::sweep_flag::SweepFlag;
 use crate::shared::sync::atomic::{AtomicUsize, Ordering};
 use crate::shared::wake_flag::WakeFlag;
-use crate::shared::waker::Wake;
+use crate::shared::waker::{Wake, Waker};
 
 /// One worker, as all other threads see it.
 pub(crate) struct LoopShared {
@@ -34,7 +32,7 @@ pub(crate) struct LoopShared {
     epoch: Instant,
     commands: Sender<Command>,
     /// Interrupts the loop's sleep.
-    wake: Box<Wake>,
+    wake: Waker,
     wake_flag: WakeFlag,
     /// Letters that wait in the worker's mailboxes.
     letters: Places,
@@ -42,8 +40,6 @@ pub(crate) struct LoopShared {
     room: Room,
     /// Commands that wait.
     waiting_commands: Places,
-    /// Coalesces requests to forget cancelled tasks.
-    sweep: SweepFlag,
     /// Connections that were given to the worker and have not ended.
     connections: AtomicUsize,
 }
@@ -59,12 +55,11 @@ impl LoopShared {
             worker,
             epoch: Instant::now(),
             commands,
-            wake,
+            wake: Waker::new(wake),
             wake_flag: WakeFlag::new(),
             letters: Places::new(mailbox_limit),
             room: Room::new(),
             waiting_commands: Places::new(usize::MAX),
-            sweep: SweepFlag::new(),
             connections: AtomicUsize::new(0),
         };
         (Arc::new(shared), receiver)
@@ -88,19 +83,6 @@ impl LoopShared {
 
     pub(crate) fn has_commands(&self) -> bool {
         self.waiting_commands.taken() > 0
-    }
-
-    /// Asks the loop to forget cancelled tasks. Many cancellations share one sweep.
-    pub(crate) fn sweep(&self) {
-        if self.sweep.ask() {
-            // A worker that has ended has no tasks left to forget.
-            let _ = self.command(Command::Sweep);
-        }
-    }
-
-    /// Notes that a sweep begins: tasks that are cancelled from now on need another.
-    pub(crate) fn sweep_begins(&self) {
-        self.sweep.begin();
     }
 
     /// The time since the loop began, by the clock.
@@ -150,10 +132,15 @@ impl LoopShared {
     /// Wakes the loop, unless it is awake or being woken already.
     pub(crate) fn notify(&self) {
         self.wake_flag.notify(|| {
-            if let Err(error) = (self.wake)() {
+            if let Err(error) = self.wake.wake() {
                 log::error!("worker {} could not be woken: {error}", self.worker);
             }
         });
+    }
+
+    /// Closes the descriptor that wakes the loop: the loop has ended, or will never run.
+    pub(crate) fn release_waker(&self) {
+        self.wake.release();
     }
 
     /// Announces that the loop is about to sleep: from here on a notification wakes it. True if letters or commands wait

@@ -9,7 +9,6 @@ mod acceptor_control;
 mod loop_shared;
 mod places;
 mod room;
-mod sweep_flag;
 mod wake_flag;
 
 use std::sync::atomic::AtomicUsize as Tally;
