@@ -1,13 +1,16 @@
-//! Control of the acceptor from other threads: tells it to drain or to stop.
+//! Control of the acceptor from other threads: tells it to drain or to stop, and that workers have room.
 
 use std::sync::PoisonError;
 use std::time::Duration;
 
+use crate::accept::handover::Handover;
 use crate::shared::sync::{Mutex, MutexGuard};
 use crate::shared::waker::{Wake, Waker};
 
-/// The course that the acceptor is on, shared with the threads that end the server.
+/// The part of the acceptor that other threads reach: the course that it is on, for those that end the server, and the
+/// handover, for the workers.
 pub(crate) struct AcceptorControl {
+    pub(super) handover: Handover,
     wake: Waker,
     course: Mutex<Course>,
 }
@@ -24,8 +27,9 @@ pub(crate) enum Course {
 }
 
 impl AcceptorControl {
-    pub(crate) fn new(wake: Box<Wake>) -> Self {
+    pub(crate) fn new(wake: Box<Wake>, handover: Handover) -> Self {
         AcceptorControl {
+            handover,
             wake: Waker::new(wake),
             course: Mutex::new(Course::Accept),
         }
@@ -35,6 +39,13 @@ impl AcceptorControl {
     pub(crate) fn steer(&self, to: Course) {
         self.set_course(to);
         self.wake();
+    }
+
+    /// Counts out a connection that was handed over: the worker has adopted it, or it was lost.
+    pub(crate) fn count_adopted(&self, worker: usize) {
+        if self.handover.count_out(worker) {
+            self.wake();
+        }
     }
 
     fn wake(&self) {

@@ -17,6 +17,9 @@ use crate::shared::token::Token;
 /// The rest of a listener after a failure: at most 100 attempts a second while descriptors are out.
 const REST: Duration = Duration::from_millis(10);
 
+/// Takes an admitted connection. False if it wants no more for now: then the others stay in the kernel's backlog.
+pub(crate) type Take<'a> = dyn FnMut(Arrival) -> bool + 'a;
+
 /// A listening socket, polled by the acceptor or by a worker.
 pub(crate) struct Listener {
     socket: TcpListener,
@@ -94,18 +97,19 @@ impl Listener {
         self.timeout() == Some(Duration::ZERO)
     }
 
-    /// Accepts until the backlog is empty or the burst is used up, and passes the admitted connections to `take`.
-    pub(super) fn accept(&mut self, admission: &Admission, take: &mut dyn FnMut(Arrival)) {
-        self.backlog = self.accept_burst(admission, take);
+    /// Accepts until the backlog is empty or the burst is used up, and passes the admitted connections to `take`. False if
+    /// `take` wants no more.
+    pub(super) fn accept(&mut self, admission: &Admission, take: &mut Take<'_>) -> bool {
+        let mut wants_more = true;
+        self.backlog = self.accept_burst(admission, &mut |arrival| {
+            wants_more = take(arrival);
+            wants_more
+        });
+        wants_more
     }
 
     /// Accepts the connections that wait, in at most so many bursts, also during a rest.
-    pub(super) fn drain(
-        &mut self,
-        bursts: usize,
-        admission: &Admission,
-        take: &mut dyn FnMut(Arrival),
-    ) {
+    pub(super) fn drain(&mut self, bursts: usize, admission: &Admission, take: &mut Take<'_>) {
         for _ in 0..bursts {
             self.accept(admission, take);
             if self.backlog != Backlog::Waiting {
@@ -114,12 +118,15 @@ impl Listener {
         }
     }
 
-    fn accept_burst(&mut self, admission: &Admission, take: &mut dyn FnMut(Arrival)) -> Backlog {
+    fn accept_burst(&mut self, admission: &Admission, take: &mut Take<'_>) -> Backlog {
         for _ in 0..self.burst {
             match self.socket.accept() {
                 Ok((stream, peer)) => {
                     self.is_failing = false;
-                    self.admit(stream, peer.into(), admission).map(&mut *take);
+                    let arrival = self.admit(stream, peer.into(), admission);
+                    if arrival.is_some_and(|arrival| !take(arrival)) {
+                        return Backlog::Waiting;
+                    }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Backlog::Empty,
                 Err(error) if concerns_one_peer(&error) => {}

@@ -6,6 +6,7 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -28,6 +29,7 @@ use crate::server::endpoint::{AnyEndpoint, Clones, Endpoint, Factory, HandlerSou
 use crate::server::handle::{ServerHandle, ServerShared};
 use crate::server::listen::Listen;
 use crate::server::running::RunningServer;
+use crate::server::setting_error::check;
 use crate::server::worker::{MailEnd, Worker, WorkerHook, WorkerStart};
 use crate::server::{Lead, Server};
 use crate::shared::LoopShared;
@@ -70,24 +72,31 @@ pub struct ServerBuilder {
     balance: Box<dyn Balance>,
     max_connections: usize,
     max_connections_per_ip: Option<usize>,
+    ipv6_prefix: u8,
     accept_burst: usize,
+    handover_limit: usize,
     mailbox_limit: usize,
     busy_poll: Option<Duration>,
+    tick: Duration,
     reactor: ReactorConfig,
     on_worker_start: Arc<WorkerHook>,
     listeners: Vec<BoundListener>,
 }
 
-/// A bound listener, and the endpoint of its connections.
+/// A bound listener with one socket for each of its addresses, and the endpoint of its connections.
 struct BoundListener {
-    socket: TcpListener,
-    address: SocketAddr,
+    sockets: Vec<(SocketAddr, TcpListener)>,
     options: SocketOptions,
     endpoint: Box<dyn AnyEndpoint>,
 }
 
-/// Workers that a server has at most: the name of a connection has 16 bits for its worker.
-const MAX_WORKERS: usize = 1 << 16;
+/// The name of a connection has 16 bits for its worker.
+const WORKERS: RangeInclusive<usize> = 1..=1 << 16;
+/// The largest buffer or ring that a worker can be told to begin with: above this a setting is taken for a mistake.
+const MAX_BUFFER: usize = 256 * 1024 * 1024;
+const MIN_RECEIVE_BUFFER: usize = 4096;
+/// Below, every call of the poll is late; above, no deadline is met.
+const TICK: RangeInclusive<Duration> = Duration::from_micros(1)..=Duration::from_secs(3600);
 
 impl ServerBuilder {
     pub(crate) fn new() -> Self {
@@ -96,9 +105,12 @@ impl ServerBuilder {
             balance: Box::new(RoundRobin::default()),
             max_connections: 100_000,
             max_connections_per_ip: None,
+            ipv6_prefix: 64,
             accept_burst: 128,
+            handover_limit: 256,
             mailbox_limit: 65_536,
             busy_poll: None,
+            tick: TickClock::DEFAULT_TICK,
             reactor: ReactorConfig {
                 clock: TickClock::default(),
                 pool: PoolConfig::default(),
@@ -110,7 +122,7 @@ impl ServerBuilder {
         }
     }
 
-    /// The number of worker loops, each on a thread of its own; 0 counts as 1. Default: one for each processor.
+    /// The number of worker loops, each on a thread of its own, at most 65,536; 0 counts as 1. Default: one for each processor.
     ///
     /// A single worker accepts its connections by itself and runs on the thread that runs the server.
     pub fn workers(mut self, workers: usize) -> Self {
@@ -134,15 +146,37 @@ impl ServerBuilder {
     }
 
     /// The limit of connections open from one IP address at one time; one more is closed at once. Peers without an IP
-    /// address (Unix sockets) are not counted. Default: no limit.
+    /// address (Unix sockets) are not counted. IPv6 addresses of one network count as one: see
+    /// [`ipv6_prefix`](Self::ipv6_prefix). Default: no limit.
     pub fn max_connections_per_ip(mut self, connections: usize) -> Self {
         self.max_connections_per_ip = Some(connections);
+        self
+    }
+
+    /// IPv6 addresses that have so many leading bits in common count as one for
+    /// [`max_connections_per_ip`](Self::max_connections_per_ip), from 1 to 128. Default 64.
+    ///
+    /// A subscriber usually has at least a /64 (RFC 6177), and so 2^64 addresses: counted one by one they would have no limit.
+    /// Where many users share a /64, such as in a data centre, 128 counts each address on its own.
+    pub fn ipv6_prefix(mut self, bits: u8) -> Self {
+        self.ipv6_prefix = bits;
         self
     }
 
     /// Connections that a listener accepts in a row before other sources have their turn; 0 counts as 1. Default 128.
     pub fn accept_burst(mut self, connections: usize) -> Self {
         self.accept_burst = connections.max(1);
+        self
+    }
+
+    /// The limit of connections that the acceptor hands over to one worker and that the worker has not adopted yet; 0 counts
+    /// as 1. Default 256.
+    ///
+    /// While no worker has room nothing is accepted, and peers wait in the kernel's [backlog](Listen::backlog). A balancer that
+    /// insists on a worker without room stops the acceptor until that worker has adopted half of them. Workers that accept by
+    /// themselves adopt at once.
+    pub fn handover_limit(mut self, connections: usize) -> Self {
+        self.handover_limit = connections.max(1);
         self
     }
 
@@ -162,21 +196,22 @@ impl ServerBuilder {
         self
     }
 
-    /// Bytes of the buffer into which a worker receives, at least 4 KiB. Default 32 KiB.
+    /// Bytes of the buffer into which a worker receives, from 4 KiB to 256 MiB. Less counts as 4 KiB. Default 32 KiB.
     ///
     /// Measured, messages of a mebibyte cost less with 32 KiB than with 64 KiB, and others the same.
     pub fn receive_buffer(mut self, bytes: usize) -> Self {
-        self.reactor.receive_buffer = bytes.max(4096);
+        self.reactor.receive_buffer = bytes.max(MIN_RECEIVE_BUFFER);
         self
     }
 
-    /// The tick of the timing wheels, the precision of all timers and deadlines. Default 1 ms.
+    /// The tick of the timing wheels, the precision of all timers and deadlines, from 1 µs to an hour. Default 1 ms.
     pub fn tick(mut self, tick: Duration) -> Self {
-        self.reactor.clock = TickClock::new(tick);
+        self.tick = tick;
         self
     }
 
-    /// The number and size of the rings that a worker keeps for reuse. Default [`PoolConfig::default`].
+    /// The number and size of the rings that a worker keeps for reuse. The initial capacity is at most 256 MiB. Default
+    /// [`PoolConfig::default`].
     pub fn ring_pool(mut self, config: PoolConfig) -> Self {
         self.reactor.pool = config;
         self
@@ -197,7 +232,8 @@ impl ServerBuilder {
         self
     }
 
-    /// Binds the address now, and will serve its connections with a clone of the handler on each worker.
+    /// Binds the address now, and will serve its connections with a clone of the handler on each worker. Of several addresses
+    /// all are bound, as [`Listen::on`] describes.
     ///
     /// The protocol, the limits and the timeouts are the defaults. Peers can connect as soon as this returns: they wait in
     /// the backlog until the server runs.
@@ -216,7 +252,8 @@ impl ServerBuilder {
     /// handler on each worker.
     ///
     /// # Errors
-    /// When the address cannot be resolved or bound, or the limits contradict one another.
+    /// When the address cannot be resolved or bound, the limits contradict one another, or a socket option is out of its range
+    /// ([`SettingError`](crate::SettingError)).
     pub fn listen_with<H>(self, listen: Listen<H::Protocol>, handler: H) -> io::Result<Self>
     where
         H: Handler + Clone + Send,
@@ -247,13 +284,17 @@ impl ServerBuilder {
         mut listen: Listen<H::Protocol>,
         handlers: Box<dyn HandlerSource<H>>,
     ) -> io::Result<Self> {
-        if self.listeners.len() == MAX_LISTENERS {
-            return Err(invalid_input(format!("at most {MAX_LISTENERS} listeners")));
+        let sockets = listen.bind()?;
+        if self.local_addrs().len() + sockets.len() > MAX_LISTENERS {
+            let text = format!("a server listens on at most {MAX_LISTENERS} addresses");
+            return Err(invalid_input(text));
         }
-        let socket = listen.bind()?;
+        let with_address = |socket: TcpListener| Ok((socket.local_addr()?, socket));
         self.listeners.push(BoundListener {
-            address: socket.local_addr()?,
-            socket,
+            sockets: sockets
+                .into_iter()
+                .map(with_address)
+                .collect::<io::Result<_>>()?,
             options: listen.options,
             endpoint: Box::new(Endpoint {
                 protocol: listen.protocol,
@@ -269,21 +310,24 @@ impl ServerBuilder {
     /// The addresses of the listeners so far, with the ports that the system has chosen.
     #[must_use]
     pub fn local_addrs(&self) -> Vec<Address> {
-        let addresses = self.listeners.iter().map(|listener| listener.address);
-        addresses.map(Address::Ip).collect()
+        let sockets = self.listeners.iter().flat_map(|listener| &listener.sockets);
+        sockets.map(|(address, _)| Address::Ip(*address)).collect()
     }
 
     /// The first of [`local_addrs`](Self::local_addrs) that is an IP address.
     #[must_use]
     pub fn local_addr(&self) -> Option<SocketAddr> {
-        self.listeners.first().map(|listener| listener.address)
+        self.local_addrs().first().and_then(Address::socket_addr)
     }
 
     /// Makes the workers' polls and all that they share; nothing is accepted yet.
     ///
     /// # Errors
-    /// When there is no listener, a poll cannot be made, or a port cannot be shared.
+    /// When there is no listener, a setting is out of its range ([`SettingError`](crate::SettingError)), a poll cannot be made,
+    /// or a port cannot be shared.
     pub fn build(mut self) -> io::Result<Server> {
+        self.check()?;
+        self.reactor.clock = TickClock::new(self.tick);
         let addresses = self.local_addrs();
         let listeners = std::mem::take(&mut self.listeners);
         if listeners.is_empty() {
@@ -292,6 +336,7 @@ impl ServerBuilder {
         let admission = Arc::new(Admission::new(
             self.max_connections,
             self.max_connections_per_ip,
+            self.ipv6_prefix,
         ));
         let mut workers = self.make_workers(&admission)?;
         let loops: Vec<_> = workers.iter().map(|worker| worker.shared.clone()).collect();
@@ -304,8 +349,12 @@ impl ServerBuilder {
                 admission.clone(),
                 self.balance,
                 loops.clone(),
+                self.handover_limit,
             )?),
         };
+        for worker in &mut workers {
+            worker.acceptor = acceptor.as_ref().map(Acceptor::control);
+        }
         let handle = ServerHandle::new(ServerShared {
             loops,
             acceptor: acceptor.as_ref().map(Acceptor::control),
@@ -340,17 +389,34 @@ impl ServerBuilder {
         self.build()?.spawn()
     }
 
+    /// Checks every setting that would fail on a worker otherwise.
+    fn check(&self) -> io::Result<()> {
+        check("workers", self.worker_count(), WORKERS)?;
+        check("ipv6_prefix", self.ipv6_prefix, 1..=128)?;
+        check("tick", self.tick, TICK)?;
+        let receive_buffer = MIN_RECEIVE_BUFFER..=MAX_BUFFER;
+        check(
+            "receive_buffer",
+            self.reactor.receive_buffer,
+            receive_buffer,
+        )?;
+        let initial = self.reactor.pool.initial_capacity;
+        check("ring_pool.initial_capacity", initial, 0..=MAX_BUFFER)
+    }
+
+    fn worker_count(&self) -> usize {
+        let each_processor = || thread::available_parallelism().map_or(1, usize::from);
+        self.workers.unwrap_or_else(each_processor)
+    }
+
     /// Makes the workers, without listeners and services.
     fn make_workers(&self, admission: &Arc<Admission>) -> io::Result<Vec<Worker>> {
-        let count = self
-            .workers
-            .unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from));
-        if count > MAX_WORKERS {
-            return Err(invalid_input(format!("at most {MAX_WORKERS} workers")));
-        }
+        let unmade = |index, error: io::Error| {
+            io::Error::new(error.kind(), format!("worker {index} has no poll: {error}"))
+        };
         let make = |index| {
-            let poll = Poll::new()?;
-            let wake = waker(poll.registry())?;
+            let poll = Poll::new().map_err(|error| unmade(index, error))?;
+            let wake = waker(poll.registry()).map_err(|error| unmade(index, error))?;
             let (shared, commands) = LoopShared::new(index, wake, self.mailbox_limit);
             Ok(Worker {
                 mail_end: MailEnd(shared.clone()),
@@ -361,11 +427,12 @@ impl ServerBuilder {
                 services: Vec::new(),
                 config: self.reactor.clone(),
                 admission: admission.clone(),
+                acceptor: None,
                 busy_poll: self.busy_poll,
                 on_start: self.on_worker_start.clone(),
             })
         };
-        (0..count).map(make).collect()
+        (0..self.worker_count()).map(make).collect()
     }
 }
 
@@ -397,15 +464,17 @@ fn place_listeners(
     let mut for_acceptor = Vec::new();
     for (index, bound) in (0u16..).zip(listeners) {
         let listener = |socket| Listener::new(socket, index, bound.options, burst, spare.clone());
-        if workers.len() > 1 && !bound.options.reuse_port {
-            for_acceptor.push(listener(bound.socket));
-            continue;
+        for (address, socket) in bound.sockets {
+            if workers.len() > 1 && !bound.options.reuse_port {
+                for_acceptor.push(listener(socket));
+                continue;
+            }
+            for worker in workers.iter_mut().skip(1) {
+                let socket = bound.options.listen(address)?;
+                worker.listeners.push(listener(socket));
+            }
+            workers[0].listeners.push(listener(socket));
         }
-        for worker in workers.iter_mut().skip(1) {
-            let socket = bound.options.listen(bound.address)?;
-            worker.listeners.push(listener(socket));
-        }
-        workers[0].listeners.push(listener(bound.socket));
     }
     Ok(for_acceptor)
 }

@@ -14,6 +14,7 @@ use crate::handler::connections::Connections;
 use crate::handler::mailbox::{AnyMailbox, Mailbox};
 use crate::io::address::Address;
 use crate::server::task_handle::TaskHandle;
+use crate::server::unknown_handler::UnknownHandlerError;
 use crate::shared::LoopShared;
 use crate::shared::command::Command;
 use crate::shared::task::{Task, Ticket};
@@ -142,19 +143,17 @@ impl ServerHandle {
         TaskHandle::new(ticket, worker.clone())
     }
 
-    /// All connections of the listeners whose handler is of type `H`. If no listener has such a handler, there are none, for
-    /// good.
-    #[must_use]
-    pub fn connections_of<H: Handler>(&self) -> Connections<H> {
-        let mailboxes = self
-            .shared
-            .mailboxes
-            .get(&TypeId::of::<H>())
-            .map_or(&[][..], Vec::as_slice);
+    /// All connections of the listeners whose handler is of type `H`.
+    ///
+    /// # Errors
+    /// When no listener has a handler of this type, so that there would never be a connection.
+    pub fn connections_of<H: Handler>(&self) -> Result<Connections<H>, UnknownHandlerError> {
+        let mailboxes = self.shared.mailboxes.get(&TypeId::of::<H>());
         let typed = mailboxes
+            .ok_or_else(UnknownHandlerError::new::<H>)?
             .iter()
             .map(|any| any.clone().downcast::<Mailbox<H>>());
-        Connections::new(typed.filter_map(Result::ok).collect())
+        Ok(Connections::new(typed.filter_map(Result::ok).collect()))
     }
 
     /// The number of connections of each worker, by its index.

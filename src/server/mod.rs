@@ -5,7 +5,9 @@ mod endpoint;
 pub(crate) mod handle;
 pub(crate) mod listen;
 pub(crate) mod running;
+pub(crate) mod setting_error;
 pub(crate) mod task_handle;
+pub(crate) mod unknown_handler;
 pub(crate) mod worker;
 
 use std::fmt;

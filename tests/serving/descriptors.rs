@@ -286,7 +286,7 @@ fn handles_of_a_server_that_has_ended_hold_no_descriptor() {
             let server = builder.unwrap().build().unwrap();
             let handle = server.handle();
             let task = handle.run_after(Duration::from_secs(3600), || {});
-            let everyone = handle.connections_of::<Recorder<Raw>>();
+            let everyone = handle.connections_of::<Recorder<Raw>>().unwrap();
             let mut connection = None;
             if runs {
                 let server = TestServer::adopt(server.spawn().unwrap());

@@ -73,6 +73,7 @@ fn a_flood_of_pings_without_reading_is_held_back() {
         let visit = server
             .handle()
             .connections_of::<Probe>()
+            .unwrap()
             .visit(move |conn, _| {
                 largest.fetch_max(conn.write_buffer_len(), Ordering::Relaxed);
                 let _ = told.lock().unwrap().send(conn.write_buffer_len());

@@ -373,7 +373,7 @@ fn a_broadcast_reaches_all_that_are_open() {
     let mut opening = Peer::around(server.connect());
     opening.client.send(&REQUEST[..20]);
     peers.iter_mut().for_each(Peer::check_echo);
-    let connections = server.handle().connections_of::<Probe>();
+    let connections = server.handle().connections_of::<Probe>().unwrap();
     let long = "news ".repeat(20_000);
     for message in ["", "short", &long] {
         connections.broadcast(message).unwrap();
@@ -413,7 +413,7 @@ fn a_broadcast_reaches_compressed_and_plain_clients_alike() {
         peer.send(Message::Text("here"));
         assert_eq!(peer.next_found(), Found::text("here"));
     }
-    let all = server.handle().connections_of::<Probe>();
+    let all = server.handle().connections_of::<Probe>().unwrap();
     for round in 0..5 {
         let news = format!("news of round {round}, ").repeat(100);
         all.broadcast(&*news).unwrap();

@@ -6,6 +6,7 @@
 //! Beside each check stand planted defects, which it has to find: a check that passes whatever happens proves nothing.
 
 mod acceptor_control;
+mod handover;
 mod loop_shared;
 mod places;
 mod room;
