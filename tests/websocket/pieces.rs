@@ -261,10 +261,10 @@ fn assert_drip_is_ended(
     const TIMEOUT: Duration = Duration::from_millis(150);
     let (ended, is_ended) = channel();
     let listen = limit(listen(protocol().max_message(1 << 40)), TIMEOUT);
-    let server = TestServer::start(listen, Counter(ended));
-    let mut peer = Peer::open(&server);
     let header = Frame::binary("").masked([0; 4]);
-    peer.client.send(&header.bytes_with_length(1 << 40, 8));
+    let mut begun = header.bytes_with_length(1 << 40, 8);
+    begun.push(b'x');
+    let (server, mut peer) = Peer::open_early(listen, Counter(ended), &begun);
     let start = Instant::now();
     let (pieces, ending) = loop {
         assert!(start.elapsed() < DEADLINE, "the connection has not ended");

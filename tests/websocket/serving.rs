@@ -317,8 +317,7 @@ fn a_handshake_that_takes_too_long_is_answered_with_408() {
 fn an_open_connection_outlives_the_deadline_of_its_handshake() {
     let (probe, reports) = Probe::echo();
     let protocol = WebSocket::new().handshake_timeout(SHORT);
-    let server = TestServer::start(listen(protocol), probe);
-    let mut peer = Peer::open(&server);
+    let (server, mut peer) = Peer::open_early(listen(protocol), probe, b"");
     // The deadline ends another connection, which begins later.
     let mut silent = server.connect();
     assert_eq!(status_of(&silent.receive_rest()), 408);
