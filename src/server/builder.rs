@@ -1,7 +1,5 @@
 //! Builds a server: collects its listeners and settings, then makes workers, services and acceptor of them.
 
-use std::any::TypeId;
-use std::collections::HashMap;
 use std::error::Error;
 use std::fmt;
 use std::io;
@@ -18,14 +16,11 @@ use ringwheel_ringbuffer::PoolConfig;
 use crate::accept::acceptor::Acceptor;
 use crate::accept::admission::Admission;
 use crate::accept::balance::{Balance, RoundRobin};
-use crate::accept::listener::Listener;
-use crate::accept::spare::Spare;
 use crate::handler::Handler;
-use crate::handler::mailbox::AnyMailbox;
 use crate::io::address::Address;
-use crate::io::socket_options::SocketOptions;
 use crate::reactor::ReactorConfig;
-use crate::server::endpoint::{AnyEndpoint, Clones, Endpoint, Factory, HandlerSource};
+use crate::server::bound_listener::{BoundListener, make_services, place_listeners};
+use crate::server::endpoint::{Clones, Endpoint, Factory, HandlerSource};
 use crate::server::handle::{ServerHandle, ServerShared};
 use crate::server::listen::Listen;
 use crate::server::running::RunningServer;
@@ -81,13 +76,6 @@ pub struct ServerBuilder {
     reactor: ReactorConfig,
     on_worker_start: Arc<WorkerHook>,
     listeners: Vec<BoundListener>,
-}
-
-/// A bound listener with one socket for each of its addresses, and the endpoint of its connections.
-struct BoundListener {
-    sockets: Vec<(SocketAddr, TcpListener)>,
-    options: SocketOptions,
-    endpoint: Box<dyn AnyEndpoint>,
 }
 
 /// The name of a connection has 16 bits for its worker.
@@ -434,49 +422,6 @@ impl ServerBuilder {
         };
         (0..self.worker_count()).map(make).collect()
     }
-}
-
-/// Gives each worker a service for each listener. Returns the mailboxes of the services, by the type of their handler.
-fn make_services(
-    listeners: &[BoundListener],
-    workers: &mut [Worker],
-) -> HashMap<TypeId, Vec<AnyMailbox>> {
-    let mut mailboxes: HashMap<TypeId, Vec<AnyMailbox>> = HashMap::new();
-    for (index, BoundListener { endpoint, .. }) in (0u16..).zip(listeners) {
-        let of_handler = mailboxes.entry(endpoint.handler_type()).or_default();
-        for worker in workers.iter_mut() {
-            let (service, mailbox) = endpoint.for_worker(&worker.shared, index);
-            worker.services.push(service);
-            of_handler.push(mailbox);
-        }
-    }
-    mailboxes
-}
-
-/// Gives the workers the listeners from which they accept by themselves: all that share their port, and every listener
-/// if there is a single worker. Returns the others, for the acceptor.
-fn place_listeners(
-    listeners: Vec<BoundListener>,
-    burst: usize,
-    workers: &mut [Worker],
-) -> io::Result<Vec<Listener>> {
-    let spare = Arc::new(Spare::new());
-    let mut for_acceptor = Vec::new();
-    for (index, bound) in (0u16..).zip(listeners) {
-        let listener = |socket| Listener::new(socket, index, bound.options, burst, spare.clone());
-        for (address, socket) in bound.sockets {
-            if workers.len() > 1 && !bound.options.reuse_port {
-                for_acceptor.push(listener(socket));
-                continue;
-            }
-            for worker in workers.iter_mut().skip(1) {
-                let socket = bound.options.listen(address)?;
-                worker.listeners.push(listener(socket));
-            }
-            workers[0].listeners.push(listener(socket));
-        }
-    }
-    Ok(for_acceptor)
 }
 
 fn invalid_input(text: impl Into<Box<dyn Error + Send + Sync>>) -> io::Error {

@@ -1,5 +1,6 @@
 //! Servers: built from listeners and settings, then run on threads, and reached through handles.
 
+mod bound_listener;
 pub(crate) mod builder;
 mod endpoint;
 pub(crate) mod handle;

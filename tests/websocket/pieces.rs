@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use ringwheel::websocket::{AcceptAll, Kind, Piece, Pieces, Violation, WebSocket, WebSocketError};
 use ringwheel::{CloseReason, Conn, Handler, Listen};
 use support::websocket::{Endpoint, Found, Frame, Peer, from_client, open_server};
-use support::{DEADLINE, TestServer, listen};
+use support::{DEADLINE, listen};
 
 type Protocol = WebSocket<AcceptAll, Pieces>;
 
