@@ -34,7 +34,7 @@ use crate::wheel::TickClock;
 
 /// Builds a [`Server`], from its listeners and its settings. Made by [`Server::builder`].
 ///
-/// Each setting has a default, and a server needs at least one listener, at most 1,024.
+/// Each setting has a default. A server needs at least one listener, and listens on at most 1,024 addresses.
 ///
 /// ```
 /// use ringwheel::{Conn, Handler, Server, protocol::Lines};
