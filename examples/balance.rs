@@ -42,7 +42,7 @@ fn main() -> io::Result<()> {
     let balance = balance.unwrap_or("round-robin".into());
     let builder = match &*balance {
         "least-connections" => options.builder().balance(LeastConnections),
-        "source-hash" => options.builder().balance(SourceHash),
+        "source-hash" => options.builder().balance(SourceHash::default()),
         "round-robin" | "kernel" => options.builder().balance(RoundRobin::default()),
         unknown => {
             return Err(io::Error::other(format!(

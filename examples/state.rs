@@ -49,7 +49,7 @@ fn main() -> std::io::Result<()> {
     let server = Server::builder()
         .listen_with_factory(Listen::on(address), |start| Counter {
             lines: 0,
-            all: start.server().connections_of(),
+            all: start.server().connections_of().expect("it has a listener"),
         })?
         .build()?;
     println!("listening on {}", server.local_addrs()[0]);

@@ -43,7 +43,7 @@ fn main() -> io::Result<()> {
 
     let every = Duration::from_millis(options.get("--every").unwrap_or(1000));
     // One task for all clients. For a timer of a single connection see `Conn::set_timer`.
-    let clients = server.handle().connections_of::<Clock>();
+    let clients = server.handle().connections_of::<Clock>()?;
     server.handle().run_every(every, move || {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         let now = now.unwrap_or_default().as_secs_f64();

@@ -80,6 +80,7 @@
 //! | --- | --- | --- |
 //! | [`ServerBuilder::max_connections`] | 100,000 | the connection is closed at once |
 //! | [`ServerBuilder::max_connections_per_ip`] | none | the connection is closed at once |
+//! | [`ServerBuilder::handover_limit`], connections waiting for one worker | 256 | the others wait in the kernel's backlog |
 //! | [`ServerBuilder::mailbox_limit`], letters waiting for one worker | 65,536 | the sender gets [`SendError::Full`] |
 //! | [`ServerBuilder::read_budget`], bytes of one connection in a row | 256 KiB | other connections have their turn |
 //! | [`Limits::input`], bytes kept of a message that is not whole | 16 MiB | [`CloseReason::InputLimit`] |
@@ -173,7 +174,9 @@ pub use server::builder::ServerBuilder;
 pub use server::handle::ServerHandle;
 pub use server::listen::Listen;
 pub use server::running::RunningServer;
+pub use server::setting_error::SettingError;
 pub use server::task_handle::TaskHandle;
+pub use server::unknown_handler::UnknownHandlerError;
 pub use server::worker::WorkerStart;
 pub use shared::current::current_worker;
 

@@ -10,6 +10,7 @@ use mio::{Events, Poll};
 use crate::accept::admission::Admission;
 use crate::accept::balance::{Balance, Workers};
 use crate::accept::control::{AcceptorControl, Course};
+use crate::accept::handover::Handover;
 use crate::accept::listener::Listener;
 use crate::accept::listeners::Listeners;
 use crate::panics::{contain_drop, panic_text};
@@ -30,6 +31,8 @@ pub(crate) struct Acceptor {
     admission: Arc<Admission>,
     balance: Box<dyn Balance>,
     workers: Vec<Arc<LoopShared>>,
+    /// A worker that the balancer has picked although it had no room: nothing is accepted until it has.
+    overfull: Option<usize>,
 }
 
 impl Acceptor {
@@ -38,15 +41,18 @@ impl Acceptor {
         admission: Arc<Admission>,
         balance: Box<dyn Balance>,
         workers: Vec<Arc<LoopShared>>,
+        handover_limit: usize,
     ) -> io::Result<Self> {
         let poll = Poll::new()?;
+        let handover = Handover::new(workers.len(), handover_limit);
         Ok(Acceptor {
-            control: Arc::new(AcceptorControl::new(waker(poll.registry())?)),
+            control: Arc::new(AcceptorControl::new(waker(poll.registry())?, handover)),
             listeners: Listeners::register(listeners, poll.registry())?,
             poll,
             admission,
             balance,
             workers,
+            overfull: None,
         })
     }
 
@@ -69,7 +75,13 @@ impl Acceptor {
                 }
                 Course::Stop => return Ok(()),
             }
-            match self.poll.poll(&mut events, self.listeners.timeout()) {
+            // Read before the poll for the same reason.
+            let must_wait = self.must_wait();
+            let timeout = match must_wait {
+                true => None,
+                false => self.listeners.timeout(),
+            };
+            match self.poll.poll(&mut events, timeout) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 outcome => outcome?,
             }
@@ -78,48 +90,84 @@ impl Acceptor {
                     self.listeners.on_event(index);
                 }
             }
-            self.accept(Listeners::accept_ready);
+            if !must_wait {
+                self.accept_ready();
+            }
         }
     }
 
-    /// Accepts the connections that wait already, closes the listeners, and passes the drain on to the workers.
-    fn drain(&mut self, deadline: Duration) {
-        self.accept(Listeners::drain);
-        LoopShared::drain_all(&self.workers, deadline);
+    /// True if nothing may be accepted until a worker has room; that worker then wakes this loop.
+    fn must_wait(&mut self) -> bool {
+        let handover = &self.control.handover;
+        self.overfull = self
+            .overfull
+            .filter(|worker| handover.must_wait_for(*worker));
+        self.overfull.is_some() || handover.must_wait()
     }
 
-    /// Accepts in the given manner, and hands over what comes.
-    fn accept(&mut self, manner: fn(&mut Listeners, &Admission, &mut dyn FnMut(Arrival))) {
+    fn accept_ready(&mut self) {
         let Acceptor {
+            control,
+            listeners,
+            admission,
+            balance,
+            workers,
+            overfull,
+            ..
+        } = self;
+        listeners.accept_ready(admission, &mut |arrival| {
+            *overfull = hand_over(arrival, &mut **balance, workers, admission, control);
+            overfull.is_none() && control.handover.has_room_anywhere()
+        });
+    }
+
+    /// Accepts the connections that wait already, also for workers without room, closes the listeners, and passes the drain
+    /// on to the workers.
+    fn drain(&mut self, deadline: Duration) {
+        let Acceptor {
+            control,
             listeners,
             admission,
             balance,
             workers,
             ..
         } = self;
-        manner(listeners, admission, &mut |arrival| {
-            hand_over(arrival, &mut **balance, workers, admission);
+        listeners.drain(admission, &mut |arrival| {
+            hand_over(arrival, &mut **balance, workers, admission, control);
+            true
         });
+        LoopShared::drain_all(&self.workers, deadline);
     }
 }
 
-/// Gives a connection to the worker that the balancer picks.
+impl Drop for Acceptor {
+    fn drop(&mut self) {
+        self.control.release_waker();
+    }
+}
+
+/// Gives a connection to the worker that the balancer picks. Returns the worker if it had no room.
 fn hand_over(
     arrival: Arrival,
     balance: &mut dyn Balance,
     workers: &[Arc<LoopShared>],
     admission: &Admission,
-) {
-    let pick = || balance.pick(&arrival.peer, Workers::new(workers));
+    control: &AcceptorControl,
+) -> Option<usize> {
+    let pick = || balance.pick(&arrival.peer, Workers::new(workers, &control.handover));
     let picked = catch_unwind(AssertUnwindSafe(pick)).unwrap_or_else(|panic| {
         log::error!("the balancer panicked: {}", panic_text(&*panic));
         contain_drop(panic);
         0
     });
-    let worker = &workers[picked % workers.len()];
+    let picked = picked % workers.len();
+    let worker = &workers[picked];
+    let had_room = control.handover.count_in(picked);
     worker.count_connection();
     if let Err(Command::Adopt(lost)) = worker.command(Command::Adopt(arrival)) {
         worker.uncount_connection();
+        control.handover.take_out(picked);
         admission.release(lost.peer.ip());
     }
+    (!had_room).then_some(picked)
 }

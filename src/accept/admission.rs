@@ -1,11 +1,9 @@
 //! Admission of connections: enforces the limits in all and per IP address, and counts what became of each peer.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-
-use crate::accept::spare::Spare;
 
 /// The counts of a server's connections, and the limits on them.
 ///
@@ -14,14 +12,14 @@ use crate::accept::spare::Spare;
 pub(crate) struct Admission {
     max: usize,
     max_per_ip: Option<usize>,
+    /// Leading bits of an IPv6 address that name its network: addresses of one network count as one.
+    ipv6_prefix: u8,
     live: AtomicUsize,
     per_ip: Mutex<HashMap<IpAddr, usize>>,
     accepted: AtomicU64,
     refused: AtomicU64,
     refused_per_ip: AtomicU64,
     shed: AtomicU64,
-    /// A spare descriptor: with none left, one waiting peer can still be accepted and closed.
-    pub(crate) spare: Spare,
 }
 
 /// Counters of a server since it was built.
@@ -52,22 +50,22 @@ pub struct ServerStats {
 }
 
 impl Admission {
-    pub(crate) fn new(max: usize, max_per_ip: Option<usize>) -> Self {
+    pub(crate) fn new(max: usize, max_per_ip: Option<usize>, ipv6_prefix: u8) -> Self {
         Admission {
             max,
             max_per_ip,
+            ipv6_prefix,
             live: AtomicUsize::new(0),
             per_ip: Mutex::default(),
             accepted: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             refused_per_ip: AtomicU64::new(0),
             shed: AtomicU64::new(0),
-            spare: Spare::new(),
         }
     }
 
-    /// Counts a connection in, unless a limit is reached. An IPv4 address is the same whichever way it came; a peer without
-    /// an IP address counts only towards the connections in all.
+    /// Counts a connection in, unless a limit is reached. A peer without an IP address counts only towards the connections in
+    /// all.
     pub(crate) fn admit(&self, ip: Option<IpAddr>) -> bool {
         if self.live.fetch_add(1, Ordering::Relaxed) >= self.max {
             self.live.fetch_sub(1, Ordering::Relaxed);
@@ -76,7 +74,7 @@ impl Admission {
         }
         if let (Some(max_per_ip), Some(ip)) = (self.max_per_ip, ip) {
             let mut per_ip = self.per_ip();
-            let ip = ip.to_canonical();
+            let ip = self.network(ip);
             let count = per_ip.entry(ip).or_insert(0);
             if *count >= max_per_ip {
                 if *count == 0 {
@@ -97,7 +95,7 @@ impl Admission {
         self.live.fetch_sub(1, Ordering::Relaxed);
         if let (Some(_), Some(ip)) = (self.max_per_ip, ip) {
             let mut per_ip = self.per_ip();
-            let ip = ip.to_canonical();
+            let ip = self.network(ip);
             if let Some(count) = per_ip.get_mut(&ip) {
                 *count -= 1;
                 if *count == 0 {
@@ -122,6 +120,18 @@ impl Admission {
         }
     }
 
+    /// The address that stands for all that count as one. An IPv4 address is the same whichever way it came.
+    fn network(&self, ip: IpAddr) -> IpAddr {
+        match ip.to_canonical() {
+            IpAddr::V6(ip) => {
+                let host_bits = 128 - u32::from(self.ipv6_prefix);
+                let mask = u128::MAX.checked_shl(host_bits).unwrap_or(0);
+                IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() & mask))
+            }
+            ip => ip,
+        }
+    }
+
     fn per_ip(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
         // The map is consistent after every statement, so a panic elsewhere leaves it intact.
         self.per_ip.lock().unwrap_or_else(PoisonError::into_inner)
@@ -133,11 +143,11 @@ mod tests {
     use super::*;
 
     const HERE: Option<IpAddr> = Some(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST));
-    const THERE: Option<IpAddr> = Some(IpAddr::V6(std::net::Ipv6Addr::LOCALHOST));
+    const THERE: Option<IpAddr> = Some(IpAddr::V6(Ipv6Addr::LOCALHOST));
 
     #[test]
     fn limits_hold_and_places_come_back() {
-        let admission = Admission::new(3, Some(2));
+        let admission = Admission::new(3, Some(2), 64);
         assert!(admission.admit(HERE) && admission.admit(HERE));
         assert!(!admission.admit(HERE), "per address");
         assert!(admission.admit(THERE));
@@ -158,7 +168,7 @@ mod tests {
 
     #[test]
     fn a_peer_without_an_ip_address_counts_only_in_all() {
-        let admission = Admission::new(2, Some(1));
+        let admission = Admission::new(2, Some(1), 64);
         assert!(admission.admit(None) && admission.admit(None));
         assert!(!admission.admit(None), "in all");
         admission.release(None);
@@ -169,9 +179,31 @@ mod tests {
 
     #[test]
     fn an_address_is_forgotten_with_its_last_connection() {
-        let admission = Admission::new(9, Some(1));
+        let admission = Admission::new(9, Some(1), 64);
         assert!(admission.admit(HERE));
         admission.release(HERE);
         assert!(admission.per_ip().is_empty());
+    }
+
+    #[test]
+    fn addresses_of_one_ipv6_network_count_as_one() {
+        let ip = |text: &str| Some(text.parse::<IpAddr>().unwrap());
+        let admission = Admission::new(9, Some(1), 64);
+        assert!(admission.admit(ip("2001:db8:0:1::1")));
+        assert!(!admission.admit(ip("2001:db8:0:1:ffff:ffff:ffff:ffff")));
+        assert!(admission.admit(ip("2001:db8:0:2::1")));
+        // IPv4 within IPv6 is IPv4, and each address counts on its own.
+        assert!(admission.admit(ip("::ffff:192.0.2.1")));
+        assert!(admission.admit(ip("::ffff:192.0.2.2")));
+        assert!(!admission.admit(ip("192.0.2.1")));
+        // Another address of the network frees the place no less.
+        admission.release(ip("2001:db8:0:1::2"));
+        assert!(admission.admit(ip("2001:db8:0:1::3")));
+
+        let each = Admission::new(9, Some(1), 128);
+        assert!(each.admit(ip("2001:db8::1")) && each.admit(ip("2001:db8::2")));
+        assert!(!each.admit(ip("2001:db8::2")));
+        let site = Admission::new(9, Some(1), 48);
+        assert!(site.admit(ip("2001:db8:1:2::")) && !site.admit(ip("2001:db8:1:3::")));
     }
 }

@@ -1,14 +1,17 @@
-//! Control of the acceptor from other threads: tells it to drain or to stop.
+//! Control of the acceptor from other threads: tells it to drain or to stop, and that workers have room.
 
 use std::sync::PoisonError;
 use std::time::Duration;
 
+use crate::accept::handover::Handover;
 use crate::shared::sync::{Mutex, MutexGuard};
-use crate::shared::waker::Wake;
+use crate::shared::waker::{Wake, Waker};
 
-/// The course that the acceptor is on, shared with the threads that end the server.
+/// The part of the acceptor that other threads reach: the course that it is on, for those that end the server, and the
+/// handover, for the workers.
 pub(crate) struct AcceptorControl {
-    wake: Box<Wake>,
+    pub(super) handover: Handover,
+    wake: Waker,
     course: Mutex<Course>,
 }
 
@@ -24,9 +27,10 @@ pub(crate) enum Course {
 }
 
 impl AcceptorControl {
-    pub(crate) fn new(wake: Box<Wake>) -> Self {
+    pub(crate) fn new(wake: Box<Wake>, handover: Handover) -> Self {
         AcceptorControl {
-            wake,
+            handover,
+            wake: Waker::new(wake),
             course: Mutex::new(Course::Accept),
         }
     }
@@ -34,9 +38,25 @@ impl AcceptorControl {
     /// Sets the acceptor on a later course, and wakes it. A drain that has begun keeps its deadline.
     pub(crate) fn steer(&self, to: Course) {
         self.set_course(to);
-        if let Err(error) = (self.wake)() {
+        self.wake();
+    }
+
+    /// Counts out a connection that was handed over: the worker has adopted it, or it was lost.
+    pub(crate) fn count_adopted(&self, worker: usize) {
+        if self.handover.count_out(worker) {
+            self.wake();
+        }
+    }
+
+    fn wake(&self) {
+        if let Err(error) = self.wake.wake() {
             log::error!("the acceptor could not be woken: {error}");
         }
+    }
+
+    /// Closes the descriptor that wakes the acceptor, which has ended or will never run.
+    pub(crate) fn release_waker(&self) {
+        self.wake.release();
     }
 
     pub(crate) fn set_course(&self, to: Course) {

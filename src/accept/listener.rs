@@ -1,13 +1,14 @@
 //! One listening socket: accepts in bursts and rests while the process has no descriptors.
 
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry};
 
 use crate::accept::admission::Admission;
-use crate::accept::spare::Shed;
+use crate::accept::spare::{Shed, Spare, is_out_of_descriptors};
 use crate::io::address::Address;
 use crate::io::socket_options::SocketOptions;
 use crate::shared::arrival::Arrival;
@@ -15,6 +16,9 @@ use crate::shared::token::Token;
 
 /// The rest of a listener after a failure: at most 100 attempts a second while descriptors are out.
 const REST: Duration = Duration::from_millis(10);
+
+/// Takes an admitted connection. False if it wants no more for now: then the others stay in the kernel's backlog.
+pub(crate) type Take<'a> = dyn FnMut(Arrival) -> bool + 'a;
 
 /// A listening socket, polled by the acceptor or by a worker.
 pub(crate) struct Listener {
@@ -24,6 +28,8 @@ pub(crate) struct Listener {
     options: SocketOptions,
     /// Connections accepted in a row, before other sources have their turn.
     burst: usize,
+    /// A spare descriptor: with none left, one waiting peer can still be accepted and closed.
+    spare: Arc<Spare>,
     backlog: Backlog,
     /// True while accepting fails: the failure is logged once, not at each attempt.
     is_failing: bool,
@@ -46,12 +52,14 @@ impl Listener {
         index: u16,
         options: SocketOptions,
         burst: usize,
+        spare: Arc<Spare>,
     ) -> Self {
         Listener {
             socket,
             index,
             options,
             burst,
+            spare,
             backlog: Backlog::Empty,
             is_failing: false,
         }
@@ -89,18 +97,19 @@ impl Listener {
         self.timeout() == Some(Duration::ZERO)
     }
 
-    /// Accepts until the backlog is empty or the burst is used up, and passes the admitted connections to `take`.
-    pub(super) fn accept(&mut self, admission: &Admission, take: &mut dyn FnMut(Arrival)) {
-        self.backlog = self.accept_burst(admission, take);
+    /// Accepts until the backlog is empty or the burst is used up, and passes the admitted connections to `take`. False if
+    /// `take` wants no more.
+    pub(super) fn accept(&mut self, admission: &Admission, take: &mut Take<'_>) -> bool {
+        let mut wants_more = true;
+        self.backlog = self.accept_burst(admission, &mut |arrival| {
+            wants_more = take(arrival);
+            wants_more
+        });
+        wants_more
     }
 
     /// Accepts the connections that wait, in at most so many bursts, also during a rest.
-    pub(super) fn drain(
-        &mut self,
-        bursts: usize,
-        admission: &Admission,
-        take: &mut dyn FnMut(Arrival),
-    ) {
+    pub(super) fn drain(&mut self, bursts: usize, admission: &Admission, take: &mut Take<'_>) {
         for _ in 0..bursts {
             self.accept(admission, take);
             if self.backlog != Backlog::Waiting {
@@ -109,12 +118,15 @@ impl Listener {
         }
     }
 
-    fn accept_burst(&mut self, admission: &Admission, take: &mut dyn FnMut(Arrival)) -> Backlog {
+    fn accept_burst(&mut self, admission: &Admission, take: &mut Take<'_>) -> Backlog {
         for _ in 0..self.burst {
             match self.socket.accept() {
                 Ok((stream, peer)) => {
                     self.is_failing = false;
-                    self.admit(stream, peer.into(), admission).map(&mut *take);
+                    let arrival = self.admit(stream, peer.into(), admission);
+                    if arrival.is_some_and(|arrival| !take(arrival)) {
+                        return Backlog::Waiting;
+                    }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Backlog::Empty,
                 Err(error) if concerns_one_peer(&error) => {}
@@ -126,10 +138,10 @@ impl Listener {
 
     /// Counts a connection in and sets its options; a connection for which there is no room is closed.
     fn admit(&self, stream: TcpStream, peer: Address, admission: &Admission) -> Option<Arrival> {
-        if !admission.spare.ensure() {
+        if !self.spare.ensure() {
             // This connection took the last descriptor: close it and reopen the spare, or later peers hang in the backlog.
             drop(stream);
-            admission.spare.ensure();
+            self.spare.ensure();
             admission.count_shed();
             return None;
         }
@@ -150,7 +162,7 @@ impl Listener {
             log::warn!("listener {} cannot accept: {error}", self.index);
         }
         if is_out_of_descriptors(error) {
-            match admission.spare.shed(&self.socket) {
+            match self.spare.shed(&self.socket) {
                 Shed::One => admission.count_shed(),
                 Shed::Nobody => return Backlog::Empty,
                 Shed::Unknown => {}
@@ -178,9 +190,4 @@ fn concerns_one_peer(error: &io::Error) -> bool {
             | NetworkUnreachable
             | TimedOut
     )
-}
-
-/// True for EMFILE and ENFILE, for which std has no kind; their numbers are the same on every Unix that mio supports.
-fn is_out_of_descriptors(error: &io::Error) -> bool {
-    cfg!(unix) && matches!(error.raw_os_error(), Some(23 | 24))
 }

@@ -6,8 +6,7 @@ use std::time::Duration;
 use mio::Registry;
 
 use crate::accept::admission::Admission;
-use crate::accept::listener::Listener;
-use crate::shared::arrival::Arrival;
+use crate::accept::listener::{Listener, Take};
 use crate::shared::token::Token;
 
 /// Bursts in which a listener that closes takes the connections that wait: a flood does not keep it open.
@@ -16,6 +15,8 @@ const DRAIN_BURSTS: usize = 32;
 /// The listeners of one loop. They accept in turn, a burst each, so that none starves the others.
 pub(crate) struct Listeners {
     listeners: Vec<Listener>,
+    /// The index of the listener that accepts first.
+    first: usize,
     /// True while no connection waits at any listener and none rests, so that a loop asks nothing more in most iterations.
     are_quiet: bool,
 }
@@ -31,6 +32,7 @@ impl Listeners {
         }
         Ok(Listeners {
             listeners,
+            first: 0,
             are_quiet: true,
         })
     }
@@ -60,17 +62,22 @@ impl Listeners {
     }
 
     /// Lets each listener at which connections wait, or whose rest is over, accept one burst; `take` gets the connections.
-    pub(crate) fn accept_ready(&mut self, admission: &Admission, take: &mut dyn FnMut(Arrival)) {
-        for listener in &mut self.listeners {
-            if listener.is_ready() {
-                listener.accept(admission, take);
+    /// Once it wants no more, the next call begins with the next listener.
+    pub(crate) fn accept_ready(&mut self, admission: &Admission, take: &mut Take<'_>) {
+        let count = self.listeners.len();
+        for step in 0..count {
+            let index = (self.first + step) % count;
+            let listener = &mut self.listeners[index];
+            if listener.is_ready() && !listener.accept(admission, take) {
+                self.first = (index + 1) % count;
+                break;
             }
         }
         self.are_quiet = self.listeners.iter().all(Listener::is_quiet);
     }
 
     /// Accepts the connections that wait already, then closes the listeners.
-    pub(crate) fn drain(&mut self, admission: &Admission, take: &mut dyn FnMut(Arrival)) {
+    pub(crate) fn drain(&mut self, admission: &Admission, take: &mut Take<'_>) {
         for mut listener in self.listeners.drain(..) {
             listener.drain(DRAIN_BURSTS, admission, take);
         }

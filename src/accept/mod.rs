@@ -4,6 +4,7 @@ pub(crate) mod acceptor;
 pub(crate) mod admission;
 pub mod balance;
 pub(crate) mod control;
+pub(crate) mod handover;
 pub(crate) mod listener;
 pub(crate) mod listeners;
 pub(crate) mod spare;

@@ -13,6 +13,8 @@ use mio::event::Event;
 use mio::{Events, Interest, Poll, Registry};
 
 use crate::accept::admission::Admission;
+use crate::accept::control::AcceptorControl;
+use crate::accept::listener::Take;
 use crate::accept::listeners::Listeners;
 use crate::connection::id::ConnId;
 use crate::io::stream::Stream;
@@ -36,6 +38,8 @@ pub(crate) struct EventLoop {
     pub(crate) shared: Arc<LoopShared>,
     pub(crate) commands: Receiver<Command>,
     pub(crate) admission: Arc<Admission>,
+    /// The acceptor that hands connections over; `None` if all workers accept by themselves.
+    pub(crate) acceptor: Option<Arc<AcceptorControl>>,
     /// The time after an event during which the loop polls without sleeping.
     pub(crate) busy_poll: Option<Duration>,
 }
@@ -147,7 +151,7 @@ impl EventLoop {
     }
 
     /// Accepts in the given manner, and adopts what comes.
-    fn accept(&mut self, manner: fn(&mut Listeners, &Admission, &mut dyn FnMut(Arrival))) {
+    fn accept(&mut self, manner: fn(&mut Listeners, &Admission, &mut Take<'_>)) {
         let EventLoop {
             poll,
             reactor,
@@ -159,6 +163,7 @@ impl EventLoop {
         manner(listeners, admission, &mut |arrival| {
             shared.count_connection();
             adopt(reactor, poll.registry(), arrival);
+            true
         });
     }
 
@@ -173,12 +178,12 @@ impl EventLoop {
             };
             self.shared.command_taken();
             match command {
-                Command::Adopt(arrival) => adopt(&mut self.reactor, self.poll.registry(), arrival),
-                Command::Schedule(task) => self.reactor.schedule_task(task),
-                Command::Sweep => {
-                    self.shared.sweep_begins();
-                    self.reactor.sweep_tasks();
+                Command::Adopt(arrival) => {
+                    adopt(&mut self.reactor, self.poll.registry(), arrival);
+                    self.count_adopted();
                 }
+                Command::Schedule(task) => self.reactor.schedule_task(task),
+                Command::Cancel(ticket) => self.reactor.cancel_task(&ticket),
                 Command::Drain(deadline) => self.drain(deadline),
                 Command::Stop => is_stopped = true,
             }
@@ -199,10 +204,18 @@ impl EventLoop {
         while let Ok(command) = self.commands.try_recv() {
             self.shared.command_taken();
             if let Command::Adopt(late) = &command {
+                self.count_adopted();
                 self.shared.uncount_connection();
                 self.admission.release(late.peer.ip());
             }
             contain_drop(command);
+        }
+    }
+
+    /// Tells the acceptor that a connection which it has handed over waits no more.
+    fn count_adopted(&self) {
+        if let Some(acceptor) = &self.acceptor {
+            acceptor.count_adopted(self.shared.worker);
         }
     }
 

@@ -32,7 +32,7 @@ use crate::protocol::{Encode, OwnedOf, Protocol};
 ///
 /// /// Called from any thread.
 /// fn announce(server: &ServerHandle) -> Result<(), SendError<()>> {
-///     let clients: Connections<Chat> = server.connections_of();
+///     let clients: Connections<Chat> = server.connections_of().expect("`Chat` has a listener");
 ///     clients.broadcast("the server restarts at noon")?;
 ///     clients.publish("lobby", "see you afterwards")?;
 ///     clients.broadcast_if("you have sent nothing yet", |conn, _session| conn.stats().messages_in == 0)

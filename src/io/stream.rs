@@ -26,6 +26,25 @@ pub(crate) const SHORT_MEANS_DRAINED: bool = cfg!(all(
     not(mio_unsupported_force_poll_poll)
 ));
 
+/// `MSG_NOSIGNAL`: a write to a stream that the peer has reset is an error, and no SIGPIPE, which would end a process that
+/// has not ignored it. Zero where the socket option `SO_NOSIGPIPE` does the same: socket2 sets it on every listener, and
+/// accepted sockets inherit it.
+const NO_SIGNAL: i32 = if cfg!(any(target_os = "linux", target_os = "android")) {
+    0x4000
+} else if cfg!(target_os = "freebsd") {
+    0x2_0000
+} else if cfg!(any(
+    target_os = "netbsd",
+    target_os = "openbsd",
+    target_os = "dragonfly"
+)) {
+    0x400
+} else if cfg!(any(target_os = "illumos", target_os = "solaris")) {
+    0x200
+} else {
+    0
+};
+
 /// A non-blocking byte stream, as a connection uses it.
 ///
 /// Implementations behave like a non-blocking socket: `WouldBlock` when nothing can be done now, `Ok(0)` from `read` at
@@ -65,7 +84,8 @@ impl ByteStream for TcpStream {
     }
 
     fn write_vectored(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
-        Write::write_vectored(self, parts)
+        // std writes a single slice with the flag, but several with writev(2), which takes none.
+        self.try_io(|| SockRef::from(&*self).send_vectored_with_flags(parts, NO_SIGNAL))
     }
 
     fn shutdown_write(&mut self) -> io::Result<()> {

@@ -1,11 +1,10 @@
 //! Builds a server: collects its listeners and settings, then makes workers, services and acceptor of them.
 
-use std::any::TypeId;
-use std::collections::HashMap;
 use std::error::Error;
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -17,16 +16,15 @@ use ringwheel_ringbuffer::PoolConfig;
 use crate::accept::acceptor::Acceptor;
 use crate::accept::admission::Admission;
 use crate::accept::balance::{Balance, RoundRobin};
-use crate::accept::listener::Listener;
 use crate::handler::Handler;
-use crate::handler::mailbox::AnyMailbox;
 use crate::io::address::Address;
-use crate::io::socket_options::SocketOptions;
 use crate::reactor::{MailBudget, ReactorConfig};
-use crate::server::endpoint::{AnyEndpoint, Clones, Endpoint, Factory, HandlerSource};
+use crate::server::bound_listener::{BoundListener, make_services, place_listeners};
+use crate::server::endpoint::{Clones, Endpoint, Factory, HandlerSource};
 use crate::server::handle::{ServerHandle, ServerShared};
 use crate::server::listen::Listen;
 use crate::server::running::RunningServer;
+use crate::server::setting_error::check;
 use crate::server::worker::{MailEnd, Worker, WorkerHook, WorkerStart};
 use crate::server::{Lead, Server};
 use crate::shared::LoopShared;
@@ -36,7 +34,7 @@ use crate::wheel::TickClock;
 
 /// Builds a [`Server`], from its listeners and its settings. Made by [`Server::builder`].
 ///
-/// Each setting has a default, and a server needs at least one listener, at most 1,024.
+/// Each setting has a default. A server needs at least one listener, and listens on at most 1,024 addresses.
 ///
 /// ```
 /// use ringwheel::{Conn, Handler, Server, protocol::Lines};
@@ -69,25 +67,25 @@ pub struct ServerBuilder {
     balance: Box<dyn Balance>,
     max_connections: usize,
     max_connections_per_ip: Option<usize>,
+    ipv6_prefix: u8,
     accept_burst: usize,
+    handover_limit: usize,
     /// Letters and bytes that may wait for one worker.
     mailbox: (usize, usize),
     busy_poll: Option<Duration>,
+    tick: Duration,
     reactor: ReactorConfig,
     on_worker_start: Arc<WorkerHook>,
     listeners: Vec<BoundListener>,
 }
 
-/// A bound listener, and the endpoint of its connections.
-struct BoundListener {
-    socket: TcpListener,
-    address: SocketAddr,
-    options: SocketOptions,
-    endpoint: Box<dyn AnyEndpoint>,
-}
-
-/// Workers that a server has at most: the name of a connection has 16 bits for its worker.
-const MAX_WORKERS: usize = 1 << 16;
+/// The name of a connection has 16 bits for its worker.
+const WORKERS: RangeInclusive<usize> = 1..=1 << 16;
+/// The largest buffer or ring that a worker can be told to begin with: above this a setting is taken for a mistake.
+const MAX_BUFFER: usize = 256 * 1024 * 1024;
+const MIN_RECEIVE_BUFFER: usize = 4096;
+/// Below, every call of the poll is late; above, no deadline is met.
+const TICK: RangeInclusive<Duration> = Duration::from_micros(1)..=Duration::from_secs(3600);
 
 impl ServerBuilder {
     pub(crate) fn new() -> Self {
@@ -96,9 +94,12 @@ impl ServerBuilder {
             balance: Box::new(RoundRobin::default()),
             max_connections: 100_000,
             max_connections_per_ip: None,
+            ipv6_prefix: 64,
             accept_burst: 128,
+            handover_limit: 256,
             mailbox: (65_536, 64 * 1024 * 1024),
             busy_poll: None,
+            tick: TickClock::DEFAULT_TICK,
             reactor: ReactorConfig {
                 clock: TickClock::default(),
                 pool: PoolConfig::default(),
@@ -111,7 +112,7 @@ impl ServerBuilder {
         }
     }
 
-    /// The number of worker loops, each on a thread of its own; 0 counts as 1. Default: one for each processor.
+    /// The number of worker loops, each on a thread of its own, at most 65,536; 0 counts as 1. Default: one for each processor.
     ///
     /// A single worker accepts its connections by itself and runs on the thread that runs the server.
     pub fn workers(mut self, workers: usize) -> Self {
@@ -135,15 +136,37 @@ impl ServerBuilder {
     }
 
     /// The limit of connections open from one IP address at one time; one more is closed at once. Peers without an IP
-    /// address (Unix sockets) are not counted. Default: no limit.
+    /// address (Unix sockets) are not counted. IPv6 addresses of one network count as one: see
+    /// [`ipv6_prefix`](Self::ipv6_prefix). Default: no limit.
     pub fn max_connections_per_ip(mut self, connections: usize) -> Self {
         self.max_connections_per_ip = Some(connections);
+        self
+    }
+
+    /// IPv6 addresses that have so many leading bits in common count as one for
+    /// [`max_connections_per_ip`](Self::max_connections_per_ip), from 1 to 128. Default 64.
+    ///
+    /// A subscriber usually has at least a /64 (RFC 6177), and so 2^64 addresses: counted one by one they would have no limit.
+    /// Where many users share a /64, such as in a data centre, 128 counts each address on its own.
+    pub fn ipv6_prefix(mut self, bits: u8) -> Self {
+        self.ipv6_prefix = bits;
         self
     }
 
     /// Connections that a listener accepts in a row before other sources have their turn; 0 counts as 1. Default 128.
     pub fn accept_burst(mut self, connections: usize) -> Self {
         self.accept_burst = connections.max(1);
+        self
+    }
+
+    /// The limit of connections that the acceptor hands over to one worker and that the worker has not adopted yet; 0 counts
+    /// as 1. Default 256.
+    ///
+    /// While no worker has room nothing is accepted, and peers wait in the kernel's [backlog](Listen::backlog). A balancer that
+    /// insists on a worker without room stops the acceptor until that worker has adopted half of them. Workers that accept by
+    /// themselves adopt at once.
+    pub fn handover_limit(mut self, connections: usize) -> Self {
+        self.handover_limit = connections.max(1);
         self
     }
 
@@ -174,21 +197,22 @@ impl ServerBuilder {
         self
     }
 
-    /// Bytes of the buffer into which a worker receives, at least 4 KiB. Default 32 KiB.
+    /// Bytes of the buffer into which a worker receives, from 4 KiB to 256 MiB. Less counts as 4 KiB. Default 32 KiB.
     ///
     /// Measured, messages of a mebibyte cost less with 32 KiB than with 64 KiB, and others the same.
     pub fn receive_buffer(mut self, bytes: usize) -> Self {
-        self.reactor.receive_buffer = bytes.max(4096);
+        self.reactor.receive_buffer = bytes.max(MIN_RECEIVE_BUFFER);
         self
     }
 
-    /// The tick of the timing wheels, the precision of all timers and deadlines. Default 1 ms.
+    /// The tick of the timing wheels, the precision of all timers and deadlines, from 1 µs to an hour. Default 1 ms.
     pub fn tick(mut self, tick: Duration) -> Self {
-        self.reactor.clock = TickClock::new(tick);
+        self.tick = tick;
         self
     }
 
-    /// The number and size of the rings that a worker keeps for reuse. Default [`PoolConfig::default`].
+    /// The number and size of the rings that a worker keeps for reuse. The initial capacity is at most 256 MiB. Default
+    /// [`PoolConfig::default`].
     pub fn ring_pool(mut self, config: PoolConfig) -> Self {
         self.reactor.pool = config;
         self
@@ -209,7 +233,8 @@ impl ServerBuilder {
         self
     }
 
-    /// Binds the address now, and will serve its connections with a clone of the handler on each worker.
+    /// Binds the address now, and will serve its connections with a clone of the handler on each worker. Of several addresses
+    /// all are bound, as [`Listen::on`] describes.
     ///
     /// The protocol, the limits and the timeouts are the defaults. Peers can connect as soon as this returns: they wait in
     /// the backlog until the server runs.
@@ -228,7 +253,8 @@ impl ServerBuilder {
     /// handler on each worker.
     ///
     /// # Errors
-    /// When the address cannot be resolved or bound, or the limits contradict one another.
+    /// When the address cannot be resolved or bound, the limits contradict one another, or a socket option is out of its range
+    /// ([`SettingError`](crate::SettingError)).
     pub fn listen_with<H>(self, listen: Listen<H::Protocol>, handler: H) -> io::Result<Self>
     where
         H: Handler + Clone + Send,
@@ -259,13 +285,17 @@ impl ServerBuilder {
         mut listen: Listen<H::Protocol>,
         handlers: Box<dyn HandlerSource<H>>,
     ) -> io::Result<Self> {
-        if self.listeners.len() == MAX_LISTENERS {
-            return Err(invalid_input(format!("at most {MAX_LISTENERS} listeners")));
+        let sockets = listen.bind()?;
+        if self.local_addrs().len() + sockets.len() > MAX_LISTENERS {
+            let text = format!("a server listens on at most {MAX_LISTENERS} addresses");
+            return Err(invalid_input(text));
         }
-        let socket = listen.bind()?;
+        let with_address = |socket: TcpListener| Ok((socket.local_addr()?, socket));
         self.listeners.push(BoundListener {
-            address: socket.local_addr()?,
-            socket,
+            sockets: sockets
+                .into_iter()
+                .map(with_address)
+                .collect::<io::Result<_>>()?,
             options: listen.options,
             endpoint: Box::new(Endpoint {
                 protocol: listen.protocol,
@@ -281,21 +311,24 @@ impl ServerBuilder {
     /// The addresses of the listeners so far, with the ports that the system has chosen.
     #[must_use]
     pub fn local_addrs(&self) -> Vec<Address> {
-        let addresses = self.listeners.iter().map(|listener| listener.address);
-        addresses.map(Address::Ip).collect()
+        let sockets = self.listeners.iter().flat_map(|listener| &listener.sockets);
+        sockets.map(|(address, _)| Address::Ip(*address)).collect()
     }
 
     /// The first of [`local_addrs`](Self::local_addrs) that is an IP address.
     #[must_use]
     pub fn local_addr(&self) -> Option<SocketAddr> {
-        self.listeners.first().map(|listener| listener.address)
+        self.local_addrs().first().and_then(Address::socket_addr)
     }
 
     /// Makes the workers' polls and all that they share; nothing is accepted yet.
     ///
     /// # Errors
-    /// When there is no listener, a poll cannot be made, or a port cannot be shared.
+    /// When there is no listener, a setting is out of its range ([`SettingError`](crate::SettingError)), a poll cannot be made,
+    /// or a port cannot be shared.
     pub fn build(mut self) -> io::Result<Server> {
+        self.check()?;
+        self.reactor.clock = TickClock::new(self.tick);
         let addresses = self.local_addrs();
         let listeners = std::mem::take(&mut self.listeners);
         if listeners.is_empty() {
@@ -304,6 +337,7 @@ impl ServerBuilder {
         let admission = Arc::new(Admission::new(
             self.max_connections,
             self.max_connections_per_ip,
+            self.ipv6_prefix,
         ));
         let mut workers = self.make_workers(&admission)?;
         let loops: Vec<_> = workers.iter().map(|worker| worker.shared.clone()).collect();
@@ -316,8 +350,12 @@ impl ServerBuilder {
                 admission.clone(),
                 self.balance,
                 loops.clone(),
+                self.handover_limit,
             )?),
         };
+        for worker in &mut workers {
+            worker.acceptor = acceptor.as_ref().map(Acceptor::control);
+        }
         let handle = ServerHandle::new(ServerShared {
             loops,
             acceptor: acceptor.as_ref().map(Acceptor::control),
@@ -352,17 +390,34 @@ impl ServerBuilder {
         self.build()?.spawn()
     }
 
+    /// Checks every setting that would fail on a worker otherwise.
+    fn check(&self) -> io::Result<()> {
+        check("workers", self.worker_count(), WORKERS)?;
+        check("ipv6_prefix", self.ipv6_prefix, 1..=128)?;
+        check("tick", self.tick, TICK)?;
+        let receive_buffer = MIN_RECEIVE_BUFFER..=MAX_BUFFER;
+        check(
+            "receive_buffer",
+            self.reactor.receive_buffer,
+            receive_buffer,
+        )?;
+        let initial = self.reactor.pool.initial_capacity;
+        check("ring_pool.initial_capacity", initial, 0..=MAX_BUFFER)
+    }
+
+    fn worker_count(&self) -> usize {
+        let each_processor = || thread::available_parallelism().map_or(1, usize::from);
+        self.workers.unwrap_or_else(each_processor)
+    }
+
     /// Makes the workers, without listeners and services.
     fn make_workers(&self, admission: &Arc<Admission>) -> io::Result<Vec<Worker>> {
-        let count = self
-            .workers
-            .unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from));
-        if count > MAX_WORKERS {
-            return Err(invalid_input(format!("at most {MAX_WORKERS} workers")));
-        }
+        let unmade = |index, error: io::Error| {
+            io::Error::new(error.kind(), format!("worker {index} has no poll: {error}"))
+        };
         let make = |index| {
-            let poll = Poll::new()?;
-            let wake = waker(poll.registry())?;
+            let poll = Poll::new().map_err(|error| unmade(index, error))?;
+            let wake = waker(poll.registry()).map_err(|error| unmade(index, error))?;
             let (shared, commands) = LoopShared::new(index, wake, self.mailbox);
             Ok(Worker {
                 mail_end: MailEnd(shared.clone()),
@@ -373,52 +428,13 @@ impl ServerBuilder {
                 services: Vec::new(),
                 config: self.reactor.clone(),
                 admission: admission.clone(),
+                acceptor: None,
                 busy_poll: self.busy_poll,
                 on_start: self.on_worker_start.clone(),
             })
         };
-        (0..count).map(make).collect()
+        (0..self.worker_count()).map(make).collect()
     }
-}
-
-/// Gives each worker a service for each listener. Returns the mailboxes of the services, by the type of their handler.
-fn make_services(
-    listeners: &[BoundListener],
-    workers: &mut [Worker],
-) -> HashMap<TypeId, Vec<AnyMailbox>> {
-    let mut mailboxes: HashMap<TypeId, Vec<AnyMailbox>> = HashMap::new();
-    for (index, BoundListener { endpoint, .. }) in (0u16..).zip(listeners) {
-        let of_handler = mailboxes.entry(endpoint.handler_type()).or_default();
-        for worker in workers.iter_mut() {
-            let (service, mailbox) = endpoint.for_worker(&worker.shared, index);
-            worker.services.push(service);
-            of_handler.push(mailbox);
-        }
-    }
-    mailboxes
-}
-
-/// Gives the workers the listeners from which they accept by themselves: all that share their port, and every listener
-/// if there is a single worker. Returns the others, for the acceptor.
-fn place_listeners(
-    listeners: Vec<BoundListener>,
-    burst: usize,
-    workers: &mut [Worker],
-) -> io::Result<Vec<Listener>> {
-    let mut for_acceptor = Vec::new();
-    for (index, bound) in (0u16..).zip(listeners) {
-        let listener = |socket| Listener::new(socket, index, bound.options, burst);
-        if workers.len() > 1 && !bound.options.reuse_port {
-            for_acceptor.push(listener(bound.socket));
-            continue;
-        }
-        for worker in workers.iter_mut().skip(1) {
-            let socket = bound.options.listen(bound.address)?;
-            worker.listeners.push(listener(socket));
-        }
-        workers[0].listeners.push(listener(bound.socket));
-    }
-    Ok(for_acceptor)
 }
 
 fn invalid_input(text: impl Into<Box<dyn Error + Send + Sync>>) -> io::Error {

@@ -48,7 +48,9 @@ impl<H: Handler> AnyEndpoint for Endpoint<H> {
         let (protocol, limits, timeouts) = (self.protocol.clone(), self.limits, self.timeouts);
         let tick = self.tick;
         let seed = move |start: WorkerStart<'_>| {
-            let outbox = WorkerOutbox::new(mailbox.clone(), start.server().connections_of::<H>());
+            let connections = start.server().connections_of::<H>();
+            let connections = connections.expect("this endpoint is of a listener");
+            let outbox = WorkerOutbox::new(mailbox.clone(), connections);
             let handler = make_handler(start);
             ServiceEntry {
                 service: Box::new(Hub::new(

@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use crate::accept::admission::{Admission, ServerStats};
@@ -15,9 +14,10 @@ use crate::handler::connections::Connections;
 use crate::handler::mailbox::{AnyMailbox, Mailbox};
 use crate::io::address::Address;
 use crate::server::task_handle::TaskHandle;
+use crate::server::unknown_handler::UnknownHandlerError;
 use crate::shared::LoopShared;
 use crate::shared::command::Command;
-use crate::shared::task::Task;
+use crate::shared::task::{Task, Ticket};
 
 /// The parts of a server that all its handles share.
 pub(crate) struct ServerShared {
@@ -118,7 +118,8 @@ impl ServerHandle {
 
     /// Runs a closure on worker 0 every `period`, first after one period. A period of zero counts as one tick.
     ///
-    /// Runs that are missed while the worker is busy are not made up for.
+    /// Runs that are missed while the worker is busy are not made up for. A task that panics has run for the last time: the
+    /// panic is logged, and the closure is dropped, since what it holds may be half changed.
     pub fn run_every(&self, period: Duration, task: impl FnMut() + Send + 'static) -> TaskHandle {
         self.schedule(period, Some(period), task)
     }
@@ -129,32 +130,30 @@ impl ServerHandle {
         every: Option<Duration>,
         run: impl FnMut() + Send + 'static,
     ) -> TaskHandle {
-        let cancelled = Arc::new(AtomicBool::new(false));
+        let ticket = Ticket::new();
         let worker = &self.shared.loops[0];
         let task = Task {
             due: worker.clock().saturating_add(after),
             every,
             run: Box::new(run),
-            cancelled: cancelled.clone(),
+            ticket: ticket.clone(),
         };
         // Nothing runs on a worker that has ended.
         let _ = worker.command(Command::Schedule(task));
-        TaskHandle::new(cancelled, worker.clone())
+        TaskHandle::new(ticket, worker.clone())
     }
 
-    /// All connections of the listeners whose handler is of type `H`. If no listener has such a handler, there are none, for
-    /// good.
-    #[must_use]
-    pub fn connections_of<H: Handler>(&self) -> Connections<H> {
-        let mailboxes = self
-            .shared
-            .mailboxes
-            .get(&TypeId::of::<H>())
-            .map_or(&[][..], Vec::as_slice);
+    /// All connections of the listeners whose handler is of type `H`.
+    ///
+    /// # Errors
+    /// When no listener has a handler of this type, so that there would never be a connection.
+    pub fn connections_of<H: Handler>(&self) -> Result<Connections<H>, UnknownHandlerError> {
+        let mailboxes = self.shared.mailboxes.get(&TypeId::of::<H>());
         let typed = mailboxes
+            .ok_or_else(UnknownHandlerError::new::<H>)?
             .iter()
             .map(|any| any.clone().downcast::<Mailbox<H>>());
-        Connections::new(typed.filter_map(Result::ok).collect())
+        Ok(Connections::new(typed.filter_map(Result::ok).collect()))
     }
 
     /// The number of connections of each worker, by its index.

@@ -1,8 +1,10 @@
 //! Terms of a listener: its address, protocol, socket options, limits and timeouts.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use mio::net::TcpListener;
@@ -10,6 +12,7 @@ use mio::net::TcpListener;
 use crate::connection::limits::{Limits, Timeouts};
 use crate::io::socket_options::SocketOptions;
 use crate::protocol::Protocol;
+use crate::server::setting_error::check;
 
 /// The address of a listener and the terms of its connections, for
 /// [`ServerBuilder::listen_with`](crate::ServerBuilder::listen_with).
@@ -39,8 +42,13 @@ impl<P: Protocol + Default> Listen<P> {
     /// [`LengthPrefixed`](crate::protocol::LengthPrefixed), is given to [`with`](Self::with).
     ///
     /// The address is resolved now; if that fails, [`ServerBuilder::listen_with`](crate::ServerBuilder::listen_with)
-    /// returns the error. Of several addresses the first that can be bound is taken. Port 0 stands for any free port, which
+    /// returns the error, which names the address. Port 0 stands for any free port, which
     /// [`ServerBuilder::local_addr`](crate::ServerBuilder::local_addr) then tells.
+    ///
+    /// Of several addresses all are bound, and served by the same handlers: `localhost` is `127.0.0.1` and `::1` on most
+    /// machines, and clients may try either. If the port is 0, all get the same. An address that the machine does not have,
+    /// such as `::1` where there is no IPv6, is left out, with a line in the log, as long as another can be bound; any other
+    /// failure is an error.
     pub fn on(address: impl ToSocketAddrs + fmt::Debug) -> Self {
         Listen::with(P::default(), address)
     }
@@ -140,19 +148,19 @@ impl<P> Listen<P> {
         self
     }
 
-    /// `SO_KEEPALIVE`: the kernel probes a peer that was silent for this time. Default off.
+    /// `SO_KEEPALIVE`: the kernel probes a peer that was silent for this time, from 1 s to 32,767 s. Default off.
     pub fn keepalive(mut self, after: Duration) -> Self {
         self.options.keepalive = Some(after);
         self
     }
 
-    /// `SO_RCVBUF`, in bytes. Default: the kernel's own tuning.
+    /// `SO_RCVBUF`, in bytes, up to 2 GiB. Default: the kernel's own tuning.
     pub fn receive_buffer_size(mut self, bytes: usize) -> Self {
         self.options.receive_buffer = Some(bytes);
         self
     }
 
-    /// `SO_SNDBUF`, in bytes. Default: the kernel's own tuning.
+    /// `SO_SNDBUF`, in bytes, up to 2 GiB. Default: the kernel's own tuning.
     pub fn send_buffer_size(mut self, bytes: usize) -> Self {
         self.options.send_buffer = Some(bytes);
         self
@@ -164,24 +172,94 @@ impl<P> Listen<P> {
         self
     }
 
-    /// Binds the first address that can be bound, and listens.
-    pub(crate) fn bind(&mut self) -> io::Result<TcpListener> {
-        self.limits
-            .check()
-            .map_err(|wrong| io::Error::new(io::ErrorKind::InvalidInput, wrong))?;
-        let addresses = std::mem::replace(&mut self.addresses, Ok(Vec::new()))?;
-        let mut failure = io::Error::new(io::ErrorKind::InvalidInput, "no address to listen on");
-        for address in addresses {
-            match self.options.listen(address) {
-                Ok(listener) => return Ok(listener),
-                Err(error) => {
-                    failure =
-                        io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"))
-                }
+    /// Binds the addresses, and listens.
+    pub(crate) fn bind(&mut self) -> io::Result<Vec<TcpListener>> {
+        self.check()?;
+        let mut addresses = std::mem::replace(&mut self.addresses, Ok(Vec::new()))?;
+        let mut seen = HashSet::new();
+        addresses.retain(|address| seen.insert(*address));
+        let must_share_port = addresses.len() > 1 && addresses[0].port() == 0;
+        for _ in 1..SHARED_PORT_ATTEMPTS {
+            match bind_all(&self.options, &addresses) {
+                // The port that was free at the first address is taken at another.
+                Err(error) if must_share_port && error.kind() == io::ErrorKind::AddrInUse => {}
+                outcome => return outcome,
             }
         }
-        Err(failure)
+        bind_all(&self.options, &addresses)
     }
+
+    fn check(&self) -> io::Result<()> {
+        let invalid = |wrong| io::Error::new(io::ErrorKind::InvalidInput, wrong);
+        self.limits.check().map_err(invalid)?;
+        let options = &self.options;
+        let buffers = [
+            ("receive_buffer_size", options.receive_buffer),
+            ("send_buffer_size", options.send_buffer),
+        ];
+        for (setting, bytes) in buffers {
+            check(setting, bytes.unwrap_or(0), 0..=MAX_SOCKET_BUFFER)?;
+        }
+        let keepalive = options.keepalive.unwrap_or(*KEEPALIVE.start());
+        check("keepalive", keepalive, KEEPALIVE)
+    }
+}
+
+/// Attempts to find a port that is free at several addresses.
+const SHARED_PORT_ATTEMPTS: usize = 16;
+/// The kernel takes the size as a C int.
+const MAX_SOCKET_BUFFER: usize = i32::MAX as usize;
+/// The range that Linux takes (tcp(7), `TCP_KEEPIDLE`).
+const KEEPALIVE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(32_767);
+
+/// Binds all addresses that the machine has, and at least one.
+fn bind_all(options: &SocketOptions, addresses: &[SocketAddr]) -> io::Result<Vec<TcpListener>> {
+    let mut listeners = Vec::new();
+    let mut missing = None;
+    let mut shared_port = 0;
+    for mut address in addresses.iter().copied() {
+        if address.port() == 0 {
+            address.set_port(shared_port);
+        }
+        let named = |error: io::Error| {
+            io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"))
+        };
+        match options.listen(address) {
+            Ok(listener) => {
+                if address.port() == 0 {
+                    shared_port = listener.local_addr()?.port();
+                }
+                listeners.push(listener);
+            }
+            Err(error) if is_of_no_interface(&error) => _ = missing.get_or_insert(named(error)),
+            Err(error) => return Err(named(error)),
+        }
+    }
+    match missing {
+        Some(missing) if listeners.is_empty() => return Err(missing),
+        Some(missing) => log::warn!("{missing}"),
+        None => {}
+    }
+    if listeners.is_empty() {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "no address to listen on",
+        ));
+    }
+    Ok(listeners)
+}
+
+/// True if the machine does not have the address, or none of its family (EAFNOSUPPORT: 97 on Linux, 47 on macOS and the
+/// BSDs, 10047 on Windows).
+fn is_of_no_interface(error: &io::Error) -> bool {
+    let no_family = if cfg!(any(target_os = "linux", target_os = "android")) {
+        97
+    } else if cfg!(windows) {
+        10_047
+    } else {
+        47
+    };
+    error.kind() == io::ErrorKind::AddrNotAvailable || error.raw_os_error() == Some(no_family)
 }
 
 #[cfg(test)]

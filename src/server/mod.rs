@@ -1,11 +1,14 @@
 //! Servers: built from listeners and settings, then run on threads, and reached through handles.
 
+mod bound_listener;
 pub(crate) mod builder;
 mod endpoint;
 pub(crate) mod handle;
 pub(crate) mod listen;
 pub(crate) mod running;
+pub(crate) mod setting_error;
 pub(crate) mod task_handle;
+pub(crate) mod unknown_handler;
 pub(crate) mod worker;
 
 use std::fmt;

@@ -2,9 +2,10 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::shared::LoopShared;
+use crate::shared::command::Command;
+use crate::shared::task::Ticket;
 
 /// A handle to a task that was scheduled with [`ServerHandle::run_after`](crate::ServerHandle::run_after) or
 /// [`run_every`](crate::ServerHandle::run_every). Dropping it does not cancel the task.
@@ -25,21 +26,24 @@ use crate::shared::LoopShared;
 /// ```
 #[derive(Clone)]
 pub struct TaskHandle {
-    cancelled: Arc<AtomicBool>,
+    ticket: Arc<Ticket>,
     shared: Arc<LoopShared>,
 }
 
 impl TaskHandle {
-    pub(crate) fn new(cancelled: Arc<AtomicBool>, shared: Arc<LoopShared>) -> Self {
-        TaskHandle { cancelled, shared }
+    pub(crate) fn new(ticket: Arc<Ticket>, shared: Arc<LoopShared>) -> Self {
+        TaskHandle { ticket, shared }
     }
 
     /// Cancels the task: no run begins after this returns, except one that is just beginning on its worker. False if the task
     /// was cancelled before.
+    ///
+    /// It takes constant time, and so does the worker, which drops the closure soon after.
     pub fn cancel(&self) -> bool {
-        let first = !self.cancelled.swap(true, Ordering::AcqRel);
+        let first = self.ticket.cancel();
         if first {
-            self.shared.sweep();
+            // A worker that has ended has no task left to forget.
+            let _ = self.shared.command(Command::Cancel(self.ticket.clone()));
         }
         first
     }
@@ -48,7 +52,7 @@ impl TaskHandle {
 impl fmt::Debug for TaskHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TaskHandle")
-            .field("cancelled", &self.cancelled)
+            .field("cancelled", &self.ticket.is_cancelled())
             .finish_non_exhaustive()
     }
 }

@@ -8,6 +8,7 @@ use crossbeam_channel::Receiver;
 use mio::Poll;
 
 use crate::accept::admission::Admission;
+use crate::accept::control::AcceptorControl;
 use crate::accept::listener::Listener;
 use crate::accept::listeners::Listeners;
 use crate::event_loop::EventLoop;
@@ -45,7 +46,7 @@ pub(crate) type WorkerHook = dyn Fn(usize) + Send + Sync;
 ///
 /// let builder = Server::builder().listen_with_factory(Listen::on("127.0.0.1:0"), |start| Relay {
 ///     worker: start.index(),
-///     all: start.server().connections_of(),
+///     all: start.server().connections_of().expect("it has a listener"),
 /// })?;
 /// # drop(builder);
 /// # Ok::<(), std::io::Error>(())
@@ -81,19 +82,22 @@ pub(crate) struct Worker {
     pub(crate) services: Vec<ServiceSeed>,
     pub(crate) config: ReactorConfig,
     pub(crate) admission: Arc<Admission>,
+    /// The acceptor that hands connections over, if there is one.
+    pub(crate) acceptor: Option<Arc<AcceptorControl>>,
     pub(crate) busy_poll: Option<Duration>,
     pub(crate) on_start: Arc<WorkerHook>,
     /// Last, so that the mailboxes are closed when it calls the senders that wait.
     pub(crate) mail_end: MailEnd,
 }
 
-/// Calls back the senders that wait for room in a worker's mailboxes when it is dropped: when the worker has ended, has
-/// failed to start, or will never run.
+/// Calls back the senders that wait for room in a worker's mailboxes, and releases its waker, when it is dropped: when the
+/// worker has ended, has failed to start, or will never run.
 pub(crate) struct MailEnd(pub(crate) Arc<LoopShared>);
 
 impl Drop for MailEnd {
     fn drop(&mut self) {
         self.0.end_mail();
+        self.0.release_waker();
     }
 }
 
@@ -114,6 +118,7 @@ impl Worker {
             services,
             config,
             admission,
+            acceptor,
             busy_poll,
             on_start,
         } = self;
@@ -131,6 +136,7 @@ impl Worker {
             shared,
             commands,
             admission,
+            acceptor,
             busy_poll,
         };
         event_loop.run()

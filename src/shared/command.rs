@@ -1,9 +1,10 @@
 //! Commands to a worker's loop.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::shared::arrival::Arrival;
-use crate::shared::task::Task;
+use crate::shared::task::{Task, Ticket};
 
 /// A command to a worker's loop.
 pub(crate) enum Command {
@@ -11,8 +12,8 @@ pub(crate) enum Command {
     Adopt(Arrival),
     /// Run a closure when it is due.
     Schedule(Task),
-    /// Forget cancelled tasks now rather than when they are due.
-    Sweep,
+    /// Forget a cancelled task now rather than when it is due.
+    Cancel(Arc<Ticket>),
     /// Answer what has arrived, flush and close; drop what is left after this time.
     Drain(Duration),
     /// Drop everything.

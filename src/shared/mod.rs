@@ -8,7 +8,6 @@ pub(crate) mod control;
 pub(crate) mod current;
 pub(crate) mod places;
 pub(crate) mod room;
-pub(crate) mod sweep_flag;
 pub(crate) mod sync;
 pub(crate) mod task;
 pub(crate) mod token;
@@ -23,10 +22,9 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use crate::shared::command::Command;
 use crate::shared::places::{Charge, Places};
 use crate::shared::room::{Room, RoomCallback};
-use crate::shared::sweep_flag::SweepFlag;
 use crate::shared::sync::atomic::{AtomicUsize, Ordering};
 use crate::shared::wake_flag::WakeFlag;
-use crate::shared::waker::Wake;
+use crate::shared::waker::{Wake, Waker};
 
 /// One worker, as all other threads see it.
 pub(crate) struct LoopShared {
@@ -36,7 +34,7 @@ pub(crate) struct LoopShared {
     epoch: Instant,
     commands: Sender<Command>,
     /// Interrupts the loop's sleep.
-    wake: Box<Wake>,
+    wake: Waker,
     wake_flag: WakeFlag,
     /// Letters that wait in the worker's mailboxes.
     letters: Places,
@@ -48,8 +46,6 @@ pub(crate) struct LoopShared {
     requested: (Sender<u32>, Receiver<u32>),
     /// Number of those slots.
     waiting_requests: AtomicUsize,
-    /// Coalesces requests to forget cancelled tasks.
-    sweep: SweepFlag,
     /// Connections that were given to the worker and have not ended.
     connections: AtomicUsize,
 }
@@ -66,14 +62,13 @@ impl LoopShared {
             worker,
             epoch: Instant::now(),
             commands,
-            wake,
+            wake: Waker::new(wake),
             wake_flag: WakeFlag::new(),
             letters: Places::new(letters, bytes),
             room: Room::new(),
             waiting_commands: AtomicUsize::new(0),
             requested: unbounded(),
             waiting_requests: AtomicUsize::new(0),
-            sweep: SweepFlag::new(),
             connections: AtomicUsize::new(0),
         };
         (Arc::new(shared), receiver)
@@ -116,19 +111,6 @@ impl LoopShared {
         let slot = self.requested.1.try_recv().ok()?;
         self.waiting_requests.fetch_sub(1, Ordering::Relaxed);
         Some(slot)
-    }
-
-    /// Asks the loop to forget cancelled tasks. Many cancellations share one sweep.
-    pub(crate) fn sweep(&self) {
-        if self.sweep.ask() {
-            // A worker that has ended has no tasks left to forget.
-            let _ = self.command(Command::Sweep);
-        }
-    }
-
-    /// Notes that a sweep begins: tasks that are cancelled from now on need another.
-    pub(crate) fn sweep_begins(&self) {
-        self.sweep.begin();
     }
 
     /// The time since the loop began, by the clock.
@@ -194,10 +176,15 @@ impl LoopShared {
     /// Wakes the loop, unless it is awake or being woken already.
     pub(crate) fn notify(&self) {
         self.wake_flag.notify(|| {
-            if let Err(error) = (self.wake)() {
+            if let Err(error) = self.wake.wake() {
                 log::error!("worker {} could not be woken: {error}", self.worker);
             }
         });
+    }
+
+    /// Closes the descriptor that wakes the loop: the loop has ended, or will never run.
+    pub(crate) fn release_waker(&self) {
+        self.wake.release();
     }
 
     /// Announces that the loop is about to sleep: from here on a notification wakes it. True if letters, commands or requests

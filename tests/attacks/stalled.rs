@@ -51,6 +51,7 @@ fn most_held(server: &TestServer) -> usize {
     server
         .handle()
         .connections_of::<Reader>()
+        .unwrap()
         .visit(look)
         .unwrap();
     let mut most = 0;
@@ -115,7 +116,7 @@ impl Scene {
         let mut most = 0;
         for first in (0..PUBLISHED).step_by(BATCH as usize) {
             for number in first..first + BATCH {
-                let everyone = self.server.handle().connections_of::<Reader>();
+                let everyone = self.server.handle().connections_of::<Reader>().unwrap();
                 everyone.broadcast(message(number)).unwrap();
             }
             for client in &mut self.healthy {

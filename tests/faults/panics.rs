@@ -456,7 +456,7 @@ const CASES: &[Case] = &[
         |ward| {
             ward.lead(Place::Nowhere, |client| {
                 let victim = ward.handle_of(client).id();
-                let connections = ward.server.handle().connections_of::<Nervous>();
+                let connections = ward.server.handle().connections_of::<Nervous>().unwrap();
                 let visit = move |conn: &mut Conn<'_, Fragile>, _: &mut Session| {
                     if conn.id() == victim {
                         deliberate_panic();
@@ -473,7 +473,7 @@ const CASES: &[Case] = &[
             client.send(b"subscribe\n");
             client.receive(18);
             ward.trap.set(Place::PackOwned);
-            let connections = ward.server.handle().connections_of::<Nervous>();
+            let connections = ward.server.handle().connections_of::<Nervous>().unwrap();
             connections.publish("topic", "news").unwrap();
             client.expect_ended();
         },
@@ -534,7 +534,7 @@ fn panics_of_tasks_and_publication_callbacks_end_no_connection() {
     let panics = sized(200, 10_000);
     let mut ward = Ward::open();
     let (ran, has_run) = channel();
-    let connections = ward.server.handle().connections_of::<Nervous>();
+    let connections = ward.server.handle().connections_of::<Nervous>().unwrap();
     for _ in 0..panics {
         let ran = ran.clone();
         ward.server.handle().run_after(Duration::ZERO, move || {

@@ -1,5 +1,5 @@
-//! SIGTERM under load: input that has arrived is answered, WebSocket peers get a close frame, and the process ends in
-//! time.
+//! Signals. SIGTERM under load: input that has arrived is answered, WebSocket peers get a close frame, and the process ends
+//! in time. SIGPIPE: no peer can raise it.
 
 use std::io::Read;
 use std::net::SocketAddr;
@@ -9,14 +9,14 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ringwheel::protocol::{ErrorOf, Lines};
+use ringwheel::protocol::{ErrorOf, Lines, Raw};
 use ringwheel::websocket::{Message, WebSocket};
 use ringwheel::{CloseReason, Conn, Handler, Server};
-use signal_hook::consts::SIGTERM;
+use signal_hook::consts::{SIGPIPE, SIGTERM};
 use signal_hook::iterator::Signals;
 use support::scale::{is_full, report, sized};
 use support::websocket::{Frame, KEY};
-use support::{Child, Client, DEADLINE, TestServer, listen};
+use support::{Child, Client, DEADLINE, Hold, Recorder, TestServer, listen, raw_echo};
 
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: here\r\nUpgrade: websocket\r\n\
     Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
@@ -223,10 +223,10 @@ fn sigterm_under_load_answers_all_and_ends_in_time() {
     }
 
     let start = Instant::now();
-    let signal = Command::new("kill")
-        .args(["-TERM", &child.id().to_string()])
+    let signal = Command::new("sh")
+        .args(["-c", &format!("kill -TERM {}", child.id())])
         .status()
-        .expect("a shell's tool");
+        .expect("a shell");
     assert!(signal.success());
     for (number, client) in web_clients.iter_mut().enumerate() {
         read_web_answers(client, number);
@@ -268,4 +268,53 @@ fn sigterm_under_load_answers_all_and_ends_in_time() {
             deadline()
         ),
     );
+}
+
+/// A server answers a peer that has ended its stream and then reset it, which fails with `EPIPE`. Programs may have put
+/// SIGPIPE back to its default action, the end of the process; here a handler of it is installed, and must not be called.
+#[test]
+fn a_write_to_a_peer_that_has_reset_raises_no_signal() {
+    let test = "signals::a_write_to_a_peer_that_has_reset_raises_no_signal";
+    if !Child::is_here() {
+        return Child::pass(test, 1024);
+    }
+    let is_raised = Arc::new(AtomicBool::new(false));
+    signal_hook::flag::register(SIGPIPE, is_raised.clone()).expect("a signal");
+    // In one slice, in a slice behind pending output, and in a ring that goes round.
+    let answers: [fn(&mut Conn<'_, Raw>); 3] = [
+        |conn| _ = conn.send(&[7; 20_000]),
+        |conn| {
+            conn.send(b"header");
+            conn.send(&[7; 20_000]);
+        },
+        |conn| {
+            for _ in 0..10 {
+                conn.send(&[7; 1000]);
+            }
+        },
+    ];
+    for answer in answers {
+        let (hold, grip) = Hold::new();
+        let (recorder, events) = Recorder::<Raw>::new();
+        let recorder = recorder.on_message(move |conn, _| {
+            hold.enter();
+            answer(conn);
+        });
+        let server = TestServer::start(listen(Raw), recorder);
+        let mut client = server.connect();
+        client.send(b"x");
+        grip.wait();
+        client.finish();
+        client.reset();
+        grip.release();
+        let reason = events.close_reason();
+        assert!(reason.starts_with("Io("), "{reason}");
+        server.finish(&events);
+    }
+    assert!(!is_raised.load(Ordering::Relaxed), "SIGPIPE was raised");
+    // The process lives, and serves.
+    let (echo, events) = raw_echo();
+    let server = TestServer::start(listen(Raw), echo);
+    server.connect().ping();
+    server.finish(&events);
 }

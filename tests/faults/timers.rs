@@ -161,7 +161,7 @@ impl Clocks {
                 set.send(()).expect("a test");
             }
         };
-        let connections = self.server.handle().connections_of::<Clockwork>();
+        let connections = self.server.handle().connections_of::<Clockwork>().unwrap();
         connections.visit(visit).expect("a server");
         is_set.recv_timeout(DEADLINE).expect("all timers are set");
     }

@@ -644,15 +644,15 @@ fn a_panic_in_a_visitor_ends_only_its_connection() {
     let (recorder, events) = obedient();
     assert_only_the_victim_ends(recorder, &events, |server, victim| {
         let address = victim.addr();
-        let visited =
-            server
-                .handle()
-                .connections_of::<Recorder<Fragile>>()
-                .visit(move |conn, _| {
-                    if *conn.peer_addr() == address {
-                        deliberate_panic();
-                    }
-                });
+        let visited = server
+            .handle()
+            .connections_of::<Recorder<Fragile>>()
+            .unwrap()
+            .visit(move |conn, _| {
+                if *conn.peer_addr() == address {
+                    deliberate_panic();
+                }
+            });
         visited.unwrap();
     });
 }

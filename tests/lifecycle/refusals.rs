@@ -110,7 +110,7 @@ fn the_name_of_a_refused_connection_reaches_nobody() {
         opens.load(Ordering::Relaxed) == 1
     });
     let server = TestServer::start(listen(Raw), recorder);
-    let connections = server.handle().connections_of::<Recorder<Raw>>();
+    let connections = server.handle().connections_of::<Recorder<Raw>>().unwrap();
     let mut client = server.connect();
     let handle = take(&refused);
     // It may be closing still, or be gone.
@@ -150,7 +150,7 @@ fn all_that_a_refused_connection_has_set_up_ends_with_it() {
         false
     });
     let server = TestServer::start(listen(Lines::new()), recorder);
-    let connections = server.handle().connections_of::<Recorder<Lines>>();
+    let connections = server.handle().connections_of::<Recorder<Lines>>().unwrap();
     let client = server.connect();
     let mut reader = client.second_half();
     // It has subscribed before it has published.
@@ -232,7 +232,7 @@ fn a_panic_in_it_ends_the_connection_and_no_callback_comes() {
     server.connect().expect_ended();
     wait_until_empty(&server);
     assert_eq!(events.so_far(), []);
-    let connections = server.handle().connections_of::<Recorder<Lines>>();
+    let connections = server.handle().connections_of::<Recorder<Lines>>().unwrap();
     let mut next = server.connect();
     events.open();
     connections.publish("news", "to the next").unwrap();

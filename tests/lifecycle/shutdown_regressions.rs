@@ -181,7 +181,7 @@ fn assert_ends_under_a_publisher(end: impl FnOnce(&ServerHandle)) {
     let (echo, events) = raw_echo();
     let server = TestServer::start(listen(Raw), echo);
     let rounds = Arc::new(AtomicUsize::new(0));
-    publish_on_and_on(server.handle().connections_of(), rounds.clone());
+    publish_on_and_on(server.handle().connections_of().unwrap(), rounds.clone());
     eventually("the publisher has published again", || {
         rounds.load(Ordering::Relaxed) > 1
     });

@@ -18,7 +18,7 @@ fn connect(server: &TestServer, events: &Events, count: usize) -> Vec<(Client, C
 fn a_name_is_enough_to_reach_a_connection_from_any_thread() {
     let (recorder, events) = Recorder::<Lines>::new();
     let server = TestServer::start_on(Server::builder().workers(2), listen(Lines::new()), recorder);
-    let connections = server.handle().connections_of::<Recorder<Lines>>();
+    let connections = server.handle().connections_of::<Recorder<Lines>>().unwrap();
     for (mut client, id) in connect(&server, &events, 4) {
         assert_eq!(connections.send_to(id, format!("to {id}")), Ok(()));
         let expected = format!("to {id}\n");
@@ -31,7 +31,7 @@ fn a_name_is_enough_to_reach_a_connection_from_any_thread() {
 fn a_name_never_reaches_a_later_connection_in_the_same_place() {
     let (recorder, events) = Recorder::<Lines>::new();
     let server = TestServer::start(listen(Lines::new()), recorder);
-    let connections = server.handle().connections_of::<Recorder<Lines>>();
+    let connections = server.handle().connections_of::<Recorder<Lines>>().unwrap();
     let (client, gone) = connect(&server, &events, 1).remove(0);
     drop(client);
     events.close();
@@ -52,7 +52,7 @@ fn one_message_reaches_all_that_are_named_as_often_as_they_are() {
         .listen_with(listen(Lines::new()), recorder.clone())
         .unwrap();
     let server = TestServer::spawn(builder.listen_with(listen(Lines::new()), recorder).unwrap());
-    let connections = server.handle().connections_of::<Recorder<Lines>>();
+    let connections = server.handle().connections_of::<Recorder<Lines>>().unwrap();
     let mut clients = Vec::new();
     for index in 0..8 {
         let client = Client::connect(server.addr_of(index % 2));
@@ -133,7 +133,7 @@ fn an_item_that_is_not_taken_comes_back() {
     let id = events.open();
     let _stranger = Client::connect(server.addr_of(1));
     let stranger = strange_events.open();
-    let connections = server.handle().connections_of::<Recorder<Lines>>();
+    let connections = server.handle().connections_of::<Recorder<Lines>>().unwrap();
     let full = Err(SendError::Full("mine".into()));
     assert_eq!(connections.send_to(id, "mine"), full);
     let closed = Err(SendError::Closed("mine".into()));

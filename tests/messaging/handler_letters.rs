@@ -64,7 +64,7 @@ fn start(listeners: usize) -> (TestServer, Connections<Counter>, Ends) {
             .expect("a free port");
     }
     let server = TestServer::spawn(builder);
-    let connections = server.handle().connections_of::<Counter>();
+    let connections = server.handle().connections_of::<Counter>().unwrap();
     (server, connections, ends)
 }
 
@@ -240,7 +240,7 @@ fn visits_to_a_peer_that_reads_late_keep_their_order_and_hold_nobody_up() {
     let (counter, _ends) = counter();
     let terms = listen(Lines::new()).send_buffer_size(16 * 1024);
     let server = TestServer::start(terms, counter);
-    let connections = server.handle().connections_of::<Counter>();
+    let connections = server.handle().connections_of::<Counter>().unwrap();
     let (mut late, _) = connect(&server, 0);
     let (mut reader, _) = connect(&server, 0);
     let mut expected = Vec::new();
@@ -410,7 +410,7 @@ fn letters_during_a_drain_are_carried_out() {
         .staying()
         .on_shutdown(|conn| _ = conn.send("draining"));
     let server = TestServer::start(listen(Lines::new()), recorder);
-    let connections = server.handle().connections_of::<Recorder<Lines>>();
+    let connections = server.handle().connections_of::<Recorder<Lines>>().unwrap();
     let mut client = server.connect();
     events.open();
     server.handle().shutdown(DEADLINE);
@@ -439,11 +439,14 @@ fn there_is_no_such_worker_or_no_such_listener_or_the_server_has_ended() {
     let closed = Err(SendError::Closed(()));
     assert_eq!(connections.on_worker(2, |_, _| {}), closed);
     let strangers = server.handle().connections_of::<Recorder<Lines>>();
-    assert_eq!(strangers.on_worker(0, |_, _| {}), closed);
-    assert_eq!(strangers.on_each_worker(|_, _| {}), Ok(()), "all of none");
+    let error = strangers.unwrap_err().to_string();
+    assert!(
+        error.starts_with("no listener has a handler of the type "),
+        "{error}"
+    );
+    assert!(error.contains("Recorder<"), "{error}");
     let (_client, worker) = connect(&server, 0);
     let id = ask(&connections, worker, |_, local| local.ids()[0])[0];
-    assert_eq!(strangers.run(id, |_, _, _| {}), closed);
     server.handle().stop();
     server.join();
     assert_eq!(connections.on_worker(0, |_, _| {}), closed);
@@ -459,7 +462,7 @@ fn a_full_mailbox_refuses_a_closure() {
         listen(Lines::new()),
         counter,
     );
-    let connections = server.handle().connections_of::<Counter>();
+    let connections = server.handle().connections_of::<Counter>().unwrap();
     let full = Err(SendError::Full(()));
     assert_eq!(connections.on_worker(1, |_, _| {}), full);
     assert_eq!(connections.on_each_worker(|_, _| {}), full);

@@ -58,7 +58,7 @@ fn start() -> TestServer {
         .workers(1)
         .listen_with_factory(listen(Lines::new()), move |start| Script {
             handles: handles.clone(),
-            all: start.server().connections_of(),
+            all: start.server().connections_of().unwrap(),
         })
         .unwrap();
     TestServer::spawn(builder)
@@ -187,7 +187,7 @@ fn a_flood_of_publications_reaches_all_and_none_is_refused() {
                 listen(Lines::new()).limits(Limits::default().publications(8, 1024)),
                 move |start| Script {
                     handles: handles.clone(),
-                    all: start.server().connections_of(),
+                    all: start.server().connections_of().unwrap(),
                 },
             )
             .unwrap();

@@ -378,7 +378,7 @@ fn handles_of_an_ended_server_return_closed() {
     let _client = server.connect();
     let handle = take(&handles);
     let server_handle = server.handle().clone();
-    let everyone = server_handle.connections_of::<Recorder<Raw>>();
+    let everyone = server_handle.connections_of::<Recorder<Raw>>().unwrap();
     server.finish(&events);
     assert!(!handle.is_alive());
     assert_eq!(handle.close(), Err(SendError::Closed(())));
@@ -409,7 +409,7 @@ fn a_broadcast_reaches_every_connection_of_every_worker_and_listener() {
     reached.iter_mut().for_each(Client::ping);
     let mut of_another_handler = Client::connect(server.addr_of(2));
     line_events.open();
-    let everyone = server.handle().connections_of::<Recorder<Raw>>();
+    let everyone = server.handle().connections_of::<Recorder<Raw>>().unwrap();
     everyone.broadcast(Bytes::from_static(b"news")).unwrap();
     reached
         .iter_mut()
@@ -417,6 +417,7 @@ fn a_broadcast_reaches_every_connection_of_every_worker_and_listener() {
     server
         .handle()
         .connections_of::<Recorder<Lines>>()
+        .unwrap()
         .broadcast("lines only")
         .unwrap();
     assert_eq!(of_another_handler.receive(11), b"lines only\n");
@@ -434,7 +435,7 @@ fn a_filtered_broadcast_reaches_the_connections_that_pass_the_filter() {
     (0..10).for_each(|_| {
         events.wait_for(|event| matches!(event, Event::Open(_) | Event::Message(..)).then_some(()));
     });
-    let everyone = server.handle().connections_of::<Recorder<Raw>>();
+    let everyone = server.handle().connections_of::<Recorder<Raw>>().unwrap();
     everyone
         .broadcast_if(Bytes::from_static(b"for talkers"), |_, messages| {
             *messages > 0
@@ -454,7 +455,7 @@ fn a_visit_sees_each_connection_once_with_its_session() {
     let mut clients: Vec<Client> = (0..30).map(|_| server.connect()).collect();
     clients.iter_mut().for_each(Client::ping);
     let (visited, visits) = channel();
-    let everyone = server.handle().connections_of::<Recorder<Raw>>();
+    let everyone = server.handle().connections_of::<Recorder<Raw>>().unwrap();
     everyone
         .visit(move |conn, messages| {
             *messages += 10;

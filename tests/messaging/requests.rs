@@ -125,7 +125,11 @@ fn large_letters_are_bounded_by_their_bytes() {
     let count = fill(&held.handles[0], &large);
     let share = LIMIT / 2 / (large.len() + 64);
     assert!((share..=share + 1).contains(&count), "{count} of {share}");
-    let all = held.server.handle().connections_of::<Recorder<Raw>>();
+    let all = held
+        .server
+        .handle()
+        .connections_of::<Recorder<Raw>>()
+        .unwrap();
     let full = Err(SendError::Full(()));
     assert_eq!(all.publish("t", large.clone()), full);
     assert_eq!(all.broadcast(large.clone()), full);
@@ -177,7 +181,11 @@ fn callbacks_that_try_again_for_ever_end() {
     held.handles[0].abort().unwrap();
     held.grip.release();
     let handle = held.handles[0].clone();
-    let all = held.server.handle().connections_of::<Recorder<Raw>>();
+    let all = held
+        .server
+        .handle()
+        .connections_of::<Recorder<Raw>>()
+        .unwrap();
     held.server.finish(&held.events);
 
     let (told, calls) = channel();
@@ -225,7 +233,10 @@ fn a_full_mailbox_is_closed_once_its_worker_has_ended() {
     fill(&held.handles[0], &Bytes::from_static(b"x"));
     let (handle, all) = (
         held.handles[0].clone(),
-        held.server.handle().connections_of::<Recorder<Raw>>(),
+        held.server
+            .handle()
+            .connections_of::<Recorder<Raw>>()
+            .unwrap(),
     );
     held.server.handle().stop();
     held.grip.release();

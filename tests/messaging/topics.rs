@@ -83,7 +83,7 @@ fn expect(client: &mut Client, line: &str) {
 /// Publishes from this thread, and waits for the counts of the publication.
 fn publish(server: &TestServer, topic: &str, text: &str) -> Published {
     let (done, counts): (_, Receiver<Published>) = channel();
-    let connections = server.handle().connections_of::<Board>();
+    let connections = server.handle().connections_of::<Board>().unwrap();
     connections
         .publish_then(topic, text, move |published| done.send(published).unwrap())
         .expect("the mailboxes have room");
@@ -132,7 +132,7 @@ fn publications_of_one_publisher_arrive_in_order() {
     for client in &mut clients {
         command(client, "sub count", "new");
     }
-    let all = server.handle().connections_of::<Board>();
+    let all = server.handle().connections_of::<Board>().unwrap();
     let mut expected = String::new();
     for number in 0..5_000 {
         all.publish("count", number.to_string()).unwrap();
@@ -226,7 +226,7 @@ fn workers_with_full_mailboxes_are_counted() {
         listen(Lines::new()),
     );
     let (done, counts) = channel();
-    let connections = server.handle().connections_of::<Board>();
+    let connections = server.handle().connections_of::<Board>().unwrap();
     let outcome =
         connections.publish_then("a", "x", move |published| done.send(published).unwrap());
     assert!(outcome.is_err());
@@ -239,7 +239,7 @@ fn workers_with_full_mailboxes_are_counted() {
 #[test]
 fn the_completion_of_a_publication_is_called_even_if_the_server_ends() {
     let server = start(2);
-    let connections = server.handle().connections_of::<Board>();
+    let connections = server.handle().connections_of::<Board>().unwrap();
     let (done, counts) = channel();
     let done = Arc::new(done);
     server.handle().stop();
@@ -259,7 +259,7 @@ fn the_completion_of_a_publication_is_called_even_if_the_server_ends() {
 /// Counts the subscribers from this thread.
 fn count(server: &TestServer, topic: &str) -> usize {
     let (done, counts) = channel();
-    let all = server.handle().connections_of::<Board>();
+    let all = server.handle().connections_of::<Board>().unwrap();
     all.count_subscribers(topic, move |count| done.send(count).unwrap())
         .expect("the mailboxes have room");
     counts.recv_timeout(DEADLINE).expect("it comes in time")
@@ -373,7 +373,7 @@ fn a_connection_counts_those_of_its_own_listener() {
 #[test]
 fn the_count_is_told_on_a_worker_or_here_if_one_could_not_be_asked() {
     let server = start(2);
-    let all = server.handle().connections_of::<Board>();
+    let all = server.handle().connections_of::<Board>().unwrap();
     for _ in 0..100 {
         let (done, counts) = channel();
         all.count_subscribers("a", move |count| {
@@ -397,7 +397,7 @@ fn the_count_is_told_on_a_worker_or_here_if_one_could_not_be_asked() {
 fn a_count_whose_callback_panics_ends_no_worker() {
     let server = start(2);
     let mut client = server.connect();
-    let all = server.handle().connections_of::<Board>();
+    let all = server.handle().connections_of::<Board>().unwrap();
     for _ in 0..10 {
         all.count_subscribers("a", |_| support::deliberate_panic())
             .unwrap();

@@ -39,12 +39,15 @@ fn start(workers: usize, balance: impl Balance) -> (TestServer, Events, Owners) 
     )
 }
 
-/// Checks that no worker has more than 1.05 times the mean number of connections.
+/// Checks that no worker has more than the mean number of connections and this many hundredths of it.
 #[track_caller]
-fn assert_even(server: &TestServer) {
+fn assert_even(server: &TestServer, hundredths: usize) {
     let counts = server.handle().connections_per_worker();
     let (sum, max) = (counts.iter().sum::<usize>(), *counts.iter().max().unwrap());
-    assert!(max * counts.len() * 100 <= sum * 105, "{counts:?}");
+    assert!(
+        max * counts.len() * 100 <= sum * (100 + hundredths),
+        "{counts:?}"
+    );
 }
 
 #[track_caller]
@@ -59,15 +62,19 @@ fn eventually_connected(server: &TestServer, count: usize) {
     });
 }
 
-fn spread_a_thousand(balance: impl Balance, connect: impl Fn(usize, SocketAddr) -> Client) {
+fn spread_a_thousand(
+    balance: impl Balance,
+    hundredths: usize,
+    connect: impl Fn(usize, SocketAddr) -> Client,
+) {
     let (server, events, _) = start(2, balance);
     let mut clients: Vec<Client> = (0..CONNECTIONS)
         .map(|index| connect(index, server.addr()))
         .collect();
     eventually_connected(&server, CONNECTIONS);
-    assert_even(&server);
+    assert_even(&server, hundredths);
     clients.iter_mut().for_each(Client::ping);
-    assert_even(&server);
+    assert_even(&server, hundredths);
     drop(clients);
     eventually_connected(&server, 0);
     server.finish(&events);
@@ -81,7 +88,9 @@ fn round_robin_spreads_a_thousand_evenly() {
             DESCRIPTORS,
         );
     }
-    spread_a_thousand(RoundRobin::default(), |_, address| Client::connect(address));
+    spread_a_thousand(RoundRobin::default(), 5, |_, address| {
+        Client::connect(address)
+    });
 }
 
 #[test]
@@ -92,7 +101,7 @@ fn least_connections_spreads_a_thousand_evenly() {
             DESCRIPTORS,
         );
     }
-    spread_a_thousand(LeastConnections, |_, address| Client::connect(address));
+    spread_a_thousand(LeastConnections, 5, |_, address| Client::connect(address));
 }
 
 #[test]
@@ -103,7 +112,8 @@ fn source_hash_spreads_a_thousand_addresses_evenly() {
             DESCRIPTORS,
         );
     }
-    spread_a_thousand(SourceHash, |index, address| {
+    // Eight standard deviations of a fair coin, since the key is random.
+    spread_a_thousand(SourceHash::default(), 25, |index, address| {
         let source = Ipv4Addr::new(127, 0, (1 + index / 250) as u8, (1 + index % 250) as u8);
         Client::connect_from(IpAddr::V4(source), address)
     });
@@ -111,7 +121,7 @@ fn source_hash_spreads_a_thousand_addresses_evenly() {
 
 #[test]
 fn source_hash_always_picks_the_same_worker_for_an_address() {
-    let (server, events, owners) = start(4, SourceHash);
+    let (server, events, owners) = start(4, SourceHash::default());
     let sources: Vec<IpAddr> = (1..=8)
         .map(|host| IpAddr::V4(Ipv4Addr::new(127, 0, 7, host)))
         .collect();

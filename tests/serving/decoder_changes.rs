@@ -193,7 +193,10 @@ fn a_change_from_another_thread_delivers_what_waits_for_more() {
 fn a_change_from_a_visit_or_a_tick_of_the_handler_is_made_there() {
     let (recorder, events) = Recorder::<FixedLength>::new();
     let server = TestServer::start(listen(FixedLength::new(100)), recorder);
-    let connections = server.handle().connections_of::<Recorder<FixedLength>>();
+    let connections = server
+        .handle()
+        .connections_of::<Recorder<FixedLength>>()
+        .unwrap();
     let mut clients = [server.connect(), server.connect()];
     let first = events.open();
     events.open();

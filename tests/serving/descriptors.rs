@@ -1,4 +1,5 @@
-//! A server that runs out of descriptors serves its connections, sheds new ones, and recovers.
+//! A server that runs out of descriptors serves its connections, sheds new ones, and recovers, also where it cannot open
+//! files any more. A server that has ended holds none.
 //!
 //! The server runs alone in a child process with few descriptors, so that its clients do not compete for them.
 
@@ -32,6 +33,16 @@ fn serve_as_child(workers: usize, reuse_port: bool) {
     std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
     println!("\nhas shed {}", server.handle().stats().shed);
     server.finish(&events);
+}
+
+/// Changes the root directory to one that is empty, as daemons do. False if this process may not.
+fn enter_jail() -> bool {
+    let jail = std::env::temp_dir().join(format!("ringwheel-jail-{}", std::process::id()));
+    fs::create_dir_all(&jail).unwrap();
+    let outcome = std::os::unix::fs::chroot(&jail);
+    // It goes with the process.
+    let _ = fs::remove_dir(&jail);
+    outcome.is_ok()
 }
 
 fn is_served(client: &mut Client) -> bool {
@@ -223,4 +234,77 @@ fn workers_that_share_a_port_do_not_take_each_others_spare() {
     clients.iter_mut().for_each(Client::ping);
     drop((clients, knocking));
     child.end();
+}
+
+/// The spare was the file `/dev/null`: once it had to be opened again in another root directory, every peer was shed for
+/// good.
+#[test]
+fn a_server_in_a_jail_sheds_and_recovers() {
+    let test = "descriptors::a_server_in_a_jail_sheds_and_recovers";
+    if Child::is_here() {
+        let builder = Server::builder().workers(1);
+        let (recorder, events) = support::raw_echo();
+        let server = TestServer::start_on(builder, listen(Raw), recorder.without_messages());
+        println!("\nis jailed: {}", enter_jail());
+        println!("\nserves on {}", server.addr());
+        std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
+        return server.finish(&events);
+    }
+    let mut child = Child::start(test, DESCRIPTORS);
+    if child.line("is jailed: ") == "false" {
+        return eprintln!("skipped: only root may change its root directory");
+    }
+    let address = child.line("serves on ").parse().unwrap();
+    let mut clients = use_descriptors_up(address);
+    for _ in 0..KNOCKS / 10 {
+        Client::connect(address).expect_ended();
+    }
+    clients.iter_mut().for_each(Client::ping);
+    clients.truncate(clients.len() / 2);
+    eventually("new clients are served again", || {
+        is_served(&mut Client::connect(address))
+    });
+    child.end();
+}
+
+/// Handles kept the event descriptors of a server that had ended.
+#[test]
+fn handles_of_a_server_that_has_ended_hold_no_descriptor() {
+    let test = "descriptors::handles_of_a_server_that_has_ended_hold_no_descriptor";
+    if !Child::is_here() {
+        return Child::pass(test, 1024);
+    }
+    let open = || fs::read_dir("/proc/self/fd").unwrap().count();
+    let before = open();
+    let mut kept = Vec::new();
+    for (workers, reuse_port) in [(1, false), (2, false), (2, true)] {
+        for runs in [true, false] {
+            let (recorder, events) = support::raw_echo();
+            let (recorder, lent) = support::lending(recorder);
+            let builder = Server::builder().workers(workers);
+            let builder = builder.listen_with(listen(Raw).reuse_port(reuse_port), recorder);
+            let server = builder.unwrap().build().unwrap();
+            let handle = server.handle();
+            let task = handle.run_after(Duration::from_secs(3600), || {});
+            let everyone = handle.connections_of::<Recorder<Raw>>().unwrap();
+            let mut connection = None;
+            if runs {
+                let server = TestServer::adopt(server.spawn().unwrap());
+                server.connect().ping();
+                connection = Some(support::take(&lent));
+                assert!(open() > before);
+                server.finish(&events);
+            } else {
+                drop(server);
+            }
+            // They do nothing, and say so.
+            handle.stop();
+            handle.shutdown(Duration::ZERO);
+            assert!(everyone.broadcast("anybody").is_err());
+            assert!(connection.as_ref().is_none_or(|it| it.send("you").is_err()));
+            assert!(task.cancel());
+            kept.push((handle, task, everyone, connection));
+        }
+    }
+    eventually("all descriptors are closed", || open() == before);
 }

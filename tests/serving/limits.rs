@@ -1,14 +1,23 @@
 //! Every limit has one defined outcome.
 
-use std::io::ErrorKind;
-use std::net::IpAddr;
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
+use ringwheel::balance::LeastConnections;
 use ringwheel::protocol::{LengthPrefixed, Lines, Raw};
-use ringwheel::{Conn, Limits, Listen, SendError, Server, TooManyTimersError};
-use support::{Client, DEADLINE, Event, Recorder, TestServer, eventually, listen, raw_echo};
+use ringwheel::ringbuffer::PoolConfig;
+use ringwheel::{
+    Conn, Limits, Listen, SendError, Server, ServerHandle, SettingError, TooManyTimersError,
+};
+use support::{
+    Client, DEADLINE, Event, Events, Hold, LOCAL, Recorder, TestServer, eventually, listen,
+    raw_echo,
+};
 
 #[test]
 fn one_connection_more_than_the_maximum_is_closed_at_once() {
@@ -163,7 +172,7 @@ fn a_full_mailbox_gives_the_letter_back() {
         Ok(ringwheel::SendOutcome::Lost)
     );
     assert_eq!(handle.resume_reading(), Ok(()), "a request needs no room");
-    let everyone = server.handle().connections_of::<Recorder<Raw>>();
+    let everyone = server.handle().connections_of::<Recorder<Raw>>().unwrap();
     assert_eq!(
         everyone.broadcast(Bytes::from_static(b"all")),
         Err(SendError::Full(()))
@@ -258,4 +267,284 @@ fn the_error_for_an_address_in_use_names_it() {
         .unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::InvalidInput);
     server.finish(&events);
+}
+
+/// A setting that no machine can grant made a worker panic.
+#[test]
+fn a_setting_out_of_its_range_is_refused_by_name() {
+    let pool = |initial_capacity| PoolConfig {
+        initial_capacity,
+        ..PoolConfig::default()
+    };
+    let builders = [
+        ("workers", Server::builder().workers(usize::MAX)),
+        ("workers", Server::builder().workers(65_537)),
+        (
+            "receive_buffer",
+            Server::builder().receive_buffer(usize::MAX),
+        ),
+        ("receive_buffer", Server::builder().receive_buffer(1 << 30)),
+        (
+            "ring_pool.initial_capacity",
+            Server::builder().ring_pool(pool(usize::MAX)),
+        ),
+        ("tick", Server::builder().tick(Duration::ZERO)),
+        ("tick", Server::builder().tick(Duration::MAX)),
+        ("ipv6_prefix", Server::builder().ipv6_prefix(0)),
+        ("ipv6_prefix", Server::builder().ipv6_prefix(129)),
+    ];
+    for (setting, builder) in builders {
+        let (echo, _events) = raw_echo();
+        let refused = builder.listen(LOCAL, echo).unwrap().build().unwrap_err();
+        assert_names(&refused, setting);
+    }
+    let terms = [
+        ("keepalive", listen(Raw).keepalive(Duration::ZERO)),
+        ("keepalive", listen(Raw).keepalive(Duration::MAX)),
+        (
+            "receive_buffer_size",
+            listen(Raw).receive_buffer_size(usize::MAX),
+        ),
+        ("send_buffer_size", listen(Raw).send_buffer_size(1 << 31)),
+    ];
+    for (setting, terms) in terms {
+        let (echo, _events) = raw_echo();
+        let refused = Server::builder().listen_with(terms, echo).unwrap_err();
+        assert_names(&refused, setting);
+    }
+}
+
+#[track_caller]
+fn assert_names(error: &io::Error, setting: &str) {
+    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    let inner = error.get_ref().expect("a typed error");
+    let inner = inner
+        .downcast_ref::<SettingError>()
+        .expect("a setting's error");
+    assert_eq!(inner.setting(), setting, "{error}");
+    assert!(error.to_string().contains(setting), "{error}");
+}
+
+/// No sum or product of the largest values wraps, on the way to a worker or on it.
+#[test]
+fn the_largest_settings_serve() {
+    let (echo, events) = raw_echo();
+    let builder = Server::builder()
+        .workers(2)
+        .max_connections(usize::MAX)
+        .max_connections_per_ip(usize::MAX)
+        .ipv6_prefix(128)
+        .accept_burst(usize::MAX)
+        .handover_limit(usize::MAX)
+        .mailbox_limit(usize::MAX)
+        .read_budget(usize::MAX)
+        .busy_poll(Duration::MAX)
+        .ring_pool(PoolConfig {
+            initial_capacity: 0,
+            keep_capacity: usize::MAX,
+            max_idle: usize::MAX,
+        });
+    let most = u32::MAX as usize - 1024;
+    let limits = Limits::default()
+        .input(most)
+        .output(most)
+        .high_water(most)
+        .low_water(most)
+        .timers(usize::MAX)
+        .subscriptions(usize::MAX)
+        .topic_name(usize::MAX);
+    let terms = listen(Raw)
+        .limits(limits)
+        .backlog(u32::MAX)
+        .idle_timeout(Duration::MAX)
+        .first_message_timeout(Duration::MAX)
+        .message_timeout(Duration::MAX)
+        .write_stall_timeout(Some(Duration::MAX))
+        .close_timeout(Duration::MAX)
+        .tick_every(Duration::MAX)
+        .keepalive(Duration::from_secs(32_767));
+    let server = TestServer::start_on(builder, terms, echo);
+    server.handle().run_every(Duration::MAX, || {});
+    let mut client = server.connect();
+    client.ping();
+    client.ask(&vec![7; 100_000]);
+    client.finish();
+    client.expect_eof();
+    server.finish(&events);
+}
+
+#[test]
+fn every_address_of_a_name_is_bound_to_one_port() {
+    // As a name with several addresses; one comes twice, as from a resolver that knows several protocols.
+    let hosts = ["127.0.0.1:0", "127.0.0.2:0", "127.0.0.1:0"];
+    let addresses = hosts.map(|host| host.parse::<SocketAddr>().unwrap());
+    for reuse_port in [false, true] {
+        let (echo, events) = raw_echo();
+        let builder = Server::builder().workers(2);
+        let terms = Listen::<Raw>::on(&addresses[..]).reuse_port(reuse_port);
+        let server = TestServer::start_on(builder, terms, echo);
+        let bound = server.handle().local_addrs();
+        let ips = [bound[0].ip(), bound[1].ip()];
+        assert_eq!(ips, [Some(addresses[0].ip()), Some(addresses[1].ip())]);
+        assert_eq!(bound.len(), 2);
+        assert_eq!(bound[0].port(), bound[1].port());
+        let mut clients = [0, 1].map(|listener| Client::connect(server.addr_of(listener)));
+        clients.iter_mut().for_each(Client::ping);
+        // The handler is one.
+        let everyone = server.handle().connections_of::<Recorder<Raw>>().unwrap();
+        everyone.broadcast("all").unwrap();
+        for client in &mut clients {
+            assert_eq!(client.receive(3), b"all");
+        }
+        server.finish(&events);
+    }
+}
+
+#[test]
+fn an_address_that_the_machine_does_not_have_is_left_out() {
+    let (echo, events) = raw_echo();
+    // Addresses that belong to no machine (RFC 5737, section 3).
+    let [strange, other, own] =
+        ["198.51.100.1:0", "203.0.113.1:0", LOCAL].map(|address| address.parse().unwrap());
+    let on = |addresses: &[SocketAddr]| Listen::<Raw>::on(addresses);
+    let server = TestServer::start(on(&[strange, own]), echo.clone());
+    assert_eq!(server.handle().local_addrs().len(), 1);
+    server.connect().ping();
+    let taken = server.addr();
+    // Any other failure counts, and so does a name without any address of this machine.
+    for (addresses, kind, named) in [
+        ([own, taken], ErrorKind::AddrInUse, taken),
+        ([strange, other], ErrorKind::AddrNotAvailable, strange),
+    ] {
+        let refused = Server::builder().listen_with(on(&addresses), echo.clone());
+        let refused = refused.unwrap_err();
+        assert_eq!(refused.kind(), kind);
+        assert!(
+            refused.to_string().contains(&named.to_string()),
+            "{refused}"
+        );
+    }
+    server.finish(&events);
+}
+
+#[test]
+fn the_error_for_a_host_that_cannot_be_resolved_names_it() {
+    let (echo, _events) = raw_echo();
+    // Longer than any name may be, so that no server is asked for it.
+    let host = "x".repeat(300);
+    let refused = Server::builder().listen((&*host, 80), echo).unwrap_err();
+    assert!(refused.to_string().contains(&host), "{refused}");
+}
+
+/// The most connections that were accepted and had not opened, as their own openings saw it.
+type MostWaiting = Arc<AtomicUsize>;
+
+/// An echo whose worker is held up by the message "hold", and which notes how many connections wait.
+fn holding_echo(
+    hold: Hold,
+) -> (
+    Recorder<Raw>,
+    Events,
+    MostWaiting,
+    Arc<OnceLock<ServerHandle>>,
+) {
+    let (recorder, events) = Recorder::<Raw>::new();
+    let (most, opened) = (MostWaiting::default(), AtomicUsize::new(0));
+    let handle = Arc::new(OnceLock::<ServerHandle>::new());
+    let (seen, server) = (most.clone(), handle.clone());
+    let recorder = recorder
+        .on_open(move |_| {
+            let opened = opened.fetch_add(1, Ordering::Relaxed);
+            let accepted = server.get().map_or(0, |it| it.stats().accepted);
+            seen.fetch_max(
+                accepted as usize - opened.min(accepted as usize),
+                Ordering::Relaxed,
+            );
+        })
+        .on_message(move |conn, bytes| {
+            if bytes == b"hold" {
+                hold.enter();
+            }
+            conn.send(bytes);
+        });
+    (recorder, events, most, handle)
+}
+
+/// An acceptor that was quicker than its workers accepted all who came: each with a descriptor, and none served.
+#[test]
+fn a_crowd_waits_in_the_backlog_while_no_worker_adopts() {
+    const LIMIT: usize = 8;
+    const CROWD: usize = 100;
+    let (hold, grip) = Hold::new();
+    let (echo, events, most, handle) = holding_echo(hold);
+    let builder = support::behind_an_acceptor().handover_limit(LIMIT);
+    let server = TestServer::start_on(builder, listen(Raw), echo);
+    handle.set(server.handle().clone()).unwrap();
+    let mut busy = server.connect();
+    busy.send(b"hold");
+    grip.wait();
+    let mut crowd: Vec<Client> = (0..CROWD).map(|_| server.connect()).collect();
+    // One beyond the limit, for the balancer insists on the worker that is held up.
+    eventually("the worker has no room", || {
+        server.handle().connections_per_worker() == [1 + LIMIT + 1, 0]
+    });
+    grip.release();
+    // All are served in the end.
+    crowd.iter_mut().for_each(Client::ping);
+    assert_eq!(busy.receive(4), b"hold");
+    assert!(most.load(Ordering::Relaxed) <= LIMIT + 1, "{most:?}");
+    assert_eq!(server.handle().stats().accepted, CROWD as u64 + 1);
+    server.finish(&events);
+}
+
+/// A worker that is held up does not keep the others from serving.
+#[test]
+fn a_worker_without_room_is_passed_over() {
+    const LIMIT: usize = 4;
+    const CROWD: usize = 40;
+    for least_connections in [false, true] {
+        let (hold, grip) = Hold::new();
+        let (echo, events, ..) = holding_echo(hold);
+        let builder = Server::builder().workers(2).handover_limit(LIMIT);
+        let builder = match least_connections {
+            true => builder.balance(LeastConnections),
+            false => builder,
+        };
+        let server = TestServer::start_on(builder, listen(Raw), echo);
+        let mut busy = server.connect();
+        busy.send(b"hold");
+        grip.wait();
+        let mut crowd: Vec<Client> = (0..CROWD).map(|_| server.connect()).collect();
+        eventually("the other worker serves the others", || {
+            server.handle().connections_per_worker() == [1 + LIMIT, CROWD - LIMIT]
+        });
+        grip.release();
+        crowd.iter_mut().for_each(Client::ping);
+        assert_eq!(busy.receive(4), b"hold");
+        server.finish(&events);
+    }
+}
+
+/// The connections that wait in the backlog are answered although no worker has room for them.
+#[test]
+fn a_shutdown_takes_the_crowd_that_waits_in_the_backlog() {
+    const CROWD: usize = 50;
+    let (hold, grip) = Hold::new();
+    let (echo, events, ..) = holding_echo(hold);
+    let builder = support::behind_an_acceptor().handover_limit(1);
+    let server = TestServer::start_on(builder, listen(Raw), echo);
+    let mut busy = server.connect();
+    busy.send(b"hold");
+    grip.wait();
+    let mut crowd: Vec<Client> = (0..CROWD).map(|_| server.connect()).collect();
+    crowd.iter_mut().for_each(|client| client.send(b"ping"));
+    server.handle().shutdown(DEADLINE);
+    server.wait_until_draining();
+    grip.release();
+    for client in &mut crowd {
+        assert_eq!(client.receive_rest(), b"ping");
+    }
+    drop((crowd, busy));
+    server.join();
+    events.assert_lifecycles();
 }

@@ -1,6 +1,6 @@
 //! The handler decides on a connection whose deadline has passed: last words, an orderly end, or more time.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use ringwheel::protocol::{Lines, Raw};
 use ringwheel::{Conn, Limits, Listen, SendStatus, Timeout, TimeoutDecision};
 use support::{
-    Client, DEADLINE, Event, Events, Recorder, TestServer, deliberate_panic, listen, pattern,
+    Client, DEADLINE, Event, Events, Hold, Recorder, TestServer, deliberate_panic, listen, pattern,
 };
 
 const SHORT: Duration = Duration::from_millis(100);
@@ -49,13 +49,15 @@ fn cases() -> [Case; 3] {
     ]
 }
 
+/// Starts a server after its client has sent `words`, so that they come before any deadline.
 fn start(
     listen: Listen<Lines>,
+    words: &[u8],
     action: impl Fn(&mut Conn<'_, Lines>, Timeout) -> TimeoutDecision + Send + Sync + 'static,
-) -> (TestServer, Events) {
+) -> (TestServer, Events, Client) {
     let (recorder, events) = Recorder::<Lines>::new();
-    let server = TestServer::start(listen, recorder.on_timeout(action));
-    (server, events)
+    let (server, client) = TestServer::start_late(listen, recorder.on_timeout(action), words);
+    (server, events, client)
 }
 
 fn timeouts(events: &Events) -> usize {
@@ -65,16 +67,14 @@ fn timeouts(events: &Events) -> usize {
 #[test]
 fn close_sends_last_words_and_the_reason_is_the_deadline() {
     for case in cases() {
-        let (server, events) = start(case.listen, |conn, timeout| {
+        let began = Instant::now();
+        let (server, events, mut client) = start(case.listen, case.words, |conn, timeout| {
             assert!(conn.send(&format!("{timeout:?}")).is_queued());
             TimeoutDecision::Close
         });
-        let start = Instant::now();
-        let mut client = server.connect();
-        client.send(case.words);
         let words = format!("{:?}\n", case.timeout);
         assert_eq!(client.receive_rest(), words.as_bytes());
-        assert!(start.elapsed() >= SHORT);
+        assert!(began.elapsed() >= SHORT);
         drop(client);
         let reason = format!("Timeout({:?})", case.timeout);
         assert_eq!(events.close_reason(), reason);
@@ -86,9 +86,8 @@ fn close_sends_last_words_and_the_reason_is_the_deadline() {
 #[test]
 fn evict_ends_at_once_and_what_was_sent_is_flushed_if_it_fits() {
     for case in cases() {
-        let (server, events) = start(case.listen, |_, _| TimeoutDecision::Evict);
-        let mut client = server.connect();
-        client.send(case.words);
+        let (server, events, mut client) =
+            start(case.listen, case.words, |_, _| TimeoutDecision::Evict);
         client.expect_ended();
         // It ends without waiting for the peer's end of stream.
         let reason = format!("Timeout({:?})", case.timeout);
@@ -102,13 +101,11 @@ fn evict_ends_at_once_and_what_was_sent_is_flushed_if_it_fits() {
 fn stay_gives_the_full_time_again_and_again() {
     for case in cases() {
         let (told, times) = channel();
-        let (server, events) = start(case.listen, move |_, timeout| {
+        let mut last = Instant::now();
+        let (server, events, mut client) = start(case.listen, case.words, move |_, timeout| {
             told.send((timeout, Instant::now())).unwrap();
             TimeoutDecision::Stay
         });
-        let mut last = Instant::now();
-        let mut client = server.connect();
-        client.send(case.words);
         for _ in 0..4 {
             let (timeout, at) = times.recv_timeout(DEADLINE).unwrap();
             assert_eq!(timeout, case.timeout);
@@ -129,9 +126,7 @@ fn stay_gives_the_full_time_again_and_again() {
 fn a_message_that_is_whole_after_stay_ends_the_wait() {
     for case in &mut cases()[1..] {
         let listen = std::mem::replace(&mut case.listen, listen(Lines::new()));
-        let (server, events) = start(listen, |_, _| TimeoutDecision::Stay);
-        let mut client = server.connect();
-        client.send(case.words);
+        let (server, events, mut client) = start(listen, case.words, |_, _| TimeoutDecision::Stay);
         assert_eq!(events.timeout(), case.timeout);
         client.send(b"t\n");
         support::eventually("the message is delivered", || {
@@ -152,25 +147,21 @@ fn a_handler_that_closes_or_aborts_has_decided() {
         TimeoutDecision::Evict,
     ] {
         for case in cases() {
-            let (server, events) = start(case.listen, move |conn, _| {
+            let (server, events, mut client) = start(case.listen, case.words, move |conn, _| {
                 conn.send("bye");
                 conn.close();
                 decision
             });
-            let mut client = server.connect();
-            client.send(case.words);
             assert_eq!(client.receive_rest(), b"bye\n");
             drop(client);
             assert_eq!(events.close_reason(), "Local");
             server.finish(&events);
         }
         let case = cases().into_iter().next().unwrap();
-        let (server, events) = start(case.listen, move |conn, _| {
+        let (server, events, mut client) = start(case.listen, case.words, move |conn, _| {
             conn.abort();
             decision
         });
-        let mut client = server.connect();
-        client.send(case.words);
         client.expect_reset();
         assert_eq!(events.close_reason(), "Aborted");
         server.finish(&events);
@@ -180,12 +171,10 @@ fn a_handler_that_closes_or_aborts_has_decided() {
 #[test]
 fn a_panic_ends_the_connection_in_order_and_no_other() {
     for case in cases() {
-        let (server, events) = start(case.listen, |conn, _| {
+        let (server, events, mut client) = start(case.listen, case.words, |conn, _| {
             conn.send("words before the panic");
             deliberate_panic()
         });
-        let mut client = server.connect();
-        client.send(case.words);
         assert_eq!(client.receive_rest(), b"words before the panic\n");
         drop(client);
         assert_eq!(events.close_reason(), "Panic");
@@ -216,15 +205,16 @@ fn a_peer_that_has_ended_its_stream_still_gets_last_words() {
 #[test]
 fn a_connection_that_has_ended_its_own_stream_is_decided_on_too() {
     let (recorder, events) = Recorder::<Lines>::new();
-    let seen = Arc::new(AtomicUsize::new(0));
-    let count = seen.clone();
+    let heard = Arc::new(AtomicBool::new(false));
+    let has_heard = heard.clone();
     let recorder = recorder
         .on_open(|conn| conn.shutdown_write())
+        .on_message(move |_, _| has_heard.store(true, Ordering::Relaxed))
         .on_timeout(move |conn, _| {
             assert!(!conn.send("too late").is_queued());
-            match count.fetch_add(1, Ordering::Relaxed) {
-                0 => TimeoutDecision::Stay,
-                _ => TimeoutDecision::Close,
+            match heard.load(Ordering::Relaxed) {
+                false => TimeoutDecision::Stay,
+                true => TimeoutDecision::Close,
             }
         });
     let server = TestServer::start(listen(Lines::new()).idle_timeout(SHORT), recorder);
@@ -236,8 +226,8 @@ fn a_connection_that_has_ended_its_own_stream_is_decided_on_too() {
     events.timeout();
     drop(client);
     assert_eq!(events.close_reason(), "Timeout(Idle)");
+    assert!(timeouts(&events) >= 2);
     server.finish(&events);
-    assert_eq!(seen.load(Ordering::Relaxed), 2);
 }
 
 #[test]
@@ -250,9 +240,7 @@ fn a_connection_that_closes_already_is_not_decided_on() {
         .idle_timeout(SHORT)
         .message_timeout(SHORT)
         .close_timeout(3 * SHORT);
-    let server = TestServer::start(listen, recorder);
-    let mut client = server.connect();
-    client.send(b"x");
+    let (server, mut client) = TestServer::start_late(listen, recorder, b"x");
     // The client does not end its stream, so the close runs into its own limit.
     client.expect_eof();
     assert_eq!(events.close_reason(), "Local");
@@ -353,7 +341,7 @@ fn a_longer_time_that_is_set_with_stay_holds_from_then_on() {
     const LONG: Duration = Duration::from_millis(400);
     for case in cases() {
         let (told, times) = channel();
-        let (server, events) = start(case.listen, move |conn, timeout| {
+        let (server, events, _client) = start(case.listen, case.words, move |conn, timeout| {
             match timeout {
                 Timeout::Idle => conn.set_idle_timeout(Some(LONG)),
                 Timeout::Message => conn.set_message_timeout(Some(LONG)),
@@ -363,8 +351,6 @@ fn a_longer_time_that_is_set_with_stay_holds_from_then_on() {
             told.send(Instant::now()).unwrap();
             TimeoutDecision::Stay
         });
-        let mut client = server.connect();
-        client.send(case.words);
         let first = times.recv_timeout(DEADLINE).unwrap();
         let second = times.recv_timeout(DEADLINE).unwrap();
         let next = match case.timeout {
@@ -380,13 +366,11 @@ fn a_longer_time_that_is_set_with_stay_holds_from_then_on() {
 fn a_deadline_that_is_lifted_with_stay_does_not_come_back() {
     for case in [0, 2] {
         let case = cases().into_iter().nth(case).unwrap();
-        let (server, events) = start(case.listen, move |conn, _| {
+        let (server, events, _client) = start(case.listen, case.words, move |conn, _| {
             conn.set_idle_timeout(None);
             conn.set_message_timeout(None);
             TimeoutDecision::Stay
         });
-        let mut client = server.connect();
-        client.send(case.words);
         assert_eq!(events.timeout(), case.timeout);
         server.let_pass(4 * SHORT);
         assert_eq!(timeouts(&events), 1);
@@ -419,10 +403,12 @@ fn a_draining_server_still_asks_about_those_that_it_waits_for() {
 fn a_worker_that_is_held_up_in_the_callback_holds_no_silence_against_others() {
     let (recorder, events) = Recorder::<Lines>::new();
     let first = Arc::new(Mutex::new(None));
+    let (hold, grip) = Hold::new();
     let recorder = recorder.on_timeout(move |conn, _| {
         let mut first = first.lock().unwrap();
         if first.is_none() {
             *first = Some(conn.id());
+            hold.enter();
             thread::sleep(3 * SHORT);
         }
         TimeoutDecision::Evict
@@ -431,9 +417,10 @@ fn a_worker_that_is_held_up_in_the_callback_holds_no_silence_against_others() {
     let _silent = server.connect();
     let mut lively = server.connect();
     lively.send(b"1\n");
-    events.timeout();
+    grip.wait();
     // The worker stands still now, for longer than the idle time.
     lively.send(b"2\n");
+    grip.release();
     support::eventually("the worker goes on", || events.messages().len() == 2);
     server.finish(&events);
 }

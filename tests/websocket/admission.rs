@@ -193,8 +193,7 @@ fn a_silent_client_gets_last_words_and_a_close_frame() {
         },
     );
     let listen = listen(WebSocket::new()).idle_timeout(SHORT);
-    let server = TestServer::start(listen, gatekeeper);
-    let mut peer = Peer::open(&server);
+    let (server, mut peer) = Peer::open_early(listen, gatekeeper, b"");
     peer.expect(Frame::text("too late"));
     let code = peer.next_frame().close_words().map(|(code, _)| code);
     assert!(code.is_some(), "a farewell");
@@ -218,8 +217,7 @@ fn a_handler_that_closes_on_a_deadline_awaits_the_answer_to_its_close_frame() {
     let listen = listen(WebSocket::new())
         .idle_timeout(SHORT)
         .close_timeout(DEADLINE);
-    let server = TestServer::start(listen, gatekeeper);
-    let mut peer = Peer::open(&server);
+    let (server, mut peer) = Peer::open_early(listen, gatekeeper, b"");
     assert_eq!(peer.next_frame().close_words(), Some((1001, "idle")));
     // The idle time passes again, and ends nobody who is parting.
     server.let_pass(3 * SHORT);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use ringwheel::websocket::{AcceptAll, Kind, Piece, Pieces, Violation, WebSocket, WebSocketError};
 use ringwheel::{CloseReason, Conn, Handler, Listen};
 use support::websocket::{Endpoint, Found, Frame, Peer, from_client, open_server};
-use support::{DEADLINE, TestServer, listen};
+use support::{DEADLINE, listen};
 
 type Protocol = WebSocket<AcceptAll, Pieces>;
 
@@ -261,10 +261,10 @@ fn assert_drip_is_ended(
     const TIMEOUT: Duration = Duration::from_millis(150);
     let (ended, is_ended) = channel();
     let listen = limit(listen(protocol().max_message(1 << 40)), TIMEOUT);
-    let server = TestServer::start(listen, Counter(ended));
-    let mut peer = Peer::open(&server);
     let header = Frame::binary("").masked([0; 4]);
-    peer.client.send(&header.bytes_with_length(1 << 40, 8));
+    let mut begun = header.bytes_with_length(1 << 40, 8);
+    begun.push(b'x');
+    let (server, mut peer) = Peer::open_early(listen, Counter(ended), &begun);
     let start = Instant::now();
     let (pieces, ending) = loop {
         assert!(start.elapsed() < DEADLINE, "the connection has not ended");

@@ -73,6 +73,7 @@ fn a_flood_of_pings_without_reading_is_held_back() {
         let visit = server
             .handle()
             .connections_of::<Probe>()
+            .unwrap()
             .visit(move |conn, _| {
                 largest.fetch_max(conn.write_buffer_len(), Ordering::Relaxed);
                 let _ = told.lock().unwrap().send(conn.write_buffer_len());
@@ -171,11 +172,11 @@ fn a_slow_reader_is_answered_once_it_reads() {
 }
 
 #[test]
-fn peers_are_pinged_and_those_that_do_not_answer_are_closed() {
+fn peers_are_pinged_and_those_that_answer_stay() {
     let (probe, reports) = Probe::echo();
     let protocol = WebSocket::new()
         .ping_every(Duration::from_millis(10))
-        .pong_timeout(Duration::from_secs(2));
+        .pong_timeout(DEADLINE);
     let server = TestServer::start(listen(protocol), probe);
     let mut peer = Peer::open(&server);
     for _ in 0..5 {
@@ -183,6 +184,18 @@ fn peers_are_pinged_and_those_that_do_not_answer_are_closed() {
         assert_eq!(ping.first, 0x89);
         peer.send(Frame::pong(ping.payload));
     }
+    drop(peer);
+    assert!(reports.close().round_trip_time.is_some());
+    reports.finish(server);
+}
+
+#[test]
+fn peers_that_do_not_answer_pings_are_closed() {
+    let (probe, reports) = Probe::echo();
+    let protocol = WebSocket::new()
+        .ping_every(Duration::from_millis(10))
+        .pong_timeout(Duration::from_millis(100));
+    let (server, mut peer) = Peer::open_early(listen(protocol), probe, b"");
     // The peer keeps its connection open, but sends nothing.
     let silent_since = Instant::now();
     let close = loop {
@@ -199,9 +212,7 @@ fn peers_are_pinged_and_those_that_do_not_answer_are_closed() {
     assert_eq!(close, Frame::close(1008, error.to_string()));
     peer.expect_end();
     drop(peer);
-    let ending = reports.close();
-    assert_eq!(ending.reason, "Protocol(PongTimeout)");
-    assert!(ending.round_trip_time.is_some());
+    assert_eq!(reports.close().reason, "Protocol(PongTimeout)");
     reports.finish(server);
 }
 
@@ -222,10 +233,8 @@ fn a_handler_that_pauses_does_not_lose_its_peer() {
     let protocol = WebSocket::new()
         .ping_every(every)
         .pong_timeout(every * PINGS / 2);
-    let server = TestServer::start(listen(protocol), probe);
-    let mut peer = Peer::open(&server);
     let words = [Frame::text("pause"), Frame::pong(""), Frame::text("behind")];
-    peer.client.send(&from_client(&words));
+    let (server, mut peer) = Peer::open_early(listen(protocol), probe, &from_client(&words));
     // A ping is only sent to a peer that is not considered dead.
     for _ in 0..PINGS {
         assert_eq!(peer.next_frame().opcode(), 0x9);

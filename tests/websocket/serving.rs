@@ -317,8 +317,7 @@ fn a_handshake_that_takes_too_long_is_answered_with_408() {
 fn an_open_connection_outlives_the_deadline_of_its_handshake() {
     let (probe, reports) = Probe::echo();
     let protocol = WebSocket::new().handshake_timeout(SHORT);
-    let server = TestServer::start(listen(protocol), probe);
-    let mut peer = Peer::open(&server);
+    let (server, mut peer) = Peer::open_early(listen(protocol), probe, b"");
     // The deadline ends another connection, which begins later.
     let mut silent = server.connect();
     assert_eq!(status_of(&silent.receive_rest()), 408);
@@ -373,7 +372,7 @@ fn a_broadcast_reaches_all_that_are_open() {
     let mut opening = Peer::around(server.connect());
     opening.client.send(&REQUEST[..20]);
     peers.iter_mut().for_each(Peer::check_echo);
-    let connections = server.handle().connections_of::<Probe>();
+    let connections = server.handle().connections_of::<Probe>().unwrap();
     let long = "news ".repeat(20_000);
     for message in ["", "short", &long] {
         connections.broadcast(message).unwrap();
@@ -413,7 +412,7 @@ fn a_broadcast_reaches_compressed_and_plain_clients_alike() {
         peer.send(Message::Text("here"));
         assert_eq!(peer.next_found(), Found::text("here"));
     }
-    let all = server.handle().connections_of::<Probe>();
+    let all = server.handle().connections_of::<Probe>().unwrap();
     for round in 0..5 {
         let news = format!("news of round {round}, ").repeat(100);
         all.broadcast(&*news).unwrap();

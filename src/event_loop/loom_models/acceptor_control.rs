@@ -7,16 +7,20 @@ use loom::thread;
 
 use super::{Bell, model};
 use crate::accept::control::{AcceptorControl, Course};
+use crate::accept::handover::Handover;
 
 /// A shutdown and a stop race against an acceptor that is about to poll.
 fn the_acceptor_ends(steer: fn(&AcceptorControl, &Bell, Course)) {
     model(move || {
         let bell = Arc::new(Bell::default());
         let wake = bell.clone();
-        let shared = Arc::new(AcceptorControl::new(Box::new(move || {
-            wake.ring();
-            Ok(())
-        })));
+        let shared = Arc::new(AcceptorControl::new(
+            Box::new(move || {
+                wake.ring();
+                Ok(())
+            }),
+            Handover::new(1, 1),
+        ));
         let draining = Course::Drain(Duration::from_secs(1));
         let threads = [draining, Course::Stop].map(|course| {
             let (shared, bell) = (shared.clone(), bell.clone());

@@ -1,6 +1,7 @@
 //! Commands and letters reach the loop, with the types put together as in the product.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use loom::thread;
 
@@ -38,7 +39,7 @@ fn shared_loop(
 fn every_command_reaches_the_loop() {
     model(|| {
         let (shared, commands, bell) = shared_loop(1);
-        let threads = [Command::Sweep, Command::Stop].map(|command| {
+        let threads = [Command::Drain(Duration::ZERO), Command::Stop].map(|command| {
             let shared = shared.clone();
             thread::spawn(move || assert!(shared.command(command).is_ok()))
         });

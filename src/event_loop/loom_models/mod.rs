@@ -7,10 +7,10 @@
 
 mod acceptor_control;
 mod control;
+mod handover;
 mod loop_shared;
 mod places;
 mod room;
-mod sweep_flag;
 mod wake_flag;
 
 use std::sync::atomic::AtomicUsize as Tally;

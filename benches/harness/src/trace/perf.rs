@@ -71,6 +71,7 @@ impl Drop for Perf {
 impl Perf {
     /// Attaches to all threads of process `pid`, and those that they start, without counting yet.
     pub(super) fn attach(pid: u32) -> io::Result<Self> {
+        mount_tracepoints();
         // perf takes commands from its standard input and acknowledges them on its standard output; the counts come
         // last, on its standard error.
         let mut command = Command::new("perf");
@@ -147,6 +148,15 @@ impl Perf {
         let mut said = String::new();
         self.errors.read_to_string(&mut said)?;
         Ok(said)
+    }
+}
+
+/// Has perf mount the file system of the tracepoints, which it does itself when it is asked for one: on a machine where perf
+/// has not run before none would be found. If that fails, attaching fails too, and says why.
+fn mount_tracepoints() {
+    if !is_tracepoint("close") {
+        let mut perf = Command::new("perf");
+        let _ = perf.args(["stat", "-e", ALL, "true"]).output();
     }
 }
 

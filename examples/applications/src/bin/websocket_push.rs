@@ -196,7 +196,7 @@ fn main() -> io::Result<()> {
     let server = args.server.builder().listen_with(listen, Feed)?.build()?;
 
     let handle = server.handle();
-    let (clients, counts) = (handle.connections_of(), Arc::new(Counts::default()));
+    let (clients, counts) = (handle.connections_of()?, Arc::new(Counts::default()));
     let mut stocks = SYMBOLS.map(|symbol| Stock {
         symbol,
         cents: 10_000,

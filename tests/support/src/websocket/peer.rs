@@ -5,6 +5,7 @@ use std::io::ErrorKind;
 
 use ringwheel::protocol::Farewell;
 use ringwheel::websocket::{Message, WebSocketClient};
+use ringwheel::{Handler, Listen};
 
 use super::endpoint::{ANSWER, Endpoint, Found, REQUEST};
 use super::frames::{Frame, KEY};
@@ -23,6 +24,20 @@ impl Peer {
     #[track_caller]
     pub fn open(server: &TestServer) -> Self {
         Self::open_over(server.connect())
+    }
+
+    /// Completes the handshake with a server that starts only after the request and `words` were sent, as
+    /// [`TestServer::start_late`]: they come before any deadline, however slow the machine is.
+    #[track_caller]
+    pub fn open_early<H: Handler + Clone + Send>(
+        listen: Listen<H::Protocol>,
+        handler: H,
+        words: &[u8],
+    ) -> (TestServer, Self) {
+        let (server, client) = TestServer::start_late(listen, handler, &[REQUEST, words].concat());
+        let mut peer = Peer::around(client);
+        peer.expect_bytes(ANSWER);
+        (server, peer)
     }
 
     #[track_caller]

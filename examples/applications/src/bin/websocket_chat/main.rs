@@ -186,9 +186,8 @@ fn main() -> io::Result<()> {
         house: house.clone(),
     };
     let server = args.server.builder().listen_with(listen, chat)?.build()?;
-    house
-        .clients
-        .get_or_init(|| server.handle().connections_of());
+    let clients = server.handle().connections_of()?;
+    house.clients.get_or_init(|| clients);
     println!("listening on {}", server.local_addrs()[0]);
     server.run()
 }

@@ -1,0 +1,66 @@
+//! Listeners that are bound, and their way to the workers or to the acceptor.
+
+use std::any::TypeId;
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use mio::net::TcpListener;
+
+use crate::accept::listener::Listener;
+use crate::accept::spare::Spare;
+use crate::handler::mailbox::AnyMailbox;
+use crate::io::socket_options::SocketOptions;
+use crate::server::endpoint::AnyEndpoint;
+use crate::server::worker::Worker;
+
+/// A bound listener with one socket for each of its addresses, and the endpoint of its connections.
+pub(super) struct BoundListener {
+    pub(super) sockets: Vec<(SocketAddr, TcpListener)>,
+    pub(super) options: SocketOptions,
+    pub(super) endpoint: Box<dyn AnyEndpoint>,
+}
+
+/// Gives each worker a service for each listener. Returns the mailboxes of the services, by the type of their handler.
+pub(super) fn make_services(
+    listeners: &[BoundListener],
+    workers: &mut [Worker],
+) -> HashMap<TypeId, Vec<AnyMailbox>> {
+    let mut mailboxes: HashMap<TypeId, Vec<AnyMailbox>> = HashMap::new();
+    for (index, BoundListener { endpoint, .. }) in (0u16..).zip(listeners) {
+        let of_handler = mailboxes.entry(endpoint.handler_type()).or_default();
+        for worker in workers.iter_mut() {
+            let (service, mailbox) = endpoint.for_worker(&worker.shared, index);
+            worker.services.push(service);
+            of_handler.push(mailbox);
+        }
+    }
+    mailboxes
+}
+
+/// Gives the workers the listeners from which they accept by themselves: all that share their port, and every listener
+/// if there is a single worker. Returns the others, for the acceptor.
+pub(super) fn place_listeners(
+    listeners: Vec<BoundListener>,
+    burst: usize,
+    workers: &mut [Worker],
+) -> io::Result<Vec<Listener>> {
+    let spare = Arc::new(Spare::new());
+    let mut for_acceptor = Vec::new();
+    for (index, bound) in (0u16..).zip(listeners) {
+        let listener = |socket| Listener::new(socket, index, bound.options, burst, spare.clone());
+        for (address, socket) in bound.sockets {
+            if workers.len() > 1 && !bound.options.reuse_port {
+                for_acceptor.push(listener(socket));
+                continue;
+            }
+            for worker in workers.iter_mut().skip(1) {
+                let socket = bound.options.listen(address)?;
+                worker.listeners.push(listener(socket));
+            }
+            workers[0].listeners.push(listener(socket));
+        }
+    }
+    Ok(for_acceptor)
+}
