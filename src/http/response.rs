@@ -2,12 +2,13 @@
 
 use std::borrow::Cow;
 
+use super::date::HttpDate;
 use super::fields::{FieldLines, Unsendable, is_field_value, write_field};
 
 /// A whole HTTP response, which ends its connection.
 ///
-/// `Content-Length` and `Connection: close` are written automatically. A response to HEAD, and one with status 204 or 304, goes
-/// out without its body.
+/// `Date`, `Content-Length` and `Connection: close` are written automatically. A response to HEAD, and one with status 204 or
+/// 304, goes out without its body.
 ///
 /// ```
 /// use ringwheel::http::Response;
@@ -63,7 +64,7 @@ impl Response {
     ///
     /// These cannot be added, since they are written automatically: `Connection`, `Content-Length`, `Content-Type`,
     /// `Transfer-Encoding` and `Upgrade`; and in an answer to a WebSocket handshake `Sec-WebSocket-Accept`,
-    /// `Sec-WebSocket-Extensions` and `Sec-WebSocket-Protocol`.
+    /// `Sec-WebSocket-Extensions` and `Sec-WebSocket-Protocol`. A `Date` replaces the automatic one.
     #[must_use]
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.add_header(name, value);
@@ -119,6 +120,9 @@ impl Response {
             }
             _ => write_field(&mut text, "Connection", "close"),
         }
+        if let Some(date) = form.date.filter(|_| !self.fields.has("Date")) {
+            write_field(&mut text, "Date", date.as_str());
+        }
         if !without_content {
             if !self.content_type.is_empty() {
                 write_field(&mut text, "Content-Type", &self.content_type);
@@ -149,6 +153,8 @@ impl Response {
 pub(crate) struct Form<'a> {
     /// True if the response answers a HEAD request.
     pub(crate) is_to_head: bool,
+    /// The time of the response (RFC 9110 section 6.6.1); `None` without a clock.
+    pub(crate) date: Option<HttpDate>,
     /// The protocol that status 426 asks for.
     pub(crate) upgrade: Option<&'a str>,
     /// Names of fields, in lower case, that the layer above writes itself, so that no response may have them.
@@ -207,6 +213,7 @@ mod tests {
 
     const TO_HEAD: Form<'static> = Form {
         is_to_head: true,
+        date: None,
         upgrade: None,
         reserved: &[],
     };
@@ -223,6 +230,28 @@ mod tests {
             "HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Type: text/plain; charset=utf-8\r\n\
              Content-Length: 13\r\nX-Room: hall\r\n\r\nno such room\n"
         );
+    }
+
+    #[test]
+    fn rfc_9110_section_6_6_1_a_response_has_one_date() {
+        let form = Form {
+            date: HttpDate::of(std::time::UNIX_EPOCH),
+            ..Form::default()
+        };
+        let date = "\r\nDate: Thu, 01 Jan 1970 00:00:00 GMT\r\n";
+        for response in [
+            Response::text(200, "ok"),
+            Response::new(204),
+            Response::new(404),
+            Response::new(500),
+        ] {
+            let text = String::from_utf8(response.write(&form).unwrap()).unwrap();
+            assert!(text.contains(date), "{text}");
+            let own = response.header("dAtE", "yesterday");
+            let text = String::from_utf8(own.write(&form).unwrap()).unwrap();
+            assert!(!text.contains(date), "{text}");
+            assert!(text.contains("\r\ndAtE: yesterday\r\n"), "{text}");
+        }
     }
 
     #[test]

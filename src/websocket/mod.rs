@@ -78,8 +78,10 @@ mod deflate;
 mod delivery;
 mod encoder;
 mod error;
+mod extensions;
 mod frame;
 mod handshake;
+mod hosts;
 mod keepalive;
 mod mask;
 mod masker;
@@ -103,6 +105,7 @@ pub use delivery::{Delivery, Event, Pieces, Whole, WithPongs};
 pub use encoder::WebSocketEncoder;
 pub use error::{Violation, WebSocketError};
 pub use handshake::{ClientHandshakeError, HandshakeError};
+pub use hosts::{Hosts, InvalidHostError};
 pub use message::{Kind, Message, MessageBuf, Piece};
 pub use origin::{InvalidOriginError, Origins};
 
@@ -141,7 +144,7 @@ pub struct WebSocket<A = AcceptAll, D = Whole> {
 }
 
 impl WebSocket {
-    /// Accepts every valid opening handshake, from any origin.
+    /// Accepts every valid opening handshake, but from pages of other hosts.
     #[must_use]
     pub fn new() -> Self {
         WebSocket::accepting(AcceptAll)
@@ -204,11 +207,23 @@ impl<A: Accept, D: Delivery> WebSocket<A, D> {
         self.set(|settings| settings.handshake_timeout = timeout)
     }
 
-    /// Sets the web pages that may connect. Default: any. A browser names the page that opens a connection; with the default, any
-    /// page that a user visits can use the server in the user's name (cross-site WebSocket hijacking).
+    /// Sets the web pages that may connect. Default: those of the [same host](Origins::same_host), and programs that are not
+    /// browsers.
+    ///
+    /// A browser names the page that opens a connection. If [any](Origins::any) page may, then each that a user visits can use the
+    /// server in the user's name (cross-site WebSocket hijacking). A proxy before the server has to pass `Host` on as it is, or the
+    /// pages have to be [listed](Origins::list): the browser names the host that it knows, and another one is refused with status
+    /// 403.
     #[must_use]
     pub fn origins(self, origins: Origins) -> Self {
         self.set(|settings| settings.origins = origins)
+    }
+
+    /// Sets the names that the server is known by. Default: any name. A request for another host is refused with status 421; see
+    /// [`Hosts`] for when this matters.
+    #[must_use]
+    pub fn hosts(self, hosts: Hosts) -> Self {
+        self.set(|settings| settings.hosts = hosts)
     }
 
     /// Sends each peer a ping once in every `period`, at least 1 ms. Default: never. It costs some 200 bytes for each connection.

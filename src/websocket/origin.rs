@@ -62,10 +62,15 @@ impl fmt::Display for InvalidOriginError {
 impl std::error::Error for InvalidOriginError {}
 
 impl Origins {
+    pub(crate) const ANY: Origins = Origins {
+        rule: Rule::Any,
+        is_required: false,
+    };
+
     /// All pages. Right for servers that do not trust cookies, nor the network that a client is in.
     #[must_use]
     pub fn any() -> Self {
-        Rule::Any.into()
+        Origins::ANY
     }
 
     /// Only pages from the host and port that the request is for, as its `Host` header has it.

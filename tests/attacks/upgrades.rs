@@ -125,7 +125,7 @@ const VERSION: &str = "Sec-WebSocket-Version: 13\r\n\r\n";
 const MALFORMED: [Change; 66] = [
     // The request line.
     (LINE, ""),
-    (LINE, "\r\n\r\nGET /chat HTTP/1.1\r\n"),
+    (LINE, "\r\n\r\n\r\n\r\n\r\nGET /chat HTTP/1.1\r\n"),
     (LINE, "GET /chat\r\n"),
     (LINE, "GET  /chat HTTP/1.1\r\n"),
     (LINE, "GET /chat  HTTP/1.1\r\n"),
@@ -140,7 +140,7 @@ const MALFORMED: [Change; 66] = [
     (LINE, "get /chat HTTP/1.1\r\n"),
     (LINE, "POST /chat HTTP/1.1\r\n"),
     (LINE, "CONNECT server.example.com:80 HTTP/1.1\r\n"),
-    (LINE, "OPTIONS * HTTP/1.1\r\n"),
+    (LINE, "TRACE /chat HTTP/1.1\r\n"),
     (LINE, "HEAD /chat HTTP/1.1\r\n"),
     (LINE, "GET * HTTP/1.1\r\n"),
     (LINE, "GET chat HTTP/1.1\r\n"),
