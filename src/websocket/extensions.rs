@@ -26,6 +26,7 @@ pub(crate) struct Extension<'a> {
 
 impl<'a> Extension<'a> {
     /// Names and values of the parameters, in their order. The same name may be there again.
+    #[cfg(any(feature = "deflate", test))]
     pub(crate) fn parameters(
         &self,
     ) -> impl Iterator<Item = (&'a str, Option<Cow<'a, str>>)> + use<'a> {
