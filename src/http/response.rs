@@ -7,7 +7,7 @@ use super::fields::{FieldLines, Unsendable, is_field_value, write_field};
 
 /// A whole HTTP response, which ends its connection.
 ///
-/// `Date`, `Content-Length` and `Connection: close` are written automatically. A response to HEAD, and one with status 204 or
+/// `Date`, `Content-Length` and `Connection: close` are written automatically. A response to HEAD, and one with status 204, 205 or
 /// 304, goes out without its body.
 ///
 /// ```
@@ -107,6 +107,11 @@ impl Response {
         debug_assert_eq!(self.check(form), Ok(()));
         // RFC 9110 section 8.6: neither has content, and with 204 not even its length may be named.
         let without_content = matches!(self.status, 204 | 304);
+        // Section 15.3.6: a reset has no content, which its length says.
+        let body = match self.status {
+            205 => &[],
+            _ => &*self.body,
+        };
         let mut text = Vec::with_capacity(256 + self.fields.text().len() + self.body.len());
         text.extend_from_slice(
             format!("HTTP/1.1 {} {}\r\n", self.status, reason(self.status)).as_bytes(),
@@ -124,15 +129,15 @@ impl Response {
             write_field(&mut text, "Date", date.as_str());
         }
         if !without_content {
-            if !self.content_type.is_empty() {
+            if !self.content_type.is_empty() && self.status != 205 {
                 write_field(&mut text, "Content-Type", &self.content_type);
             }
-            write_field(&mut text, "Content-Length", &self.body.len().to_string());
+            write_field(&mut text, "Content-Length", &body.len().to_string());
         }
         text.extend_from_slice(self.fields.text());
         text.extend_from_slice(b"\r\n");
         if !form.is_to_head && !without_content {
-            text.extend_from_slice(&self.body);
+            text.extend_from_slice(body);
         }
         text
     }
@@ -287,6 +292,8 @@ mod tests {
             assert!(!text.contains("Content-"), "{text}");
             assert!(text.ends_with("\r\n\r\n"), "{text}");
         }
+        let reset = written(&Response::text(205, "never sent"));
+        assert!(reset.ends_with("\r\nContent-Length: 0\r\n\r\n"), "{reset}");
     }
 
     #[test]
