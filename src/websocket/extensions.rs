@@ -16,6 +16,9 @@ use crate::http::fields::is_token_byte;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct MalformedExtensionsError;
 
+/// The name and the value of a parameter.
+type Parameter<'a> = (&'a str, Option<Cow<'a, str>>);
+
 /// An element of a list of extensions. Nothing is known of it but that it has the right form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Extension<'a> {
@@ -27,9 +30,7 @@ pub(crate) struct Extension<'a> {
 impl<'a> Extension<'a> {
     /// Names and values of the parameters, in their order. The same name may be there again.
     #[cfg(any(feature = "deflate", test))]
-    pub(crate) fn parameters(
-        &self,
-    ) -> impl Iterator<Item = (&'a str, Option<Cow<'a, str>>)> + use<'a> {
+    pub(crate) fn parameters(&self) -> impl Iterator<Item = Parameter<'a>> + use<'a> {
         let mut rest = Scanner {
             rest: self.parameters,
         };
@@ -94,10 +95,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// `";" token [ "=" value ]`; `None` if there is no semicolon.
-    #[allow(clippy::type_complexity, reason = "a name and perhaps a value")]
-    fn parameter(
-        &mut self,
-    ) -> Result<Option<(&'a str, Option<Cow<'a, str>>)>, MalformedExtensionsError> {
+    fn parameter(&mut self) -> Result<Option<Parameter<'a>>, MalformedExtensionsError> {
         if !self.eat(';') {
             return Ok(None);
         }

@@ -97,7 +97,7 @@ impl Handshake {
             Ok(None) => return Progress::NeedMore,
             Ok(Some(place)) => {
                 let (head, end) = (&input[place.clone()], place.end);
-                // The application may go on as its panic left it, which is documented.
+                // The loop hears of a panic once it is answered. What it leaves of the application is the application's affair.
                 let answer = || answer(head, end, peer, rules, negotiate);
                 match catch_unwind(AssertUnwindSafe(answer)) {
                     Ok(answered) => (answered, head),
