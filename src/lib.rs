@@ -61,7 +61,10 @@
 //! | know why a connection ended, or evict silent peers | [`guide::closing`], [`CloseReason`] |
 //! | choose a framing | [`protocol`] |
 //! | write a protocol | [`guide::own_protocol`] |
-#![cfg_attr(feature = "websocket", doc = "| serve browsers | [`websocket`] |")]
+#![cfg_attr(
+    feature = "websocket",
+    doc = "| serve browsers | [`websocket`], [`guide::browsers`] |"
+)]
 #![cfg_attr(
     not(feature = "websocket"),
     doc = "| serve browsers | feature `websocket` |"
@@ -198,6 +201,10 @@ pub mod guide {
     pub mod own_protocol {}
     #[doc = include_str!("guide/shutdown.md")]
     pub mod shutdown {}
+    #[cfg(feature = "websocket")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "websocket")))]
+    #[doc = include_str!("guide/browsers.md")]
+    pub mod browsers {}
 }
 
 /// Compiles the examples of the README, of which one is a WebSocket server.

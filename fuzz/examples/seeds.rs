@@ -130,7 +130,51 @@ fn http_head() -> io::Result<()> {
             0x01,
             "GET / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n".to_owned(),
         ),
-        ("old", 0x00, "GET / HTTP/1.0\r\n\r\n".to_owned()),
+        ("old", 0x01, "GET / HTTP/1.0\r\n\r\n".to_owned()),
+        (
+            "old-upgrade",
+            0x00,
+            format!("GET / HTTP/1.0\r\nHost: h\r\n{upgrade}\r\n"),
+        ),
+        (
+            "empty-lines",
+            0x00,
+            format!("\r\n\r\nGET / HTTP/1.1\r\nHost: h\r\n{upgrade}\r\n"),
+        ),
+        (
+            "options",
+            0x01,
+            "OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n".to_owned(),
+        ),
+        (
+            "unknown-method",
+            0x01,
+            "BREW / HTTP/1.1\r\nHost: h\r\n\r\n".to_owned(),
+        ),
+        (
+            "other-host",
+            0x41,
+            format!("GET / HTTP/1.1\r\nHost: evil:1\r\n{upgrade}\r\n"),
+        ),
+        (
+            "known-host",
+            0x42,
+            format!("GET / HTTP/1.1\r\nHost: A.b:1\r\n{upgrade}Origin: http://a.b:1\r\n\r\n"),
+        ),
+        (
+            "lists",
+            0x10,
+            format!(
+                "GET / HTTP/1.1\r\nHost: h\r\n{upgrade}Upgrade: ,h2c/1 ,\r\nConnection: a,,b\r\nSec-WebSocket-Protocol: a,,b\r\nSec-WebSocket-Extensions: , x;a=\"\\b\";c = d ,\r\n\r\n"
+            ),
+        ),
+        (
+            "extensions-malformed",
+            0x10,
+            format!(
+                "GET / HTTP/1.1\r\nHost: h\r\n{upgrade}Sec-WebSocket-Extensions: permessage-deflate; a=\"b c\"\r\n\r\n"
+            ),
+        ),
         (
             "too-many",
             0x08,
@@ -164,6 +208,18 @@ fn http_head() -> io::Result<()> {
             format!(
                 "{answer}Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=10; client_no_context_takeover\r\n\r\n"
             ),
+        ),
+        (
+            "answer-small-window",
+            0x86,
+            format!(
+                "{answer}Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits=8; server_no_context_takeover\r\n\r\n"
+            ),
+        ),
+        (
+            "answer-interim",
+            0x80,
+            format!("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103\r\nA: b\r\n\r\n{answer}\r\n"),
         ),
         (
             "answer-refused",

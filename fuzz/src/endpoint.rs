@@ -178,12 +178,12 @@ pub(crate) fn assert_cut_alike<P: Subject>(
         whole.receive(stream);
     }
     assert_at_rest(&whole);
-    let words = whole.take_said();
+    let words = undated(whole.take_said());
     for calling in [Calling::Always, Calling::WhenComplete] {
         let mut pieces = open(calling);
         cut(stream, lengths).for_each(|piece| pieces.receive(piece));
         assert_at_rest(&pieces);
-        let said = pieces.take_said();
+        let said = undated(pieces.take_said());
         assert_eq!(whole.events, pieces.events, "{calling:?}");
         match (&whole.failure, &pieces.failure) {
             (Some(a), Some(b)) if a != b => assert!(alike(a, b), "{calling:?}: {a:?} and {b:?}"),
@@ -198,6 +198,18 @@ pub(crate) fn assert_cut_alike<P: Subject>(
         }
     }
     whole
+}
+
+/// An answer in HTTP without its date, since the next second may begin between two of them. Other output stays as it is.
+fn undated(mut said: Vec<u8>) -> Vec<u8> {
+    const NAME: &[u8] = b"\r\nDate: ";
+    let line = NAME.len() + "Sun, 06 Nov 1994 08:49:37 GMT".len();
+    if said.starts_with(b"HTTP/1.1 ") {
+        if let Some(at) = said.windows(NAME.len()).position(|window| window == NAME) {
+            said.drain(at..at + line);
+        }
+    }
+    said
 }
 
 fn assert_at_rest<P: Subject>(end: &Endpoint<P>) {

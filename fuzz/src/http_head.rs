@@ -4,8 +4,8 @@
 //! accept value, which depends on the client's random key.
 
 use ringwheel::websocket::{
-    Accept, AcceptAll, Answer, Deflate, HandshakeError, Origins, Request, Response, WebSocket,
-    WebSocketClient, WebSocketError,
+    Accept, AcceptAll, Answer, Deflate, HandshakeError, Hosts, Origins, Request, Response,
+    WebSocket, WebSocketClient, WebSocketError,
 };
 
 use crate::endpoint::{Calling, Endpoint, Event, Subject, assert_cut_alike};
@@ -83,6 +83,10 @@ fn set<A: Accept>(
         _ => Origins::same_host().required(),
     };
     let protocol = protocol.origins(origins);
+    let protocol = match settings & 64 {
+        0 => protocol,
+        _ => protocol.hosts(Hosts::list(["h", "a.b"])),
+    };
     let protocol = match settings & 8 {
         0 => protocol,
         _ => protocol.max_head(head_bytes).max_headers(headers),
@@ -100,8 +104,8 @@ where
     <WebSocket<A> as ringwheel::protocol::Protocol>::Decoder:
         ringwheel::protocol::Decode<Error = WebSocketError>,
 {
-    let end = head.windows(4).position(|window| window == b"\r\n\r\n");
-    let head = &head[..end.map_or(head.len(), |end| end + 4)];
+    let start = empty_lines(head);
+    let head = &head[..start + head_length(&head[start..])];
     let mut whole = Endpoint::new(&protocol, Calling::Always);
     if !head.is_empty() {
         whole.receive(head);
@@ -111,10 +115,22 @@ where
         &whole.events,
         whole.failure,
         &answer,
-        head.starts_with(b"HEAD "),
+        head[start..].starts_with(b"HEAD "),
     );
     let open = |calling| Endpoint::new(&protocol, calling);
     assert_cut_alike(open, head, lengths, |_, _| false);
+}
+
+/// Bytes of empty lines at the front, which a server skips.
+fn empty_lines(bytes: &[u8]) -> usize {
+    let lines = bytes.chunks(2).take_while(|line| line == b"\r\n");
+    2 * lines.count()
+}
+
+/// Bytes of the head at the front; all if it has no end.
+fn head_length(bytes: &[u8]) -> usize {
+    let end = bytes.windows(4).position(|window| window == b"\r\n\r\n");
+    end.map_or(bytes.len(), |end| end + 4)
 }
 
 /// Checks that every outcome has one well-formed answer, with the body that its head announces.
@@ -127,6 +143,8 @@ fn check_answer<M: PartialEq + std::fmt::Debug>(
     let status = match (events, failure) {
         ([], None) => return assert!(answer.is_empty()),
         ([Event::Opened], None) => 101,
+        // A request for the methods is answered without a body.
+        ([Event::End], None) if answer.starts_with(b"HTTP/1.1 204 ") => 204,
         ([Event::End], None) => 200,
         ([], Some(WebSocketError::Handshake(error))) => error.status(),
         other => panic!("{other:?}"),
@@ -136,22 +154,24 @@ fn check_answer<M: PartialEq + std::fmt::Debug>(
     let mut lines = head.split("\r\n");
     let line = lines.next().unwrap_or_default();
     assert!(line.starts_with(&format!("HTTP/1.1 {status} ")), "{line}");
-    let mut length = None;
+    let (mut length, mut dates) = (None, 0);
     for line in lines {
         let (name, value) = line.split_once(": ").expect("a field");
         let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
         assert!(!name.is_empty() && name.bytes().all(is_token), "{line}");
         assert!(!value.contains(['\r', '\n', '\0']), "{line}");
+        dates += usize::from(name == "Date");
         if name.eq_ignore_ascii_case("Content-Length") {
             assert!(length.is_none());
             length = value.parse().ok();
         }
     }
+    assert_eq!(dates, usize::from(status != 101), "{head}");
     let expected = if to_head { 0 } else { length.unwrap_or(0) };
     assert_eq!(answer.len() - head.len() - 4, expected, "{text}");
     assert_eq!(body.is_empty(), expected == 0);
     if failure == Some(WebSocketError::Handshake(HandshakeError::Method)) {
-        assert!(head.contains("\r\nAllow: GET, HEAD"));
+        assert!(head.contains("\r\nAllow: GET, HEAD, OPTIONS"));
     }
 }
 
@@ -182,10 +202,21 @@ fn client(settings: u8, answer: &[u8], lengths: &[usize]) {
     assert_eq!(whole, outcome(Calling::WhenComplete, Some(lengths)));
 }
 
-/// Cuts the answer behind its head, and replaces the first `@` in it by the accept value for the key of `request`.
+/// Cuts the answer behind its head, before which there may be interim ones, and replaces the first `@` in it by the accept value
+/// for the key of `request`.
 fn personal(answer: &[u8], request: &[u8]) -> Vec<u8> {
-    let end = answer.windows(4).position(|window| window == b"\r\n\r\n");
-    let answer = &answer[..end.map_or(answer.len(), |end| end + 4)];
+    let is_interim = |head: &[u8]| {
+        let status = head.get(9..12).unwrap_or_default();
+        status.starts_with(b"1") && status != b"101"
+    };
+    let mut end = head_length(answer);
+    let mut head = &answer[..end];
+    while end < answer.len() && is_interim(head) {
+        let length = head_length(&answer[end..]);
+        head = &answer[end..end + length];
+        end += length;
+    }
+    let answer = &answer[..end];
     let Some(at) = answer.iter().position(|&byte| byte == b'@') else {
         return answer.to_vec();
     };

@@ -1,11 +1,11 @@
 //! The authority of a URI: the host and port of a `Host` header, a request target or an origin.
 
-use std::net::Ipv6Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// A host, and perhaps a port (RFC 3986 section 3.2, without user information).
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Authority<'a> {
-    host: &'a str,
+    pub(crate) host: &'a str,
     /// `None` where no port is named, or an empty one.
     pub(crate) port: Option<u16>,
 }
@@ -20,7 +20,7 @@ impl<'a> Authority<'a> {
         let (host, port) = text.split_at(host_end);
         let is_plausible = match ipv6(host) {
             Some(_) => true,
-            None => !host.is_empty() && host.bytes().all(is_name_byte),
+            None => is_name(host),
         };
         let port = match port.strip_prefix(':') {
             None if port.is_empty() => None,
@@ -32,6 +32,11 @@ impl<'a> Authority<'a> {
             _ => return None,
         };
         is_plausible.then_some(Authority { host, port })
+    }
+
+    /// True if the host is an address and not a name.
+    pub(crate) fn is_address(&self) -> bool {
+        ipv6(self.host).is_some() || self.host.parse::<Ipv4Addr>().is_ok()
     }
 
     /// True if both name the same host, in any case of letters and any notation of an IPv6 address.
@@ -49,9 +54,19 @@ fn ipv6(host: &str) -> Option<Ipv6Addr> {
     host.strip_prefix('[')?.strip_suffix(']')?.parse().ok()
 }
 
-/// True for the bytes of a registered name or an IPv4 address: unreserved, percent-encoded and sub-delims.
-fn is_name_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=".contains(&byte)
+/// True for a registered name or an IPv4 address: unreserved bytes, sub-delims, and bytes that are percent-encoded.
+fn is_name(host: &str) -> bool {
+    let mut parts = host.split('%');
+    let is_plain = |part: &str| {
+        part.bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(&byte))
+    };
+    let is_encoded = |part: &str| {
+        part.len() >= 2
+            && part.bytes().take(2).all(|byte| byte.is_ascii_hexdigit())
+            && is_plain(part)
+    };
+    !host.is_empty() && parts.next().is_none_or(is_plain) && parts.all(is_encoded)
 }
 
 #[cfg(test)]
@@ -68,6 +83,8 @@ mod tests {
             ("example.com:65535", Some(65_535)),
             ("127.0.0.1:1833", Some(1833)),
             ("my_host-1.local.", None),
+            ("a%20b", None),
+            ("%C3%a4:1", Some(1)),
             ("[::1]", None),
             ("[2001:db8::7]:443", Some(443)),
             ("[::ffff:127.0.0.1]:1", Some(1)),
@@ -103,8 +120,30 @@ mod tests {
             "[example.com]",
             "[::1]]",
             "a[::1]",
+            "%",
+            "a%2",
+            "a%zz",
+            "a%:80",
+            "%%41",
         ] {
             assert!(Authority::parse(text).is_none(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn addresses_are_not_names() {
+        for (text, is_address) in [
+            ("127.0.0.1", true),
+            ("127.0.0.1:80", true),
+            ("[::1]:80", true),
+            ("127.0.0.1.", false),
+            ("127.1", false),
+            ("0x7f.0.0.1", false),
+            ("localhost", false),
+            ("127.0.0.1.evil.example", false),
+        ] {
+            let authority = Authority::parse(text).expect(text);
+            assert_eq!(authority.is_address(), is_address, "{text:?}");
         }
     }
 

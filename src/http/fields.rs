@@ -121,16 +121,16 @@ impl FieldLines {
     /// The first fault.
     pub(crate) fn check_without(&self, reserved: &[&str]) -> Result<(), Unsendable> {
         self.check()?;
-        let mut names = self.text.split(|&byte| byte == b'\n').map(field_name);
-        let is_reserved = |name: &[u8]| {
-            reserved
-                .iter()
-                .any(|reserved| name.eq_ignore_ascii_case(reserved.as_bytes()))
-        };
-        match names.any(is_reserved) {
+        match reserved.iter().any(|name| self.has(name)) {
             true => Err(Unsendable(RESERVED)),
             false => Ok(()),
         }
+    }
+
+    /// True if there is a field `name`, in any case of letters.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        let mut names = self.text.split(|&byte| byte == b'\n').map(field_name);
+        names.any(|own| own.eq_ignore_ascii_case(name.as_bytes()))
     }
 
     /// The field lines, each with its line end.

@@ -5,6 +5,7 @@
 //! Parsing is strict where receivers differ, since requests are smuggled through such differences.
 
 pub(crate) mod authority;
+pub(crate) mod date;
 pub(crate) mod fields;
 pub(crate) mod head;
 pub(crate) mod request;

@@ -11,7 +11,8 @@ use super::head::split_first_line;
 
 /// The head of an HTTP request.
 ///
-/// The head is valid HTTP/1.1 with one plausible `Host`; everything else in it is the peer's word.
+/// The head is valid HTTP/1.1 with one plausible `Host`, or HTTP/1.0, where `Host` may be missing; everything else in it is the
+/// peer's word.
 ///
 /// ```
 /// use ringwheel::http::{Request, Response};
@@ -35,6 +36,8 @@ use super::head::split_first_line;
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
     method: &'a str,
+    /// The minor version: 0 for HTTP/1.0. All others are understood as 1.1.
+    minor_version: u8,
     target: Target<'a>,
     host: &'a str,
     fields: FieldSection<'a>,
@@ -55,23 +58,24 @@ impl<'a> Request<'a> {
         let (line, lines) = split_first_line(head).ok_or(RequestFault::Line)?;
         let (method, target, version) = parse_request_line(line).ok_or(RequestFault::Line)?;
         // A minor version above 1 is compatible (RFC 9110 section 2.5), another major version is another protocol.
-        if version.0 != 1 || version.1 < 1 {
+        let (1, minor_version) = version else {
             return Err(RequestFault::Version);
-        }
+        };
         let fields = FieldSection::parse(lines, storage).map_err(|error| match error {
             httparse::Error::TooManyHeaders => RequestFault::TooManyFields,
             _ => RequestFault::Field,
         })?;
         if !methods.contains(&method) {
-            return Err(RequestFault::Method);
+            return Err(match KNOWN_METHODS.contains(&method) {
+                true => RequestFault::Method,
+                false => RequestFault::UnknownMethod,
+            });
         }
-        let target = Target::parse(target).ok_or(RequestFault::Target)?;
-        let host = fields
-            .sole_text("Host")
-            .filter(|host| Authority::parse(host).is_some())
-            .ok_or(RequestFault::Host)?;
+        let target = Target::parse_for(method, target).ok_or(RequestFault::Target)?;
+        let host = parse_host(&fields, minor_version).ok_or(RequestFault::Host)?;
         Ok(Request {
             method,
+            minor_version,
             target,
             host,
             fields,
@@ -91,7 +95,7 @@ impl<'a> Request<'a> {
         self.target.text
     }
 
-    /// The path, which begins with `/`. Percent-encoding is left as it is.
+    /// The path, which begins with `/`, or is `*` in a request about the server as a whole. Percent-encoding is left as it is.
     #[must_use]
     pub fn path(&self) -> &'a str {
         self.target.path
@@ -103,7 +107,8 @@ impl<'a> Request<'a> {
         self.target.query
     }
 
-    /// The host, and the port if one is named, that the client believes it is talking to.
+    /// The host, and the port if one is named, that the client believes it is talking to. Empty in an HTTP/1.0 request that names
+    /// none.
     #[must_use]
     pub fn host(&self) -> &'a str {
         // RFC 9112 section 3.2.2: a target in absolute form overrides the field.
@@ -134,6 +139,11 @@ impl<'a> Request<'a> {
         self.peer
     }
 
+    /// True if the request is of a version that knows upgrades. In HTTP/1.0 they have no meaning (RFC 9110 section 7.8).
+    pub(crate) fn may_upgrade(&self) -> bool {
+        self.minor_version > 0
+    }
+
     /// True if the head announces a body, or could be read as announcing one (RFC 9112 section 6). Bytes behind the head
     /// would be a body for one receiver and another message for the next: a way to smuggle requests.
     pub(crate) fn announces_body(&self) -> bool {
@@ -156,9 +166,27 @@ pub(crate) enum RequestFault {
     Version,
     TooManyFields,
     Field,
+    /// A method that is not among those allowed.
     Method,
+    /// A method that nobody has heard of.
+    UnknownMethod,
     Target,
     Host,
+}
+
+/// The methods of RFC 9110 section 9, and PATCH (RFC 5789). Others are not recognized, which is another error than not allowed.
+const KNOWN_METHODS: [&str; 9] = [
+    "CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE",
+];
+
+/// The value of `Host` (RFC 9112 section 3.2): there is exactly one, but for HTTP/1.0, where there may be none.
+fn parse_host<'a>(fields: &FieldSection<'a>, minor_version: u8) -> Option<&'a str> {
+    if minor_version == 0 && fields.values("Host").next().is_none() {
+        return Some("");
+    }
+    fields
+        .sole_text("Host")
+        .filter(|host| Authority::parse(host).is_some())
 }
 
 /// Method, target and version (RFC 9112 section 3). The [search](super::head::HeadSearch) has checked the bytes that they
@@ -174,7 +202,7 @@ fn parse_request_line(line: &[u8]) -> Option<(&str, &str, (u8, u8))> {
     }
 }
 
-/// A request target in one of the two forms that GET has: `/path?query`, or the whole `http` URI.
+/// A request target: `/path?query`, the whole `http` URI, or `*`, which only OPTIONS has.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Target<'a> {
     text: &'a str,
@@ -184,6 +212,19 @@ pub(crate) struct Target<'a> {
 }
 
 impl<'a> Target<'a> {
+    /// As [`parse`](Self::parse), with the form that only some methods have.
+    fn parse_for(method: &str, text: &'a str) -> Option<Self> {
+        match (method, text) {
+            ("OPTIONS", "*") => Some(Target {
+                text,
+                authority: None,
+                path: text,
+                query: None,
+            }),
+            _ => Target::parse(text),
+        }
+    }
+
     /// The target that `text` is (RFC 9112 section 3.2). It has no fragment, which is the client's own business.
     pub(crate) fn parse(text: &'a str) -> Option<Self> {
         let is_acceptable = |byte: u8| byte.is_ascii_graphic() && byte != b'#';
@@ -231,6 +272,7 @@ pub(crate) fn with_request<R>(
         .collect();
     look(&Request {
         method: "GET",
+        minor_version: 1,
         target: Target::parse("/").unwrap(),
         host,
         fields: FieldSection(&fields),
@@ -268,6 +310,7 @@ mod tests {
         }];
         let request = Request {
             method: "GET",
+            minor_version: 1,
             target: Target::parse("/").unwrap(),
             host: "example.com",
             fields: FieldSection(&fields),
@@ -312,6 +355,7 @@ mod tests {
             let target = Target::parse(text).expect(text);
             let request = Request {
                 method: "GET",
+                minor_version: 1,
                 target,
                 host: "field.example",
                 fields: FieldSection(&[]),
@@ -348,6 +392,21 @@ mod tests {
             "/\x7f",
         ] {
             assert!(Target::parse(text).is_none(), "{text:?}");
+            assert!(Target::parse_for("GET", text).is_none(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn rfc_9112_section_3_2_4_only_options_has_an_asterisk() {
+        assert!(Target::parse_for("OPTIONS", "*").is_some_and(|target| target.path == "*"));
+        assert!(Target::parse_for("OPTIONS", "/*").is_some());
+        for (method, text) in [
+            ("GET", "*"),
+            ("HEAD", "*"),
+            ("OPTIONS", "**"),
+            ("OPTIONS", ""),
+        ] {
+            assert!(Target::parse_for(method, text).is_none(), "{method} {text}");
         }
     }
 }

@@ -2,12 +2,13 @@
 
 use std::borrow::Cow;
 
+use super::date::HttpDate;
 use super::fields::{FieldLines, Unsendable, is_field_value, write_field};
 
 /// A whole HTTP response, which ends its connection.
 ///
-/// `Content-Length` and `Connection: close` are written automatically. A response to HEAD, and one with status 204 or 304, goes
-/// out without its body.
+/// `Date`, `Content-Length` and `Connection: close` are written automatically. A response to HEAD, and one with status 204, 205 or
+/// 304, goes out without its body.
 ///
 /// ```
 /// use ringwheel::http::Response;
@@ -63,7 +64,7 @@ impl Response {
     ///
     /// These cannot be added, since they are written automatically: `Connection`, `Content-Length`, `Content-Type`,
     /// `Transfer-Encoding` and `Upgrade`; and in an answer to a WebSocket handshake `Sec-WebSocket-Accept`,
-    /// `Sec-WebSocket-Extensions` and `Sec-WebSocket-Protocol`.
+    /// `Sec-WebSocket-Extensions` and `Sec-WebSocket-Protocol`. A `Date` replaces the automatic one.
     #[must_use]
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.add_header(name, value);
@@ -106,6 +107,11 @@ impl Response {
         debug_assert_eq!(self.check(form), Ok(()));
         // RFC 9110 section 8.6: neither has content, and with 204 not even its length may be named.
         let without_content = matches!(self.status, 204 | 304);
+        // Section 15.3.6: a reset has no content, which its length says.
+        let body = match self.status {
+            205 => &[],
+            _ => &*self.body,
+        };
         let mut text = Vec::with_capacity(256 + self.fields.text().len() + self.body.len());
         text.extend_from_slice(
             format!("HTTP/1.1 {} {}\r\n", self.status, reason(self.status)).as_bytes(),
@@ -119,16 +125,19 @@ impl Response {
             }
             _ => write_field(&mut text, "Connection", "close"),
         }
+        if let Some(date) = form.date.filter(|_| !self.fields.has("Date")) {
+            write_field(&mut text, "Date", date.as_str());
+        }
         if !without_content {
-            if !self.content_type.is_empty() {
+            if !self.content_type.is_empty() && self.status != 205 {
                 write_field(&mut text, "Content-Type", &self.content_type);
             }
-            write_field(&mut text, "Content-Length", &self.body.len().to_string());
+            write_field(&mut text, "Content-Length", &body.len().to_string());
         }
         text.extend_from_slice(self.fields.text());
         text.extend_from_slice(b"\r\n");
         if !form.is_to_head && !without_content {
-            text.extend_from_slice(&self.body);
+            text.extend_from_slice(body);
         }
         text
     }
@@ -149,6 +158,8 @@ impl Response {
 pub(crate) struct Form<'a> {
     /// True if the response answers a HEAD request.
     pub(crate) is_to_head: bool,
+    /// The time of the response (RFC 9110 section 6.6.1); `None` without a clock.
+    pub(crate) date: Option<HttpDate>,
     /// The protocol that status 426 asks for.
     pub(crate) upgrade: Option<&'a str>,
     /// Names of fields, in lower case, that the layer above writes itself, so that no response may have them.
@@ -207,6 +218,7 @@ mod tests {
 
     const TO_HEAD: Form<'static> = Form {
         is_to_head: true,
+        date: None,
         upgrade: None,
         reserved: &[],
     };
@@ -223,6 +235,28 @@ mod tests {
             "HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Type: text/plain; charset=utf-8\r\n\
              Content-Length: 13\r\nX-Room: hall\r\n\r\nno such room\n"
         );
+    }
+
+    #[test]
+    fn rfc_9110_section_6_6_1_a_response_has_one_date() {
+        let form = Form {
+            date: HttpDate::of(std::time::UNIX_EPOCH),
+            ..Form::default()
+        };
+        let date = "\r\nDate: Thu, 01 Jan 1970 00:00:00 GMT\r\n";
+        for response in [
+            Response::text(200, "ok"),
+            Response::new(204),
+            Response::new(404),
+            Response::new(500),
+        ] {
+            let text = String::from_utf8(response.write(&form).unwrap()).unwrap();
+            assert!(text.contains(date), "{text}");
+            let own = response.header("dAtE", "yesterday");
+            let text = String::from_utf8(own.write(&form).unwrap()).unwrap();
+            assert!(!text.contains(date), "{text}");
+            assert!(text.contains("\r\ndAtE: yesterday\r\n"), "{text}");
+        }
     }
 
     #[test]
@@ -258,6 +292,8 @@ mod tests {
             assert!(!text.contains("Content-"), "{text}");
             assert!(text.ends_with("\r\n\r\n"), "{text}");
         }
+        let reset = written(&Response::text(205, "never sent"));
+        assert!(reset.ends_with("\r\nContent-Length: 0\r\n\r\n"), "{reset}");
     }
 
     #[test]

@@ -8,7 +8,8 @@ use crate::http::{Request, Response};
 
 /// Decides on the request that a connection begins with.
 ///
-/// Its methods are called on the loop's thread, so they must not block. Most servers need only [`upgrade`](Self::upgrade), and a
+/// Its methods are called on the loop's thread, so they must not block. If one panics, the peer gets status 500, the connection ends,
+/// and the panic is logged. Most servers need only [`upgrade`](Self::upgrade), and a
 /// function will do:
 ///
 /// ```
@@ -44,7 +45,8 @@ pub trait Accept: Send + Sync + 'static {
     /// connection.
     fn upgrade(&self, request: &Request<'_>) -> Answer<Self::State>;
 
-    /// Answers a GET or HEAD that asks for no upgrade: a page, a health check. The connection ends with the answer.
+    /// Answers a GET or HEAD that asks for no upgrade, or for one in HTTP/1.0, which knows none: a page, a health check. The
+    /// connection ends with the answer. [`Request::host`] is empty where an HTTP/1.0 request has none.
     ///
     /// By default, and with `None`, the answer is 426 (Upgrade Required). A response to HEAD is sent without its body. An answer
     /// that does not fit into [`Limits::output`](crate::Limits::output) is not sent: the connection is reset.
@@ -58,7 +60,7 @@ pub trait Accept: Send + Sync + 'static {
     /// of such a connection. By default it does nothing.
     ///
     /// It is called on the loop's thread, once for each refused handshake. It is not called for a plain request that was
-    /// answered, for a peer that leaves, or for one that is cut off by a limit or a timeout of
+    /// answered, for a panic of this trait, for a peer that leaves, or for one that is cut off by a limit or a timeout of
     /// [`Listen`](crate::Listen).
     ///
     /// ```

@@ -212,7 +212,7 @@ impl Opening for ClientOpening {
         }
     }
 
-    fn timeout_answer(&self) -> Vec<u8> {
+    fn timeout_answer(&self, _: &Settings) -> Vec<u8> {
         Vec::new()
     }
 

@@ -46,11 +46,38 @@
 //! | [`max_head`](WebSocket::max_head), bytes of the opening request | 8 KiB | HTTP status 431 or 414 |
 //! | [`max_headers`](WebSocket::max_headers) of it | 64 | HTTP status 431 |
 //! | [`handshake_timeout`](WebSocket::handshake_timeout) | 10 s | HTTP status 408 |
+//! | empty lines before the opening request | 4 | HTTP status 400 |
+//! | interim answers before a server's answer, for a client | 8 | [`ClientHandshakeError::TooLong`] |
 //! | [`pong_timeout`](WebSocket::pong_timeout), after an automatic ping | 20 s | close code 1008 |
 //! | [`Listen::close_timeout`](crate::Listen::close_timeout), for the peer's close frame | 10 s | it is cut off |
 //!
 //! Output is limited as for every protocol, by [`Limits`](crate::Limits): pongs count, and while a peer does not read, nothing is
 //! read from it.
+//!
+//! # Answers to opening requests
+//! A request is read by the grammar of RFC 9110, RFC 9112 and RFC 6455. Up to 4 empty lines before it are skipped. Every answer but
+//! 101 has a `Date` and ends its connection; [`Accept::refused`] hears of refusals.
+//!
+//! | status | to | with |
+//! | --- | --- | --- |
+//! | 101 | an upgrade that [`Accept::upgrade`] accepts | |
+//! | any | a rejection of [`Accept::upgrade`], an answer of [`Accept::http`] to GET or HEAD, in HTTP/1.0 too | |
+//! | 204 | OPTIONS | `Allow` |
+//! | 400 | anything malformed: the request line, the target, a header, `Host` (which only HTTP/1.0 may lack), `Upgrade`, `Connection`, `Sec-WebSocket-Key`, `Sec-WebSocket-Protocol`, `Sec-WebSocket-Extensions` | |
+//! | 400 | a body, or what might be taken for one: `Transfer-Encoding`, or a `Content-Length` that is not 0 | |
+//! | 403 | an upgrade from a page that the [`Origins`] do not allow | |
+//! | 405 | another method of HTTP than GET, HEAD and OPTIONS | `Allow` |
+//! | 408 | a request that is not whole within the [`handshake_timeout`](WebSocket::handshake_timeout) | |
+//! | 414 | a request line longer than [`max_head`](WebSocket::max_head) | |
+//! | 421 | a request for a host that is not among the [`Hosts`] | |
+//! | 426 | a request without an upgrade that [`Accept::http`] does not answer | `Upgrade` |
+//! | 426 | an upgrade to another version of WebSocket than 13 | `Upgrade`, `Sec-WebSocket-Version` |
+//! | 431 | a head longer than [`max_head`](WebSocket::max_head), or with more than [`max_headers`](WebSocket::max_headers) | |
+//! | 500 | a panic in [`Accept`], a response that cannot be sent, a subprotocol that was not offered | |
+//! | 501 | a method that HTTP does not have | |
+//! | 505 | another version of HTTP than 1.0 and 1.1 | |
+//!
+//! An extension that is not known, or has unknown parameters, is declined and not refused.
 //!
 //! # Memory
 //! An idle connection holds no buffer. A message that lies whole in the receive buffer is unmasked and handed out there; one
@@ -78,8 +105,10 @@ mod deflate;
 mod delivery;
 mod encoder;
 mod error;
+mod extensions;
 mod frame;
 mod handshake;
+mod hosts;
 mod keepalive;
 mod mask;
 mod masker;
@@ -103,6 +132,7 @@ pub use delivery::{Delivery, Event, Pieces, Whole, WithPongs};
 pub use encoder::WebSocketEncoder;
 pub use error::{Violation, WebSocketError};
 pub use handshake::{ClientHandshakeError, HandshakeError};
+pub use hosts::{Hosts, InvalidHostError};
 pub use message::{Kind, Message, MessageBuf, Piece};
 pub use origin::{InvalidOriginError, Origins};
 
@@ -125,10 +155,10 @@ use settings::Settings;
 /// ```
 /// use std::time::Duration;
 /// use ringwheel::Listen;
-/// use ringwheel::websocket::{Origins, WebSocket};
+/// use ringwheel::websocket::{Hosts, WebSocket};
 ///
 /// let protocol: WebSocket = WebSocket::new()
-///     .origins(Origins::same_host())
+///     .hosts(Hosts::list(["chat.example.com"]))
 ///     .max_message(64 * 1024)
 ///     .ping_every(Duration::from_secs(30));
 /// let listen = Listen::with(protocol, "127.0.0.1:0");
@@ -141,7 +171,7 @@ pub struct WebSocket<A = AcceptAll, D = Whole> {
 }
 
 impl WebSocket {
-    /// Accepts every valid opening handshake, from any origin.
+    /// Accepts every valid opening handshake, but from pages of other hosts.
     #[must_use]
     pub fn new() -> Self {
         WebSocket::accepting(AcceptAll)
@@ -204,11 +234,23 @@ impl<A: Accept, D: Delivery> WebSocket<A, D> {
         self.set(|settings| settings.handshake_timeout = timeout)
     }
 
-    /// Sets the web pages that may connect. Default: any. A browser names the page that opens a connection; with the default, any
-    /// page that a user visits can use the server in the user's name (cross-site WebSocket hijacking).
+    /// Sets the web pages that may connect. Default: those of the [same host](Origins::same_host), and programs that are not
+    /// browsers.
+    ///
+    /// A browser names the page that opens a connection. If [any](Origins::any) page may, then each that a user visits can use the
+    /// server in the user's name (cross-site WebSocket hijacking). A proxy before the server has to pass `Host` on as it is, or the
+    /// pages have to be [listed](Origins::list): the browser names the host that it knows, and another one is refused with status
+    /// 403.
     #[must_use]
     pub fn origins(self, origins: Origins) -> Self {
         self.set(|settings| settings.origins = origins)
+    }
+
+    /// Sets the names that the server is known by. Default: any name. A request for another host is refused with status 421; see
+    /// [`Hosts`] for when this matters.
+    #[must_use]
+    pub fn hosts(self, hosts: Hosts) -> Self {
+        self.set(|settings| settings.hosts = hosts)
     }
 
     /// Sends each peer a ping once in every `period`, at least 1 ms. Default: never. It costs some 200 bytes for each connection.

@@ -1,5 +1,6 @@
 //! The opening handshake as the frame reader sees it, for either side.
 
+use std::any::Any;
 use std::sync::Arc;
 
 use crate::Address;
@@ -9,6 +10,7 @@ use super::error::WebSocketError;
 use super::handshake::{Handshake, Progress, Rules};
 use super::settings::Settings;
 use crate::http::Response;
+use crate::http::date::HttpDate;
 use crate::http::response::Form;
 
 /// One side's opening handshake.
@@ -22,7 +24,7 @@ pub(crate) trait Opening: 'static {
     fn advance(&mut self, input: &[u8], peer: &Address, settings: &Settings) -> Step<Self::State>;
 
     /// The answer to a peer that has taken too long.
-    fn timeout_answer(&self) -> Vec<u8>;
+    fn timeout_answer(&self, settings: &Settings) -> Vec<u8>;
 
     /// Hears that the handshake was refused.
     fn refused(&self, peer: &Address, error: &WebSocketError);
@@ -40,6 +42,11 @@ pub(crate) enum Step<S> {
     Refused {
         answer: Vec<u8>,
         error: WebSocketError,
+    },
+    /// The application panicked, and this is the answer; the panic is to go on once that is written.
+    Panicked {
+        answer: Vec<u8>,
+        panic: Box<dyn Any + Send>,
     },
 }
 
@@ -79,13 +86,15 @@ impl<A: Accept> Opening for ServerOpening<A> {
         let mut agreed = None;
         let rules = Rules {
             limits: settings.head,
+            hosts: &settings.hosts,
             origins: &settings.origins,
             accept: &*self.accept,
+            clock: settings.clock,
         };
         let progress = self.handshake.read_request(input, peer, &rules, |request| {
             #[cfg(feature = "deflate")]
             if let Some(deflate) = &settings.deflate {
-                let offers = request.extensions();
+                let offers = request.extensions().filter_map(Result::ok);
                 let (terms, answer) = super::deflate::negotiate(offers, deflate)?;
                 agreed = Some(terms);
                 return Some(answer);
@@ -116,6 +125,10 @@ impl<A: Accept> Opening for ServerOpening<A> {
                 answer: response,
                 error: WebSocketError::Handshake(error),
             },
+            Progress::Panicked { response, panic } => Step::Panicked {
+                answer: response,
+                panic,
+            },
         }
     }
 
@@ -123,7 +136,10 @@ impl<A: Accept> Opening for ServerOpening<A> {
         self.accept.refused(peer, error);
     }
 
-    fn timeout_answer(&self) -> Vec<u8> {
-        Response::text(408, "The request took too long.\n").to_bytes(&Form::default())
+    fn timeout_answer(&self, settings: &Settings) -> Vec<u8> {
+        Response::text(408, "the request took too long\n").to_bytes(&Form {
+            date: HttpDate::of((settings.clock)()),
+            ..Form::default()
+        })
     }
 }

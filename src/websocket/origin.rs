@@ -11,7 +11,7 @@ use crate::http::authority::Authority;
 ///
 /// A browser sends a user's cookies along with a WebSocket handshake whatever page began it, and the same-origin policy does
 /// not apply. A server that trusts cookies must therefore look at the page's origin, or any page that its users visit speaks
-/// in their name (cross-site WebSocket hijacking). An upgrade that is not allowed is refused with status 403.
+/// in their name (cross-site WebSocket hijacking). By default only pages of the [same host](Self::same_host) may connect. An upgrade that is not allowed is refused with status 403.
 ///
 /// Programs that are not browsers send no origin, or any they like. They are let in without one unless it is
 /// [`required`](Self::required). An origin is no authentication.
@@ -62,15 +62,21 @@ impl fmt::Display for InvalidOriginError {
 impl std::error::Error for InvalidOriginError {}
 
 impl Origins {
+    pub(crate) const ANY: Origins = Origins {
+        rule: Rule::Any,
+        is_required: false,
+    };
+
     /// All pages. Right for servers that do not trust cookies, nor the network that a client is in.
     #[must_use]
     pub fn any() -> Self {
-        Rule::Any.into()
+        Origins::ANY
     }
 
     /// Only pages from the host and port that the request is for, as its `Host` header has it.
     ///
-    /// Schemes are not compared, since a server behind a proxy does not know its own.
+    /// Schemes are not compared, since a server behind a proxy does not know its own. A proxy has to pass `Host` on as it is. The
+    /// name in `Host` may be anybody's that resolves to this server, unless [`Hosts`](super::Hosts) list its names.
     #[must_use]
     pub fn same_host() -> Self {
         Rule::SameHost.into()

@@ -9,6 +9,7 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -177,7 +178,8 @@ impl<O: Opening, D: Delivery> FrameReader<O, D> {
     ) -> Result<(), WebSocketError> {
         if let Stage::Opening(pending) = &self.stage {
             let error = WebSocketError::HandshakeTimeout;
-            put_answer(&pending.opening.timeout_answer(), context.output);
+            let answer = pending.opening.timeout_answer(&self.settings);
+            put_answer(&answer, context.output);
             pending.opening.refused(context.peer, &error);
             return Err(error);
         }
@@ -280,6 +282,10 @@ impl<O: Opening, D: Delivery> FrameReader<O, D> {
                 put_answer(&answer, context.output);
                 pending.opening.refused(context.peer, &error);
                 Err(error)
+            }
+            Step::Panicked { answer, panic } => {
+                put_answer(&answer, context.output);
+                resume_unwind(panic)
             }
         }
     }

@@ -1,7 +1,8 @@
 //! The settings of a WebSocket endpoint: the limits of its peers, and what it does automatically.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use super::hosts::Hosts;
 use super::origin::Origins;
 use crate::http::head::HeadLimits;
 
@@ -13,7 +14,10 @@ pub(crate) struct Settings {
     pub(crate) control_rate: u16,
     pub(crate) head: HeadLimits,
     pub(crate) handshake_timeout: Duration,
+    pub(crate) hosts: Hosts,
     pub(crate) origins: Origins,
+    /// The clock of `Date` headers. It is a setting, so that a handshake can be tested at any time.
+    pub(crate) clock: fn() -> SystemTime,
     pub(crate) ping_every: Option<Duration>,
     pub(crate) pong_timeout: Duration,
     #[cfg(feature = "deflate")]
@@ -28,7 +32,9 @@ impl Default for Settings {
             control_rate: 1000,
             head: HeadLimits::default(),
             handshake_timeout: Duration::from_secs(10),
-            origins: Origins::any(),
+            hosts: Hosts::any(),
+            origins: Origins::same_host(),
+            clock: SystemTime::now,
             ping_every: None,
             pong_timeout: Duration::from_secs(20),
             #[cfg(feature = "deflate")]

@@ -122,10 +122,10 @@ const CONNECTION: &str = "Connection: Upgrade\r\n";
 const NONCE: &str = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
 const VERSION: &str = "Sec-WebSocket-Version: 13\r\n\r\n";
 
-const MALFORMED: [Change; 66] = [
+const MALFORMED: [Change; 88] = [
     // The request line.
     (LINE, ""),
-    (LINE, "\r\n\r\nGET /chat HTTP/1.1\r\n"),
+    (LINE, "\r\n\r\n\r\n\r\n\r\nGET /chat HTTP/1.1\r\n"),
     (LINE, "GET /chat\r\n"),
     (LINE, "GET  /chat HTTP/1.1\r\n"),
     (LINE, "GET /chat  HTTP/1.1\r\n"),
@@ -140,7 +140,7 @@ const MALFORMED: [Change; 66] = [
     (LINE, "get /chat HTTP/1.1\r\n"),
     (LINE, "POST /chat HTTP/1.1\r\n"),
     (LINE, "CONNECT server.example.com:80 HTTP/1.1\r\n"),
-    (LINE, "OPTIONS * HTTP/1.1\r\n"),
+    (LINE, "TRACE /chat HTTP/1.1\r\n"),
     (LINE, "HEAD /chat HTTP/1.1\r\n"),
     (LINE, "GET * HTTP/1.1\r\n"),
     (LINE, "GET chat HTTP/1.1\r\n"),
@@ -206,6 +206,39 @@ const MALFORMED: [Change; 66] = [
     (CONNECTION, ""),
     (CONNECTION, "Connection: keep-alive\r\n"),
     (CONNECTION, "Connection: close\r\n"),
+    (UPGRADE, "Upgrade: websocket, h2 c\r\n"),
+    (UPGRADE, "Upgrade: websocket, /1\r\n"),
+    (UPGRADE, "Upgrade: \"websocket\"\r\n"),
+    (CONNECTION, "Connection: Upgrade close\r\n"),
+    (CONNECTION, "Connection: Upgrade, a/b\r\n"),
+    (CONNECTION, "Connection: \"Upgrade\"\r\n"),
+    // Subprotocols and extensions.
+    (HOST, "Host: a\r\nSec-WebSocket-Protocol: a b\r\n"),
+    (HOST, "Host: a\r\nSec-WebSocket-Protocol: a, b, a\r\n"),
+    (HOST, "Host: a\r\nSec-WebSocket-Protocol: \"a\"\r\n"),
+    (
+        HOST,
+        "Host: a\r\nSec-WebSocket-Extensions: permessage-deflate;\r\n",
+    ),
+    (HOST, "Host: a\r\nSec-WebSocket-Extensions: a;;b\r\n"),
+    (HOST, "Host: a\r\nSec-WebSocket-Extensions: a; b=\r\n"),
+    (HOST, "Host: a\r\nSec-WebSocket-Extensions: a; =b\r\n"),
+    (HOST, "Host: a\r\nSec-WebSocket-Extensions: a; b=\"c\r\n"),
+    (
+        HOST,
+        "Host: a\r\nSec-WebSocket-Extensions: a; b=\"c d\"\r\n",
+    ),
+    (HOST, "Host: a\r\nSec-WebSocket-Extensions: a; b=\"\"\r\n"),
+    (HOST, "Host: a\r\nSec-WebSocket-Extensions: \"a\"\r\n"),
+    (HOST, "Host: a\r\nSec-WebSocket-Extensions: a b\r\n"),
+    (
+        HOST,
+        "Host: a\r\nSec-WebSocket-Extensions: a\r\nSec-WebSocket-Extensions: b;\r\n",
+    ),
+    // Pages of other hosts, which the default refuses.
+    (HOST, "Host: a\r\nOrigin: http://b\r\n"),
+    (HOST, "Host: a\r\nOrigin: null\r\n"),
+    (HOST, "Host: a:8080\r\nOrigin: http://a\r\n"),
     // The key and the version.
     (NONCE, ""),
     (NONCE, "Sec-WebSocket-Key:\r\n"),

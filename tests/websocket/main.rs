@@ -7,6 +7,7 @@
 mod probe;
 
 // Tests without sockets.
+mod answers;
 mod closing;
 mod codec;
 mod cuts;
@@ -20,6 +21,7 @@ mod properties;
 mod admission;
 mod fragments;
 mod parting;
+mod plain_http;
 mod pongs;
 mod pressure;
 mod refusals;

@@ -77,6 +77,23 @@ fn chat_lets_in_who_has_a_name_and_comes_from_its_page() {
 }
 
 #[test]
+fn chat_answers_to_the_names_that_are_listed() {
+    let chat = Site::serve(CHAT, &["--workers=1", "--host=chat.example"]);
+    let as_page_of = |host: &str| {
+        let client = WebSocketClient::new(host, "/chat?name=ada").expect("host and target");
+        let origin = format!("http://{host}");
+        client.header("Origin", origin).expect("a header")
+    };
+    let rebound = chat.refusal(&as_page_of("evil.example"));
+    assert!(rebound.starts_with("HTTP/1.1 421 "), "{rebound}");
+    let mut peer = chat.open(&as_page_of("chat.example"));
+    assert_eq!(peer.json()["people"], json!(["ada"]));
+    // Its address is no name.
+    let health = chat.get("/health");
+    assert!(health.starts_with("HTTP/1.1 200 "), "{health}");
+}
+
+#[test]
 fn chat_relays_within_a_room_and_says_who_is_there() {
     let chat = Site::serve(CHAT, &["--workers=2"]);
     let mut ada = chat.connect("/chat?name=ada");

@@ -3,7 +3,7 @@
 use flate2::{FlushCompress, Status};
 
 use super::pool::{self, Compressor, Lease};
-use super::{Agreed, Deflate};
+use super::{Agreed, Deflate, WINDOW_BITS};
 
 /// Compresses messages with the parameters that were agreed on for our direction.
 ///
@@ -46,10 +46,13 @@ impl Deflater {
     /// Appends the compressed message to `out`. If it returns false, `out` is unchanged and the message is to be sent as it is.
     ///
     /// It returns false for a message that is empty or below the minimal size, and, without context takeover, for one that would
-    /// not become shorter. With context takeover a compressed message is part of the context and has to be sent compressed.
+    /// not become shorter; and for every message if the window is too small to compress with. With context takeover a compressed message is part of the context and has to be sent compressed.
     #[must_use]
     pub(crate) fn deflate(&mut self, payload: &[u8], out: &mut Vec<u8>) -> bool {
-        if payload.is_empty() || payload.len() < self.min_size as usize {
+        if payload.is_empty()
+            || payload.len() < self.min_size as usize
+            || !WINDOW_BITS.contains(&self.window_bits)
+        {
             return false;
         }
         let start = out.len();

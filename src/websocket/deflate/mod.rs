@@ -66,7 +66,8 @@ pub struct Deflate {
     idle_release: Duration,
 }
 
-/// Window bits that can be compressed with. The RFC knows 8 too, which zlib cannot do on a stream without header.
+/// Window bits that can be compressed with. The RFC knows 8 too, which zlib cannot do on a stream without header. A server
+/// declines an offer of 8, and a client that is told 8 sends its messages as they are.
 const WINDOW_BITS: RangeInclusive<u8> = 9..=15;
 
 /// The window bits unless fewer were agreed on.

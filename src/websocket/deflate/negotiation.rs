@@ -1,11 +1,11 @@
 //! The negotiation of permessage-deflate in the opening handshake: offers and the answer, which are values of
 //! `Sec-WebSocket-Extensions`.
 
-use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
 
 use super::{Deflate, MAX_WINDOW_BITS, WINDOW_BITS};
+use crate::websocket::extensions::{Extension, Extensions, MalformedExtensionsError};
 
 /// The parameters that both sides agreed on, from the point of view of this side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub(crate) struct Agreed {
 pub(crate) struct Direction {
     /// True if a message may refer to those before it.
     pub(crate) context_takeover: bool,
-    /// The base-2 logarithm of how far back it may refer: 8 to 15, and not 8 where we compress.
+    /// The base-2 logarithm of how far back it may refer: 8 to 15.
     pub(crate) window_bits: u8,
 }
 
@@ -38,7 +38,7 @@ pub(crate) enum AnswerError {
     ServerContextTakeover,
     /// The answer lacks `server_max_window_bits`, or gives more than the offer demanded.
     ServerWindow,
-    /// The answer gives `client_max_window_bits` more than was offered, or 8, which is not supported.
+    /// The answer gives `client_max_window_bits` more than was offered.
     ClientWindow,
 }
 
@@ -57,6 +57,12 @@ impl fmt::Display for AnswerError {
 
 impl Error for AnswerError {}
 
+impl From<MalformedExtensionsError> for AnswerError {
+    fn from(_: MalformedExtensionsError) -> Self {
+        AnswerError::Malformed
+    }
+}
+
 const EXTENSION: &str = "permessage-deflate";
 const SERVER_NO_CONTEXT_TAKEOVER: &str = "server_no_context_takeover";
 const CLIENT_NO_CONTEXT_TAKEOVER: &str = "client_no_context_takeover";
@@ -65,18 +71,15 @@ const CLIENT_MAX_WINDOW_BITS: &str = "client_max_window_bits";
 
 /// The server's part: it accepts the first offer that it can meet, and returns the agreement and the answer.
 ///
-/// `offers` are the values of the request's `Sec-WebSocket-Extensions` headers, in order. An offer that is not valid or
-/// cannot be met is passed over (RFC 7692, sections 5.1 and 7.1). In a malformed value everything behind the fault is passed
-/// over.
+/// An offer that is not valid or cannot be met is passed over (RFC 7692, sections 5.1 and 7.1).
 pub(crate) fn negotiate<'a>(
-    offers: impl IntoIterator<Item = &'a str>,
+    offers: impl IntoIterator<Item = Extension<'a>>,
     settings: &Deflate,
 ) -> Option<(Agreed, String)> {
     offers
         .into_iter()
-        .flat_map(|value| Extensions::of(value).filter_map(Result::ok))
         .filter(|extension| extension.name == EXTENSION)
-        .find_map(|offer| accept(offer.parameters?, settings))
+        .find_map(|offer| accept(Parameters::of(&offer)?, settings))
 }
 
 /// Accepts an offer, if its parameters can be met.
@@ -146,7 +149,7 @@ pub(crate) fn agree(answer: &str, settings: &Deflate) -> Result<Agreed, AnswerEr
     if answered.name != EXTENSION {
         return Err(AnswerError::NotOffered);
     }
-    let answer = answered.parameters.ok_or(AnswerError::InvalidParameter)?;
+    let answer = Parameters::of(&answered).ok_or(AnswerError::InvalidParameter)?;
     if !settings.server_context_takeover && !answer.server_no_context_takeover {
         return Err(AnswerError::ServerContextTakeover);
     }
@@ -160,7 +163,7 @@ pub(crate) fn agree(answer: &str, settings: &Deflate) -> Result<Agreed, AnswerEr
         Some(None) => return Err(AnswerError::InvalidParameter),
         Some(Some(bits)) => bits,
     };
-    if !WINDOW_BITS.contains(&client_bits) || client_bits > settings.client_max_window_bits {
+    if client_bits > settings.client_max_window_bits {
         return Err(AnswerError::ClientWindow);
     }
     Ok(Agreed {
@@ -188,6 +191,15 @@ struct Parameters {
 }
 
 impl Parameters {
+    /// The parameters of an extension; `None` if permessage-deflate cannot have them.
+    fn of(extension: &Extension<'_>) -> Option<Self> {
+        extension
+            .parameters()
+            .try_fold(Parameters::default(), |seen, (name, value)| {
+                seen.with(name, value.as_deref())
+            })
+    }
+
     /// The same with one more parameter; `None` if the RFC does not allow it, or not twice.
     fn with(mut self, name: &str, value: Option<&str>) -> Option<Self> {
         let is_repeated = match name {
@@ -250,121 +262,6 @@ impl fmt::Display for Parameters {
     }
 }
 
-/// An element of a list of extensions.
-struct Extension<'a> {
-    name: &'a str,
-    /// `None` if permessage-deflate cannot have these parameters.
-    parameters: Option<Parameters>,
-}
-
-/// The elements of a header value (RFC 6455, section 9.1), up to and with the first that is malformed.
-struct Extensions<'a> {
-    rest: &'a str,
-}
-
-impl<'a> Extensions<'a> {
-    fn of(value: &'a str) -> Self {
-        Extensions { rest: value }
-    }
-
-    /// `token *( ";" token [ "=" ( token | quoted-string ) ] )`, up to and with the comma behind it.
-    fn element(&mut self) -> Option<Extension<'a>> {
-        let name = self.token()?;
-        let mut parameters = Some(Parameters::default());
-        while self.eat(';') {
-            let name = self.token()?;
-            let value = if self.eat('=') {
-                Some(self.value()?)
-            } else {
-                None
-            };
-            parameters = parameters.and_then(|seen| seen.with(name, value.as_deref()));
-        }
-        let is_delimited = self.rest.is_empty() || self.eat(',');
-        is_delimited.then_some(Extension { name, parameters })
-    }
-
-    fn token(&mut self) -> Option<&'a str> {
-        let length = self
-            .rest
-            .find(|c| !is_token_char(c))
-            .unwrap_or(self.rest.len());
-        let token = self.advance(length);
-        self.skip_whitespace();
-        (!token.is_empty()).then_some(token)
-    }
-
-    /// A token, plain or quoted.
-    fn value(&mut self) -> Option<Cow<'a, str>> {
-        if !self.rest.starts_with('"') {
-            return self.token().map(Cow::Borrowed);
-        }
-        let mut value = String::new();
-        let mut chars = self.rest.char_indices().skip(1);
-        loop {
-            let (index, c) = chars.next()?;
-            let c = match c {
-                '"' => {
-                    self.advance(index + 1);
-                    break;
-                }
-                '\\' => chars.next()?.1,
-                _ => c,
-            };
-            // A quoted value has to be a token all the same.
-            if !is_token_char(c) {
-                return None;
-            }
-            value.push(c);
-        }
-        self.skip_whitespace();
-        (!value.is_empty()).then_some(Cow::Owned(value))
-    }
-
-    /// Consumes `delimiter` and the whitespace around it, if it is next. True if it was.
-    fn eat(&mut self, delimiter: char) -> bool {
-        let Some(rest) = self.rest.strip_prefix(delimiter) else {
-            return false;
-        };
-        self.rest = rest;
-        self.skip_whitespace();
-        true
-    }
-
-    fn skip_whitespace(&mut self) {
-        self.rest = self.rest.trim_start_matches([' ', '\t']);
-    }
-
-    fn advance(&mut self, length: usize) -> &'a str {
-        let (taken, rest) = self.rest.split_at(length);
-        self.rest = rest;
-        taken
-    }
-}
-
-impl<'a> Iterator for Extensions<'a> {
-    type Item = Result<Extension<'a>, AnswerError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        // A list may have empty elements (RFC 9110, section 5.6.1.2).
-        self.skip_whitespace();
-        while self.eat(',') {}
-        if self.rest.is_empty() {
-            return None;
-        }
-        let element = self.element();
-        if element.is_none() {
-            self.rest = "";
-        }
-        Some(element.ok_or(AnswerError::Malformed))
-    }
-}
-
-/// True for the characters of a token (RFC 9110, section 5.6.2).
-fn is_token_char(c: char) -> bool {
-    c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -387,8 +284,16 @@ mod tests {
         }
     }
 
+    /// The extensions in these values, up to the first that is malformed in each.
+    fn extensions<'a>(values: &[&'a str]) -> Vec<Extension<'a>> {
+        let values = values.iter();
+        values
+            .flat_map(|value| Extensions::of(value).filter_map(Result::ok))
+            .collect()
+    }
+
     fn assert_accepted(settings: &Deflate, offers: &[&str], answer: &str, expected: Agreed) {
-        let negotiated = negotiate(offers.iter().copied(), settings);
+        let negotiated = negotiate(extensions(offers), settings);
         assert_eq!(
             negotiated,
             Some((expected, answer.to_owned())),
@@ -568,7 +473,11 @@ mod tests {
             "f\"oo, permessage-deflate",
             "foo; a=\"b c\", permessage-deflate",
         ] {
-            assert_eq!(negotiate([offer], &TAKEOVER), None, "{offer:?}");
+            assert_eq!(
+                negotiate(extensions(&[offer]), &TAKEOVER),
+                None,
+                "{offer:?}"
+            );
             // A later offer is accepted all the same.
             let expected = agreed((true, 15), (true, 15));
             assert_accepted(
@@ -631,6 +540,11 @@ mod tests {
                 "permessage-deflate; server_max_window_bits=8; client_max_window_bits=\"9\"",
                 agreed((true, 9), (true, 8)),
             ),
+            // It was offered without a value, so it may be any; we do not compress then.
+            (
+                "permessage-deflate; client_max_window_bits=8",
+                agreed((true, 8), (true, 15)),
+            ),
         ] {
             assert_eq!(agree(answer, &TAKEOVER), Ok(expected), "{answer}");
         }
@@ -674,8 +588,8 @@ mod tests {
             ),
             (
                 TAKEOVER,
-                "permessage-deflate; client_max_window_bits=8",
-                ClientWindow,
+                "permessage-deflate; client_max_window_bits=7",
+                InvalidParameter,
             ),
             (
                 limited,
@@ -717,7 +631,8 @@ mod tests {
         for server in &settings {
             for client in &settings {
                 let offered = offer(client);
-                let (at_server, answer) = negotiate([&*offered], server).expect("can be met");
+                let (at_server, answer) =
+                    negotiate(extensions(&[&offered]), server).expect("can be met");
                 let at_client = agree(&answer, client).expect("answers the offer");
                 assert_eq!(at_server.ours, at_client.theirs);
                 assert_eq!(at_server.theirs, at_client.ours);

@@ -103,31 +103,40 @@ pub(crate) struct Established {
 /// The client's side of a handshake that is under way. Its cost is linear in the input, as that of
 /// [`Handshake`](super::Handshake).
 #[derive(Debug)]
-pub(crate) struct ClientHandshake(HeadSearch);
+pub(crate) struct ClientHandshake {
+    search: HeadSearch,
+    /// Bytes of interim responses, behind which the next head begins.
+    begun: usize,
+    interim_responses: u8,
+}
 
 impl ClientHandshake {
+    /// The most interim responses before the response. One or two are common.
+    const MAX_INTERIM: u8 = 8;
+
     pub(crate) fn new() -> Self {
-        ClientHandshake(HeadSearch::new(Place::StatusLine))
+        ClientHandshake {
+            search: HeadSearch::new(Place::StatusLine),
+            begun: 0,
+            interim_responses: 0,
+        }
     }
 
     /// Looks for the response to `request` at the front of `input`, which begins with the connection's first byte each time,
     /// and checks it (RFC 6455 section 4.1). `None` while it is not whole. Do not call it again after any other result.
+    ///
+    /// The `limits` are those of each head. Interim responses, with another status from 100 to 199 than 101, are skipped, as
+    /// many as [`MAX_INTERIM`](Self::MAX_INTERIM).
     pub(crate) fn read_response(
         &mut self,
         input: &[u8],
         limits: &HeadLimits,
         request: &ClientRequest<'_>,
     ) -> Result<Option<Established>, ClientHandshakeError> {
-        let Some(consumed) = self.0.find_end(input, limits.bytes)? else {
+        let Some(head) = self.find_response(input, limits.bytes)? else {
             return Ok(None);
         };
-        let head = &input[..consumed];
-        let (line, lines) = split_first_line(head).ok_or(ClientHandshakeError::Malformed)?;
-        match parse_status_line(line) {
-            Some((1, 101)) => {}
-            Some((0, 101)) | None => return Err(ClientHandshakeError::Malformed),
-            Some((_, status)) => return Err(ClientHandshakeError::Status(status)),
-        }
+        let (_, lines) = split_first_line(head).ok_or(ClientHandshakeError::Malformed)?;
         let mut storage = limits.storage(head.len());
         let fields = FieldSection::parse(lines, &mut storage).map_err(|error| match error {
             httparse::Error::TooManyHeaders => ClientHandshakeError::TooLong,
@@ -135,10 +144,37 @@ impl ClientHandshake {
         })?;
         check_response(&fields, request)?;
         Ok(Some(Established {
-            consumed,
+            consumed: self.begun + head.len(),
             subprotocol: chosen_subprotocol(&fields, request)?,
             extensions: agreed_extensions(&fields, request)?,
         }))
+    }
+
+    /// The head of the response that switches protocols, behind the interim ones; `None` while it is not whole.
+    fn find_response<'a>(
+        &mut self,
+        input: &'a [u8],
+        limit: usize,
+    ) -> Result<Option<&'a [u8]>, ClientHandshakeError> {
+        loop {
+            let rest = &input[self.begun..];
+            let Some(place) = self.search.find_head(rest, limit)? else {
+                return Ok(None);
+            };
+            let head = &rest[place];
+            match split_first_line(head).and_then(|(line, _)| parse_status_line(line)) {
+                Some((1.., 101)) => return Ok(Some(head)),
+                // RFC 9110 section 15.2: a client understands them, whether it expects one or not.
+                Some((1.., 100..=199)) if self.interim_responses < Self::MAX_INTERIM => {
+                    self.interim_responses += 1;
+                    self.begun += head.len();
+                    self.search = HeadSearch::new(Place::StatusLine);
+                }
+                Some((1.., 100..=199)) => return Err(ClientHandshakeError::TooLong),
+                Some((0, 100..=199)) | None => return Err(ClientHandshakeError::Malformed),
+                Some((_, status)) => return Err(ClientHandshakeError::Status(status)),
+            }
+        }
     }
 }
 
@@ -206,7 +242,8 @@ pub enum ClientHandshakeError {
     InvalidHeader,
     /// The answer is not HTTP/1.1.
     Malformed,
-    /// The answer's head is longer than the limit, or has more headers.
+    /// The answer's head is longer than 8 KiB or has more than 64 headers, or more than 8 interim answers (status 100 to 199) come
+    /// before it.
     TooLong,
     /// The answer has another status than 101 (Switching Protocols).
     Status(
@@ -255,7 +292,9 @@ impl Error for ClientHandshakeError {}
 impl From<HeadFault> for ClientHandshakeError {
     fn from(fault: HeadFault) -> Self {
         match fault {
-            HeadFault::FirstLine | HeadFault::Field => ClientHandshakeError::Malformed,
+            HeadFault::FirstLine | HeadFault::MethodTooLong | HeadFault::Field => {
+                ClientHandshakeError::Malformed
+            }
             HeadFault::FirstLineTooLong | HeadFault::TooLong => ClientHandshakeError::TooLong,
         }
     }
@@ -454,7 +493,7 @@ mod tests {
             ("Upgrade: websocket", "Upgrade : websocket", E::Malformed),
             ("Upgrade: websocket", "Upgrade:\r\n websocket", E::Malformed),
             ("101", "200", E::Status(200)),
-            ("101", "100", E::Status(100)),
+            ("HTTP/1.1 101", "HTTP/1.0 100", E::Malformed),
             ("101", "302", E::Status(302)),
             ("HTTP/1.1 101", "HTTP/1.0 403", E::Status(403)),
             ("101", "503", E::Status(503)),
@@ -495,6 +534,71 @@ mod tests {
                 "{response}"
             );
         }
+    }
+
+    #[test]
+    fn rfc_9110_section_15_2_interim_responses_are_skipped() {
+        let hints = "HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\n\r\n";
+        for interim in [
+            "HTTP/1.1 100 Continue\r\n\r\n",
+            "HTTP/1.1 102\r\n\r\n",
+            hints,
+            &hints.repeat(8),
+            &format!("HTTP/1.1 100 Continue\r\n\r\n{hints}HTTP/1.1 199 \r\nA:\r\n\r\n"),
+            // Each has a limit of its own.
+            &format!("HTTP/1.1 103\r\nA: {}\r\n\r\n", "a".repeat(8000)).repeat(8),
+        ] {
+            let input = format!("{interim}{RFC_RESPONSE}\u{1}frames");
+            let established = Established {
+                consumed: interim.len() + RFC_RESPONSE.len(),
+                subprotocol: Some("chat".into()),
+                extensions: None,
+            };
+            let found = Ok(Some(established));
+            assert_eq!(read_response(input.as_bytes()), found, "{interim}");
+            assert_eq!(read_response_by_bytes(input.as_bytes()), found, "{interim}");
+            let request_offers = offers();
+            let limits = HeadLimits::default();
+            for cut in (0..input.len()).take(1000) {
+                let mut handshake = ClientHandshake::new();
+                let request = client_request(&request_offers);
+                let first = handshake.read_response(&input.as_bytes()[..cut], &limits, &request);
+                let found_in_two = match first {
+                    Ok(None) => handshake.read_response(input.as_bytes(), &limits, &request),
+                    other => other,
+                };
+                assert_eq!(found_in_two, found, "cut at {cut}");
+            }
+        }
+    }
+
+    #[test]
+    fn interim_responses_are_limited_in_number_and_size_and_do_not_hide_a_refusal() {
+        use ClientHandshakeError as E;
+        let interim = "HTTP/1.1 100 Continue\r\n\r\n";
+        let long = format!("HTTP/1.1 103 {}\r\n\r\n", "a".repeat(9000));
+        for (input, error) in [
+            (interim.repeat(9) + RFC_RESPONSE, E::TooLong),
+            (interim.repeat(100_000), E::TooLong),
+            (long + RFC_RESPONSE, E::TooLong),
+            (
+                format!("{interim}HTTP/1.1 403 Forbidden\r\n\r\n"),
+                E::Status(403),
+            ),
+            (
+                format!("HTTP/1.0 100 Continue\r\n\r\n{RFC_RESPONSE}"),
+                E::Malformed,
+            ),
+            (
+                format!("HTTP/1.1 100 Continue\n\n{RFC_RESPONSE}"),
+                E::Malformed,
+            ),
+            (format!("{interim}\r\n{RFC_RESPONSE}"), E::Malformed),
+        ] {
+            assert_eq!(read_response(input.as_bytes()), Err(error));
+            assert_eq!(read_response_by_bytes(input.as_bytes()), Err(error));
+        }
+        assert_eq!(read_response(interim.repeat(8).as_bytes()), Ok(None));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::fmt;
 
-use super::SUPPORTED_VERSION;
+use super::{ALLOWED_METHODS, SUPPORTED_VERSION};
 use crate::http::Response;
 use crate::http::head::HeadFault;
 use crate::http::request::RequestFault;
@@ -23,26 +23,36 @@ pub enum HandshakeError {
     TooManyHeaders,
     /// A header is malformed, folded, or not ended by CR and LF: 400.
     Header,
-    /// The request is of another version of HTTP than 1.1: 505.
+    /// The request is of another version of HTTP than 1.0 and 1.1: 505.
     HttpVersion,
-    /// The method is neither GET nor HEAD: 405.
+    /// The method is none of GET, HEAD and OPTIONS, though RFC 9110 or RFC 5789 has it: 405.
     Method,
+    /// The method is not known at all, or longer than 16 letters: 501.
+    UnknownMethod,
     /// The request target is neither a path nor an `http` URI: 400.
     Target,
-    /// `Host` is missing, repeated or malformed: 400.
+    /// `Host` is missing, repeated or malformed: 400. Only HTTP/1.0 may leave it out.
     Host,
+    /// The request is for a host that is not among the server's [`Hosts`](crate::websocket::Hosts): 421.
+    UnknownHost,
     /// A body is announced: 400.
     Body,
-    /// No upgrade to WebSocket is asked for, and [`Accept::http`](crate::websocket::Accept::http) had no answer: 426.
+    /// No upgrade to WebSocket is asked for, or none that HTTP/1.0 knows, and [`Accept::http`](crate::websocket::Accept::http) had
+    /// no answer: 426.
     NoUpgrade,
-    /// `Connection` lacks the option `Upgrade`, which a proxy may have removed: 400.
+    /// `Upgrade` names `websocket`, but is no list of protocols: 400.
+    Upgrade,
+    /// `Connection` lacks the option `Upgrade`, which a proxy may have removed, or is no list of options: 400.
     Connection,
     /// `Sec-WebSocket-Version` is not 13: 426.
     WebSocketVersion,
     /// `Sec-WebSocket-Key` is missing, repeated or not 16 bytes in base64: 400.
     Key,
-    /// A subprotocol that is offered is not a token: 400.
+    /// `Sec-WebSocket-Protocol` is no list of tokens, or has one of them twice: 400.
     Subprotocols,
+    /// `Sec-WebSocket-Extensions` is no list of extensions with their parameters: 400. One that is only unknown, or has unknown
+    /// parameters, is declined.
+    Extensions,
     /// [`Origins`](crate::websocket::Origins) do not allow the origin: 403.
     Origin,
     /// [`Accept::upgrade`](crate::websocket::Accept::upgrade) rejected the request.
@@ -66,15 +76,19 @@ impl HandshakeError {
             | HandshakeError::Target
             | HandshakeError::Host
             | HandshakeError::Body
+            | HandshakeError::Upgrade
             | HandshakeError::Connection
             | HandshakeError::Key
-            | HandshakeError::Subprotocols => 400,
+            | HandshakeError::Subprotocols
+            | HandshakeError::Extensions => 400,
             HandshakeError::Origin => 403,
             HandshakeError::Method => 405,
             HandshakeError::RequestLineTooLong => 414,
+            HandshakeError::UnknownHost => 421,
             HandshakeError::NoUpgrade | HandshakeError::WebSocketVersion => 426,
             HandshakeError::HeadTooLong | HandshakeError::TooManyHeaders => 431,
             HandshakeError::SubprotocolNotOffered | HandshakeError::Unsendable => 500,
+            HandshakeError::UnknownMethod => 501,
             HandshakeError::HttpVersion => 505,
             HandshakeError::Rejected { status } => *status,
         }
@@ -84,7 +98,7 @@ impl HandshakeError {
     pub(super) fn response(&self) -> Response {
         let response = Response::text(self.status(), format!("{self}\n"));
         match self {
-            HandshakeError::Method => response.header("Allow", "GET, HEAD"),
+            HandshakeError::Method => response.header("Allow", ALLOWED_METHODS),
             HandshakeError::WebSocketVersion => {
                 response.header("Sec-WebSocket-Version", SUPPORTED_VERSION)
             }
@@ -101,16 +115,24 @@ impl fmt::Display for HandshakeError {
             HandshakeError::HeadTooLong => "the request's head is too long",
             HandshakeError::TooManyHeaders => "the request has too many headers",
             HandshakeError::Header => "a header is malformed",
-            HandshakeError::HttpVersion => "only HTTP/1.1 is spoken here",
-            HandshakeError::Method => "only GET and HEAD are understood here",
+            HandshakeError::HttpVersion => "only HTTP/1.0 and HTTP/1.1 are spoken here",
+            HandshakeError::Method => "only GET, HEAD and OPTIONS are allowed here",
+            HandshakeError::UnknownMethod => "the method is not known here",
             HandshakeError::Target => "the request target is malformed",
             HandshakeError::Host => "the Host header is missing, repeated or malformed",
+            HandshakeError::UnknownHost => "the request is for another host",
             HandshakeError::Body => "a request with a body is not understood here",
-            HandshakeError::NoUpgrade => "this is a WebSocket server: ask for an upgrade",
+            HandshakeError::NoUpgrade => {
+                "this is a WebSocket server: ask for an upgrade, in HTTP/1.1"
+            }
+            HandshakeError::Upgrade => "the Upgrade header is malformed",
             HandshakeError::Connection => "the Connection header does not have the option Upgrade",
             HandshakeError::WebSocketVersion => "the WebSocket version is not 13",
             HandshakeError::Key => "Sec-WebSocket-Key is not 16 bytes in base64, once",
-            HandshakeError::Subprotocols => "an offered subprotocol is not a token",
+            HandshakeError::Subprotocols => {
+                "an offered subprotocol is not a token, or offered twice"
+            }
+            HandshakeError::Extensions => "the Sec-WebSocket-Extensions header is malformed",
             HandshakeError::Origin => "the origin is not allowed",
             HandshakeError::Rejected { status } => {
                 return write!(f, "the request was rejected with status {status}");
@@ -133,6 +155,7 @@ impl From<RequestFault> for HandshakeError {
             RequestFault::TooManyFields => HandshakeError::TooManyHeaders,
             RequestFault::Field => HandshakeError::Header,
             RequestFault::Method => HandshakeError::Method,
+            RequestFault::UnknownMethod => HandshakeError::UnknownMethod,
             RequestFault::Target => HandshakeError::Target,
             RequestFault::Host => HandshakeError::Host,
         }
@@ -144,6 +167,7 @@ impl From<HeadFault> for HandshakeError {
         match fault {
             HeadFault::FirstLine => HandshakeError::RequestLine,
             HeadFault::FirstLineTooLong => HandshakeError::RequestLineTooLong,
+            HeadFault::MethodTooLong => HandshakeError::UnknownMethod,
             HeadFault::Field => HandshakeError::Header,
             HeadFault::TooLong => HandshakeError::HeadTooLong,
         }
@@ -165,14 +189,18 @@ mod tests {
             HandshakeError::Header,
             HandshakeError::HttpVersion,
             HandshakeError::Method,
+            HandshakeError::UnknownMethod,
             HandshakeError::Target,
             HandshakeError::Host,
+            HandshakeError::UnknownHost,
             HandshakeError::Body,
             HandshakeError::NoUpgrade,
+            HandshakeError::Upgrade,
             HandshakeError::Connection,
             HandshakeError::WebSocketVersion,
             HandshakeError::Key,
             HandshakeError::Subprotocols,
+            HandshakeError::Extensions,
             HandshakeError::Origin,
             HandshakeError::SubprotocolNotOffered,
             HandshakeError::Unsendable,

@@ -1,6 +1,7 @@
 //! Fixtures of the tests: the example of RFC 6455, whole and damaged, and an application to try requests on.
 
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use proptest::prelude::*;
 
@@ -9,6 +10,7 @@ use crate::Address;
 use crate::http::head::HeadLimits;
 use crate::http::{Request, Response};
 use crate::websocket::accept::{Accept, Answer};
+use crate::websocket::hosts::Hosts;
 use crate::websocket::origin::Origins;
 
 /// The client's request of RFC 6455 section 1.2, with the Sec-WebSocket-Protocol that it has there.
@@ -91,11 +93,26 @@ impl Outcome {
     }
 }
 
+/// The time of all tests: `Sun, 06 Nov 1994 08:49:37 GMT`.
+fn clock() -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(784_111_777)
+}
+
+/// Rules that let pages of any origin and requests for any host in.
+pub(super) fn rules<A>(accept: &A) -> Rules<'_, A> {
+    Rules {
+        limits: HeadLimits::default(),
+        hosts: const { &Hosts::ANY },
+        origins: const { &Origins::ANY },
+        accept,
+        clock,
+    }
+}
+
 pub(super) fn read(handshake: &mut Handshake, input: &[u8], origins: &Origins) -> Outcome {
     let rules = Rules {
-        limits: HeadLimits::default(),
         origins,
-        accept: &Doors,
+        ..rules(&Doors)
     };
     let text = |response| String::from_utf8(response).unwrap();
     match handshake.read_request(input, &PEER, &rules, |_| None) {
@@ -121,6 +138,7 @@ pub(super) fn read(handshake: &mut Handshake, input: &[u8], origins: &Origins) -
             assert_eq!(outcome.status(), error.status());
             outcome
         }
+        Progress::Panicked { .. } => unreachable!("the doors do not panic"),
     }
 }
 
@@ -138,6 +156,15 @@ pub(super) fn byte_by_byte(input: &[u8]) -> (Outcome, usize) {
         }
     }
     (Outcome::NeedMore, input.len())
+}
+
+/// The outcome when the input comes in two parts.
+pub(super) fn cut_at(cut: usize, input: &[u8]) -> Outcome {
+    let mut handshake = Handshake::new();
+    match read(&mut handshake, &input[..cut], &Origins::any()) {
+        Outcome::NeedMore => read(&mut handshake, input, &Origins::any()),
+        outcome => outcome,
+    }
 }
 
 pub(super) fn error_of(input: &[u8]) -> Option<HandshakeError> {

@@ -21,6 +21,9 @@ use sha1::{Digest, Sha1};
 
 const SUPPORTED_VERSION: &str = "13";
 
+/// The methods that are answered, as `Allow` names them.
+const ALLOWED_METHODS: &str = "GET, HEAD, OPTIONS";
+
 /// The value by which a server proves that it has understood the key (RFC 6455 section 4.2.2 item 5.4).
 fn accept_value(key: &[u8]) -> String {
     let hash = Sha1::new()

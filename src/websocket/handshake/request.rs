@@ -3,6 +3,7 @@
 use std::str;
 
 use crate::http::Request;
+use crate::websocket::extensions::{Extension, Extensions, MalformedExtensionsError};
 
 impl<'a> Request<'a> {
     /// The origin of the page that opens the connection. Browsers always send it; from other programs it proves nothing.
@@ -21,12 +22,11 @@ impl<'a> Request<'a> {
             .filter_map(|element| str::from_utf8(element).ok())
     }
 
-    /// The values of all `Sec-WebSocket-Extensions` headers, in their order.
-    #[cfg(any(feature = "deflate", test))]
-    pub(crate) fn extensions(&self) -> impl Iterator<Item = &'a str> + use<'a> {
-        self.fields()
-            .values("Sec-WebSocket-Extensions")
-            .filter_map(|value| str::from_utf8(value).ok())
+    /// The extensions that the client offers, the preferred ones first, up to and with the first that is malformed.
+    pub(crate) fn extensions(
+        &self,
+    ) -> impl Iterator<Item = Result<Extension<'a>, MalformedExtensionsError>> + use<'a> {
+        Extensions::of_all(self.fields().values("Sec-WebSocket-Extensions"))
     }
 }
 

@@ -1,6 +1,8 @@
 //! Heads that are refused before they are whole: by their first wrong byte, or at a limit.
 
-use super::super::fixtures::{PEER, RFC_REQUEST, at_once, byte_by_byte, error_of, with_also};
+use super::super::fixtures::{
+    PEER, RFC_REQUEST, at_once, byte_by_byte, error_of, rules, with_also,
+};
 use super::*;
 use crate::websocket::accept::AcceptAll;
 
@@ -9,16 +11,17 @@ fn what_cannot_be_a_request_is_refused_with_its_first_wrong_byte() {
     for (input, refused_after) in [
         // TLS: handshake record, version 3.1.
         (&b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"[..], 1),
+        (b"\n", 1),
+        (b"\r\r", 2),
+        (b"\r\n\r\n\0", 5),
+        (b"\r\n\r\n\r\n\r\n\r\nGET / HTTP/1.1", 9),
         (b"\x80\x2e\x01\x03\x01", 1),
         (b"\0\0\0\x05hello", 1),
         (b"\xff\xff", 1),
         (b"\x81\x85abcd", 1),
-        (b"\r\n\r\nGET / HTTP/1.1", 1),
         (b" GET / HTTP/1.1", 1),
         (b"{\"op\":\"hello\"}", 1),
         (b"*1\r\n$4\r\nPING\r\n", 3),
-        (b"SSH-2.0-OpenSSH_9.9\r\n", 17),
-        (b"AVERYLONGMETHODTOKEN", 17),
         (b"EHLO mail.example\r\n", 18),
         (b"GET /\r\n", 6),
         (b"GET / FTP/1.1\r\n", 7),
@@ -32,6 +35,20 @@ fn what_cannot_be_a_request_is_refused_with_its_first_wrong_byte() {
         let (outcome, length) = byte_by_byte(input);
         assert_eq!(outcome.status(), 400, "{input:?}");
         assert_eq!(length, refused_after, "{input:?}");
+        assert_eq!(at_once(input), outcome);
+    }
+}
+
+#[test]
+fn rfc_9112_section_3_a_method_that_is_too_long_is_not_implemented() {
+    for input in [
+        &b"SSH-2.0-OpenSSH_9.9\r\n"[..],
+        b"AVERYLONGMETHODTOKEN",
+        b"\r\nAVERYLONGMETHODTOKEN",
+    ] {
+        let (outcome, length) = byte_by_byte(input);
+        assert_eq!(outcome.status(), 501, "{input:?}");
+        assert_eq!(length, 17 + 2 * usize::from(input.starts_with(b"\r\n")));
         assert_eq!(at_once(input), outcome);
     }
 }
@@ -94,8 +111,7 @@ fn limits_may_be_any_number() {
                 bytes: head_bytes,
                 fields: headers,
             },
-            origins: &Origins::any(),
-            accept: &AcceptAll,
+            ..rules(&AcceptAll)
         };
         let input = RFC_REQUEST.as_bytes();
         match Handshake::new().read_request(input, &PEER, &rules, |_| None) {

@@ -1,25 +1,46 @@
 //! The server's side of the handshake: it checks the request, asks the application, and writes the answer.
 
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::SystemTime;
+
 use base64::Engine;
 use base64::alphabet;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 
 use super::error::HandshakeError;
-use super::{RESERVED, SUPPORTED_VERSION, accept_value};
+use super::{ALLOWED_METHODS, RESERVED, SUPPORTED_VERSION, accept_value};
 use crate::Address;
-use crate::http::fields::{Unsendable, is_token, write_field};
+use crate::http::date::HttpDate;
+use crate::http::fields::{FieldSection, Unsendable, is_token, write_field};
 use crate::http::head::{HeadLimits, HeadSearch, Place};
 use crate::http::response::Form;
 use crate::http::{Request, Response};
 use crate::websocket::accept::{Accept, Acceptance, Verdict};
+use crate::websocket::hosts::Hosts;
 use crate::websocket::origin::Origins;
 
 /// The rules of a server's handshakes.
 #[derive(Debug)]
 pub(crate) struct Rules<'a, A> {
     pub(crate) limits: HeadLimits,
+    pub(crate) hosts: &'a Hosts,
     pub(crate) origins: &'a Origins,
     pub(crate) accept: &'a A,
+    /// The clock of `Date` headers; nothing is decided by it.
+    pub(crate) clock: fn() -> SystemTime,
+}
+
+impl<A> Rules<'_, A> {
+    /// The form of a response on a connection that could have become a WebSocket.
+    fn form(&self, is_to_head: bool) -> Form<'static> {
+        Form {
+            is_to_head,
+            date: HttpDate::of((self.clock)()),
+            upgrade: Some("websocket"),
+            reserved: &RESERVED,
+        }
+    }
 }
 
 /// The progress of the server's side of a handshake.
@@ -41,6 +62,11 @@ pub(crate) enum Progress<S> {
         response: Vec<u8>,
         error: HandshakeError,
     },
+    /// The application panicked. The connection ends with this response.
+    Panicked {
+        response: Vec<u8>,
+        panic: Box<dyn Any + Send>,
+    },
 }
 
 /// The server's side of a handshake that is under way.
@@ -52,7 +78,7 @@ pub(crate) struct Handshake(HeadSearch);
 
 impl Handshake {
     pub(crate) fn new() -> Self {
-        Handshake(HeadSearch::new(Place::Method))
+        Handshake(HeadSearch::new(Place::Start))
     }
 
     /// Looks for the request at the front of `input`, which begins with the connection's first byte each time, and answers
@@ -67,12 +93,42 @@ impl Handshake {
         rules: &Rules<'_, A>,
         negotiate: impl FnOnce(&Request<'_>) -> Option<String>,
     ) -> Progress<A::State> {
-        let answered = match self.0.find_end(input, rules.limits.bytes) {
+        let (answered, head) = match self.0.find_head(input, rules.limits.bytes) {
             Ok(None) => return Progress::NeedMore,
-            Ok(Some(end)) => answer(&input[..end], peer, rules, negotiate),
-            Err(fault) => Err(HandshakeError::from(fault).into()),
+            Ok(Some(place)) => {
+                let (head, end) = (&input[place.clone()], place.end);
+                // The loop hears of a panic once it is answered. What it leaves of the application is the application's affair.
+                let answer = || answer(head, end, peer, rules, negotiate);
+                match catch_unwind(AssertUnwindSafe(answer)) {
+                    Ok(answered) => (answered, head),
+                    Err(panic) => return panicked(panic, head, rules),
+                }
+            }
+            Err(fault) => {
+                let refusal = HandshakeError::from(fault).into();
+                (Err(refusal), &input[self.0.skipped()..])
+            }
         };
-        answered.unwrap_or_else(|refusal| refusal.write(input.starts_with(b"HEAD ")))
+        answered.unwrap_or_else(|refusal| refusal.write(&rules.form(is_of_head(head))))
+    }
+}
+
+/// True if the method is HEAD, whose responses have no body.
+fn is_of_head(head: &[u8]) -> bool {
+    head.starts_with(b"HEAD ")
+}
+
+/// The answer to a request on which the application has panicked.
+#[cold]
+fn panicked<A: Accept>(
+    panic: Box<dyn Any + Send>,
+    head: &[u8],
+    rules: &Rules<'_, A>,
+) -> Progress<A::State> {
+    let response = Response::text(500, "the server failed\n");
+    Progress::Panicked {
+        response: response.to_bytes(&rules.form(is_of_head(head))),
+        panic,
     }
 }
 
@@ -101,42 +157,40 @@ impl From<Unsendable> for Refusal {
 }
 
 impl Refusal {
-    fn write<S>(self, to_head: bool) -> Progress<S> {
-        match self.response.write(&form(to_head)) {
+    fn write<S>(self, form: &Form<'_>) -> Progress<S> {
+        match self.response.write(form) {
             Ok(response) => Progress::Refused {
                 response,
                 error: self.error,
             },
             // The response to this error can be sent, so the recursion ends here.
-            Err(unsendable) => Refusal::from(unsendable).write(to_head),
+            Err(unsendable) => Refusal::from(unsendable).write(form),
         }
     }
 }
 
-/// The form of a response on a connection that could have become a WebSocket.
-fn form(is_to_head: bool) -> Form<'static> {
-    Form {
-        is_to_head,
-        upgrade: Some("websocket"),
-        reserved: &RESERVED,
-    }
-}
-
-/// Answers the request that `head` is.
+/// Answers the request that `head` is, which ends at `end` in the input.
 fn answer<A: Accept>(
     head: &[u8],
+    end: usize,
     peer: &Address,
     rules: &Rules<'_, A>,
     negotiate: impl FnOnce(&Request<'_>) -> Option<String>,
 ) -> Result<Progress<A::State>, Refusal> {
     let mut storage = rules.limits.storage(head.len());
     let request = parse_request(head, &mut storage, peer)?;
+    if !rules.hosts.know(request.host()) {
+        return Err(HandshakeError::UnknownHost.into());
+    }
     if !asks_for_upgrade(&request) {
-        let response = rules.accept.http(&request);
+        let response = match request.method() {
+            "OPTIONS" => Some(Response::new(204).header("Allow", ALLOWED_METHODS)),
+            _ => rules.accept.http(&request),
+        };
         let response = response.ok_or(HandshakeError::NoUpgrade)?;
         return Ok(Progress::Answered {
-            consumed: head.len(),
-            response: response.write(&form(request.method() == "HEAD"))?,
+            consumed: end,
+            response: response.write(&rules.form(is_of_head(head)))?,
         });
     }
     let key = check_upgrade(&request)?;
@@ -160,7 +214,7 @@ fn answer<A: Accept>(
         false => None,
     };
     Ok(Progress::Upgraded {
-        consumed: head.len(),
+        consumed: end,
         response: write_upgrade(key, &acceptance, extensions.as_deref()),
         state: acceptance.state,
         subprotocol: acceptance.subprotocol,
@@ -173,7 +227,7 @@ fn parse_request<'a>(
     storage: &'a mut [httparse::Header<'a>],
     peer: &'a Address,
 ) -> Result<Request<'a>, HandshakeError> {
-    let request = Request::parse(head, storage, &["GET", "HEAD"], peer)?;
+    let request = Request::parse(head, storage, &["GET", "HEAD", "OPTIONS"], peer)?;
     match request.announces_body() {
         true => Err(HandshakeError::Body),
         false => Ok(request),
@@ -182,13 +236,19 @@ fn parse_request<'a>(
 
 /// True if the request asks for WebSocket, correctly or not.
 fn asks_for_upgrade(request: &Request<'_>) -> bool {
-    request.method() == "GET" && request.fields().lists("Upgrade", "websocket")
+    request.may_upgrade()
+        && request.method() == "GET"
+        && request.fields().lists("Upgrade", "websocket")
 }
 
-/// RFC 6455 section 4.2.1, items 4 to 6 and 8. Returns the key as it was sent.
+/// RFC 6455 section 4.2.1, items 3 to 6, 8 and 9. Returns the key as it was sent.
 fn check_upgrade<'a>(request: &Request<'a>) -> Result<&'a [u8], HandshakeError> {
     let fields = request.fields();
-    if !fields.lists("Connection", "upgrade") {
+    if !fields.elements("Upgrade").all(is_protocol) {
+        return Err(HandshakeError::Upgrade);
+    }
+    let mut options = fields.elements("Connection");
+    if !fields.lists("Connection", "upgrade") || !options.all(is_token) {
         return Err(HandshakeError::Connection);
     }
     if fields.sole("Sec-WebSocket-Version") != Some(SUPPORTED_VERSION.as_bytes()) {
@@ -196,10 +256,29 @@ fn check_upgrade<'a>(request: &Request<'a>) -> Result<&'a [u8], HandshakeError> 
     }
     let key = fields.sole("Sec-WebSocket-Key");
     let key = key.filter(|key| is_key(key)).ok_or(HandshakeError::Key)?;
-    if !fields.elements("Sec-WebSocket-Protocol").all(is_token) {
+    if !are_subprotocols(&fields) {
         return Err(HandshakeError::Subprotocols);
     }
+    if request.extensions().any(|offer| offer.is_err()) {
+        return Err(HandshakeError::Extensions);
+    }
     Ok(key)
+}
+
+/// True if `element` of an `Upgrade` field is a name and perhaps a version (RFC 9110 section 7.8).
+fn is_protocol(element: &[u8]) -> bool {
+    let mut parts = element.splitn(2, |&byte| byte == b'/');
+    parts.all(is_token)
+}
+
+/// True if the subprotocols that are offered are tokens, and none is there twice (RFC 6455 sections 4.1 and 4.3). A list without
+/// elements, which the grammar does not have, offers nothing.
+fn are_subprotocols(fields: &FieldSection<'_>) -> bool {
+    let mut offered: Vec<_> = fields.elements("Sec-WebSocket-Protocol").collect();
+    // A peer may offer as many as the head has room for, and comparing each with each would take too long.
+    offered.sort_unstable();
+    let are_unique = offered.windows(2).all(|pair| pair[0] != pair[1]);
+    are_unique && offered.into_iter().all(is_token)
 }
 
 /// Base64 that accepts surplus bits in the last character: the example key of RFC 6455 section 4.1 has some.
@@ -245,5 +324,7 @@ fn write_upgrade<S>(key: &[u8], acceptance: &Acceptance<S>, extensions: Option<&
 
 #[cfg(test)]
 mod limits_tests;
+#[cfg(test)]
+mod plain_tests;
 #[cfg(test)]
 mod tests;

@@ -4,8 +4,8 @@ use proptest::prelude::*;
 
 use super::super::ClientHandshakeError;
 use super::super::fixtures::{
-    Doors, Outcome, PEER, RFC_REQUEST, at_once, byte_by_byte, damaged, error_of, read, with_also,
-    with_line,
+    Doors, Outcome, PEER, RFC_REQUEST, at_once, byte_by_byte, cut_at, damaged, error_of, read,
+    rules, with_also, with_line,
 };
 use super::*;
 use crate::websocket::accept::Answer;
@@ -85,6 +85,7 @@ fn rfc_6455_section_4_2_1_what_an_upgrade_may_look_like() {
     for request in [
         with_line("Upgrade", "UPGRADE: WebSocket"),
         with_line("Upgrade", "Upgrade: h2c, websocket"),
+        with_line("Upgrade", "Upgrade: ,HTTP/2.0, foo/1.1_a , websocket,"),
         with_line("Upgrade", "Upgrade: h2c\r\nUpgrade:websocket"),
         with_line("Connection", "connection: keep-alive, Upgrade"),
         with_line(
@@ -116,8 +117,19 @@ fn rfc_6455_section_4_2_1_what_an_upgrade_may_look_like() {
         with_also("X-Empty:"),
         with_also("X-Text: caf\u{e9}\tand more"),
         with_also("Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits"),
+        // What is not known is declined: it is in the grammar.
+        with_also("Sec-WebSocket-Extensions: x-a; b; b=1;\tc = \"\\d\" ,, x-a"),
+        with_also("Sec-WebSocket-Extensions: ,"),
+        with_also("Sec-WebSocket-Extensions: permessage-deflate; unknown; unknown"),
+        // RFC 9112 section 2.2.
+        with_line("GET", "\r\nGET /chat HTTP/1.1"),
+        with_line("GET", "\r\n\r\n\r\n\r\nGET /chat HTTP/1.1"),
     ] {
         assert_eq!(at_once(request.as_bytes()).status(), 101, "{request}");
+        for cut in 0..request.len() {
+            let outcome = cut_at(cut, request.as_bytes());
+            assert_eq!(outcome, at_once(request.as_bytes()), "{cut} {request}");
+        }
         assert_eq!(
             byte_by_byte(request.as_bytes()).0.status(),
             101,
@@ -143,6 +155,7 @@ fn malformed_upgrades_are_refused_alike_in_one_piece_and_byte_by_byte() {
             &format!("Sec-WebSocket-Protocol: {value}"),
         )
     };
+    let extensions = |value: &str| with_also(&format!("Sec-WebSocket-Extensions: {value}"));
     let line = |line: &str| with_line("GET", line);
     let cases: &[(String, E)] = &[
         // RFC 9112 section 3: the request line.
@@ -163,19 +176,25 @@ fn malformed_upgrades_are_refused_alike_in_one_piece_and_byte_by_byte() {
         (line("GET /ch\0t HTTP/1.1"), E::RequestLine),
         (line("GET /ch\rt HTTP/1.1"), E::RequestLine),
         (line("G(T /chat HTTP/1.1"), E::RequestLine),
-        (line("AMETHODTHATISLONG /chat HTTP/1.1"), E::RequestLine),
-        (line("\r\nGET /chat HTTP/1.1"), E::RequestLine),
+        (line("AMETHODTHATISLONG /chat HTTP/1.1"), E::UnknownMethod),
+        (
+            line(&("\r\n".repeat(5) + "GET /chat HTTP/1.1")),
+            E::RequestLine,
+        ),
+        (line("\nGET /chat HTTP/1.1"), E::RequestLine),
         (RFC_REQUEST.replacen("\r\n", "\n", 1), E::RequestLine),
         (RFC_REQUEST.replacen("\r\n", "\r", 1), E::Header),
-        (line("GET /chat HTTP/1.0"), E::HttpVersion),
+        (line("GET /chat HTTP/1.0"), E::NoUpgrade),
         (line("GET /chat HTTP/0.9"), E::HttpVersion),
         (line("GET /chat HTTP/2.0"), E::HttpVersion),
         (line("GET /chat HTTP/3.1"), E::HttpVersion),
-        (line("get /chat HTTP/1.1"), E::Method),
+        (line("get /chat HTTP/1.1"), E::UnknownMethod),
+        (line("PROPFIND /chat HTTP/1.1"), E::UnknownMethod),
         (line("POST /chat HTTP/1.1"), E::Method),
         (line("CONNECT server.example.com:80 HTTP/1.1"), E::Method),
-        (line("OPTIONS * HTTP/1.1"), E::Method),
+        (line("TRACE /chat HTTP/1.1"), E::Method),
         (line("GET * HTTP/1.1"), E::Target),
+        (line("OPTIONS ** HTTP/1.1"), E::Target),
         (line("GET chat HTTP/1.1"), E::Target),
         (line("GET /chat#top HTTP/1.1"), E::Target),
         (line("GET ws://server.example.com/ HTTP/1.1"), E::Target),
@@ -210,6 +229,7 @@ fn malformed_upgrades_are_refused_alike_in_one_piece_and_byte_by_byte() {
         (host("a:70000"), E::Host),
         (host("[::1"), E::Host),
         (host("caf\u{e9}"), E::Host),
+        (host("a%2"), E::Host),
         // RFC 9112 section 6: no body.
         (with_also("Content-Length: 5"), E::Body),
         (with_also("Content-Length: -0"), E::Body),
@@ -236,6 +256,25 @@ fn malformed_upgrades_are_refused_alike_in_one_piece_and_byte_by_byte() {
         (
             with_line("Connection", "Connection: close upgrade"),
             E::Connection,
+        ),
+        (
+            with_line("Connection", "Connection: upgrade, keep alive"),
+            E::Connection,
+        ),
+        (
+            with_line("Connection", "Connection: upgrade, \"close\""),
+            E::Connection,
+        ),
+        (with_line("Upgrade", "Upgrade: websocket, h2 c"), E::Upgrade),
+        (with_line("Upgrade", "Upgrade: /1, websocket"), E::Upgrade),
+        (with_line("Upgrade", "Upgrade: websocket, h2c/"), E::Upgrade),
+        (
+            with_line("Upgrade", "Upgrade: websocket, a/1/2"),
+            E::Upgrade,
+        ),
+        (
+            with_line("Upgrade", "Upgrade: websocket\r\nUpgrade: \"a\""),
+            E::Upgrade,
         ),
         (with_line("Sec-WebSocket-Version", ""), E::WebSocketVersion),
         (version(""), E::WebSocketVersion),
@@ -265,6 +304,26 @@ fn malformed_upgrades_are_refused_alike_in_one_piece_and_byte_by_byte() {
         (offer("chat room"), E::Subprotocols),
         (offer("chat, ch@t"), E::Subprotocols),
         (offer("\"chat\""), E::Subprotocols),
+        (offer("chat, superchat, chat"), E::Subprotocols),
+        (
+            offer("chat\r\nSec-WebSocket-Protocol: chat"),
+            E::Subprotocols,
+        ),
+        // RFC 6455 section 9.1.
+        (extensions(";"), E::Extensions),
+        (extensions("permessage-deflate;"), E::Extensions),
+        (extensions("permessage-deflate; ; a"), E::Extensions),
+        (extensions("permessage-deflate; a="), E::Extensions),
+        (extensions("permessage-deflate; a=\"b c\""), E::Extensions),
+        (extensions("permessage-deflate; a=\"b"), E::Extensions),
+        (extensions("permessage-deflate, x y"), E::Extensions),
+        (extensions("\"permessage-deflate\""), E::Extensions),
+        (extensions("x; a=(b)"), E::Extensions),
+        (extensions("caf\u{e9}"), E::Extensions),
+        (
+            extensions("x\r\nSec-WebSocket-Extensions: y;"),
+            E::Extensions,
+        ),
         (
             offer("chat\r\nSec-WebSocket-Protocol: caf\u{e9}"),
             E::Subprotocols,
@@ -278,7 +337,27 @@ fn malformed_upgrades_are_refused_alike_in_one_piece_and_byte_by_byte() {
         };
         assert_eq!(found, error, "{request:?}");
         assert_eq!(byte_by_byte(request.as_bytes()).0, outcome, "{request:?}");
+        for cut in 0..request.len().min(1000) {
+            assert_eq!(
+                cut_at(cut, request.as_bytes()),
+                outcome,
+                "{cut} {request:?}"
+            );
+        }
     }
+}
+
+#[test]
+fn rfc_6455_section_4_2_1_a_thousand_subprotocols_are_compared_at_once() {
+    let offered: Vec<_> = (0..1000).map(|number| number.to_string()).collect();
+    let offer = |names: &[String]| {
+        let value = format!("Sec-WebSocket-Protocol: {}", names.join(","));
+        with_line("Sec-WebSocket-Protocol", &value)
+    };
+    assert_eq!(at_once(offer(&offered).as_bytes()).status(), 101);
+    let twice = [&offered[..], &offered[500..501]].concat();
+    let error = error_of(offer(&twice).as_bytes());
+    assert_eq!(error, Some(HandshakeError::Subprotocols));
 }
 
 #[test]
@@ -296,8 +375,8 @@ fn a_plain_request_gets_the_applications_answer() {
     assert_eq!(consumed, get.len());
     assert_eq!(
         response,
-        "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: text/html; charset=utf-8\r\n\
-         Content-Length: 8\r\n\r\n<p>hello"
+        "HTTP/1.1 200 OK\r\nConnection: close\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\
+         Content-Type: text/html; charset=utf-8\r\nContent-Length: 8\r\n\r\n<p>hello"
     );
     let head = get.replace("GET", "HEAD");
     let Outcome::Answered {
@@ -348,7 +427,10 @@ fn rfc_9110_section_15_5_6_the_methods_that_are_allowed_are_named() {
     let Outcome::Refused { response, .. } = at_once(request.as_bytes()) else {
         panic!("there is no such method here");
     };
-    assert!(response.contains("\r\nAllow: GET, HEAD\r\n"), "{response}");
+    assert!(
+        response.contains("\r\nAllow: GET, HEAD, OPTIONS\r\n"),
+        "{response}"
+    );
 }
 
 #[test]
@@ -434,17 +516,13 @@ fn extensions_are_negotiated_last_and_answered() {
         "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n\
          sec-websocket-extensions: x-other",
     );
-    let rules = Rules {
-        limits: HeadLimits::default(),
-        origins: &Origins::any(),
-        accept: &Doors,
-    };
+    let rules = rules(&Doors);
     let negotiate = |request: &Request<'_>| {
-        let offers: Vec<_> = request.extensions().collect();
-        assert_eq!(
-            offers,
-            ["permessage-deflate; client_max_window_bits", "x-other"]
-        );
+        let offers: Vec<_> = request
+            .extensions()
+            .map(|offer| offer.unwrap().name)
+            .collect();
+        assert_eq!(offers, ["permessage-deflate", "x-other"]);
         Some("permessage-deflate".to_owned())
     };
     let progress = Handshake::new().read_request(request.as_bytes(), &PEER, &rules, negotiate);
@@ -482,11 +560,7 @@ fn the_application_sees_who_asks_for_what() {
         assert_eq!(request.peer(), &PEER);
         Answer::accept(request.headers().count())
     };
-    let rules = Rules {
-        limits: HeadLimits::default(),
-        origins: &Origins::any(),
-        accept: &look,
-    };
+    let rules = rules(&look);
     let request = with_line("GET", "GET /chat?room=hall HTTP/1.1");
     match Handshake::new().read_request(request.as_bytes(), &PEER, &rules, |_| None) {
         Progress::Upgraded { state, .. } => assert_eq!(state, 7),

@@ -4,7 +4,10 @@
 //! Try it: `cargo run --release -p ringwheel-applications --bin websocket_chat`, then open
 //! <http://127.0.0.1:1833/> in two windows. `http://127.0.0.1:1833/?name=ada&room=attic` joins at once.
 //!
-//! Names are not verified here: a server that needs that checks a cookie or a token where this one checks the name.
+//! Only its own page may connect, which is the default. A chat in a private network also lists its names (`--host`), so that no
+//! page of a stranger's name that resolves to it is taken for its own.
+//!
+//! Names of people are not verified here: a server that needs that checks a cookie or a token where this one checks the name.
 
 mod door;
 mod roster;
@@ -16,7 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use clap::Parser;
-use ringwheel::websocket::{CloseCode, Deflate, Message, Origins, WebSocket, WebSocketError};
+use ringwheel::websocket::{CloseCode, Deflate, Hosts, Message, WebSocket, WebSocketError};
 use ringwheel::{CloseReason, Conn, Connections, Handler, Limits, Listen, Overflow};
 use ringwheel_applications::arguments::ServerArgs;
 use serde::{Deserialize, Serialize};
@@ -35,6 +38,9 @@ struct Args {
     /// Compress messages for browsers that offer it (permessage-deflate).
     #[arg(long)]
     deflate: bool,
+    /// A name that the server is known by, such as `chat.example.com`; any number of them [default: every name].
+    #[arg(long = "host", value_name = "NAME")]
+    hosts: Vec<String>,
 }
 
 const LONGEST_MESSAGE: usize = 4 * 1024;
@@ -161,8 +167,12 @@ impl Handler for Chat {
 
 fn main() -> io::Result<()> {
     let args = Args::parse();
+    let hosts = match &args.hosts[..] {
+        [] => Hosts::any(),
+        listed => Hosts::try_list(listed).map_err(io::Error::other)?,
+    };
     let protocol = WebSocket::accepting(Door)
-        .origins(Origins::same_host())
+        .hosts(hosts)
         .max_message(LONGEST_MESSAGE)
         .ping_every(Duration::from_secs(30));
     let protocol = match args.deflate {
