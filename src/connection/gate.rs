@@ -11,9 +11,9 @@ impl Gate {
     /// The output is above its high-water mark.
     pub(crate) const PRESSURE: Gate = Gate(2);
     /// The connection's callbacks have posted much mail, which is carried out first, or mail to a mailbox that is filling up.
-    pub(crate) const MAIL: Gate = Gate(16);
+    pub(crate) const MAIL: Gate = Gate(64);
     /// Too many of the connection's publications are on their way.
-    pub(crate) const PUBLISHED: Gate = Gate(32);
+    pub(crate) const PUBLISHED: Gate = Gate(128);
     /// The connection is not [active](super::lifecycle::Lifecycle::is_active) any more.
     pub(crate) const CLOSING: Gate = Gate(4);
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::LoopShared;
-use crate::shared::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use crate::shared::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering, fence};
 
 /// The part of a connection that other threads reach without its worker's mailbox.
 ///
@@ -110,17 +110,20 @@ impl Control {
 
     /// Counts a publication of the connection in.
     pub(crate) fn count_publication(&self, bytes: usize) {
-        self.publications.fetch_add(1, Ordering::SeqCst);
-        self.publication_bytes.fetch_add(bytes, Ordering::SeqCst);
+        self.publications.fetch_add(1, Ordering::Relaxed);
+        self.publication_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// Counts out a publication that all workers are done with, and lets a publisher go on of whose publications no more than
     /// half of the limits are left.
     pub(crate) fn uncount_publication(&self, bytes: usize, limits: (usize, usize)) {
-        self.publication_bytes.fetch_sub(bytes, Ordering::SeqCst);
-        self.publications.fetch_sub(1, Ordering::SeqCst);
+        self.publication_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.publications.fetch_sub(1, Ordering::Relaxed);
+        // Pairs with the fence in `holds_publisher`: either this sees that the publisher is held back, or the publisher sees
+        // that this publication is done.
+        fence(Ordering::SeqCst);
         if !self.exceeds((limits.0 / 2, limits.1 / 2))
-            && self.holds_publisher.swap(false, Ordering::SeqCst)
+            && self.holds_publisher.swap(false, Ordering::Relaxed)
         {
             self.request(Requests::PUBLISHED);
         }
@@ -132,15 +135,16 @@ impl Control {
         if !self.exceeds(limits) {
             return false;
         }
-        self.holds_publisher.store(true, Ordering::SeqCst);
+        self.holds_publisher.store(true, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
         // The last of them may be done meanwhile, with nobody left to tell.
         let is_done = !self.exceeds((limits.0 / 2, limits.1 / 2));
-        !(is_done && self.holds_publisher.swap(false, Ordering::SeqCst))
+        !(is_done && self.holds_publisher.swap(false, Ordering::Relaxed))
     }
 
     /// True if the connection has more publications on their way, or more bytes of them, than these limits allow.
     pub(crate) fn exceeds(&self, (count, bytes): (usize, usize)) -> bool {
-        self.publications.load(Ordering::SeqCst) > count
-            || self.publication_bytes.load(Ordering::SeqCst) > bytes
+        self.publications.load(Ordering::Relaxed) > count
+            || self.publication_bytes.load(Ordering::Relaxed) > bytes
     }
 }
