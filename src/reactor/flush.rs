@@ -83,7 +83,7 @@ fn release_pressure(connection: &mut Connection, slot: &mut ServiceEntry, state:
     let drained =
         connection.gate.has(Gate::PRESSURE) && connection.output.len() <= slot.limits.low_water;
     if drained && connection.life.is_active() && !connection.output.has_failed() {
-        connection.gate.open(Gate::PRESSURE);
+        connection.listen_again(Gate::PRESSURE, state.tick);
         slot.service.drained(connection, state);
         connection.output.flush();
         let drained_again = connection.output.len() <= slot.limits.low_water;

@@ -80,7 +80,7 @@ impl Reactor {
     }
 
     /// The tick at which an open connection will have been silent for the idle time. Input that we do not read counts as a
-    /// sign of life.
+    /// sign of life, and so does a shut gate: a peer that is held back is not idle.
     fn update_idle_deadline(&mut self, id: ConnId) -> Option<u64> {
         let connection = self.table.get(id)?;
         let of_listener = self.services[connection.service as usize].timeouts.idle;
@@ -89,7 +89,7 @@ impl Reactor {
             return None;
         }
         connection.recheck_readable();
-        if connection.has_unheard_input() {
+        if !connection.gate.is_open() || connection.has_unheard_input() {
             connection.active_at = self.state.tick;
         }
         // The last byte may have come late in its tick, hence one more.
@@ -170,12 +170,18 @@ impl Reactor {
         connection.message_timeout(of_listener)
     }
 
-    /// The timer of a message has fired: forgets it, and reads once more. Returns the deadlines of the listener.
+    /// The timer of a message has fired: reads once more, and forgets it. Returns the deadlines of the listener; `None` if the
+    /// wait has ended, or if another has begun with a timer of its own.
+    ///
+    /// The timer counts as set while the input is read: otherwise a message that goes on would begin its wait anew there,
+    /// and forget that reading was held back.
     fn begin_message_check(&mut self, id: ConnId) -> Option<Timeouts> {
         let connection = self.table.get(id)?;
-        connection.timers.message = None;
+        let fired = connection.timers.message;
         let timeouts = self.services[connection.service as usize].timeouts;
         self.listen_once_more(id);
+        let timer = &mut self.table.get(id)?.timers.message;
+        timer.take_if(|timer| Some(*timer) == fired)?;
         Some(timeouts)
     }
 

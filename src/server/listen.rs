@@ -72,8 +72,9 @@ impl<P> Listen<P> {
 
     /// Evicts a connection from which nothing was received for this time. Default: never.
     ///
-    /// Sending is no sign of life, but [`Conn::touch`](crate::Conn::touch) is. So is input that waits unread because the
-    /// handler has paused reading or the output is above the high-water mark.
+    /// Sending is no sign of life, but [`Conn::touch`](crate::Conn::touch) is. A peer that is not listened to is not idle, while
+    /// the handler has paused reading or the output is above the high-water mark; its time starts anew afterwards. A pause
+    /// has no limit of its own, and the pending output has [`write_stall_timeout`](Self::write_stall_timeout).
     pub fn idle_timeout(mut self, timeout: Duration) -> Self {
         self.timeouts.idle = Some(timeout);
         self

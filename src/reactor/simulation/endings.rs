@@ -85,7 +85,7 @@ pub(super) fn check_departure(peer: &Peer, record: &Record, pipe: &Pipe, timeout
     let is_early = match cause {
         // The orderly close has taken its time after the deadline.
         Cause::Timeout(_) if record.is_closed_in_order => false,
-        Cause::Timeout(Timeout::Idle) => at < pipe.heard_at + idle,
+        Cause::Timeout(Timeout::Idle) => at < pipe.heard_at.max(peer.held_at) + idle,
         Cause::Timeout(Timeout::FirstMessage) => at < peer.adopted + FIRST_MESSAGE,
         Cause::Timeout(Timeout::Message) => {
             peer.begun.is_none_or(|(_, begun, _)| at < begun + MESSAGE)

@@ -126,6 +126,11 @@ impl<P: BytesProtocol> ScriptedHandler<P> {
         });
     }
 
+    fn note_touched(&self, session: &Session) {
+        let mut ledger = self.book.open();
+        ledger.records[session.number].touched_at = ledger.now;
+    }
+
     /// Sends a message with a completion.
     fn say_and_hear(&mut self, conn: &mut Conn<'_, P>, length: usize) {
         let number = number_of(conn);
@@ -194,8 +199,7 @@ impl<P: BytesProtocol> ScriptedHandler<P> {
             225..=227 => self.mailer.broadcast(),
             228..=229 => {
                 conn.touch();
-                let mut ledger = self.book.open();
-                ledger.records[session.number].touched_at = ledger.now;
+                self.note_touched(session);
             }
             230..=231 => _ = say(&self.book, conn, UNENCODABLE),
             232 if self.random.one_in(2) => self.say_and_hear(conn, PANICKING),
@@ -337,7 +341,11 @@ impl<P: BytesProtocol> Handler for ScriptedHandler<P> {
             });
         }
         match token {
-            RESUME => conn.resume_reading(),
+            RESUME => {
+                conn.resume_reading();
+                // If it was held back, its idle time starts anew.
+                self.note_touched(session);
+            }
             SPEAK if self.random.one_in(12) => quiet_panic(),
             SPEAK if self.random.one_in(6) => self.cancel_timer(conn, session),
             SPEAK => _ = say(&self.book, conn, 60),
@@ -347,6 +355,7 @@ impl<P: BytesProtocol> Handler for ScriptedHandler<P> {
 
     fn on_drained(&mut self, conn: &mut Conn<'_, P>, session: &mut Session) {
         self.enter(conn, session, "on_drained");
+        self.note_touched(session);
         let has_room = conn.write_buffer_len() <= LOW_WATER;
         self.book.open().claim(has_room, || {
             "on_drained is called above the low-water mark".into()

@@ -88,6 +88,9 @@ impl World {
                 if connection.has_unheard_input() {
                     peer.unheard_at = now;
                 }
+                if !connection.gate.is_open() {
+                    peer.held_at = now;
+                }
             }
         }
     }
@@ -416,7 +419,12 @@ fn check_timeouts(
         );
     }
     if let Some(idle) = timeouts.idle {
+        if !connection.gate.is_open() {
+            peer.held_at = now;
+        }
+        // The gate was opened in the iteration after the one in which it was last seen to be shut.
         let heard = pipe.heard_at.max(peer.unheard_at).max(record.touched_at);
+        let heard = heard.max(peer.held_at + longest_sleep);
         let heard = heard.max(stayed_at);
         let heard = Duration::from_millis(ticks(heard) + 1);
         assert!(

@@ -55,6 +55,8 @@ pub(super) struct Peer {
     pub(super) adopted: Duration,
     /// The last time at which some of its input was unread as timers fired.
     pub(super) unheard_at: Duration,
+    /// The last time at which its input was seen to be held back.
+    pub(super) held_at: Duration,
     /// The last time at which reading was seen to have been held back during the wait for its message.
     pub(super) shut_at: Option<Duration>,
     /// True if its input was wanted as timers last fired.
@@ -106,6 +108,7 @@ impl Peer {
             stuck: (0, now),
             begun: None,
             unheard_at: now,
+            held_at: Duration::ZERO,
             shut_at: None,
             is_wanted: true,
             adopted: now,
