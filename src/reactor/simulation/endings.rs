@@ -86,9 +86,12 @@ pub(super) fn check_departure(peer: &Peer, record: &Record, pipe: &Pipe, timeout
         // The orderly close has taken its time after the deadline.
         Cause::Timeout(_) if record.is_closed_in_order => false,
         Cause::Timeout(Timeout::Idle) => at < pipe.heard_at.max(peer.held_at) + idle,
-        Cause::Timeout(Timeout::FirstMessage) => at < peer.adopted + FIRST_MESSAGE,
+        Cause::Timeout(Timeout::FirstMessage) => {
+            peer.is_excused || at < peer.adopted + FIRST_MESSAGE
+        }
         Cause::Timeout(Timeout::Message) => {
-            peer.begun.is_none_or(|(_, begun, _)| at < begun + MESSAGE)
+            let is_early = |(_, begun, _)| at < begun + MESSAGE;
+            peer.is_excused || peer.begun.is_none_or(is_early)
         }
         Cause::Timeout(Timeout::WriteStall) => at < pipe.took_at + WRITE_STALL,
         Cause::Timeout(Timeout::Close) => {

@@ -91,6 +91,7 @@ impl World {
                 if !connection.gate.is_open() {
                     peer.held_at = now;
                 }
+                peer.is_excused = connection.marks.has(Marks::HELD_BACK);
             }
         }
     }

@@ -55,6 +55,8 @@ pub(super) struct Peer {
     pub(super) adopted: Duration,
     /// The last time at which some of its input was unread as timers fired.
     pub(super) unheard_at: Duration,
+    /// True if reading had been held back during the wait for its message as timers last fired.
+    pub(super) is_excused: bool,
     /// The last time at which its input was seen to be held back.
     pub(super) held_at: Duration,
     /// The last time at which reading was seen to have been held back during the wait for its message.
@@ -108,6 +110,7 @@ impl Peer {
             stuck: (0, now),
             begun: None,
             unheard_at: now,
+            is_excused: false,
             held_at: Duration::ZERO,
             shut_at: None,
             is_wanted: true,
