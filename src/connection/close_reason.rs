@@ -63,8 +63,6 @@ pub enum Timeout {
     Message,
     /// Output was pending, and the peer took none of it for the time allowed.
     WriteStall,
-    /// An orderly close did not get its output out in time.
-    Close,
 }
 
 /// A [`CloseReason`] without its error, which stays in the typed side or in the output until `on_close`. Every connection has
@@ -136,7 +134,6 @@ impl fmt::Display for Timeout {
             Timeout::FirstMessage => "the first message did not come in time",
             Timeout::Message => "a message was begun and not whole in time",
             Timeout::WriteStall => "the peer took no output for too long",
-            Timeout::Close => "the output did not leave before the close deadline",
         })
     }
 }

@@ -57,6 +57,18 @@ impl Connection {
     /// Cancels the connection's timers, and those of the handler: none may fire for a connection that is gone.
     pub(crate) fn cancel_timers(&mut self, state: &mut LoopState) {
         self.timers.cancel(&mut state.wheel);
+        self.cancel_handler_timers(state);
+    }
+
+    /// Cancels the timers of the handler, and those that judge the peer's silence: none may fire for a connection that only
+    /// closes.
+    pub(crate) fn cancel_timers_of_open(&mut self, state: &mut LoopState) {
+        cancel(&mut self.timers.idle, &mut state.wheel);
+        cancel(&mut self.timers.message, &mut state.wheel);
+        self.cancel_handler_timers(state);
+    }
+
+    fn cancel_handler_timers(&mut self, state: &mut LoopState) {
         if let Some(extra) = &mut self.extra {
             for (_, timer) in extra.timers.drain() {
                 state.wheel.cancel(timer.key);

@@ -222,7 +222,8 @@ impl Reactor {
             let close = self.services[connection.service as usize].timeouts.close;
             connection.set_close_deadline(&mut self.state, close, true);
         } else {
-            connection.end_now(Cause::Timeout(Timeout::Close));
+            // The handler has heard the cause when the close began.
+            connection.end_now(Cause::Aborted);
         }
         self.settle(id.slot);
     }

@@ -341,9 +341,10 @@ fn last_words_that_the_peer_does_not_take_have_the_time_of_a_close() {
         .close_timeout(SHORT);
     let server = TestServer::start(listen, recorder);
     let mut client = server.connect();
-    // Output is lost, and the orderly reason gives way only where there is none.
-    let reason = events.close_reason();
-    assert_eq!(reason, "Timeout(Idle)");
+    assert_eq!(events.close_reason(), "Timeout(Idle)");
+    support::eventually("the close is over", || {
+        server.handle().stats().connections == 0
+    });
     client.expect_reset();
     server.finish(&events);
 }

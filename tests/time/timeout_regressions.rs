@@ -182,15 +182,14 @@ fn a_slow_callback_does_not_use_up_the_deadline_even_if_the_loop_looks_at_the_cl
 fn close_beside_a_slow_callback(meanwhile: impl FnOnce(&TestServer)) {
     let (recorder, events) = Recorder::<Raw>::new();
     let (hold, grip) = Hold::new();
-    let (told, is_alive) = channel();
-    let closing = Arc::new(OnceLock::new());
-    let closed = closing.clone();
+    let (told, connections) = channel();
+    let server_handle = Arc::new(OnceLock::<ServerHandle>::new());
+    let counter = server_handle.clone();
     let recorder = recorder
         .on_message(move |conn, bytes| match bytes {
             b"close" => {
                 conn.send(&vec![0; 4 << 20]);
                 conn.close();
-                assert!(closed.set(conn.handle()).is_ok());
             }
             b"slow" => {
                 // Fires right after the close's deadline.
@@ -203,10 +202,13 @@ fn close_beside_a_slow_callback(meanwhile: impl FnOnce(&TestServer)) {
         .on_timer(move |conn, token| match token {
             // Connections that end because of this callback will be gone in the next iteration.
             0 => _ = conn.set_timer(SHORT / 10, 1).unwrap(),
-            _ => told.send(closing.get().unwrap().is_alive()).unwrap(),
+            _ => told
+                .send(counter.get().unwrap().stats().connections)
+                .unwrap(),
         });
     let listen = listen(Raw).close_timeout(SHORT).send_buffer_size(16 * 1024);
     let server = TestServer::start(listen, recorder);
+    assert!(server_handle.set(server.handle().clone()).is_ok());
     let (mut client, mut other) = (server.connect(), server.connect());
     other.send(b"hold");
     grip.wait();
@@ -217,7 +219,7 @@ fn close_beside_a_slow_callback(meanwhile: impl FnOnce(&TestServer)) {
     grip.wait();
     meanwhile(&server);
     grip.release();
-    assert!(take(&is_alive));
+    assert_eq!(take(&connections), 2);
     server.finish(&events);
 }
 
@@ -232,16 +234,16 @@ fn a_close_on_a_quiet_loop_gets_its_deadline_once() {
 /// True if the close of a peer that reads nothing is over when 1.5 times its deadline has passed on the worker's clock.
 fn close_is_over_in_time() -> bool {
     let (recorder, events) = Recorder::<Raw>::new();
-    let (told, is_alive) = channel();
+    let (told, connections) = channel();
     let server_handle = Arc::new(OnceLock::<ServerHandle>::new());
     let clock = server_handle.clone();
     let recorder = recorder.on_message(move |conn, _| {
         conn.send(&vec![0; 4 << 20]);
         conn.close();
-        let (handle, told) = (conn.handle(), told.clone());
+        let (handle, told) = (clock.get().unwrap().clone(), told.clone());
         // Called from here, it does not wake the loop.
         clock.get().unwrap().run_after(SHORT * 3 / 2, move || {
-            told.send(handle.is_alive()).unwrap();
+            told.send(handle.stats().connections).unwrap();
         });
     });
     let listen = listen(Raw).close_timeout(SHORT).send_buffer_size(16 * 1024);
@@ -249,7 +251,7 @@ fn close_is_over_in_time() -> bool {
     assert!(server_handle.set(server.handle().clone()).is_ok());
     let mut client = Client::connect_narrow(server.addr());
     client.send(b"close");
-    let is_over = !take(&is_alive);
+    let is_over = take(&connections) == 0;
     server.finish(&events);
     is_over
 }

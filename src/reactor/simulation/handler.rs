@@ -147,6 +147,12 @@ impl<P: BytesProtocol> ScriptedHandler<P> {
             if delivery == SendOutcome::Written {
                 record.written = next + 1;
             }
+            let is_late = record.closed.is_some();
+            match delivery {
+                SendOutcome::Written if is_late => ledger.tally.count("written after on_close"),
+                SendOutcome::Lost if is_late => ledger.tally.count("lost after on_close"),
+                _ => {}
+            }
         });
         note_said(&self.book, number, length, status);
     }
@@ -498,6 +504,14 @@ impl<P: BytesProtocol> Handler for ScriptedHandler<P> {
         self.enter(conn, &session, "on_close");
         let mut ledger = self.book.open();
         let now = ledger.now;
-        ledger.records[session.number].closed = Some((cause(&reason), now));
+        let record = &mut ledger.records[session.number];
+        record.closed = Some((cause(&reason), now));
+        // Nothing reaches the connection any more.
+        record.topics.clear();
+        record.timers.clear();
+        drop(ledger);
+        if self.random.one_in(20) {
+            quiet_panic();
+        }
     }
 }

@@ -7,7 +7,7 @@ use crate::connection::loop_state::LoopState;
 use crate::connection::marks::Marks;
 use crate::connection::{Connection, Draining};
 
-use super::endings::{check_departure, loses_last_words, tally_end};
+use super::endings::{check_end_for_handler, check_lingering, loses_last_words, tally_end};
 use super::ledger::{Record, ticks, ticks_up};
 use super::network::Pipe;
 use super::peer::Peer;
@@ -31,14 +31,23 @@ impl World {
             let pipe = peer.pipe.clone();
             let pipe = pipe.borrow();
             let connection = self.reactor.table.get(peer.id);
+            if record.closed.is_some() && !std::mem::replace(&mut peer.is_over, true) {
+                check_end_for_handler(peer, record, &pipe, &self.timeouts);
+            }
             assert_eq!(
                 connection.is_none(),
                 pipe.dropped,
                 "a connection lives exactly as long as its socket"
             );
             let Some(connection) = connection else {
-                check_departure(peer, record, &pipe, &self.timeouts);
+                assert_eq!(
+                    record.closed.is_some(),
+                    record.is_open,
+                    "{}: one close for each open",
+                    peer.number
+                );
                 let is_drain_over = self.drain_due.is_some_and(|drain| drain.due <= now);
+                check_lingering(peer, record, &pipe, (now, is_drain_over));
                 assert!(
                     is_drain_over || !loses_last_words(record, &pipe, now),
                     "{}: the last words to a refused peer are lost",
@@ -46,13 +55,23 @@ impl World {
                 );
                 record.is_gone = true;
                 record.topics.clear();
-                tally_end(&mut ledger.tally, peer, &ledger.records[peer.number], now);
+                tally_end(
+                    &mut ledger.tally,
+                    peer,
+                    &ledger.records[peer.number],
+                    &pipe,
+                    now,
+                );
                 drop(pipe);
                 self.departed.push(self.peers.swap_remove(index));
                 continue;
             };
             timers += count_timers(connection);
             assert!(connection.output.len() <= ledger.output_limit + OWN_ROOM);
+            if connection.life.stage() != Stage::Open {
+                // Also where there is no handler to be told.
+                record.topics.clear();
+            }
             check_state(connection, record);
             check_counters(connection, record, &pipe);
             check_close(peer, connection, record, &pipe);
@@ -180,7 +199,12 @@ impl World {
 /// Checks the state of a connection between iterations: its gate, its limits, its buffers.
 fn check_state(connection: &Connection, record: &Record) {
     let stage = connection.life.stage();
-    assert!(record.closed.is_none(), "closed before its time");
+    let is_over = stage != Stage::Open;
+    assert_eq!(
+        record.closed.is_some(),
+        record.is_open && is_over,
+        "the handler is told of the end when it can hear no more, not before and not after"
+    );
     assert!(
         !matches!(stage, Stage::Closing | Stage::Closed),
         "the stage between iterations is {stage:?}"
@@ -219,10 +243,7 @@ fn check_state(connection: &Connection, record: &Record) {
     assert!(subscriptions == record.topics.len() && subscriptions <= SUBSCRIPTIONS);
     let timers = extra.map_or(0, |extra| extra.timers.len());
     assert!(timers <= TIMERS);
-    assert!(
-        is_closing || timers == record.timers.len(),
-        "the handler's timers"
-    );
+    assert_eq!(timers, record.timers.len(), "the handler's timers");
 }
 
 /// Compares a connection's counters with those of the network and of the handler.

@@ -190,7 +190,9 @@ impl<P: BytesProtocol> Mailer<P> {
             13 => _ = self.pick_handle(random).map(|(_, remote)| remote.close()),
             14 if random.one_in(3) => self.run_with_handler(random),
             14 if random.one_in(4) => {
-                _ = self.pick_handle(random).map(|(_, remote)| remote.abort());
+                if let Some((to, remote)) = self.pick_handle(random) {
+                    self.book.open().records[to].may_abort |= remote.abort().is_ok();
+                }
             }
             _ => self.visit(random.below(TOPICS.len())),
         }
@@ -234,10 +236,11 @@ impl<P: BytesProtocol> Mailer<P> {
         if matches!(outcome, Err(SendError::Full(_))) {
             ledger.tally.count("mailbox full");
         }
-        let is_gone = ledger.records[to].is_gone;
+        let record = &ledger.records[to];
+        let is_gone = record.is_gone || record.closed.is_some();
         let knows = !remote.is_alive() && matches!(outcome, Err(SendError::Closed(_)));
         ledger.claim(!is_gone || knows, || {
-            format!("the handle of {to}, which is gone, says that it lives")
+            format!("the handle of {to}, which has ended, says that it lives")
         });
     }
 

@@ -11,7 +11,7 @@
 //! | `mail` | letters, jobs and publications |
 //! | `ledger` | the expected state, and the first violation of it |
 //! | `invariants` | the checks after each iteration |
-//! | `endings` | the checks of a connection that has ended, and of the whole run at its end |
+//! | `endings` | the checks of a connection that ends, for its handler and for its socket, and of the whole run at its end |
 //!
 //! `RINGWHEEL_SEED=7 cargo test --lib simulation` repeats the run of one seed. `RINGWHEEL_SEEDS=1000000` runs as many seeds,
 //! beginning with `RINGWHEEL_FIRST_SEED`. `tests/mutations/run` shows that the simulation finds planted faults.
@@ -100,7 +100,7 @@ fn run(seed: u64) -> Tally {
 }
 
 /// Events that must occur in a run of many seeds: without them the invariants would not be put to the test.
-const MUST_HAPPEN: [&str; 41] = [
+const MUST_HAPPEN: [&str; 44] = [
     "Aborted",
     "InputLimit",
     "Io",
@@ -110,7 +110,6 @@ const MUST_HAPPEN: [&str; 41] = [
     "Peer",
     "Protocol",
     "Shutdown",
-    "Timeout(Close)",
     "Timeout(FirstMessage)",
     "Timeout(Idle)",
     "Timeout(Message)",
@@ -129,6 +128,9 @@ const MUST_HAPPEN: [&str; 41] = [
     "letter lost",
     "letter refused",
     "letter written",
+    "linger cut off",
+    "linger ended by the peer",
+    "lost after on_close",
     "mailbox full",
     "name of another service",
     "pong late",
@@ -142,6 +144,7 @@ const MUST_HAPPEN: [&str; 41] = [
     "timeout stayed",
     "timer cancelled",
     "timer fired",
+    "written after on_close",
 ];
 
 #[test]

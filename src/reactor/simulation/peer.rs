@@ -40,6 +40,8 @@ pub(super) struct Peer {
     pub(super) pipe: Rc<RefCell<Pipe>>,
     pub(super) is_courteous: bool,
     pub(super) reads: bool,
+    /// The end of the connection for the handler was checked.
+    pub(super) is_over: bool,
     /// The time at which the connection was first seen to be parting.
     pub(super) parting_since: Option<Duration>,
     /// The time at which it was first seen to be closing.
@@ -103,6 +105,7 @@ impl Peer {
             pipe,
             is_courteous,
             reads: !random.one_in(5),
+            is_over: false,
             parting_since: None,
             closing_since: None,
             parting_renewed: None,
