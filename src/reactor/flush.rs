@@ -63,8 +63,7 @@ fn settle_slowly(connection: &mut Connection, slot: &mut ServiceEntry, state: &m
     // One of the callbacks just called may have panicked, which begins a close.
     say_farewell(connection, slot, state);
     advance_close(connection);
-    let timeouts = &slot.timeouts;
-    connection.watch_output(state, timeouts.write_stall, timeouts.close);
+    connection.watch_output(state, &slot.timeouts);
     if !connection.life.is_active() {
         if let Some(ring) = connection.input.take() {
             state.pool.give_back(ring);

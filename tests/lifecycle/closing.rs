@@ -456,11 +456,11 @@ fn completions_come_after_the_end_once_the_output_has_left() {
 fn nothing_reaches_the_handler_after_the_end() {
     let (recorder, events) = Recorder::<Raw>::new();
     let recorder = recorder
-        .on_open(|conn| {
-            conn.subscribe("room").unwrap();
+        .on_open(|conn| _ = conn.subscribe("room").unwrap())
+        .on_message(|conn, _| {
             conn.set_interval(Duration::from_millis(1), 1).unwrap();
-        })
-        .on_message(|conn, _| conn.close());
+            conn.close();
+        });
     let listen = listen(Raw).close_timeout(Duration::from_secs(3600));
     let server = TestServer::start(listen, recorder);
     let (mut client, other) = (server.connect(), server.connect());
@@ -797,7 +797,7 @@ fn a_panic_in_on_open_drops_the_connection_and_owes_no_close() {
     armed.store(false, Ordering::Relaxed);
     neighbour.ping();
     server.connect().ping();
-    support::eventually("the dropped connection is no longer counted", || {
+    eventually("the dropped connection is no longer counted", || {
         server.handle().connections_per_worker()[0] <= 2
     });
     server.finish(&events);
@@ -881,7 +881,7 @@ fn every_end_of_a_connection_reduces_the_count() {
         client.send(end);
         client.expect_ended();
     }
-    support::eventually("no connection is counted any more", || {
+    eventually("no connection is counted any more", || {
         server.handle().stats().connections == 0
     });
     assert_eq!(server.handle().connections_per_worker(), [0]);

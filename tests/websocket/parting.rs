@@ -13,6 +13,7 @@ use support::{DEADLINE, TestServer, deliberate_panic, eventually, listen};
 use crate::probe::{Event, Probe, Reports, fill};
 
 const SHORT: Duration = Duration::from_millis(150);
+const FAR: Duration = Duration::from_secs(3600);
 
 type Protocol = WebSocket<AcceptAll>;
 
@@ -654,4 +655,37 @@ fn errors_have_messages_and_sources() {
             .contains(&HandshakeError::Origin.to_string())
     );
     assert!(WebSocketError::PongTimeout.source().is_none());
+}
+
+/// A user that was sent away stayed in the handler's tables for the close timeout if it did not answer the close frame.
+#[test]
+fn the_handler_is_told_of_its_own_close_although_the_peer_is_silent() {
+    let (server, reports, mut peer) = obedient(ws().close_timeout(FAR));
+    peer.send(Frame::text("close with"));
+    assert_eq!(reports.close().reason, "Local");
+    // The answer is awaited without the handler.
+    assert_eq!(server.handle().stats().connections, 1);
+    peer.expect(Frame::close(4001, "enough"));
+    peer.send(Frame::close(4001, ""));
+    peer.expect_end();
+    drop(peer);
+    eventually("the connection is gone", || {
+        server.handle().stats().connections == 0
+    });
+    reports.finish(server);
+}
+
+/// The same for a peer that answers no pings, or breaks the protocol.
+#[test]
+fn the_handler_is_told_of_a_refused_peer_that_is_silent() {
+    let (probe, reports) = Probe::new();
+    let protocol = WebSocket::new().ping_every(SHORT).pong_timeout(SHORT);
+    let server = TestServer::start(listen(protocol).close_timeout(FAR), probe);
+    let _silent = Peer::open(&server);
+    assert_eq!(reports.close().reason, "Protocol(PongTimeout)");
+    let mut wrong = Peer::open(&server);
+    wrong.client.send(&Frame::text("unmasked").bytes());
+    let reason = reports.close().reason;
+    assert!(reason.starts_with("Protocol("), "{reason}");
+    reports.finish(server);
 }

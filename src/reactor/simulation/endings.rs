@@ -93,7 +93,10 @@ pub(super) fn check_end_for_handler(
             let is_early = |(_, begun, _)| at < begun + MESSAGE;
             peer.is_excused || peer.begun.is_none_or(is_early)
         }
-        Cause::Timeout(Timeout::WriteStall) => at < pipe.took_at + WRITE_STALL,
+        Cause::Timeout(Timeout::WriteStall) => {
+            let taken = pipe.taken_after(at.saturating_sub(WRITE_STALL));
+            taken >= least(timeouts, WRITE_STALL)
+        }
         Cause::Truncated => !record.is_cut,
         _ => false,
     };
@@ -115,6 +118,7 @@ pub(super) fn check_lingering(
     peer: &Peer,
     record: &Record,
     pipe: &Pipe,
+    timeouts: &Timeouts,
     (now, is_drain_over): (Duration, bool),
 ) {
     let Some((cause, at)) = record.closed else {
@@ -123,7 +127,12 @@ pub(super) fn check_lingering(
     let is_orderly = cause.is_orderly() || matches!(cause, Cause::Protocol | Cause::InputLimit);
     // Flushing after the wait for an answer has a time of its own.
     let flushing_since = peer.closing_since.filter(|_| peer.parting_since.is_some());
-    let has_had_its_time = now >= flushing_since.unwrap_or(at) + CLOSE;
+    let since = flushing_since.unwrap_or(at);
+    let was_taken = pipe.taken_after(now.saturating_sub(CLOSE).max(since));
+    let needed = least(timeouts, CLOSE);
+    // A peer that has taken all of the output has a whole time for its end of stream.
+    let is_slow = was_taken < needed && !(was_taken > 0 && pipe.server_ended);
+    let has_had_its_time = now >= since + CLOSE && is_slow;
     let is_whole = pipe.peer_ended && !pipe.aborted;
     let is_fair = pipe.reset || record.may_abort || is_drain_over || has_had_its_time || is_whole;
     assert!(

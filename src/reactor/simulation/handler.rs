@@ -106,7 +106,13 @@ impl<P: BytesProtocol> ScriptedHandler<P> {
 
     fn pause(&mut self, conn: &mut Conn<'_, P>, session: &mut Session) {
         conn.pause_reading();
-        let micros = self.random.below(30_000);
+        // Some pauses outlast the idle time.
+        let most = if self.random.one_in(3) {
+            600_000
+        } else {
+            30_000
+        };
+        let micros = self.random.below(most);
         self.set_timer(conn, session, micros, RESUME);
     }
 

@@ -47,7 +47,7 @@ impl World {
                     peer.number
                 );
                 let is_drain_over = self.drain_due.is_some_and(|drain| drain.due <= now);
-                check_lingering(peer, record, &pipe, (now, is_drain_over));
+                check_lingering(peer, record, &pipe, &self.timeouts, (now, is_drain_over));
                 assert!(
                     is_drain_over || !loses_last_words(record, &pipe, now),
                     "{}: the last words to a refused peer are lost",
@@ -350,6 +350,73 @@ fn counted_since(
     renewed.unwrap_or(since)
 }
 
+/// Checks that a close does not last for longer than its output makes progress.
+fn check_flushing(
+    peer: &mut Peer,
+    connection: &Connection,
+    pipe: &Pipe,
+    has_own_end: bool,
+    (now, longest_sleep): (Duration, Duration),
+) {
+    if connection.life.stage() == Stage::Open {
+        return;
+    }
+    let pending = connection.output.len();
+    let has_just_sent = pipe.took_at == now;
+    let (least, _) = peer.flushing.unwrap_or((usize::MAX, now));
+    if pending < least && (pending > 0 || has_just_sent || peer.flushing.is_some()) {
+        peer.flushing = Some((pending, now));
+    }
+    let Some((_, since)) = peer.flushing else {
+        return;
+    };
+    // The progress has come at the beginning of one time, which led to another, and the loop was late at its end. The wait for
+    // an answer and the flushing have such times of their own.
+    let since = since.max(peer.closing_since.unwrap_or_default());
+    let most = 3 * CLOSE + 4 * longest_sleep + Duration::from_millis(1);
+    assert!(
+        !has_own_end || now < since + most,
+        "{} closes for longer than its output makes progress",
+        peer.number
+    );
+}
+
+/// Checks that a peer takes its output at the least rate.
+fn check_progress(
+    peer: &mut Peer,
+    connection: &Connection,
+    stayed_at: Duration,
+    timeouts: &Timeouts,
+    now: Duration,
+) {
+    let pending = connection.output.len();
+    let written = connection.output.written();
+    let has_stayed = peer.slow.front().is_some_and(|(at, ..)| *at <= stayed_at);
+    if pending == 0 || connection.life.is_parting() || has_stayed {
+        return peer.slow.clear();
+    }
+    peer.slow.push_back((now, written, pending));
+    // From any time on the timer fires once, which may be too early to judge, and once more.
+    let look_after = |time: Duration| {
+        let due = time + WRITE_STALL + Duration::from_millis(1);
+        let mut later = peer.slow.iter().map(|(at, ..)| *at);
+        later.find(|at| *at >= due)
+    };
+    let (since, before, _) = peer.slow[0];
+    if look_after(since).and_then(look_after).is_none() {
+        return;
+    }
+    let least_pending = peer.slow.iter().map(|(_, _, pending)| *pending).min();
+    let needed = least(timeouts, WRITE_STALL).min(least_pending.unwrap_or_default());
+    assert!(
+        written - before >= needed as u64,
+        "{} takes its output too slowly: {} bytes since {since:?}",
+        peer.number,
+        written - before
+    );
+    peer.slow.pop_front();
+}
+
 /// Checks that the deadlines of the connection itself are not late.
 fn check_timeouts(
     peer: &mut Peer,
@@ -363,6 +430,9 @@ fn check_timeouts(
     let number = peer.number;
     let is_past = |since: Duration, after: Duration| ticks(now) >= ticks_up(since + after);
     let has_own_end = connection.draining == Draining::No;
+    check_flushing(peer, connection, pipe, has_own_end, (now, longest_sleep));
+    // While output leaves, the time of a close begins anew.
+    let has_own_end = has_own_end && peer.flushing.is_none();
     if connection.life.is_parting() {
         let since = *peer.parting_since.get_or_insert(now);
         let since = counted_since(
@@ -397,7 +467,7 @@ fn check_timeouts(
     }
     let is_watched = connection.timers.write.is_some() || connection.output.is_empty();
     assert!(
-        is_watched || !has_own_end,
+        is_watched || connection.draining != Draining::No,
         "{number} has output, but no timer for a write stall"
     );
     // The timer may have been set just before the last progress, and is set anew when it fires.
@@ -407,6 +477,7 @@ fn check_timeouts(
         !is_stuck || connection.life.is_parting(),
         "{number} outlasts its write stall"
     );
+    check_progress(peer, connection, stayed_at, timeouts, now);
     let first = timeouts
         .first_message
         .filter(|_| connection.messages_in == 0);
