@@ -93,8 +93,8 @@
 //! | [`Limits::subscriptions`] of a connection | 256 | [`SubscribeError::Count`] |
 //! | [`Listen::idle_timeout`] | none | [`Timeout::Idle`] |
 //! | [`Listen::first_message_timeout`], [`Listen::message_timeout`] | none | [`Timeout::FirstMessage`], [`Timeout::Message`] |
-//! | [`Listen::write_stall_timeout`] | 60 s | [`Timeout::WriteStall`] |
-//! | [`Listen::close_timeout`] | 10 s | [`Timeout::Close`] |
+//! | [`Listen::write_stall_timeout`], [`Listen::min_send_rate`] | 60 s, 1 KiB/s | [`Timeout::WriteStall`] |
+//! | [`Listen::close_timeout`], while output leaves at less than [`Listen::min_send_rate`] | 10 s | a reset, and [`SendOutcome::Lost`] |
 //!
 //! # Features
 //!

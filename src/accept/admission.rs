@@ -20,6 +20,7 @@ pub(crate) struct Admission {
     refused: AtomicU64,
     refused_per_ip: AtomicU64,
     shed: AtomicU64,
+    output_lost: AtomicU64,
 }
 
 /// Counters of a server since it was built.
@@ -36,7 +37,8 @@ pub(crate) struct Admission {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ServerStats {
-    /// Connections that are open now.
+    /// Connections that are there now, also those that are over for the handler and still have output to send, or wait for the
+    /// peer's end of stream.
     pub connections: usize,
     /// Connections that were accepted and admitted.
     pub accepted: u64,
@@ -47,6 +49,9 @@ pub struct ServerStats {
     pub refused_per_ip: u64,
     /// Connections that were closed at once because the process had no descriptor left.
     pub shed: u64,
+    /// Connections that are gone although the kernel had not taken all of their output: reset by the peer, aborted, cut off by
+    /// a limit, or at a deadline, also after [`Handler::on_close`](crate::Handler::on_close).
+    pub output_lost: u64,
 }
 
 impl Admission {
@@ -61,6 +66,7 @@ impl Admission {
             refused: AtomicU64::new(0),
             refused_per_ip: AtomicU64::new(0),
             shed: AtomicU64::new(0),
+            output_lost: AtomicU64::new(0),
         }
     }
 
@@ -110,6 +116,11 @@ impl Admission {
         self.shed.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Counts a connection that is gone with output pending.
+    pub(crate) fn count_output_lost(&self) {
+        self.output_lost.fetch_add(1, Ordering::Relaxed);
+    }
+
     pub(crate) fn stats(&self) -> ServerStats {
         ServerStats {
             connections: self.live.load(Ordering::Relaxed),
@@ -117,6 +128,7 @@ impl Admission {
             refused: self.refused.load(Ordering::Relaxed),
             refused_per_ip: self.refused_per_ip.load(Ordering::Relaxed),
             shed: self.shed.load(Ordering::Relaxed),
+            output_lost: self.output_lost.load(Ordering::Relaxed),
         }
     }
 

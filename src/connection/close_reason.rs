@@ -8,7 +8,8 @@ use crate::protocol::Farewell;
 
 /// The reason why a connection ended. `E` is the protocol's own error.
 ///
-/// The first cause counts. If output is lost after an orderly close has begun, the reason is the cause of the loss.
+/// The first cause counts, as it is known when [`Handler::on_close`](crate::Handler::on_close) is called; output may still be on
+/// its way then.
 ///
 /// ```
 /// use ringwheel::protocol::LinesError;
@@ -31,7 +32,7 @@ pub enum CloseReason<E> {
     Peer,
     /// The peer ended its stream in the middle of a message.
     Truncated,
-    /// [`Conn::close`](crate::Conn::close) or [`ConnHandle::close`](crate::ConnHandle::close), and all output was handed to the kernel.
+    /// [`Conn::close`](crate::Conn::close) or [`ConnHandle::close`](crate::ConnHandle::close).
     Local,
     /// [`Conn::abort`](crate::Conn::abort) or [`ConnHandle::abort`](crate::ConnHandle::abort).
     Aborted,
@@ -61,10 +62,9 @@ pub enum Timeout {
     FirstMessage,
     /// A message was begun and not whole within the time allowed.
     Message,
-    /// Output was pending, and the peer took none of it for the time allowed.
+    /// Output was pending, and the peer took less of it than
+    /// [`Listen::min_send_rate`](crate::Listen::min_send_rate) demands within the time allowed.
     WriteStall,
-    /// An orderly close did not get its output out in time.
-    Close,
 }
 
 /// A [`CloseReason`] without its error, which stays in the typed side or in the output until `on_close`. Every connection has
@@ -135,8 +135,7 @@ impl fmt::Display for Timeout {
             Timeout::Idle => "nothing was received for the idle time",
             Timeout::FirstMessage => "the first message did not come in time",
             Timeout::Message => "a message was begun and not whole in time",
-            Timeout::WriteStall => "the peer took no output for too long",
-            Timeout::Close => "the output did not leave before the close deadline",
+            Timeout::WriteStall => "the peer took too little output for too long",
         })
     }
 }

@@ -11,10 +11,15 @@ pub(crate) enum Due {
     FirstMessage(ConnId),
     /// End the connection if it is still within the message that follows the first `after` ones.
     Message { id: ConnId, after: u64 },
-    /// End the connection if no more than `written` bytes of its output have left.
-    WriteStall { id: ConnId, written: u64 },
-    /// End an orderly close that is not done. `extended`: it had a second term already, because the loop was late.
-    Close { id: ConnId, extended: bool },
+    /// End the connection if fewer than `target` bytes of its output have left since it opened.
+    WriteStall { id: ConnId, target: u64 },
+    /// End an orderly close that is not done, unless enough of the `pending` bytes of its output have left meanwhile.
+    /// `extended`: it had a second term already, because the loop was late.
+    Close {
+        id: ConnId,
+        extended: bool,
+        pending: u32,
+    },
     /// Ask the connection's protocol for a deadline that has come.
     Protocol(ConnId),
     /// Call the handler for one of its timers.

@@ -17,7 +17,8 @@ impl Gate {
     /// The connection is not [active](super::lifecycle::Lifecycle::is_active) any more.
     pub(crate) const CLOSING: Gate = Gate(4);
 
-    /// The handler has asked for a change of the decoder, which is made before the next message.
+    /// The handler has asked for a change of the decoder, or set a timeout that the decoder is asked about; both are done before
+    /// the next message.
     pub(crate) const DECODER: Gate = Gate(8);
 
     /// The reasons that pass by themselves.

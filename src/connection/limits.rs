@@ -169,6 +169,20 @@ pub(crate) struct Timeouts {
     pub(crate) message: Option<Duration>,
     pub(crate) write_stall: Option<Duration>,
     pub(crate) close: Duration,
+    /// Bytes per second of its pending output that a peer must take, measured over `write_stall` and over `close`.
+    pub(crate) least_rate: u32,
+}
+
+impl Timeouts {
+    /// Bytes that a peer must take within this time of output of which so much is pending: at the least rate, but at least one
+    /// and no more than there are.
+    pub(crate) fn least_progress(&self, time: Duration, pending: usize) -> usize {
+        let at_rate = time.as_nanos().saturating_mul(u128::from(self.least_rate)) / 1_000_000_000;
+        usize::try_from(at_rate)
+            .unwrap_or(usize::MAX)
+            .max(1)
+            .min(pending)
+    }
 }
 
 impl Default for Timeouts {
@@ -179,6 +193,27 @@ impl Default for Timeouts {
             message: None,
             write_stall: Some(Duration::from_secs(60)),
             close: Duration::from_secs(10),
+            least_rate: 1024,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_least_progress_is_a_byte_and_at_most_all() {
+        let seconds = Duration::from_secs;
+        let at = |least_rate| Timeouts {
+            least_rate,
+            ..Timeouts::default()
+        };
+        assert_eq!(at(1024).least_progress(seconds(60), 1 << 20), 60 * 1024);
+        assert_eq!(at(1024).least_progress(seconds(60), 100), 100);
+        assert_eq!(at(1024).least_progress(seconds(60), 0), 0);
+        assert_eq!(at(0).least_progress(seconds(60), 1 << 20), 1);
+        assert_eq!(at(u32::MAX).least_progress(Duration::MAX, 5), 5);
+        assert_eq!(at(1).least_progress(Duration::ZERO, 5), 1);
     }
 }

@@ -15,6 +15,8 @@ impl Marks {
     /// The connection is on the list of those that are removed at the end of the iteration.
     pub(crate) const ON_CLOSED_LIST: Marks = Marks(8);
 
+    /// The connection is over for the handler: it was told, or it never met the connection.
+    pub(crate) const TOLD_OF_END: Marks = Marks(64);
     /// Messages of the connection have a deadline, or may get one.
     pub(crate) const TIMED: Marks = Marks(32);
     /// The message timer is that of the first message, which has not come.

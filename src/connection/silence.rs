@@ -11,6 +11,16 @@ impl Connection {
         self.marks.set(Marks::HELD_BACK, true);
     }
 
+    /// Takes back a reason to hold input back. If it was the last one, the idle time starts anew: until now the peer could not
+    /// be heard.
+    pub(crate) fn listen_again(&mut self, reason: Gate, tick: u64) {
+        let was_open = self.gate.is_open();
+        self.gate.open(reason);
+        if self.gate.is_open() && !was_open {
+            self.active_at = tick;
+        }
+    }
+
     /// Asks the socket whether input waits, where reading is held back: a socket that was not drained need not have any.
     pub(crate) fn recheck_readable(&mut self) {
         if self.readable && !self.gate.is_open() && !self.output.stream().has_news() {

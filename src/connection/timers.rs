@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::Connection;
 use super::due::Due;
 use super::lifecycle::Stage;
+use super::limits::Timeouts;
 use super::loop_state::LoopState;
 use super::marks::Marks;
 use crate::wheel::{TimerKey, Wheel};
@@ -57,6 +58,18 @@ impl Connection {
     /// Cancels the connection's timers, and those of the handler: none may fire for a connection that is gone.
     pub(crate) fn cancel_timers(&mut self, state: &mut LoopState) {
         self.timers.cancel(&mut state.wheel);
+        self.cancel_handler_timers(state);
+    }
+
+    /// Cancels the timers of the handler, and those that judge the peer's silence: none may fire for a connection that only
+    /// closes.
+    pub(crate) fn cancel_timers_of_open(&mut self, state: &mut LoopState) {
+        cancel(&mut self.timers.idle, &mut state.wheel);
+        cancel(&mut self.timers.message, &mut state.wheel);
+        self.cancel_handler_timers(state);
+    }
+
+    fn cancel_handler_timers(&mut self, state: &mut LoopState) {
         if let Some(extra) = &mut self.extra {
             for (_, timer) in extra.timers.drain() {
                 state.wheel.cancel(timer.key);
@@ -113,26 +126,27 @@ impl Connection {
 
     /// Keeps the timer that watches the output: for a stall while the connection is open, for each part of a close
     /// afterwards.
-    pub(crate) fn watch_output(
-        &mut self,
-        state: &mut LoopState,
-        stall: Option<Duration>,
-        close: Duration,
-    ) {
+    ///
+    /// The progress is looked at only when the timer fires, so that sending takes no notice of it.
+    pub(crate) fn watch_output(&mut self, state: &mut LoopState, timeouts: &Timeouts) {
         match self.life.stage() {
             Stage::Open if self.output.is_empty() => {
                 cancel(&mut self.timers.write, &mut state.wheel);
             }
             Stage::Open if self.timers.write.is_none() => {
-                let due = Due::WriteStall {
-                    id: self.id,
-                    written: self.output.written(),
-                };
-                self.timers.write = stall.map(|after| state.schedule(after, due));
+                self.timers.write = timeouts.write_stall.map(|after| {
+                    let least = timeouts.least_progress(after, self.output.len());
+                    let target = self.output.written().saturating_add(least as u64);
+                    let due = Due::WriteStall {
+                        id: self.id,
+                        target,
+                    };
+                    state.schedule(after, due)
+                });
             }
             Stage::Open | Stage::Closed => {}
             _ if self.marks.has(Marks::CLOSE_LIMITED) => {}
-            _ => self.limit_close(state, close),
+            _ => self.limit_close(state, timeouts.close),
         }
     }
 
@@ -145,7 +159,7 @@ impl Connection {
         }
     }
 
-    /// Gives a close its time, from now.
+    /// Gives a close its time, from now, for the output that is pending now.
     pub(crate) fn set_close_deadline(
         &mut self,
         state: &mut LoopState,
@@ -155,6 +169,8 @@ impl Connection {
         let due = Due::Close {
             id: self.id,
             extended,
+            // No output limit reaches 4 GiB.
+            pending: self.output.len() as u32,
         };
         self.timers.write = Some(state.schedule(close, due));
     }

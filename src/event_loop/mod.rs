@@ -220,9 +220,12 @@ impl EventLoop {
     }
 
     fn count_departed(&mut self) {
-        for peer in self.reactor.departed() {
+        for departed in self.reactor.departed() {
             self.shared.uncount_connection();
-            self.admission.release(peer.ip());
+            self.admission.release(departed.peer.ip());
+            if departed.has_lost_output {
+                self.admission.count_output_lost();
+            }
         }
     }
 }

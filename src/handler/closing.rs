@@ -9,7 +9,8 @@ use crate::protocol::{Encode, Farewell, Parting, Protocol};
 
 impl<P: Protocol> Conn<'_, P> {
     /// Ends the connection in order: pending output is flushed, our end of stream is sent, and the peer's is awaited, within
-    /// [`Listen::close_timeout`](crate::Listen::close_timeout). No further message is delivered.
+    /// [`Listen::close_timeout`](crate::Listen::close_timeout). No further message is delivered, and
+    /// [`Handler::on_close`](crate::Handler::on_close) follows when the callback has returned, without waiting for the peer.
     ///
     /// A protocol with last words (a close frame) says them behind everything that was sent, and awaits the peer's answer to
     /// them before the end of stream.

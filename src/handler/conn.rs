@@ -53,6 +53,10 @@ pub struct Conn<'a, P: Protocol> {
 impl<P: Protocol> Conn<'_, P> {
     /// Stops the delivery of messages, including those that have arrived already, until
     /// [`resume_reading`](Self::resume_reading). Nothing is read meanwhile, so the peer's TCP window fills up and slows it down.
+    ///
+    /// A peer that is held back is not silent: the idle time and the deadlines of messages do not count against it, and start
+    /// anew when reading resumes. So only the handler ends the pause. If it may take too long, set a timer for it; output
+    /// that is pending meanwhile has [`Listen::write_stall_timeout`](crate::Listen::write_stall_timeout).
     pub fn pause_reading(&mut self) {
         if !self.connection.life.is_parting() {
             self.connection.hold_back(Gate::PAUSED);
@@ -61,7 +65,7 @@ impl<P: Protocol> Conn<'_, P> {
 
     /// Resumes the delivery of messages after [`pause_reading`](Self::pause_reading).
     pub fn resume_reading(&mut self) {
-        self.connection.gate.open(Gate::PAUSED);
+        self.connection.listen_again(Gate::PAUSED, self.state.tick);
         self.state.queue(self.connection);
     }
 
@@ -192,7 +196,8 @@ impl<P: Protocol> Conn<'_, P> {
         self.state.now
     }
 
-    /// Time since the last sign of life of the peer, in whole ticks. Sending to it is none.
+    /// Time since the last sign of life of the peer, in whole ticks. Sending to it is none. A peer whose input was held back
+    /// counts as alive until then.
     pub fn idle_for(&self) -> Duration {
         self.state
             .clock

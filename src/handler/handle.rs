@@ -54,7 +54,7 @@ impl<P: Protocol> ConnHandle<P> {
         self.id
     }
 
-    /// False once the connection has ended. (True may be out of date already.)
+    /// False once the connection is over for its handler. (True may be out of date already.)
     pub fn is_alive(&self) -> bool {
         !self.control.has_ended()
     }

@@ -48,7 +48,7 @@ use crate::protocol::{ErrorOf, MessageOf, Protocol};
 /// | [`on_timeout`](Self::on_timeout) | a deadline has passed | send a last word, let the peer stay | `on_close`, unless it stays |
 /// | [`on_half_close`](Self::on_half_close) | the peer has ended its stream | answer, close later | by default the connection closes |
 /// | [`on_shutdown`](Self::on_shutdown) | the server drains, and all that has arrived is answered | send a last word, close later | by default the connection closes |
-/// | [`on_close`](Self::on_close) | the connection is over, for whatever reason | keep or drop the session, publish | nothing: it comes once, and last |
+/// | [`on_close`](Self::on_close) | the connection is over for the handler, for whatever reason | keep or drop the session, publish | nothing: it comes once, and last |
 ///
 /// ```
 /// use ringwheel::{Conn, Handler, protocol::Raw};
@@ -125,7 +125,23 @@ pub trait Handler: Sized + 'static {
         message: MessageOf<'_, Self::Protocol>,
     );
 
-    /// The connection is over: called exactly once for each [`on_open`](Self::on_open) that returned, after the last byte.
+    /// The connection is over for the handler: called exactly once for each [`on_open`](Self::on_open) that returned, after all
+    /// other callbacks.
+    ///
+    /// It is called at the end of the turn in which the connection has ended or has begun to close: by [`Conn::close`], by the
+    /// peer's end, by a protocol error, a deadline or a panic. Its timers and subscriptions have ended then, and its
+    /// [`ConnHandle`](crate::ConnHandle)s say that it is closed. So a peer that is silent, or has gone without a word, is in
+    /// the handler's tables no longer than the handler wants.
+    ///
+    /// Output that was sent before may still be on its way. The server goes on without the handler: it sends the output, awaits
+    /// the protocol's answer to its last words, then the peer's end of stream, each within
+    /// [`Listen::close_timeout`](crate::Listen::close_timeout). Until then the connection counts in
+    /// [`ServerStats::connections`](crate::ServerStats) and against the limits, and a drain waits for it. Completions
+    /// ([`Conn::send_then`]) come when the outcome is known, also after this call.
+    ///
+    /// `reason` is the cause of the end as it is known now. A failure afterwards does not change it:
+    /// [`ServerStats::output_lost`](crate::ServerStats) counts it, and completions of messages that are lost tell
+    /// [`SendOutcome::Lost`](crate::SendOutcome). A panic in this callback is logged and changes nothing.
     fn on_close(
         &mut self,
         conn: &Conn<'_, Self::Protocol>,

@@ -6,7 +6,7 @@
 pub struct ConnStats {
     /// Bytes received.
     pub bytes_in: u64,
-    /// Bytes handed to the kernel.
+    /// Bytes handed to the kernel. In [`Handler::on_close`](crate::Handler::on_close) more may be on their way.
     pub bytes_out: u64,
     /// Messages delivered to the handler; a message in pieces counts with its last piece, and
     /// one that arrives after [`Conn::close`](crate::Conn::close) counts although it is discarded.

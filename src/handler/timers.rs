@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::conn::Conn;
 use crate::connection::due::Due;
 use crate::connection::extra::{HandlerTimer, Repeat};
-use crate::connection::lifecycle::Stage;
+use crate::connection::gate::Gate;
 use crate::connection::marks::Marks;
 use crate::protocol::Protocol;
 
@@ -157,10 +157,8 @@ impl<P: Protocol> Conn<'_, P> {
         let connection = &mut *self.connection;
         connection.extra_or_new().deadlines.message = Some(timeout);
         connection.marks.set(Marks::TIMED, true);
-        // Between deliveries nothing else would notice a message that has begun without a limit.
-        let has_begun = connection.kept() > 0 && connection.life.stage() == Stage::Open;
-        if let Some(timeout) = timeout.filter(|_| has_begun) {
-            connection.watch_message(self.state, true, timeout);
-        }
+        // Between deliveries nothing else would notice a message that has begun without a limit. Only the decoder knows of one
+        // whose beginning it has consumed, and it is asked once the callback has returned.
+        connection.gate.shut(Gate::DECODER);
     }
 }

@@ -3,12 +3,13 @@
 use crate::connection::close_reason::Cause;
 use crate::connection::completion::SendOutcome;
 use crate::connection::gate::Gate;
+use crate::connection::lifecycle::Stage;
 use crate::connection::loop_state::LoopState;
 use crate::connection::marks::Marks;
 use crate::connection::{Connection, Draining};
 use crate::service::contain::contain;
 
-use super::closing::{advance_close, say_farewell};
+use super::closing::{advance_close, say_farewell, tell_of_end};
 use super::{Reactor, ServiceEntry};
 
 impl Reactor {
@@ -37,9 +38,15 @@ impl Reactor {
         let Some(connection) = self.table.in_slot(slot) else {
             return;
         };
-        if connection.life.is_closed() && !connection.marks.has(Marks::ON_CLOSED_LIST) {
+        let is_closed = connection.life.is_closed();
+        if is_closed && !connection.marks.has(Marks::ON_CLOSED_LIST) {
             connection.marks.set(Marks::ON_CLOSED_LIST, true);
             self.closed.push(slot);
+        }
+        let is_over = connection.life.stage() != Stage::Open;
+        if is_over && !connection.marks.has(Marks::TOLD_OF_END) {
+            let service = &mut *self.services[connection.service as usize].service;
+            tell_of_end(connection, service, &mut self.state);
         }
     }
 }
@@ -56,8 +63,7 @@ fn settle_slowly(connection: &mut Connection, slot: &mut ServiceEntry, state: &m
     // One of the callbacks just called may have panicked, which begins a close.
     say_farewell(connection, slot, state);
     advance_close(connection);
-    let timeouts = &slot.timeouts;
-    connection.watch_output(state, timeouts.write_stall, timeouts.close);
+    connection.watch_output(state, &slot.timeouts);
     if !connection.life.is_active() {
         if let Some(ring) = connection.input.take() {
             state.pool.give_back(ring);
@@ -83,7 +89,7 @@ fn release_pressure(connection: &mut Connection, slot: &mut ServiceEntry, state:
     let drained =
         connection.gate.has(Gate::PRESSURE) && connection.output.len() <= slot.limits.low_water;
     if drained && connection.life.is_active() && !connection.output.has_failed() {
-        connection.gate.open(Gate::PRESSURE);
+        connection.listen_again(Gate::PRESSURE, state.tick);
         slot.service.drained(connection, state);
         connection.output.flush();
         let drained_again = connection.output.len() <= slot.limits.low_water;

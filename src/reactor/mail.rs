@@ -68,7 +68,7 @@ impl Reactor {
             }
             None if connection.extra_or_new().awaits_room => {}
             None if connection.gate.has(Gate::MAIL) => {
-                connection.gate.open(Gate::MAIL);
+                connection.listen_again(Gate::MAIL, self.state.tick);
                 self.state.queue(connection);
             }
             None => {}

@@ -49,6 +49,7 @@ use crate::service::Service;
 use crate::shared::{LoopShared, current};
 use crate::wheel::TickClock;
 
+use closing::{drop_completions, release_handles};
 use drain::Drain;
 pub(crate) use mail::MailBudget;
 use tasks::ScheduledTask;
@@ -87,6 +88,14 @@ pub(crate) struct Readiness {
     pub(crate) error: bool,
 }
 
+/// A connection that was removed.
+#[derive(Debug)]
+pub(crate) struct Departed {
+    pub(crate) peer: Address,
+    /// The kernel has not taken all of its output.
+    pub(crate) has_lost_output: bool,
+}
+
 /// See the [module](self).
 pub(crate) struct Reactor {
     table: ConnTable,
@@ -100,8 +109,8 @@ pub(crate) struct Reactor {
     tasks: Slab<ScheduledTask>,
     /// Slots to remove at the end of the iteration.
     closed: Vec<u32>,
-    /// Peers of removed connections, for the admission's counts.
-    departed: Vec<Address>,
+    /// Removed connections, for the admission's counts.
+    departed: Vec<Departed>,
     drain: Option<Drain>,
     /// The ready list being worked off, while callbacks fill the next one.
     turn_list: Vec<u32>,
@@ -311,12 +320,10 @@ impl Reactor {
             debug_assert!(
                 connection.life.is_closed() && connection.marks.has(Marks::ON_CLOSED_LIST)
             );
-            connection.cancel_timers(&mut self.state);
-            release_handles(connection);
+            debug_assert!(connection.marks.has(Marks::TOLD_OF_END));
             self.services[connection.service as usize]
                 .service
-                .close(connection, &mut self.state);
-            self.after_callbacks(slot);
+                .forget(connection);
             self.depart(slot);
         }
     }
@@ -328,11 +335,15 @@ impl Reactor {
         };
         connection.cancel_timers(&mut self.state);
         release_handles(&mut connection);
+        drop_completions(&mut connection);
         if let Some(ring) = connection.input.take() {
             self.state.pool.give_back(ring);
         }
+        self.departed.push(Departed {
+            has_lost_output: !connection.output.is_empty(),
+            peer: connection.peer,
+        });
         connection.output.discard(&mut self.state.pool);
-        self.departed.push(connection.peer);
     }
 
     /// True if connections were removed since the last call of [`departed`](Self::departed).
@@ -341,8 +352,8 @@ impl Reactor {
         !self.departed.is_empty()
     }
 
-    /// The peers of the connections that were removed since the last call.
-    pub(crate) fn departed(&mut self) -> impl Iterator<Item = Address> + '_ {
+    /// The connections that were removed since the last call.
+    pub(crate) fn departed(&mut self) -> impl Iterator<Item = Departed> + '_ {
         self.departed.drain(..)
     }
 
@@ -362,18 +373,5 @@ impl Reactor {
         current::take_posts();
         self.tasks.drain().for_each(contain_drop);
         self.services.drain(..).for_each(contain_drop);
-    }
-}
-
-/// Tells a connection's handles that it has ended, and drops its completions, which thereby tell that the messages are lost.
-fn release_handles(connection: &mut Connection) {
-    let Some(extra) = &mut connection.extra else {
-        return;
-    };
-    if let Some(control) = &extra.control {
-        control.end();
-    }
-    for completion in std::mem::take(&mut extra.completions) {
-        contain_drop(completion);
     }
 }

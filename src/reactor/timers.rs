@@ -31,8 +31,12 @@ impl Reactor {
                 Due::Idle(id) => self.check_idle(id),
                 Due::FirstMessage(id) => self.check_first_message(id),
                 Due::Message { id, after } => self.check_message(id, after),
-                Due::WriteStall { id, written } => self.check_write_stall(id, written),
-                Due::Close { id, extended } => self.end_close(id, extended),
+                Due::WriteStall { id, target } => self.check_write_stall(id, target),
+                Due::Close {
+                    id,
+                    extended,
+                    pending,
+                } => self.check_close(id, extended, pending as usize),
                 Due::Protocol(id) => self.meet_protocol_deadline(id),
                 Due::Handler { id, timer } => self.fire_handler_timer(id, timer),
                 Due::Tick(service) => self.tick(service),
@@ -82,7 +86,7 @@ impl Reactor {
     }
 
     /// The tick at which an open connection will have been silent for the idle time. Input that we do not read counts as a
-    /// sign of life.
+    /// sign of life, and so does a shut gate: a peer that is held back is not idle.
     fn update_idle_deadline(&mut self, id: ConnId) -> Option<u64> {
         let connection = self.table.get(id)?;
         let of_listener = self.services[connection.service as usize].timeouts.idle;
@@ -91,7 +95,7 @@ impl Reactor {
             return None;
         }
         connection.recheck_readable();
-        if connection.has_unheard_input() {
+        if !connection.gate.is_open() || connection.has_unheard_input() {
             connection.active_at = self.state.tick;
         }
         // The last byte may have come late in its tick, hence one more.
@@ -172,12 +176,18 @@ impl Reactor {
         connection.message_timeout(of_listener)
     }
 
-    /// The timer of a message has fired: forgets it, and reads once more. Returns the deadlines of the listener.
+    /// The timer of a message has fired: reads once more, and forgets it. Returns the deadlines of the listener; `None` if the
+    /// wait has ended, or if another has begun with a timer of its own.
+    ///
+    /// The timer counts as set while the input is read: otherwise a message that goes on would begin its wait anew there,
+    /// and forget that reading was held back.
     fn begin_message_check(&mut self, id: ConnId) -> Option<Timeouts> {
         let connection = self.table.get(id)?;
-        connection.timers.message = None;
+        let fired = connection.timers.message;
         let timeouts = self.services[connection.service as usize].timeouts;
         self.listen_once_more(id);
+        let timer = &mut self.table.get(id)?.timers.message;
+        timer.take_if(|timer| Some(*timer) == fired)?;
         Some(timeouts)
     }
 
@@ -192,14 +202,14 @@ impl Reactor {
         }
     }
 
-    /// Ends a connection that has taken nothing since its write timer was set; `settle` sets it anew for one that has.
-    fn check_write_stall(&mut self, id: ConnId, written: u64) {
+    /// Ends a connection that has taken less than it must since its write timer was set; `settle` sets it anew for another.
+    fn check_write_stall(&mut self, id: ConnId, target: u64) {
         let Some(connection) = self.table.get(id) else {
             return;
         };
         connection.timers.write = None;
         connection.output.try_again();
-        let is_stuck = connection.output.written() == written && !connection.output.has_failed();
+        let is_stuck = connection.output.written() < target && !connection.output.has_failed();
         if is_stuck && connection.life.is_active() {
             self.evict(id, Timeout::WriteStall);
         } else {
@@ -207,18 +217,29 @@ impl Reactor {
         }
     }
 
-    /// Ends a close that has taken too long. A peer that did not get everything sees a reset.
-    fn end_close(&mut self, id: ConnId, extended: bool) {
+    /// Ends a close that has taken its time, unless its output leaves at the least rate. A peer that did not get everything sees
+    /// a reset.
+    ///
+    /// Less must be pending than when the time began, whatever the protocol has added, and output is finite: so the rate
+    /// bounds the close.
+    fn check_close(&mut self, id: ConnId, extended: bool, pending: usize) {
         let Some(connection) = self.table.get(id) else {
             return;
         };
         connection.timers.write = None;
-        if self.state.was_behind && !extended {
+        connection.output.try_again();
+        let timeouts = &self.services[connection.service as usize].timeouts;
+        let close = timeouts.close;
+        let least = timeouts.least_progress(close, pending);
+        let left = connection.output.len();
+        if pending > 0 && left <= pending - least {
+            connection.set_close_deadline(&mut self.state, close, false);
+        } else if self.state.was_behind && !extended {
             // The loop was late, perhaps for all of the time, so the peer had no chance.
-            let close = self.services[connection.service as usize].timeouts.close;
             connection.set_close_deadline(&mut self.state, close, true);
         } else {
-            connection.end_now(Cause::Timeout(Timeout::Close));
+            // The handler has heard the cause when the close began.
+            connection.end_now(Cause::Aborted);
         }
         self.settle(id.slot);
     }

@@ -80,8 +80,9 @@ impl<P> Listen<P> {
 
     /// Evicts a connection from which nothing was received for this time. Default: never.
     ///
-    /// Sending is no sign of life, but [`Conn::touch`](crate::Conn::touch) is. So is input that waits unread because the
-    /// handler has paused reading or the output is above the high-water mark.
+    /// Sending is no sign of life, but [`Conn::touch`](crate::Conn::touch) is. A peer that is not listened to is not idle, while
+    /// the handler has paused reading or the output is above the high-water mark; its time starts anew afterwards. A pause
+    /// has no limit of its own, and the pending output has [`write_stall_timeout`](Self::write_stall_timeout).
     pub fn idle_timeout(mut self, timeout: Duration) -> Self {
         self.timeouts.idle = Some(timeout);
         self
@@ -103,7 +104,9 @@ impl<P> Listen<P> {
         self
     }
 
-    /// Ends a connection whose peer takes none of the pending output for this time; `None` for never. Default 60 s.
+    /// Ends a connection whose peer takes less of the pending output within this time than
+    /// [`min_send_rate`](Self::min_send_rate) demands, with [`Timeout::WriteStall`](crate::Timeout::WriteStall) and a reset;
+    /// `None` for never. Default 60 s.
     ///
     /// The loop notices after one to two times this. While the output is above the high-water mark, the peer's silence has no
     /// consequences, and this is the only deadline.
@@ -112,9 +115,29 @@ impl<P> Listen<P> {
         self
     }
 
-    /// The time that an orderly close may take in all: to flush, and to wait for the peer's end of stream. Default 10 s.
+    /// The least rate at which a peer must take pending output, in bytes per second. Default 1,024. With 0 a single byte is
+    /// enough.
     ///
-    /// While the server drains, the deadline of the drain counts instead. A loop that was late grants the time once more.
+    /// It is measured over each [`write_stall_timeout`](Self::write_stall_timeout), by default 60 KiB in 60 s, and while the
+    /// connection closes over each [`close_timeout`](Self::close_timeout). A peer need not take more than what was pending when
+    /// the time began. So nobody keeps the server's memory by reading a byte now and then: the output that is pending at a
+    /// close, at most [`Limits::output`] of `P` bytes, is out or given up after `P / rate` seconds and some times
+    /// `close_timeout`.
+    pub fn min_send_rate(mut self, bytes_per_second: u32) -> Self {
+        self.timeouts.least_rate = bytes_per_second;
+        self
+    }
+
+    /// The time for each part of an orderly close: for the protocol's answer to our last words, for the output to leave, for the
+    /// peer's end of stream. Default 10 s.
+    ///
+    /// While output leaves at [`min_send_rate`](Self::min_send_rate), measured over this time, the time begins anew: a peer that
+    /// reads gets all of it. A peer that does not is cut off with a reset, and completions of what it has not got tell
+    /// [`SendOutcome::Lost`](crate::SendOutcome::Lost). [`Handler::on_close`](crate::Handler::on_close) does not wait for any of
+    /// this.
+    ///
+    /// While the server drains, the deadline of the drain counts instead, whatever leaves. A loop that was late grants the time
+    /// once more.
     pub fn close_timeout(mut self, timeout: Duration) -> Self {
         self.timeouts.close = timeout;
         self

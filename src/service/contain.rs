@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::connection::Connection;
 use crate::connection::close_reason::Cause;
+use crate::connection::id::ConnId;
 use crate::io::output::Packed;
 use crate::panics::{contain_drop, panic_text};
 
@@ -24,14 +25,23 @@ pub(crate) fn contain<R>(
     }
 }
 
+/// Runs the last callback of a connection. A panic changes nothing, because the connection is over for the handler already.
+pub(crate) fn contain_last(id: ConnId, code: impl FnOnce()) {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(code)) {
+        report(id, panic);
+    }
+}
+
+#[cold]
+fn report(id: ConnId, panic: Box<dyn Any + Send>) {
+    let text = panic_text(&*panic);
+    log::error!("connection {id}: a callback panicked: {text}");
+    contain_drop(panic);
+}
+
 #[cold]
 fn panicked(connection: &mut Connection, panic: Box<dyn Any + Send>) {
-    log::error!(
-        "connection {}: a callback panicked: {}",
-        connection.id,
-        panic_text(&*panic)
-    );
-    contain_drop(panic);
+    report(connection.id, panic);
     match connection.output.abandon() {
         // Half of a message has left: the peer must not take it for the end of the stream.
         Packed::Torn => connection.abort(Cause::Panic),

@@ -175,7 +175,8 @@ impl<H: Handler> Entry<'_, H> {
 
     /// The protocol's opening handshake is over: the handler meets the connection.
     fn finish_handshake(&mut self, handler: &mut H) {
-        assert!(self.session.is_none(), "a connection opens once");
+        let is_opening = self.session.is_none() && !self.conn.connection.life.is_parting();
+        assert!(is_opening, "a connection opens once");
         // The deadline of the handshake is met; another may follow.
         let conn = &mut self.conn;
         conn.connection.cancel_protocol_timer(conn.state);

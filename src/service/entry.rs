@@ -3,6 +3,7 @@
 use crate::connection::Connection;
 use crate::connection::close_reason::Cause;
 use crate::connection::gate::Gate;
+use crate::connection::lifecycle::Stage;
 use crate::connection::loop_state::LoopState;
 use crate::handler::Handler;
 use crate::handler::conn::Conn;
@@ -59,7 +60,8 @@ impl<H: Handler> Entry<'_, H> {
         }
     }
 
-    /// Makes the changes to the decoder that the handler has asked for. True if it has asked for any.
+    /// Makes the changes to the decoder that the handler has asked for, and watches over the message that it is within. True
+    /// if the handler has asked for either.
     #[inline]
     pub(super) fn change_decoder(&mut self) -> bool {
         let is_asked_for = self.conn.connection.gate.has(Gate::DECODER);
@@ -106,5 +108,13 @@ fn change_decoder<H: Handler>(
     }
     for change in link.decoder_changes.take() {
         change(decoder);
+    }
+    let timeout = connection.message_timeout(None);
+    let is_open = connection.life.stage() == Stage::Open;
+    if let Some(timeout) = timeout.filter(|_| is_open) {
+        // The handler may have set the timeout just now, within a message.
+        if connection.input.is_some() || decoder.is_within_message() {
+            connection.watch_message(state, true, timeout);
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crossbeam_channel::Receiver;
 
 use super::Service;
-use super::contain::contain;
+use super::contain::{contain, contain_last};
 use super::mail::Walk;
 use super::typed_table::{Typed, TypedTable};
 use crate::connection::Connection;
@@ -223,35 +223,39 @@ impl<H: Handler> Service for Hub<H> {
         });
     }
 
-    fn close(&mut self, connection: &mut Connection, state: &mut LoopState) {
-        self.table.link.leave_topics(connection);
-        let Some(typed) = self.table.typed.try_remove(connection.key as usize) else {
+    fn end(&mut self, connection: &mut Connection, state: &mut LoopState) {
+        let Hub { handler, table, .. } = self;
+        let TypedTable { typed, link, .. } = table;
+        link.leave_topics(connection);
+        let Some(typed) = typed.get_mut(connection.key as usize) else {
             return;
         };
-        let Typed {
-            decoder,
-            mut encoder,
-            session,
-            error,
-        } = typed;
-        let reason = connection
-            .cause
-            .unwrap_or(Cause::Aborted)
-            .into_reason(error, connection.output.take_failure());
-        let Hub { handler, table, .. } = self;
-        contain(connection, |connection| {
+        let Some(session) = typed.session.take() else {
+            return;
+        };
+        let cause = connection.cause.unwrap_or(Cause::Aborted);
+        // The socket of a connection that only closes may still fail.
+        let failure = match cause {
+            Cause::Io => connection.output.take_failure(),
+            _ => None,
+        };
+        let reason = cause.into_reason(typed.error.take(), failure);
+        contain_last(connection.id, || {
             let conn = Conn {
-                encoder: &mut encoder,
+                encoder: &mut typed.encoder,
                 connection,
                 state,
-                link: &table.link,
+                link,
                 unread: 0,
             };
-            if let Some(session) = session {
-                handler.on_close(&conn, session, reason);
-            }
+            handler.on_close(&conn, session, reason);
         });
-        contain_drop((decoder, encoder));
+    }
+
+    fn forget(&mut self, connection: &Connection) {
+        if let Some(typed) = self.table.typed.try_remove(connection.key as usize) {
+            contain_drop(typed);
+        }
     }
 
     fn obey(&mut self, connection: &mut Connection, state: &mut LoopState, requests: Requests) {

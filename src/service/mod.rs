@@ -65,8 +65,11 @@ pub(crate) trait Service {
     fn deadline(&mut self, connection: &mut Connection, state: &mut LoopState);
     /// Our end of the stream is about to be sent: the protocol says its last words.
     fn farewell(&mut self, connection: &mut Connection, state: &mut LoopState);
-    /// The connection is over; the handler gets its session back.
-    fn close(&mut self, connection: &mut Connection, state: &mut LoopState);
+    /// The connection is over for the handler, which gets its session back. The protocol may still have to read the answer to
+    /// its last words.
+    fn end(&mut self, connection: &mut Connection, state: &mut LoopState);
+    /// The connection is gone: drops its typed side.
+    fn forget(&mut self, connection: &Connection);
 
     /// Does what other threads ask of a connection through its control.
     fn obey(&mut self, connection: &mut Connection, state: &mut LoopState, requests: Requests);

@@ -24,7 +24,7 @@ impl<H: Handler> Hub<H> {
             (Requests::PUBLISHED, Gate::PUBLISHED),
         ] {
             if requests.has(request) {
-                connection.gate.open(reason);
+                connection.listen_again(reason, state.tick);
             }
         }
         if requests.has(Requests::MAIL_ROOM) {

@@ -132,9 +132,10 @@ impl<A: Accept, D: Delivery> Conn<'_, WebSocket<A, D>> {
 
     /// Closes as [`close`](Self::close) does, with a code and a reason; a reason longer than 123 bytes is cut.
     ///
-    /// Everything that was sent before arrives first. The peer answers, and the connection then ends with
-    /// [`CloseReason::Local`](crate::CloseReason::Local); messages that still come are discarded. A peer that does not answer
-    /// within [`Listen::close_timeout`](crate::Listen::close_timeout) is cut off.
+    /// Everything that was sent before arrives first. The connection is over for the handler at once, with
+    /// [`CloseReason::Local`](crate::CloseReason::Local); messages that still come are discarded. The server awaits the peer's
+    /// answer without the handler, and cuts off a peer that does not answer within
+    /// [`Listen::close_timeout`](crate::Listen::close_timeout).
     pub fn close_with(&mut self, code: CloseCode, reason: &str) {
         self.encoder_mut()
             .session_mut()
@@ -142,8 +143,9 @@ impl<A: Accept, D: Delivery> Conn<'_, WebSocket<A, D>> {
         self.close();
     }
 
-    /// The close frame of the peer; `None` if it has sent none, which includes a stream that ended without one (1006 in the
-    /// RFC).
+    /// The close frame with which the peer has begun to close; `None` if it has sent none, which includes a stream that ended
+    /// without one (1006 in the RFC). The answer to a close frame of ours comes after
+    /// [`Handler::on_close`](crate::Handler::on_close).
     pub fn peer_close(&self) -> Option<&CloseFrame> {
         self.encoder().session().peer_close()
     }

@@ -123,6 +123,12 @@ fn the_name_of_a_refused_connection_reaches_nobody() {
     drop(client);
     eventually("its handle knows", || !handle.is_alive());
     assert_eq!(handle.close(), Err(SendError::Closed(())));
+    // A connection that comes before the mail from above is read would hear the broadcast.
+    let (told, is_read) = channel();
+    connections
+        .on_worker(0, move |_, _| told.send(()).unwrap())
+        .unwrap();
+    take(&is_read);
     is_open.store(1, Ordering::Relaxed);
     let mut heir = server.connect();
     events.open();

@@ -329,9 +329,10 @@ fn last_words_that_the_peer_does_not_take_have_the_time_of_a_close() {
         .close_timeout(SHORT);
     let server = TestServer::start(listen, recorder);
     let mut client = server.connect();
-    // Output is lost, and the orderly reason gives way only where there is none.
-    let reason = events.close_reason();
-    assert_eq!(reason, "Timeout(Idle)");
+    assert_eq!(events.close_reason(), "Timeout(Idle)");
+    support::eventually("the close is over", || {
+        server.handle().stats().connections == 0
+    });
     client.expect_reset();
     server.finish(&events);
 }
@@ -422,5 +423,59 @@ fn a_worker_that_is_held_up_in_the_callback_holds_no_silence_against_others() {
     lively.send(b"2\n");
     grip.release();
     support::eventually("the worker goes on", || events.messages().len() == 2);
+    server.finish(&events);
+}
+
+/// A peer that reads a little at a time kept all of its pending output in the server's memory, since any byte put the write
+/// stall off.
+#[test]
+fn a_peer_that_takes_its_output_too_slowly_is_stalled() {
+    let (recorder, events) = Recorder::<Raw>::new();
+    let recorder = recorder.on_message(|conn, _| _ = conn.send(&pattern(1, FLOOD)));
+    let listen = listen(Raw)
+        .send_buffer_size(16 * 1024)
+        .write_stall_timeout(Some(3 * SHORT))
+        .min_send_rate(8 << 20);
+    let server = TestServer::start(listen, recorder);
+    let mut client = Client::connect_narrow(server.addr());
+    client.send(b"go");
+    let start = Instant::now();
+    let is_close = |event: &Event| matches!(event, Event::Close(..));
+    while events.count(is_close) == 0 {
+        assert!(start.elapsed() < DEADLINE, "it is still there");
+        let _ = client.try_receive(2048);
+        server.let_pass(Duration::from_millis(5));
+    }
+    let stalled = |event: &Event| matches!(event, Event::Timeout(_, Timeout::WriteStall));
+    assert_eq!(events.count(stalled), 1);
+    assert!(client.drain().is_err(), "a reset, not an end of stream");
+    server.finish(&events);
+}
+
+/// The answer to a peer that reads all the time was cut off when the close timeout had passed.
+#[test]
+fn a_close_lasts_while_the_peer_reads() {
+    const TIME: Duration = Duration::from_secs(1);
+    let (recorder, events) = Recorder::<Raw>::new();
+    let recorder = recorder.on_message(|conn, _| {
+        conn.send(&pattern(1, FLOOD));
+        conn.close();
+    });
+    let listen = listen(Raw).send_buffer_size(16 * 1024).close_timeout(TIME);
+    let server = TestServer::start(listen, recorder);
+    let mut client = Client::connect_narrow(server.addr());
+    client.send(b"go");
+    let mut received = 0;
+    let start = Instant::now();
+    // At this pace the output leaves in more than two times.
+    while start.elapsed() < TIME * 5 / 2 {
+        received += client.receive_some(8 * 1024).len();
+        server.let_pass(Duration::from_millis(10));
+    }
+    assert!(received < FLOOD, "the rest is pending still");
+    received += client.drain().expect("no reset");
+    assert_eq!(received, FLOOD);
+    assert_eq!(events.close_reason(), "Local");
+    assert_eq!(server.handle().stats().output_lost, 0);
     server.finish(&events);
 }

@@ -13,6 +13,7 @@ use support::{DEADLINE, TestServer, deliberate_panic, eventually, listen};
 use crate::probe::{Event, Probe, Reports, fill};
 
 const SHORT: Duration = Duration::from_millis(150);
+const FAR: Duration = Duration::from_secs(3600);
 
 type Protocol = WebSocket<AcceptAll>;
 
@@ -123,7 +124,8 @@ fn close_sends_1000_behind_earlier_messages_and_awaits_the_answer() {
     drop(peer);
     let ending = reports.close();
     assert_eq!(ending.reason, "Local");
-    assert_eq!(ending.words(), Some((Some(1001), "I go too")));
+    // The handler has not waited for the answer.
+    assert_eq!(ending.words(), None);
     assert_eq!(reports.messages(), [Found::text("close")]);
     reports.finish(server);
 }
@@ -136,7 +138,7 @@ fn close_with_sends_a_code_and_a_reason_once() {
     peer.send(Frame::close(4001, ""));
     peer.expect_end();
     drop(peer);
-    assert_eq!(reports.close().words(), Some((Some(4001), "")));
+    assert_eq!(reports.close().reason, "Local");
     reports.finish(server);
 }
 
@@ -181,9 +183,7 @@ fn a_connection_that_does_not_read_closes_too() {
     peer.send(Frame::close(1000, ""));
     peer.expect_end();
     drop(peer);
-    let ending = reports.close();
-    assert_eq!(ending.reason, "Local");
-    assert_eq!(ending.words(), Some((Some(1000), "")));
+    assert_eq!(reports.close().reason, "Local");
     assert_eq!(reports.messages(), []);
     reports.finish(server);
 }
@@ -362,7 +362,6 @@ fn a_shutdown_sends_1001() {
             panic!("{ending:?}");
         };
         assert_eq!(ending.reason, "Shutdown");
-        assert_eq!(ending.words(), Some((Some(1001), "")));
     }
 }
 
@@ -434,9 +433,7 @@ fn a_shutdown_while_half_of_a_message_has_arrived() {
         peer.expect_end();
         drop(peer);
         server.join();
-        let ending = reports.close();
-        assert_eq!(ending.reason, "Shutdown");
-        assert_eq!(ending.words(), Some((Some(1001), "")));
+        assert_eq!(reports.close().reason, "Shutdown");
         assert_eq!(reports.messages(), [Found::text("first")]);
         reports.assert_lifecycles();
     }
@@ -548,9 +545,7 @@ fn a_close_frame_has_room_behind_a_full_output() {
     peer.send(Frame::close(1000, ""));
     peer.expect_end();
     drop(peer);
-    let ending = reports.close();
-    assert_eq!(ending.reason, "Local");
-    assert_eq!(ending.words(), Some((Some(1000), "")));
+    assert_eq!(reports.close().reason, "Local");
     reports.finish(server);
 }
 
@@ -660,4 +655,37 @@ fn errors_have_messages_and_sources() {
             .contains(&HandshakeError::Origin.to_string())
     );
     assert!(WebSocketError::PongTimeout.source().is_none());
+}
+
+/// A user that was sent away stayed in the handler's tables for the close timeout if it did not answer the close frame.
+#[test]
+fn the_handler_is_told_of_its_own_close_although_the_peer_is_silent() {
+    let (server, reports, mut peer) = obedient(ws().close_timeout(FAR));
+    peer.send(Frame::text("close with"));
+    assert_eq!(reports.close().reason, "Local");
+    // The answer is awaited without the handler.
+    assert_eq!(server.handle().stats().connections, 1);
+    peer.expect(Frame::close(4001, "enough"));
+    peer.send(Frame::close(4001, ""));
+    peer.expect_end();
+    drop(peer);
+    eventually("the connection is gone", || {
+        server.handle().stats().connections == 0
+    });
+    reports.finish(server);
+}
+
+/// The same for a peer that answers no pings, or breaks the protocol.
+#[test]
+fn the_handler_is_told_of_a_refused_peer_that_is_silent() {
+    let (probe, reports) = Probe::new();
+    let protocol = WebSocket::new().ping_every(SHORT).pong_timeout(SHORT);
+    let server = TestServer::start(listen(protocol).close_timeout(FAR), probe);
+    let _silent = Peer::open(&server);
+    assert_eq!(reports.close().reason, "Protocol(PongTimeout)");
+    let mut wrong = Peer::open(&server);
+    wrong.client.send(&Frame::text("unmasked").bytes());
+    let reason = reports.close().reason;
+    assert!(reason.starts_with("Protocol("), "{reason}");
+    reports.finish(server);
 }

@@ -60,37 +60,39 @@ impl World {
     }
 }
 
-/// Checks a connection that has gone: it was closed once if it was open, and not before its time.
-pub(super) fn check_departure(peer: &Peer, record: &Record, pipe: &Pipe, timeouts: &Timeouts) {
+/// Checks a connection of whose end the handler was told in this iteration: not before its time.
+pub(super) fn check_end_for_handler(
+    peer: &Peer,
+    record: &Record,
+    pipe: &Pipe,
+    timeouts: &Timeouts,
+) {
     let number = peer.number;
-    assert_eq!(
-        record.closed.is_some(),
-        record.is_open,
-        "{number}: one close for each open"
-    );
-    assert!(!record.is_open || record.opened == 1);
+    assert!(record.is_open && record.opened == 1);
     let Some((cause, at)) = record.closed else {
         return;
     };
     let idle = timeouts.idle.unwrap_or_default();
     let is_early = match cause {
-        // The orderly close has taken its time after the deadline.
+        // The peer may have gone on in the same iteration.
         Cause::Timeout(_) if record.is_closed_in_order => false,
-        Cause::Timeout(Timeout::Idle) => at < pipe.heard_at + idle,
-        Cause::Timeout(Timeout::FirstMessage) => at < peer.adopted + FIRST_MESSAGE,
-        Cause::Timeout(Timeout::Message) => {
-            peer.begun.is_none_or(|(_, begun, _)| at < begun + MESSAGE)
+        Cause::Timeout(Timeout::Idle) => at < pipe.heard_at.max(peer.held_at) + idle,
+        Cause::Timeout(Timeout::FirstMessage) => {
+            peer.is_excused || at < peer.adopted + FIRST_MESSAGE
         }
-        Cause::Timeout(Timeout::WriteStall) => at < pipe.took_at + WRITE_STALL,
-        Cause::Timeout(Timeout::Close) => {
-            let since = peer.closing_since.into_iter().chain(peer.parting_since);
-            since.max().is_none_or(|since| at < since + CLOSE)
+        Cause::Timeout(Timeout::Message) => {
+            let is_early = |(_, begun, _)| at < begun + MESSAGE;
+            peer.is_excused || peer.begun.is_none_or(is_early)
+        }
+        Cause::Timeout(Timeout::WriteStall) => {
+            let taken = pipe.taken_after(at.saturating_sub(WRITE_STALL));
+            taken >= least(timeouts, WRITE_STALL)
         }
         Cause::Truncated => !record.is_cut,
         _ => false,
     };
     assert!(!is_early, "{number}: {cause:?} at {at:?} is too early");
-    let is_silent = matches!(cause, Cause::Timeout(timeout) if timeout != Timeout::WriteStall && timeout != Timeout::Close);
+    let is_silent = matches!(cause, Cause::Timeout(timeout) if timeout != Timeout::WriteStall);
     // Unread input counts if it was wanted as timers fired, or if an event has told of it.
     let is_known = peer.is_wanted || !pipe.readable;
     let has_spoken = is_known && !pipe.is_late && !pipe.to_server.is_empty();
@@ -101,12 +103,53 @@ pub(super) fn check_departure(peer: &Peer, record: &Record, pipe: &Pipe, timeout
     );
 }
 
+/// Checks that an orderly close was not cut short: the socket of a connection that is over for the handler lives on until all
+/// is sent and the peer has ended, or for the time of a close.
+pub(super) fn check_lingering(
+    peer: &Peer,
+    record: &Record,
+    pipe: &Pipe,
+    timeouts: &Timeouts,
+    (now, is_drain_over): (Duration, bool),
+) {
+    let Some((cause, at)) = record.closed else {
+        return;
+    };
+    let is_orderly = cause.is_orderly() || matches!(cause, Cause::Protocol | Cause::InputLimit);
+    // Flushing after the wait for an answer has a time of its own.
+    let flushing_since = peer.closing_since.filter(|_| peer.parting_since.is_some());
+    let since = flushing_since.unwrap_or(at);
+    let was_taken = pipe.taken_after(now.saturating_sub(CLOSE).max(since));
+    let needed = least(timeouts, CLOSE);
+    // A peer that has taken all of the output has a whole time for its end of stream.
+    let is_slow = was_taken < needed && !(was_taken > 0 && pipe.server_ended);
+    let has_had_its_time = now >= since + CLOSE && is_slow;
+    let is_whole = pipe.peer_ended && !pipe.aborted;
+    let is_fair = pipe.reset || record.may_abort || is_drain_over || has_had_its_time || is_whole;
+    assert!(
+        is_fair || !is_orderly,
+        "{}: {cause:?} at {at:?}, but the close is cut short at {now:?}",
+        peer.number
+    );
+}
+
 /// Counts the way in which a connection has ended.
-pub(super) fn tally_end(tally: &mut Tally, peer: &Peer, record: &Record, now: Duration) {
-    let Some((cause, _)) = record.closed else {
+pub(super) fn tally_end(
+    tally: &mut Tally,
+    peer: &Peer,
+    record: &Record,
+    pipe: &Pipe,
+    now: Duration,
+) {
+    let Some((cause, at)) = record.closed else {
         return tally.count("never opened");
     };
     tally.count(name(cause));
+    if at < now && pipe.peer_ended {
+        tally.count("linger ended by the peer");
+    } else if at < now && pipe.aborted {
+        tally.count("linger cut off");
+    }
     let Some(since) = peer.parting_since.filter(|_| cause == Cause::Local) else {
         return;
     };
@@ -147,7 +190,6 @@ fn name(cause: Cause) -> &'static str {
         Cause::Timeout(Timeout::FirstMessage) => "Timeout(FirstMessage)",
         Cause::Timeout(Timeout::Message) => "Timeout(Message)",
         Cause::Timeout(Timeout::WriteStall) => "Timeout(WriteStall)",
-        Cause::Timeout(Timeout::Close) => "Timeout(Close)",
         Cause::InputLimit => "InputLimit",
         Cause::OutputLimit => "OutputLimit",
         Cause::Panic => "Panic",

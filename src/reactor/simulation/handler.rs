@@ -107,7 +107,13 @@ impl<P: BytesProtocol> ScriptedHandler<P> {
     fn pause(&mut self, conn: &mut Conn<'_, P>, session: &mut Session) {
         conn.pause_reading();
         self.book.open().records[session.number].requests[mail::RESUME] = None;
-        let micros = self.random.below(30_000);
+        // Some pauses outlast the idle time.
+        let most = if self.random.one_in(3) {
+            600_000
+        } else {
+            30_000
+        };
+        let micros = self.random.below(most);
         self.set_timer(conn, session, micros, RESUME);
     }
 
@@ -127,6 +133,11 @@ impl<P: BytesProtocol> ScriptedHandler<P> {
         });
     }
 
+    fn note_touched(&self, session: &Session) {
+        let mut ledger = self.book.open();
+        ledger.records[session.number].touched_at = ledger.now;
+    }
+
     /// Sends a message with a completion.
     fn say_and_hear(&mut self, conn: &mut Conn<'_, P>, length: usize) {
         let number = number_of(conn);
@@ -142,6 +153,12 @@ impl<P: BytesProtocol> ScriptedHandler<P> {
             let record = &mut ledger.records[number];
             if delivery == SendOutcome::Written {
                 record.written = next + 1;
+            }
+            let is_late = record.closed.is_some();
+            match delivery {
+                SendOutcome::Written if is_late => ledger.tally.count("written after on_close"),
+                SendOutcome::Lost if is_late => ledger.tally.count("lost after on_close"),
+                _ => {}
             }
         });
         note_said(&self.book, number, length, status);
@@ -195,8 +212,7 @@ impl<P: BytesProtocol> ScriptedHandler<P> {
             225..=227 => self.mailer.broadcast(),
             228..=229 => {
                 conn.touch();
-                let mut ledger = self.book.open();
-                ledger.records[session.number].touched_at = ledger.now;
+                self.note_touched(session);
             }
             230..=231 => _ = say(&self.book, conn, UNENCODABLE),
             232 if self.random.one_in(2) => self.say_and_hear(conn, PANICKING),
@@ -338,7 +354,11 @@ impl<P: BytesProtocol> Handler for ScriptedHandler<P> {
             });
         }
         match token {
-            RESUME => conn.resume_reading(),
+            RESUME => {
+                conn.resume_reading();
+                // If it was held back, its idle time starts anew.
+                self.note_touched(session);
+            }
             SPEAK if self.random.one_in(12) => quiet_panic(),
             SPEAK if self.random.one_in(6) => self.cancel_timer(conn, session),
             SPEAK => _ = say(&self.book, conn, 60),
@@ -348,6 +368,7 @@ impl<P: BytesProtocol> Handler for ScriptedHandler<P> {
 
     fn on_drained(&mut self, conn: &mut Conn<'_, P>, session: &mut Session) {
         self.enter(conn, session, "on_drained");
+        self.note_touched(session);
         let has_room = conn.write_buffer_len() <= LOW_WATER;
         self.book.open().claim(has_room, || {
             "on_drained is called above the low-water mark".into()
@@ -490,6 +511,14 @@ impl<P: BytesProtocol> Handler for ScriptedHandler<P> {
         self.enter(conn, &session, "on_close");
         let mut ledger = self.book.open();
         let now = ledger.now;
-        ledger.records[session.number].closed = Some((cause(&reason), now));
+        let record = &mut ledger.records[session.number];
+        record.closed = Some((cause(&reason), now));
+        // Nothing reaches the connection any more.
+        record.topics.clear();
+        record.timers.clear();
+        drop(ledger);
+        if self.random.one_in(20) {
+            quiet_panic();
+        }
     }
 }

@@ -7,7 +7,7 @@ use crate::connection::loop_state::LoopState;
 use crate::connection::marks::Marks;
 use crate::connection::{Connection, Draining};
 
-use super::endings::{check_departure, loses_last_words, tally_end};
+use super::endings::{check_end_for_handler, check_lingering, loses_last_words, tally_end};
 use super::ledger::{Address, Record, ticks, ticks_up};
 use super::mail::{ABORT, CLOSE as CLOSE_REQUEST, RESUME};
 use super::network::Pipe;
@@ -32,14 +32,23 @@ impl World {
             let pipe = peer.pipe.clone();
             let pipe = pipe.borrow();
             let connection = self.reactor.table.get(peer.id);
+            if record.closed.is_some() && !std::mem::replace(&mut peer.is_over, true) {
+                check_end_for_handler(peer, record, &pipe, &self.timeouts);
+            }
             assert_eq!(
                 connection.is_none(),
                 pipe.dropped,
                 "a connection lives exactly as long as its socket"
             );
             let Some(connection) = connection else {
-                check_departure(peer, record, &pipe, &self.timeouts);
+                assert_eq!(
+                    record.closed.is_some(),
+                    record.is_open,
+                    "{}: one close for each open",
+                    peer.number
+                );
                 let is_drain_over = self.drain_due.is_some_and(|drain| drain.due <= now);
+                check_lingering(peer, record, &pipe, &self.timeouts, (now, is_drain_over));
                 assert!(
                     is_drain_over || !loses_last_words(record, &pipe, now),
                     "{}: the last words to a refused peer are lost",
@@ -47,13 +56,24 @@ impl World {
                 );
                 record.is_gone = true;
                 record.topics.clear();
-                tally_end(&mut ledger.tally, peer, &ledger.records[peer.number], now);
+                tally_end(
+                    &mut ledger.tally,
+                    peer,
+                    &ledger.records[peer.number],
+                    &pipe,
+                    now,
+                );
                 drop(pipe);
                 self.departed.push(self.peers.swap_remove(index));
                 continue;
             };
             timers += count_timers(connection);
             assert!(connection.output.len() <= ledger.output_limit + OWN_ROOM);
+            let is_listed = connection.marks.has(Marks::ON_READY_LIST);
+            if connection.life.stage() != Stage::Open && !is_listed {
+                // Also where there is no handler to be told.
+                record.topics.clear();
+            }
             check_state(connection, record);
             check_requests(connection, record, &mut ledger.tally);
             check_counters(connection, record, &pipe);
@@ -90,6 +110,10 @@ impl World {
                 if connection.has_unheard_input() {
                     peer.unheard_at = now;
                 }
+                if !connection.gate.is_open() {
+                    peer.held_at = now;
+                }
+                peer.is_excused = connection.marks.has(Marks::HELD_BACK);
             }
         }
     }
@@ -187,7 +211,14 @@ impl World {
 /// Checks the state of a connection between iterations: its gate, its limits, its buffers.
 fn check_state(connection: &Connection, record: &Record) {
     let stage = connection.life.stage();
-    assert!(record.closed.is_none(), "closed before its time");
+    let is_over = stage != Stage::Open;
+    let must_know = record.is_open && is_over;
+    // Mail of an `on_close` may end another connection, whose turn is next.
+    let is_listed = connection.marks.has(Marks::ON_READY_LIST);
+    assert!(
+        record.closed.is_some() == must_know || (must_know && is_listed),
+        "the handler is told of the end when it can hear no more, not before and not after"
+    );
     assert!(
         !matches!(stage, Stage::Closing | Stage::Closed)
             || connection.marks.has(Marks::ON_READY_LIST),
@@ -230,10 +261,7 @@ fn check_state(connection: &Connection, record: &Record) {
     assert!(subscriptions == record.topics.len() && subscriptions <= SUBSCRIPTIONS);
     let timers = extra.map_or(0, |extra| extra.timers.len());
     assert!(timers <= TIMERS);
-    assert!(
-        is_closing || timers == record.timers.len(),
-        "the handler's timers"
-    );
+    assert_eq!(timers, record.timers.len(), "the handler's timers");
 }
 
 /// Checks that requests are carried out at once, and that nobody is held back without a reason that ends.
@@ -377,6 +405,73 @@ fn counted_since(
     renewed.unwrap_or(since)
 }
 
+/// Checks that a close does not last for longer than its output makes progress.
+fn check_flushing(
+    peer: &mut Peer,
+    connection: &Connection,
+    pipe: &Pipe,
+    has_own_end: bool,
+    (now, longest_sleep): (Duration, Duration),
+) {
+    if connection.life.stage() == Stage::Open {
+        return;
+    }
+    let pending = connection.output.len();
+    let has_just_sent = pipe.took_at == now;
+    let (least, _) = peer.flushing.unwrap_or((usize::MAX, now));
+    if pending < least && (pending > 0 || has_just_sent || peer.flushing.is_some()) {
+        peer.flushing = Some((pending, now));
+    }
+    let Some((_, since)) = peer.flushing else {
+        return;
+    };
+    // The progress has come at the beginning of one time, which led to another, and the loop was late at its end. The wait for
+    // an answer and the flushing have such times of their own.
+    let since = since.max(peer.closing_since.unwrap_or_default());
+    let most = 3 * CLOSE + 4 * longest_sleep + Duration::from_millis(1);
+    assert!(
+        !has_own_end || now < since + most,
+        "{} closes for longer than its output makes progress",
+        peer.number
+    );
+}
+
+/// Checks that a peer takes its output at the least rate.
+fn check_progress(
+    peer: &mut Peer,
+    connection: &Connection,
+    stayed_at: Duration,
+    timeouts: &Timeouts,
+    now: Duration,
+) {
+    let pending = connection.output.len();
+    let written = connection.output.written();
+    let has_stayed = peer.slow.front().is_some_and(|(at, ..)| *at <= stayed_at);
+    if pending == 0 || connection.life.is_parting() || has_stayed {
+        return peer.slow.clear();
+    }
+    peer.slow.push_back((now, written, pending));
+    // From any time on the timer fires once, which may be too early to judge, and once more.
+    let look_after = |time: Duration| {
+        let due = time + WRITE_STALL + Duration::from_millis(1);
+        let mut later = peer.slow.iter().map(|(at, ..)| *at);
+        later.find(|at| *at >= due)
+    };
+    let (since, before, _) = peer.slow[0];
+    if look_after(since).and_then(look_after).is_none() {
+        return;
+    }
+    let least_pending = peer.slow.iter().map(|(_, _, pending)| *pending).min();
+    let needed = least(timeouts, WRITE_STALL).min(least_pending.unwrap_or_default());
+    assert!(
+        written - before >= needed as u64,
+        "{} takes its output too slowly: {} bytes since {since:?}",
+        peer.number,
+        written - before
+    );
+    peer.slow.pop_front();
+}
+
 /// Checks that the deadlines of the connection itself are not late.
 fn check_timeouts(
     peer: &mut Peer,
@@ -390,6 +485,9 @@ fn check_timeouts(
     let number = peer.number;
     let is_past = |since: Duration, after: Duration| ticks(now) >= ticks_up(since + after);
     let has_own_end = connection.draining == Draining::No;
+    check_flushing(peer, connection, pipe, has_own_end, (now, longest_sleep));
+    // While output leaves, the time of a close begins anew.
+    let has_own_end = has_own_end && peer.flushing.is_none();
     if connection.life.is_parting() {
         let since = *peer.parting_since.get_or_insert(now);
         let since = counted_since(
@@ -426,7 +524,7 @@ fn check_timeouts(
         || connection.output.is_empty()
         || connection.marks.has(Marks::ON_READY_LIST);
     assert!(
-        is_watched || !has_own_end,
+        is_watched || connection.draining != Draining::No,
         "{number} has output, but no timer for a write stall"
     );
     // The timer may have been set just before the last progress, and is set anew when it fires.
@@ -436,6 +534,7 @@ fn check_timeouts(
         !is_stuck || connection.life.is_parting(),
         "{number} outlasts its write stall"
     );
+    check_progress(peer, connection, stayed_at, timeouts, now);
     let first = timeouts
         .first_message
         .filter(|_| connection.messages_in == 0);
@@ -470,7 +569,12 @@ fn check_timeouts(
         );
     }
     if let Some(idle) = timeouts.idle {
+        if !connection.gate.is_open() {
+            peer.held_at = now;
+        }
+        // The gate was opened in the iteration after the one in which it was last seen to be shut.
         let heard = pipe.heard_at.max(peer.unheard_at).max(record.touched_at);
+        let heard = heard.max(peer.held_at + longest_sleep);
         let heard = heard.max(stayed_at);
         let heard = Duration::from_millis(ticks(heard) + 1);
         assert!(

@@ -73,6 +73,7 @@ pub(super) struct Record {
     pub(super) opened: usize,
     /// `on_open` has returned.
     pub(super) is_open: bool,
+    /// The reason and the time of `on_close`. The socket may live on.
     pub(super) closed: Option<(Cause, Duration)>,
     /// The reactor has removed it.
     pub(super) is_gone: bool,
@@ -98,6 +99,8 @@ pub(super) struct Record {
     /// The output had room for the farewell, so the peer must hear it.
     pub(super) must_part: bool,
     pub(super) has_asked_for_end: bool,
+    /// Another thread has asked for a reset.
+    pub(super) may_abort: bool,
     pub(super) has_shut_write: bool,
     /// The time of the last `touch`, which starts the idle time anew.
     pub(super) touched_at: Duration,
@@ -228,7 +231,6 @@ impl Ledger {
             Timeout::FirstMessage => FIRST_MESSAGE,
             Timeout::Message => MESSAGE,
             Timeout::WriteStall => WRITE_STALL,
-            Timeout::Close => Duration::ZERO,
         };
         let stays = &self.records[number].stays;
         let stayed = stays.iter().find(|(kind, _)| *kind == timeout);

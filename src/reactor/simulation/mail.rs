@@ -284,6 +284,7 @@ impl<P: BytesProtocol> Mailer<P> {
         };
         if outcome.is_ok() {
             ledger.records[to].requests[request] = Some(within);
+            ledger.records[to].may_abort |= request == ABORT;
         }
     }
 
@@ -298,10 +299,11 @@ impl<P: BytesProtocol> Mailer<P> {
         if matches!(outcome, Err(SendError::Full(_))) {
             ledger.tally.count("mailbox full");
         }
-        let is_gone = ledger.records[to].is_gone;
+        let record = &ledger.records[to];
+        let is_gone = record.is_gone || record.closed.is_some();
         let knows = !remote.is_alive() && matches!(outcome, Err(SendError::Closed(_)));
         ledger.claim(!is_gone || knows, || {
-            format!("the handle of {to}, which is gone, says that it lives")
+            format!("the handle of {to}, which has ended, says that it lives")
         });
     }
 

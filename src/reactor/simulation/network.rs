@@ -40,6 +40,8 @@ pub(super) struct Pipe {
     /// The time at which the reactor last received bytes, and last sent bytes.
     pub(super) heard_at: Duration,
     pub(super) took_at: Duration,
+    /// The bytes of each write, with its time.
+    taken: Vec<(Duration, usize)>,
     /// Faults are the rarer, the higher this is; at 0 there are none.
     pub(super) fault_rarity: usize,
     pub(super) faults: Random,
@@ -66,6 +68,7 @@ impl Pipe {
             wants_room: false,
             heard_at: now,
             took_at: now,
+            taken: Vec::new(),
             fault_rarity,
             faults,
             book,
@@ -79,6 +82,12 @@ impl Pipe {
     /// The length of a random part of `whole` bytes, at least one byte.
     fn cut(&mut self, whole: usize) -> usize {
         1 + self.faults.below(whole.max(2) - 1)
+    }
+
+    /// Bytes that the reactor has sent since then.
+    pub(super) fn taken_after(&self, time: Duration) -> usize {
+        let later = self.taken.iter().rev().take_while(|(at, _)| *at > time);
+        later.map(|(_, count)| count).sum()
     }
 
     /// True if a read by the reactor would find bytes, the end, or an error.
@@ -157,6 +166,7 @@ impl Pipe {
         }
         self.sent += count as u64;
         self.took_at = self.book.open().now;
+        self.taken.push((self.took_at, count));
         Ok(count)
     }
 }

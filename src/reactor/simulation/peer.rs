@@ -1,6 +1,7 @@
 //! The other side of a connection: it sends messages, answers, and checks everything that it receives.
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -40,6 +41,10 @@ pub(super) struct Peer {
     pub(super) pipe: Rc<RefCell<Pipe>>,
     pub(super) is_courteous: bool,
     pub(super) reads: bool,
+    /// It reads a few bytes at a time.
+    pub(super) is_slow: bool,
+    /// The end of the connection for the handler was checked.
+    pub(super) is_over: bool,
     /// The time at which the connection was first seen to be parting.
     pub(super) parting_since: Option<Duration>,
     /// The time at which it was first seen to be closing.
@@ -49,12 +54,20 @@ pub(super) struct Peer {
     pub(super) closing_renewed: Option<Duration>,
     /// Bytes written when output was first seen to make no progress, and the time of that.
     pub(super) stuck: (u64, Duration),
+    /// The time, the bytes written and the bytes pending at each look since output has been pending.
+    pub(super) slow: VecDeque<(Duration, u64, usize)>,
+    /// The least output that was seen pending during the close, if there was any, and the time of that.
+    pub(super) flushing: Option<(usize, Duration)>,
     /// The message that has begun and is not whole: the number of messages before it, the time at which it was first seen,
     /// and the last time at which its input was unread or held back.
     pub(super) begun: Option<(u64, Duration, Duration)>,
     pub(super) adopted: Duration,
     /// The last time at which some of its input was unread as timers fired.
     pub(super) unheard_at: Duration,
+    /// True if reading had been held back during the wait for its message as timers last fired.
+    pub(super) is_excused: bool,
+    /// The last time at which its input was seen to be held back.
+    pub(super) held_at: Duration,
     /// The last time at which reading was seen to have been held back during the wait for its message.
     pub(super) shut_at: Option<Duration>,
     /// True if its input was wanted as timers last fired.
@@ -100,13 +113,19 @@ impl Peer {
             pipe,
             is_courteous,
             reads: !random.one_in(5),
+            is_slow: random.one_in(6),
+            is_over: false,
             parting_since: None,
             closing_since: None,
             parting_renewed: None,
             closing_renewed: None,
             stuck: (0, now),
+            slow: VecDeque::new(),
+            flushing: None,
             begun: None,
             unheard_at: now,
+            is_excused: false,
+            held_at: Duration::ZERO,
             shut_at: None,
             is_wanted: true,
             adopted: now,
@@ -299,7 +318,8 @@ impl Peer {
         let count = if all {
             pipe.to_peer.len()
         } else {
-            random.below(pipe.to_peer.len() + 1)
+            let most = if self.is_slow { 3 } else { usize::MAX };
+            random.below(pipe.to_peer.len() + 1).min(most)
         };
         self.inbox.extend(pipe.to_peer.drain(..count));
         if count > 0 && pipe.wants_room {

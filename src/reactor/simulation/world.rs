@@ -105,6 +105,7 @@ impl World {
             message: random.one_in(3).then_some(MESSAGE),
             write_stall: Some(WRITE_STALL),
             close: CLOSE,
+            least_rate: [0, 1_000, 20_000][random.below(3)],
         };
         let protocol = LengthPrefixed::u16_be().max_length(MAX_MESSAGE);
         let (plain, first) =
@@ -363,9 +364,12 @@ impl World {
         self.reactor.begin_drain(DRAIN);
     }
 
-    /// Lets time pass in which no peer sends anything, so that deadlines are met.
+    /// Lets time pass in which no peer sends anything, and only slow ones read, so that deadlines are met.
     fn keep_silent(&mut self) {
         for _ in 0..self.random.below(24) {
+            for peer in self.peers.iter_mut().filter(|peer| peer.is_slow) {
+                peer.read(false, &mut self.book.open(), &mut self.random);
+            }
             self.sleep_and_iterate();
         }
     }
@@ -407,6 +411,12 @@ impl World {
             let is_fast = is_plain && !self.random.one_in(3);
             if !(is_fast && self.reactor.on_plain_input(token)) {
                 self.reactor.on_event(token, readiness);
+            }
+        }
+        // Bytes may arrive while events are handled; no poll has reported them when deadlines are judged.
+        for peer in &mut self.peers {
+            if self.random.one_in(4) {
+                peer.transmit(false, &mut self.book.open(), &mut self.random);
             }
         }
         self.note_unheard();
