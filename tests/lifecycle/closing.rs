@@ -15,7 +15,8 @@ use ringwheel::protocol::{
 };
 use ringwheel::{Conn, ConnHandle, Limits, Refusal, SendStatus};
 use support::{
-    Client, DEADLINE, Event, Events, Recorder, TestServer, deliberate_panic, listen, pattern, text,
+    Client, DEADLINE, Event, Events, Recorder, TestServer, deliberate_panic, listen, listen_roomy,
+    pattern, text,
 };
 
 /// Raw bytes, except for some words that make the protocol fail.
@@ -356,7 +357,7 @@ fn a_reset_while_output_is_pending_is_io() {
         send_more_than_fits(conn);
         blocked.send(()).unwrap();
     });
-    let server = TestServer::start(listen(Raw).send_buffer_size(128 * 1024), recorder);
+    let server = TestServer::start(listen_roomy(Raw).send_buffer_size(128 * 1024), recorder);
     let mut client = server.connect();
     client.send(b"go");
     is_blocked.recv_timeout(DEADLINE).unwrap();
@@ -372,7 +373,7 @@ fn a_reset_that_loses_the_output_of_a_close_is_io() {
         send_more_than_fits(conn);
         conn.close();
     });
-    let server = TestServer::start(listen(Raw).send_buffer_size(128 * 1024), recorder);
+    let server = TestServer::start(listen_roomy(Raw).send_buffer_size(128 * 1024), recorder);
     let mut client = server.connect();
     client.send(b"go");
     events.message();
@@ -452,7 +453,7 @@ fn pending_output_is_flushed_at_a_close() {
         conn.send(&to_send);
         conn.close();
     });
-    let server = TestServer::start(listen(Raw), recorder);
+    let server = TestServer::start(listen_roomy(Raw), recorder);
     let mut client = server.connect();
     client.send(b"go");
     // The client reads nothing before the close has begun.
@@ -509,7 +510,7 @@ fn a_close_that_cannot_flush_times_out() {
         conn.close();
     });
     let server = TestServer::start(
-        listen(Raw)
+        listen_roomy(Raw)
             .send_buffer_size(128 * 1024)
             .close_timeout(timeout),
         recorder,

@@ -10,7 +10,7 @@ use ringwheel::protocol::{Lines, Raw};
 use ringwheel::{Conn, Listen, ServerHandle};
 use support::{
     Client, Event, Events, Hold, Recorder, TestServer, behind_an_acceptor, eventually, listen,
-    raw_echo, take, text,
+    listen_roomy, raw_echo, take, text,
 };
 
 const SHORT: Duration = Duration::from_millis(150);
@@ -76,7 +76,9 @@ fn an_eviction_with_output_pending_resets() {
         conn.flush();
         sent.send(conn.write_buffer_len()).unwrap();
     });
-    let listen = listen(Raw).send_buffer_size(64 * 1024).idle_timeout(SHORT);
+    let listen = listen_roomy(Raw)
+        .send_buffer_size(64 * 1024)
+        .idle_timeout(SHORT);
     let server = TestServer::start(listen, recorder);
     let mut client = Client::connect_narrow(server.addr());
     client.send(b"go");
@@ -200,7 +202,9 @@ fn close_beside_a_slow_callback(meanwhile: impl FnOnce(&TestServer)) {
             0 => _ = conn.set_timer(SHORT / 10, 1).unwrap(),
             _ => told.send(closing.get().unwrap().is_alive()).unwrap(),
         });
-    let listen = listen(Raw).close_timeout(SHORT).send_buffer_size(16 * 1024);
+    let listen = listen_roomy(Raw)
+        .close_timeout(SHORT)
+        .send_buffer_size(16 * 1024);
     let server = TestServer::start(listen, recorder);
     let (mut client, mut other) = (server.connect(), server.connect());
     other.send(b"hold");
