@@ -23,6 +23,8 @@ pub(crate) enum Due {
     Task(usize),
     /// Call the handler of a service, by its index, at its fixed interval.
     Tick(u16),
+    /// Read the connections again that were held back because the worker's memory is short.
+    Memory,
     /// End the drain.
     Drain,
 }

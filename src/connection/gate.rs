@@ -15,6 +15,10 @@ impl Gate {
 
     /// The handler has asked for a change of the decoder, which is made before the next message.
     pub(crate) const DECODER: Gate = Gate(8);
+    /// The worker's memory is short, and the connection has more than its share of it.
+    pub(crate) const MEMORY: Gate = Gate(16);
+    /// The reasons that pass by themselves, without the handler.
+    pub(crate) const PASSING: Gate = Gate(2 | 16);
 
     #[inline]
     pub(crate) fn is_open(self) -> bool {

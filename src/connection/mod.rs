@@ -11,12 +11,14 @@ pub(crate) mod lifecycle;
 pub(crate) mod limits;
 pub(crate) mod loop_state;
 pub(crate) mod marks;
+pub(crate) mod memory;
 pub(crate) mod send_error;
 pub(crate) mod send_status;
 mod silence;
 pub(crate) mod table;
 pub(crate) mod timers;
 pub(crate) mod topics;
+pub(crate) mod victims;
 
 use ringwheel_ringbuffer::RingBuffer;
 
@@ -26,6 +28,7 @@ use crate::connection::gate::Gate;
 use crate::connection::id::ConnId;
 use crate::connection::lifecycle::Lifecycle;
 use crate::connection::marks::Marks;
+use crate::connection::memory::Charge;
 use crate::connection::timers::Timers;
 use crate::io::address::Address;
 use crate::io::output::Output;
@@ -74,6 +77,8 @@ pub(crate) struct Connection {
     pub(crate) key: u32,
     /// Bytes of input before the protocol is asked again. No input limit reaches `u32::MAX`.
     pub(crate) needed: u32,
+    /// The memory that the connection held at the end of its last turn.
+    pub(crate) charge: Charge,
     /// Input that is not consumed yet.
     pub(crate) input: Option<Box<RingBuffer>>,
     pub(crate) output: Output,
@@ -105,6 +110,7 @@ impl Connection {
             completing: false,
             key: u32::MAX,
             needed: 1,
+            charge: Charge::default(),
             input: None,
             output: Output::new(stream),
             received: 0,
@@ -117,9 +123,10 @@ impl Connection {
         }
     }
 
-    /// True if the connection is open, nothing holds it back, and nothing is under way: the state between most turns.
+    /// True if the connection is open, nothing holds it back, nothing is under way, and it held no memory at the end of its
+    /// last turn: the state between most turns.
     ///
-    /// It may hold input that is not a whole message, and output that the socket does not take.
+    /// It may hold input that is not a whole message, and output that the socket does not take, if both are of this turn.
     #[inline]
     pub(crate) fn is_undisturbed(&self) -> bool {
         let [stage, own, peer] = self.life.bytes();
@@ -133,7 +140,7 @@ impl Connection {
             self.draining as u8,
             u8::from(self.completing),
         ];
-        u64::from_ne_bytes(word) == 0
+        u64::from_ne_bytes(word) == 0 && self.charge.is_nothing()
     }
 
     /// True if the connection is undisturbed and holds neither input nor output: only input can happen next.
@@ -157,6 +164,12 @@ impl Connection {
             && self.timers.write.is_none()
             && self.life.accepts_sends()
             && self.draining != Draining::Answering
+    }
+
+    /// True if the connection neither holds memory nor is charged for any.
+    #[inline]
+    pub(crate) fn holds_nothing(&self) -> bool {
+        self.charge.is_nothing() && self.input.is_none() && !self.output.has_ring()
     }
 
     /// True if a turn would find something to do that no event will announce.

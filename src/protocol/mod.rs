@@ -304,6 +304,15 @@ pub trait Decode: 'static {
         false
     }
 
+    /// Bytes that the decoder has allocated for input which is not a whole message yet: what it has consumed and collects.
+    /// They count towards [`ServerBuilder::worker_memory`](crate::ServerBuilder::worker_memory), as the input does that is not
+    /// consumed. Called at the end of each turn, so it must be cheap. 0 by default, for decoders whose messages borrow from the
+    /// input; a protocol that is layered on another one passes the call on.
+    #[inline]
+    fn held(&self) -> usize {
+        0
+    }
+
     /// True if the protocol has deadlines of its own; if false, the two methods below are not called.
     const HAS_DEADLINES: bool = false;
 

@@ -27,6 +27,9 @@ impl Reactor {
         }
         if connection.is_settled() {
             connection.output.return_ring(&mut self.state.pool);
+            if !connection.holds_nothing() {
+                self.charge(slot);
+            }
             return;
         }
         let service = &mut self.services[connection.service as usize];
@@ -41,6 +44,7 @@ impl Reactor {
             connection.marks.set(Marks::ON_CLOSED_LIST, true);
             self.closed.push(slot);
         }
+        self.charge(slot);
     }
 }
 

@@ -20,6 +20,7 @@ mod beat;
 mod closing;
 mod drain;
 mod flush;
+mod memory;
 mod read;
 #[cfg(test)]
 mod simulation;
@@ -41,6 +42,7 @@ use crate::connection::id::ConnId;
 use crate::connection::limits::{Limits, Timeouts};
 use crate::connection::loop_state::LoopState;
 use crate::connection::marks::Marks;
+use crate::connection::memory::Bounds;
 use crate::connection::table::ConnTable;
 use crate::io::address::Address;
 use crate::io::stream::Stream;
@@ -65,6 +67,8 @@ pub(crate) struct ReactorConfig {
     pub(crate) receive_buffer: usize,
     /// Bytes read from one connection before the others have their turn.
     pub(crate) read_budget: usize,
+    /// The bound on the memory that the peers make the worker hold.
+    pub(crate) memory: Bounds,
 }
 
 /// A service with the limits and deadlines of its connections.
@@ -116,7 +120,7 @@ impl Reactor {
         let mut reactor = Reactor {
             table: ConnTable::new(worker),
             services,
-            state: LoopState::new(shared, config.clock, config.pool),
+            state: LoopState::new(shared, config.clock, config.pool, config.memory),
             receive: vec![0; config.receive_buffer].into_boxed_slice(),
             read_budget: config.read_budget,
             tasks: Slab::new(),
@@ -273,8 +277,14 @@ impl Reactor {
         if !self.state.ready.is_empty() {
             self.work_off_ready_list();
         }
+        if !self.state.memory.victims.is_empty() {
+            self.close_victims();
+        }
         if !self.closed.is_empty() {
             self.remove_closed();
+        }
+        if self.state.memory.has_calmed() {
+            self.calm_down();
         }
     }
 
@@ -328,10 +338,7 @@ impl Reactor {
         };
         connection.cancel_timers(&mut self.state);
         release_handles(&mut connection);
-        if let Some(ring) = connection.input.take() {
-            self.state.pool.give_back(ring);
-        }
-        connection.output.discard(&mut self.state.pool);
+        connection.release_memory(&mut self.state);
         self.departed.push(connection.peer);
     }
 

@@ -36,6 +36,7 @@ impl Reactor {
                 Due::Handler { id, timer } => self.fire_handler_timer(id, timer),
                 Due::Tick(service) => self.tick(service),
                 Due::Task(index) => self.run_task(index),
+                Due::Memory => self.lose_patience(),
                 Due::Drain => self.end_drain(),
             }
         }

@@ -257,6 +257,12 @@ impl<H: Handler> Service for Hub<H> {
     }
 
     #[cfg(test)]
+    fn held(&self, connection: &Connection) -> usize {
+        let typed = self.table.typed.get(connection.key as usize);
+        typed.map_or(0, |typed| typed.decoder.held())
+    }
+
+    #[cfg(test)]
     fn subscribers(&self, topic: &str) -> Vec<ConnId> {
         let mut list = Vec::new();
         let topics = self.table.link.topics.borrow();

@@ -10,6 +10,7 @@ use crate::connection::id::ConnId;
 use crate::connection::loop_state::LoopState;
 use crate::connection::send_status::{Refusal, SendStatus};
 use crate::connection::table::ConnTable;
+use crate::connection::victims::keep_bound;
 use crate::handler::Handler;
 use crate::handler::letter::{Letter, Mail, Request, Visitor};
 use crate::handler::local::{LocalAccess, LocalConnections, LocalVisitor};
@@ -73,6 +74,7 @@ impl<H: Handler> Hub<H> {
         state: &mut LoopState,
     ) {
         state.shared.release_places(1);
+        keep_bound(table, state);
         let Letter { to, request } = letter;
         let Some(connection) = table.get(to) else {
             return contain_drop(request);
@@ -179,6 +181,7 @@ impl<H: Handler> Hub<H> {
 
     /// Sends the collected publications to one subscriber.
     fn deliver_to_subscriber(&mut self, id: ConnId, table: &mut ConnTable, state: &mut LoopState) {
+        keep_bound(table, state);
         let connection = table.get(id);
         let Some(connection) = connection.filter(|connection| connection.life.is_active()) else {
             return;
@@ -256,6 +259,7 @@ impl<H: Handler> Access<'_, H> {
         id: ConnId,
         visit: &mut LocalVisitor<'_, H>,
     ) -> Option<(&mut Connection, &mut LoopState)> {
+        keep_bound(self.table, self.state);
         let connection = self.table.get(id)?;
         if connection.service != self.service || !connection.life.is_active() {
             return None;

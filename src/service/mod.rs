@@ -75,6 +75,9 @@ pub(crate) trait Service {
     );
     /// Drops the mail that waits now.
     fn discard_mail(&mut self, state: &mut LoopState);
+    /// Bytes that the connection's decoder holds.
+    #[cfg(test)]
+    fn held(&self, connection: &Connection) -> usize;
     /// The subscribers of a topic on this worker.
     #[cfg(test)]
     fn subscribers(&self, topic: &str) -> Vec<crate::connection::id::ConnId>;

@@ -46,6 +46,8 @@ pub(crate) struct LoopShared {
     sweep: SweepFlag,
     /// Connections that were given to the worker and have not ended.
     connections: AtomicUsize,
+    /// Bytes that the worker's connections hold.
+    pub(crate) held: AtomicUsize,
 }
 
 impl LoopShared {
@@ -66,6 +68,7 @@ impl LoopShared {
             waiting_commands: Places::new(usize::MAX),
             sweep: SweepFlag::new(),
             connections: AtomicUsize::new(0),
+            held: AtomicUsize::new(0),
         };
         (Arc::new(shared), receiver)
     }

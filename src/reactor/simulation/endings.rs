@@ -139,6 +139,7 @@ pub(super) fn cause<E>(reason: &CloseReason<E>) -> Cause {
         CloseReason::Timeout(timeout) => Cause::Timeout(*timeout),
         CloseReason::InputLimit => Cause::InputLimit,
         CloseReason::OutputLimit => Cause::OutputLimit,
+        CloseReason::WorkerMemory => Cause::WorkerMemory,
         CloseReason::Panic => Cause::Panic,
         CloseReason::Shutdown => Cause::Shutdown,
     }
@@ -159,6 +160,7 @@ fn name(cause: Cause) -> &'static str {
         Cause::Timeout(Timeout::Close) => "Timeout(Close)",
         Cause::InputLimit => "InputLimit",
         Cause::OutputLimit => "OutputLimit",
+        Cause::WorkerMemory => "WorkerMemory",
         Cause::Panic => "Panic",
         Cause::Shutdown => "Shutdown",
     }

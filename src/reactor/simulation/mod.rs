@@ -10,6 +10,7 @@
 //! | `handler` | the handler of both services |
 //! | `mail` | letters, jobs and publications |
 //! | `ledger` | the expected state, and the first violation of it |
+//! | `memory` | the bound on the worker's memory, and its checks |
 //! | `invariants` | the checks after each iteration |
 //! | `endings` | the checks of a connection that has ended, and of the whole run at its end |
 //!
@@ -22,6 +23,7 @@ mod handler;
 mod invariants;
 mod ledger;
 mod mail;
+mod memory;
 mod network;
 mod peer;
 mod world;
@@ -100,7 +102,7 @@ fn run(seed: u64) -> Tally {
 }
 
 /// Events that must occur in a run of many seeds: without them the invariants would not be put to the test.
-const MUST_HAPPEN: [&str; 41] = [
+const MUST_HAPPEN: [&str; 45] = [
     "Aborted",
     "InputLimit",
     "Io",
@@ -116,6 +118,7 @@ const MUST_HAPPEN: [&str; 41] = [
     "Timeout(Message)",
     "Timeout(WriteStall)",
     "Truncated",
+    "WorkerMemory",
     "deadline met",
     "deadline panics",
     "decoder changed",
@@ -130,7 +133,10 @@ const MUST_HAPPEN: [&str; 41] = [
     "letter refused",
     "letter written",
     "mailbox full",
+    "memory is ample again",
+    "memory is short",
     "name of another service",
+    "patience lost",
     "pong late",
     "publication delivered",
     "publication dropped",

@@ -7,8 +7,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use ringwheel_ringbuffer::PoolConfig;
-
 use crate::connection::limits::{Limits, Overflow, Timeouts};
 use crate::handler::connections::Connections;
 use crate::handler::mailbox::Mailbox;
@@ -25,12 +23,13 @@ use super::courtesy::Courtesy;
 use super::handler::ScriptedHandler;
 use super::ledger::{Book, ExpectedTask, Ledger, Pending, Record};
 use super::mail::{BytesProtocol, Mailer};
+use super::memory::Shortage;
 use super::network::{Pipe, PipeEnd};
 use super::peer::Peer;
 use super::*;
 
 /// Number of connections at a time.
-const MAX_LIVE: usize = 10;
+pub(super) const MAX_LIVE: usize = 10;
 /// Number of connections in all.
 const MAX_ACCEPTED: usize = 40;
 
@@ -54,6 +53,7 @@ pub(super) struct World {
     pub(super) plain: Mailer<LengthPrefixed>,
     pub(super) courteous: Mailer<Courtesy>,
     cancelled: Vec<Arc<AtomicBool>>,
+    pub(super) shortage: Shortage,
     /// The loop sleeps, or would in production.
     sleeps: bool,
     /// Another thread has woken the loop since its last iteration.
@@ -116,11 +116,13 @@ impl World {
             tick,
             tick_due: Duration::ZERO,
         });
+        let shortage = Shortage::new(seed);
         let config = ReactorConfig {
             clock: TickClock::default(),
-            pool: PoolConfig::default(),
+            pool: shortage.pool(),
             receive_buffer: RECEIVE_BUFFER,
             read_budget: 1_000,
+            memory: shortage.bounds(),
         };
         let fault_rarity = [0, 1, 1, 3][random.below(4)];
         World {
@@ -138,6 +140,7 @@ impl World {
             plain,
             courteous,
             cancelled: Vec::new(),
+            shortage,
             sleeps: false,
             was_woken,
             tokens: Vec::new(),
@@ -235,14 +238,15 @@ impl World {
         };
         self.reactor.set_now(now);
         let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, number as u16));
-        let socket = Stream::Simulated(Box::new(stream));
+        let socket = Stream::Simulated(Box::new(Box::new(stream)));
         self.reactor
             .adopt(service as u16, socket, peer.into(), register);
         let id = adopted.expect("every socket is registered");
         self.book.open().records[number].id = Some(id);
         let is_courteous = service == Courtesy::SERVICE;
         self.tokens.push(id.token());
-        let peer = Peer::new(number, id, pipe, is_courteous, now, &mut self.random);
+        let mut peer = Peer::new(number, id, pipe, is_courteous, now, &mut self.random);
+        peer.parts = self.shortage.parts();
         let is_gone = peer.pipe.borrow().dropped;
         assert!(
             is_gone || !fails,
