@@ -231,8 +231,12 @@ impl Connection {
         }
     }
 
-    /// Gives the unused part of the rings back to the allocator.
+    /// Hands pending output to the socket, and gives the unused part of the rings back to the allocator.
     pub(crate) fn trim_rings(&mut self, state: &mut LoopState) {
+        if !self.life.has_sent_end() {
+            self.output.flush();
+        }
+        self.output.return_ring(&mut state.pool);
         if let Some(ring) = &mut self.input {
             ring.shrink_to(TRIMMED);
         }

@@ -1,8 +1,9 @@
 //! The victims of a worker whose memory passes its bound: the connections that hold most are ended.
 //!
-//! First the unused parts of all rings are freed; often that is enough. Then the connection that holds most ends, then the
-//! next, until the worker is an eighth below its bound. So whoever brings about a search has filled an eighth of the bound
-//! since the last one, and a connection within its [share](super::memory::Memory::share) is never ended.
+//! First all output is offered to the sockets, since mail may have put something there in this iteration, and the unused parts
+//! of all rings are freed; often that is enough. Then the connection that holds most ends, then the next, until the worker is
+//! an eighth below its bound. So whoever brings about a search has filled an eighth of the bound since the last one, and a
+//! connection within its [share](super::memory::Memory::share) is never ended.
 
 use std::collections::BinaryHeap;
 
@@ -52,8 +53,8 @@ fn note_search(table: &ConnTable, state: &mut LoopState) {
     state.memory.searches.push(super::memory::Search { held });
 }
 
-/// Frees what no connection needs: the rings of those that are over, and the unused parts of all others. Returns what is held
-/// then, with the slots.
+/// Frees what no connection needs: the rings of those that are over, output that the sockets take, and the unused parts of
+/// rings. Returns what is held then, with the slots.
 pub(crate) fn trim(table: &mut ConnTable, state: &mut LoopState) -> BinaryHeap<(u64, u32)> {
     let mut holders = Vec::new();
     let connections = table.len();
@@ -70,4 +71,78 @@ pub(crate) fn trim(table: &mut ConnTable, state: &mut LoopState) -> BinaryHeap<(
         holders.push((connection.charge.units(), connection.id.slot));
     }
     holders.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use ringwheel_ringbuffer::PoolConfig;
+
+    use crate::connection::Connection;
+    use crate::connection::id::ConnId;
+    use crate::connection::memory::Bounds;
+    use crate::io::address::Address;
+    use crate::io::stream::Stream;
+    use crate::shared::LoopShared;
+    use crate::wheel::TickClock;
+
+    use super::*;
+
+    const KIB: usize = 1024;
+
+    fn worker(bytes: usize) -> (ConnTable, LoopState) {
+        let (shared, _) = LoopShared::new(0, Box::new(|| Ok(())), 1);
+        let bounds = Bounds {
+            bytes,
+            ..Bounds::default()
+        };
+        let pool = PoolConfig::default();
+        let state = LoopState::new(shared, TickClock::default(), pool, bounds);
+        (ConnTable::new(0), state)
+    }
+
+    /// Adds a connection that keeps input of `kept` bytes in a ring of `capacity` bytes or a little more.
+    fn add(table: &mut ConnTable, state: &mut LoopState, kept: usize, capacity: usize) -> ConnId {
+        let id = table.insert(0, |id| {
+            Connection::new(id, 0, Stream::Detached, Address::Unix(None), 0)
+        });
+        let connection = table.get(id).unwrap();
+        let mut ring = state.pool.lend(usize::MAX);
+        ring.reserve(capacity).unwrap();
+        ring.extend_from_slice(&vec![0; kept]).unwrap();
+        connection.input = Some(ring);
+        connection.charge_rings(state);
+        id
+    }
+
+    #[test]
+    fn those_who_hold_most_are_ended_until_an_eighth_is_free() {
+        let (mut table, mut state) = worker(800 * KIB);
+        let sizes = [10, 300, 20, 100, 30, 200, 50, 110];
+        let ids = sizes.map(|size| add(&mut table, &mut state, size * KIB, size * KIB));
+        keep_bound(&mut table, &mut state);
+        assert_eq!(state.memory.victims, [ids[1].slot]);
+        for (id, size) in ids.iter().zip(sizes) {
+            let connection = table.get(*id).unwrap();
+            assert_eq!(connection.life.is_closed(), size == 300, "{size}");
+            let cause = (size == 300).then_some(Cause::WorkerMemory);
+            assert_eq!(
+                (connection.cause, connection.input.is_none()),
+                (cause, size == 300)
+            );
+        }
+        let held = state.memory.held() as usize * crate::connection::memory::UNIT;
+        assert!((500 * KIB..=700 * KIB).contains(&held), "{held}");
+    }
+
+    #[test]
+    fn unused_memory_is_freed_before_anybody_is_ended() {
+        let (mut table, mut state) = worker(800 * KIB);
+        let hollow = add(&mut table, &mut state, 1, 700 * KIB);
+        add(&mut table, &mut state, 200 * KIB, 200 * KIB);
+        assert!(state.memory.exceeds_bound());
+        keep_bound(&mut table, &mut state);
+        assert!(state.memory.victims.is_empty());
+        let hollow = table.get(hollow).unwrap();
+        assert_eq!((hollow.kept(), hollow.ring_bytes()), (1, 512));
+    }
 }

@@ -19,6 +19,7 @@ mod properties;
 // Over sockets.
 mod admission;
 mod fragments;
+mod memory;
 mod parting;
 mod pongs;
 mod pressure;
