@@ -34,7 +34,7 @@ const KINDS: [Kind; 3] = [Kind::Input, Kind::Fragments, Kind::Output];
 
 fn serve(counts: &Counts) -> ServerBuilder {
     let plain = listen(LengthPrefixed::u32_be()).send_buffer_size(16 * KIB);
-    let builder = Server::builder().workers(1).worker_memory(BOUND);
+    let builder = Server::builder().workers(1).worker_memory(usize::MAX);
     let builder = builder.listen_with(plain, counts.echo()).unwrap();
     let websocket = listen(WebSocket::new());
     builder.listen_with(websocket, counts.echo()).unwrap()
