@@ -22,7 +22,6 @@ mod tally;
 mod victim;
 
 // Peers that are slow, or do not read.
-mod hoards;
 mod slow;
 mod stalled;
 
@@ -39,6 +38,8 @@ mod crowd;
 mod fragments;
 #[cfg(target_os = "linux")]
 mod heads;
+#[cfg(target_os = "linux")]
+mod hoards;
 #[cfg(target_os = "linux")]
 mod lengths;
 #[cfg(target_os = "linux")]
