@@ -206,8 +206,10 @@ mod tests {
     #[test]
     #[cfg(all(target_pointer_width = "64", not(mio_unsupported_force_poll_poll)))]
     fn a_connection_stays_small() {
+        // In debug builds mio keeps the name of its poll with each socket.
+        let of_debug_builds = if cfg!(debug_assertions) { 8 } else { 0 };
         assert!(
-            size_of::<Connection>() <= 200,
+            size_of::<Connection>() <= 200 + of_debug_builds,
             "{} bytes",
             size_of::<Connection>()
         );

@@ -304,11 +304,8 @@ pub trait Decode: 'static {
         false
     }
 
-    /// Bytes that the decoder has allocated for input which is not a whole message yet: what it has consumed and collects.
-    /// They count towards [`ServerBuilder::worker_memory`](crate::ServerBuilder::worker_memory), as the input does that is not
-    /// consumed. Called at the end of each turn, so it must be cheap. 0 by default, for decoders whose messages borrow from the
-    /// input; a protocol that is layered on another one passes the call on.
-    #[inline]
+    /// Bytes allocated for input that was consumed and is not delivered; [`ServerBuilder::worker_memory`](crate::ServerBuilder::worker_memory)
+    /// limits them. Called after each turn; a protocol layered on another one passes the call on. 0 by default.
     fn held(&self) -> usize {
         0
     }
