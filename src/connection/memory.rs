@@ -222,7 +222,12 @@ impl Connection {
         if !state.memory.is_slowed() {
             return;
         }
-        let is_large = self.charge.units() > state.memory.share(connections);
+        let share = state.memory.share(connections);
+        if self.charge.units() > share && !self.life.is_closed() {
+            // The pool may have lent a ring that is larger than what is kept in it.
+            self.trim_rings(state);
+        }
+        let is_large = self.charge.units() > share;
         if is_large && self.life.stage() == Stage::Open {
             self.hold_back(Gate::MEMORY);
         } else if self.gate.has(Gate::MEMORY) {
