@@ -46,6 +46,10 @@ pub enum CloseReason<E> {
     InputLimit,
     /// Output was pending beyond [`Limits::output`](crate::Limits::output), and the policy says to close.
     OutputLimit,
+    /// The peers of this worker made it hold more memory than
+    /// [`ServerBuilder::worker_memory`](crate::ServerBuilder::worker_memory) allows, and this connection held most of it. The
+    /// peer sees a reset.
+    WorkerMemory,
     /// A callback or the protocol panicked.
     Panic,
     /// The server was shut down.
@@ -80,6 +84,7 @@ pub(crate) enum Cause {
     Timeout(Timeout),
     InputLimit,
     OutputLimit,
+    WorkerMemory,
     Panic,
     Shutdown,
 }
@@ -101,6 +106,7 @@ impl Cause {
             Cause::Timeout(timeout) => CloseReason::Timeout(timeout),
             Cause::InputLimit => CloseReason::InputLimit,
             Cause::OutputLimit => CloseReason::OutputLimit,
+            Cause::WorkerMemory => CloseReason::WorkerMemory,
             Cause::Panic => CloseReason::Panic,
             Cause::Shutdown => CloseReason::Shutdown,
         }
@@ -114,9 +120,12 @@ impl Cause {
             Cause::Protocol => Farewell::Refused,
             Cause::InputLimit => Farewell::InputLimit,
             Cause::Panic => Farewell::Panic,
-            Cause::Local | Cause::Aborted | Cause::Io | Cause::Timeout(_) | Cause::OutputLimit => {
-                Farewell::Closed
-            }
+            Cause::Local
+            | Cause::Aborted
+            | Cause::Io
+            | Cause::Timeout(_)
+            | Cause::OutputLimit
+            | Cause::WorkerMemory => Farewell::Closed,
         }
     }
 
@@ -152,6 +161,9 @@ impl<E: fmt::Display> fmt::Display for CloseReason<E> {
             CloseReason::Timeout(timeout) => write!(f, "timed out: {timeout}"),
             CloseReason::InputLimit => f.write_str("a message was larger than the input limit"),
             CloseReason::OutputLimit => f.write_str("more output was pending than the limit"),
+            CloseReason::WorkerMemory => {
+                f.write_str("the worker's memory was short, and this connection held most of it")
+            }
             CloseReason::Panic => f.write_str("a callback panicked"),
             CloseReason::Shutdown => f.write_str("the server shut down"),
         }

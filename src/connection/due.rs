@@ -28,6 +28,8 @@ pub(crate) enum Due {
     Task(usize),
     /// Call the handler of a service, by its index, at its fixed interval.
     Tick(u16),
+    /// Read the connections again that were held back because the worker's memory is short.
+    Memory,
     /// End the drain.
     Drain,
 }
@@ -41,7 +43,7 @@ impl Due {
             | Due::WriteStall { id, .. }
             | Due::Close { id, .. }
             | Due::Handler { id, .. } => Some(id),
-            Due::Task(_) | Due::Tick(_) | Due::Drain => None,
+            Due::Task(_) | Due::Tick(_) | Due::Drain | Due::Memory => None,
         }
     }
 }

@@ -20,9 +20,11 @@ impl Gate {
     /// The handler has asked for a change of the decoder, or set a timeout that the decoder is asked about; both are done before
     /// the next message.
     pub(crate) const DECODER: Gate = Gate(8);
-
-    /// The reasons that pass by themselves.
-    pub(crate) const TEMPORARY: Gate = Gate(Self::PRESSURE.0 | Self::MAIL.0 | Self::PUBLISHED.0);
+    /// The worker's memory is short, and the connection has more than its share of it.
+    pub(crate) const MEMORY: Gate = Gate(16);
+    /// The reasons that pass by themselves, without the handler.
+    pub(crate) const PASSING: Gate =
+        Gate(Self::PRESSURE.0 | Self::MEMORY.0 | Self::MAIL.0 | Self::PUBLISHED.0);
 
     #[inline]
     pub(crate) fn is_open(self) -> bool {

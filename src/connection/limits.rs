@@ -41,7 +41,8 @@ pub struct Limits {
     /// Output pending at most; [`overflow`](Self::overflow) is the policy for a message that does not fit. A protocol's own
     /// words (a ping, a farewell) may take 512 bytes more, so that a full output does not silence it; if that is not enough,
     /// the connection ends with [`CloseReason::OutputLimit`](crate::CloseReason::OutputLimit). At least 1 KiB below 4 GiB;
-    /// default 8 MiB.
+    /// default 1,280 KiB: on top of output at the high-water mark a message of 1 MiB fits, the longest that the protocols of
+    /// this crate accept by default.
     pub output: usize,
     /// Above this much pending output the connection's input is not read, and its messages are not delivered.
     /// Default 192 KiB: with the message that passes the mark, the output mostly still fits into a ring of 256 KiB.
@@ -66,7 +67,7 @@ impl Default for Limits {
     fn default() -> Self {
         Limits {
             input: 16 * 1024 * 1024,
-            output: 8 * 1024 * 1024,
+            output: 1280 * 1024,
             high_water: 192 * 1024,
             low_water: 64 * 1024,
             overflow: Overflow::Close,

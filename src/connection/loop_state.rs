@@ -8,6 +8,7 @@ use ringwheel_ringbuffer::{PoolConfig, RingPool};
 use crate::connection::Connection;
 use crate::connection::due::Due;
 use crate::connection::marks::Marks;
+use crate::connection::memory::{Bounds, Memory};
 use crate::shared::LoopShared;
 use crate::wheel::{TickClock, TimerKey, Wheel};
 
@@ -26,12 +27,18 @@ pub(crate) struct LoopState {
     pub(crate) delivered: u64,
     pub(crate) wheel: Wheel<Due>,
     pub(crate) pool: RingPool,
+    pub(crate) memory: Memory,
     /// Ready list: slots of connections that have work left which no event will announce.
     pub(crate) ready: Vec<u32>,
 }
 
 impl LoopState {
-    pub(crate) fn new(shared: Arc<LoopShared>, clock: TickClock, pool: PoolConfig) -> Self {
+    pub(crate) fn new(
+        shared: Arc<LoopShared>,
+        clock: TickClock,
+        pool: PoolConfig,
+        bounds: Bounds,
+    ) -> Self {
         LoopState {
             shared,
             clock,
@@ -41,6 +48,7 @@ impl LoopState {
             delivered: 0,
             wheel: Wheel::new(),
             pool: RingPool::new(pool),
+            memory: Memory::new(bounds),
             ready: Vec::new(),
         }
     }
@@ -64,12 +72,14 @@ impl LoopState {
         self.wheel.insert(deadline, due)
     }
 
-    /// Puts a connection on the ready list, once.
+    /// Puts a connection on the ready list, once, and charges it with what it holds by now: mail may reach many before the
+    /// first of them has its turn.
     #[inline]
     pub(crate) fn queue(&mut self, connection: &mut Connection) {
         if !connection.marks.has(Marks::ON_READY_LIST) {
             connection.marks.set(Marks::ON_READY_LIST, true);
             self.ready.push(connection.id.slot);
         }
+        connection.charge_rings(self);
     }
 }

@@ -78,6 +78,13 @@ impl ConnTable {
         self.connections.iter().map(|(_, connection)| connection)
     }
 
+    /// All connections, to be changed.
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Connection> {
+        self.connections
+            .iter_mut()
+            .map(|(_, connection)| connection)
+    }
+
     /// The names of all connections, for a walk during which the table may change.
     pub(crate) fn ids(&self) -> Vec<ConnId> {
         self.iter().map(|connection| connection.id).collect()

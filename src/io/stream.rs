@@ -115,7 +115,8 @@ pub(crate) enum Stream {
     Tcp(TcpStream),
     /// A stream of the simulated network.
     #[cfg(test)]
-    Simulated(Box<dyn ByteStream>),
+    // Two boxes, so that a connection is hardly larger than in production.
+    Simulated(Box<Box<dyn ByteStream>>),
     /// No stream: the output only collects. See [`Output::detached`](crate::protocol::Output::detached).
     Detached,
 }

@@ -304,6 +304,12 @@ pub trait Decode: 'static {
         false
     }
 
+    /// Bytes allocated for input that was consumed and is not delivered; [`ServerBuilder::worker_memory`](crate::ServerBuilder::worker_memory)
+    /// limits them. Called after each turn; a protocol layered on another one passes the call on. 0 by default.
+    fn held(&self) -> usize {
+        0
+    }
+
     /// True if the protocol has deadlines of its own; if false, the two methods below are not called.
     const HAS_DEADLINES: bool = false;
 

@@ -92,7 +92,7 @@ impl Reactor {
         // paused reading has an answer to give, and resumes.
         let has_more = connection.input.is_some() || connection.readable;
         let held_back =
-            connection.gate.has(Gate::PAUSED) || (connection.gate.has(Gate::TEMPORARY) && has_more);
+            connection.gate.has(Gate::PAUSED) || (connection.gate.has(Gate::PASSING) && has_more);
         if is_active && (held_back || (is_behind && connection.has_work())) {
             return;
         }

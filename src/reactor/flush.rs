@@ -28,6 +28,9 @@ impl Reactor {
         }
         if connection.is_settled() {
             connection.output.return_ring(&mut self.state.pool);
+            if !connection.holds_nothing() {
+                self.charge(slot);
+            }
             return;
         }
         let service = &mut self.services[connection.service as usize];
@@ -48,6 +51,7 @@ impl Reactor {
             let service = &mut *self.services[connection.service as usize].service;
             tell_of_end(connection, service, &mut self.state);
         }
+        self.charge(slot);
     }
 }
 

@@ -1,6 +1,7 @@
 //! Mail and requests: what other threads and other callbacks ask of the worker's connections.
 
 use crate::connection::gate::Gate;
+use crate::connection::victims::keep_bound;
 use crate::shared::control::Requests;
 use crate::shared::current;
 
@@ -79,7 +80,7 @@ impl Reactor {
     fn read_local_mail(&mut self) {
         for round in 0..LOCAL_ROUNDS {
             if round > 0 && current::posted() == 0 {
-                return;
+                break;
             }
             current::take_posts();
             let Reactor {
@@ -92,6 +93,7 @@ impl Reactor {
                 slot.service.read_local_mail(index, table, state);
             }
         }
+        keep_bound(&mut self.table, &mut self.state);
         // A longer chain goes on later, so that mail which leads to more for ever does not hold up the loop.
         current::take_posts();
     }

@@ -21,6 +21,7 @@ mod closing;
 mod drain;
 mod flush;
 mod mail;
+mod memory;
 mod read;
 #[cfg(test)]
 mod simulation;
@@ -41,6 +42,7 @@ use crate::connection::id::ConnId;
 use crate::connection::limits::{Limits, Timeouts};
 use crate::connection::loop_state::LoopState;
 use crate::connection::marks::Marks;
+use crate::connection::memory::Bounds;
 use crate::connection::table::ConnTable;
 use crate::io::address::Address;
 use crate::io::stream::Stream;
@@ -65,6 +67,8 @@ pub(crate) struct ReactorConfig {
     pub(crate) read_budget: usize,
     /// The bounds of the mail that one iteration carries out.
     pub(crate) mail: MailBudget,
+    /// The bound on the memory that the peers make the worker hold.
+    pub(crate) memory: Bounds,
 }
 
 /// A service with the limits and deadlines of its connections.
@@ -127,7 +131,7 @@ impl Reactor {
         let mut reactor = Reactor {
             table: ConnTable::new(worker),
             services,
-            state: LoopState::new(shared, config.clock, config.pool),
+            state: LoopState::new(shared, config.clock, config.pool, config.memory),
             receive: vec![0; config.receive_buffer].into_boxed_slice(),
             read_budget: config.read_budget,
             mail: config.mail,
@@ -295,8 +299,14 @@ impl Reactor {
         if !self.state.ready.is_empty() {
             self.work_off_ready_list();
         }
+        if !self.state.memory.victims.is_empty() {
+            self.close_victims();
+        }
         if !self.closed.is_empty() {
             self.remove_closed();
+        }
+        if self.state.memory.has_calmed() {
+            self.calm_down();
         }
     }
 
@@ -336,14 +346,11 @@ impl Reactor {
         connection.cancel_timers(&mut self.state);
         release_handles(&mut connection);
         drop_completions(&mut connection);
-        if let Some(ring) = connection.input.take() {
-            self.state.pool.give_back(ring);
-        }
         self.departed.push(Departed {
             has_lost_output: !connection.output.is_empty(),
-            peer: connection.peer,
+            peer: connection.peer.clone(),
         });
-        connection.output.discard(&mut self.state.pool);
+        connection.release_memory(&mut self.state);
     }
 
     /// True if connections were removed since the last call of [`departed`](Self::departed).

@@ -41,6 +41,7 @@ impl Reactor {
                 Due::Handler { id, timer } => self.fire_handler_timer(id, timer),
                 Due::Tick(service) => self.tick(service),
                 Due::Task(index) => self.run_task(index),
+                Due::Memory => self.lose_patience(),
                 Due::Drain => self.end_drain(),
             }
             self.after_callbacks(slot);

@@ -16,6 +16,7 @@ use ringwheel_ringbuffer::PoolConfig;
 use crate::accept::acceptor::Acceptor;
 use crate::accept::admission::Admission;
 use crate::accept::balance::{Balance, RoundRobin};
+use crate::connection::memory::Bounds;
 use crate::handler::Handler;
 use crate::io::address::Address;
 use crate::reactor::{MailBudget, ReactorConfig};
@@ -106,6 +107,7 @@ impl ServerBuilder {
                 receive_buffer: 32 * 1024,
                 read_budget: 256 * 1024,
                 mail: MailBudget::default(),
+                memory: Bounds::default(),
             },
             on_worker_start: Arc::new(|_| {}),
             listeners: Vec::new(),
@@ -202,6 +204,26 @@ impl ServerBuilder {
     /// Measured, messages of a mebibyte cost less with 32 KiB than with 64 KiB, and others the same.
     pub fn receive_buffer(mut self, bytes: usize) -> Self {
         self.reactor.receive_buffer = bytes.max(MIN_RECEIVE_BUFFER);
+        self
+    }
+
+    /// The limit of bytes that the peers of one worker make it hold, all connections together: input that is not a whole
+    /// message, and output that they have not taken. At least 1 MiB; `usize::MAX` for no limit. Default 1 GiB.
+    ///
+    /// [`Limits`](crate::Limits) bound each connection, and this bounds their sum, of memory as it is allocated: rings with
+    /// their unused parts, and what decoders hold ([`Decode::held`](crate::protocol::Decode::held)). A server with several
+    /// workers may take as often as much. Not counted are sessions, letters, timers and the up to 64 idle rings of
+    /// [`ring_pool`](Self::ring_pool).
+    ///
+    /// - Above 3/4 of the limit connections that hold more than their share are not read, until 5/8 or for 5 seconds: time for
+    ///   others to finish. A share is half of what each connection would have if all had the same.
+    /// - Above the limit the connections that hold most end with
+    ///   [`CloseReason::WorkerMemory`](crate::CloseReason::WorkerMemory) and a reset, until the worker holds 7/8 of it.
+    ///
+    /// So a connection within its share, for example 5 KiB of the default limit among 100,000 connections, is neither slowed nor
+    /// ended, whatever others do.
+    pub fn worker_memory(mut self, bytes: usize) -> Self {
+        self.reactor.memory.bytes = bytes.max(1024 * 1024);
         self
     }
 

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::accept::admission::{Admission, ServerStats};
@@ -164,6 +165,15 @@ impl ServerHandle {
             .iter()
             .map(|shared| shared.connections())
             .collect()
+    }
+
+    /// The bytes that the connections of each worker hold, by its index: what
+    /// [`ServerBuilder::worker_memory`](crate::ServerBuilder::worker_memory) limits. Each is as of some moment in the worker's
+    /// current or last iteration.
+    #[must_use]
+    pub fn memory_per_worker(&self) -> Vec<usize> {
+        let held = |shared: &Arc<LoopShared>| shared.held.load(Ordering::Relaxed);
+        self.shared.loops.iter().map(held).collect()
     }
 
     /// The server's counters.

@@ -72,6 +72,18 @@ impl<H: Handler> Entry<'_, H> {
         is_asked_for
     }
 
+    /// Charges the connection with what the decoder holds now, if it is anything or was.
+    #[inline]
+    pub(super) fn charge_decoder(&mut self) {
+        let held = self.decoder.held();
+        let Conn {
+            connection, state, ..
+        } = &mut self.conn;
+        if held > 0 || connection.has_decoder_charge() {
+            connection.charge_decoder(state, held);
+        }
+    }
+
     /// Sets the timer of the protocol's next deadline.
     #[inline]
     pub(super) fn arm_deadline(&mut self) {

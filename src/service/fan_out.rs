@@ -7,6 +7,7 @@ use crate::connection::id::ConnId;
 use crate::connection::loop_state::LoopState;
 use crate::connection::table::ConnTable;
 use crate::connection::topics::Step;
+use crate::connection::victims::keep_bound;
 use crate::handler::Handler;
 use crate::panics::contain_drop;
 
@@ -52,6 +53,7 @@ impl<H: Handler> Hub<H> {
         table: &mut ConnTable,
         state: &mut LoopState,
     ) -> usize {
+        keep_bound(table, state);
         let connection = table.get(id);
         let Some(connection) = connection.filter(|connection| connection.life.is_active()) else {
             return 1;

@@ -295,6 +295,12 @@ impl<H: Handler> Service for Hub<H> {
     }
 
     #[cfg(test)]
+    fn held(&self, connection: &Connection) -> usize {
+        let typed = self.table.typed.get(connection.key as usize);
+        typed.map_or(0, |typed| typed.decoder.held())
+    }
+
+    #[cfg(test)]
     fn subscribers(&self, topic: &str) -> usize {
         self.table.link.topics.borrow().count(topic)
     }

@@ -6,6 +6,7 @@ use crate::connection::Connection;
 use crate::connection::id::ConnId;
 use crate::connection::loop_state::LoopState;
 use crate::connection::table::ConnTable;
+use crate::connection::victims::keep_bound;
 use crate::handler::Handler;
 use crate::handler::local::{LocalAccess, LocalConnections, LocalVisitor};
 use crate::panics::contain_call;
@@ -87,6 +88,7 @@ impl<H: Handler> Access<'_, H> {
         id: ConnId,
         visit: &mut LocalVisitor<'_, H>,
     ) -> Option<(&mut Connection, &mut LoopState)> {
+        keep_bound(self.table, self.state);
         let connection = self.table.get(id)?;
         if connection.service != self.service || !connection.life.is_active() {
             return None;

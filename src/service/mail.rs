@@ -5,6 +5,7 @@ use super::local_access::{finish_visit, finish_visit_later};
 use crate::connection::id::ConnId;
 use crate::connection::loop_state::LoopState;
 use crate::connection::table::ConnTable;
+use crate::connection::victims::keep_bound;
 use crate::handler::Handler;
 use crate::handler::letter::{Letter, Mail, Posted, Request, Visit};
 use crate::handler::link::Published;
@@ -129,6 +130,7 @@ impl<H: Handler> Hub<H> {
         if let Some(control) = &control {
             control.uncount_letter();
         }
+        keep_bound(table, state);
         let connection = table.get(to);
         let Some(connection) = connection.filter(|connection| connection.life.is_active()) else {
             return contain_drop(request);
@@ -159,6 +161,7 @@ impl<H: Handler> Hub<H> {
                 contain_drop(walk.visit);
                 return left;
             };
+            keep_bound(table, state);
             let connection = table.get(id);
             let Some(connection) = connection.filter(|connection| connection.life.is_active())
             else {

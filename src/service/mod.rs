@@ -93,6 +93,9 @@ pub(crate) trait Service {
     fn has_noted_mail(&self) -> bool;
     /// Drops the mail that waits now, and the publications that are not delivered.
     fn discard_mail(&mut self, state: &mut LoopState);
+    /// Bytes that the connection's decoder holds.
+    #[cfg(test)]
+    fn held(&self, connection: &Connection) -> usize;
     /// Number of subscribers of a topic on this worker.
     #[cfg(test)]
     fn subscribers(&self, topic: &str) -> usize;

@@ -14,7 +14,7 @@ use crate::handler::conn::Conn;
 use crate::handler::link::Link;
 use crate::handler::outbox::Outbox;
 use crate::panics::contain_drop;
-use crate::protocol::{ErrorOf, Protocol};
+use crate::protocol::{Decode, ErrorOf, Protocol};
 use std::sync::Arc;
 
 /// The typed side of one connection.
@@ -95,6 +95,7 @@ impl<H: Handler> TypedTable<H> {
             let result = code(&mut entry);
             entry.change_decoder();
             entry.arm_deadline();
+            entry.charge_decoder();
             result
         });
         if result.is_none() {
@@ -103,6 +104,8 @@ impl<H: Handler> TypedTable<H> {
             for change in link.decoder_changes.take() {
                 contain_drop(change);
             }
+            let held = contain(connection, |_| decoder.held());
+            connection.charge_decoder(state, held.unwrap_or(0));
         }
         result
     }

@@ -48,6 +48,8 @@ pub(crate) struct LoopShared {
     waiting_requests: AtomicUsize,
     /// Connections that were given to the worker and have not ended.
     connections: AtomicUsize,
+    /// Bytes that the worker's connections hold.
+    pub(crate) held: AtomicUsize,
 }
 
 impl LoopShared {
@@ -70,6 +72,7 @@ impl LoopShared {
             requested: unbounded(),
             waiting_requests: AtomicUsize::new(0),
             connections: AtomicUsize::new(0),
+            held: AtomicUsize::new(0),
         };
         (Arc::new(shared), receiver)
     }

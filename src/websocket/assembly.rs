@@ -115,6 +115,22 @@ impl Assembly {
         Ok(())
     }
 
+    /// Bytes that the message has taken so far: the assembly, and the decompressor that it keeps until its end.
+    pub(crate) fn held(&self) -> usize {
+        #[cfg(feature = "deflate")]
+        let decompressor = usize::from(self.is_compressed) * super::deflate::DECOMPRESSOR_BYTES;
+        #[cfg(not(feature = "deflate"))]
+        let decompressor = 0;
+        size_of::<Self>() + self.capacity() + decompressor
+    }
+
+    fn capacity(&self) -> usize {
+        match &self.content {
+            Content::Text(text, _) => text.capacity(),
+            Content::Binary(bytes) => bytes.capacity(),
+        }
+    }
+
     /// True if the next bytes of the input are payload of the message.
     pub(crate) fn is_within_frame(&self) -> bool {
         self.rest > 0

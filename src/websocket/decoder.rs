@@ -47,6 +47,11 @@ macro_rules! decode_by_reader {
         }
 
         #[inline]
+        fn held(&self) -> usize {
+            self.0.held()
+        }
+
+        #[inline]
         fn next_deadline(
             &mut self,
             encoder: &mut Self::Encoder,

@@ -155,6 +155,15 @@ impl<O: Opening, D: Delivery> FrameReader<O, D> {
         }
     }
 
+    /// Bytes of a message that is collected.
+    #[inline]
+    pub(crate) fn held(&self) -> usize {
+        match &self.stage {
+            Stage::Collecting(assembly) => assembly.held(),
+            _ => 0,
+        }
+    }
+
     /// The time for [`on_deadline`](Self::on_deadline).
     #[inline]
     pub(crate) fn next_deadline(

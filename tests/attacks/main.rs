@@ -39,6 +39,8 @@ mod fragments;
 #[cfg(target_os = "linux")]
 mod heads;
 #[cfg(target_os = "linux")]
+mod hoards;
+#[cfg(target_os = "linux")]
 mod lengths;
 #[cfg(target_os = "linux")]
 mod pings;

@@ -16,7 +16,7 @@ use ringwheel::protocol::{
 use ringwheel::{Conn, ConnHandle, Limits, Refusal, SendError, SendOutcome, SendStatus};
 use support::{
     Client, DEADLINE, Event, Events, Recorder, TestServer, deliberate_panic, eventually, listen,
-    pattern, take, text,
+    listen_roomy, pattern, take, text,
 };
 
 /// Raw bytes, except for some words that make the protocol fail.
@@ -369,7 +369,7 @@ fn a_reset_while_output_is_pending_is_io() {
         send_more_than_fits(conn);
         blocked.send(()).unwrap();
     });
-    let server = TestServer::start(listen(Raw).send_buffer_size(128 * 1024), recorder);
+    let server = TestServer::start(listen_roomy(Raw).send_buffer_size(128 * 1024), recorder);
     let mut client = server.connect();
     client.send(b"go");
     is_blocked.recv_timeout(DEADLINE).unwrap();
@@ -389,7 +389,7 @@ fn a_reset_that_loses_the_output_of_a_close_is_told_by_its_completion() {
         });
         conn.close();
     });
-    let server = TestServer::start(listen(Raw).send_buffer_size(128 * 1024), recorder);
+    let server = TestServer::start(listen_roomy(Raw).send_buffer_size(128 * 1024), recorder);
     let mut client = server.connect();
     client.send(b"go");
     events.message();
@@ -470,7 +470,7 @@ fn nothing_reaches_the_handler_after_the_end() {
     let (mut client, other) = (server.connect(), server.connect());
     client.send(b"go");
     events.close();
-    let connections = server.handle().connections_of::<Recorder<Raw>>();
+    let connections = server.handle().connections_of::<Recorder<Raw>>().unwrap();
     let (told, counts) = channel();
     connections
         .on_worker(0, move |_, connections| {
@@ -556,7 +556,7 @@ fn pending_output_is_flushed_at_a_close() {
         conn.send(&to_send);
         conn.close();
     });
-    let server = TestServer::start(listen(Raw), recorder);
+    let server = TestServer::start(listen_roomy(Raw), recorder);
     let mut client = server.connect();
     client.send(b"go");
     // The client reads nothing before the close has begun.
@@ -616,7 +616,7 @@ fn a_close_that_cannot_flush_times_out() {
         conn.close();
     });
     let server = TestServer::start(
-        listen(Raw)
+        listen_roomy(Raw)
             .send_buffer_size(128 * 1024)
             .close_timeout(timeout),
         recorder,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use ringwheel::protocol::{Lines, Raw};
 use ringwheel::{Refusal, SendStatus};
-use support::{DEADLINE, Event, Recorder, TestServer, listen, pattern, text};
+use support::{DEADLINE, Event, Recorder, TestServer, listen, listen_roomy, pattern, text};
 
 #[test]
 fn all_requests_are_answered_after_the_peers_end() {
@@ -34,7 +34,7 @@ fn mebibytes_of_output_reach_a_half_open_peer_that_reads_late() {
     let recorder = recorder.on_message(move |conn, _| {
         assert_eq!(conn.send(&to_send), SendStatus::AboveHighWater);
     });
-    let server = TestServer::start(listen(Raw).send_buffer_size(128 * 1024), recorder);
+    let server = TestServer::start(listen_roomy(Raw).send_buffer_size(128 * 1024), recorder);
     let mut client = server.connect();
     client.send(b"go");
     client.finish();
@@ -153,7 +153,7 @@ fn shutdown_write_waits_for_pending_output() {
         conn.send(&to_send);
         conn.shutdown_write();
     });
-    let server = TestServer::start(listen(Raw).send_buffer_size(128 * 1024), recorder);
+    let server = TestServer::start(listen_roomy(Raw).send_buffer_size(128 * 1024), recorder);
     let mut client = server.connect();
     client.send(b"go");
     assert!(client.receive_rest() == payload);

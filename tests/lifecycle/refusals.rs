@@ -9,7 +9,7 @@ use ringwheel::protocol::{Lines, Raw};
 use ringwheel::{ConnHandle, SendError, SendStatus, Server};
 use support::{
     Client, DEADLINE, Event, Events, Recorder, TestServer, deliberate_panic, eventually, listen,
-    pattern, take,
+    listen_roomy, pattern, take,
 };
 
 const SHORT: Duration = Duration::from_millis(100);
@@ -256,7 +256,7 @@ fn much_that_was_sent_is_flushed_to_a_peer_that_reads_late() {
         assert_eq!(conn.send(&to_send), SendStatus::AboveHighWater);
         false
     });
-    let server = TestServer::start(listen(Raw).send_buffer_size(128 * 1024), recorder);
+    let server = TestServer::start(listen_roomy(Raw).send_buffer_size(128 * 1024), recorder);
     let mut client = server.connect();
     server.let_pass(SHORT);
     assert!(client.receive_rest() == payload);

@@ -10,7 +10,8 @@ use bytes::Bytes;
 use ringwheel::protocol::{Lines, Raw};
 use ringwheel::{Server, ServerHandle};
 use support::{
-    Client, DEADLINE, Event, Events, Recorder, TestServer, eventually, listen, pattern, text,
+    Client, DEADLINE, Event, Events, Recorder, TestServer, eventually, listen, listen_roomy,
+    pattern, text,
 };
 
 const SHORT: Duration = Duration::from_millis(150);
@@ -80,7 +81,7 @@ fn every_message_that_was_sent_before_a_shutdown_is_answered() {
 #[test]
 fn a_shutdown_flushes_pending_output() {
     let (recorder, events) = flooding();
-    let server = TestServer::start(listen(Raw).send_buffer_size(128 * 1024), recorder);
+    let server = TestServer::start(listen_roomy(Raw).send_buffer_size(128 * 1024), recorder);
     let mut client = server.connect();
     client.send(b"go");
     events.message();
@@ -111,7 +112,7 @@ fn sends_from_other_threads_before_a_shutdown_are_sent() {
 #[test]
 fn a_peer_that_never_reads_is_dropped_at_the_deadline() {
     let (recorder, events) = flooding();
-    let server = TestServer::start(listen(Raw).send_buffer_size(128 * 1024), recorder);
+    let server = TestServer::start(listen_roomy(Raw).send_buffer_size(128 * 1024), recorder);
     let mut client = server.connect();
     client.send(b"go");
     events.message();
@@ -162,7 +163,7 @@ fn a_peer_that_never_stops_talking_ends_too() {
 #[test]
 fn a_server_that_drains_takes_no_new_connections() {
     let (recorder, events) = flooding();
-    let server = TestServer::start(listen(Raw).send_buffer_size(128 * 1024), recorder);
+    let server = TestServer::start(listen_roomy(Raw).send_buffer_size(128 * 1024), recorder);
     let mut client = server.connect();
     client.send(b"go");
     events.message();
@@ -192,7 +193,11 @@ fn a_server_that_drains_takes_no_new_connections() {
 fn stop_ends_every_connection_at_once() {
     let (recorder, events) = flooding();
     let builder = Server::builder().workers(2);
-    let server = TestServer::start_on(builder, listen(Raw).send_buffer_size(128 * 1024), recorder);
+    let server = TestServer::start_on(
+        builder,
+        listen_roomy(Raw).send_buffer_size(128 * 1024),
+        recorder,
+    );
     let mut clients: Vec<Client> = (0..20).map(|_| server.connect()).collect();
     clients.iter_mut().for_each(|client| client.send(b"go"));
     (0..20).for_each(|_| drop(events.message()));
@@ -228,7 +233,7 @@ fn stop_cuts_a_shutdown_short() {
 #[test]
 fn a_second_shutdown_changes_nothing() {
     let (recorder, events) = flooding();
-    let server = TestServer::start(listen(Raw).send_buffer_size(128 * 1024), recorder);
+    let server = TestServer::start(listen_roomy(Raw).send_buffer_size(128 * 1024), recorder);
     let mut client = server.connect();
     client.send(b"go");
     events.message();

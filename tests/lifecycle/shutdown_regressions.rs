@@ -11,7 +11,7 @@ use ringwheel::protocol::{Lines, Raw};
 use ringwheel::{Conn, Connections, Published, SendOutcome, SendStatus, Server, ServerHandle};
 use support::{
     Client, DEADLINE, Hold, Recorder, TestServer, behind_an_acceptor, eventually, lending, listen,
-    raw_echo, take, text,
+    listen_roomy, raw_echo, take, text,
 };
 
 const SHORT: Duration = Duration::from_millis(150);
@@ -49,7 +49,7 @@ fn a_shutdown_answers_messages_held_back_by_pressure() {
     let recorder = recorder.on_message(move |conn, _| {
         statuses.send(conn.send(&vec![0; ANSWER])).unwrap();
     });
-    let server = TestServer::start(listen(Raw).send_buffer_size(128 * 1024), recorder);
+    let server = TestServer::start(listen_roomy(Raw).send_buffer_size(128 * 1024), recorder);
     let mut client = server.connect();
     client.send(b"first");
     assert_eq!(take(&reported), SendStatus::AboveHighWater);

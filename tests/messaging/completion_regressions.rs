@@ -10,7 +10,7 @@ use ringwheel::protocol::Raw;
 use ringwheel::{Refusal, SendOutcome};
 use support::{
     Child, Client, DEADLINE, Hold, Recorder, TestServer, deliberate_panic, lending, listen,
-    raw_echo, take,
+    listen_roomy, raw_echo, take,
 };
 
 /// A large item whose write met a socket error was reported as written.
@@ -102,7 +102,7 @@ fn lost_completions_may_all_panic() {
         }
         conn.abort();
     });
-    let server = TestServer::start(listen(Raw).send_buffer_size(128 * 1024), recorder);
+    let server = TestServer::start(listen_roomy(Raw).send_buffer_size(128 * 1024), recorder);
     let mut client = server.connect();
     client.send(b"go");
     (0..3).for_each(|_| assert_eq!(take(&completions), SendOutcome::Lost));

@@ -9,7 +9,9 @@ use ringwheel::protocol::Lines;
 use ringwheel::{
     CloseReason, Conn, ConnId, Connections, Handler, SendError, Server, current_worker,
 };
-use support::{Client, DEADLINE, Recorder, TestServer, deliberate_panic, listen, take, text};
+use support::{
+    Client, DEADLINE, Recorder, TestServer, deliberate_panic, listen, listen_roomy, take, text,
+};
 
 /// Counts lines in itself and in the session, echoes them, and tells of each end.
 #[derive(Clone)]
@@ -238,7 +240,7 @@ fn a_panic_in_a_visit_ends_that_connection_only() {
 fn visits_to_a_peer_that_reads_late_keep_their_order_and_hold_nobody_up() {
     const LINE: usize = 8 * 1024;
     let (counter, _ends) = counter();
-    let terms = listen(Lines::new()).send_buffer_size(16 * 1024);
+    let terms = listen_roomy(Lines::new()).send_buffer_size(16 * 1024);
     let server = TestServer::start(terms, counter);
     let connections = server.handle().connections_of::<Counter>().unwrap();
     let (mut late, _) = connect(&server, 0);

@@ -9,7 +9,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use ringwheel::protocol::{Lines, Raw};
 use ringwheel::{Conn, ConnHandle, Refusal, SendError, SendOutcome, Server};
-use support::{Client, DEADLINE, Event, Events, Recorder, TestServer, eventually, listen, take};
+use support::{
+    Client, DEADLINE, Event, Events, Recorder, TestServer, eventually, listen, listen_roomy, take,
+};
 
 /// An echo that sends the test a handle to each connection.
 fn lending() -> (Recorder<Raw>, Events, Receiver<ConnHandle<Raw>>) {
@@ -209,7 +211,7 @@ fn a_completion_waits_for_a_peer_that_does_not_read() {
             last.send(("last", delivery)).unwrap()
         });
     });
-    let server = TestServer::start(listen(Raw).send_buffer_size(128 * 1024), recorder);
+    let server = TestServer::start(listen_roomy(Raw).send_buffer_size(128 * 1024), recorder);
     let mut client = server.connect();
     client.send(b"go");
     assert_eq!(take(&completions), ("small", SendOutcome::Written));
@@ -244,7 +246,7 @@ fn completions_of_items_that_were_never_sent_report_lost() {
             third.send((3, delivery)).unwrap()
         });
     });
-    let server = TestServer::start(listen(Raw).send_buffer_size(128 * 1024), recorder);
+    let server = TestServer::start(listen_roomy(Raw).send_buffer_size(128 * 1024), recorder);
     let mut client = server.connect();
     client.send(b"go");
     // The client reads only afterwards: a client that reads meanwhile can take everything.

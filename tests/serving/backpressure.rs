@@ -7,11 +7,13 @@ use std::time::{Duration, Instant};
 
 use ringwheel::protocol::{LengthPrefixed, Lines, Protocol, Raw};
 use ringwheel::{Conn, Limits, Listen, Overflow, Refusal, SendStatus};
-use support::{DEADLINE, Event, Events, Random, Recorder, TestServer, listen, pattern, text};
+use support::{
+    DEADLINE, Event, Events, Random, Recorder, TestServer, listen, listen_roomy, pattern, text,
+};
 
 /// A listener with small kernel buffers, so that output soon stays pending.
 fn narrow<P: Protocol>(protocol: P) -> Listen<P> {
-    listen(protocol).send_buffer_size(128 * 1024)
+    listen_roomy(protocol).send_buffer_size(128 * 1024)
 }
 
 /// More bytes than the kernel takes from a narrow connection, and more than the high-water mark.
@@ -32,7 +34,7 @@ fn send_reports_the_high_water_mark_and_on_drained_that_there_is_room() {
             at_drain.send(conn.write_buffer_len()).unwrap();
             assert_eq!(conn.send(b"again"), SendStatus::Queued);
         });
-    let limits = Limits::default();
+    let limits = Limits::default().output(8 << 20);
     let server = TestServer::start(narrow(Raw).limits(limits), recorder);
     let mut client = server.connect();
     client.send(b"go");

@@ -12,7 +12,8 @@ use ringwheel::balance::LeastConnections;
 use ringwheel::protocol::{LengthPrefixed, Lines, Raw};
 use ringwheel::ringbuffer::PoolConfig;
 use ringwheel::{
-    Conn, Limits, Listen, SendError, Server, ServerHandle, SettingError, TooManyTimersError,
+    Conn, Limits, Listen, Refusal, SendError, SendStatus, Server, ServerHandle, SettingError,
+    TooManyTimersError,
 };
 use support::{
     Client, DEADLINE, Event, Events, Hold, LOCAL, Recorder, TestServer, eventually, listen,
@@ -227,6 +228,29 @@ fn an_accept_burst_of_one_accepts_every_waiting_connection() {
         assert_eq!(server.handle().stats().accepted, 100);
         server.finish(&events);
     }
+}
+
+/// The defaults agree with one another: a peer that reads slowly still gets the longest message that a protocol accepts by
+/// default, and not many of them.
+#[test]
+fn by_default_the_longest_message_fits_above_the_high_water_mark_and_no_second_one() {
+    let (recorder, events) = Recorder::<LengthPrefixed>::new();
+    let (statuses, reported) = channel();
+    let recorder = recorder.on_message(move |conn, _| {
+        while conn.send(&[0; 4096]) == SendStatus::Queued {}
+        let longest = vec![0; LengthPrefixed::DEFAULT_MAX_LENGTH];
+        let outcome = (conn.send(&longest), conn.send(&longest));
+        statuses.send(outcome).unwrap();
+    });
+    let listen = listen(LengthPrefixed::u32_be()).send_buffer_size(16 * 1024);
+    let server = TestServer::start(listen, recorder);
+    let mut client = Client::connect_narrow(server.addr());
+    client.send(b"\0\0\0\x02go");
+    let too_much = SendStatus::Refused(Refusal::OutputLimit);
+    let expected = (SendStatus::AboveHighWater, too_much);
+    assert_eq!(reported.recv_timeout(DEADLINE).unwrap(), expected);
+    assert_eq!(events.close_reason(), "OutputLimit");
+    server.finish(&events);
 }
 
 #[test]

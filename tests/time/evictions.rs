@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use ringwheel::protocol::{Lines, Raw};
 use ringwheel::{Conn, Limits, Listen, SendStatus, Timeout, TimeoutDecision};
 use support::{
-    Client, DEADLINE, Event, Events, Hold, Recorder, TestServer, deliberate_panic, listen, pattern,
+    Client, DEADLINE, Event, Events, Hold, Recorder, TestServer, deliberate_panic, listen,
+    listen_roomy, pattern,
 };
 
 const SHORT: Duration = Duration::from_millis(100);
@@ -255,7 +256,7 @@ fn stalled(decision: TimeoutDecision) -> (TestServer, Events, Client) {
             assert_eq!(conn.send(&pattern(1, FLOOD)), SendStatus::AboveHighWater);
         })
         .on_timeout(move |_, _| decision);
-    let listen = listen(Raw)
+    let listen = listen_roomy(Raw)
         .send_buffer_size(128 * 1024)
         .write_stall_timeout(Some(SHORT));
     let server = TestServer::start(listen, recorder);
@@ -323,7 +324,7 @@ fn last_words_that_the_peer_does_not_take_have_the_time_of_a_close() {
         conn.send(&pattern(1, FLOOD));
         TimeoutDecision::Close
     });
-    let listen = listen(Raw)
+    let listen = listen_roomy(Raw)
         .send_buffer_size(128 * 1024)
         .idle_timeout(SHORT)
         .close_timeout(SHORT);

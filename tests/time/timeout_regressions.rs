@@ -10,7 +10,7 @@ use ringwheel::protocol::{Lines, Raw};
 use ringwheel::{Conn, Limits, Listen, ServerHandle, TimeoutDecision};
 use support::{
     Client, Event, Events, Hold, Recorder, TestServer, behind_an_acceptor, eventually, lending,
-    listen, raw_echo, take, text,
+    listen, listen_roomy, raw_echo, take, text,
 };
 
 const SHORT: Duration = Duration::from_millis(150);
@@ -77,7 +77,7 @@ fn an_eviction_with_output_pending_resets() {
         sent.send(conn.write_buffer_len()).unwrap();
     });
     // Above the high-water mark its silence would not count.
-    let limits = Limits::default().high_water(8 << 20);
+    let limits = Limits::default().output(8 << 20).high_water(8 << 20);
     let listen = listen(Raw)
         .limits(limits)
         .send_buffer_size(64 * 1024)
@@ -206,7 +206,9 @@ fn close_beside_a_slow_callback(meanwhile: impl FnOnce(&TestServer)) {
                 .send(counter.get().unwrap().stats().connections)
                 .unwrap(),
         });
-    let listen = listen(Raw).close_timeout(SHORT).send_buffer_size(16 * 1024);
+    let listen = listen_roomy(Raw)
+        .close_timeout(SHORT)
+        .send_buffer_size(16 * 1024);
     let server = TestServer::start(listen, recorder);
     assert!(server_handle.set(server.handle().clone()).is_ok());
     let (mut client, mut other) = (server.connect(), server.connect());

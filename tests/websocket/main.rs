@@ -20,6 +20,7 @@ mod properties;
 // Over sockets.
 mod admission;
 mod fragments;
+mod memory;
 mod parting;
 mod plain_http;
 mod pongs;

@@ -628,7 +628,8 @@ fn all_messages_are_sent_before_the_close_frame() {
         }
         conn.close();
     });
-    let server = TestServer::start(ws().send_buffer_size(32 * 1024), probe);
+    let listen = ws().limits(Limits::default().output(4 << 20));
+    let server = TestServer::start(listen.send_buffer_size(32 * 1024), probe);
     let mut peer = Peer::open(&server);
     peer.send(Frame::text("go"));
     for number in 0..100 {

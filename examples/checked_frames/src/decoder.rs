@@ -83,6 +83,10 @@ impl Decode for CheckedDecoder {
         }
         Ok(Unpacked::Skip { consumed })
     }
+
+    fn held(&self) -> usize {
+        self.inner.held()
+    }
 }
 
 /// Kind and payload of a frame with this body, if all in it is as it must be.

@@ -251,6 +251,19 @@ impl Output {
         self.ring.is_some()
     }
 
+    /// Bytes of the ring, if there is one.
+    #[inline]
+    pub(crate) fn capacity(&self) -> usize {
+        self.ring.as_ref().map_or(0, |ring| ring.capacity())
+    }
+
+    /// Gives what is unused of the ring back to the allocator, except for `kept` bytes.
+    pub(crate) fn trim(&mut self, kept: usize) {
+        if let Some(ring) = &mut self.ring {
+            ring.shrink_to(kept);
+        }
+    }
+
     /// Gives an empty ring back.
     #[inline]
     pub(crate) fn return_ring(&mut self, pool: &mut RingPool) {

@@ -23,11 +23,15 @@ pub(super) const PONG: u8 = 5;
 pub(super) const BYE: u8 = 6;
 /// The decoder panics at a frame of this kind.
 pub(super) const POISON: u8 = 7;
+/// The decoder collects the bodies of these frames until the next message.
+pub(super) const PART: u8 = 8;
 
 /// The time that the opening handshake may take.
 pub(super) const HANDSHAKE: Duration = Duration::from_micros(60_300);
 const PING_EVERY: Duration = Duration::from_micros(70_700);
 const PONG_WITHIN: Duration = Duration::from_micros(90_100);
+/// The most bytes of parts that the decoder collects.
+const MAX_PARTS: usize = 6_000;
 /// The length of a ping's body: a ping can bring the output above the high-water mark by itself.
 const PING_BODY: usize = 200;
 
@@ -66,6 +70,7 @@ impl Protocol for Courtesy {
             stage: Stage::Opening,
             due: None,
             pong_due: None,
+            parts: Vec::new(),
         };
         let encoder = CourtesyEncoder {
             number,
@@ -91,6 +96,8 @@ pub(super) struct CourtesyDecoder {
     /// The end of the time for the handshake; once that is over, the time of the next ping.
     due: Option<Duration>,
     pong_due: Option<Duration>,
+    /// The parts since the last message.
+    parts: Vec<u8>,
 }
 
 /// The reason for which a peer is refused.
@@ -144,10 +151,20 @@ impl CourtesyDecoder {
                 self.book.open().records[self.number].has_shaken_hands = true;
                 Ok(Unpacked::Opened { consumed })
             }
-            (Stage::Open, DATA) => Ok(Unpacked::Message {
-                message: body,
-                consumed,
-            }),
+            (Stage::Open, DATA) => {
+                self.parts = Vec::new();
+                Ok(Unpacked::Message {
+                    message: body,
+                    consumed,
+                })
+            }
+            (Stage::Open, PART) if self.parts.len() + body.len() > MAX_PARTS => {
+                Err(CourtesyError::TooLong)
+            }
+            (Stage::Open, PART) => {
+                self.parts.extend_from_slice(body);
+                Ok(Unpacked::Skip { consumed })
+            }
             (Stage::Open, PING) => {
                 if !context.encoder.has_parted {
                     context.output.put_slice(&frame(PONG, body));
@@ -204,6 +221,10 @@ impl Decode for CourtesyDecoder {
         let taken = self.take(header[0], body, context);
         self.note_deadline();
         taken
+    }
+
+    fn held(&self) -> usize {
+        self.parts.capacity()
     }
 
     fn next_deadline(&mut self, encoder: &mut CourtesyEncoder, now: Duration) -> Option<Duration> {

@@ -173,6 +173,7 @@ pub(super) fn cause<E>(reason: &CloseReason<E>) -> Cause {
         CloseReason::Timeout(timeout) => Cause::Timeout(*timeout),
         CloseReason::InputLimit => Cause::InputLimit,
         CloseReason::OutputLimit => Cause::OutputLimit,
+        CloseReason::WorkerMemory => Cause::WorkerMemory,
         CloseReason::Panic => Cause::Panic,
         CloseReason::Shutdown => Cause::Shutdown,
     }
@@ -192,6 +193,7 @@ fn name(cause: Cause) -> &'static str {
         Cause::Timeout(Timeout::WriteStall) => "Timeout(WriteStall)",
         Cause::InputLimit => "InputLimit",
         Cause::OutputLimit => "OutputLimit",
+        Cause::WorkerMemory => "WorkerMemory",
         Cause::Panic => "Panic",
         Cause::Shutdown => "Shutdown",
     }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::connection::close_reason::{CloseReason, Timeout};
 use crate::connection::completion::SendOutcome;
+use crate::connection::gate::Gate;
 use crate::handler::Handler;
 use crate::handler::conn::Conn;
 use crate::handler::local::LocalConnections;
@@ -499,6 +500,11 @@ impl<P: BytesProtocol> Handler for ScriptedHandler<P> {
 
     fn on_shutdown(&mut self, conn: &mut Conn<'_, P>, session: &mut Session) {
         self.enter(conn, session, "on_shutdown");
+        let has_more = conn.connection.input.is_some() || conn.connection.readable;
+        let is_early = conn.connection.gate.has(Gate::MEMORY) && has_more;
+        self.book.open().claim(!is_early, || {
+            "on_shutdown is called before input is answered".into()
+        });
         if self.random.one_in(4) {
             let micros = self.random.below(300_000);
             return self.set_timer(conn, session, micros, CLOSE);

@@ -48,9 +48,12 @@ impl World {
                     peer.number
                 );
                 let is_drain_over = self.drain_due.is_some_and(|drain| drain.due <= now);
-                check_lingering(peer, record, &pipe, &self.timeouts, (now, is_drain_over));
+                let may_be_victim = !self.reactor.state.memory.searches.is_empty();
+                if !may_be_victim {
+                    check_lingering(peer, record, &pipe, &self.timeouts, (now, is_drain_over));
+                }
                 assert!(
-                    is_drain_over || !loses_last_words(record, &pipe, now),
+                    is_drain_over || may_be_victim || !loses_last_words(record, &pipe, now),
                     "{}: the last words to a refused peer are lost",
                     peer.number
                 );
@@ -97,7 +100,8 @@ impl World {
             index += 1;
         }
         assert_eq!(self.reactor.table.len(), self.peers.len());
-        self.check_timers(timers);
+        let slowing = self.check_memory();
+        self.check_timers(timers + slowing);
         self.check_mail();
     }
 

@@ -10,6 +10,7 @@
 //! | `handler` | the handler of both services |
 //! | `mail` | letters, jobs and publications |
 //! | `ledger` | the expected state, and the first violation of it |
+//! | `memory` | the bound on the worker's memory, and its checks |
 //! | `invariants` | the checks after each iteration |
 //! | `endings` | the checks of a connection that ends, for its handler and for its socket, and of the whole run at its end |
 //!
@@ -22,6 +23,7 @@ mod handler;
 mod invariants;
 mod ledger;
 mod mail;
+mod memory;
 mod network;
 mod peer;
 mod world;
@@ -109,7 +111,7 @@ fn run(seed: u64) -> Tally {
 }
 
 /// Events that must occur in a run of many seeds: without them the invariants would not be put to the test.
-const MUST_HAPPEN: [&str; 48] = [
+const MUST_HAPPEN: [&str; 52] = [
     "Aborted",
     "InputLimit",
     "Io",
@@ -124,6 +126,7 @@ const MUST_HAPPEN: [&str; 48] = [
     "Timeout(Message)",
     "Timeout(WriteStall)",
     "Truncated",
+    "WorkerMemory",
     "deadline met",
     "deadline panics",
     "decoder changed",
@@ -143,7 +146,10 @@ const MUST_HAPPEN: [&str; 48] = [
     "linger ended by the peer",
     "lost after on_close",
     "mailbox full",
+    "memory is ample again",
+    "memory is short",
     "name of another service",
+    "patience lost",
     "pong late",
     "publication delivered",
     "publication dropped",

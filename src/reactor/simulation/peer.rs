@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::connection::completion::SendOutcome;
 use crate::connection::id::ConnId;
 
-use super::courtesy::{self, BYE, DATA, HELLO, PING, POISON, PONG, WELCOME};
+use super::courtesy::{self, BYE, DATA, HELLO, PART, PING, POISON, PONG, WELCOME};
 use super::ledger::{Address, Ledger};
 use super::mail::{MAILED, NUMBERED, OWN};
 use super::network::Pipe;
@@ -72,6 +72,8 @@ pub(super) struct Peer {
     pub(super) shut_at: Option<Duration>,
     /// True if its input was wanted as timers last fired.
     pub(super) is_wanted: bool,
+    /// Decides on the parts that it sends; `None` if it sends none.
+    pub(super) parts: Option<Random>,
     to_ping: Reaction,
     to_bye: Reaction,
     /// Bytes that are not on the network yet.
@@ -129,6 +131,7 @@ impl Peer {
             shut_at: None,
             is_wanted: true,
             adopted: now,
+            parts: None,
             to_ping: Reaction::new(random),
             to_bye: Reaction::new(random),
             outbox: Vec::new(),
@@ -233,7 +236,16 @@ impl Peer {
                     self.ask(random);
                 }
             }
+            35..=40 if self.is_courteous => self.put_part(),
             _ => {}
+        }
+    }
+
+    /// Sends something that the server's decoder has to keep.
+    fn put_part(&mut self) {
+        if let Some(random) = &mut self.parts {
+            let length = random.below(MAX_MESSAGE);
+            self.put(&courtesy::frame(PART, &vec![1; length]), false);
         }
     }
 

@@ -7,8 +7,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use ringwheel_ringbuffer::PoolConfig;
-
 use crate::connection::limits::{Limits, Overflow, Timeouts};
 use crate::handler::connections::Connections;
 use crate::handler::mailbox::Mailbox;
@@ -26,12 +24,13 @@ use super::courtesy::Courtesy;
 use super::handler::ScriptedHandler;
 use super::ledger::{Book, ExpectedTask, Ledger, Pending, Record};
 use super::mail::{BytesProtocol, Mailer};
+use super::memory::Shortage;
 use super::network::{Pipe, PipeEnd};
 use super::peer::Peer;
 use super::*;
 
 /// Number of connections at a time.
-const MAX_LIVE: usize = 10;
+pub(super) const MAX_LIVE: usize = 10;
 /// Number of connections in all.
 const MAX_ACCEPTED: usize = 40;
 
@@ -57,6 +56,7 @@ pub(super) struct World {
     pub(super) plain: Mailer<LengthPrefixed>,
     pub(super) courteous: Mailer<Courtesy>,
     tickets: Vec<Arc<Ticket>>,
+    pub(super) shortage: Shortage,
     /// The loop sleeps, or would in production.
     sleeps: bool,
     /// Another thread has woken the loop since its last iteration.
@@ -125,15 +125,17 @@ impl World {
             tick,
             tick_due: Duration::ZERO,
         });
+        let shortage = Shortage::new(seed);
         let config = ReactorConfig {
             clock: TickClock::default(),
-            pool: PoolConfig::default(),
+            pool: shortage.pool(),
             receive_buffer: RECEIVE_BUFFER,
             read_budget: 1_000,
             mail: MailBudget {
                 letters: [1, 3, 1024][random.below(3)],
                 publications: [1, 100, 10_000][random.below(3)],
             },
+            memory: shortage.bounds(),
         };
         let fault_rarity = [0, 1, 1, 3][random.below(4)];
         World {
@@ -152,6 +154,7 @@ impl World {
             plain,
             courteous,
             tickets: Vec::new(),
+            shortage,
             sleeps: false,
             was_woken,
             tokens: Vec::new(),
@@ -251,7 +254,7 @@ impl World {
         };
         self.reactor.set_now(now);
         let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, number as u16));
-        let socket = Stream::Simulated(Box::new(stream));
+        let socket = Stream::Simulated(Box::new(Box::new(stream)));
         let current = CurrentWorker::enter(&self.shared);
         self.reactor
             .adopt(service as u16, socket, peer.into(), register);
@@ -260,7 +263,8 @@ impl World {
         self.book.open().records[number].id = Some(id);
         let is_courteous = service == Courtesy::SERVICE;
         self.tokens.push(id.token());
-        let peer = Peer::new(number, id, pipe, is_courteous, now, &mut self.random);
+        let mut peer = Peer::new(number, id, pipe, is_courteous, now, &mut self.random);
+        peer.parts = self.shortage.parts();
         let is_gone = peer.pipe.borrow().dropped;
         assert!(
             is_gone || !fails,

@@ -66,6 +66,9 @@ pub struct Deflate {
     idle_release: Duration,
 }
 
+/// The memory of a decompressor, measured. A connection has one while a compressed message is half arrived.
+pub(crate) const DECOMPRESSOR_BYTES: usize = 47 * 1024;
+
 /// Window bits that can be compressed with. The RFC knows 8 too, which zlib cannot do on a stream without header. A server
 /// declines an offer of 8, and a client that is told 8 sends its messages as they are.
 const WINDOW_BITS: RangeInclusive<u8> = 9..=15;

@@ -22,7 +22,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ringwheel::protocol::{Protocol, Raw};
-use ringwheel::{Conn, ConnHandle, Listen};
+use ringwheel::{Conn, ConnHandle, Limits, Listen};
 
 pub use child::Child;
 pub use client::Client;
@@ -37,6 +37,11 @@ pub const LOCAL: &str = "127.0.0.1:0";
 /// A listener for this protocol on a port chosen by the system.
 pub fn listen<P: Protocol>(protocol: P) -> Listen<P> {
     Listen::with(protocol, LOCAL)
+}
+
+/// As [`listen`], with room for output of 8 MiB: more than the kernel takes.
+pub fn listen_roomy<P: Protocol>(protocol: P) -> Listen<P> {
+    listen(protocol).limits(Limits::default().output(8 << 20))
 }
 
 /// Upper bound of every wait in a test; reached only if the test fails.

@@ -1,0 +1,197 @@
+//! The bound on the worker's memory in worlds where memory is short, and the checks that it is kept.
+
+use std::time::Duration;
+
+use ringwheel_ringbuffer::PoolConfig;
+
+use crate::connection::close_reason::Cause;
+use crate::connection::gate::Gate;
+use crate::connection::id::ConnId;
+use crate::connection::memory::{Bounds, Course, Search, UNIT};
+use crate::wheel::TimerKey;
+
+use super::Random;
+use super::ledger::{Ledger, ticks, ticks_up};
+use super::world::{MAX_LIVE, World};
+
+/// The longest time for which connections are slowed.
+const PATIENCE: Duration = Duration::from_millis(15);
+/// The bounds of the worlds in which memory is short.
+const BOUNDS: [usize; 4] = [3_072, 4_096, 6_144, 10_240];
+
+/// The memory of one world. Its choices are its own, so that they change nothing in the other worlds.
+pub(super) struct Shortage {
+    random: Random,
+    /// Bytes; `None` if there is enough.
+    bound: Option<usize>,
+    /// The timer of the current shortage, and the time at which it was first seen.
+    slowed: Option<(TimerKey, Duration)>,
+    /// The number of connections that were ended for the bound.
+    ended: usize,
+}
+
+impl Shortage {
+    pub(super) fn new(seed: u64) -> Self {
+        let mut random = Random(seed ^ 0x006d_656d_6f72_7900).fork();
+        let is_short = random.one_in(3);
+        let bound = BOUNDS[random.below(BOUNDS.len())];
+        Shortage {
+            random,
+            bound: is_short.then_some(bound),
+            slowed: None,
+            ended: 0,
+        }
+    }
+
+    pub(super) fn bounds(&self) -> Bounds {
+        Bounds {
+            bytes: self.bound.unwrap_or(usize::MAX),
+            patience: PATIENCE,
+        }
+    }
+
+    /// Small rings where memory is short, so that what peers send makes a difference.
+    pub(super) fn pool(&self) -> PoolConfig {
+        let usual = PoolConfig::default();
+        match self.bound {
+            Some(_) => PoolConfig {
+                initial_capacity: 64,
+                keep_capacity: 256,
+                ..usual
+            },
+            None => usual,
+        }
+    }
+
+    /// The choices of a new peer that has the server's decoder keep something.
+    pub(super) fn parts(&mut self) -> Option<Random> {
+        self.bound.map(|_| self.random.fork())
+    }
+}
+
+impl World {
+    /// Checks the account of the worker's memory. Returns the number of timers that slowing has set.
+    pub(super) fn check_memory(&mut self) -> usize {
+        let bound = self.shortage.bound.unwrap_or(usize::MAX) / UNIT;
+        let bound = bound as u64;
+        let reactor = &mut self.reactor;
+        let units = |bytes: usize| bytes.div_ceil(UNIT) as u64;
+        let mut sum = 0;
+        let is_slowed = reactor.state.memory.is_slowed();
+        for connection in reactor.table.iter_mut() {
+            let service = &reactor.services[connection.service as usize].service;
+            let held = units(connection.ring_bytes()) + units(service.held(connection));
+            let charged = connection.charge.units();
+            assert_eq!(held, charged, "{} is charged wrongly", connection.id);
+            sum += held;
+            let is_held_back = connection.gate.has(Gate::MEMORY);
+            assert!(
+                is_slowed || !is_held_back,
+                "{} is held back although there is memory enough, or the patience is over",
+                connection.id
+            );
+            assert!(
+                !is_held_back || held > bound / 2 / MAX_LIVE as u64,
+                "{} is held back within its share",
+                connection.id
+            );
+        }
+        let memory = &mut reactor.state.memory;
+        assert_eq!(memory.held(), sum, "the sum of what all connections hold");
+        assert!(sum <= bound, "{sum} units are held, the bound is {bound}");
+        let shown = self.shared.held.load(std::sync::atomic::Ordering::Relaxed);
+        assert_eq!(shown, sum as usize * UNIT, "what is shown to others");
+        let is_calm = matches!(memory.course, Course::Calm);
+        assert!(is_calm || sum > bound / 8 * 5, "a shortage has no end");
+        let searches = std::mem::take(&mut memory.searches);
+        self.check_victims(&searches, bound);
+        self.note_course()
+    }
+
+    /// Checks that the victims of each search are those who held most, and no more of them than were needed.
+    fn check_victims(&mut self, searches: &[Search], bound: u64) {
+        let ledger = self.book.open();
+        let closed_for_memory = |record: &&super::ledger::Record| {
+            matches!(record.closed, Some((Cause::WorkerMemory, _)))
+        };
+        let ended = ledger.records.iter().filter(closed_for_memory).count();
+        let mut found = 0;
+        for (index, search) in searches.iter().enumerate() {
+            let later = searches.get(index + 1);
+            let was_there_later =
+                |id: ConnId| later.is_some_and(|later| later.held.iter().any(|(it, _)| *it == id));
+            let (mut victims, mut survivors, mut sum, mut sure_sum) = (vec![], vec![], 0, 0);
+            for (id, held) in &search.held {
+                sum += held;
+                if was_there_later(*id) || self.reactor.table.get(*id).is_some() {
+                    survivors.push(*held);
+                    sure_sum += held;
+                } else if is_victim(&ledger, *id) {
+                    victims.push(*held);
+                } else {
+                    // Whether it would have ended in any case cannot be told.
+                }
+            }
+            found += victims.len();
+            let Some(least) = victims.iter().min() else {
+                continue;
+            };
+            let most = survivors.iter().max().copied().unwrap_or(0);
+            assert!(*least >= most, "{victims:?} end, {survivors:?} do not");
+            let share = bound / 2 / search.held.len() as u64;
+            assert!(
+                *least > share,
+                "a victim holds {least}, its share is {share}"
+            );
+            assert!(sum > bound - bound / 8, "nobody needed to end");
+            let are_all_known = victims.len() + survivors.len() == search.held.len();
+            assert!(
+                !are_all_known || sure_sum + least > bound - bound / 8,
+                "fewer victims were enough: {victims:?}"
+            );
+        }
+        assert_eq!(
+            self.shortage.ended + found,
+            ended,
+            "connections end for the bound without being searched for"
+        );
+        drop(ledger);
+        self.shortage.ended = ended;
+    }
+
+    /// Follows the course of a shortage. Returns the number of timers that it has set.
+    fn note_course(&mut self) -> usize {
+        let now = self.now();
+        let before = self.shortage.slowed.take();
+        let mut ledger = self.book.open();
+        let Course::Slowed(timer) = self.reactor.state.memory.course else {
+            if before.is_some() {
+                ledger.tally.count(match self.reactor.state.memory.course {
+                    Course::PatienceLost => "patience lost",
+                    _ => "memory is ample again",
+                });
+            }
+            return 0;
+        };
+        let since = match before.filter(|(known, _)| *known == timer) {
+            Some((_, since)) => since,
+            None => {
+                ledger.tally.count("memory is short");
+                now
+            }
+        };
+        assert!(
+            ticks(now) < ticks_up(since + PATIENCE).max(ticks(since) + 1),
+            "connections are slowed for longer than the patience"
+        );
+        self.shortage.slowed = Some((timer, since));
+        1
+    }
+}
+
+/// True if a connection was ended because the bound was passed.
+fn is_victim(ledger: &Ledger, id: ConnId) -> bool {
+    let mut records = ledger.records.iter();
+    let record = records.find(|record| record.id == Some(id));
+    record.is_some_and(|record| matches!(record.closed, Some((Cause::WorkerMemory, _))))
+}

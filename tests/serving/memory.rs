@@ -1,0 +1,193 @@
+//! The memory that the connections of a worker hold together: what is counted, and what happens at its limit.
+
+use std::convert::Infallible;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::channel;
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use ringwheel::protocol::{
+    Decode, Encode, LengthPrefixed, Output, PackError, Protocol, Raw, UnpackContext, Unpacked,
+};
+use ringwheel::{ConnHandle, Connections, Limits, SendStatus, Server, ServerHandle};
+use support::{Client, DEADLINE, Event, Hold, Recorder, TestServer, eventually, listen};
+
+const KIB: usize = 1024;
+/// The lowest limit that there is.
+const LEAST: usize = 1024 * KIB;
+
+fn held(server: &TestServer) -> usize {
+    server.handle().memory_per_worker()[0]
+}
+
+#[test]
+fn kept_input_and_pending_output_count_until_they_are_gone() {
+    let (recorder, events) = Recorder::<LengthPrefixed>::new();
+    let recorder = recorder.on_message(
+        |conn, _| {
+            while conn.send(&[0; 8000]) == SendStatus::Queued {}
+        },
+    );
+    let listen = listen(LengthPrefixed::u32_be()).send_buffer_size(16 * KIB);
+    let server = TestServer::start(listen, recorder);
+    assert_eq!(held(&server), 0);
+    let mut client = server.connect();
+    let mut begun = (100_000u32).to_be_bytes().to_vec();
+    begun.resize(50_000, 0);
+    client.send(&begun);
+    eventually("the beginning counts", || held(&server) >= 50_000);
+    let mut other = Client::connect_narrow(server.addr());
+    other.send(b"\0\0\0\x02go");
+    let high_water = Limits::default().high_water;
+    eventually("output counts", || held(&server) >= 50_000 + high_water);
+    drop(client);
+    other.finish();
+    assert!(other.receive_rest().len() > high_water);
+    eventually("nothing is left", || held(&server) == 0);
+    server.finish(&events);
+}
+
+/// Letters to many peers in one iteration leave output pending, before the kernel was asked to take it.
+#[test]
+fn letters_to_peers_that_read_end_nobody() {
+    const PEERS: usize = 300;
+    const LETTER: usize = 6 * KIB;
+    let (recorder, events) = Recorder::<Raw>::new();
+    let (hold, grip) = Hold::new();
+    let (handles, opened) = channel();
+    let recorder = recorder
+        .on_open(move |conn| handles.send(conn.handle()).unwrap())
+        .on_message(move |_, _| hold.enter());
+    let builder = Server::builder().workers(1).worker_memory(LEAST);
+    let server = TestServer::start_on(builder, listen(Raw), recorder);
+    let mut clients: Vec<Client> = (0..PEERS).map(|_| server.connect()).collect();
+    let handles: Vec<_> = (0..PEERS)
+        .map(|_| opened.recv_timeout(DEADLINE).unwrap())
+        .collect();
+    clients[0].send(b"wait");
+    grip.wait();
+    let letter = Bytes::from(vec![7; LETTER]);
+    for handle in &handles {
+        handle.send(letter.clone()).unwrap();
+    }
+    grip.release();
+    for client in &mut clients {
+        assert!(client.receive(LETTER) == letter);
+    }
+    assert_eq!(events.count(|event| matches!(event, Event::Close(..))), 0);
+    server.finish(&events);
+}
+
+/// A protocol that notes the memory of the worker each time that it writes a message.
+#[derive(Clone, Default)]
+struct Watched {
+    server: Arc<OnceLock<ServerHandle>>,
+    most: Arc<AtomicUsize>,
+}
+
+struct Deaf;
+
+impl Protocol for Watched {
+    type Decoder = Deaf;
+    type Encoder = Watched;
+
+    fn open(&self) -> (Deaf, Watched) {
+        (Deaf, self.clone())
+    }
+}
+
+impl Decode for Deaf {
+    type Encoder = Watched;
+    type Message<'a> = &'a [u8];
+    type Error = Infallible;
+
+    fn unpack<'a>(
+        &'a mut self,
+        input: &'a mut [u8],
+        _context: &mut UnpackContext<'_, Watched>,
+    ) -> Result<Unpacked<&'a [u8]>, Infallible> {
+        let consumed = input.len();
+        Ok(Unpacked::Skip { consumed })
+    }
+}
+
+impl Encode for Watched {
+    type Item<'a> = &'a [u8];
+    type Owned = Bytes;
+
+    fn borrow(owned: &Bytes) -> &[u8] {
+        owned
+    }
+
+    fn owned_size(owned: &Bytes) -> usize {
+        owned.len()
+    }
+
+    fn pack(&mut self, item: &[u8], output: &mut Output) -> Result<(), PackError> {
+        output.put_slice(item);
+        let held = self.server.get().unwrap().memory_per_worker()[0];
+        self.most.fetch_max(held, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+/// Mail that reaches many connections stays within the limit while it is carried out, and not only afterwards.
+#[track_caller]
+fn assert_bounded(mail: impl Fn(&Connections<Recorder<Watched>>, &[ConnHandle<Watched>], Bytes)) {
+    const PEERS: usize = 200;
+    const MESSAGE: usize = 128 * KIB;
+    let (recorder, events) = Recorder::<Watched>::new();
+    let (handles, opened) = channel();
+    let recorder = recorder.on_open(move |conn| {
+        conn.subscribe("news").unwrap();
+        handles.send(conn.handle()).unwrap();
+    });
+    let protocol = Watched::default();
+    let builder = Server::builder().workers(1).worker_memory(LEAST);
+    let listen = listen(protocol.clone()).send_buffer_size(16 * KIB);
+    let server = TestServer::start_on(builder, listen, recorder);
+    protocol.server.set(server.handle().clone()).unwrap();
+    let clients: Vec<Client> = (0..PEERS)
+        .map(|_| Client::connect_narrow(server.addr()))
+        .collect();
+    let handles: Vec<_> = (0..PEERS)
+        .map(|_| opened.recv_timeout(DEADLINE).unwrap())
+        .collect();
+    let all = server
+        .handle()
+        .connections_of::<Recorder<Watched>>()
+        .unwrap();
+    mail(&all, &handles, vec![7; MESSAGE].into());
+    eventually("the mail is carried out", || {
+        let ended = events.count(|event| matches!(event, Event::Close(..)));
+        held(&server) > 0 && (PEERS - ended) * MESSAGE / 2 <= LEAST
+    });
+    let most = protocol.most.load(Ordering::Relaxed);
+    assert!((LEAST / 2..=LEAST + 2 * MESSAGE).contains(&most), "{most}");
+    let is_other =
+        |event: &Event| matches!(event, Event::Close(_, ending) if ending.reason != "WorkerMemory");
+    assert_eq!(events.count(is_other), 0);
+    drop(clients);
+    server.finish(&events);
+}
+
+#[test]
+fn a_visit_to_peers_that_do_not_read_stays_within_the_limit() {
+    assert_bounded(|all, _, message| {
+        all.visit(move |conn, _| _ = conn.send(&message)).unwrap();
+    });
+}
+
+#[test]
+fn a_publication_to_peers_that_do_not_read_stays_within_the_limit() {
+    assert_bounded(|all, _, message| all.publish("news", message).unwrap());
+}
+
+#[test]
+fn letters_to_peers_that_do_not_read_stay_within_the_limit() {
+    assert_bounded(|_, handles, message| {
+        for handle in handles {
+            handle.send(message.clone()).unwrap();
+        }
+    });
+}
