@@ -76,6 +76,7 @@ impl Connection {
             self.output.stream().reset_on_drop();
         }
         self.life.end();
+        self.output.shut();
         self.gate.shut(Gate::CLOSING);
     }
 }

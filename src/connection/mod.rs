@@ -11,6 +11,7 @@ pub(crate) mod lifecycle;
 pub(crate) mod limits;
 pub(crate) mod loop_state;
 pub(crate) mod marks;
+mod pressure;
 pub(crate) mod send_error;
 pub(crate) mod send_status;
 mod silence;

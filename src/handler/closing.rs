@@ -26,14 +26,17 @@ impl<P: Protocol> Conn<'_, P> {
             _ => Farewell::Shutdown,
         };
         let output = &mut self.connection.output;
-        output.begin();
+        output.begin_last_words();
         let parting = self.encoder.farewell(why, output);
         match output.finish() {
             Packed::Whole if parting == Parting::AwaitAnswer && why != Farewell::PeerEnded => {
                 self.connection.part(Cause::Local);
                 self.state.queue(self.connection);
             }
-            Packed::Torn => self.connection.abort(Cause::OutputLimit),
+            // The peer must not take an end without the last words for an orderly one.
+            Packed::Torn | Packed::Overflowed if !output.has_failed() => {
+                self.connection.abort(Cause::OutputLimit);
+            }
             _ => self.connection.close_concluded(Cause::Local),
         }
     }

@@ -156,9 +156,8 @@ impl<P: Protocol> Conn<'_, P> {
     /// Ends a message when much output is pending: applies the limit, tries the socket, then applies the high-water mark.
     #[cold]
     fn finish_under_pressure(&mut self, overflow: Option<Overflow>) -> SendStatus {
-        if self.connection.output.exceeds_limit() {
-            self.connection.output.mark_overflowed();
-        }
+        // One that does not fit is taken back below.
+        self.connection.output.overfills();
         match self.connection.output.finish() {
             Packed::Whole => {}
             packed => return self.overflow(packed, overflow),
@@ -188,9 +187,11 @@ impl<P: Protocol> Conn<'_, P> {
         match policy.unwrap_or(self.link.limits.overflow) {
             Overflow::DropMessage if packed == Packed::Overflowed => {
                 self.connection.extra_or_new().dropped += 1;
+                self.connection.await_room(self.link.limits.low_water);
                 SendStatus::Refused(Refusal::Dropped)
             }
             Overflow::Refuse if packed == Packed::Overflowed => {
+                self.connection.await_room(self.link.limits.low_water);
                 SendStatus::Refused(Refusal::OutputLimit)
             }
             // A reset, so that the peer does not take a stream with a hole for a whole one.
@@ -201,11 +202,8 @@ impl<P: Protocol> Conn<'_, P> {
         }
     }
 
-    /// Hands pending output to the kernel now, instead of at the end of this turn.
+    /// Hands pending output to the kernel now, instead of at the end of this turn. Does nothing once the connection has ended.
     pub fn flush(&mut self) {
-        if self.connection.life.has_sent_end() {
-            return;
-        }
         self.connection.output.flush();
     }
 }

@@ -80,14 +80,14 @@ fn take_pressure(connection: &mut Connection, slot: &ServiceEntry) {
 
 /// Opens the gate again once the output has fallen to the low-water mark.
 fn release_pressure(connection: &mut Connection, slot: &mut ServiceEntry, state: &mut LoopState) {
-    let drained =
-        connection.gate.has(Gate::PRESSURE) && connection.output.len() <= slot.limits.low_water;
+    let low_water = slot.limits.low_water;
+    let drained = connection.gate.has(Gate::PRESSURE) && connection.has_room(low_water);
     if drained && connection.life.is_active() && !connection.output.has_failed() {
         connection.gate.open(Gate::PRESSURE);
+        connection.marks.set(Marks::ROOM_WHEN_EMPTY, false);
         slot.service.drained(connection, state);
         connection.output.flush();
-        let drained_again = connection.output.len() <= slot.limits.low_water;
-        if connection.gate.has(Gate::PRESSURE) && drained_again {
+        if connection.gate.has(Gate::PRESSURE) && connection.has_room(low_water) {
             // The handler's new output has left already, so no event will report that there is room.
             state.queue(connection);
         }

@@ -20,7 +20,7 @@ use crate::handler::outbox::Outbox;
 use crate::handler::publication::Publication;
 use crate::handler::timeout::TimeoutDecision;
 use crate::handler::timers::TimerId;
-use crate::io::output::Packed;
+use crate::io::output::{Packed, Reply};
 use crate::panics::contain_drop;
 use crate::protocol::{Decode, Encode, Farewell, Protocol};
 
@@ -95,9 +95,11 @@ impl<H: Handler> Service for Hub<H> {
                 connection,
                 ..
             } = &mut entry.conn;
-            encoder.greet(&mut connection.output);
+            let mut greeting = Reply::new(&mut connection.output);
+            encoder.greet(greeting.output());
+            greeting.end();
             entry.end_if_overflowed();
-            if H::Protocol::OPENS_AT_ONCE {
+            if H::Protocol::OPENS_AT_ONCE && entry.conn.is_open() {
                 entry.open(handler);
             }
         });
@@ -202,10 +204,10 @@ impl<H: Handler> Service for Hub<H> {
                 connection,
                 ..
             } = &mut entry.conn;
-            connection.output.begin();
+            connection.output.begin_last_words();
             // No answer is awaited any more, whatever the protocol would like.
             let _ = encoder.farewell(why, &mut connection.output);
-            if connection.output.finish() == Packed::Torn {
+            if connection.output.finish() != Packed::Whole && !connection.output.has_failed() {
                 connection.abort(Cause::OutputLimit);
             }
         });

@@ -12,6 +12,7 @@ mod descriptors;
 mod echo;
 mod fairness;
 mod limits;
+mod own_words;
 
 // Defects found earlier, each reduced to its smallest form.
 mod output_regressions;

@@ -348,9 +348,16 @@ impl<P: BytesProtocol> Handler for ScriptedHandler<P> {
     fn on_drained(&mut self, conn: &mut Conn<'_, P>, session: &mut Session) {
         self.enter(conn, session, "on_drained");
         let has_room = conn.write_buffer_len() <= LOW_WATER;
-        self.book.open().claim(has_room, || {
-            "on_drained is called above the low-water mark".into()
-        });
+        {
+            let mut ledger = self.book.open();
+            ledger.claim(has_room, || {
+                "on_drained is called above the low-water mark".into()
+            });
+            let awaited = &mut ledger.records[session.number].awaits_room;
+            if std::mem::take(awaited) {
+                ledger.tally.count("room for a refused message");
+            }
+        }
         match self.random.below(12) {
             0 => end(&self.book, conn, false),
             1 => self.pause(conn, session),

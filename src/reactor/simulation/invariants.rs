@@ -52,7 +52,8 @@ impl World {
                 continue;
             };
             timers += count_timers(connection);
-            assert!(connection.output.len() <= ledger.output_limit + OWN_ROOM);
+            let most = ledger.output_limit + OWN_ROOM + LAST_WORDS_ROOM;
+            assert!(connection.output.len() <= most);
             check_state(connection, record);
             check_counters(connection, record, &pipe);
             check_close(peer, connection, record, &pipe);
@@ -195,6 +196,11 @@ fn check_state(connection: &Connection, record: &Record) {
     assert!(
         !is_above || is_closing || connection.gate.has(Gate::PRESSURE),
         "output is above the high-water mark, but input is not held back"
+    );
+    let is_told = connection.marks.has(Marks::ON_READY_LIST) || !connection.output.is_empty();
+    assert!(
+        !record.awaits_room || stage != Stage::Open || is_told,
+        "a message was refused, but its sender is not told of room"
     );
     let must_have_cause = is_closing || connection.life.is_parting();
     assert!(connection.cause.is_some() || !must_have_cause);

@@ -93,7 +93,7 @@ pub(super) struct Record {
     pub(super) pongs: u32,
     pub(super) half_closed: bool,
     pub(super) farewells: usize,
-    /// The output had room for the farewell, so the peer must hear it.
+    /// The protocol has said its farewell, and the peer must hear it.
     pub(super) must_part: bool,
     pub(super) has_asked_for_end: bool,
     pub(super) has_shut_write: bool,
@@ -112,6 +112,8 @@ pub(super) struct Record {
     /// The protocol's next deadline.
     pub(super) deadline: Option<Pending>,
     pub(super) topics: BTreeSet<usize>,
+    /// A message was refused because the output was full, and the handler was not told of room since.
+    pub(super) awaits_room: bool,
     /// The message timeout that the handler has set for this connection.
     pub(super) message_timeout: Option<Duration>,
 }

@@ -74,6 +74,15 @@ pub(super) fn say<P: BytesProtocol>(
     let next = book.open().records[number].said;
     let status = conn.send(&message(OWN, next, length));
     note_said(book, number, length, status);
+    let is_refused = matches!(
+        status,
+        SendStatus::Refused(Refusal::OutputLimit | Refusal::Dropped)
+    );
+    if is_refused && conn.write_buffer_len() > 0 && conn.is_open() {
+        let mut ledger = book.open();
+        ledger.records[number].awaits_room = true;
+        ledger.tally.count("message without room");
+    }
     status
 }
 

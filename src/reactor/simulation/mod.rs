@@ -36,6 +36,8 @@ const OUTPUT_LIMIT: usize = 4_000;
 const LARGE_OUTPUT_LIMIT: usize = 24_000;
 /// Bytes beyond the output limit for what a protocol says by itself.
 const OWN_ROOM: usize = 512;
+/// Bytes beyond that for the last words of a protocol.
+const LAST_WORDS_ROOM: usize = 512;
 const LOW_WATER: usize = 500;
 const HIGH_WATER: usize = 2_000;
 const INPUT_LIMIT: usize = 2_000;
@@ -100,7 +102,7 @@ fn run(seed: u64) -> Tally {
 }
 
 /// Events that must occur in a run of many seeds: without them the invariants would not be put to the test.
-const MUST_HAPPEN: [&str; 41] = [
+const MUST_HAPPEN: [&str; 43] = [
     "Aborted",
     "InputLimit",
     "Io",
@@ -130,11 +132,13 @@ const MUST_HAPPEN: [&str; 41] = [
     "letter refused",
     "letter written",
     "mailbox full",
+    "message without room",
     "name of another service",
     "pong late",
     "publication delivered",
     "publication dropped",
     "refused",
+    "room for a refused message",
     "subscriber too late",
     "task run",
     "tick",
