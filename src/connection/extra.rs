@@ -22,10 +22,23 @@ pub(crate) struct Extra {
     pub(crate) deadlines: OwnDeadlines,
     /// The topics that the connection subscribes to.
     pub(crate) subscriptions: Vec<Subscription>,
+    /// The sources that are to be drawn from.
+    pub(crate) sources: SourceState,
     /// Messages that were dropped because the output was full.
     pub(crate) dropped: u64,
     /// Cleared when the connection ends, for its handles; made with the first of them.
     pub(crate) alive: Option<Arc<AtomicBool>>,
+}
+
+/// The state of a connection's sources, which the service keeps.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct SourceState {
+    /// Number of sources that are not done.
+    pub(crate) count: usize,
+    /// The first one has nothing to send now.
+    pub(crate) is_waiting: bool,
+    /// Bytes that the socket had taken when the sources were last looked at.
+    pub(crate) written: u64,
 }
 
 /// A timer of the handler.

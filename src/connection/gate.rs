@@ -16,6 +16,9 @@ impl Gate {
     /// The handler has asked for a change of the decoder, which is made before the next message.
     pub(crate) const DECODER: Gate = Gate(8);
 
+    /// A close waits for the sources: no further message is delivered.
+    pub(crate) const FINISHING: Gate = Gate(32);
+
     #[inline]
     pub(crate) fn is_open(self) -> bool {
         self.0 == 0

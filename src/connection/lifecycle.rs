@@ -58,8 +58,10 @@ pub(crate) enum Stage {
 #[repr(u8)]
 pub(crate) enum OwnSide {
     Open = 0,
-    /// The end is to be sent as soon as all output is; nothing more is accepted.
+    /// The end is to be sent as soon as all output is; nothing more is accepted, except from sources.
     EndRequested,
+    /// A close is to begin as soon as the sources are done; nothing else is accepted.
+    Finishing,
     Ended,
 }
 
@@ -160,6 +162,43 @@ impl Lifecycle {
         }
     }
 
+    /// A close is to begin once the sources are done. False if it is known already, or too late.
+    pub(crate) fn finish(&mut self) -> bool {
+        let may_finish =
+            self.stage == Stage::Open && matches!(self.own, OwnSide::Open | OwnSide::EndRequested);
+        if may_finish {
+            self.own = OwnSide::Finishing;
+        }
+        may_finish
+    }
+
+    /// True while a close waits for the sources.
+    pub(crate) fn is_finishing(self) -> bool {
+        self.stage == Stage::Open && self.own == OwnSide::Finishing
+    }
+
+    /// The sources are done. True if a close has waited for them.
+    pub(crate) fn stop_finishing(&mut self) -> bool {
+        let is_finishing = self.is_finishing();
+        if is_finishing {
+            self.own = OwnSide::Open;
+        }
+        is_finishing
+    }
+
+    /// Lets a source send for the length of a call, although nothing else may. Returns the state to give back.
+    pub(crate) fn lend_to_source(&mut self) -> OwnSide {
+        debug_assert!(self.own != OwnSide::Ended);
+        std::mem::replace(&mut self.own, OwnSide::Open)
+    }
+
+    /// The call is over. A close that the source has asked for stands.
+    pub(crate) fn take_from_source(&mut self, before: OwnSide) {
+        if self.own != OwnSide::Finishing && before != OwnSide::Open {
+            self.own = before;
+        }
+    }
+
     /// Begins an orderly close. False if one is under way already.
     pub(crate) fn close(&mut self) -> bool {
         self.stage = match self.stage {
@@ -231,7 +270,7 @@ mod tests {
     type Event = (&'static str, fn(Lifecycle) -> bool, fn(&mut Lifecycle));
 
     /// All transitions, with the states in which the reactor may call them.
-    const EVENTS: [Event; 9] = [
+    const EVENTS: [Event; 11] = [
         ("part", Lifecycle::accepts_sends, Lifecycle::part),
         ("request_end", |_| true, Lifecycle::request_end),
         ("close", |_| true, |life| _ = life.close()),
@@ -243,6 +282,14 @@ mod tests {
             Lifecycle::announce_peer_end,
         ),
         ("all_sent", |_| true, |life| _ = life.on_all_sent()),
+        ("finish", |_| true, |life| _ = life.finish()),
+        (
+            "stop_finishing",
+            |_| true,
+            |life| {
+                _ = life.stop_finishing();
+            },
+        ),
         ("end_lingering", |_| true, Lifecycle::end_lingering),
         ("end", |_| true, Lifecycle::end),
     ];

@@ -11,11 +11,16 @@ impl<P: Protocol> Conn<'_, P> {
     /// Ends the connection in order: pending output is flushed, our end of stream is sent, and the peer's is awaited, within
     /// [`Listen::close_timeout`](crate::Listen::close_timeout). No further message is delivered.
     ///
+    /// [Sources](Self::send_from) go on: all that they send leaves before. The close timeout begins to run behind them.
+    ///
     /// A protocol with last words (a close frame) says them behind everything that was sent, and awaits the peer's answer to
     /// them before the end of stream.
     pub fn close(&mut self) {
         if self.connection.life.is_parting() {
             return;
+        }
+        if self.connection.sources() > 0 {
+            return self.connection.finish();
         }
         if !self.connection.life.accepts_sends() {
             return self.connection.close(Cause::Local);
@@ -46,7 +51,7 @@ impl<P: Protocol> Conn<'_, P> {
         self.connection.abort(Cause::Aborted);
     }
 
-    /// Sends our end of stream once all pending output has left. Messages still arrive; nothing more can be sent.
+    /// Sends our end of stream once all pending output has left, and all that [sources](Self::send_from) send. Messages still arrive; nothing more can be sent.
     pub fn shutdown_write(&mut self) {
         self.connection.life.request_end();
     }

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use super::outbox::Outbox;
+use super::source::Sources;
 use crate::connection::Connection;
 use crate::connection::limits::Limits;
 use crate::connection::topics::Topics;
@@ -18,6 +19,7 @@ pub(crate) struct Link<P: Protocol> {
     pub(crate) outbox: Arc<dyn Outbox<P>>,
     /// The topics of this service on this worker.
     pub(crate) topics: RefCell<Topics>,
+    pub(crate) sources: RefCell<Sources<P>>,
     /// Changes to the decoder of the connection whose callback runs; empty in between.
     pub(crate) decoder_changes: RefCell<Vec<Box<DecoderChange<P>>>>,
 }
@@ -36,6 +38,7 @@ impl<P: Protocol> Link<P> {
             flush_at,
             outbox,
             topics: RefCell::default(),
+            sources: RefCell::default(),
             decoder_changes: RefCell::default(),
         }
     }

@@ -59,15 +59,14 @@ impl<P: Protocol> Conn<'_, P> {
     }
 
     /// Calls the completion of a message that was refused, or keeps it until the message is with the kernel.
-    fn complete_with(&mut self, status: SendStatus, done: Option<Completion>) {
+    pub(super) fn complete_with(&mut self, status: SendStatus, done: Option<Completion>) {
         match (status, done) {
             (_, None) => {}
             (SendStatus::Refused(refusal), Some(done)) => {
                 done.complete(SendOutcome::Refused(refusal))
             }
             (_, Some(done)) => {
-                let output = &self.connection.output;
-                let position = output.written() + output.len() as u64;
+                let position = self.position();
                 self.connection
                     .extra_or_new()
                     .completions
@@ -75,6 +74,11 @@ impl<P: Protocol> Conn<'_, P> {
                 self.connection.completing = true;
             }
         }
+    }
+
+    /// Bytes that were put into the output since the connection opened.
+    pub(super) fn position(&self) -> u64 {
+        self.connection.output.written() + self.connection.output.len() as u64
     }
 
     /// Sends one message whose payload is given in parts, without joining them first.

@@ -22,7 +22,8 @@ pub(super) fn say_farewell(
 
 /// Sends our end of stream once all output has left, and ends the connection once both sides have ended.
 pub(super) fn advance_close(connection: &mut Connection) {
-    if connection.output.is_empty() && connection.life.on_all_sent() {
+    let has_sent_all = connection.output.is_empty() && connection.sources() == 0;
+    if has_sent_all && connection.life.on_all_sent() {
         if let Err(error) = connection.output.shutdown_write() {
             connection.fail(error);
             return;

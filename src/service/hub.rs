@@ -107,6 +107,7 @@ impl<H: Handler> Service for Hub<H> {
             return true;
         }
         self.table.link.leave_topics(connection);
+        self.table.link.drop_sources(connection);
         contain_drop(self.table.typed.remove(key));
         false
     }
@@ -151,6 +152,17 @@ impl<H: Handler> Service for Hub<H> {
         });
     }
 
+    fn draw(&mut self, connection: &mut Connection, state: &mut LoopState) {
+        let unread = connection.kept();
+        self.table.enter(connection, state, unread, |entry| {
+            entry.conn.draw_from_source();
+        });
+    }
+
+    fn drop_sources(&mut self, connection: &mut Connection) {
+        self.table.link.drop_sources(connection);
+    }
+
     fn timer(
         &mut self,
         connection: &mut Connection,
@@ -169,6 +181,10 @@ impl<H: Handler> Service for Hub<H> {
         state: &mut LoopState,
         timeout: Timeout,
     ) -> TimeoutDecision {
+        if connection.life.is_finishing() {
+            // The handler has closed it, and is asked no more.
+            return TimeoutDecision::Evict;
+        }
         let decision = self.call(connection, state, |handler, conn, session| {
             handler.on_timeout(conn, session, timeout)
         });
@@ -215,6 +231,7 @@ impl<H: Handler> Service for Hub<H> {
 
     fn close(&mut self, connection: &mut Connection, state: &mut LoopState) {
         self.table.link.leave_topics(connection);
+        self.table.link.drop_sources(connection);
         let Some(typed) = self.table.typed.try_remove(connection.key as usize) else {
             return;
         };

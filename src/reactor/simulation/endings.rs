@@ -186,6 +186,10 @@ fn check_stream(peer: &Peer, record: &Record) -> bool {
         assert!(!peer.is_within_frame(), "{number}: {cause:?} cuts a frame");
         assert!(record.written <= peer.own);
         let was_local = matches!(cause, Some((Cause::Local, _)));
+        assert!(
+            record.lost_sources == 0 || !was_local,
+            "{number} has closed in order, but lost a source"
+        );
         let must_part = was_local && record.must_part;
         assert!(
             peer.heard_bye || !must_part,

@@ -202,6 +202,10 @@ fn check_state(connection: &Connection, record: &Record) {
         !record.awaits_room || stage != Stage::Open || is_told,
         "a message was refused, but its sender is not told of room"
     );
+    let sources = connection.sources();
+    assert!(sources == record.sources || stage != Stage::Open && sources == 0);
+    let is_forgotten = sources > 0 && !record.source_waits && !is_told;
+    assert!(!is_forgotten, "a source has more, but is not drawn from");
     let must_have_cause = is_closing || connection.life.is_parting();
     assert!(connection.cause.is_some() || !must_have_cause);
     assert!(connection.kept() <= INPUT_LIMIT.max(RECEIVE_BUFFER));
@@ -372,6 +376,9 @@ fn check_timeouts(
         return;
     }
     let stayed_at = record.stayed_at.unwrap_or_default();
+    if peer.took.0 != connection.output.written() {
+        peer.took = (connection.output.written(), now);
+    }
     let is_moving = connection.output.is_empty() || peer.stuck.0 != connection.output.written();
     if is_moving || stayed_at > peer.stuck.1 {
         peer.stuck = (connection.output.written(), now);
@@ -423,7 +430,12 @@ fn check_timeouts(
     }
     if let Some(idle) = timeouts.idle {
         let heard = pipe.heard_at.max(peer.unheard_at).max(record.touched_at);
-        let heard = heard.max(stayed_at);
+        let taken = if record.has_drawn {
+            peer.took.1
+        } else {
+            Duration::ZERO
+        };
+        let heard = heard.max(stayed_at).max(taken);
         let heard = Duration::from_millis(ticks(heard) + 1);
         assert!(
             is_parting || !is_past(heard, idle),

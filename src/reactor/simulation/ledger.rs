@@ -112,6 +112,16 @@ pub(super) struct Record {
     /// The protocol's next deadline.
     pub(super) deadline: Option<Pending>,
     pub(super) topics: BTreeSet<usize>,
+    /// It has had a source, so that the taking of output is a sign of life.
+    pub(super) has_drawn: bool,
+    /// Number of sources that are not done, and whose connection has not ended.
+    pub(super) sources: usize,
+    /// The first source has answered that it waits, and was not resumed.
+    pub(super) source_waits: bool,
+    /// A source is being called.
+    pub(super) is_drawing: bool,
+    /// Number of sources of which something was lost.
+    pub(super) lost_sources: usize,
     /// A message was refused because the output was full, and the handler was not told of room since.
     pub(super) awaits_room: bool,
     /// The message timeout that the handler has set for this connection.

@@ -91,7 +91,7 @@ pub(super) fn note_said(book: &Book, number: usize, length: usize, status: SendS
     let is_queued = status.is_queued();
     ledger.records[number].said += u32::from(is_queued);
     let record = &ledger.records[number];
-    let may_speak = !record.has_asked_for_end && !record.has_shut_write;
+    let may_speak = record.is_drawing || !record.has_asked_for_end && !record.has_shut_write;
     let is_unencodable = matches!(status, SendStatus::Refused(Refusal::Pack(_)));
     ledger.claim(may_speak || !is_queued, || {
         format!("{number} is told {status:?} after its end")

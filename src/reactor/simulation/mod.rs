@@ -54,6 +54,7 @@ const CLOSE: Duration = Duration::from_millis(150);
 const TICK: Duration = Duration::from_micros(33_300);
 const DRAIN: Duration = Duration::from_millis(500);
 const TIMERS: usize = 4;
+const SOURCES: usize = 2;
 const SUBSCRIPTIONS: usize = 3;
 const TOPIC_NAME_LIMIT: usize = 8;
 /// The names of the topics. The last of them is longer than the limit allows.
@@ -102,7 +103,7 @@ fn run(seed: u64) -> Tally {
 }
 
 /// Events that must occur in a run of many seeds: without them the invariants would not be put to the test.
-const MUST_HAPPEN: [&str; 43] = [
+const MUST_HAPPEN: [&str; 46] = [
     "Aborted",
     "InputLimit",
     "Io",
@@ -139,6 +140,9 @@ const MUST_HAPPEN: [&str; 43] = [
     "publication dropped",
     "refused",
     "room for a refused message",
+    "source lost",
+    "source refused",
+    "source written",
     "subscriber too late",
     "task run",
     "tick",
