@@ -13,6 +13,7 @@ mod echo;
 mod fairness;
 mod limits;
 mod own_words;
+mod sources;
 
 // Defects found earlier, each reduced to its smallest form.
 mod output_regressions;

@@ -85,7 +85,14 @@ pub(super) fn check_departure(peer: &Peer, record: &Record, pipe: &Pipe, timeout
     let is_early = match cause {
         // The orderly close has taken its time after the deadline.
         Cause::Timeout(_) if record.is_closed_in_order => false,
-        Cause::Timeout(Timeout::Idle) => at < pipe.heard_at + idle,
+        Cause::Timeout(Timeout::Idle) => {
+            let took_at = if record.sources > 0 {
+                pipe.took_at
+            } else {
+                Duration::ZERO
+            };
+            at < pipe.heard_at.max(took_at) + idle
+        }
         Cause::Timeout(Timeout::FirstMessage) => at < peer.adopted + FIRST_MESSAGE,
         Cause::Timeout(Timeout::Message) => {
             peer.begun.is_none_or(|(_, begun, _)| at < begun + MESSAGE)
@@ -186,9 +193,13 @@ fn check_stream(peer: &Peer, record: &Record) -> bool {
         assert!(!peer.is_within_frame(), "{number}: {cause:?} cuts a frame");
         assert!(record.written <= peer.own);
         let was_local = matches!(cause, Some((Cause::Local, _)));
+        let has_own_words = matches!(
+            cause,
+            Some((Cause::Peer | Cause::Protocol | Cause::InputLimit, _))
+        );
         assert!(
-            record.lost_sources == 0 || !was_local,
-            "{number} has closed in order, but lost a source"
+            record.lost_sources == 0 || has_own_words,
+            "{number}: {cause:?} loses a source, but the peer sees an orderly end"
         );
         let must_part = was_local && record.must_part;
         assert!(

@@ -376,9 +376,6 @@ fn check_timeouts(
         return;
     }
     let stayed_at = record.stayed_at.unwrap_or_default();
-    if peer.took.0 != connection.output.written() {
-        peer.took = (connection.output.written(), now);
-    }
     let is_moving = connection.output.is_empty() || peer.stuck.0 != connection.output.written();
     if is_moving || stayed_at > peer.stuck.1 {
         peer.stuck = (connection.output.written(), now);
@@ -431,7 +428,7 @@ fn check_timeouts(
     if let Some(idle) = timeouts.idle {
         let heard = pipe.heard_at.max(peer.unheard_at).max(record.touched_at);
         let taken = if record.has_drawn {
-            peer.took.1
+            pipe.took_at
         } else {
             Duration::ZERO
         };

@@ -47,8 +47,6 @@ pub(super) struct Peer {
     /// The time from which on the close may have been given its time once more.
     pub(super) parting_renewed: Option<Duration>,
     pub(super) closing_renewed: Option<Duration>,
-    /// Bytes that the peer had taken when it was last seen to take some, and the time of that.
-    pub(super) took: (u64, Duration),
     /// Bytes written when output was first seen to make no progress, and the time of that.
     pub(super) stuck: (u64, Duration),
     /// The message that has begun and is not whole: the number of messages before it, the time at which it was first seen,
@@ -105,7 +103,6 @@ impl Peer {
             closing_since: None,
             parting_renewed: None,
             closing_renewed: None,
-            took: (0, now),
             stuck: (0, now),
             begun: None,
             unheard_at: now,
