@@ -40,6 +40,11 @@ impl Connection {
         }
     }
 
+    /// True while a close waits for the sources.
+    pub(crate) fn is_finishing(&self) -> bool {
+        self.gate.has(Gate::FINISHING)
+    }
+
     /// The last words were said, and the peer's answer to them is awaited: nothing more is sent, and input goes to the
     /// protocol only.
     pub(crate) fn part(&mut self, cause: Cause) {

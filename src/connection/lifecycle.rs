@@ -60,8 +60,6 @@ pub(crate) enum OwnSide {
     Open = 0,
     /// The end is to be sent as soon as all output is; nothing more is accepted, except from sources.
     EndRequested,
-    /// A close is to begin as soon as the sources are done; nothing else is accepted.
-    Finishing,
     Ended,
 }
 
@@ -95,8 +93,9 @@ impl Lifecycle {
     }
 
     /// The state as three bytes, all zero while the connection is open in both directions.
+    // By reference: a copy would be read at once, and so apart from the bytes beside it that are compared with it.
     #[inline]
-    pub(crate) fn bytes(self) -> [u8; 3] {
+    pub(crate) fn bytes(&self) -> [u8; 3] {
         [self.stage as u8, self.own as u8, self.peer as u8]
     }
 
@@ -162,28 +161,20 @@ impl Lifecycle {
         }
     }
 
-    /// A close is to begin once the sources are done. False if it is known already, or too late.
+    /// A close is to begin once the sources are done. False if it is too late for that.
     pub(crate) fn finish(&mut self) -> bool {
-        let may_finish =
-            self.stage == Stage::Open && matches!(self.own, OwnSide::Open | OwnSide::EndRequested);
+        let may_finish = self.stage == Stage::Open && self.own != OwnSide::Ended;
         if may_finish {
-            self.own = OwnSide::Finishing;
+            self.own = OwnSide::EndRequested;
         }
         may_finish
     }
 
-    /// True while a close waits for the sources.
-    pub(crate) fn is_finishing(self) -> bool {
-        self.stage == Stage::Open && self.own == OwnSide::Finishing
-    }
-
-    /// The sources are done. True if a close has waited for them.
-    pub(crate) fn stop_finishing(&mut self) -> bool {
-        let is_finishing = self.is_finishing();
-        if is_finishing {
+    /// The sources are done, and the close that has waited for them begins.
+    pub(crate) fn stop_finishing(&mut self) {
+        if self.stage == Stage::Open && self.own == OwnSide::EndRequested {
             self.own = OwnSide::Open;
         }
-        is_finishing
     }
 
     /// Lets a source send for the length of a call, although nothing else may. Returns the state to give back.
@@ -192,9 +183,9 @@ impl Lifecycle {
         std::mem::replace(&mut self.own, OwnSide::Open)
     }
 
-    /// The call is over. A close that the source has asked for stands.
+    /// The call is over. An end that the source has asked for stands.
     pub(crate) fn take_from_source(&mut self, before: OwnSide) {
-        if self.own != OwnSide::Finishing && before != OwnSide::Open {
+        if self.own == OwnSide::Open {
             self.own = before;
         }
     }

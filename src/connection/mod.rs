@@ -124,17 +124,15 @@ impl Connection {
     #[inline]
     pub(crate) fn is_undisturbed(&self) -> bool {
         let [stage, own, peer] = self.life.bytes();
-        let word = [
-            stage,
-            own,
-            peer,
-            self.gate.bits(),
+        // Two halves, each of which the compiler reads at once.
+        let first = u32::from_ne_bytes([stage, own, peer, self.gate.bits()]);
+        let second = u32::from_ne_bytes([
             u8::from(self.readable),
             u8::from(self.drain_fully),
             self.draining as u8,
             u8::from(self.completing),
-        ];
-        u64::from_ne_bytes(word) == 0
+        ]);
+        first == 0 && second == 0
     }
 
     /// True if the connection is undisturbed and holds neither input nor output: only input can happen next.

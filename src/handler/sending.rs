@@ -146,10 +146,11 @@ impl<P: Protocol> Conn<'_, P> {
         if let Err(reason) = encode(self.encoder, &mut connection.output) {
             return self.refuse(reason);
         }
-        if connection.output.len() >= self.link.flush_at {
+        let pending = connection.output.len();
+        if pending >= self.link.flush_at {
             return self.finish_under_pressure(overflow);
         }
-        match connection.output.finish() {
+        match connection.output.finish_at(pending) {
             Packed::Whole => {}
             packed => return self.overflow(packed, overflow),
         }

@@ -177,8 +177,9 @@ impl<P: Protocol> Conn<'_, P> {
                 .borrow_mut()
                 .0
                 .remove(&self.connection.key);
-            if self.connection.life.stop_finishing() {
+            if self.connection.is_finishing() {
                 self.connection.gate.open(Gate::FINISHING);
+                self.connection.life.stop_finishing();
                 self.close();
             }
         }

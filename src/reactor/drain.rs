@@ -78,7 +78,7 @@ impl Reactor {
         }
         drain.targets.remove(&slot);
         connection.draining = Draining::Told;
-        let is_closing = connection.life.is_parting() || connection.life.is_finishing();
+        let is_closing = connection.life.is_parting() || connection.is_finishing();
         if is_active && !is_closing {
             let service = &mut self.services[connection.service as usize].service;
             service.shutdown(connection, &mut self.state);

@@ -181,7 +181,7 @@ impl<H: Handler> Service for Hub<H> {
         state: &mut LoopState,
         timeout: Timeout,
     ) -> TimeoutDecision {
-        if connection.life.is_finishing() {
+        if connection.is_finishing() {
             // The handler has closed it, and is asked no more.
             return TimeoutDecision::Evict;
         }

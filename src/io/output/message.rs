@@ -92,10 +92,18 @@ impl Output {
     /// protocol's own words.
     #[inline]
     pub(crate) fn finish(&mut self) -> Packed {
+        self.finish_at(self.len())
+    }
+
+    /// As [`finish`](Self::finish), where the caller knows how much is pending.
+    #[inline]
+    pub(crate) fn finish_at(&mut self, pending: usize) -> Packed {
+        debug_assert_eq!(pending, self.len());
         if self.state.has(State::OVERFLOWED) {
             return self.take_back();
         }
-        self.set_mark();
+        self.mark = pending as u32;
+        self.state = State::IDLE;
         Packed::Whole
     }
 

@@ -94,8 +94,12 @@ impl<P: BytesProtocol> ScriptedHandler<P> {
 
     /// A random length for one of many messages. A long one goes to the socket directly.
     fn much(&mut self, conn: &Conn<'_, P>) -> usize {
-        let may_be_long = self.book.open().output_limit == LARGE_OUTPUT_LIMIT;
-        if !may_be_long || P::OPENS_AT_ONCE {
+        let limit = self.book.open().output_limit;
+        if !P::OPENS_AT_ONCE && self.random.one_in(12) {
+            // It fits into an empty output, and behind next to nothing.
+            return limit - 60;
+        }
+        if limit != LARGE_OUTPUT_LIMIT || P::OPENS_AT_ONCE {
             return 400;
         }
         let has_little = conn.write_buffer_len() < LOW_WATER;
