@@ -476,7 +476,7 @@ mod tests {
         assert_eq!(RING.storage.capacity(), 0);
         assert_eq!(RING.limit(), RingBuffer::DEFAULT_LIMIT);
         assert_eq!(RingBuffer::with_limit(7).storage.capacity(), 0);
-        assert!(size_of::<RingBuffer>() <= 8 * size_of::<usize>());
+        assert!(size_of::<RingBuffer>() <= size_of::<[usize; 8]>());
     }
 
     #[test]
