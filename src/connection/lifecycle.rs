@@ -274,13 +274,7 @@ mod tests {
         ),
         ("all_sent", |_| true, |life| _ = life.on_all_sent()),
         ("finish", |_| true, |life| _ = life.finish()),
-        (
-            "stop_finishing",
-            |_| true,
-            |life| {
-                _ = life.stop_finishing();
-            },
-        ),
+        ("stop_finishing", |_| true, Lifecycle::stop_finishing),
         ("end_lingering", |_| true, Lifecycle::end_lingering),
         ("end", |_| true, Lifecycle::end),
     ];
