@@ -168,6 +168,7 @@ pub use handler::connections::Connections;
 pub use handler::handle::ConnHandle;
 pub use handler::local::LocalConnections;
 pub use handler::publication::Published;
+pub use handler::source::SourceStep;
 pub use handler::stats::ConnStats;
 pub use handler::timeout::TimeoutDecision;
 pub use handler::timers::{TimerId, TooManyTimersError};

@@ -9,6 +9,7 @@ mod limit;
 mod patch;
 mod pool;
 mod ring;
+mod shelf;
 
 #[cfg(feature = "bytes")]
 mod buf;

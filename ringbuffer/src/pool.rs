@@ -1,16 +1,26 @@
 //! Rings that outlive their borrowers.
 
+use std::sync::Arc;
+
 use crate::RingBuffer;
+use crate::shelf::Shelf;
 
 /// The bounds of a [`RingPool`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PoolConfig {
     /// The capacity of a ring that the pool allocates, in bytes. Default: 4 KiB.
     pub initial_capacity: usize,
-    /// The highest capacity that an idle ring keeps, in bytes; a ring that comes back larger is
-    /// shrunk to `initial_capacity`. Less than `initial_capacity` counts as `initial_capacity`.
-    /// Default: 64 KiB.
+    /// The highest capacity that an idle ring keeps, in bytes; of a ring that comes back larger the
+    /// pool keeps the storage apart, for the next ring that grows to about its size, and the ring
+    /// starts again with `initial_capacity`. Less than `initial_capacity` counts as
+    /// `initial_capacity`. Default: 64 KiB.
     pub keep_capacity: usize,
+    /// The highest number of large storages that are kept; the oldest makes way for a new one.
+    /// Default: 8.
+    pub max_large: usize,
+    /// The highest number of bytes of all large storages that are kept; the oldest make way for a
+    /// new one, and one that is larger by itself is freed. 0 keeps none. Default: 8 MiB.
+    pub large_bytes: usize,
     /// The highest number of idle rings in the pool; a ring that comes back beyond it is freed.
     /// Default: 64.
     pub max_idle: usize,
@@ -21,6 +31,8 @@ impl Default for PoolConfig {
         Self {
             initial_capacity: 4 * 1024,
             keep_capacity: 64 * 1024,
+            max_large: 8,
+            large_bytes: 8 * 1024 * 1024,
             max_idle: 64,
         }
     }
@@ -35,8 +47,13 @@ impl Default for PoolConfig {
 /// The pool bounds the idle rings, not the lent ones: a lender that must bound those too counts its
 /// borrowers.
 ///
+/// A ring that grows beyond `keep_capacity` takes its storage from those that earlier rings of this
+/// size have left, if there is one of at most twice the bytes that it needs: so that large messages
+/// do not pay for allocating and zeroing each time.
+///
 /// Invariants: at most `max_idle` rings are idle, each of them empty and of at most `keep_capacity`
-/// bytes. The pool therefore never holds more than their product.
+/// bytes, and at most `max_large` storages of together at most `large_bytes` are kept. The pool
+/// therefore never holds more than `max_idle * keep_capacity + large_bytes` bytes.
 ///
 /// ```
 /// use ringwheel_ringbuffer::{PoolConfig, RingPool};
@@ -55,16 +72,23 @@ pub struct RingPool {
         reason = "rings are lent boxed: unboxed here, each loan would allocate"
     )]
     idle: Vec<Box<RingBuffer>>,
+    shelf: Arc<Shelf>,
     config: PoolConfig,
 }
 
 impl RingPool {
     /// A pool that holds no ring yet.
     pub fn new(config: PoolConfig) -> Self {
+        let keep_capacity = config.keep_capacity.max(config.initial_capacity);
         Self {
             idle: Vec::new(),
+            shelf: Arc::new(Shelf::new(
+                keep_capacity,
+                config.max_large,
+                config.large_bytes,
+            )),
             config: PoolConfig {
-                keep_capacity: config.keep_capacity.max(config.initial_capacity),
+                keep_capacity,
                 ..config
             },
         }
@@ -91,6 +115,8 @@ impl RingPool {
         }
         if self.idle.len() < self.config.max_idle {
             self.idle.push(ring);
+        } else {
+            free(ring);
         }
         self.debug_check();
     }
@@ -101,6 +127,11 @@ impl RingPool {
         self.idle.len()
     }
 
+    /// The large storages that are kept, together, in bytes.
+    pub fn large_bytes(&self) -> usize {
+        self.shelf.bytes()
+    }
+
     /// The capacity of all idle rings together, in bytes.
     pub fn idle_bytes(&self) -> usize {
         self.idle.iter().map(|ring| ring.capacity()).sum()
@@ -108,12 +139,17 @@ impl RingPool {
 
     #[cold]
     fn allocate(&self) -> Box<RingBuffer> {
-        Box::new(RingBuffer::with_capacity(self.config.initial_capacity))
+        let mut ring = RingBuffer::with_capacity(self.config.initial_capacity);
+        ring.set_shelf(&self.shelf);
+        Box::new(ring)
     }
 
+    /// Takes the storage of a large ring, which is empty, and gives it a small one.
     #[cold]
     fn shrink(&self, ring: &mut RingBuffer) {
-        ring.shrink_to(self.config.initial_capacity);
+        ring.set_shelf(&self.shelf);
+        let small = vec![0; self.config.initial_capacity];
+        self.shelf.put(ring.replace_storage(small));
     }
 
     #[inline]
@@ -125,6 +161,13 @@ impl RingPool {
     }
 }
 
+/// Frees a ring for which there is no room.
+// Out of line, so that giving a ring back is short.
+#[cold]
+fn free(ring: Box<RingBuffer>) {
+    drop(ring);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -133,6 +176,8 @@ mod tests {
         RingPool::new(PoolConfig {
             initial_capacity: 16,
             keep_capacity: 64,
+            max_large: 2,
+            large_bytes: 1_000,
             max_idle: 2,
         })
     }
@@ -181,11 +226,33 @@ mod tests {
     }
 
     #[test]
+    fn a_ring_that_grows_takes_the_storage_of_a_large_one() {
+        let mut pool = small_pool();
+        let mut large = pool.lend(1_000);
+        large.extend_from_slice(&[7; 600]).unwrap();
+        pool.give_back(large);
+        assert_eq!((pool.large_bytes(), pool.idle_bytes()), (600, 16));
+        let mut ring = pool.lend(1_000);
+        ring.extend_from_slice(b"beginning").unwrap();
+        ring.reserve(391).unwrap();
+        assert_eq!((ring.capacity(), pool.large_bytes()), (600, 0));
+        assert_eq!(ring.contiguous(), b"beginning");
+        // A large storage that it outgrows is kept for others.
+        ring.reserve(700).unwrap();
+        assert_eq!((ring.capacity(), pool.large_bytes()), (1_000, 600));
+        // One that is more than twice as large as needed is not lent.
+        let mut small = pool.lend(1_000);
+        small.reserve(199).unwrap();
+        assert_eq!((small.capacity(), pool.large_bytes()), (512, 600));
+    }
+
+    #[test]
     fn keep_capacity_is_at_least_initial_capacity() {
         let mut pool = RingPool::new(PoolConfig {
             initial_capacity: 16,
             keep_capacity: 0,
             max_idle: 1,
+            ..PoolConfig::default()
         });
         let ring = pool.lend(100);
         pool.give_back(ring);

@@ -3,8 +3,10 @@
 mod moves;
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::LimitExceeded;
+use crate::shelf::Shelf;
 
 /// A growable circular byte buffer.
 ///
@@ -54,6 +56,8 @@ pub struct RingBuffer {
     /// Number of bytes ever consumed, wrapping: the position in the stream of the first readable
     /// byte, by which a [`Patch`](crate::Patch) finds its bytes again.
     consumed: usize,
+    /// The large storages of the pool that has lent the ring.
+    shelf: Option<Arc<Shelf>>,
 }
 
 impl RingBuffer {
@@ -76,6 +80,7 @@ impl RingBuffer {
             len: 0,
             limit: Self::DEFAULT_LIMIT,
             consumed: 0,
+            shelf: None,
         }
     }
 
@@ -339,6 +344,19 @@ impl RingBuffer {
         self.debug_check();
     }
 
+    /// Has the ring exchange large storages with its pool.
+    pub(crate) fn set_shelf(&mut self, shelf: &Arc<Shelf>) {
+        if self.shelf.is_none() {
+            self.shelf = Some(shelf.clone());
+        }
+    }
+
+    /// Exchanges the storage of an empty ring for another.
+    pub(crate) fn replace_storage(&mut self, storage: Vec<u8>) -> Vec<u8> {
+        debug_assert!(self.is_empty());
+        std::mem::replace(&mut self.storage, storage)
+    }
+
     /// Overwrites the bytes that start `offset` bytes behind the first readable one, across the
     /// seam if need be.
     pub(crate) fn overwrite(&mut self, offset: usize, bytes: &[u8]) {
@@ -458,7 +476,7 @@ mod tests {
         assert_eq!(RING.storage.capacity(), 0);
         assert_eq!(RING.limit(), RingBuffer::DEFAULT_LIMIT);
         assert_eq!(RingBuffer::with_limit(7).storage.capacity(), 0);
-        assert!(size_of::<RingBuffer>() <= 7 * size_of::<usize>());
+        assert!(size_of::<RingBuffer>() <= size_of::<[usize; 8]>());
     }
 
     #[test]

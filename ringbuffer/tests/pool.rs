@@ -80,15 +80,24 @@ proptest! {
         initial_capacity in 0..2_000usize,
         keep_capacity in 0..8_000usize,
         max_idle in 0..6usize,
+        max_large in 0..4usize,
+        large_bytes in 0..40_000usize,
         ops in vec(op(), 1..80),
     ) {
-        let mut pool = RingPool::new(PoolConfig { initial_capacity, keep_capacity, max_idle });
+        let mut pool = RingPool::new(PoolConfig {
+            initial_capacity,
+            keep_capacity,
+            max_large,
+            large_bytes,
+            max_idle,
+        });
         let keep_capacity = keep_capacity.max(initial_capacity);
         let mut lent = Vec::new();
         for op in ops {
             let (idle, returns) = (pool.idle(), lent.len());
             apply(&mut pool, &mut lent, op);
             prop_assert!(pool.idle() <= max_idle);
+            prop_assert!(pool.large_bytes() <= large_bytes);
             prop_assert!(pool.idle_bytes() <= pool.idle() * keep_capacity);
             if lent.len() < returns {
                 prop_assert_eq!(pool.idle(), max_idle.min(idle + 1));

@@ -10,6 +10,11 @@ use super::{Connection, Draining};
 impl Connection {
     /// Begins an orderly close: last words, flush, end of stream, linger. Only the first cause counts.
     pub(crate) fn close(&mut self, cause: Cause) {
+        let has_own_words = matches!(cause, Cause::Peer | Cause::Protocol | Cause::InputLimit);
+        if self.sources() > 0 && !has_own_words {
+            // The peer must not take what it has for all that the sources had to send.
+            return self.abort(cause);
+        }
         if self.life.close() {
             self.close_begins(cause);
         }
@@ -26,6 +31,18 @@ impl Connection {
         self.gate.shut(Gate::CLOSING);
         // Flushing has its time of its own after the wait for an answer.
         self.marks.set(Marks::CLOSE_LIMITED, false);
+    }
+
+    /// Lets the sources send all that they have, and nothing else; then the connection closes.
+    pub(crate) fn finish(&mut self) {
+        if self.life.finish() {
+            self.gate.shut(Gate::FINISHING);
+        }
+    }
+
+    /// True while a close waits for the sources.
+    pub(crate) fn is_finishing(&self) -> bool {
+        self.gate.has(Gate::FINISHING)
     }
 
     /// The last words were said, and the peer's answer to them is awaited: nothing more is sent, and input goes to the
@@ -64,7 +81,7 @@ impl Connection {
         if self.life.is_closed() {
             return;
         }
-        let is_output_lost = !self.output.is_empty();
+        let is_output_lost = !self.output.is_empty() || self.sources() > 0;
         if self
             .cause
             .is_none_or(|first| is_output_lost && first.is_orderly())
@@ -76,6 +93,7 @@ impl Connection {
             self.output.stream().reset_on_drop();
         }
         self.life.end();
+        self.output.shut();
         self.gate.shut(Gate::CLOSING);
     }
 }

@@ -22,6 +22,8 @@ pub(crate) struct Extra {
     pub(crate) deadlines: OwnDeadlines,
     /// The topics that the connection subscribes to.
     pub(crate) subscriptions: Vec<Subscription>,
+    /// The sources that are to be drawn from.
+    pub(crate) sources: SourceState,
     /// Messages that were dropped because the output was full.
     pub(crate) dropped: u64,
     /// The part that handles and publications refer to; made with the first of them.
@@ -30,6 +32,17 @@ pub(crate) struct Extra {
     pub(crate) awaits_room: bool,
     /// A handle has asked for a close, which waits for letters that were posted before.
     pub(crate) closes_after_letters: bool,
+}
+
+/// The state of a connection's sources, which the service keeps.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct SourceState {
+    /// Number of sources that are not done.
+    pub(crate) count: usize,
+    /// The first one has nothing to send now.
+    pub(crate) is_waiting: bool,
+    /// Bytes that the socket had taken when the sources were last looked at.
+    pub(crate) written: u64,
 }
 
 /// A timer of the handler.

@@ -26,6 +26,9 @@ impl Gate {
     pub(crate) const PASSING: Gate =
         Gate(Self::PRESSURE.0 | Self::MEMORY.0 | Self::MAIL.0 | Self::PUBLISHED.0);
 
+    /// A close waits for the sources: no further message is delivered.
+    pub(crate) const FINISHING: Gate = Gate(32);
+
     #[inline]
     pub(crate) fn is_open(self) -> bool {
         self.0 == 0

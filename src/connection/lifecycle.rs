@@ -58,7 +58,7 @@ pub(crate) enum Stage {
 #[repr(u8)]
 pub(crate) enum OwnSide {
     Open = 0,
-    /// The end is to be sent as soon as all output is; nothing more is accepted.
+    /// The end is to be sent as soon as all output is; nothing more is accepted, except from sources.
     EndRequested,
     Ended,
 }
@@ -93,8 +93,9 @@ impl Lifecycle {
     }
 
     /// The state as three bytes, all zero while the connection is open in both directions.
+    // By reference: a copy would be read at once, and so apart from the bytes beside it that are compared with it.
     #[inline]
-    pub(crate) fn bytes(self) -> [u8; 3] {
+    pub(crate) fn bytes(&self) -> [u8; 3] {
         [self.stage as u8, self.own as u8, self.peer as u8]
     }
 
@@ -157,6 +158,35 @@ impl Lifecycle {
     pub(crate) fn request_end(&mut self) {
         if self.accepts_sends() {
             self.own = OwnSide::EndRequested;
+        }
+    }
+
+    /// A close is to begin once the sources are done. False if it is too late for that.
+    pub(crate) fn finish(&mut self) -> bool {
+        let may_finish = self.stage == Stage::Open && self.own != OwnSide::Ended;
+        if may_finish {
+            self.own = OwnSide::EndRequested;
+        }
+        may_finish
+    }
+
+    /// The sources are done, and the close that has waited for them begins.
+    pub(crate) fn stop_finishing(&mut self) {
+        if self.stage == Stage::Open && self.own == OwnSide::EndRequested {
+            self.own = OwnSide::Open;
+        }
+    }
+
+    /// Lets a source send for the length of a call, although nothing else may. Returns the state to give back.
+    pub(crate) fn lend_to_source(&mut self) -> OwnSide {
+        debug_assert!(self.own != OwnSide::Ended);
+        std::mem::replace(&mut self.own, OwnSide::Open)
+    }
+
+    /// The call is over. An end that the source has asked for stands.
+    pub(crate) fn take_from_source(&mut self, before: OwnSide) {
+        if self.own == OwnSide::Open {
+            self.own = before;
         }
     }
 
@@ -231,7 +261,7 @@ mod tests {
     type Event = (&'static str, fn(Lifecycle) -> bool, fn(&mut Lifecycle));
 
     /// All transitions, with the states in which the reactor may call them.
-    const EVENTS: [Event; 9] = [
+    const EVENTS: [Event; 11] = [
         ("part", Lifecycle::accepts_sends, Lifecycle::part),
         ("request_end", |_| true, Lifecycle::request_end),
         ("close", |_| true, |life| _ = life.close()),
@@ -243,6 +273,8 @@ mod tests {
             Lifecycle::announce_peer_end,
         ),
         ("all_sent", |_| true, |life| _ = life.on_all_sent()),
+        ("finish", |_| true, |life| _ = life.finish()),
+        ("stop_finishing", |_| true, Lifecycle::stop_finishing),
         ("end_lingering", |_| true, Lifecycle::end_lingering),
         ("end", |_| true, Lifecycle::end),
     ];

@@ -10,8 +10,10 @@ pub enum Overflow {
     #[default]
     Close,
     /// Drop the message, count it in [`ConnStats::dropped`](crate::ConnStats::dropped), and go on.
+    /// [`Handler::on_drained`](crate::Handler::on_drained) tells when there is room again.
     DropMessage,
-    /// Refuse the message: only the sender learns of it, and decides.
+    /// Refuse the message: only the sender learns of it, and decides. [`Handler::on_drained`](crate::Handler::on_drained) tells
+    /// when there is room again.
     Refuse,
 }
 
@@ -38,20 +40,24 @@ pub struct Limits {
     /// [`CloseReason::InputLimit`](crate::CloseReason::InputLimit). Protocols have a limit of their own, which is
     /// usually lower and gives the better error. Below 4 GiB; default 16 MiB.
     pub input: usize,
-    /// Output pending at most; [`overflow`](Self::overflow) is the policy for a message that does not fit. A protocol's own
-    /// words (a ping, a farewell) may take 512 bytes more, so that a full output does not silence it; if that is not enough,
-    /// the connection ends with [`CloseReason::OutputLimit`](crate::CloseReason::OutputLimit). At least 1 KiB below 4 GiB;
-    /// default 1,280 KiB: on top of output at the high-water mark a message of 1 MiB fits, the longest that the protocols of
-    /// this crate accept by default.
+    /// Output pending at most; [`overflow`](Self::overflow) is the policy for a message that does not fit, although the socket
+    /// was offered all that was pending before it. A protocol's own words (a ping, a pong) may take 512 bytes more, and its last
+    /// words 512 bytes beyond those, so that a full output does not silence it; if that is not enough, the connection ends with
+    /// a reset and [`CloseReason::OutputLimit`](crate::CloseReason::OutputLimit). At least 1 KiB below 4 GiB; default
+    /// 1,280 KiB: on top of output at the high-water mark a message of 1 MiB fits, the longest that the protocols of this crate
+    /// accept by default.
     pub output: usize,
     /// Above this much pending output the connection's input is not read, and its messages are not delivered.
     /// Default 192 KiB: with the message that passes the mark, the output mostly still fits into a ring of 256 KiB.
     pub high_water: usize,
     /// At or below this much pending output reading resumes, and
-    /// [`Handler::on_drained`](crate::Handler::on_drained) is called. Default 64 KiB.
+    /// [`Handler::on_drained`](crate::Handler::on_drained) is called, if the output has been above
+    /// [`high_water`](Self::high_water) or a message did not fit. Default 64 KiB.
     pub low_water: usize,
     /// The policy at [`output`](Self::output). Default [`Overflow::Close`].
     pub overflow: Overflow,
+    /// [Sources](crate::Conn::send_from) that a connection may have at one time; one more is refused. Default 16.
+    pub sources: usize,
     /// Timers that a connection may have set at one time. Default 64.
     pub timers: usize,
     /// Topics that a connection may subscribe to at one time. Default 256.
@@ -71,6 +77,7 @@ impl Default for Limits {
             high_water: 192 * 1024,
             low_water: 64 * 1024,
             overflow: Overflow::Close,
+            sources: 16,
             timers: 64,
             subscriptions: 256,
             topic_name: 256,
@@ -112,6 +119,13 @@ impl Limits {
     #[must_use]
     pub fn overflow(mut self, overflow: Overflow) -> Self {
         self.overflow = overflow;
+        self
+    }
+
+    /// Sets [`sources`](Self::sources).
+    #[must_use]
+    pub fn sources(mut self, count: usize) -> Self {
+        self.sources = count;
         self
     }
 

@@ -22,6 +22,9 @@ impl Marks {
     /// The message timer is that of the first message, which has not come.
     pub(crate) const AWAITS_FIRST: Marks = Marks(16);
 
+    /// A message was refused at or below the low-water mark: there is room for it only once the output is empty.
+    pub(crate) const ROOM_WHEN_EMPTY: Marks = Marks(128);
+
     #[inline]
     pub(crate) fn has(self, mark: Marks) -> bool {
         self.0 & mark.0 != 0

@@ -12,6 +12,7 @@ pub(crate) mod limits;
 pub(crate) mod loop_state;
 pub(crate) mod marks;
 pub(crate) mod memory;
+mod pressure;
 pub(crate) mod send_error;
 pub(crate) mod send_status;
 mod silence;
@@ -29,7 +30,7 @@ use crate::connection::close_reason::Cause;
 use crate::connection::extra::Extra;
 use crate::connection::gate::Gate;
 use crate::connection::id::ConnId;
-use crate::connection::lifecycle::Lifecycle;
+use crate::connection::lifecycle::{Lifecycle, Stage};
 use crate::connection::marks::Marks;
 use crate::connection::memory::Charge;
 use crate::connection::timers::Timers;
@@ -76,7 +77,7 @@ pub(crate) struct Connection {
     /// Reads must go on until the socket says `WouldBlock` or end of stream: a short read proves nothing.
     pub(crate) drain_fully: bool,
     pub(crate) draining: Draining,
-    /// There are completions to call.
+    /// There are completions to call, or sources to draw from.
     pub(crate) completing: bool,
     /// The key of the typed side in the service's table.
     pub(crate) key: u32,
@@ -135,17 +136,15 @@ impl Connection {
     #[inline]
     pub(crate) fn is_undisturbed(&self) -> bool {
         let [stage, own, peer] = self.life.bytes();
-        let word = [
-            stage,
-            own,
-            peer,
-            self.gate.bits(),
+        // Two halves, each of which the compiler reads at once.
+        let first = u32::from_ne_bytes([stage, own, peer, self.gate.bits()]);
+        let second = u32::from_ne_bytes([
             u8::from(self.readable),
             u8::from(self.drain_fully),
             self.draining as u8,
             u8::from(self.completing),
-        ];
-        u64::from_ne_bytes(word) == 0 && self.charge.is_nothing()
+        ]);
+        first == 0 && second == 0 && self.charge.is_nothing()
     }
 
     /// True if the connection is undisturbed and holds neither input nor output: only input can happen next.
@@ -182,6 +181,22 @@ impl Connection {
         let deliverable = self.gate.is_open() && self.kept() >= self.needed as usize;
         let end_unannounced = self.gate.is_open() && self.life.has_unannounced_end();
         (self.readable && self.wants_input()) || deliverable || end_unannounced
+    }
+
+    /// Number of sources that are not done.
+    #[inline]
+    pub(crate) fn sources(&self) -> usize {
+        match &self.extra {
+            Some(extra) => extra.sources.count,
+            None => 0,
+        }
+    }
+
+    /// True if the first source may send something now.
+    pub(crate) fn may_draw(&self, low_water: usize) -> bool {
+        let sources = self.extra.as_ref().map(|extra| extra.sources);
+        let has_more = sources.is_some_and(|sources| sources.count > 0 && !sources.is_waiting);
+        has_more && self.life.stage() == Stage::Open && self.output.len() <= low_water
     }
 
     /// True if bytes from the peer are of any use now: to deliver, or to discard while closing.

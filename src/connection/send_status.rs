@@ -42,12 +42,17 @@ impl SendStatus {
 pub enum Refusal {
     /// The connection is closing, its write side was shut down, or the peer has gone.
     Closing,
-    /// It does not fit below [`Limits::output`](crate::Limits::output). With [`Overflow::Refuse`](crate::Overflow::Refuse) that is
-    /// all; with [`Overflow::Close`](crate::Overflow::Close) the connection now ends.
+    /// It does not fit below [`Limits::output`](crate::Limits::output). With [`Overflow::Close`](crate::Overflow::Close) the
+    /// connection now ends. With [`Overflow::Refuse`](crate::Overflow::Refuse) its input is held back until there is room, and
+    /// [`Handler::on_drained`](crate::Handler::on_drained) then tells so once. Only a message that does not even fit into an
+    /// empty output is followed by nothing: [`Conn::send_from`](crate::Conn::send_from) sends what is larger.
     OutputLimit,
     /// It does not fit below [`Limits::output`](crate::Limits::output), and
-    /// [`Overflow::DropMessage`](crate::Overflow::DropMessage) says to go on without it.
+    /// [`Overflow::DropMessage`](crate::Overflow::DropMessage) says to go on without it. What follows is as with
+    /// [`OutputLimit`](Self::OutputLimit).
     Dropped,
+    /// The connection has as many sources as [`Limits::sources`](crate::Limits::sources) allows.
+    Sources,
     /// The protocol cannot express the item.
     Pack(PackError),
 }

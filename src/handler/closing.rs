@@ -12,12 +12,17 @@ impl<P: Protocol> Conn<'_, P> {
     /// [`Listen::close_timeout`](crate::Listen::close_timeout). No further message is delivered, and
     /// [`Handler::on_close`](crate::Handler::on_close) follows when the callback has returned, without waiting for the peer.
     ///
+    /// [Sources](Self::send_from) go on: all that they send leaves before. The close timeout begins to run behind them.
+    ///
     /// A protocol with last words (a close frame) says them behind everything that was sent, and awaits the peer's answer to
     /// them before the end of stream.
     pub fn close(&mut self) {
         self.pack_own_mail();
         if self.connection.life.is_parting() {
             return;
+        }
+        if self.connection.sources() > 0 {
+            return self.connection.finish();
         }
         if !self.connection.life.accepts_sends() {
             return self.connection.close(Cause::Local);
@@ -28,14 +33,17 @@ impl<P: Protocol> Conn<'_, P> {
             _ => Farewell::Shutdown,
         };
         let output = &mut self.connection.output;
-        output.begin();
+        output.begin_last_words();
         let parting = self.encoder.farewell(why, output);
         match output.finish() {
             Packed::Whole if parting == Parting::AwaitAnswer && why != Farewell::PeerEnded => {
                 self.connection.part(Cause::Local);
                 self.state.queue(self.connection);
             }
-            Packed::Torn => self.connection.abort(Cause::OutputLimit),
+            // The peer must not take an end without the last words for an orderly one.
+            Packed::Torn | Packed::Overflowed if !output.has_failed() => {
+                self.connection.abort(Cause::OutputLimit);
+            }
             _ => self.connection.close_concluded(Cause::Local),
         }
     }
@@ -45,7 +53,7 @@ impl<P: Protocol> Conn<'_, P> {
         self.connection.abort(Cause::Aborted);
     }
 
-    /// Sends our end of stream once all pending output has left. Messages still arrive; nothing more can be sent.
+    /// Sends our end of stream once all pending output has left, and all that [sources](Self::send_from) send. Messages still arrive; nothing more can be sent.
     pub fn shutdown_write(&mut self) {
         self.pack_own_mail();
         self.connection.life.request_end();

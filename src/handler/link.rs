@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::outbox::Outbox;
 use super::publication::Publication;
+use super::source::Sources;
 use crate::connection::Connection;
 use crate::connection::limits::Limits;
 use crate::connection::topics::Topics;
@@ -24,6 +25,7 @@ pub(crate) struct Link<P: Protocol> {
     pub(crate) has_news: Cell<bool>,
     /// Publications that are done with, and are dropped when no callback runs.
     pub(crate) done: RefCell<Vec<Published<P>>>,
+    pub(crate) sources: RefCell<Sources<P>>,
     /// Changes to the decoder of the connection whose callback runs; empty in between.
     pub(crate) decoder_changes: RefCell<Vec<Box<DecoderChange<P>>>>,
 }
@@ -50,6 +52,7 @@ impl<P: Protocol> Link<P> {
             topics: RefCell::default(),
             has_news: Cell::new(false),
             done: RefCell::default(),
+            sources: RefCell::default(),
             decoder_changes: RefCell::default(),
         }
     }

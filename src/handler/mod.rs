@@ -13,6 +13,7 @@ pub(crate) mod mailbox;
 pub(crate) mod outbox;
 pub(crate) mod publication;
 mod sending;
+pub(crate) mod source;
 pub(crate) mod stats;
 mod subscribing;
 pub(crate) mod timeout;
@@ -42,7 +43,7 @@ use crate::protocol::{ErrorOf, MessageOf, Protocol};
 /// | [`admit`](Self::admit) | accepted, and the protocol's opening handshake is over | send a last word, return false | `on_open`, or the connection closes without another callback |
 /// | [`on_open`](Self::on_open) | the same moment, if admitted | send, subscribe, set timers | messages are delivered |
 /// | [`on_message`](Self::on_message) | a whole message has arrived | send, close, pause reading | the next message; replies leave in one write after the last |
-/// | [`on_drained`](Self::on_drained) | output was above high water and fell to low water | send on | reading resumes |
+/// | [`on_drained`](Self::on_drained) | output was above high water, or had no room for a message, and fell to low water | send on | reading resumes |
 /// | [`on_timer`](Self::on_timer) | a timer of this connection is due | everything | an interval fires again |
 /// | [`on_tick`](Self::on_tick) | [`Listen::tick_every`](crate::Listen::tick_every) has passed, for the whole worker | visit its connections | the next tick |
 /// | [`on_timeout`](Self::on_timeout) | a deadline has passed | send a last word, let the peer stay | `on_close`, unless it stays |
@@ -150,8 +151,11 @@ pub trait Handler: Sized + 'static {
     ) {
     }
 
-    /// The output has been above its high-water mark and is now at or below the low one: there is room again, and
-    /// reading resumes.
+    /// The output has been above its high-water mark, or a message was refused or dropped because it did not fit, and the output
+    /// is now at or below the low-water mark: there is room again, and reading resumes. After a message that was refused at or
+    /// below the low-water mark the output is empty now.
+    ///
+    /// Called once for each time that the output was full, at the end of a turn, and not within a send.
     fn on_drained(&mut self, conn: &mut Conn<'_, Self::Protocol>, session: &mut Self::Session) {}
 
     /// A timer of [`Conn::set_timer`] or [`Conn::set_interval`] is due.

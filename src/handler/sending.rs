@@ -65,15 +65,14 @@ impl<P: Protocol> Conn<'_, P> {
     }
 
     /// Calls the completion of a message that was refused, or keeps it until the message is with the kernel.
-    fn complete_with(&mut self, status: SendStatus, done: Option<Completion>) {
+    pub(super) fn complete_with(&mut self, status: SendStatus, done: Option<Completion>) {
         match (status, done) {
             (_, None) => {}
             (SendStatus::Refused(refusal), Some(done)) => {
                 done.complete(SendOutcome::Refused(refusal))
             }
             (_, Some(done)) => {
-                let output = &self.connection.output;
-                let position = output.written() + output.len() as u64;
+                let position = self.position();
                 self.connection
                     .extra_or_new()
                     .completions
@@ -81,6 +80,11 @@ impl<P: Protocol> Conn<'_, P> {
                 self.connection.completing = true;
             }
         }
+    }
+
+    /// Bytes that were put into the output since the connection opened.
+    pub(super) fn position(&self) -> u64 {
+        self.connection.output.written() + self.connection.output.len() as u64
     }
 
     /// Sends one message whose payload is given in parts, without joining them first.
@@ -159,10 +163,11 @@ impl<P: Protocol> Conn<'_, P> {
         if let Err(reason) = encode(self.encoder, &mut connection.output) {
             return self.refuse(reason);
         }
-        if connection.output.len() >= self.link.flush_at {
+        let pending = connection.output.len();
+        if pending >= self.link.flush_at {
             return self.finish_under_pressure(overflow);
         }
-        match connection.output.finish() {
+        match connection.output.finish_at(pending) {
             Packed::Whole => {}
             packed => return self.overflow(packed, overflow),
         }
@@ -173,9 +178,8 @@ impl<P: Protocol> Conn<'_, P> {
     /// Ends a message when much output is pending: applies the limit, tries the socket, then applies the high-water mark.
     #[cold]
     fn finish_under_pressure(&mut self, overflow: Option<Overflow>) -> SendStatus {
-        if self.connection.output.exceeds_limit() {
-            self.connection.output.mark_overflowed();
-        }
+        // One that does not fit is taken back below.
+        self.connection.output.overfills();
         match self.connection.output.finish() {
             Packed::Whole => {}
             packed => return self.overflow(packed, overflow),
@@ -205,9 +209,11 @@ impl<P: Protocol> Conn<'_, P> {
         match policy.unwrap_or(self.link.limits.overflow) {
             Overflow::DropMessage if packed == Packed::Overflowed => {
                 self.connection.extra_or_new().dropped += 1;
+                self.connection.await_room(self.link.limits.low_water);
                 SendStatus::Refused(Refusal::Dropped)
             }
             Overflow::Refuse if packed == Packed::Overflowed => {
+                self.connection.await_room(self.link.limits.low_water);
                 SendStatus::Refused(Refusal::OutputLimit)
             }
             // A reset, so that the peer does not take a stream with a hole for a whole one.
@@ -218,11 +224,8 @@ impl<P: Protocol> Conn<'_, P> {
         }
     }
 
-    /// Hands pending output to the kernel now, instead of at the end of this turn.
+    /// Hands pending output to the kernel now, instead of at the end of this turn. Does nothing once the connection has ended.
     pub fn flush(&mut self) {
-        if self.connection.life.has_sent_end() {
-            return;
-        }
         self.connection.output.flush();
     }
 }

@@ -98,7 +98,8 @@ impl Reactor {
         }
         drain.targets.remove(&slot);
         connection.draining = Draining::Told;
-        if is_active && !connection.life.is_parting() {
+        let is_closing = connection.life.is_parting() || connection.is_finishing();
+        if is_active && !is_closing {
             let service = &mut self.services[connection.service as usize].service;
             service.shutdown(connection, &mut self.state);
             self.settle(slot);

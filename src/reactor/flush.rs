@@ -10,6 +10,7 @@ use crate::connection::{Connection, Draining};
 use crate::service::contain::contain;
 
 use super::closing::{advance_close, say_farewell, tell_of_end};
+use super::drawing::draw_from_sources;
 use super::{Reactor, ServiceEntry};
 
 impl Reactor {
@@ -60,6 +61,7 @@ fn settle_slowly(connection: &mut Connection, slot: &mut ServiceEntry, state: &m
     say_farewell(connection, slot, state);
     take_pressure(connection, slot);
     release_pressure(connection, slot, state);
+    draw_from_sources(connection, slot, state);
     if connection.output.has_failed() {
         connection.end_now(Cause::Io);
     }
@@ -73,7 +75,7 @@ fn settle_slowly(connection: &mut Connection, slot: &mut ServiceEntry, state: &m
             state.pool.give_back(ring);
         }
     }
-    if connection.has_work() {
+    if connection.has_work() || has_unused_room(connection, slot.limits.low_water) {
         state.queue(connection);
     }
     connection.output.return_ring(&mut state.pool);
@@ -90,18 +92,21 @@ fn take_pressure(connection: &mut Connection, slot: &ServiceEntry) {
 
 /// Opens the gate again once the output has fallen to the low-water mark.
 fn release_pressure(connection: &mut Connection, slot: &mut ServiceEntry, state: &mut LoopState) {
-    let drained =
-        connection.gate.has(Gate::PRESSURE) && connection.output.len() <= slot.limits.low_water;
+    let low_water = slot.limits.low_water;
+    let drained = connection.gate.has(Gate::PRESSURE) && connection.has_room(low_water);
     if drained && connection.life.is_active() && !connection.output.has_failed() {
         connection.listen_again(Gate::PRESSURE, state.tick);
+        connection.marks.set(Marks::ROOM_WHEN_EMPTY, false);
         slot.service.drained(connection, state);
         connection.output.flush();
-        let drained_again = connection.output.len() <= slot.limits.low_water;
-        if connection.gate.has(Gate::PRESSURE) && drained_again {
-            // The handler's new output has left already, so no event will report that there is room.
-            state.queue(connection);
-        }
     }
+}
+
+/// True if there is room that something waits for, so that no event will report it: what the last callbacks sent has left
+/// already.
+fn has_unused_room(connection: &Connection, low_water: usize) -> bool {
+    let is_held_back = connection.gate.has(Gate::PRESSURE) && connection.life.is_active();
+    (is_held_back && connection.has_room(low_water)) || connection.may_draw(low_water)
 }
 
 /// Calls the completions of all messages that are with the kernel now.
@@ -126,5 +131,5 @@ fn complete_deliveries(connection: &mut Connection) {
     connection.completing = connection
         .extra
         .as_ref()
-        .is_some_and(|extra| !extra.completions.is_empty());
+        .is_some_and(|extra| !extra.completions.is_empty() || extra.sources.count > 0);
 }

@@ -19,6 +19,7 @@
 mod beat;
 mod closing;
 mod drain;
+mod drawing;
 mod flush;
 mod mail;
 mod memory;

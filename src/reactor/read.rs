@@ -16,6 +16,8 @@ use super::{Reactor, ServiceEntry};
 const JOIN_MAX: usize = 4 * 1024;
 /// The least room for a read into a connection's own ring.
 const RING_READ_MIN: usize = 4 * 1024;
+/// The multiple of the bytes that have arrived up to which the announced length of a message is believed.
+const ANNOUNCED_MAX: usize = 4;
 /// Bytes of the budget that each message takes besides its own: handling many tiny messages costs more than their bytes.
 const MESSAGE_COST: u64 = 16;
 
@@ -64,6 +66,14 @@ pub(super) fn fast_turn(
         return false;
     }
     connection.output.send_off(&mut state.pool)
+}
+
+/// The bytes to make room for, in all, where `needed` were announced and `arrived` have come. A header may claim any length, so
+/// the room is at most a multiple of what has really arrived.
+fn believed(needed: usize, arrived: usize) -> usize {
+    needed
+        .min(arrived.saturating_mul(ANNOUNCED_MAX))
+        .max(arrived)
 }
 
 struct ReadTurn<'a> {
@@ -212,10 +222,8 @@ impl<'a> ReadTurn<'a> {
         let Some(ring) = &mut self.connection.input else {
             return (Err(io::ErrorKind::WouldBlock.into()), 0);
         };
-        // A header may claim any length, so the room at most doubles what has really arrived.
-        let missing = (self.connection.needed as usize).saturating_sub(ring.len());
-        let room = missing
-            .min(ring.len())
+        let announced = believed(self.connection.needed as usize, ring.len());
+        let room = (announced - ring.len())
             .max(RING_READ_MIN)
             .min(self.input_limit - ring.len());
         ring.reserve(room)
@@ -300,6 +308,10 @@ impl<'a> ReadTurn<'a> {
             .state
             .pool
             .lend(self.input_limit.max(self.buffer.len()));
+        // Grown at once to what is to come: a ring that doubles copies what it has each time.
+        let announced = believed(self.connection.needed as usize, self.held);
+        ring.reserve(announced.min(ring.limit()))
+            .expect("the limit is not below the buffer's size");
         ring.extend_from_slice(&self.buffer[..self.held])
             .expect("the limit is not below the buffer's size");
         self.connection.input = Some(ring);
@@ -328,5 +340,18 @@ impl<'a> ReadTurn<'a> {
                 self.service.half_close(self.connection, self.state);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_announced_length_is_believed_as_far_as_bytes_have_come() {
+        assert_eq!(believed(u32::MAX as usize, 10), 40);
+        assert_eq!(believed(30, 10), 30);
+        assert_eq!(believed(5, 10), 10);
+        assert_eq!(believed(1, usize::MAX), usize::MAX);
     }
 }

@@ -5,6 +5,7 @@ use super::hub::Hub;
 use crate::connection::Connection;
 use crate::connection::loop_state::LoopState;
 use crate::handler::Handler;
+use crate::io::output::Reply;
 use crate::protocol::{Decode, UnpackContext};
 
 impl<H: Handler> Hub<H> {
@@ -28,14 +29,13 @@ impl<H: Handler> Entry<'_, H> {
         let connection = &mut *conn.connection;
         connection.recheck_readable();
         let peer_is_held_back = connection.has_unheard_input() || !connection.output.is_empty();
-        let mut context = UnpackContext::new(
-            &mut connection.output,
-            &mut *conn.encoder,
-            now,
-            &connection.peer,
-        );
+        let mut reply = Reply::new(&mut connection.output);
+        let mut context =
+            UnpackContext::new(reply.output(), &mut *conn.encoder, now, &connection.peer);
         context.peer_is_held_back = peer_is_held_back;
-        if let Err(error) = self.decoder.on_deadline(&mut context) {
+        let outcome = self.decoder.on_deadline(&mut context);
+        reply.end();
+        if let Err(error) = outcome {
             self.refuse(error);
         }
         self.end_if_overflowed();

@@ -8,6 +8,7 @@ use crate::connection::gate::Gate;
 use crate::connection::loop_state::LoopState;
 use crate::connection::marks::Marks;
 use crate::handler::Handler;
+use crate::io::output::Reply;
 use crate::protocol::{Decode, ErrorOf, UnpackContext, Unpacked};
 use crate::shared::current;
 
@@ -112,8 +113,11 @@ impl<H: Handler> Entry<'_, H> {
         let available = input.len();
         let conn = &mut self.conn;
         let Connection { output, peer, .. } = &mut *conn.connection;
-        let mut context = UnpackContext::new(output, &mut *conn.encoder, conn.state.now, peer);
+        let mut reply = Reply::new(output);
+        let (encoder, now) = (&mut *conn.encoder, conn.state.now);
+        let mut context = UnpackContext::new(reply.output(), encoder, now, peer);
         let unpacked = self.decoder.unpack(input, &mut context);
+        reply.end();
         if conn.connection.output.has_overflowed() {
             // A reply of the protocol itself did not fit.
             conn.connection.abort(Cause::OutputLimit);

@@ -55,6 +55,7 @@ impl<H: Handler> Entry<'_, H> {
     /// Holds input back while the protocol's own answers are above the high-water mark.
     pub(super) fn limit_own_output(&mut self) {
         let connection = &mut *self.conn.connection;
+        connection.output.set_mark();
         if connection.output.len() > self.conn.link.limits.high_water {
             connection.hold_back(Gate::PRESSURE);
         }

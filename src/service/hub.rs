@@ -21,7 +21,7 @@ use crate::handler::mailbox::Mailbox;
 use crate::handler::outbox::Outbox;
 use crate::handler::timeout::TimeoutDecision;
 use crate::handler::timers::TimerId;
-use crate::io::output::Packed;
+use crate::io::output::{Packed, Reply};
 use crate::panics::contain_drop;
 use crate::protocol::{Decode, Encode, Farewell, Protocol};
 use crate::shared::control::Requests;
@@ -102,9 +102,11 @@ impl<H: Handler> Service for Hub<H> {
                 connection,
                 ..
             } = &mut entry.conn;
-            encoder.greet(&mut connection.output);
+            let mut greeting = Reply::new(&mut connection.output);
+            encoder.greet(greeting.output());
+            greeting.end();
             entry.end_if_overflowed();
-            if H::Protocol::OPENS_AT_ONCE {
+            if H::Protocol::OPENS_AT_ONCE && entry.conn.is_open() {
                 entry.open(handler);
             }
         });
@@ -112,6 +114,7 @@ impl<H: Handler> Service for Hub<H> {
             return true;
         }
         self.table.link.leave_topics(connection);
+        self.table.link.drop_sources(connection);
         contain_drop(self.table.typed.remove(key));
         false
     }
@@ -161,6 +164,17 @@ impl<H: Handler> Service for Hub<H> {
         });
     }
 
+    fn draw(&mut self, connection: &mut Connection, state: &mut LoopState) {
+        let unread = connection.kept();
+        self.table.enter(connection, state, unread, |entry| {
+            entry.conn.draw_from_source();
+        });
+    }
+
+    fn drop_sources(&mut self, connection: &mut Connection) {
+        self.table.link.drop_sources(connection);
+    }
+
     fn timer(
         &mut self,
         connection: &mut Connection,
@@ -179,6 +193,10 @@ impl<H: Handler> Service for Hub<H> {
         state: &mut LoopState,
         timeout: Timeout,
     ) -> TimeoutDecision {
+        if connection.is_finishing() {
+            // The handler has closed it, and is asked no more.
+            return TimeoutDecision::Evict;
+        }
         let decision = self.call(connection, state, |handler, conn, session| {
             handler.on_timeout(conn, session, timeout)
         });
@@ -214,10 +232,10 @@ impl<H: Handler> Service for Hub<H> {
                 connection,
                 ..
             } = &mut entry.conn;
-            connection.output.begin();
+            connection.output.begin_last_words();
             // No answer is awaited any more, whatever the protocol would like.
             let _ = encoder.farewell(why, &mut connection.output);
-            if connection.output.finish() == Packed::Torn {
+            if connection.output.finish() != Packed::Whole && !connection.output.has_failed() {
                 connection.abort(Cause::OutputLimit);
             }
         });
@@ -227,6 +245,7 @@ impl<H: Handler> Service for Hub<H> {
         let Hub { handler, table, .. } = self;
         let TypedTable { typed, link, .. } = table;
         link.leave_topics(connection);
+        link.drop_sources(connection);
         let Some(typed) = typed.get_mut(connection.key as usize) else {
             return;
         };

@@ -42,6 +42,10 @@ pub(crate) trait Service {
     fn half_close(&mut self, connection: &mut Connection, state: &mut LoopState);
     /// The output has fallen to the low-water mark.
     fn drained(&mut self, connection: &mut Connection, state: &mut LoopState);
+    /// There is room for the next messages of the connection's first source.
+    fn draw(&mut self, connection: &mut Connection, state: &mut LoopState);
+    /// The connection closes without what its sources have left.
+    fn drop_sources(&mut self, connection: &mut Connection);
     /// A timer of the handler is due.
     fn timer(
         &mut self,

@@ -224,7 +224,8 @@ impl Assembly {
         }
     }
 
-    /// Makes room for `more` bytes. A large buffer grows by half, and from half of the limit on to the limit.
+    /// Makes room for `more` bytes. A large buffer grows by half, and from half of the limit on to the limit; and at once to the
+    /// announced length, as far as a multiple of what has come. A buffer that a message of this size has left is used again.
     ///
     /// Without this a buffer doubles, and the buffers that it leaves behind are together never enough for the next one: for a
     /// message at the limit the process would grow by two to three times the limit. Now it grows by less than two.
@@ -234,17 +235,43 @@ impl Assembly {
             Content::Binary(bytes) => (bytes.len(), bytes.capacity()),
         };
         let needed = length.saturating_add(more);
-        if needed <= capacity || capacity < DOUBLED_TO {
+        let announced = self.announced().min(needed.saturating_mul(ANNOUNCED_MAX));
+        if needed <= capacity || capacity.max(announced) < DOUBLED_TO {
             return;
         }
-        let grown = match capacity > self.max_message / 2 {
-            true => self.max_message,
-            false => capacity + capacity / 2,
+        let grown = match () {
+            () if capacity < DOUBLED_TO => announced,
+            () if capacity > self.max_message / 2 => self.max_message,
+            () => announced.max(capacity + capacity / 2),
         };
-        let additional = grown.max(needed) - length;
+        let grown = grown.max(needed);
+        if let Some(buffer) = large_buffer(grown) {
+            return self.move_to(buffer);
+        }
+        let additional = grown - length;
         match &mut self.content {
             Content::Text(text, _) => text.reserve_exact(additional),
             Content::Binary(bytes) => bytes.reserve_exact(additional),
+        }
+    }
+
+    /// The length of the message as far as it is announced: with the whole current frame, which may be inflated to more.
+    fn announced(&self) -> usize {
+        usize::try_from(self.received).unwrap_or(usize::MAX)
+    }
+
+    /// Moves the payload so far to another buffer, which is empty.
+    fn move_to(&mut self, mut buffer: Vec<u8>) {
+        match &mut self.content {
+            Content::Text(text, _) => {
+                let mut moved = String::from_utf8(buffer).expect("a spare buffer is empty");
+                moved.push_str(text);
+                *text = moved;
+            }
+            Content::Binary(bytes) => {
+                buffer.extend_from_slice(bytes);
+                *bytes = buffer;
+            }
         }
     }
 
@@ -302,12 +329,18 @@ impl Assembly {
         }
     }
 
-    /// Gives the buffer back to the thread's spare ones.
+    /// Gives the buffer back to the thread's spare ones. Large ones are kept only where the peer has sent as many bytes: to
+    /// inflate costs more than to allocate.
     pub(crate) fn recycle(self) {
-        keep_spare(match self.content {
+        let buffer = match self.content {
             Content::Text(text, _) => text.into_bytes(),
             Content::Binary(bytes) => bytes,
-        });
+        };
+        if buffer.capacity() <= SPARE_CAPACITY {
+            keep_spare(buffer);
+        } else if !self.is_compressed {
+            keep_large(buffer);
+        }
     }
 }
 
@@ -323,14 +356,23 @@ pub(crate) fn check_order(header: &Header, is_unfinished: bool) -> Result<(), Vi
 /// The capacity below which a buffer doubles when it grows: small buffers cost by the calls, not by the bytes.
 const DOUBLED_TO: usize = 128 * 1024;
 
+/// The multiple of the payload that has come up to which the announced length is believed.
+const ANNOUNCED_MAX: usize = 4;
+
 /// The most buffers that a thread keeps for the next messages.
 const SPARE_BUFFERS: usize = 4;
-/// The largest capacity of a buffer that is kept.
+/// The largest capacity of a buffer that is kept among those.
 const SPARE_CAPACITY: usize = 64 * 1024;
+/// The most large buffers that a thread keeps besides, and their bytes together: those of messages whose buffers cost more to
+/// allocate than to fill.
+const LARGE_BUFFERS: usize = 4;
+const LARGE_BYTES: usize = 4 * 1024 * 1024;
 
 thread_local! {
     /// Empty buffers with a capacity.
     static SPARE: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+    /// Empty buffers with a large capacity, the oldest first.
+    static LARGE: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
 }
 
 /// An empty buffer.
@@ -340,14 +382,89 @@ fn spare_buffer() -> Vec<u8> {
         .unwrap_or_default()
 }
 
-/// Keeps a buffer for later, if it has a capacity and not too much of it.
+/// The smallest large buffer of at least this capacity, unless it has more than twice as much.
+fn large_buffer(capacity: usize) -> Option<Vec<u8>> {
+    let most = capacity.saturating_mul(2);
+    LARGE.with_borrow_mut(|large| {
+        let fitting = large.iter().enumerate();
+        let fitting = fitting.filter(|(_, it)| (capacity..=most).contains(&it.capacity()));
+        let (index, _) = fitting.min_by_key(|(_, it)| it.capacity())?;
+        Some(large.remove(index))
+    })
+}
+
+/// Keeps a large buffer for later, in place of older ones if there is no room.
+fn keep_large(mut buffer: Vec<u8>) {
+    if buffer.capacity() > LARGE_BYTES {
+        return;
+    }
+    buffer.clear();
+    LARGE.with_borrow_mut(|large| {
+        large.push(buffer);
+        let bytes = |large: &[Vec<u8>]| large.iter().map(Vec::capacity).sum::<usize>();
+        while large.len() > LARGE_BUFFERS || bytes(large) > LARGE_BYTES {
+            large.remove(0);
+        }
+    });
+}
+
+/// Keeps a small buffer for later, if it has a capacity.
 fn keep_spare(mut buffer: Vec<u8>) {
-    if (1..=SPARE_CAPACITY).contains(&buffer.capacity()) {
+    if buffer.capacity() > 0 {
         SPARE.with_borrow_mut(|spare| {
             if spare.len() < SPARE_BUFFERS {
                 buffer.clear();
                 spare.push(buffer);
             }
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The large buffers of this test's thread are its own.
+    #[test]
+    fn large_buffers_are_kept_within_bounds_and_lent_by_size() {
+        let kept =
+            || LARGE.with_borrow(|large| large.iter().map(Vec::capacity).collect::<Vec<_>>());
+        for kibibytes in [100, 200, 300, 400, 500] {
+            keep_large(vec![7; kibibytes << 10]);
+        }
+        assert_eq!(kept(), [200 << 10, 300 << 10, 400 << 10, 500 << 10]);
+        let lent = large_buffer(250 << 10).unwrap();
+        assert!(lent.is_empty() && lent.capacity() == 300 << 10);
+        // More than twice as large as needed, or too small.
+        assert!(large_buffer(90 << 10).is_none() && large_buffer(501 << 10).is_none());
+        keep_large(Vec::with_capacity(LARGE_BYTES - (500 << 10)));
+        assert_eq!(kept(), [500 << 10, LARGE_BYTES - (500 << 10)]);
+        keep_large(Vec::with_capacity(LARGE_BYTES + 1));
+        assert_eq!(kept().len(), 2);
+    }
+
+    #[test]
+    fn a_buffer_grows_at_once_to_what_is_announced_and_partly_there() {
+        let mut assembly = Assembly {
+            content: Content::Binary(Vec::new()),
+            max_message: 64 << 20,
+            is_compressed: false,
+            is_final: true,
+            key: None,
+            mask_offset: 0,
+            rest: 0,
+            received: 1 << 20,
+            inflated: 0,
+            overhead: 0,
+            is_untouched: true,
+        };
+        assembly.append(&[0; 64 << 10]).unwrap();
+        let capacity = |assembly: &Assembly| match &assembly.content {
+            Content::Binary(bytes) => bytes.capacity(),
+            Content::Text(text, _) => text.capacity(),
+        };
+        assert_eq!(capacity(&assembly), 256 << 10);
+        assembly.append(&[0; 200 << 10]).unwrap();
+        assert_eq!(capacity(&assembly), 1 << 20);
     }
 }

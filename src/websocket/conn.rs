@@ -78,6 +78,9 @@ impl<A: Accept, D: Delivery> Conn<'_, WebSocket<A, D>> {
     /// close with a message unfinished; the peer discards it. Fragments are not compressed, and each counts in
     /// [`ConnStats::messages_out`](crate::ConnStats::messages_out).
     ///
+    /// A message that is larger than [`Limits::output`](crate::Limits::output) is sent from a [source](Self::send_from), a fragment
+    /// at a time.
+    ///
     /// ```
     /// # use ringwheel::{Conn, websocket::{Message, WebSocket}};
     /// fn send_table(conn: &mut Conn<'_, WebSocket>, rows: &[String]) {

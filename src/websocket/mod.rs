@@ -81,7 +81,8 @@
 //!
 //! # Memory
 //! An idle connection holds no buffer. A message that lies whole in the receive buffer is unmasked and handed out there; one
-//! that comes in parts is collected in a buffer of its own, at most twice as large as the part that has come.
+//! that comes in parts is collected in a buffer of its own, at most twice as large as the part that has come, or four times where
+//! its frame announces as much. Each thread keeps up to four large buffers, of together 4 MiB, for the next messages.
 
 // The files, from bytes to messages and back; both halves share the session, which lives with the encoder:
 //

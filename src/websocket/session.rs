@@ -281,7 +281,7 @@ impl<S> Session<S> {
         };
         self.put(first, fragment.as_bytes(), output);
         // One that does not fit is taken back, and may be tried again.
-        if !output.is_overfull() {
+        if !output.overfills() {
             self.flags.put(Flags::IN_FRAGMENTS, !is_last);
             self.flags.put(Flags::TEXT_FRAGMENTS, is_text && !is_last);
         }

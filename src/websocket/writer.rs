@@ -82,7 +82,7 @@ impl FrameWriter {
             return self.put(first, message.as_bytes(), output);
         }
         self.put(first.compressed(), &payload, output);
-        if output.is_overfull() {
+        if output.overfills() {
             // The message is taken back, so the next one must not refer to it.
             if let Some(compression) = &mut self.compression {
                 compression.forget_context();

@@ -197,6 +197,15 @@ fn idle_eviction_evicts_connections_whose_first_line_is_late() {
 }
 
 #[test]
+fn download_sends_all_of_a_large_body() {
+    let (server, addr) = Example::serve("download", &["--workers=1", "--mebibytes=32"]);
+    let client = Client::connect(addr);
+    let client_addr = client.local_addr();
+    assert_eq!(client.rest().len(), 32 << 20);
+    assert_eq!(server.next_line(), format!("{client_addr} has all of it"));
+}
+
+#[test]
 fn max_connections_refuses_and_counts_connections_beyond_its_limits() {
     for (limits, report) in [
         (

@@ -367,6 +367,8 @@ fn the_largest_settings_serve() {
             initial_capacity: 0,
             keep_capacity: usize::MAX,
             max_idle: usize::MAX,
+            max_large: usize::MAX,
+            large_bytes: usize::MAX,
         });
     let most = u32::MAX as usize - 1024;
     let limits = Limits::default()

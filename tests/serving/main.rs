@@ -13,6 +13,8 @@ mod echo;
 mod fairness;
 mod limits;
 mod memory;
+mod own_words;
+mod sources;
 
 // Defects found earlier, each reduced to its smallest form.
 mod output_regressions;

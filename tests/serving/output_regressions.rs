@@ -72,6 +72,33 @@ fn a_message_in_parts_is_refused_as_a_whole() {
     }
 }
 
+/// A message below the limit was refused, and the connection reset, because of what had collected before it in the same
+/// turn, although the peer read.
+#[test]
+fn a_message_fits_once_the_socket_has_taken_the_messages_before_it() {
+    const BEFORE: usize = 60_000;
+    const LARGE: usize = 220_000;
+    // In one slice, and in many small ones.
+    for parts in [1, 2_200] {
+        let (recorder, events) = Recorder::<Raw>::new();
+        let recorder = recorder.on_message(move |conn, _| {
+            (0..10).for_each(|_| assert!(conn.send(&[b'.'; BEFORE / 10]).is_queued()));
+            let part = vec![b'#'; LARGE / parts];
+            let status = conn.send_vectored(&vec![&part[..]; parts]);
+            assert!(status.is_queued(), "{status:?}");
+            conn.close();
+        });
+        let limits = Limits::default().output(256 * 1024);
+        let server = TestServer::start(listen(Raw).limits(limits), recorder);
+        let mut client = server.connect();
+        client.send(b"go");
+        assert_eq!(client.receive_rest().len(), BEFORE + LARGE);
+        client.finish();
+        assert_eq!(events.close_reason(), "Local");
+        server.finish(&events);
+    }
+}
+
 /// The echo to a peer that had sent many bytes and ended its stream stopped while reading was held back.
 #[test]
 fn an_echo_of_much_small_output_under_pressure_arrives_whole() {
@@ -99,13 +126,14 @@ fn an_echo_of_much_small_output_under_pressure_arrives_whole() {
     server.finish(&events);
 }
 
-/// Pending output was still sent at the end of the turn in which the connection was aborted.
+/// Pending output was still sent at the end of the turn in which the connection was aborted, or by a flush behind the abort.
 #[test]
 fn an_abort_loses_pending_output() {
     let (recorder, events) = Recorder::<Raw>::new();
     let recorder = recorder.on_message(|conn, bytes| {
         conn.send(bytes);
         conn.abort();
+        conn.flush();
     });
     let server = TestServer::start(listen(Raw), recorder);
     let mut client = server.connect();

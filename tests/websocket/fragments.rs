@@ -1,7 +1,7 @@
 //! Messages that the server sends in fragments, over real sockets.
 
 use ringwheel::websocket::{CloseCode, Message, MessageBuf, WebSocket};
-use ringwheel::{Limits, Overflow, Refusal, SendStatus};
+use ringwheel::{Limits, Overflow, Refusal, SendStatus, SourceStep};
 
 use crate::probe::{Probe, Reports, WsConn};
 use support::websocket::Frame;
@@ -27,6 +27,58 @@ fn start(
 
 fn is_misuse(status: SendStatus) -> bool {
     matches!(status, SendStatus::Refused(Refusal::Pack(_)))
+}
+
+/// A message far above the output limit, drawn from a source while the peer reads. Control frames come between its fragments;
+/// other messages are refused until it is finished.
+#[test]
+fn a_message_above_the_output_limit_is_sent_from_a_source() {
+    const PIECE: usize = 10_000;
+    const PIECES: usize = 500;
+    let (server, reports, mut peer) = start(|conn, step| match step {
+        "begin" => {
+            let mut sent = 0;
+            conn.send_from(move |conn| {
+                let piece = "x".repeat(PIECE);
+                sent += 1;
+                if sent == PIECES {
+                    assert!(conn.send_last_fragment(Message::Text(&piece)).is_queued());
+                    return SourceStep::Done;
+                }
+                assert!(conn.send_fragment(Message::Text(&piece)).is_queued());
+                if sent == 1 {
+                    SourceStep::Wait
+                } else {
+                    SourceStep::More
+                }
+            });
+        }
+        "go on" => {
+            assert!(is_misuse(conn.send_text("between")));
+            assert!(conn.ping_with(b"between").is_queued());
+            conn.resume_sources();
+            conn.close();
+        }
+        other => panic!("{other} is delivered behind the close"),
+    });
+    peer.send(Frame::text("begin"));
+    peer.expect(Frame::text("x".repeat(PIECE)).fragment());
+    peer.send(Frame::ping("from the client"));
+    peer.expect(Frame::pong("from the client"));
+    peer.send(Frame::text("go on"));
+    peer.expect(Frame::ping("between"));
+    for number in 1..PIECES {
+        let piece = Frame::continuation("x".repeat(PIECE));
+        peer.expect(if number + 1 < PIECES {
+            piece.fragment()
+        } else {
+            piece
+        });
+    }
+    peer.expect(Frame::close(1000, ""));
+    peer.send(Frame::close(1000, ""));
+    peer.expect_end();
+    reports.finish(server);
 }
 
 #[test]

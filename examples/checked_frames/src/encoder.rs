@@ -56,7 +56,7 @@ impl CheckedEncoder {
         let header = frame::header(kind, self.sequence, payload);
         self.inner.pack_parts(&[&header, payload], output)?;
         // A frame that does not fit below the limit is taken back, and the next one gets its number.
-        if !output.is_overfull() {
+        if !output.overfills() {
             self.sequence = self.sequence.wrapping_add(1);
         }
         Ok(())

@@ -67,18 +67,22 @@ impl RingBuffer {
         Ok(())
     }
 
-    /// Grows to hold `needed` bytes, at least doubling as far as the limit allows, and moves the
-    /// readable bytes to offset 0.
+    /// Grows to hold `needed` bytes, at least doubling as far as the limit allows, or into a large
+    /// storage that the pool has kept, and moves the readable bytes to offset 0.
     pub(super) fn grow(&mut self, needed: usize) {
         debug_assert!(self.capacity() < needed && needed <= self.limit);
         let doubled = (self.capacity() * 2).max(Self::MIN_GROWTH);
+        let kept = self.shelf.as_ref().and_then(|shelf| shelf.take(needed));
         // The allocator zeroes it, and for large sizes has pages that are zero already.
-        let mut storage = vec![0; needed.max(doubled.min(self.limit))];
+        let mut storage = kept.unwrap_or_else(|| vec![0; needed.max(doubled.min(self.limit))]);
         let (first, second) = self.as_slices();
         storage[..first.len()].copy_from_slice(first);
         storage[first.len()..self.len].copy_from_slice(second);
-        self.storage = storage;
+        let outgrown = std::mem::replace(&mut self.storage, storage);
         self.head = 0;
+        if let Some(shelf) = &self.shelf {
+            shelf.put(outgrown);
+        }
         self.debug_check();
     }
 

@@ -6,22 +6,19 @@ use ringwheel_ringbuffer::RingPool;
 
 use super::Output;
 use super::message::State;
-use crate::io::stream::{SHORT_MEANS_DRAINED, Stream};
+use super::outlet::Outlet;
+use crate::io::stream::Stream;
 
 impl Output {
     /// Hands the pending output and `bytes` to the socket, and keeps the rest that it does not take.
     pub(super) fn put_large(&mut self, bytes: &[u8]) {
         let must_wait = self.open_patches > 0 || self.state.has(State::OVERFLOWED);
-        let cannot_leave = self.blocked || must_wait || !self.stream.is_attached();
-        let limit = self.limit();
+        let fits = must_wait || self.has_room(bytes.len()) || self.make_room(bytes.len());
+        let cannot_leave = !self.can_leave() || must_wait || !fits;
         let Some(ring) = self.ring.as_mut().filter(|_| !cannot_leave) else {
             return self.put_slowly(bytes);
         };
         let pending = ring.len();
-        if pending.saturating_add(bytes.len()) > limit {
-            self.state.add(State::OVERFLOWED);
-            return;
-        }
         let (front, back) = ring.as_slices();
         let outcome = if pending == 0 {
             self.stream.write(bytes)
@@ -42,7 +39,7 @@ impl Output {
                 ring.consume(from_ring);
                 let rest = &bytes[count - from_ring..];
                 if !rest.is_empty() {
-                    self.blocked = SHORT_MEANS_DRAINED;
+                    self.outlet.note_short_write();
                     self.put_slowly(rest);
                 }
             }
@@ -54,22 +51,48 @@ impl Output {
         }
     }
 
-    /// Hands all that is pending to the socket, until it is empty or takes no more.
+    /// True if the socket may take something now.
     #[inline]
-    pub(crate) fn flush(&mut self) {
-        while self.flush_once() {}
+    fn can_leave(&self) -> bool {
+        self.outlet == Outlet::Open && self.failure.is_none() && self.stream.is_attached()
     }
 
-    /// One write of what is pending. True when another may help.
+    /// Hands all that is pending, which is whole, to the socket, until it is empty or takes no more.
     #[inline]
-    fn flush_once(&mut self) -> bool {
-        let Some(ring) = self.ring.as_mut().filter(|ring| !ring.is_empty()) else {
-            return false;
-        };
-        if self.blocked || self.failure.is_some() {
+    pub(crate) fn flush(&mut self) {
+        debug_assert!(!self.state.has(State::PACKING));
+        if self.ring.is_some() {
+            while self.flush_once(usize::MAX) {}
+            self.mark = self.len() as u32;
+            self.state.clear(State::TORN);
+        }
+    }
+
+    /// Offers the socket the messages before the current one, because that one does not fit behind them. True if `bytes` more
+    /// fit then. On the way of a message that fits there is no further write.
+    #[cold]
+    pub(super) fn make_room(&mut self, bytes: usize) -> bool {
+        let pending = self.len();
+        let earlier = self.mark as usize;
+        while self.flush_once(earlier - (pending - self.len())) {}
+        // The earlier messages are fewer than 4 GiB.
+        self.mark -= (pending - self.len()) as u32;
+        self.has_room(bytes)
+    }
+
+    /// One write of the first `most` bytes of what is pending. True when another may help.
+    #[inline]
+    fn flush_once(&mut self, most: usize) -> bool {
+        let offered = self.len().min(most);
+        if offered == 0 || !self.can_leave() {
             return false;
         }
+        let Some(ring) = &mut self.ring else {
+            return false;
+        };
         let (front, back) = ring.as_slices();
+        let front = &front[..front.len().min(offered)];
+        let back = &back[..offered - front.len()];
         let outcome = if back.is_empty() {
             self.stream.write(front)
         } else {
@@ -80,9 +103,11 @@ impl Output {
             Ok(count) => {
                 self.written += count as u64;
                 ring.consume(count);
-                let is_cut = !ring.is_empty();
-                self.blocked = SHORT_MEANS_DRAINED && is_cut;
-                !SHORT_MEANS_DRAINED && is_cut
+                let is_cut = count < offered;
+                if is_cut {
+                    self.outlet.note_short_write();
+                }
+                is_cut && self.outlet == Outlet::Open
             }
             Err(error) => {
                 self.cannot_write(error);
@@ -93,7 +118,7 @@ impl Output {
 
     /// Tries the socket although it has not said that it takes more.
     pub(crate) fn try_again(&mut self) {
-        self.blocked = false;
+        self.outlet.unblock();
         self.flush();
     }
 
@@ -107,7 +132,7 @@ impl Output {
         };
         let (front, back) = ring.as_slices();
         if !front.is_empty() {
-            if self.blocked || !back.is_empty() || self.failure.is_some() {
+            if self.outlet != Outlet::Open || !back.is_empty() || self.failure.is_some() {
                 return false;
             }
             match self.stream.write(front) {
@@ -121,6 +146,7 @@ impl Output {
         if let Some(ring) = self.ring.take() {
             pool.give_back(ring);
         }
+        self.mark = 0;
         true
     }
 
@@ -131,7 +157,7 @@ impl Output {
             (Ok(count), Some(ring)) => {
                 self.written += count as u64;
                 ring.consume(count);
-                self.blocked = SHORT_MEANS_DRAINED;
+                self.outlet.note_short_write();
             }
             (Err(error), _) => self.cannot_write(error),
             (Ok(_), None) => {}
@@ -141,7 +167,7 @@ impl Output {
     #[cold]
     fn cannot_write(&mut self, error: io::Error) {
         if error.kind() == io::ErrorKind::WouldBlock {
-            self.blocked = true;
+            self.outlet.block();
         } else {
             self.fail(error);
         }
@@ -169,7 +195,21 @@ impl Output {
     /// The socket is writable again.
     #[inline]
     pub(crate) fn unblock(&mut self) {
-        self.blocked = false;
+        self.outlet.unblock();
+    }
+
+    /// Sends our end of the stream. Whatever is put into the output from now on is dropped.
+    ///
+    /// # Errors
+    /// The socket's error.
+    pub(crate) fn shutdown_write(&mut self) -> io::Result<()> {
+        self.outlet = Outlet::Shut;
+        self.stream.shutdown_write()
+    }
+
+    /// Lets nothing more leave, because the connection has ended.
+    pub(crate) fn shut(&mut self) {
+        self.outlet = Outlet::Shut;
     }
 
     #[inline]

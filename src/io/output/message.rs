@@ -1,6 +1,6 @@
 //! The message being packed: it goes into the output whole, or is taken back.
 
-use super::{OWN_ROOM, Output};
+use super::{LAST_WORDS_ROOM, OWN_ROOM, Output};
 
 /// The state of the current message, a bit each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +14,10 @@ impl State {
     pub(super) const TORN: State = State(2);
     /// Something did not fit.
     pub(super) const OVERFLOWED: State = State(4);
+    /// The message is the protocol's last words.
+    const LAST_WORDS: State = State(8);
+    /// The protocol has panicked within a reply of its own.
+    pub(super) const HALF_REPLY: State = State(16);
 
     #[inline]
     pub(super) fn has(self, flag: State) -> bool {
@@ -22,6 +26,10 @@ impl State {
 
     pub(super) fn add(&mut self, flag: State) {
         self.0 |= flag.0;
+    }
+
+    pub(super) fn clear(&mut self, flag: State) {
+        self.0 &= !flag.0;
     }
 }
 
@@ -40,23 +48,26 @@ impl Output {
     /// Bytes that may be pending now: a message leaves the protocol's own room alone.
     pub(super) fn limit(&self) -> usize {
         let limit = self.ring.as_ref().map_or(usize::MAX, |ring| ring.limit());
-        if self.state.has(State::PACKING) {
+        if self.state.has(State::PACKING) && !self.state.has(State::LAST_WORDS) {
             limit - OWN_ROOM.min(limit)
         } else {
             limit
         }
     }
 
-    /// True if more is pending than the limit allows.
-    #[inline]
-    pub(crate) fn exceeds_limit(&self) -> bool {
-        self.len() > self.limit()
+    /// True if so many more bytes may be pending.
+    pub(super) fn has_room(&self, bytes: usize) -> bool {
+        self.len().saturating_add(bytes) <= self.limit()
     }
 
-    /// True if the current message, as far as it is written, does not fit below the limit: it will be taken back. An encoder
-    /// that compresses against earlier messages must then forget this one.
-    pub fn is_overfull(&self) -> bool {
-        self.state.has(State::OVERFLOWED) || self.exceeds_limit()
+    /// Finds out if the current message, as far as it is written, does not fit below the limit, although the socket was offered
+    /// the messages before it: it will be taken back. An encoder that compresses against earlier messages must then forget this
+    /// one.
+    pub fn overfills(&mut self) -> bool {
+        if !self.has_room(0) && !self.make_room(0) {
+            self.state.add(State::OVERFLOWED);
+        }
+        self.state.has(State::OVERFLOWED)
     }
 
     /// Begins a message, so that it can be taken back.
@@ -68,15 +79,39 @@ impl Output {
         self.open_patches = 0;
     }
 
-    /// Ends the message that was begun. The caller has checked [the limit](Self::exceeds_limit), except for the protocol's own
-    /// words.
+    /// Begins the protocol's last words, for which room is reserved.
+    pub(crate) fn begin_last_words(&mut self) {
+        self.begin();
+        self.state.add(State::LAST_WORDS);
+        if let Some(ring) = &mut self.ring {
+            ring.set_limit(ring.limit() + LAST_WORDS_ROOM);
+        }
+    }
+
+    /// Ends the message that was begun. The caller has asked if it [overfills](Self::overfills) the output, except for the
+    /// protocol's own words.
     #[inline]
     pub(crate) fn finish(&mut self) -> Packed {
+        self.finish_at(self.len())
+    }
+
+    /// As [`finish`](Self::finish), where the caller knows how much is pending.
+    #[inline]
+    pub(crate) fn finish_at(&mut self, pending: usize) -> Packed {
+        debug_assert_eq!(pending, self.len());
         if self.state.has(State::OVERFLOWED) {
             return self.take_back();
         }
+        self.mark = pending as u32;
         self.state = State::IDLE;
         Packed::Whole
+    }
+
+    /// All that is pending is whole.
+    #[inline]
+    pub(crate) fn set_mark(&mut self) {
+        self.mark = self.len() as u32;
+        self.state = State::IDLE;
     }
 
     /// Removes the current message from the output.
@@ -90,14 +125,16 @@ impl Output {
         if let Some(ring) = &mut self.ring {
             ring.truncate(self.mark as usize);
             // With nothing pending no event need come before the next write is tried.
-            self.blocked &= !ring.is_empty();
+            if ring.is_empty() {
+                self.outlet.unblock();
+            }
         }
         Packed::Overflowed
     }
 
-    /// Removes a message whose packing panicked.
+    /// Removes a message, or a reply of the protocol itself, within which the protocol has panicked.
     pub(crate) fn abandon(&mut self) -> Packed {
-        if self.state.has(State::PACKING) {
+        if self.state.has(State::PACKING) || self.state.has(State::HALF_REPLY) {
             self.take_back()
         } else {
             Packed::Whole
@@ -108,10 +145,5 @@ impl Output {
     #[inline]
     pub(crate) fn has_overflowed(&self) -> bool {
         self.state.has(State::OVERFLOWED) && self.failure.is_none()
-    }
-
-    /// The current message does not fit after all.
-    pub(crate) fn mark_overflowed(&mut self) {
-        self.state.add(State::OVERFLOWED);
     }
 }

@@ -5,6 +5,8 @@
 
 mod drain;
 mod message;
+mod outlet;
+mod reply;
 
 use std::io;
 
@@ -12,8 +14,10 @@ use ringwheel_ringbuffer::{RingBuffer, RingPool};
 
 use crate::io::stream::Stream;
 use message::State;
+use outlet::Outlet;
 
 pub(crate) use message::Packed;
+pub(crate) use reply::Reply;
 
 /// From this many bytes on, a slice is handed to the socket from where it lies instead of being copied into the ring
 /// first: the copy would cost more than a system call saves.
@@ -23,13 +27,18 @@ const DIRECT_WRITE_MIN: usize = 8 * 1024;
 /// and told of the end.
 pub(crate) const OWN_ROOM: usize = 512;
 
+/// Room beyond that for the last words of a protocol, in bytes: its other words cannot use it up, so a peer that is slow to read
+/// is told of the end.
+pub(crate) const LAST_WORDS_ROOM: usize = 512;
+
 /// The output of one connection, into which its protocol writes.
 ///
 /// Small pieces collect in a ring, and everything that a burst of messages answers leaves in one write. A large slice
 /// goes to the socket at once, behind what the ring holds, and only what the socket does not take is copied.
 ///
 /// Pending output never exceeds [`Limits::output`](crate::Limits::output), except by 512 bytes of what the protocol says by
-/// itself. A message that would is taken back whole, and [`Conn::send`](crate::Conn::send) reports it.
+/// itself and 512 bytes of its last words. Before a message is found not to fit, the socket is offered what is pending. A
+/// message that does not fit is taken back whole, and [`Conn::send`](crate::Conn::send) reports it.
 #[derive(Debug)]
 pub struct Output {
     /// Lent by the worker's pool while there is output. Its limit is the connection's output limit and [`OWN_ROOM`].
@@ -37,10 +46,10 @@ pub struct Output {
     stream: Stream,
     /// Bytes that the socket has taken since the connection opened.
     written: u64,
-    /// Pending bytes that belong to earlier messages. A direct write lowers it; a write beyond it has torn the message.
+    /// Pending bytes that belong to earlier messages, at most all of them: the end of a whole message. A direct write lowers
+    /// it; a write beyond it has torn the message that follows.
     mark: u32,
-    /// The socket takes nothing more until it says that it is writable.
-    blocked: bool,
+    outlet: Outlet,
     state: State,
     /// Length fields that are still to be patched: while there are any, nothing may leave.
     open_patches: u8,
@@ -60,7 +69,7 @@ impl Output {
             stream,
             written: 0,
             mark: 0,
-            blocked: false,
+            outlet: Outlet::Open,
             state: State::IDLE,
             open_patches: 0,
             failure: None,
@@ -123,8 +132,7 @@ impl Output {
     /// the connection must end.
     #[inline]
     pub fn announce(&mut self, bytes: usize) {
-        let limit = self.limit();
-        if bytes > limit.saturating_sub(self.len()) {
+        if !self.has_room(bytes) && !self.make_room(bytes) {
             self.state.add(State::OVERFLOWED);
         }
     }
@@ -199,7 +207,10 @@ impl Output {
     /// ```
     pub fn reserve_patch(&mut self, width: usize) -> Patch {
         self.open_patches = self.open_patches.saturating_add(1);
-        let patch = self.ring_or_own().reserve_patch(width).ok();
+        let mut patch = self.ring_or_own().reserve_patch(width).ok();
+        if patch.is_none() && self.make_room(width) {
+            patch = self.ring_or_own().reserve_patch(width).ok();
+        }
         if patch.is_none() {
             self.state.add(State::OVERFLOWED);
         }
@@ -225,8 +236,22 @@ impl Output {
             self.state.add(State::OVERFLOWED);
             return;
         }
-        if self.ring_or_own().extend_from_slice(bytes).is_err() {
+        if self.outlet == Outlet::Shut {
+            return self.clear();
+        }
+        let put = self.ring_or_own().extend_from_slice(bytes).is_ok();
+        let put = put
+            || (self.make_room(bytes.len()) && self.ring_or_own().extend_from_slice(bytes).is_ok());
+        if !put {
             self.state.add(State::OVERFLOWED);
+        }
+    }
+
+    /// Drops what is pending, which cannot leave any more.
+    fn clear(&mut self) {
+        self.mark = 0;
+        if let Some(ring) = &mut self.ring {
+            ring.clear();
         }
     }
 
@@ -274,6 +299,7 @@ impl Output {
 
     /// Discards the pending output and gives the ring back.
     pub(crate) fn discard(&mut self, pool: &mut RingPool) {
+        self.mark = 0;
         if let Some(ring) = self.ring.take() {
             pool.give_back(ring);
         }

@@ -85,8 +85,99 @@ fn what_does_not_fit_is_taken_back_and_nothing_of_it_has_left() {
     let (mut output, taken) = attached(&mut pool, 2 * DIRECT_WRITE_MIN);
     output.put_slice(b"before");
     output.begin();
-    output.put_parts(&[&[1; DIRECT_WRITE_MIN], &[2; DIRECT_WRITE_MIN]]);
+    output.put_parts(&[&[1; DIRECT_WRITE_MIN], &[2; DIRECT_WRITE_MIN + 1]]);
     assert_eq!(output.finish(), Packed::Overflowed);
-    assert!(taken.borrow().is_empty());
-    assert_eq!(output.len(), 6);
+    assert_eq!(*taken.borrow(), b"before");
+    assert!(output.is_empty());
+}
+
+/// A message was refused although it would have fitted once the socket had taken the messages before it.
+#[test]
+fn the_messages_before_leave_when_one_does_not_fit_behind_them() {
+    const LIMIT: usize = 2 * DIRECT_WRITE_MIN;
+    type Put = fn(&mut Output);
+    let ways: [(usize, Put); 4] = [
+        (LIMIT, |output| output.put_slice(&[2; LIMIT])),
+        (LIMIT, |output| {
+            (0..LIMIT / 64).for_each(|_| output.put_slice(&[2; 64]));
+        }),
+        (LIMIT, |output| {
+            output.put_parts(&[&[2; LIMIT / 2], &[2; LIMIT / 2]]);
+        }),
+        (LIMIT, |output| {
+            let field = output.reserve_patch(2);
+            (0..LIMIT / 2 - 1).for_each(|_| output.put_slice(&[2; 2]));
+            output.patch(field, &[2; 2]);
+        }),
+    ];
+    for (length, put) in ways {
+        let mut pool = RingPool::new(Default::default());
+        let (mut output, taken) = attached(&mut pool, LIMIT);
+        (0..100).for_each(|_| output.put_slice(&[1; 60]));
+        output.begin();
+        put(&mut output);
+        assert!(!output.overfills());
+        assert_eq!(output.finish(), Packed::Whole);
+        output.flush();
+        let expected = [vec![1; 6_000], vec![2; length]].concat();
+        assert!(*taken.borrow() == expected);
+    }
+}
+
+#[test]
+fn nothing_leaves_once_the_output_is_shut() {
+    let mut pool = RingPool::new(Default::default());
+    let (mut output, taken) = attached(&mut pool, 1 << 20);
+    output.put_slice(b"pending");
+    output.shut();
+    output.flush();
+    output.try_again();
+    output.unblock();
+    output.flush();
+    output.put_slice(&[7; DIRECT_WRITE_MIN]);
+    assert!(!output.send_off(&mut pool) || output.is_empty());
+    assert!(taken.borrow().is_empty() && !output.has_overflowed() && !output.has_failed());
+}
+
+#[test]
+fn a_reply_within_which_the_protocol_panics_is_removed() {
+    let mut pool = RingPool::new(Default::default());
+    let (mut output, taken) = attached(&mut pool, 1 << 20);
+    output.begin();
+    output.put_slice(b"message");
+    assert_eq!(output.finish(), Packed::Whole);
+    let mut reply = Reply::new(&mut output);
+    reply.output().put_slice(b"whole");
+    reply.end();
+    output.set_mark();
+    let mut reply = Reply::new(&mut output);
+    reply.output().put_slice(b"hal");
+    drop(reply);
+    assert_eq!(output.abandon(), Packed::Overflowed);
+    output.flush();
+    assert_eq!(*taken.borrow(), b"messagewhole");
+    // Once part of it has left, the stream is spoilt.
+    let mut reply = Reply::new(&mut output);
+    reply.output().put_slice(&[7; DIRECT_WRITE_MIN]);
+    drop(reply);
+    assert_eq!(output.abandon(), Packed::Torn);
+}
+
+#[test]
+fn last_words_have_room_that_nothing_else_can_use_up() {
+    let mut pool = RingPool::new(Default::default());
+    let (mut output, _) = attached(&mut pool, 1_000);
+    output.outlet.block();
+    output.begin();
+    output.put_slice(&[1; 1_000]);
+    assert!(!output.overfills());
+    assert_eq!(output.finish(), Packed::Whole);
+    output.put_slice(&[2; OWN_ROOM]);
+    assert!(!output.has_overflowed());
+    output.begin_last_words();
+    output.put_slice(&[3; LAST_WORDS_ROOM]);
+    assert_eq!(output.finish(), Packed::Whole);
+    output.begin();
+    output.put_slice(&[4; 1]);
+    assert_eq!(output.finish(), Packed::Overflowed);
 }

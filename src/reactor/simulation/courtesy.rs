@@ -11,7 +11,7 @@ use crate::protocol::{
 };
 
 use super::ledger::Book;
-use super::{MAX_FRAME, OWN_ROOM, quiet_panic};
+use super::{MAX_FRAME, quiet_panic};
 
 /// A frame is its kind, the length of its body in two bytes, and the body.
 pub(super) const HEADER: usize = 3;
@@ -317,10 +317,9 @@ impl Encode for CourtesyEncoder {
 
     fn farewell(&mut self, why: Farewell, output: &mut Output) -> Parting {
         let mut ledger = self.book.open();
-        let has_room = output.len() + HEADER < ledger.output_limit + OWN_ROOM;
         let record = &mut ledger.records[self.number];
         record.farewells += 1;
-        record.must_part = has_room && !record.has_shut_write;
+        record.must_part = !record.has_shut_write;
         let (farewells, is_open) = (record.farewells, record.has_shaken_hands);
         ledger.claim(farewells == 1, || {
             format!("{} says farewell again: {why:?}", self.number)

@@ -76,7 +76,14 @@ pub(super) fn check_end_for_handler(
     let is_early = match cause {
         // The peer may have gone on in the same iteration.
         Cause::Timeout(_) if record.is_closed_in_order => false,
-        Cause::Timeout(Timeout::Idle) => at < pipe.heard_at.max(peer.held_at) + idle,
+        Cause::Timeout(Timeout::Idle) => {
+            let took_at = if record.sources > 0 {
+                pipe.took_at
+            } else {
+                Duration::ZERO
+            };
+            at < pipe.heard_at.max(peer.held_at).max(took_at) + idle
+        }
         Cause::Timeout(Timeout::FirstMessage) => {
             peer.is_excused || at < peer.adopted + FIRST_MESSAGE
         }
@@ -125,7 +132,10 @@ pub(super) fn check_lingering(
     let is_slow = was_taken < needed && !(was_taken > 0 && pipe.server_ended);
     let has_had_its_time = now >= since + CLOSE && is_slow;
     let is_whole = pipe.peer_ended && !pipe.aborted;
+    // An end that does not wait for a source is no clean one.
+    let has_cut_source = record.lost_sources > 0;
     let is_fair = pipe.reset || record.may_abort || is_drain_over || has_had_its_time || is_whole;
+    let is_fair = is_fair || has_cut_source;
     assert!(
         is_fair || !is_orderly,
         "{}: {cause:?} at {at:?}, but the close is cut short at {now:?}",
@@ -221,6 +231,14 @@ fn check_stream(peer: &Peer, record: &Record) -> bool {
         assert!(!peer.is_within_frame(), "{number}: {cause:?} cuts a frame");
         assert!(record.written <= peer.own);
         let was_local = matches!(cause, Some((Cause::Local, _)));
+        let has_own_words = matches!(
+            cause,
+            Some((Cause::Peer | Cause::Protocol | Cause::InputLimit, _))
+        );
+        assert!(
+            record.lost_sources == 0 || has_own_words,
+            "{number}: {cause:?} loses a source, but the peer sees an orderly end"
+        );
         let must_part = was_local && record.must_part;
         assert!(
             peer.heard_bye || !must_part,

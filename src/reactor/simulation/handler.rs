@@ -8,6 +8,7 @@ use crate::connection::gate::Gate;
 use crate::handler::Handler;
 use crate::handler::conn::Conn;
 use crate::handler::local::LocalConnections;
+use crate::handler::source::SourceStep;
 use crate::handler::timeout::TimeoutDecision;
 use crate::handler::timers::TimerId;
 use crate::protocol::ErrorOf;
@@ -19,7 +20,9 @@ use super::mail::{
     self, BytesProtocol, Mailer, NUMBERED, OWN, end, message, note_said, number_of, say, subscribe,
     unsubscribe, visit_by_name,
 };
-use super::{LARGE_OUTPUT_LIMIT, LOW_WATER, MESSAGE, Random, TICK, TIMERS, TOPICS, quiet_panic};
+use super::{
+    LARGE_OUTPUT_LIMIT, LOW_WATER, MESSAGE, Random, SOURCES, TICK, TIMERS, TOPICS, quiet_panic,
+};
 
 pub(super) struct ScriptedHandler<P: BytesProtocol> {
     pub(super) book: Book,
@@ -92,8 +95,12 @@ impl<P: BytesProtocol> ScriptedHandler<P> {
 
     /// A random length for one of many messages. A long one goes to the socket directly.
     fn much(&mut self, conn: &Conn<'_, P>) -> usize {
-        let may_be_long = self.book.open().output_limit == LARGE_OUTPUT_LIMIT;
-        if !may_be_long || P::OPENS_AT_ONCE {
+        let limit = self.book.open().output_limit;
+        if !P::OPENS_AT_ONCE && self.random.one_in(12) {
+            // It fits into an empty output, and behind next to nothing.
+            return limit - 60;
+        }
+        if limit != LARGE_OUTPUT_LIMIT || P::OPENS_AT_ONCE {
             return 400;
         }
         let has_little = conn.write_buffer_len() < LOW_WATER;
@@ -165,6 +172,72 @@ impl<P: BytesProtocol> ScriptedHandler<P> {
         note_said(&self.book, number, length, status);
     }
 
+    /// Sends from a source, which sometimes waits and sometimes panics.
+    fn send_from_source(&mut self, conn: &mut Conn<'_, P>) {
+        let number = number_of(conn);
+        self.book.open().completions += 1;
+        let (book, mut random) = (self.book.clone(), self.random.fork());
+        let mut pieces = random.below(12);
+        let draw = move |conn: &mut Conn<'_, P>| {
+            let is_time = conn.write_buffer_len() <= LOW_WATER;
+            book.open().claim(is_time, || {
+                "a source is called above the low-water mark".into()
+            });
+            book.open().records[number].is_drawing = true;
+            let length = random.below(900);
+            let has_sent = !random.one_in(8) && say(&book, conn, length).is_queued();
+            if random.one_in(60) {
+                end(&book, conn, random.one_in(3));
+            }
+            if random.one_in(60) {
+                quiet_panic();
+            }
+            let waits = random.one_in(6);
+            let record = &mut book.open().records[number];
+            record.is_drawing = false;
+            if pieces == 0 {
+                record.sources -= 1;
+                record.source_waits = false;
+                return SourceStep::Done;
+            }
+            pieces -= 1;
+            record.source_waits = waits || !has_sent;
+            if waits {
+                SourceStep::Wait
+            } else {
+                SourceStep::More
+            }
+        };
+        let book = self.book.clone();
+        let status = conn.send_from_then(draw, move |outcome| {
+            let mut ledger = book.open();
+            ledger.completions -= 1;
+            ledger.tally.count(match outcome {
+                SendOutcome::Written => "source written",
+                SendOutcome::Refused(_) => "source refused",
+                SendOutcome::Lost => "source lost",
+            });
+            if outcome == SendOutcome::Lost {
+                ledger.records[number].lost_sources += 1;
+            }
+        });
+        let mut ledger = self.book.open();
+        let record = &mut ledger.records[number];
+        let has_room = record.sources < SOURCES;
+        record.sources += usize::from(status.is_queued());
+        record.has_drawn = true;
+        let is_right = status.is_queued() == has_room || !conn.is_open();
+        ledger.claim(is_right, || {
+            format!("a source is answered by {status:?}, although there is room: {has_room}")
+        });
+    }
+
+    /// Wakes a source that waits.
+    fn resume_sources(&self, conn: &mut Conn<'_, P>) {
+        conn.resume_sources();
+        self.book.open().records[number_of(conn)].source_waits = false;
+    }
+
     fn carry_out(
         &mut self,
         conn: &mut Conn<'_, P>,
@@ -205,7 +278,9 @@ impl<P: BytesProtocol> ScriptedHandler<P> {
             137..=144 => self.cancel_timer(conn, session),
             145..=160 => self.mailer.write(&mut self.random),
             161..=170 => self.mailer.act(&mut self.random),
-            171..=174 => conn.flush(),
+            171..=172 => self.send_from_source(conn),
+            173 => self.resume_sources(conn),
+            174 => conn.flush(),
             175..=196 => subscribe(&self.book, conn, topic),
             197..=204 => unsubscribe(&self.book, conn, topic),
             205..=216 => self.mailer.publish(&mut self.random),
@@ -359,6 +434,7 @@ impl<P: BytesProtocol> Handler for ScriptedHandler<P> {
                 conn.resume_reading();
                 // If it was held back, its idle time starts anew.
                 self.note_touched(session);
+                self.resume_sources(conn);
             }
             SPEAK if self.random.one_in(12) => quiet_panic(),
             SPEAK if self.random.one_in(6) => self.cancel_timer(conn, session),
@@ -371,9 +447,16 @@ impl<P: BytesProtocol> Handler for ScriptedHandler<P> {
         self.enter(conn, session, "on_drained");
         self.note_touched(session);
         let has_room = conn.write_buffer_len() <= LOW_WATER;
-        self.book.open().claim(has_room, || {
-            "on_drained is called above the low-water mark".into()
-        });
+        {
+            let mut ledger = self.book.open();
+            ledger.claim(has_room, || {
+                "on_drained is called above the low-water mark".into()
+            });
+            let awaited = &mut ledger.records[session.number].awaits_room;
+            if std::mem::take(awaited) {
+                ledger.tally.count("room for a refused message");
+            }
+        }
         match self.random.below(12) {
             0 => end(&self.book, conn, false),
             1 => self.pause(conn, session),

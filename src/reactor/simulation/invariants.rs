@@ -71,9 +71,9 @@ impl World {
                 continue;
             };
             timers += count_timers(connection);
-            assert!(connection.output.len() <= ledger.output_limit + OWN_ROOM);
-            let is_listed = connection.marks.has(Marks::ON_READY_LIST);
-            if connection.life.stage() != Stage::Open && !is_listed {
+            let most = ledger.output_limit + OWN_ROOM + LAST_WORDS_ROOM;
+            assert!(connection.output.len() <= most);
+            if connection.marks.has(Marks::TOLD_OF_END) {
                 // Also where there is no handler to be told.
                 record.topics.clear();
             }
@@ -246,6 +246,15 @@ fn check_state(connection: &Connection, record: &Record) {
         !is_above || is_closing || connection.gate.has(Gate::PRESSURE),
         "output is above the high-water mark, but input is not held back"
     );
+    let is_told = connection.marks.has(Marks::ON_READY_LIST) || !connection.output.is_empty();
+    assert!(
+        !record.awaits_room || stage != Stage::Open || is_told,
+        "a message was refused, but its sender is not told of room"
+    );
+    let sources = connection.sources();
+    assert!(sources == record.sources || stage != Stage::Open && sources == 0);
+    let is_forgotten = sources > 0 && !record.source_waits && !is_told;
+    assert!(!is_forgotten, "a source has more, but is not drawn from");
     let must_have_cause = is_closing || connection.life.is_parting();
     assert!(connection.cause.is_some() || !must_have_cause);
     assert!(connection.kept() <= INPUT_LIMIT.max(RECEIVE_BUFFER));
@@ -262,7 +271,11 @@ fn check_state(connection: &Connection, record: &Record) {
     );
     let extra = connection.extra.as_ref();
     let subscriptions = extra.map_or(0, |extra| extra.subscriptions.len());
-    assert!(subscriptions == record.topics.len() && subscriptions <= SUBSCRIPTIONS);
+    assert!(
+        subscriptions == record.topics.len() && subscriptions <= SUBSCRIPTIONS,
+        "{stage:?}: {subscriptions} subscriptions, {:?} are known",
+        record.topics
+    );
     let timers = extra.map_or(0, |extra| extra.timers.len());
     assert!(timers <= TIMERS);
     assert_eq!(timers, record.timers.len(), "the handler's timers");
@@ -276,7 +289,8 @@ fn check_requests(connection: &Connection, record: &mut Record, tally: &mut Tall
         *within = within.saturating_sub(1);
     }
     let is_due = |request: usize| record.requests[request] == Some(0);
-    let is_open = connection.life.stage() == Stage::Open;
+    // A close may wait for sources.
+    let is_open = connection.life.stage() == Stage::Open && !connection.is_finishing();
     let has_letters = control.is_some_and(|control| control.has_letters());
     let must_close = is_due(CLOSE_REQUEST) && !has_letters;
     assert!(!is_open || !must_close, "a close by a handle is lost");
@@ -579,7 +593,12 @@ fn check_timeouts(
         // The gate was opened in the iteration after the one in which it was last seen to be shut.
         let heard = pipe.heard_at.max(peer.unheard_at).max(record.touched_at);
         let heard = heard.max(peer.held_at + longest_sleep);
-        let heard = heard.max(stayed_at);
+        let taken = if record.has_drawn {
+            pipe.took_at
+        } else {
+            Duration::ZERO
+        };
+        let heard = heard.max(stayed_at).max(taken);
         let heard = Duration::from_millis(ticks(heard) + 1);
         assert!(
             is_parting || !is_past(heard, idle),

@@ -96,7 +96,7 @@ pub(super) struct Record {
     pub(super) pongs: u32,
     pub(super) half_closed: bool,
     pub(super) farewells: usize,
-    /// The output had room for the farewell, so the peer must hear it.
+    /// The protocol has said its farewell, and the peer must hear it.
     pub(super) must_part: bool,
     pub(super) has_asked_for_end: bool,
     /// Another thread has asked for a reset.
@@ -119,6 +119,18 @@ pub(super) struct Record {
     pub(super) topics: BTreeSet<usize>,
     /// Number of iterations within which requests by handles must be carried out: to close, to abort, to resume reading.
     pub(super) requests: [Option<u8>; 3],
+    /// It has had a source, so that the taking of output is a sign of life.
+    pub(super) has_drawn: bool,
+    /// Number of sources that are not done, and whose connection has not ended.
+    pub(super) sources: usize,
+    /// The first source has answered that it waits, and was not resumed.
+    pub(super) source_waits: bool,
+    /// A source is being called.
+    pub(super) is_drawing: bool,
+    /// Number of sources of which something was lost.
+    pub(super) lost_sources: usize,
+    /// A message was refused because the output was full, and the handler was not told of room since.
+    pub(super) awaits_room: bool,
     /// The message timeout that the handler has set for this connection.
     pub(super) message_timeout: Option<Duration>,
 }

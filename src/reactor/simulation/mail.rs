@@ -79,6 +79,15 @@ pub(super) fn say<P: BytesProtocol>(
     let next = book.open().records[number].said;
     let status = conn.send(&message(OWN, next, length));
     note_said(book, number, length, status);
+    let is_refused = matches!(
+        status,
+        SendStatus::Refused(Refusal::OutputLimit | Refusal::Dropped)
+    );
+    if is_refused && conn.write_buffer_len() > 0 && conn.is_open() {
+        let mut ledger = book.open();
+        ledger.records[number].awaits_room = true;
+        ledger.tally.count("message without room");
+    }
     status
 }
 
@@ -87,7 +96,7 @@ pub(super) fn note_said(book: &Book, number: usize, length: usize, status: SendS
     let is_queued = status.is_queued();
     ledger.records[number].said += u32::from(is_queued);
     let record = &ledger.records[number];
-    let may_speak = !record.has_asked_for_end && !record.has_shut_write;
+    let may_speak = record.is_drawing || !record.has_asked_for_end && !record.has_shut_write;
     let is_unencodable = matches!(status, SendStatus::Refused(Refusal::Pack(_)));
     ledger.claim(may_speak || !is_queued, || {
         format!("{number} is told {status:?} after its end")

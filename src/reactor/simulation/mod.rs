@@ -40,6 +40,8 @@ const OUTPUT_LIMIT: usize = 4_000;
 const LARGE_OUTPUT_LIMIT: usize = 24_000;
 /// Bytes beyond the output limit for what a protocol says by itself.
 const OWN_ROOM: usize = 512;
+/// Bytes beyond that for the last words of a protocol.
+const LAST_WORDS_ROOM: usize = 512;
 const LOW_WATER: usize = 500;
 const HIGH_WATER: usize = 2_000;
 const INPUT_LIMIT: usize = 2_000;
@@ -56,6 +58,7 @@ const CLOSE: Duration = Duration::from_millis(150);
 const TICK: Duration = Duration::from_micros(33_300);
 const DRAIN: Duration = Duration::from_millis(500);
 const TIMERS: usize = 4;
+const SOURCES: usize = 2;
 const SUBSCRIPTIONS: usize = 3;
 const TOPIC_NAME_LIMIT: usize = 8;
 const PUBLICATIONS: usize = 2;
@@ -111,7 +114,7 @@ fn run(seed: u64) -> Tally {
 }
 
 /// Events that must occur in a run of many seeds: without them the invariants would not be put to the test.
-const MUST_HAPPEN: [&str; 52] = [
+const MUST_HAPPEN: [&str; 57] = [
     "Aborted",
     "InputLimit",
     "Io",
@@ -148,6 +151,7 @@ const MUST_HAPPEN: [&str; 52] = [
     "mailbox full",
     "memory is ample again",
     "memory is short",
+    "message without room",
     "name of another service",
     "patience lost",
     "pong late",
@@ -156,6 +160,10 @@ const MUST_HAPPEN: [&str; 52] = [
     "publication in program order",
     "refused",
     "request by a handle",
+    "room for a refused message",
+    "source lost",
+    "source refused",
+    "source written",
     "subscriber too late",
     "task run",
     "tick",

@@ -94,6 +94,7 @@ impl World {
             .output(output_limit)
             .low_water(LOW_WATER)
             .high_water(HIGH_WATER)
+            .sources(SOURCES)
             .timers(TIMERS)
             .subscriptions(SUBSCRIPTIONS)
             .topic_name(TOPIC_NAME_LIMIT)

@@ -53,6 +53,8 @@ impl CheckedRing {
         let config = PoolConfig {
             initial_capacity: 16,
             keep_capacity: 600,
+            max_large: 2,
+            large_bytes: 4_000,
             max_idle: MAX_IDLE,
         };
         CheckedRing {
