@@ -81,7 +81,7 @@
 //! | [`ServerBuilder::max_connections`] | 100,000 | the connection is closed at once |
 //! | [`ServerBuilder::max_connections_per_ip`] | none | the connection is closed at once |
 //! | [`ServerBuilder::mailbox_limit`], letters waiting for one worker | 65,536 | the sender gets [`SendError::Full`] |
-//! | [`ServerBuilder::read_budget`], bytes of one connection in a row | 256 KiB | other connections have their turn |
+//! | [`ServerBuilder::read_budget`], bytes and work of one connection in a row | 256 KiB | other connections have their turn |
 //! | [`Limits::input`], bytes kept of a message that is not whole | 16 MiB | [`CloseReason::InputLimit`] |
 //! | [`Limits::high_water`], pending output | 192 KiB | the peer is not read until [`Limits::low_water`] (64 KiB) |
 //! | [`Limits::output`], pending output | 8 MiB | as [`Limits::overflow`] says: [`CloseReason::OutputLimit`] |

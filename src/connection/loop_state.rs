@@ -8,6 +8,7 @@ use ringwheel_ringbuffer::{PoolConfig, RingPool};
 use crate::connection::Connection;
 use crate::connection::due::Due;
 use crate::connection::marks::Marks;
+use crate::protocol::TurnBudget;
 use crate::shared::LoopShared;
 use crate::wheel::{TickClock, TimerKey, Wheel};
 
@@ -22,8 +23,8 @@ pub(crate) struct LoopState {
     /// True if the loop did not sleep before this iteration, because work was left or a timer was overdue: peers may have
     /// been kept waiting.
     pub(crate) was_behind: bool,
-    /// Messages, and pieces of messages, delivered on this worker.
-    pub(crate) delivered: u64,
+    /// The work that the current turn may still do.
+    pub(crate) budget: TurnBudget,
     pub(crate) wheel: Wheel<Due>,
     pub(crate) pool: RingPool,
     /// Ready list: slots of connections that have work left which no event will announce.
@@ -31,14 +32,19 @@ pub(crate) struct LoopState {
 }
 
 impl LoopState {
-    pub(crate) fn new(shared: Arc<LoopShared>, clock: TickClock, pool: PoolConfig) -> Self {
+    pub(crate) fn new(
+        shared: Arc<LoopShared>,
+        clock: TickClock,
+        pool: PoolConfig,
+        budget: TurnBudget,
+    ) -> Self {
         LoopState {
             shared,
             clock,
             now: Duration::ZERO,
             tick: 0,
             was_behind: false,
-            delivered: 0,
+            budget,
             wheel: Wheel::new(),
             pool: RingPool::new(pool),
             ready: Vec::new(),

@@ -161,9 +161,13 @@ impl Connection {
 
     /// True if a turn would find something to do that no event will announce.
     pub(crate) fn has_work(&self) -> bool {
-        let deliverable = self.gate.is_open() && self.kept() >= self.needed as usize;
         let end_unannounced = self.gate.is_open() && self.life.has_unannounced_end();
-        (self.readable && self.wants_input()) || deliverable || end_unannounced
+        (self.readable && self.wants_input()) || self.has_deliverable() || end_unannounced
+    }
+
+    /// True if the input that is kept can be delivered: a turn has ended between two messages, or the gate has opened.
+    pub(crate) fn has_deliverable(&self) -> bool {
+        self.gate.is_open() && self.kept() >= self.needed as usize
     }
 
     /// True if bytes from the peer are of any use now: to deliver, or to discard while closing.

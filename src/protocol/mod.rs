@@ -30,6 +30,7 @@ mod fixed_length;
 mod length_prefixed;
 mod lines;
 mod raw;
+mod turn_budget;
 mod typed_frames;
 
 pub use delimited::{Delimited, DelimitedDecoder, DelimitedError};
@@ -37,6 +38,7 @@ pub use fixed_length::FixedLength;
 pub use length_prefixed::{LengthPrefixed, LengthPrefixedError};
 pub use lines::{Lines, LinesDecoder, LinesError};
 pub use raw::Raw;
+pub use turn_budget::TurnBudget;
 pub use typed_frames::{TypedFrame, TypedFrameBuf, TypedFrames, TypedFramesError};
 
 pub use crate::io::output::Output;
@@ -163,6 +165,8 @@ pub struct UnpackContext<'a, E> {
     /// what it would answer. Postpone timeouts instead of firing them. (A peer that reads none of the output is caught
     /// by [`Listen::write_stall_timeout`](crate::Listen::write_stall_timeout).)
     pub peer_is_held_back: bool,
+    /// The budget of the turn; `None` for a decoder without a connection.
+    budget: Option<&'a mut TurnBudget>,
 }
 
 impl<'a, E> UnpackContext<'a, E> {
@@ -179,6 +183,7 @@ impl<'a, E> UnpackContext<'a, E> {
             now,
             peer,
             peer_is_held_back: false,
+            budget: None,
         }
     }
 
@@ -192,6 +197,45 @@ impl<'a, E> UnpackContext<'a, E> {
     #[must_use]
     pub fn at(self, now: Duration) -> Self {
         UnpackContext { now, ..self }
+    }
+
+    /// The same context with the budget of a turn.
+    ///
+    /// ```
+    /// use ringwheel::protocol::{Lines, Output, TurnBudget, UnpackContext};
+    ///
+    /// let (mut output, mut encoder) = (Output::detached(), Lines::default());
+    /// let mut budget = TurnBudget::new(1000);
+    /// let mut context = UnpackContext::detached(&mut output, &mut encoder).within(&mut budget);
+    /// context.charge(400);
+    /// assert_eq!(context.work_left(), 600);
+    /// ```
+    #[inline]
+    #[must_use]
+    pub fn within(self, budget: &'a mut TurnBudget) -> Self {
+        UnpackContext {
+            budget: Some(budget),
+            ..self
+        }
+    }
+
+    /// Reports work that the input has caused beyond looking at each of its bytes once, in the unit of a received byte: bytes
+    /// that were inflated, records that were looked up. Each call of [`Decode::unpack`] is charged 16 by itself.
+    ///
+    /// Once the [budget](TurnBudget) of the turn is spent, the turn ends behind the current message.
+    #[inline]
+    pub fn charge(&mut self, work: usize) {
+        if let Some(budget) = &mut self.budget {
+            budget.charge(work);
+        }
+    }
+
+    /// The work that is left to this turn. A decoder with a message that causes more can do a part of it, return
+    /// [`Unpacked::Skip`] with the bytes that this part has taken, and go on when it is called again. Without a connection
+    /// there is no limit, and this is [`usize::MAX`].
+    #[inline]
+    pub fn work_left(&self) -> usize {
+        self.budget.as_ref().map_or(usize::MAX, |budget| budget.left())
     }
 
     /// The same context with another encoder: a layered protocol passes it to the decoder below. `inner` gets that
@@ -225,6 +269,7 @@ impl<'a, E> UnpackContext<'a, E> {
             now: self.now,
             peer: self.peer,
             peer_is_held_back: self.peer_is_held_back,
+            budget: self.budget.as_deref_mut(),
         }
     }
 }

@@ -45,6 +45,7 @@ use crate::connection::table::ConnTable;
 use crate::io::address::Address;
 use crate::io::stream::Stream;
 use crate::panics::contain_drop;
+use crate::protocol::TurnBudget;
 use crate::service::Service;
 use crate::shared::LoopShared;
 use crate::wheel::TickClock;
@@ -63,7 +64,7 @@ pub(crate) struct ReactorConfig {
     pub(crate) pool: PoolConfig,
     /// Bytes of the receive buffer.
     pub(crate) receive_buffer: usize,
-    /// Bytes read from one connection before the others have their turn.
+    /// Work that one connection may cause before the others have their turn, in the unit of a received byte.
     pub(crate) read_budget: usize,
 }
 
@@ -94,7 +95,6 @@ pub(crate) struct Reactor {
     services: Vec<ServiceEntry>,
     state: LoopState,
     receive: Box<[u8]>,
-    read_budget: usize,
     tasks: Slab<ScheduledTask>,
     /// Slots to remove at the end of the iteration.
     closed: Vec<u32>,
@@ -116,9 +116,13 @@ impl Reactor {
         let mut reactor = Reactor {
             table: ConnTable::new(worker),
             services,
-            state: LoopState::new(shared, config.clock, config.pool),
+            state: LoopState::new(
+                shared,
+                config.clock,
+                config.pool,
+                TurnBudget::new(config.read_budget),
+            ),
             receive: vec![0; config.receive_buffer].into_boxed_slice(),
-            read_budget: config.read_budget,
             tasks: Slab::new(),
             closed: Vec::new(),
             departed: Vec::new(),
@@ -216,7 +220,6 @@ impl Reactor {
             services,
             state,
             receive,
-            read_budget,
             ..
         } = self;
         let Some(connection) = table
@@ -227,7 +230,7 @@ impl Reactor {
         };
         let slot = connection.id.slot;
         let service = &mut services[connection.service as usize];
-        if !read::fast_turn(connection, service, state, receive, *read_budget) {
+        if !read::fast_turn(connection, service, state, receive) {
             self.settle(slot);
         }
         true

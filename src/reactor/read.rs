@@ -16,9 +16,6 @@ use super::{Reactor, ServiceEntry};
 const JOIN_MAX: usize = 4 * 1024;
 /// The least room for a read into a connection's own ring.
 const RING_READ_MIN: usize = 4 * 1024;
-/// Bytes of the budget that each message takes besides its own: handling many tiny messages costs more than their bytes.
-const MESSAGE_COST: u64 = 16;
-
 impl Reactor {
     /// Delivers what is kept, then reads until the socket is drained, the gate shuts, or the budget is spent.
     #[inline]
@@ -27,7 +24,7 @@ impl Reactor {
             return;
         };
         let slot = &mut self.services[connection.service as usize];
-        ReadTurn::new(connection, slot, &mut self.state, &mut self.receive).run(self.read_budget);
+        ReadTurn::new(connection, slot, &mut self.state, &mut self.receive).run();
     }
 }
 
@@ -41,8 +38,8 @@ pub(super) fn fast_turn(
     slot: &mut ServiceEntry,
     state: &mut LoopState,
     buffer: &mut [u8],
-    budget: usize,
 ) -> bool {
+    state.budget.begin();
     let room = buffer.len();
     let outcome = connection.output.stream().read(buffer);
     let count = match outcome {
@@ -50,7 +47,7 @@ pub(super) fn fast_turn(
         _ => {
             connection.readable = true;
             ReadTurn::new(connection, slot, state, buffer)
-                .run_after_first_read(outcome, room, budget);
+                .run_after_first_read(outcome, room);
             return false;
         }
     };
@@ -93,24 +90,25 @@ impl<'a> ReadTurn<'a> {
         }
     }
 
-    fn run(mut self, budget: usize) {
+    fn run(mut self) {
+        self.state.budget.begin();
         // Behind a shut gate the kept input stays where it is.
         let is_held_back = !self.connection.gate.is_open() && self.connection.life.is_active();
         if self.connection.input.is_some() && !is_held_back {
             self.resume_kept_input();
         }
-        self.read_on(0, budget);
+        self.read_on();
         self.end();
     }
 
     /// Goes on after a first read into the empty buffer, of at most `room` bytes.
     #[cold]
-    fn run_after_first_read(mut self, outcome: io::Result<usize>, room: usize, budget: usize) {
+    fn run_after_first_read(mut self, outcome: io::Result<usize>, room: usize) {
         if let Ok(count) = outcome {
             self.held = count;
         }
-        let spent = self.absorb_read(outcome, room);
-        self.read_on(spent, budget);
+        self.absorb_read(outcome, room);
+        self.read_on();
         self.end();
     }
 
@@ -124,20 +122,20 @@ impl<'a> ReadTurn<'a> {
     }
 
     /// Reads until the socket is drained, the gate shuts, or the budget is spent.
-    fn read_on(&mut self, mut spent: usize, budget: usize) {
+    fn read_on(&mut self) {
         while self.connection.readable && self.connection.wants_input() {
-            if spent >= budget {
+            if self.state.budget.is_spent() {
                 self.state.queue(self.connection);
                 break;
             }
             let (outcome, room) = self.read_once();
-            spent += self.absorb_read(outcome, room);
+            self.absorb_read(outcome, room);
         }
     }
 
-    /// Handles the outcome of one read, which had room for `room` bytes. Returns the bytes that it takes from the budget.
+    /// Handles the outcome of one read, which had room for `room` bytes.
     #[inline]
-    fn absorb_read(&mut self, outcome: io::Result<usize>, room: usize) -> usize {
+    fn absorb_read(&mut self, outcome: io::Result<usize>, room: usize) {
         match outcome {
             Ok(0) => {
                 self.connection.readable = false;
@@ -149,10 +147,9 @@ impl<'a> ReadTurn<'a> {
                 if SHORT_MEANS_DRAINED && count < room && !self.connection.drain_fully {
                     self.connection.readable = false;
                 }
-                let before = self.state.delivered;
                 self.deliver();
-                let messages = self.state.delivered - before;
-                return count + (messages * MESSAGE_COST) as usize;
+                // The bytes are charged behind their delivery: a read that is allowed is also delivered.
+                self.state.budget.charge(count);
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 self.connection.readable = false;
@@ -163,15 +160,17 @@ impl<'a> ReadTurn<'a> {
                 self.connection.fail(error);
             }
         }
-        0
     }
 
-    /// Ends the turn: keeps the rest of the input, and announces the peer's end of stream.
+    /// Ends the turn: keeps the rest of the input, and announces the peer's end of stream behind it.
     fn end(&mut self) {
         if self.held > 0 {
             self.keep_input();
         }
-        if self.connection.life.has_unannounced_end() {
+        if self.connection.has_deliverable() {
+            // The budget was spent between two messages.
+            self.state.queue(self.connection);
+        } else if self.connection.life.has_unannounced_end() {
             self.announce_end();
         }
     }

@@ -9,8 +9,11 @@ use crate::connection::marks::Marks;
 use crate::handler::Handler;
 use crate::protocol::{Decode, ErrorOf, UnpackContext, Unpacked};
 
+/// Work that each call of the protocol is charged besides the bytes: handling many tiny messages costs more than their bytes.
+const CALL_COST: usize = 16;
+
 impl<H: Handler> Hub<H> {
-    /// Delivers the messages at the front of `input` while the gate is open, and watches over one that was begun. Returns
+    /// Delivers the messages at the front of `input` while the gate is open and the budget lasts, and watches over one that was begun. Returns
     /// the bytes consumed.
     #[inline]
     pub(super) fn deliver(
@@ -72,13 +75,14 @@ enum Found<E> {
 type FoundBytes<H> = (Found<ErrorOf<<H as Handler>::Protocol>>, Option<usize>);
 
 impl<H: Handler> Entry<'_, H> {
-    /// Delivers until the input ends, more is needed, or the gate shuts. Returns the bytes consumed.
+    /// Delivers until the input ends, more is needed, the gate shuts, or the budget of the turn is spent. Returns the bytes
+    /// consumed.
     #[inline(always)]
     fn deliver_all(&mut self, handler: &mut H, input: &mut [u8]) -> usize {
         let mut consumed = 0;
         self.conn.connection.needed = 1;
         loop {
-            while consumed < input.len() && self.conn.connection.gate.is_open() {
+            while consumed < input.len() && self.may_deliver() {
                 match self.deliver_next(handler, &mut input[consumed..]) {
                     Some(count) => consumed += count,
                     None => return consumed,
@@ -89,6 +93,12 @@ impl<H: Handler> Entry<'_, H> {
                 return consumed;
             }
         }
+    }
+
+    /// True if another message may be delivered in this turn.
+    #[inline(always)]
+    fn may_deliver(&self) -> bool {
+        self.conn.connection.gate.is_open() && !self.conn.state.budget.is_spent()
     }
 
     /// Unpacks at the front of the input and does what follows. Returns the bytes consumed; `None` ends the turn.
@@ -107,7 +117,10 @@ impl<H: Handler> Entry<'_, H> {
         let available = input.len();
         let conn = &mut self.conn;
         let Connection { output, peer, .. } = &mut *conn.connection;
-        let mut context = UnpackContext::new(output, &mut *conn.encoder, conn.state.now, peer);
+        let state = &mut *conn.state;
+        state.budget.charge(CALL_COST);
+        let mut context = UnpackContext::new(output, &mut *conn.encoder, state.now, peer)
+            .within(&mut state.budget);
         let unpacked = self.decoder.unpack(input, &mut context);
         if conn.connection.output.has_overflowed() {
             // A reply of the protocol itself did not fit.
@@ -124,7 +137,6 @@ impl<H: Handler> Entry<'_, H> {
         }
         let found = match unpacked {
             Ok(Unpacked::Message { message, .. }) => {
-                conn.state.delivered += 1;
                 conn.connection.messages_in += 1;
                 match self.session {
                     _ if conn.connection.life.is_parting() => {}

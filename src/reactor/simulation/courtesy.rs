@@ -40,6 +40,19 @@ pub(super) const LONG: usize = 18_000;
 /// The encoder panics between the two parts of a message of this length.
 pub(super) const PANICS_HALFWAY: usize = LONG + 1;
 
+/// Work that the reactor charges for each call of the protocol.
+const CALL: usize = 16;
+/// The most work that a frame causes.
+pub(super) const MOST_WORK: usize = CALL + 600;
+
+/// The work that a frame causes besides that of its bytes, as its last byte has it.
+fn labour(kind: u8, body: &[u8]) -> usize {
+    match body.last() {
+        Some(last) if kind == DATA => usize::from(*last % 4) * 200,
+        _ => 0,
+    }
+}
+
 pub(super) fn frame(kind: u8, body: &[u8]) -> Vec<u8> {
     let mut frame = vec![kind];
     frame.extend_from_slice(&(body.len() as u16).to_be_bytes());
@@ -135,6 +148,9 @@ impl CourtesyDecoder {
         context: &mut UnpackContext<'_, CourtesyEncoder>,
     ) -> Result<Unpacked<&'a [u8]>, CourtesyError> {
         let consumed = HEADER + body.len();
+        let work = labour(kind, body);
+        self.book.open().note_work(self.number, CALL + work);
+        context.charge(work);
         match (self.stage, kind) {
             (_, POISON) => quiet_panic(),
             (Stage::Opening, HELLO) => {

@@ -13,7 +13,8 @@ use crate::connection::id::ConnId;
 use crate::handler::publication::Published;
 use crate::handler::timers::TimerId;
 
-use super::{FIRST_MESSAGE, IDLE, MESSAGE, Random, WRITE_STALL};
+use super::courtesy::MOST_WORK;
+use super::{BUDGET, FIRST_MESSAGE, IDLE, MESSAGE, Random, WRITE_STALL};
 
 /// A shared handle to the ledger.
 #[derive(Clone, Default)]
@@ -38,6 +39,8 @@ pub(super) struct Ledger {
     pub(super) output_limit: usize,
     /// The next tick of each service.
     pub(super) ticks: [Option<Pending>; 2],
+    /// Turns that each connection may have before they are counted anew.
+    pub(super) turns: usize,
     /// The reactor is stopped: mail is dropped unread.
     pub(super) is_over: bool,
     /// Number of occurrences of each event.
@@ -114,6 +117,8 @@ pub(super) struct Record {
     pub(super) topics: BTreeSet<usize>,
     /// The message timeout that the handler has set for this connection.
     pub(super) message_timeout: Option<Duration>,
+    /// The work that it has caused since turns were last counted.
+    pub(super) work: usize,
 }
 
 impl Record {
@@ -221,6 +226,27 @@ impl Ledger {
         let is_over = stayed.is_none_or(|(_, at)| *at + time <= now);
         self.claim(is_over, || {
             format!("{number}: {timeout:?} again at {now:?}, too early after it was put off")
+        });
+    }
+
+    /// Each connection may have this many turns until the next call.
+    pub(super) fn begin_turns(&mut self, turns: usize) {
+        self.turns = turns;
+        self.records.iter_mut().for_each(|record| record.work = 0);
+    }
+
+    /// Notes that a protocol is called with a message that causes this much work. A turn does no more than its budget and
+    /// the work of one message.
+    pub(super) fn note_work(&mut self, number: usize, work: usize) {
+        let most = self.turns * (BUDGET + MOST_WORK) - MOST_WORK;
+        let record = &mut self.records[number];
+        let (before, after) = (record.work, record.work + work);
+        record.work = after;
+        if after >= BUDGET {
+            self.tally.count("budget spent");
+        }
+        self.claim(before < most, || {
+            format!("{number}: work of {work} is done although {before} was done before")
         });
     }
 

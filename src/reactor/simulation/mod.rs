@@ -44,6 +44,8 @@ const MAX_MESSAGE: usize = 1_900;
 /// The longest frame of `Courtesy`, above the input limit.
 const MAX_FRAME: usize = 2_200;
 const RECEIVE_BUFFER: usize = 512;
+/// The work that a connection may cause in one turn.
+const BUDGET: usize = 1_000;
 const IDLE: Duration = Duration::from_millis(400);
 const FIRST_MESSAGE: Duration = Duration::from_millis(300);
 const MESSAGE: Duration = Duration::from_millis(60);
@@ -100,7 +102,7 @@ fn run(seed: u64) -> Tally {
 }
 
 /// Events that must occur in a run of many seeds: without them the invariants would not be put to the test.
-const MUST_HAPPEN: [&str; 41] = [
+const MUST_HAPPEN: [&str; 42] = [
     "Aborted",
     "InputLimit",
     "Io",
@@ -116,6 +118,7 @@ const MUST_HAPPEN: [&str; 41] = [
     "Timeout(Message)",
     "Timeout(WriteStall)",
     "Truncated",
+    "budget spent",
     "deadline met",
     "deadline panics",
     "decoder changed",

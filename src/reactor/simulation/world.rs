@@ -34,6 +34,10 @@ const MAX_LIVE: usize = 10;
 /// Number of connections in all.
 const MAX_ACCEPTED: usize = 40;
 
+/// Turns that a connection may have after the events of an iteration: one for each kind of deadline at which it is read once
+/// more, and one of the ready list.
+const MOST_TURNS: usize = 5;
+
 pub(super) struct World {
     pub(super) reactor: Reactor,
     pub(super) shared: Arc<LoopShared>,
@@ -120,7 +124,7 @@ impl World {
             clock: TickClock::default(),
             pool: PoolConfig::default(),
             receive_buffer: RECEIVE_BUFFER,
-            read_budget: 1_000,
+            read_budget: BUDGET,
         };
         let fault_rarity = [0, 1, 1, 3][random.below(4)];
         World {
@@ -382,6 +386,7 @@ impl World {
             events.swap(index, self.random.below(index + 1));
         }
         for (token, readiness) in events {
+            self.book.open().begin_turns(1);
             // As in the event loop, except that the slow path is also taken at random: both must do the same.
             let is_plain = readiness.readable && !readiness.drain_fully && !readiness.error;
             let is_fast = is_plain && !self.random.one_in(3);
@@ -390,6 +395,7 @@ impl World {
             }
         }
         self.note_unheard();
+        self.book.open().begin_turns(MOST_TURNS);
         self.reactor.finish_iteration();
         self.reactor.departed().for_each(drop);
         self.sleeps = !self.shared.prepare_to_sleep();
