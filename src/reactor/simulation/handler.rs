@@ -477,6 +477,14 @@ impl<P: BytesProtocol> Handler for ScriptedHandler<P> {
 
     fn on_shutdown(&mut self, conn: &mut Conn<'_, P>, session: &mut Session) {
         self.enter(conn, session, "on_shutdown");
+        {
+            let mut ledger = self.book.open();
+            let record = &ledger.records[session.number];
+            let is_answered = record.heard >= record.arrived_by_drain;
+            ledger.claim(is_answered, || {
+                format!("{} is told of the drain before its messages", session.number)
+            });
+        }
         if self.random.one_in(4) {
             let micros = self.random.below(300_000);
             return self.set_timer(conn, session, micros, CLOSE);

@@ -91,6 +91,8 @@ pub(super) struct Record {
     pub(super) written: u32,
     /// Number of messages that have arrived whole, without the empty ones.
     pub(super) arrived: u32,
+    /// Number of those messages that had arrived when the drain began, on a network without faults.
+    pub(super) arrived_by_drain: u32,
     /// Part of a frame has arrived behind them.
     pub(super) is_cut: bool,
     pub(super) pongs: u32,
