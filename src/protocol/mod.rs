@@ -235,7 +235,9 @@ impl<'a, E> UnpackContext<'a, E> {
     /// there is no limit, and this is [`usize::MAX`].
     #[inline]
     pub fn work_left(&self) -> usize {
-        self.budget.as_ref().map_or(usize::MAX, |budget| budget.left())
+        self.budget
+            .as_ref()
+            .map_or(usize::MAX, |budget| budget.left())
     }
 
     /// The same context with another encoder: a layered protocol passes it to the decoder below. `inner` gets that

@@ -46,8 +46,7 @@ pub(super) fn fast_turn(
         Ok(count) if SHORT_MEANS_DRAINED && count > 0 && count < room => count,
         _ => {
             connection.readable = true;
-            ReadTurn::new(connection, slot, state, buffer)
-                .run_after_first_read(outcome, room);
+            ReadTurn::new(connection, slot, state, buffer).run_after_first_read(outcome, room);
             return false;
         }
     };

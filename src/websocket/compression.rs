@@ -10,6 +10,7 @@ use super::deflate::{Agreed, Deflate, Deflater, InflateError, Inflater};
 use super::error::WebSocketError;
 use super::frame::{FirstByte, FrameHeader};
 use super::message::Message;
+use super::session::Inflated;
 
 /// Window bits of a peer that has not asked for fewer.
 const LARGEST_WINDOW: u8 = 15;
@@ -91,16 +92,17 @@ impl Inflation {
         Inflation(Inflater::new(agreed, settings))
     }
 
-    /// Inflates a part of a message into `sink`, to at most `room` bytes.
+    /// Inflates a part of a message into `sink`, to at most `room` bytes, until the work is `most`.
     pub(crate) fn inflate(
         &mut self,
         bytes: &[u8],
         is_last: bool,
         room: usize,
+        most: usize,
         sink: &mut impl FnMut(&[u8]) -> Result<(), WebSocketError>,
-    ) -> Result<(), WebSocketError> {
+    ) -> Result<Inflated, WebSocketError> {
         self.0
-            .inflate(bytes, is_last, room, sink)
+            .inflate(bytes, is_last, room, most, sink)
             .map_err(|error| match error {
                 InflateError::Corrupt => WebSocketError::InvalidCompression,
                 InflateError::TooLong => WebSocketError::MessageTooBig,

@@ -293,7 +293,7 @@ impl<O: Opening, D: Delivery> FrameReader<O, D> {
         self.drop_delivered();
         if let Stage::Collecting(assembly) = &mut self.stage {
             if assembly.is_within_frame() {
-                let collected = assembly.collect::<D, _>(input, 0, context.encoder)?;
+                let collected = assembly.collect::<D, _>(input, 0, context)?;
                 return Ok(Progress::Collected(collected));
             }
         }
@@ -316,7 +316,7 @@ impl<O: Opening, D: Delivery> FrameReader<O, D> {
                 return self.gather(header, input);
             }
         }
-        self.begin_collecting(header, input, context.encoder)
+        self.begin_collecting(header, input, context)
     }
 
     /// Awaits a message in one frame where it lies.
@@ -360,7 +360,7 @@ impl<O: Opening, D: Delivery> FrameReader<O, D> {
         &mut self,
         header: Header,
         input: &mut [u8],
-        session: &mut Session<O::State>,
+        context: &mut UnpackContext<'_, Session<O::State>>,
     ) -> Result<Progress, WebSocketError> {
         if !matches!(self.stage, Stage::Collecting(_)) {
             self.stage = Stage::Collecting(Box::new(Assembly::new(&header)));
@@ -369,7 +369,7 @@ impl<O: Opening, D: Delivery> FrameReader<O, D> {
             unreachable!("it was just set");
         };
         assembly.begin_frame(&header, &self.settings)?;
-        let collected = assembly.collect::<D, _>(input, header.size, session)?;
+        let collected = assembly.collect::<D, _>(input, header.size, context)?;
         Ok(Progress::Collected(collected))
     }
 

@@ -42,6 +42,15 @@ struct Rare {
     inflation: Option<Inflation>,
 }
 
+/// The progress of an inflation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Inflated {
+    /// Compressed bytes that were read.
+    pub(crate) consumed: usize,
+    /// The work that they have caused, in the unit of [`TurnBudget`](crate::protocol::TurnBudget).
+    pub(crate) work: usize,
+}
+
 /// Facts about a session, one bit each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Flags(u8);
@@ -450,17 +459,18 @@ impl<S> Session<S> {
         Ok(())
     }
 
-    /// Inflates a part of a compressed message into `sink`, to at most `room` bytes.
+    /// Inflates a part of a compressed message into `sink`, to at most `room` bytes, until the work is `most`.
     #[cfg(feature = "deflate")]
     pub(crate) fn inflate(
         &mut self,
         bytes: &[u8],
         is_last: bool,
         room: usize,
+        most: usize,
         sink: &mut impl FnMut(&[u8]) -> Result<(), WebSocketError>,
-    ) -> Result<(), WebSocketError> {
+    ) -> Result<Inflated, WebSocketError> {
         match self.rare.as_mut().and_then(|rare| rare.inflation.as_mut()) {
-            Some(inflation) => inflation.inflate(bytes, is_last, room, sink),
+            Some(inflation) => inflation.inflate(bytes, is_last, room, most, sink),
             None => Err(WebSocketError::InvalidCompression),
         }
     }
@@ -472,8 +482,9 @@ impl<S> Session<S> {
         _: &[u8],
         _: bool,
         _: usize,
+        _: usize,
         _: &mut impl FnMut(&[u8]) -> Result<(), WebSocketError>,
-    ) -> Result<(), WebSocketError> {
+    ) -> Result<Inflated, WebSocketError> {
         Err(WebSocketError::InvalidCompression)
     }
 }

@@ -482,7 +482,10 @@ impl<P: BytesProtocol> Handler for ScriptedHandler<P> {
             let record = &ledger.records[session.number];
             let is_answered = record.heard >= record.arrived_by_drain;
             ledger.claim(is_answered, || {
-                format!("{} is told of the drain before its messages", session.number)
+                format!(
+                    "{} is told of the drain before its messages",
+                    session.number
+                )
             });
         }
         if self.random.one_in(4) {

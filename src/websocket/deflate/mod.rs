@@ -280,12 +280,13 @@ mod tests {
         inflated: &mut Vec<u8>,
     ) -> Result<(), InflateError<Infallible>> {
         let left = room - inflated.len();
-        inflater.inflate(piece, is_last, left, &mut |chunk| {
+        let outcome = inflater.inflate(piece, is_last, left, usize::MAX, &mut |chunk| {
             assert!(!chunk.is_empty() && chunk.len() <= pool::SCRATCH_LENGTH);
             inflated.extend_from_slice(chunk);
             assert!(inflated.len() <= room, "more was handed out than allowed");
             Ok(())
-        })
+        });
+        outcome.map(|progress| assert_eq!(progress.consumed, piece.len()))
     }
 
     #[test]
