@@ -41,6 +41,8 @@ const STEP_LENGTH: usize = 1024;
 /// Work of a compressed byte, besides the bytes that it inflates to. Measured, it takes 5 to 12 ns in ordinary messages, and up
 /// to 46 ns in blocks that are all header; a received byte takes some 0.25 ns.
 const COMPRESSED_BYTE_COST: usize = 32;
+/// Work of an inflated byte. Measured, it takes 0.2 to 4 ns.
+const INFLATED_BYTE_COST: usize = 8;
 /// Work of another sequence of blocks after a final one. Measured, it takes 60 ns, and 970 ns if it may refer to 32 KiB.
 const RESTART_COST: usize = 256;
 /// Bytes that a sequence of blocks may refer to, for a unit of work.
@@ -151,7 +153,7 @@ impl Inflater {
             let next = &input[..input.len().min(STEP_LENGTH)];
             let (consumed, inflated) = message.step(next, &mut scratch.0[..line])?;
             input = &input[consumed..];
-            step.work += inflated + consumed * COMPRESSED_BYTE_COST;
+            step.work += inflated * INFLATED_BYTE_COST + consumed * COMPRESSED_BYTE_COST;
             let chunk = &scratch.0[..inflated];
             step.room = step
                 .room
@@ -647,7 +649,7 @@ mod tests {
     }
 
     /// The most work of one step, and of a beginning before it.
-    const STEP_COST: usize = SCRATCH_LENGTH
+    const STEP_COST: usize = SCRATCH_LENGTH * INFLATED_BYTE_COST
         + STEP_LENGTH * COMPRESSED_BYTE_COST
         + RESTART_COST
         + (32 << 10) / WINDOW_BYTES_PER_COST;
