@@ -10,7 +10,7 @@ impl Gate {
     pub(crate) const PAUSED: Gate = Gate(1);
     /// The output is above its high-water mark.
     pub(crate) const PRESSURE: Gate = Gate(2);
-    /// The connection is not [active](super::lifecycle::Lifecycle::is_active) any more.
+    /// The connection is not open or parting any more: it does not [take input](super::lifecycle::Lifecycle::takes_input).
     pub(crate) const CLOSING: Gate = Gate(4);
 
     /// The handler has asked for a change of the decoder, which is made before the next message.

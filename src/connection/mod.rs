@@ -45,8 +45,8 @@ pub(crate) enum Draining {
 /// One connection.
 ///
 /// Invariants:
-/// - `gate` has `CLOSING` exactly when the connection is not [active](Lifecycle::is_active).
-/// - `cause` is set when the connection is not active, and while it is [parting](Lifecycle::is_parting).
+/// - `gate` has `CLOSING` exactly when the connection does not [take input](Lifecycle::takes_input).
+/// - `cause` is set when the connection is not [active](Lifecycle::is_active).
 /// - `input` holds at least one byte when it is there, and fewer than `needed` unless the gate is shut or the connection is on
 ///   the ready list.
 /// - While it [is undisturbed](Self::is_undisturbed) and has no output ring, `timers.write` is not set.
@@ -175,7 +175,7 @@ impl Connection {
     pub(crate) fn wants_input(&self) -> bool {
         !self.life.is_closed()
             && !self.life.peer_has_ended()
-            && (self.gate.is_open() || !self.life.is_active())
+            && (self.gate.is_open() || !self.life.takes_input())
     }
 
     /// Input that is kept, in bytes.

@@ -44,7 +44,14 @@ impl<P: Protocol> Conn<'_, P> {
     }
 
     /// Sends our end of stream once all pending output has left. Messages still arrive; nothing more can be sent.
+    ///
+    /// The connection ends with the peer's end of stream. Of the protocols of this crate only WebSocket sets a time for it;
+    /// with the others [`Listen::idle_timeout`](crate::Listen::idle_timeout) and
+    /// [`set_idle_timeout`](Self::set_idle_timeout) catch a peer that is silent from now on.
     pub fn shutdown_write(&mut self) {
-        self.connection.life.request_end();
+        if self.connection.life.accepts_sends() {
+            self.connection.life.request_end();
+            self.encoder.end_stream(self.state.now);
+        }
     }
 }

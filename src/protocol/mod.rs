@@ -160,6 +160,9 @@ pub struct UnpackContext<'a, E> {
     pub now: Duration,
     /// The peer's address.
     pub peer: &'a Address,
+    /// The time at which bytes of the peer last came, as [`now`](Self::now) counts: any of them is a sign of life, also part
+    /// of a message that is not whole.
+    pub heard_at: Duration,
     /// True if the peer must not be blamed for silence now. Either its input is unread, because the handler has paused
     /// reading or the output is above the high-water mark; or output is still pending, so the peer has not yet seen
     /// what it would answer. Postpone timeouts instead of firing them. (A peer that reads none of the output is caught
@@ -182,6 +185,7 @@ impl<'a, E> UnpackContext<'a, E> {
             encoder,
             now,
             peer,
+            heard_at: now,
             peer_is_held_back: false,
             budget: None,
         }
@@ -270,6 +274,7 @@ impl<'a, E> UnpackContext<'a, E> {
             encoder: inner(self.encoder),
             now: self.now,
             peer: self.peer,
+            heard_at: self.heard_at,
             peer_is_held_back: self.peer_is_held_back,
             budget: self.budget.as_deref_mut(),
         }
@@ -358,13 +363,16 @@ pub trait Decode: 'static {
     ///
     /// Called when the connection opens, after each turn in which a message was unpacked or packed, and after each
     /// deadline. A deadline that has moved back in the meantime costs nothing: `on_deadline` is then called early, does
-    /// nothing, and the new deadline is read here. No deadline fires once our end of the stream is closed.
+    /// nothing, and the new deadline is read here. A deadline also fires after
+    /// [`Conn::shutdown_write`](crate::Conn::shutdown_write), of which [`Encode::end_stream`] tells, but not while the
+    /// connection closes.
     fn next_deadline(&mut self, encoder: &mut Self::Encoder, now: Duration) -> Option<Duration> {
         let _ = (encoder, now);
         None
     }
 
-    /// Called when the time returned by [`next_deadline`](Self::next_deadline) has come or passed.
+    /// Called when the time returned by [`next_deadline`](Self::next_deadline) has come or passed. Input that has arrived by
+    /// then was unpacked before.
     ///
     /// # Errors
     /// Any reason to end the connection, as in [`unpack`](Self::unpack); bytes put into the output are sent before.
@@ -434,6 +442,16 @@ pub trait Encode: 'static {
     /// Writes the bytes that open the conversation, before anything is received. Writes nothing by default.
     fn greet(&mut self, output: &mut Output) {
         let _ = output;
+    }
+
+    /// Hears that the handler ends our side of the stream with [`Conn::shutdown_write`](crate::Conn::shutdown_write), while
+    /// the peer's side stays open: nothing more is packed, and whatever a decoder puts into the output may not leave. `now` is
+    /// the time since the loop started. Called at most once. Does nothing by default.
+    ///
+    /// A protocol that recognizes a dead peer by its answers gets none from now on, and can set a
+    /// [deadline](Decode::next_deadline) for its end of the stream instead.
+    fn end_stream(&mut self, now: Duration) {
+        let _ = now;
     }
 
     /// Writes the last bytes before our end of the stream closes. Called once, when the connection is about to close in
@@ -511,6 +529,13 @@ pub trait Protocol: Clone + Send + 'static {
     type Decoder: Decode<Encoder = Self::Encoder>;
     /// The writing half.
     type Encoder: Encode;
+
+    /// The time that a message of a peer may take unless [`Listen::message_timeout`](crate::Listen::message_timeout) sets
+    /// another; `None`, the default, for as long as it likes. For a protocol whose unfinished messages are worth little to
+    /// the peer and cost much memory, such as one that inflates them.
+    fn message_timeout(&self) -> Option<Duration> {
+        None
+    }
 
     /// The halves for a new connection.
     fn open(&self) -> (Self::Decoder, Self::Encoder);

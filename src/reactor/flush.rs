@@ -58,7 +58,7 @@ fn settle_slowly(connection: &mut Connection, slot: &mut ServiceEntry, state: &m
     advance_close(connection);
     let timeouts = &slot.timeouts;
     connection.watch_output(state, timeouts.write_stall, timeouts.close);
-    if !connection.life.is_active() {
+    if !connection.life.takes_input() {
         if let Some(ring) = connection.input.take() {
             state.pool.give_back(ring);
         }
@@ -73,7 +73,7 @@ fn settle_slowly(connection: &mut Connection, slot: &mut ServiceEntry, state: &m
 /// already, but a protocol may answer each message by itself.
 fn take_pressure(connection: &mut Connection, slot: &ServiceEntry) {
     let is_above = connection.output.len() > slot.limits.high_water;
-    if is_above && connection.life.is_active() && !connection.gate.has(Gate::PRESSURE) {
+    if is_above && connection.life.takes_input() && !connection.gate.has(Gate::PRESSURE) {
         connection.hold_back(Gate::PRESSURE);
     }
 }
@@ -82,9 +82,11 @@ fn take_pressure(connection: &mut Connection, slot: &ServiceEntry) {
 fn release_pressure(connection: &mut Connection, slot: &mut ServiceEntry, state: &mut LoopState) {
     let drained =
         connection.gate.has(Gate::PRESSURE) && connection.output.len() <= slot.limits.low_water;
-    if drained && connection.life.is_active() && !connection.output.has_failed() {
+    if drained && connection.life.takes_input() && !connection.output.has_failed() {
         connection.gate.open(Gate::PRESSURE);
-        slot.service.drained(connection, state);
+        if connection.life.is_active() {
+            slot.service.drained(connection, state);
+        }
         connection.output.flush();
         let drained_again = connection.output.len() <= slot.limits.low_water;
         if connection.gate.has(Gate::PRESSURE) && drained_again {

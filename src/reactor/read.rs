@@ -92,7 +92,7 @@ impl<'a> ReadTurn<'a> {
     fn run(mut self) {
         self.state.budget.begin();
         // Behind a shut gate the kept input stays where it is.
-        let is_held_back = !self.connection.gate.is_open() && self.connection.life.is_active();
+        let is_held_back = !self.connection.gate.is_open() && self.connection.life.takes_input();
         if self.connection.input.is_some() && !is_held_back {
             self.resume_kept_input();
         }
@@ -256,7 +256,7 @@ impl<'a> ReadTurn<'a> {
         if self.connection.needed > 1 {
             self.expect_more();
         }
-        if !self.connection.life.is_active() {
+        if !self.connection.life.takes_input() {
             self.discard();
         }
     }
@@ -290,7 +290,7 @@ impl<'a> ReadTurn<'a> {
 
     /// Moves the rest of the input from the receive buffer to the connection's own ring.
     fn keep_input(&mut self) {
-        if !self.connection.life.is_active() {
+        if !self.connection.life.takes_input() {
             return self.discard();
         }
         // A shut gate may hold back several whole messages, which together exceed the limit of one.
@@ -314,7 +314,7 @@ impl<'a> ReadTurn<'a> {
 
     /// Tells the handler of the peer's end of stream, once everything before it was delivered.
     fn announce_end(&mut self) {
-        if !self.connection.life.is_active() {
+        if !self.connection.life.takes_input() {
             self.connection.life.announce_peer_end();
         } else if self.connection.gate.is_open() {
             self.connection.life.announce_peer_end();

@@ -50,6 +50,7 @@ impl<P: Protocol> Listen<P> {
     /// Terms for an address, as with [`on`](Self::on), and the given protocol.
     pub fn with(protocol: P, address: impl ToSocketAddrs + fmt::Debug) -> Self {
         let addresses = address.to_socket_addrs().map(Iterator::collect);
+        let message = protocol.message_timeout();
         Listen {
             addresses: addresses.map_err(|error| {
                 io::Error::new(error.kind(), format!("cannot resolve {address:?}: {error}"))
@@ -57,7 +58,10 @@ impl<P: Protocol> Listen<P> {
             protocol,
             options: SocketOptions::default(),
             limits: Limits::default(),
-            timeouts: Timeouts::default(),
+            timeouts: Timeouts {
+                message,
+                ..Timeouts::default()
+            },
             tick: None,
         }
     }
@@ -86,12 +90,22 @@ impl<P> Listen<P> {
     }
 
     /// Ends a connection whose peer has begun a message and has not completed it after this time, however slowly its bytes
-    /// trickle in. Default: never.
+    /// trickle in; `None` for never. Default: as [the protocol](Protocol::message_timeout) has it, which is 30 s for WebSocket
+    /// and never for the other protocols of this crate.
     ///
     /// The loop notices after one to two times this. The time is extended while the handler has paused reading. For the first
     /// message [`first_message_timeout`](Self::first_message_timeout) counts instead, if it is set.
-    pub fn message_timeout(mut self, timeout: Duration) -> Self {
-        self.timeouts.message = Some(timeout);
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ringwheel::{Listen, protocol::Lines};
+    ///
+    /// let limited = Listen::<Lines>::on("127.0.0.1:0").message_timeout(Duration::from_secs(5));
+    /// let unlimited = Listen::<Lines>::on("127.0.0.1:0").message_timeout(None);
+    /// # drop((limited, unlimited));
+    /// ```
+    pub fn message_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.timeouts.message = timeout.into();
         self
     }
 

@@ -181,14 +181,8 @@ impl<O: Opening, D: Delivery> FrameReader<O, D> {
             pending.opening.refused(context.peer, &error);
             return Err(error);
         }
-        let session = context.encoder.session_mut();
-        session
-            .on_deadline(
-                &self.settings,
-                context.now,
-                context.peer_is_held_back,
-                context.output,
-            )
+        let mut in_session = context.with_encoder(WebSocketEncoder::session_mut);
+        Session::on_deadline(&mut in_session, &self.settings)
             .map_err(|error| refuse(error, context))
     }
 

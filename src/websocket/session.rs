@@ -17,7 +17,7 @@ use super::message::{Kind, Message, MessageBuf};
 use super::opening::Opened;
 use super::settings::Settings;
 use super::writer::{self, FrameWriter};
-use crate::protocol::{Farewell, Output, PackError, Parting};
+use crate::protocol::{Farewell, Output, PackError, Parting, UnpackContext};
 
 /// The state that both halves of a connection share. `S` is the state that the opening handshake leaves for the handler.
 pub(crate) struct Session<S> {
@@ -70,6 +70,8 @@ impl Flags {
     const IN_FRAGMENTS: Flags = Flags(32);
     /// The message that is sent in fragments is text.
     const TEXT_FRAGMENTS: Flags = Flags(64);
+    /// The handler has ended our side of the stream: there are no more pings.
+    const ENDED: Flags = Flags(128);
     /// The facts that keep a message off the fast path.
     const SLOW: Flags = Flags::of(&[
         Self::OPENING,
@@ -405,7 +407,11 @@ impl<S> Session<S> {
         if self.flags.has_any(Flags::CLOSE_SENT) {
             return None;
         }
-        let ping = rare.keepalive.next_deadline();
+        let mut ping = rare.keepalive.next_deadline();
+        if self.flags.has_any(Flags::ENDED) {
+            // The deadline of the peer's end of stream is set as soon as possible.
+            ping = ping.or(Some(now));
+        }
         #[cfg(feature = "deflate")]
         let release = rare
             .writer
@@ -419,15 +425,20 @@ impl<S> Session<S> {
         }
     }
 
+    /// Hears that our side of the stream ends: instead of pongs, the peer's end of stream is awaited.
+    pub(crate) fn end_stream(&mut self) {
+        self.flags.set(Flags::ENDED);
+        self.rare().keepalive.end();
+    }
+
     /// Releases an idle compressor, sends an automatic ping, or finds that the peer has not answered one: those that are due.
     pub(crate) fn on_deadline(
-        &mut self,
+        context: &mut UnpackContext<'_, Self>,
         settings: &Settings,
-        now: Duration,
-        peer_is_held_back: bool,
-        output: &mut Output,
     ) -> Result<(), WebSocketError> {
-        let Some(rare) = &mut self.rare else {
+        let (now, peer_is_held_back) = (context.now, context.peer_is_held_back);
+        let session = &mut *context.encoder;
+        let Some(rare) = &mut session.rare else {
             return Ok(());
         };
         #[cfg(feature = "deflate")]
@@ -436,6 +447,10 @@ impl<S> Session<S> {
         }
         let keepalive = &mut rare.keepalive;
         let timeout = settings.pong_timeout;
+        if session.flags.has_any(Flags::ENDED) {
+            keepalive.await_end(now, timeout);
+        }
+        keepalive.hear(context.heard_at, timeout);
         if peer_is_held_back {
             keepalive.postpone(now, timeout);
         } else if keepalive.is_overdue(now) && !keepalive.extend(now, timeout) {
@@ -447,14 +462,14 @@ impl<S> Session<S> {
         if !keepalive.is_ping_due(now) {
             return Ok(());
         }
-        let is_one_pending = keepalive.is_waiting() && !output.is_empty();
+        let is_one_pending = keepalive.is_waiting() && !context.output.is_empty();
         keepalive.schedule(now, every, timeout);
         if peer_is_held_back {
             keepalive.postpone(now, timeout);
         }
         if !is_one_pending {
             // A ping fails only on a connection that closes, and that has no deadline.
-            let _ = self.ping(now, output);
+            let _ = session.ping(now, context.output);
         }
         Ok(())
     }

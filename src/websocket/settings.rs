@@ -5,6 +5,9 @@ use std::time::Duration;
 use super::origin::Origins;
 use crate::http::head::HeadLimits;
 
+/// The time that a message of a peer may take.
+pub(crate) const MESSAGE_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// The settings of a [`WebSocket`](super::WebSocket), whose methods document them. All connections share one value.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
@@ -29,7 +32,7 @@ impl Default for Settings {
             head: HeadLimits::default(),
             handshake_timeout: Duration::from_secs(10),
             origins: Origins::any(),
-            ping_every: None,
+            ping_every: Some(Duration::from_secs(30)),
             pong_timeout: Duration::from_secs(20),
             #[cfg(feature = "deflate")]
             deflate: None,

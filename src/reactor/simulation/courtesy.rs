@@ -27,6 +27,8 @@ pub(super) const POISON: u8 = 7;
 /// The time that the opening handshake may take.
 pub(super) const HANDSHAKE: Duration = Duration::from_micros(60_300);
 const PING_EVERY: Duration = Duration::from_micros(70_700);
+/// The time for the peer's end of stream, after ours.
+const END_WITHIN: Duration = Duration::from_micros(130_500);
 const PONG_WITHIN: Duration = Duration::from_micros(90_100);
 /// The length of a ping's body: a ping can bring the output above the high-water mark by itself.
 const PING_BODY: usize = 200;
@@ -84,6 +86,7 @@ impl Protocol for Courtesy {
             number,
             book: self.book.clone(),
             has_parted: false,
+            end_due: None,
         };
         (decoder, encoder)
     }
@@ -113,6 +116,7 @@ pub(super) enum CourtesyError {
     OutOfTurn,
     LateHandshake,
     LatePong,
+    LateEnd,
 }
 
 impl fmt::Display for CourtesyError {
@@ -228,6 +232,8 @@ impl Decode for CourtesyDecoder {
         }
         if encoder.has_parted {
             (self.due, self.pong_due) = (None, None);
+        } else if encoder.end_due.is_some() {
+            (self.due, self.pong_due) = (encoder.end_due, None);
         }
         self.note_deadline();
         self.next_due()
@@ -249,6 +255,7 @@ impl Decode for CourtesyDecoder {
         let is_pong_late = self.pong_due.is_some_and(|due| due <= context.now);
         let (event, outcome) = match self.stage {
             Stage::Opening => ("handshake late", Err(CourtesyError::LateHandshake)),
+            _ if context.encoder.end_due.is_some() => ("end late", Err(CourtesyError::LateEnd)),
             _ if is_pong_late => ("pong late", Err(CourtesyError::LatePong)),
             _ if context.now.subsec_micros() % 41 == 0 => ("deadline panics", Ok(())),
             _ => ("deadline met", Ok(())),
@@ -272,6 +279,8 @@ pub(super) struct CourtesyEncoder {
     book: Book,
     /// The farewell was said.
     has_parted: bool,
+    /// The time by which the peer has to end its stream, after ours.
+    end_due: Option<Duration>,
 }
 
 impl Encode for CourtesyEncoder {
@@ -304,6 +313,13 @@ impl Encode for CourtesyEncoder {
 
     fn greet(&mut self, output: &mut Output) {
         output.put_slice(&frame(HELLO, b"greetings"));
+    }
+
+    fn end_stream(&mut self, now: Duration) {
+        let is_first = self.end_due.replace(now + END_WITHIN).is_none();
+        self.book.open().claim(is_first && !self.has_parted, || {
+            format!("{} ends its stream twice, or late", self.number)
+        });
     }
 
     fn farewell(&mut self, why: Farewell, output: &mut Output) -> Parting {

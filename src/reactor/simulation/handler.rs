@@ -47,7 +47,8 @@ impl<P: BytesProtocol> ScriptedHandler<P> {
         let mut ledger = self.book.open();
         let record = &ledger.records[number];
         let is_known = record.is_open && record.closed.is_none() && !record.is_gone;
-        ledger.claim(is_known && session.number == number, || {
+        let is_active = !record.has_asked_for_end || callback == "on_close";
+        ledger.claim(is_known && is_active && session.number == number, || {
             format!("{callback} of {number}, which is not open")
         });
     }

@@ -189,15 +189,15 @@ fn check_state(connection: &Connection, record: &Record) {
         _ => false,
     };
     assert!(!is_done, "the stage {stage:?} is over, but not left");
-    let is_closing = !connection.life.is_active();
+    let is_closing = !connection.life.takes_input();
     assert_eq!(connection.gate.has(Gate::CLOSING), is_closing);
     let is_above = connection.output.len() > HIGH_WATER;
     assert!(
         !is_above || is_closing || connection.gate.has(Gate::PRESSURE),
         "output is above the high-water mark, but input is not held back"
     );
-    let must_have_cause = is_closing || connection.life.is_parting();
-    assert!(connection.cause.is_some() || !must_have_cause);
+    let is_active = connection.life.is_active();
+    assert!(connection.cause.is_some() || is_active);
     assert!(connection.kept() <= INPUT_LIMIT.max(RECEIVE_BUFFER));
     assert!(
         connection
@@ -216,7 +216,7 @@ fn check_state(connection: &Connection, record: &Record) {
     let timers = extra.map_or(0, |extra| extra.timers.len());
     assert!(timers <= TIMERS);
     assert!(
-        is_closing || timers == record.timers.len(),
+        !is_active || timers == record.timers.len(),
         "the handler's timers"
     );
 }
@@ -283,8 +283,7 @@ fn check_deadlines(connection: &Connection, record: &Record, now: Duration) {
         return;
     }
     let pending = record.timers.iter().map(|(_, pending, _)| pending);
-    let can_speak = connection.life.protocol_may_speak();
-    let of_protocol = record.deadline.iter().filter(|_| can_speak);
+    let of_protocol = record.deadline.iter();
     for pending in pending.chain(of_protocol) {
         assert!(
             pending.last_tick() > ticks(now),
@@ -351,7 +350,7 @@ fn check_timeouts(
             "{number} is parting for longer than the close timeout"
         );
     }
-    if !connection.life.is_active() {
+    if !connection.life.takes_input() {
         let since = *peer.closing_since.get_or_insert(now);
         let since = counted_since(
             since,

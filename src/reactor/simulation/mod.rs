@@ -102,7 +102,7 @@ fn run(seed: u64) -> Tally {
 }
 
 /// Events that must occur in a run of many seeds: without them the invariants would not be put to the test.
-const MUST_HAPPEN: [&str; 42] = [
+const MUST_HAPPEN: [&str; 43] = [
     "Aborted",
     "InputLimit",
     "Io",
@@ -124,6 +124,7 @@ const MUST_HAPPEN: [&str; 42] = [
     "decoder changed",
     "drain deadline",
     "end by the peer's farewell",
+    "end late",
     "farewell answered",
     "farewell answered late",
     "farewell unanswered",
