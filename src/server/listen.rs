@@ -201,7 +201,44 @@ impl<P> Listen<P> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::Raw;
+    use crate::protocol::{Lines, LinesDecoder, Raw};
+
+    /// Lines that have to come within a second.
+    #[derive(Clone, Default)]
+    struct QuickLines;
+
+    impl Protocol for QuickLines {
+        type Decoder = LinesDecoder;
+        type Encoder = Lines;
+
+        fn open(&self) -> (LinesDecoder, Lines) {
+            Lines::new().open()
+        }
+
+        fn message_timeout(&self) -> Option<Duration> {
+            Some(Duration::from_secs(1))
+        }
+    }
+
+    #[test]
+    fn a_protocol_has_a_message_timeout_of_its_own_which_the_listener_overrides() {
+        let listen = || Listen::<QuickLines>::on("127.0.0.1:0");
+        assert_eq!(listen().timeouts.message, Some(Duration::from_secs(1)));
+        let other = Duration::from_millis(10);
+        assert_eq!(
+            listen().message_timeout(other).timeouts.message,
+            Some(other)
+        );
+        assert_eq!(listen().message_timeout(None).timeouts.message, None);
+        assert_eq!(Listen::<Raw>::on("127.0.0.1:0").timeouts.message, None);
+    }
+
+    #[cfg(feature = "websocket")]
+    #[test]
+    fn a_websocket_message_has_30_seconds_by_default() {
+        let listen = Listen::with(crate::websocket::WebSocket::new(), "127.0.0.1:0");
+        assert_eq!(listen.timeouts.message, Some(Duration::from_secs(30)));
+    }
 
     #[test]
     fn an_address_that_cannot_be_resolved_is_named() {

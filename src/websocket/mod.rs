@@ -43,6 +43,7 @@
 //! | [`max_message`](WebSocket::max_message), inflated | 1 MiB | close code 1009 |
 //! | [`fragment_overhead`](WebSocket::fragment_overhead), header bytes of one message's fragments | 1 MiB | close code 1009 |
 //! | [`control_rate`](WebSocket::control_rate), control frames in a second | 1,000 | close code 1008 |
+//! | [`message_rate`](WebSocket::message_rate), messages in a second | none | close code 1008 |
 //! | [`max_head`](WebSocket::max_head), bytes of the opening request | 8 KiB | HTTP status 431 or 414 |
 //! | [`max_headers`](WebSocket::max_headers) of it | 64 | HTTP status 431 |
 //! | [`handshake_timeout`](WebSocket::handshake_timeout) | 10 s | HTTP status 408 |
@@ -72,7 +73,6 @@ mod close;
 #[cfg(feature = "deflate")]
 mod compression;
 mod conn;
-mod control_rate;
 mod decoder;
 #[cfg(feature = "deflate")]
 mod deflate;
@@ -87,6 +87,7 @@ mod masker;
 mod message;
 mod opening;
 mod origin;
+mod rate;
 mod reader;
 mod session;
 mod settings;
@@ -185,6 +186,25 @@ impl<A: Accept, D: Delivery> WebSocket<A, D> {
     #[must_use]
     pub fn control_rate(self, frames: u16) -> Self {
         self.set(|settings| settings.control_rate = frames)
+    }
+
+    /// Limits the messages, text or binary, that a peer may begin within a second; `None` for no limit. Default none, since only
+    /// the application knows the pace of its peers; past it close code 1008. A message counts once, in however many
+    /// fragments it comes.
+    ///
+    /// A flood costs its own connection turns, not others ([`ServerBuilder::read_budget`](crate::ServerBuilder::read_budget));
+    /// this limit is for messages that cost something elsewhere, such as those that are published to a room.
+    ///
+    /// ```
+    /// use ringwheel::websocket::WebSocket;
+    ///
+    /// let chat: WebSocket = WebSocket::new().message_rate(20);
+    /// # drop(chat);
+    /// ```
+    #[must_use]
+    pub fn message_rate(self, messages: impl Into<Option<u16>>) -> Self {
+        let messages = messages.into();
+        self.set(|settings| settings.message_rate = messages)
     }
 
     /// Limits the head of an opening request, in bytes. Default 8 KiB; past it HTTP status 431, or 414 within the first line.

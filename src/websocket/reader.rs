@@ -14,7 +14,6 @@ use std::time::Duration;
 
 use super::assembly::{Assembly, Collected, check_order};
 use super::close::{BadClose, CloseFrame};
-use super::control_rate::ControlRate;
 use super::delivery::Delivery;
 use super::encoder::WebSocketEncoder;
 use super::error::{Violation, WebSocketError};
@@ -22,6 +21,7 @@ use super::frame::{self, Header, Opcode, Parsed, ShortFrame};
 use super::mask;
 use super::message::Message;
 use super::opening::{Opening, Step};
+use super::rate::Rate;
 use super::session::Session;
 use super::settings::Settings;
 use super::text;
@@ -35,7 +35,8 @@ const GATHER_MAX: usize = 16 * 1024;
 pub(crate) struct FrameReader<O: Opening, D: Delivery> {
     settings: Arc<Settings>,
     stage: Stage<O>,
-    control_rate: ControlRate,
+    control_rate: Rate,
+    message_rate: Rate,
     delivery: PhantomData<fn() -> D>,
 }
 
@@ -89,7 +90,8 @@ impl<O: Opening, D: Delivery> FrameReader<O, D> {
         FrameReader {
             settings,
             stage: Stage::Opening(Box::new(Pending { opening, deadline })),
-            control_rate: ControlRate::default(),
+            control_rate: Rate::default(),
+            message_rate: Rate::default(),
             delivery: PhantomData,
         }
     }
@@ -105,6 +107,9 @@ impl<O: Opening, D: Delivery> FrameReader<O, D> {
         let Some(ShortFrame { is_text, key, end }) = self.short_frame(input) else {
             return self.unpack_slowly(input, context);
         };
+        if !self.admits_message(context.now) {
+            return Err(refuse(WebSocketError::TooManyMessages, context));
+        }
         let payload = &mut input[ShortFrame::HEADER..end];
         mask::apply(payload, key, 0);
         if !is_text {
@@ -129,6 +134,15 @@ impl<O: Opening, D: Delivery> FrameReader<O, D> {
             return None;
         }
         ShortFrame::parse(input, self.settings.max_message)
+    }
+
+    /// Counts a message that begins; false if it is one too many.
+    #[inline(always)]
+    fn admits_message(&mut self, now: Duration) -> bool {
+        match self.settings.message_rate {
+            None => true,
+            Some(limit) => self.message_rate.count(now, limit),
+        }
     }
 
     /// Lets go of a message that was delivered.
@@ -303,6 +317,10 @@ impl<O: Opening, D: Delivery> FrameReader<O, D> {
         if header.length > self.settings.max_message as u64 {
             return Err(WebSocketError::MessageTooBig);
         }
+        let begins = header.opcode != Opcode::Continuation && !self.is_gathering();
+        if begins && !self.admits_message(context.now) {
+            return Err(WebSocketError::TooManyMessages);
+        }
         if header.is_final && !header.is_compressed && header.opcode != Opcode::Continuation {
             // The length is within the limit on messages, which is a usize.
             let end = header.size.saturating_add(header.length as usize);
@@ -311,6 +329,11 @@ impl<O: Opening, D: Delivery> FrameReader<O, D> {
             }
         }
         self.begin_collecting(header, input, context)
+    }
+
+    /// True if the header at the front of the input is that of a message that was begun.
+    fn is_gathering(&self) -> bool {
+        matches!(self.stage, Stage::Gathering { .. })
     }
 
     /// Awaits a message in one frame where it lies.

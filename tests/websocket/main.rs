@@ -7,6 +7,8 @@
 mod probe;
 
 // Tests without sockets.
+#[cfg(feature = "deflate")]
+mod budget;
 mod closing;
 mod codec;
 mod cuts;
@@ -18,6 +20,7 @@ mod properties;
 
 // Over sockets.
 mod admission;
+mod after_close;
 mod fragments;
 mod parting;
 mod pongs;

@@ -566,6 +566,14 @@ mod tests {
         }
     }
 
+    /// The floor was the default limit on messages, so that the ratio limited nothing.
+    #[test]
+    fn a_message_that_inflates_a_thousandfold_is_refused_by_default_past_64_kib() {
+        let result = inflate(&mut inflater(false), &bomb(65_537), &[], ROOM);
+        assert_eq!(result, Err(InflateError::Ratio));
+        assert!(inflate(&mut inflater(false), &bomb(65_536), &[], ROOM).is_ok());
+    }
+
     #[test]
     fn a_message_of_one_letter_is_not_refused_by_default() {
         let chat = vec![b'a'; Deflate::DEFAULT_RATIO_FLOOR as usize];
