@@ -10,7 +10,7 @@ use crate::protocol::{
     Decode, Encode, Farewell, Output, PackError, Parting, Protocol, UnpackContext, Unpacked,
 };
 
-use super::ledger::Book;
+use super::ledger::{Book, ticks};
 use super::{MAX_FRAME, OWN_ROOM, quiet_panic};
 
 /// A frame is its kind, the length of its body in two bytes, and the body.
@@ -244,6 +244,12 @@ impl Decode for CourtesyDecoder {
         context: &mut UnpackContext<'_, CourtesyEncoder>,
     ) -> Result<(), CourtesyError> {
         let due = self.next_due();
+        let (now, told) = (context.now, context.heard_at);
+        let heard_at = self.book.open().records[self.number].heard_at;
+        let is_heard = ticks(told) >= ticks(heard_at) && told <= now;
+        self.book.open().claim(is_heard, || {
+            format!("the peer was heard at {heard_at:?}, and the protocol is told {told:?}")
+        });
         self.book
             .open()
             .claim(due.is_some_and(|due| due <= context.now), || {

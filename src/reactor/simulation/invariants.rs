@@ -83,6 +83,7 @@ impl World {
     pub(super) fn note_unheard(&mut self) {
         let now = self.now();
         for peer in &mut self.peers {
+            self.book.open().records[peer.number].heard_at = peer.pipe.borrow().heard_at;
             if let Some(connection) = self.reactor.table.get(peer.id) {
                 peer.is_wanted = connection.gate.is_open();
                 if connection.has_unheard_input() {

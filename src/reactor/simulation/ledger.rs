@@ -102,6 +102,8 @@ pub(super) struct Record {
     pub(super) must_part: bool,
     pub(super) has_asked_for_end: bool,
     pub(super) has_shut_write: bool,
+    /// The time at which bytes were last received, as of the last look at the network.
+    pub(super) heard_at: Duration,
     /// The time of the last `touch`, which starts the idle time anew.
     pub(super) touched_at: Duration,
     /// The time at which the handler last let it stay although a deadline had passed.
