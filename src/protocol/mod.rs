@@ -439,6 +439,16 @@ pub trait Encode: 'static {
         self.pack(Self::borrow(owned), output)
     }
 
+    /// Takes the work that packing has caused since the last call, besides writing bytes, in the unit of a received byte: the
+    /// compression of items, for example. None by default.
+    ///
+    /// Work for the answers to a peer's messages is charged to the [budget](TurnBudget) of its turn, so that a flood of short
+    /// requests with costly answers slows down its own connection. Work for mail and timers is not.
+    #[inline]
+    fn take_work(&mut self) -> usize {
+        0
+    }
+
     /// Writes the bytes that open the conversation, before anything is received. Writes nothing by default.
     fn greet(&mut self, output: &mut Output) {
         let _ = output;

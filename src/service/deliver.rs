@@ -7,7 +7,7 @@ use crate::connection::close_reason::Cause;
 use crate::connection::loop_state::LoopState;
 use crate::connection::marks::Marks;
 use crate::handler::Handler;
-use crate::protocol::{Decode, ErrorOf, UnpackContext, Unpacked};
+use crate::protocol::{Decode, Encode, ErrorOf, UnpackContext, Unpacked};
 
 /// Work that each call of the protocol is charged besides the bytes: handling many tiny messages costs more than their bytes.
 const CALL_COST: usize = 16;
@@ -81,6 +81,8 @@ impl<H: Handler> Entry<'_, H> {
     fn deliver_all(&mut self, handler: &mut H, input: &mut [u8]) -> usize {
         let mut consumed = 0;
         self.conn.connection.needed = 1;
+        // Work for mail and timers is not the turn's.
+        let _ = self.conn.encoder.take_work();
         loop {
             while consumed < input.len() && self.may_deliver() {
                 match self.deliver_next(handler, &mut input[consumed..]) {
@@ -107,6 +109,8 @@ impl<H: Handler> Entry<'_, H> {
         let available = input.len();
         let (found, consumed) = self.unpack(handler, input)?;
         self.follow_up(handler, found, available);
+        let work = self.conn.encoder.take_work();
+        self.conn.state.budget.charge(work);
         consumed
     }
 

@@ -23,7 +23,14 @@ pub(crate) struct Compression {
     agreed: Agreed,
     /// The time at which the compressor is released if it was not used; set when it is first used.
     next_release: Option<Duration>,
+    /// The work since it was last taken, in the unit of [`TurnBudget`](crate::protocol::TurnBudget).
+    work: usize,
 }
+
+/// Work of a message that is compressed, however short. Measured, it takes 4 µs; a received byte takes some 0.25 ns.
+const MESSAGE_COST: usize = 16 * 1024;
+/// Work of each of its bytes. Measured, it takes 3 ns at level 1, and 13 to 26 ns at higher levels.
+const BYTE_COST: usize = 32;
 
 impl Compression {
     pub(crate) fn new(agreed: Agreed, settings: &Deflate) -> Self {
@@ -32,12 +39,24 @@ impl Compression {
             settings: *settings,
             agreed,
             next_release: None,
+            work: 0,
         }
     }
 
     /// Appends the compressed payload to `out`; false if the message is to be sent as it is.
     pub(crate) fn deflate(&mut self, payload: &[u8], out: &mut Vec<u8>) -> bool {
+        if self.settings.compresses(payload.len()) {
+            let of_bytes = payload.len().saturating_mul(BYTE_COST);
+            self.work = self
+                .work
+                .saturating_add(of_bytes.saturating_add(MESSAGE_COST));
+        }
         self.deflater.deflate(payload, out)
+    }
+
+    /// Takes the work since the last call.
+    pub(crate) fn take_work(&mut self) -> usize {
+        std::mem::take(&mut self.work)
     }
 
     /// Forgets the messages before: the peer was sent a message that the compressor has not seen, or was not sent one that it

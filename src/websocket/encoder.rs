@@ -59,6 +59,11 @@ impl<S: 'static> Encode for WebSocketEncoder<S> {
         Ok(())
     }
 
+    #[inline]
+    fn take_work(&mut self) -> usize {
+        self.0.take_work()
+    }
+
     fn greet(&mut self, output: &mut Output) {
         if let Some(request) = self.0.take_greeting() {
             output.put_slice(&request);

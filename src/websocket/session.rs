@@ -190,6 +190,17 @@ impl<S> Session<S> {
         self.flags.put(Flags::COMPRESSES, is_on && self.inflates());
     }
 
+    /// Takes the work that compression has caused since the last call.
+    #[inline]
+    pub(crate) fn take_work(&mut self) -> usize {
+        #[cfg(feature = "deflate")]
+        if self.flags.has_any(Flags::COMPRESSES) {
+            let compression = self.rare().writer.compression();
+            return compression.map_or(0, Compression::take_work);
+        }
+        0
+    }
+
     /// True if messages are written as they are: the connection is open, a server's, does not compress, and has no message in
     /// fragments.
     #[inline]

@@ -118,6 +118,23 @@ fn a_message_that_takes_many_turns_is_the_same_however_it_comes() {
     }
 }
 
+/// Short requests may have answers that cost much to compress.
+#[test]
+fn the_compression_of_answers_is_work_too() {
+    let (_, mut server) = open(&WebSocket::new().deflate(deflate()));
+    assert!(server.send(Message::Text("too short to be compressed")));
+    assert_eq!(server.take_work(), 0);
+    let answer = text(1000);
+    assert!(server.send(Message::Text(&answer)));
+    let one = server.take_work();
+    assert!((10_000..100_000).contains(&one), "{one}");
+    for _ in 0..3 {
+        assert!(server.send(Message::Text(&answer)));
+    }
+    assert_eq!(server.take_work(), 3 * one);
+    assert_eq!(server.take_work(), 0, "it is taken once");
+}
+
 #[test]
 fn pieces_are_charged_too() {
     let protocol = WebSocket::<AcceptAll, Pieces>::default().deflate(deflate());

@@ -205,6 +205,11 @@ impl Deflate {
         self
     }
 
+    /// True if a message of this length is compressed.
+    pub(crate) const fn compresses(&self, length: usize) -> bool {
+        length >= self.min_size as usize
+    }
+
     /// The time between calls of [`Deflater::release_if_idle`], and between the first message and the first call.
     pub(crate) const fn idle_release_period(&self) -> Duration {
         self.idle_release

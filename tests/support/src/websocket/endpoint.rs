@@ -214,6 +214,11 @@ impl<P: Subject> Endpoint<P> {
         self.encoder.farewell(why, &mut self.output)
     }
 
+    /// Takes the work that sending has caused.
+    pub fn take_work(&mut self) -> usize {
+        self.encoder.take_work()
+    }
+
     /// Tells the encoder that our side of the stream ends.
     pub fn end_stream(&mut self) {
         self.encoder.end_stream(self.now);
