@@ -88,7 +88,7 @@
 //! | [`Limits::timers`] of a connection | 64 | [`TooManyTimersError`] |
 //! | [`Limits::subscriptions`] of a connection | 256 | [`SubscribeError::Count`] |
 //! | [`Listen::idle_timeout`] | none | [`Timeout::Idle`] |
-//! | [`Listen::first_message_timeout`], [`Listen::message_timeout`] | none | [`Timeout::FirstMessage`], [`Timeout::Message`] |
+//! | [`Listen::first_message_timeout`], [`Listen::message_timeout`] | none; of a WebSocket message 30 s | [`Timeout::FirstMessage`], [`Timeout::Message`] |
 //! | [`Listen::write_stall_timeout`] | 60 s | [`Timeout::WriteStall`] |
 //! | [`Listen::close_timeout`] | 10 s | [`Timeout::Close`] |
 //!

@@ -36,7 +36,7 @@ impl LoopState {
         shared: Arc<LoopShared>,
         clock: TickClock,
         pool: PoolConfig,
-        budget: TurnBudget,
+        budget: usize,
     ) -> Self {
         LoopState {
             shared,
@@ -44,7 +44,7 @@ impl LoopState {
             now: Duration::ZERO,
             tick: 0,
             was_behind: false,
-            budget,
+            budget: TurnBudget::new(budget),
             wheel: Wheel::new(),
             pool: RingPool::new(pool),
             ready: Vec::new(),

@@ -45,7 +45,6 @@ use crate::connection::table::ConnTable;
 use crate::io::address::Address;
 use crate::io::stream::Stream;
 use crate::panics::contain_drop;
-use crate::protocol::TurnBudget;
 use crate::service::Service;
 use crate::shared::LoopShared;
 use crate::wheel::TickClock;
@@ -116,12 +115,7 @@ impl Reactor {
         let mut reactor = Reactor {
             table: ConnTable::new(worker),
             services,
-            state: LoopState::new(
-                shared,
-                config.clock,
-                config.pool,
-                TurnBudget::new(config.read_budget),
-            ),
+            state: LoopState::new(shared, config.clock, config.pool, config.read_budget),
             receive: vec![0; config.receive_buffer].into_boxed_slice(),
             tasks: Slab::new(),
             closed: Vec::new(),

@@ -79,6 +79,7 @@ mod deflate;
 mod delivery;
 mod encoder;
 mod error;
+mod flags;
 mod frame;
 mod handshake;
 mod keepalive;

@@ -11,6 +11,7 @@ use super::close::{self, CloseCode, CloseFrame};
 #[cfg(feature = "deflate")]
 use super::compression::{Compression, Inflation};
 use super::error::WebSocketError;
+use super::flags::Flags;
 use super::frame::{CONTROL_MAX, FirstByte, Opcode};
 use super::keepalive::Keepalive;
 use super::message::{Kind, Message, MessageBuf};
@@ -49,66 +50,6 @@ pub(crate) struct Inflated {
     pub(crate) consumed: usize,
     /// The work that they have caused, in the unit of [`TurnBudget`](crate::protocol::TurnBudget).
     pub(crate) work: usize,
-}
-
-/// Facts about a session, one bit each.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Flags(u8);
-
-impl Flags {
-    /// The opening handshake is not over.
-    const OPENING: Flags = Flags(1);
-    /// A close frame was sent.
-    const CLOSE_SENT: Flags = Flags(2);
-    /// This is the client's side, whose frames are masked.
-    const CLIENT: Flags = Flags(4);
-    /// Messages are compressed.
-    const COMPRESSES: Flags = Flags(8);
-    /// The peer may compress its messages: permessage-deflate was agreed on.
-    const INFLATES: Flags = Flags(16);
-    /// A message that is sent in fragments is not finished.
-    const IN_FRAGMENTS: Flags = Flags(32);
-    /// The message that is sent in fragments is text.
-    const TEXT_FRAGMENTS: Flags = Flags(64);
-    /// The handler has ended our side of the stream: there are no more pings.
-    const ENDED: Flags = Flags(128);
-    /// The facts that keep a message off the fast path.
-    const SLOW: Flags = Flags::of(&[
-        Self::OPENING,
-        Self::CLOSE_SENT,
-        Self::CLIENT,
-        Self::COMPRESSES,
-        Self::IN_FRAGMENTS,
-    ]);
-
-    const fn of(flags: &[Flags]) -> Flags {
-        let (mut all, mut index) = (0, 0);
-        while index < flags.len() {
-            all |= flags[index].0;
-            index += 1;
-        }
-        Flags(all)
-    }
-
-    #[inline]
-    fn has_any(self, of: Flags) -> bool {
-        self.0 & of.0 != 0
-    }
-
-    fn set(&mut self, flag: Flags) {
-        self.0 |= flag.0;
-    }
-
-    fn clear(&mut self, flag: Flags) {
-        self.0 &= !flag.0;
-    }
-
-    fn put(&mut self, flag: Flags, is_set: bool) {
-        match is_set {
-            true => self.set(flag),
-            false => self.clear(flag),
-        }
-    }
 }
 
 const NOT_OPEN: PackError = PackError("the connection is not open, or closing");

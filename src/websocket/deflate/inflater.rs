@@ -669,7 +669,7 @@ mod tests {
             .collect();
         for payload in [vec![b'a'; 600_000], noise, b"few".to_vec(), Vec::new()] {
             let mut message = Vec::new();
-            deflater(9, true).deflate(&payload, &mut message);
+            let _ = deflater(9, true).deflate(&payload, &mut message);
             for most in [0, 1, 40_000, 200_000, ALL] {
                 let (inflated, works) = inflate_by_work(&mut without_ratio(true), &message, most);
                 assert!(inflated == payload, "{most}");
