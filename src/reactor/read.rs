@@ -16,6 +16,7 @@ use super::{Reactor, ServiceEntry};
 const JOIN_MAX: usize = 4 * 1024;
 /// The least room for a read into a connection's own ring.
 const RING_READ_MIN: usize = 4 * 1024;
+
 impl Reactor {
     /// Delivers what is kept, then reads until the socket is drained, the gate shuts, or the budget is spent.
     #[inline]

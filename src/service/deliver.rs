@@ -13,8 +13,8 @@ use crate::protocol::{Decode, Encode, ErrorOf, UnpackContext, Unpacked};
 const CALL_COST: usize = 16;
 
 impl<H: Handler> Hub<H> {
-    /// Delivers the messages at the front of `input` while the gate is open and the budget lasts, and watches over one that was begun. Returns
-    /// the bytes consumed.
+    /// Delivers the messages at the front of `input` while the gate is open and the budget of the turn lasts, and watches over
+    /// one that was begun. Returns the bytes consumed.
     #[inline]
     pub(super) fn deliver(
         &mut self,
