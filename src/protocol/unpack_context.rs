@@ -84,7 +84,8 @@ impl<'a, E> UnpackContext<'a, E> {
     }
 
     /// Reports work that the input has caused beyond looking at each of its bytes once, in the unit of a received byte: bytes
-    /// that were inflated, records that were looked up. Each call of [`Decode::unpack`](super::Decode::unpack) is charged 16 by itself.
+    /// that were inflated, records that were looked up. Each call of [`Decode::unpack`](super::Decode::unpack) is charged 16 by
+    /// itself.
     ///
     /// Once the [budget](TurnBudget) of the turn is spent, the turn ends behind the current message.
     #[inline]
@@ -95,8 +96,8 @@ impl<'a, E> UnpackContext<'a, E> {
     }
 
     /// The work that is left to this turn. A decoder with a message that causes more can do a part of it, return
-    /// [`Unpacked::Skip`](super::Unpacked::Skip) with the bytes that this part has taken, and go on when it is called again. Without a connection
-    /// there is no limit, and this is [`usize::MAX`].
+    /// [`Unpacked::Skip`](super::Unpacked::Skip) with the bytes that this part has taken, and go on when it is called again.
+    /// Without a connection there is no limit, and this is [`usize::MAX`].
     #[inline]
     pub fn work_left(&self) -> usize {
         self.budget
