@@ -594,7 +594,7 @@ mod tests {
             assert!(inflates.is_ok());
 
             let mut inflated = 0;
-            let result = inflater(false).inflate(piece, false, ROOM, ALL, &mut |chunk| {
+            let result = without_ratio(false).inflate(piece, false, ROOM, ALL, &mut |chunk| {
                 inflated += chunk.len() as u64;
                 Ok::<(), ()>(())
             });
@@ -607,7 +607,7 @@ mod tests {
     fn the_sink_stops_it_at_once() {
         let bomb = bomb(500_000);
         let mut chunks = 0;
-        let result = inflater(false).inflate(&bomb, true, ROOM, ALL, &mut |_| {
+        let result = without_ratio(false).inflate(&bomb, true, ROOM, ALL, &mut |_| {
             chunks += 1;
             if chunks == 2 { Err("enough") } else { Ok(()) }
         });

@@ -370,7 +370,7 @@ mod tests {
             context_takeover in any::<bool>(),
         ) {
             let agreed = agreed(context_takeover, window_bits);
-            let settings = Deflate::new().level(level).min_size(0);
+            let settings = Deflate::new().level(level).min_size(0).max_ratio(u32::MAX);
             let mut deflater = Deflater::new(agreed, &settings);
             let mut inflater = Inflater::new(agreed, &settings);
             let mut frame = frame_buffer();
