@@ -85,7 +85,7 @@
 //! | [`ServerBuilder::max_connections_per_ip`] | none | the connection is closed at once |
 //! | [`ServerBuilder::handover_limit`], connections waiting for one worker | 256 | the others wait in the kernel's backlog |
 //! | [`ServerBuilder::mailbox_limit`], letters waiting for one worker | 65,536 | the sender gets [`SendError::Full`] |
-//! | [`ServerBuilder::read_budget`], bytes of one connection in a row | 256 KiB | other connections have their turn |
+//! | [`ServerBuilder::read_budget`], bytes and work of one connection in a row | 256 KiB | other connections have their turn |
 //! | [`Limits::input`], bytes kept of a message that is not whole | 16 MiB | [`CloseReason::InputLimit`] |
 //! | [`Limits::high_water`], pending output | 192 KiB | the peer is not read until [`Limits::low_water`] (64 KiB) |
 //! | [`Limits::output`], pending output | 1,280 KiB | as [`Limits::overflow`] says: [`CloseReason::OutputLimit`] |
@@ -93,7 +93,7 @@
 //! | [`Limits::timers`] of a connection | 64 | [`TooManyTimersError`] |
 //! | [`Limits::subscriptions`] of a connection | 256 | [`SubscribeError::Count`] |
 //! | [`Listen::idle_timeout`] | none | [`Timeout::Idle`] |
-//! | [`Listen::first_message_timeout`], [`Listen::message_timeout`] | none | [`Timeout::FirstMessage`], [`Timeout::Message`] |
+//! | [`Listen::first_message_timeout`], [`Listen::message_timeout`] | none; of a WebSocket message 30 s | [`Timeout::FirstMessage`], [`Timeout::Message`] |
 //! | [`Listen::write_stall_timeout`], [`Listen::min_send_rate`] | 60 s, 1 KiB/s | [`Timeout::WriteStall`] |
 //! | [`Listen::close_timeout`], while output leaves at less than [`Listen::min_send_rate`] | 10 s | a reset, and [`SendOutcome::Lost`] |
 //!

@@ -14,7 +14,7 @@ impl Gate {
     pub(crate) const MAIL: Gate = Gate(64);
     /// Too many of the connection's publications are on their way.
     pub(crate) const PUBLISHED: Gate = Gate(128);
-    /// The connection is not [active](super::lifecycle::Lifecycle::is_active) any more.
+    /// The connection is not open or parting any more: it does not [take input](super::lifecycle::Lifecycle::takes_input).
     pub(crate) const CLOSING: Gate = Gate(4);
 
     /// The handler has asked for a change of the decoder, or set a timeout that the decoder is asked about; both are done before

@@ -104,9 +104,16 @@ impl Lifecycle {
         self.stage
     }
 
-    /// True while input goes to the protocol: open, or parting.
+    /// True while callbacks, mail and visits reach the connection: until a close begins. Afterwards only `on_close` and
+    /// completions are called, whatever the protocol.
     #[inline]
     pub(crate) fn is_active(self) -> bool {
+        self.stage == Stage::Open
+    }
+
+    /// True while input goes to the protocol: open, or parting.
+    #[inline]
+    pub(crate) fn takes_input(self) -> bool {
         matches!(self.stage, Stage::Open | Stage::Parting)
     }
 
@@ -124,11 +131,6 @@ impl Lifecycle {
     #[inline]
     pub(crate) fn accepts_sends(self) -> bool {
         self.stage == Stage::Open && self.own == OwnSide::Open
-    }
-
-    /// True while the protocol may still put something into the output by itself.
-    pub(crate) fn protocol_may_speak(self) -> bool {
-        self.accepts_sends() || self.is_parting()
     }
 
     /// True once our end of stream is sent: whatever is put into the output later cannot leave.

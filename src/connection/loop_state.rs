@@ -9,6 +9,7 @@ use crate::connection::Connection;
 use crate::connection::due::Due;
 use crate::connection::marks::Marks;
 use crate::connection::memory::{Bounds, Memory};
+use crate::protocol::TurnBudget;
 use crate::shared::LoopShared;
 use crate::wheel::{TickClock, TimerKey, Wheel};
 
@@ -23,8 +24,8 @@ pub(crate) struct LoopState {
     /// True if the loop did not sleep before this iteration, because work was left or a timer was overdue: peers may have
     /// been kept waiting.
     pub(crate) was_behind: bool,
-    /// Messages, and pieces of messages, delivered on this worker.
-    pub(crate) delivered: u64,
+    /// The work that the current turn may still do.
+    pub(crate) budget: TurnBudget,
     pub(crate) wheel: Wheel<Due>,
     pub(crate) pool: RingPool,
     pub(crate) memory: Memory,
@@ -38,6 +39,7 @@ impl LoopState {
         clock: TickClock,
         pool: PoolConfig,
         bounds: Bounds,
+        budget: usize,
     ) -> Self {
         LoopState {
             shared,
@@ -45,7 +47,7 @@ impl LoopState {
             now: Duration::ZERO,
             tick: 0,
             was_behind: false,
-            delivered: 0,
+            budget: TurnBudget::new(budget),
             wheel: Wheel::new(),
             pool: RingPool::new(pool),
             memory: Memory::new(bounds),

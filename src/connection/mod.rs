@@ -54,8 +54,8 @@ pub(crate) enum Draining {
 /// One connection.
 ///
 /// Invariants:
-/// - `gate` has `CLOSING` exactly when the connection is not [active](Lifecycle::is_active).
-/// - `cause` is set when the connection is not active, and while it is [parting](Lifecycle::is_parting).
+/// - `gate` has `CLOSING` exactly when the connection does not [take input](Lifecycle::takes_input).
+/// - `cause` is set when the connection is not [active](Lifecycle::is_active).
 /// - `input` holds at least one byte when it is there, and fewer than `needed` unless the gate is shut or the connection is on
 ///   the ready list.
 /// - While it [is undisturbed](Self::is_undisturbed) and has no output ring, `timers.write` is not set.
@@ -178,9 +178,13 @@ impl Connection {
 
     /// True if a turn would find something to do that no event will announce.
     pub(crate) fn has_work(&self) -> bool {
-        let deliverable = self.gate.is_open() && self.kept() >= self.needed as usize;
         let end_unannounced = self.gate.is_open() && self.life.has_unannounced_end();
-        (self.readable && self.wants_input()) || deliverable || end_unannounced
+        (self.readable && self.wants_input()) || self.has_deliverable() || end_unannounced
+    }
+
+    /// True if the input that is kept can be delivered: a turn has ended between two messages, or the gate has opened.
+    pub(crate) fn has_deliverable(&self) -> bool {
+        self.gate.is_open() && self.kept() >= self.needed as usize
     }
 
     /// Number of sources that are not done.
@@ -204,7 +208,7 @@ impl Connection {
     pub(crate) fn wants_input(&self) -> bool {
         !self.life.is_closed()
             && !self.life.peer_has_ended()
-            && (self.gate.is_open() || !self.life.is_active())
+            && (self.gate.is_open() || !self.life.takes_input())
     }
 
     /// Input that is kept, in bytes.

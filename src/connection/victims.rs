@@ -96,7 +96,7 @@ mod tests {
             ..Bounds::default()
         };
         let pool = PoolConfig::default();
-        let state = LoopState::new(shared, TickClock::default(), pool, bounds);
+        let state = LoopState::new(shared, TickClock::default(), pool, bounds, 1);
         (ConnTable::new(0), state)
     }
 

@@ -53,9 +53,17 @@ impl<P: Protocol> Conn<'_, P> {
         self.connection.abort(Cause::Aborted);
     }
 
-    /// Sends our end of stream once all pending output has left, and all that [sources](Self::send_from) send. Messages still arrive; nothing more can be sent.
+    /// Sends our end of stream once all pending output has left, and all that [sources](Self::send_from) send. Messages still
+    /// arrive; nothing more can be sent.
+    ///
+    /// The connection ends with the peer's end of stream. Of the protocols of this crate only WebSocket sets a time for it;
+    /// with the others [`Listen::idle_timeout`](crate::Listen::idle_timeout) and
+    /// [`set_idle_timeout`](Self::set_idle_timeout) catch a peer that is silent from now on.
     pub fn shutdown_write(&mut self) {
         self.pack_own_mail();
-        self.connection.life.request_end();
+        if self.connection.life.accepts_sends() {
+            self.connection.life.request_end();
+            self.encoder.end_stream(self.state.now);
+        }
     }
 }

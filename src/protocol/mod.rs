@@ -30,23 +30,24 @@ mod fixed_length;
 mod length_prefixed;
 mod lines;
 mod raw;
+mod turn_budget;
 mod typed_frames;
+mod unpack_context;
 
 pub use delimited::{Delimited, DelimitedDecoder, DelimitedError};
 pub use fixed_length::FixedLength;
 pub use length_prefixed::{LengthPrefixed, LengthPrefixedError};
 pub use lines::{Lines, LinesDecoder, LinesError};
 pub use raw::Raw;
+pub use turn_budget::TurnBudget;
 pub use typed_frames::{TypedFrame, TypedFrameBuf, TypedFrames, TypedFramesError};
+pub use unpack_context::UnpackContext;
 
 pub use crate::io::output::Output;
 
 use std::error::Error;
 use std::fmt;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::time::Duration;
-
-use crate::io::address::Address;
 
 /// The result of [`Decode::unpack`]: what stands at the front of the input.
 #[derive(Debug, PartialEq, Eq)]
@@ -144,95 +145,6 @@ impl<M> Unpacked<M> {
     }
 }
 
-/// Everything except the input that a decoder works with during one call.
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct UnpackContext<'a, E> {
-    /// The connection's output, for replies that the protocol sends by itself, such as a pong. Bytes put here before an
-    /// error is returned are sent before the connection closes.
-    pub output: &'a mut Output,
-    /// The connection's writing half. It holds all state that both halves need: a close that was begun, a compressor's
-    /// state, the times of pings.
-    pub encoder: &'a mut E,
-    /// The time since the loop started, as of its current iteration.
-    pub now: Duration,
-    /// The peer's address.
-    pub peer: &'a Address,
-    /// True if the peer must not be blamed for silence now. Either its input is unread, because the handler has paused
-    /// reading or the output is above the high-water mark; or output is still pending, so the peer has not yet seen
-    /// what it would answer. Postpone timeouts instead of firing them. (A peer that reads none of the output is caught
-    /// by [`Listen::write_stall_timeout`](crate::Listen::write_stall_timeout).)
-    pub peer_is_held_back: bool,
-}
-
-impl<'a, E> UnpackContext<'a, E> {
-    #[inline]
-    pub(crate) fn new(
-        output: &'a mut Output,
-        encoder: &'a mut E,
-        now: Duration,
-        peer: &'a Address,
-    ) -> Self {
-        UnpackContext {
-            output,
-            encoder,
-            now,
-            peer,
-            peer_is_held_back: false,
-        }
-    }
-
-    /// A context without a connection, at time zero and with an unspecified peer, for testing a decoder with
-    /// [`Output::detached`].
-    pub fn detached(output: &'a mut Output, encoder: &'a mut E) -> Self {
-        UnpackContext::new(output, encoder, Duration::ZERO, &UNSPECIFIED_PEER)
-    }
-
-    /// The same context at another time.
-    #[must_use]
-    pub fn at(self, now: Duration) -> Self {
-        UnpackContext { now, ..self }
-    }
-
-    /// The same context with another encoder: a layered protocol passes it to the decoder below. `inner` gets that
-    /// decoder's encoder out of ours.
-    ///
-    /// ```
-    /// use ringwheel::protocol::{Decode, Lines, Output, Protocol, UnpackContext, Unpacked};
-    ///
-    /// /// An encoder around that of `Lines`.
-    /// struct Outer {
-    ///     lines: Lines,
-    /// }
-    ///
-    /// let (mut decoder, lines) = Lines::default().open();
-    /// let (mut outer, mut output) = (Outer { lines }, Output::detached());
-    /// let mut context = UnpackContext::detached(&mut output, &mut outer);
-    ///
-    /// let mut input = *b"seven\n";
-    /// let line = decoder.unpack(&mut input, &mut context.with_encoder(|outer| &mut outer.lines))?;
-    /// assert_eq!(line.map(str::len), Unpacked::Message { message: 5, consumed: 6 });
-    /// # Ok::<(), ringwheel::protocol::LinesError>(())
-    /// ```
-    #[inline]
-    pub fn with_encoder<F>(
-        &mut self,
-        inner: impl FnOnce(&mut E) -> &mut F,
-    ) -> UnpackContext<'_, F> {
-        UnpackContext {
-            output: self.output,
-            encoder: inner(self.encoder),
-            now: self.now,
-            peer: self.peer,
-            peer_is_held_back: self.peer_is_held_back,
-        }
-    }
-}
-
-/// The peer address of a [detached](UnpackContext::detached) context.
-static UNSPECIFIED_PEER: Address =
-    Address::Ip(SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0)));
-
 /// The reading half of a protocol.
 ///
 /// Each message of this protocol is one byte for the length and as many bytes:
@@ -317,13 +229,16 @@ pub trait Decode: 'static {
     ///
     /// Called when the connection opens, after each turn in which a message was unpacked or packed, and after each
     /// deadline. A deadline that has moved back in the meantime costs nothing: `on_deadline` is then called early, does
-    /// nothing, and the new deadline is read here. No deadline fires once our end of the stream is closed.
+    /// nothing, and the new deadline is read here. A deadline also fires after
+    /// [`Conn::shutdown_write`](crate::Conn::shutdown_write), of which [`Encode::end_stream`] tells, but not while the
+    /// connection closes.
     fn next_deadline(&mut self, encoder: &mut Self::Encoder, now: Duration) -> Option<Duration> {
         let _ = (encoder, now);
         None
     }
 
-    /// Called when the time returned by [`next_deadline`](Self::next_deadline) has come or passed.
+    /// Called when the time returned by [`next_deadline`](Self::next_deadline) has come or passed. Input that has arrived by
+    /// then was unpacked before.
     ///
     /// # Errors
     /// Any reason to end the connection, as in [`unpack`](Self::unpack); bytes put into the output are sent before.
@@ -398,9 +313,29 @@ pub trait Encode: 'static {
         self.pack(Self::borrow(owned), output)
     }
 
+    /// Takes the work that packing has caused since the last call, besides writing bytes, in the unit of a received byte: the
+    /// compression of items, for example. None by default.
+    ///
+    /// Work for the answers to a peer's messages is charged to the [budget](TurnBudget) of its turn, so that a flood of short
+    /// requests with costly answers slows down its own connection. Work for mail and timers is not.
+    #[inline]
+    fn take_work(&mut self) -> usize {
+        0
+    }
+
     /// Writes the bytes that open the conversation, before anything is received. Writes nothing by default.
     fn greet(&mut self, output: &mut Output) {
         let _ = output;
+    }
+
+    /// Hears that the handler ends our side of the stream with [`Conn::shutdown_write`](crate::Conn::shutdown_write), while
+    /// the peer's side stays open: nothing more is packed, and whatever a decoder puts into the output may not leave. `now` is
+    /// the time since the loop started. Called at most once. Does nothing by default.
+    ///
+    /// A protocol that recognizes a dead peer by its answers gets none from now on, and can set a
+    /// [deadline](Decode::next_deadline) for its end of the stream instead.
+    fn end_stream(&mut self, now: Duration) {
+        let _ = now;
     }
 
     /// Writes the last bytes before our end of the stream closes. Called once, when the connection is about to close in
@@ -478,6 +413,13 @@ pub trait Protocol: Clone + Send + 'static {
     type Decoder: Decode<Encoder = Self::Encoder>;
     /// The writing half.
     type Encoder: Encode;
+
+    /// The time that a message of a peer may take unless [`Listen::message_timeout`](crate::Listen::message_timeout) sets
+    /// another; `None`, the default, for as long as it likes. For a protocol whose unfinished messages are worth little to
+    /// the peer and cost much memory, such as one that inflates them.
+    fn message_timeout(&self) -> Option<Duration> {
+        None
+    }
 
     /// The halves for a new connection.
     fn open(&self) -> (Self::Decoder, Self::Encoder);

@@ -86,7 +86,7 @@ impl Reactor {
         let is_behind = drain
             .targets
             .get(&slot)
-            .is_some_and(|target| connection.received < *target);
+            .is_some_and(|target| connection.received - (connection.kept() as u64) < *target);
         let is_active = connection.life.is_active();
         // Input behind a shut gate is answered when the gate opens, unless the deadline ends it before. A handler that has
         // paused reading has an answer to give, and resumes.

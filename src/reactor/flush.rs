@@ -70,7 +70,7 @@ fn settle_slowly(connection: &mut Connection, slot: &mut ServiceEntry, state: &m
     say_farewell(connection, slot, state);
     advance_close(connection);
     connection.watch_output(state, &slot.timeouts);
-    if !connection.life.is_active() {
+    if !connection.life.takes_input() {
         if let Some(ring) = connection.input.take() {
             state.pool.give_back(ring);
         }
@@ -85,7 +85,7 @@ fn settle_slowly(connection: &mut Connection, slot: &mut ServiceEntry, state: &m
 /// already, but a protocol may answer each message by itself.
 fn take_pressure(connection: &mut Connection, slot: &ServiceEntry) {
     let is_above = connection.output.len() > slot.limits.high_water;
-    if is_above && connection.life.is_active() && !connection.gate.has(Gate::PRESSURE) {
+    if is_above && connection.life.takes_input() && !connection.gate.has(Gate::PRESSURE) {
         connection.hold_back(Gate::PRESSURE);
     }
 }
@@ -94,10 +94,12 @@ fn take_pressure(connection: &mut Connection, slot: &ServiceEntry) {
 fn release_pressure(connection: &mut Connection, slot: &mut ServiceEntry, state: &mut LoopState) {
     let low_water = slot.limits.low_water;
     let drained = connection.gate.has(Gate::PRESSURE) && connection.has_room(low_water);
-    if drained && connection.life.is_active() && !connection.output.has_failed() {
+    if drained && connection.life.takes_input() && !connection.output.has_failed() {
         connection.listen_again(Gate::PRESSURE, state.tick);
         connection.marks.set(Marks::ROOM_WHEN_EMPTY, false);
-        slot.service.drained(connection, state);
+        if connection.life.is_active() {
+            slot.service.drained(connection, state);
+        }
         connection.output.flush();
     }
 }

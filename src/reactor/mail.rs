@@ -48,7 +48,7 @@ impl Reactor {
         let Some(connection) = self.table.in_slot(slot) else {
             return;
         };
-        if !connection.life.is_active() {
+        if !connection.life.takes_input() {
             return;
         }
         // A connection that posts may publish, and is counted as a publisher from now on.

@@ -64,7 +64,7 @@ pub(crate) struct ReactorConfig {
     pub(crate) pool: PoolConfig,
     /// Bytes of the receive buffer.
     pub(crate) receive_buffer: usize,
-    /// Bytes read from one connection before the others have their turn.
+    /// Work that one connection may cause before the others have their turn, in the unit of a received byte.
     pub(crate) read_budget: usize,
     /// The bounds of the mail that one iteration carries out.
     pub(crate) mail: MailBudget,
@@ -107,7 +107,6 @@ pub(crate) struct Reactor {
     services: Vec<ServiceEntry>,
     state: LoopState,
     receive: Box<[u8]>,
-    read_budget: usize,
     mail: MailBudget,
     /// The service whose publications are delivered first in this iteration.
     first_to_fan_out: usize,
@@ -132,9 +131,14 @@ impl Reactor {
         let mut reactor = Reactor {
             table: ConnTable::new(worker),
             services,
-            state: LoopState::new(shared, config.clock, config.pool, config.memory),
+            state: LoopState::new(
+                shared,
+                config.clock,
+                config.pool,
+                config.memory,
+                config.read_budget,
+            ),
             receive: vec![0; config.receive_buffer].into_boxed_slice(),
-            read_budget: config.read_budget,
             mail: config.mail,
             first_to_fan_out: 0,
             tasks: Slab::new(),
@@ -235,7 +239,6 @@ impl Reactor {
             services,
             state,
             receive,
-            read_budget,
             ..
         } = self;
         let Some(connection) = table
@@ -246,7 +249,7 @@ impl Reactor {
         };
         let slot = connection.id.slot;
         let service = &mut services[connection.service as usize];
-        if !read::fast_turn(connection, service, state, receive, *read_budget) {
+        if !read::fast_turn(connection, service, state, receive) {
             self.settle(slot);
         }
         self.after_callbacks(slot);

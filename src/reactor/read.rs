@@ -18,8 +18,6 @@ const JOIN_MAX: usize = 4 * 1024;
 const RING_READ_MIN: usize = 4 * 1024;
 /// The multiple of the bytes that have arrived up to which the announced length of a message is believed.
 const ANNOUNCED_MAX: usize = 4;
-/// Bytes of the budget that each message takes besides its own: handling many tiny messages costs more than their bytes.
-const MESSAGE_COST: u64 = 16;
 
 impl Reactor {
     /// Delivers what is kept, then reads until the socket is drained, the gate shuts, or the budget is spent.
@@ -29,7 +27,7 @@ impl Reactor {
             return;
         };
         let slot = &mut self.services[connection.service as usize];
-        ReadTurn::new(connection, slot, &mut self.state, &mut self.receive).run(self.read_budget);
+        ReadTurn::new(connection, slot, &mut self.state, &mut self.receive).run();
     }
 }
 
@@ -43,16 +41,15 @@ pub(super) fn fast_turn(
     slot: &mut ServiceEntry,
     state: &mut LoopState,
     buffer: &mut [u8],
-    budget: usize,
 ) -> bool {
+    state.budget.begin();
     let room = buffer.len();
     let outcome = connection.output.stream().read(buffer);
     let count = match outcome {
         Ok(count) if SHORT_MEANS_DRAINED && count > 0 && count < room => count,
         _ => {
             connection.readable = true;
-            ReadTurn::new(connection, slot, state, buffer)
-                .run_after_first_read(outcome, room, budget);
+            ReadTurn::new(connection, slot, state, buffer).run_after_first_read(outcome, room);
             return false;
         }
     };
@@ -103,24 +100,25 @@ impl<'a> ReadTurn<'a> {
         }
     }
 
-    fn run(mut self, budget: usize) {
+    fn run(mut self) {
+        self.state.budget.begin();
         // Behind a shut gate the kept input stays where it is.
-        let is_held_back = !self.connection.gate.is_open() && self.connection.life.is_active();
+        let is_held_back = !self.connection.gate.is_open() && self.connection.life.takes_input();
         if self.connection.input.is_some() && !is_held_back {
             self.resume_kept_input();
         }
-        self.read_on(0, budget);
+        self.read_on();
         self.end();
     }
 
     /// Goes on after a first read into the empty buffer, of at most `room` bytes.
     #[cold]
-    fn run_after_first_read(mut self, outcome: io::Result<usize>, room: usize, budget: usize) {
+    fn run_after_first_read(mut self, outcome: io::Result<usize>, room: usize) {
         if let Ok(count) = outcome {
             self.held = count;
         }
-        let spent = self.absorb_read(outcome, room);
-        self.read_on(spent, budget);
+        self.absorb_read(outcome, room);
+        self.read_on();
         self.end();
     }
 
@@ -134,20 +132,20 @@ impl<'a> ReadTurn<'a> {
     }
 
     /// Reads until the socket is drained, the gate shuts, or the budget is spent.
-    fn read_on(&mut self, mut spent: usize, budget: usize) {
+    fn read_on(&mut self) {
         while self.connection.readable && self.connection.wants_input() {
-            if spent >= budget {
+            if self.state.budget.is_spent() {
                 self.state.queue(self.connection);
                 break;
             }
             let (outcome, room) = self.read_once();
-            spent += self.absorb_read(outcome, room);
+            self.absorb_read(outcome, room);
         }
     }
 
-    /// Handles the outcome of one read, which had room for `room` bytes. Returns the bytes that it takes from the budget.
+    /// Handles the outcome of one read, which had room for `room` bytes.
     #[inline]
-    fn absorb_read(&mut self, outcome: io::Result<usize>, room: usize) -> usize {
+    fn absorb_read(&mut self, outcome: io::Result<usize>, room: usize) {
         match outcome {
             Ok(0) => {
                 self.connection.readable = false;
@@ -159,10 +157,9 @@ impl<'a> ReadTurn<'a> {
                 if SHORT_MEANS_DRAINED && count < room && !self.connection.drain_fully {
                     self.connection.readable = false;
                 }
-                let before = self.state.delivered;
                 self.deliver();
-                let messages = self.state.delivered - before;
-                return count + (messages * MESSAGE_COST) as usize;
+                // The bytes are charged behind their delivery: a read that is allowed is also delivered.
+                self.state.budget.charge(count);
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 self.connection.readable = false;
@@ -173,15 +170,17 @@ impl<'a> ReadTurn<'a> {
                 self.connection.fail(error);
             }
         }
-        0
     }
 
-    /// Ends the turn: keeps the rest of the input, and announces the peer's end of stream.
+    /// Ends the turn: keeps the rest of the input, and announces the peer's end of stream behind it.
     fn end(&mut self) {
         if self.held > 0 {
             self.keep_input();
         }
-        if self.connection.life.has_unannounced_end() {
+        if self.connection.has_deliverable() {
+            // The budget was spent between two messages.
+            self.state.queue(self.connection);
+        } else if self.connection.life.has_unannounced_end() {
             self.announce_end();
         }
     }
@@ -266,7 +265,7 @@ impl<'a> ReadTurn<'a> {
         if self.connection.needed > 1 {
             self.expect_more();
         }
-        if !self.connection.life.is_active() {
+        if !self.connection.life.takes_input() {
             self.discard();
         }
     }
@@ -300,7 +299,7 @@ impl<'a> ReadTurn<'a> {
 
     /// Moves the rest of the input from the receive buffer to the connection's own ring.
     fn keep_input(&mut self) {
-        if !self.connection.life.is_active() {
+        if !self.connection.life.takes_input() {
             return self.discard();
         }
         // A shut gate may hold back several whole messages, which together exceed the limit of one.
@@ -328,7 +327,7 @@ impl<'a> ReadTurn<'a> {
 
     /// Tells the handler of the peer's end of stream, once everything before it was delivered.
     fn announce_end(&mut self) {
-        if !self.connection.life.is_active() {
+        if !self.connection.life.takes_input() {
             self.connection.life.announce_peer_end();
         } else if self.connection.gate.is_open() {
             self.connection.life.announce_peer_end();

@@ -156,7 +156,7 @@ impl Reactor {
         };
         let service = &self.services[connection.service as usize].service;
         let is_within = connection.kept() > 0 || service.check_within_message(connection);
-        if !connection.life.is_active() || connection.life.is_parting() || !is_within {
+        if !connection.life.is_active() || !is_within {
             // If the protocol has panicked at the question, the connection closes.
             return self.settle(id.slot);
         }
@@ -253,7 +253,7 @@ impl Reactor {
         let Some(connection) = self.table.get(id) else {
             return;
         };
-        if connection.life.is_active() {
+        if connection.life.takes_input() {
             let service = &mut self.services[connection.service as usize].service;
             service.deadline(connection, &mut self.state);
             self.settle(id.slot);

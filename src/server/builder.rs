@@ -192,8 +192,11 @@ impl ServerBuilder {
         self
     }
 
-    /// Bytes read from one connection before the others of its worker have their turn, at least 1. Each message counts as
-    /// 16 bytes more. Default 256 KiB.
+    /// Bytes read from one connection before the others of its worker have their turn, at least 1. Default 256 KiB.
+    ///
+    /// Work counts, too: 16 bytes for each message, and what the protocol [reports](crate::protocol::UnpackContext::charge), such
+    /// as the bytes that a WebSocket message inflates to. Once the budget is spent the turn ends behind the current message,
+    /// and the rest is kept for the connection's next turn.
     pub fn read_budget(mut self, bytes: usize) -> Self {
         self.reactor.read_budget = bytes.max(1);
         self

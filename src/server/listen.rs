@@ -58,6 +58,7 @@ impl<P: Protocol> Listen<P> {
     /// Terms for an address, as with [`on`](Self::on), and the given protocol.
     pub fn with(protocol: P, address: impl ToSocketAddrs + fmt::Debug) -> Self {
         let addresses = address.to_socket_addrs().map(Iterator::collect);
+        let message = protocol.message_timeout();
         Listen {
             addresses: addresses.map_err(|error| {
                 io::Error::new(error.kind(), format!("cannot resolve {address:?}: {error}"))
@@ -65,7 +66,10 @@ impl<P: Protocol> Listen<P> {
             protocol,
             options: SocketOptions::default(),
             limits: Limits::default(),
-            timeouts: Timeouts::default(),
+            timeouts: Timeouts {
+                message,
+                ..Timeouts::default()
+            },
             tick: None,
         }
     }
@@ -95,12 +99,22 @@ impl<P> Listen<P> {
     }
 
     /// Ends a connection whose peer has begun a message and has not completed it after this time, however slowly its bytes
-    /// trickle in. Default: never.
+    /// trickle in; `None` for never. Default: as [the protocol](Protocol::message_timeout) has it, which is 30 s for WebSocket
+    /// and never for the other protocols of this crate.
     ///
     /// The loop notices after one to two times this. The time is extended while the handler has paused reading. For the first
     /// message [`first_message_timeout`](Self::first_message_timeout) counts instead, if it is set.
-    pub fn message_timeout(mut self, timeout: Duration) -> Self {
-        self.timeouts.message = Some(timeout);
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ringwheel::{Listen, protocol::Lines};
+    ///
+    /// let limited = Listen::<Lines>::on("127.0.0.1:0").message_timeout(Duration::from_secs(5));
+    /// let unlimited = Listen::<Lines>::on("127.0.0.1:0").message_timeout(None);
+    /// # drop((limited, unlimited));
+    /// ```
+    pub fn message_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.timeouts.message = timeout.into();
         self
     }
 
@@ -288,7 +302,44 @@ fn is_of_no_interface(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::Raw;
+    use crate::protocol::{Lines, LinesDecoder, Raw};
+
+    /// Lines that have to come within a second.
+    #[derive(Clone, Default)]
+    struct QuickLines;
+
+    impl Protocol for QuickLines {
+        type Decoder = LinesDecoder;
+        type Encoder = Lines;
+
+        fn open(&self) -> (LinesDecoder, Lines) {
+            Lines::new().open()
+        }
+
+        fn message_timeout(&self) -> Option<Duration> {
+            Some(Duration::from_secs(1))
+        }
+    }
+
+    #[test]
+    fn a_protocol_has_a_message_timeout_of_its_own_which_the_listener_overrides() {
+        let listen = || Listen::<QuickLines>::on("127.0.0.1:0");
+        assert_eq!(listen().timeouts.message, Some(Duration::from_secs(1)));
+        let other = Duration::from_millis(10);
+        assert_eq!(
+            listen().message_timeout(other).timeouts.message,
+            Some(other)
+        );
+        assert_eq!(listen().message_timeout(None).timeouts.message, None);
+        assert_eq!(Listen::<Raw>::on("127.0.0.1:0").timeouts.message, None);
+    }
+
+    #[cfg(feature = "websocket")]
+    #[test]
+    fn a_websocket_message_has_30_seconds_by_default() {
+        let listen = Listen::with(crate::websocket::WebSocket::new(), "127.0.0.1:0");
+        assert_eq!(listen.timeouts.message, Some(Duration::from_secs(30)));
+    }
 
     #[test]
     fn an_address_that_cannot_be_resolved_is_named() {

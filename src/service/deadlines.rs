@@ -11,7 +11,7 @@ use crate::protocol::{Decode, UnpackContext};
 impl<H: Handler> Hub<H> {
     /// Lets the protocol meet its deadline, if that has come.
     pub(super) fn meet_deadline(&mut self, connection: &mut Connection, state: &mut LoopState) {
-        if connection.life.protocol_may_speak() {
+        if connection.life.takes_input() {
             self.table
                 .enter(connection, state, 0, |entry| entry.meet_deadline());
         }
@@ -28,10 +28,12 @@ impl<H: Handler> Entry<'_, H> {
         }
         let connection = &mut *conn.connection;
         connection.recheck_readable();
+        let heard_at = conn.state.clock.begin(connection.active_at);
         let peer_is_held_back = connection.has_unheard_input() || !connection.output.is_empty();
         let mut reply = Reply::new(&mut connection.output);
         let mut context =
             UnpackContext::new(reply.output(), &mut *conn.encoder, now, &connection.peer);
+        context.heard_at = heard_at;
         context.peer_is_held_back = peer_is_held_back;
         let outcome = self.decoder.on_deadline(&mut context);
         reply.end();

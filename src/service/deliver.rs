@@ -9,15 +9,17 @@ use crate::connection::loop_state::LoopState;
 use crate::connection::marks::Marks;
 use crate::handler::Handler;
 use crate::io::output::Reply;
-use crate::protocol::{Decode, ErrorOf, UnpackContext, Unpacked};
+use crate::protocol::{Decode, Encode, ErrorOf, UnpackContext, Unpacked};
 use crate::shared::current;
 
 /// Number of letters that the callbacks of a turn may post before they are carried out.
 const POSTS: u32 = 256;
+/// Work that each call of the protocol is charged besides the bytes: handling many tiny messages costs more than their bytes.
+const CALL_COST: usize = 16;
 
 impl<H: Handler> Hub<H> {
-    /// Delivers the messages at the front of `input` while the gate is open, and watches over one that was begun. Returns
-    /// the bytes consumed.
+    /// Delivers the messages at the front of `input` while the gate is open and the budget of the turn lasts, and watches over
+    /// one that was begun. Returns the bytes consumed.
     #[inline]
     pub(super) fn deliver(
         &mut self,
@@ -78,13 +80,16 @@ enum Found<E> {
 type FoundBytes<H> = (Found<ErrorOf<<H as Handler>::Protocol>>, Option<usize>);
 
 impl<H: Handler> Entry<'_, H> {
-    /// Delivers until the input ends, more is needed, or the gate shuts. Returns the bytes consumed.
+    /// Delivers until the input ends, more is needed, the gate shuts, or the budget of the turn is spent. Returns the bytes
+    /// consumed.
     #[inline(always)]
     fn deliver_all(&mut self, handler: &mut H, input: &mut [u8]) -> usize {
         let mut consumed = 0;
         self.conn.connection.needed = 1;
+        // Work for mail and timers is not the turn's.
+        let _ = self.conn.encoder.take_work();
         loop {
-            while consumed < input.len() && self.conn.connection.gate.is_open() {
+            while consumed < input.len() && self.may_deliver() {
                 match self.deliver_next(handler, &mut input[consumed..]) {
                     Some(count) => consumed += count,
                     None => return consumed,
@@ -97,12 +102,20 @@ impl<H: Handler> Entry<'_, H> {
         }
     }
 
+    /// True if another message may be delivered in this turn.
+    #[inline(always)]
+    fn may_deliver(&self) -> bool {
+        self.conn.connection.gate.is_open() && !self.conn.state.budget.is_spent()
+    }
+
     /// Unpacks at the front of the input and does what follows. Returns the bytes consumed; `None` ends the turn.
     #[inline(always)]
     fn deliver_next(&mut self, handler: &mut H, input: &mut [u8]) -> Option<usize> {
         let available = input.len();
         let (found, consumed) = self.unpack(handler, input)?;
         self.follow_up(handler, found, available);
+        let work = self.conn.encoder.take_work();
+        self.conn.state.budget.charge(work);
         consumed
     }
 
@@ -114,8 +127,11 @@ impl<H: Handler> Entry<'_, H> {
         let conn = &mut self.conn;
         let Connection { output, peer, .. } = &mut *conn.connection;
         let mut reply = Reply::new(output);
-        let (encoder, now) = (&mut *conn.encoder, conn.state.now);
-        let mut context = UnpackContext::new(reply.output(), encoder, now, peer);
+        let state = &mut *conn.state;
+        state.budget.charge(CALL_COST);
+        let (encoder, now) = (&mut *conn.encoder, state.now);
+        let mut context =
+            UnpackContext::new(reply.output(), encoder, now, peer).within(&mut state.budget);
         let unpacked = self.decoder.unpack(input, &mut context);
         reply.end();
         if conn.connection.output.has_overflowed() {
@@ -133,7 +149,6 @@ impl<H: Handler> Entry<'_, H> {
         }
         let found = match unpacked {
             Ok(Unpacked::Message { message, .. }) => {
-                conn.state.delivered += 1;
                 conn.connection.messages_in += 1;
                 match self.session {
                     _ if conn.connection.life.is_parting() => {}

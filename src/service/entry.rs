@@ -95,7 +95,7 @@ impl<H: Handler> Entry<'_, H> {
                 state,
                 ..
             } = &mut self.conn;
-            if !connection.life.is_active() {
+            if !connection.life.takes_input() {
                 return;
             }
             if let Some(deadline) = self.decoder.next_deadline(encoder, state.now) {

@@ -67,13 +67,17 @@ impl<H: Handler> Hub<H> {
         }
     }
 
-    /// Calls the handler, if it knows the connection. `None` if it does not, or if it panicked.
+    /// Calls the handler, if it knows the connection and has not closed it: a close may wait for sources. `None` if it is not
+    /// called, or if it panicked.
     pub(super) fn call<R>(
         &mut self,
         connection: &mut Connection,
         state: &mut LoopState,
         callback: impl FnOnce(&mut H, &mut Conn<'_, H::Protocol>, &mut H::Session) -> R,
     ) -> Option<R> {
+        if connection.is_finishing() {
+            return None;
+        }
         let Hub { handler, table, .. } = self;
         let unread = connection.kept();
         let outcome = table.enter(connection, state, unread, |entry| {
@@ -167,7 +171,11 @@ impl<H: Handler> Service for Hub<H> {
     fn draw(&mut self, connection: &mut Connection, state: &mut LoopState) {
         let unread = connection.kept();
         self.table.enter(connection, state, unread, |entry| {
-            entry.conn.draw_from_source();
+            // Publications come first, and may have filled the output.
+            let conn = &mut entry.conn;
+            if conn.connection.may_draw(conn.link.limits.low_water) {
+                conn.draw_from_source();
+            }
         });
     }
 

@@ -53,6 +53,7 @@ impl<H: Handler> LocalAccess<H> for Access<'_, H> {
         let open = self.table.iter().filter(|connection| {
             connection.service == self.service
                 && connection.life.is_active()
+                && !connection.is_finishing()
                 && self.typed.is_known(connection)
         });
         open.map(|connection| connection.id).collect()
@@ -90,7 +91,8 @@ impl<H: Handler> Access<'_, H> {
     ) -> Option<(&mut Connection, &mut LoopState)> {
         keep_bound(self.table, self.state);
         let connection = self.table.get(id)?;
-        if connection.service != self.service || !connection.life.is_active() {
+        let is_open = connection.life.is_active() && !connection.is_finishing();
+        if connection.service != self.service || !is_open {
             return None;
         }
         self.reached += 1;

@@ -28,7 +28,8 @@ pub(crate) trait Service {
     /// Makes the typed side of a new connection and tells the handler. False if that panicked before the handler knew the
     /// connection: there is then nothing to close.
     fn open(&mut self, connection: &mut Connection, state: &mut LoopState) -> bool;
-    /// Delivers the messages at the front of `input` while the connection's gate is open. Returns the bytes consumed.
+    /// Delivers the messages at the front of `input` while the connection's gate is open and the budget of the turn lasts.
+    /// Returns the bytes consumed.
     fn receive(
         &mut self,
         connection: &mut Connection,

@@ -9,9 +9,10 @@ use super::error::{Violation, WebSocketError};
 use super::frame::{Header, Opcode};
 use super::mask::{self, Key};
 use super::message::{Kind, Message, Piece};
-use super::session::Session;
+use super::session::{Inflated, Session};
 use super::settings::Settings;
 use super::text::Cut;
+use crate::protocol::UnpackContext;
 
 /// A message that is arriving: the payload so far, and the position of the input in the current frame.
 ///
@@ -53,6 +54,9 @@ pub(crate) enum Collected {
 /// Compressed bytes that are inflated at a time where a message is handed out in pieces: each of them inflates to at most
 /// 1,032 bytes.
 const INFLATED_AT_ONCE: usize = 256;
+
+/// Compressed bytes that are unmasked at a time. Bytes for which the budget of the turn does not last are masked again.
+const UNMASKED_AT_ONCE: usize = 1024;
 
 /// The payload so far.
 #[derive(Debug)]
@@ -146,26 +150,26 @@ impl Assembly {
         &mut self,
         input: &mut [u8],
         header: usize,
-        session: &mut Session<S>,
+        context: &mut UnpackContext<'_, Session<S>>,
     ) -> Result<Collected, WebSocketError> {
-        let most = match D::PIECES && self.is_compressed {
-            true => INFLATED_AT_ONCE,
-            false => usize::MAX,
-        };
         if D::PIECES {
             self.clear();
         }
-        let count = self.unmask(&mut input[header..], most);
+        let payload = &mut input[header..];
+        let count = match self.is_compressed {
+            true if D::PIECES => self.inflate(payload, INFLATED_AT_ONCE, context)?,
+            true => self.inflate_while_budget_lasts(payload, context)?,
+            false => {
+                let count = self.unmask(payload, usize::MAX);
+                match D::PIECES {
+                    true => self.check(&payload[..count])?,
+                    false => self.append(&payload[..count])?,
+                }
+                count
+            }
+        };
         let consumed = header + count;
-        let bytes = &input[header..consumed];
         let is_complete = self.is_complete();
-        if self.is_compressed {
-            self.inflate(bytes, is_complete, session)?;
-        } else if D::PIECES {
-            self.check(bytes)?;
-        } else {
-            self.append(bytes)?;
-        }
         if is_complete {
             self.check_end()?;
         }
@@ -196,18 +200,52 @@ impl Assembly {
         count
     }
 
-    /// Inflates a part of the message, within the limit.
+    /// Masks the last bytes again that [`unmask`](Self::unmask) has unmasked, and leaves them to a later call.
+    fn put_back(&mut self, bytes: &mut [u8]) {
+        self.mask_offset = self.mask_offset.wrapping_sub(bytes.len()) % 4;
+        self.rest += bytes.len() as u64;
+        if let Some(key) = self.key {
+            mask::apply(bytes, key, self.mask_offset);
+        }
+    }
+
+    /// Inflates the payload of the current frame at the front of `input`, until the budget of the turn is spent. Returns the
+    /// number of bytes that were taken.
+    fn inflate_while_budget_lasts<S>(
+        &mut self,
+        input: &mut [u8],
+        context: &mut UnpackContext<'_, Session<S>>,
+    ) -> Result<usize, WebSocketError> {
+        let mut taken = 0;
+        loop {
+            taken += self.inflate(&mut input[taken..], UNMASKED_AT_ONCE, context)?;
+            if taken == input.len() || self.rest == 0 || context.work_left() == 0 {
+                return Ok(taken);
+            }
+        }
+    }
+
+    /// Inflates at most `most` bytes of the payload of the current frame at the front of `input`, within the limit, and charges
+    /// the turn. Returns the number of bytes that were taken.
     fn inflate<S>(
         &mut self,
-        bytes: &[u8],
-        is_last: bool,
-        session: &mut Session<S>,
-    ) -> Result<(), WebSocketError> {
+        input: &mut [u8],
+        most: usize,
+        context: &mut UnpackContext<'_, Session<S>>,
+    ) -> Result<usize, WebSocketError> {
+        let count = self.unmask(input, most);
+        let bytes = &mut input[..count];
         let room = self.max_message.saturating_sub(self.inflated);
-        session.inflate(bytes, is_last, room, &mut |chunk| {
+        let (is_last, most) = (self.is_complete(), context.work_left());
+        let mut sink = |chunk: &[u8]| {
             self.inflated += chunk.len();
             self.append(chunk)
-        })
+        };
+        let session = &mut *context.encoder;
+        let Inflated { consumed, work } = session.inflate(bytes, is_last, room, most, &mut sink)?;
+        context.charge(work);
+        self.put_back(&mut bytes[consumed..]);
+        Ok(consumed)
     }
 
     /// Appends to the message; text is checked.

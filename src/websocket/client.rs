@@ -1,6 +1,7 @@
 //! The client's side of WebSocket, as a sans-io protocol: for tests, and for whoever has a stream of their own.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::decoder::WebSocketClientDecoder;
 use super::encoder::WebSocketEncoder;
@@ -9,7 +10,7 @@ use super::handshake::{ClientHandshake, ClientHandshakeError, ClientRequest};
 use super::opening::{Opened, Opening, Step};
 use super::reader::FrameReader;
 use super::session::Session;
-use super::settings::Settings;
+use super::settings::{MESSAGE_TIMEOUT, Settings};
 use crate::Address;
 use crate::protocol::Protocol;
 
@@ -77,7 +78,11 @@ impl WebSocketClient {
         };
         let client = WebSocketClient {
             wanted: Arc::new(wanted),
-            settings: Arc::default(),
+            settings: Arc::new(Settings {
+                // The server pings.
+                ping_every: None,
+                ..Settings::default()
+            }),
         };
         client.checked()
     }
@@ -134,6 +139,11 @@ impl Protocol for WebSocketClient {
     const OPENS_AT_ONCE: bool = false;
     type Decoder = WebSocketClientDecoder;
     type Encoder = WebSocketEncoder<()>;
+
+    /// As of the [server's side](super::WebSocket).
+    fn message_timeout(&self) -> Option<Duration> {
+        Some(MESSAGE_TIMEOUT)
+    }
 
     /// # Panics
     /// If the system has no random source.

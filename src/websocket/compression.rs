@@ -10,6 +10,7 @@ use super::deflate::{Agreed, Deflate, Deflater, InflateError, Inflater};
 use super::error::WebSocketError;
 use super::frame::{FirstByte, FrameHeader};
 use super::message::Message;
+use super::session::Inflated;
 
 /// Window bits of a peer that has not asked for fewer.
 const LARGEST_WINDOW: u8 = 15;
@@ -22,7 +23,14 @@ pub(crate) struct Compression {
     agreed: Agreed,
     /// The time at which the compressor is released if it was not used; set when it is first used.
     next_release: Option<Duration>,
+    /// The work since it was last taken, in the unit of [`TurnBudget`](crate::protocol::TurnBudget).
+    work: usize,
 }
+
+/// Work of a message that is compressed, however short. Measured, it takes 4 µs; a received byte takes some 0.25 ns.
+const MESSAGE_COST: usize = 16 * 1024;
+/// Work of each of its bytes. Measured, it takes 3 ns at level 1, and 13 to 26 ns at higher levels.
+const BYTE_COST: usize = 32;
 
 impl Compression {
     pub(crate) fn new(agreed: Agreed, settings: &Deflate) -> Self {
@@ -31,12 +39,24 @@ impl Compression {
             settings: *settings,
             agreed,
             next_release: None,
+            work: 0,
         }
     }
 
     /// Appends the compressed payload to `out`; false if the message is to be sent as it is.
     pub(crate) fn deflate(&mut self, payload: &[u8], out: &mut Vec<u8>) -> bool {
+        if self.settings.compresses(payload.len()) {
+            let of_bytes = payload.len().saturating_mul(BYTE_COST);
+            self.work = self
+                .work
+                .saturating_add(of_bytes.saturating_add(MESSAGE_COST));
+        }
         self.deflater.deflate(payload, out)
+    }
+
+    /// Takes the work since the last call.
+    pub(crate) fn take_work(&mut self) -> usize {
+        std::mem::take(&mut self.work)
     }
 
     /// Forgets the messages before: the peer was sent a message that the compressor has not seen, or was not sent one that it
@@ -91,16 +111,17 @@ impl Inflation {
         Inflation(Inflater::new(agreed, settings))
     }
 
-    /// Inflates a part of a message into `sink`, to at most `room` bytes.
+    /// Inflates a part of a message into `sink`, to at most `room` bytes, until the work is `most`.
     pub(crate) fn inflate(
         &mut self,
         bytes: &[u8],
         is_last: bool,
         room: usize,
+        most: usize,
         sink: &mut impl FnMut(&[u8]) -> Result<(), WebSocketError>,
-    ) -> Result<(), WebSocketError> {
+    ) -> Result<Inflated, WebSocketError> {
         self.0
-            .inflate(bytes, is_last, room, sink)
+            .inflate(bytes, is_last, room, most, sink)
             .map_err(|error| match error {
                 InflateError::Corrupt => WebSocketError::InvalidCompression,
                 InflateError::TooLong => WebSocketError::MessageTooBig,

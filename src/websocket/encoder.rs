@@ -1,6 +1,7 @@
 //! The writing half: messages become frames, by the fast path or as the session has it.
 
 use std::fmt;
+use std::time::Duration;
 
 use super::frame::{FirstByte, FrameHeader, Opcode};
 use super::message::{Message, MessageBuf};
@@ -62,10 +63,19 @@ impl<S: 'static> Encode for WebSocketEncoder<S> {
         Ok(())
     }
 
+    #[inline]
+    fn take_work(&mut self) -> usize {
+        self.0.take_work()
+    }
+
     fn greet(&mut self, output: &mut Output) {
         if let Some(request) = self.0.take_greeting() {
             output.put_slice(&request);
         }
+    }
+
+    fn end_stream(&mut self, _: Duration) {
+        self.0.end_stream();
     }
 
     fn farewell(&mut self, why: Farewell, output: &mut Output) -> Parting {

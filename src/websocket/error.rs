@@ -33,7 +33,10 @@ pub enum WebSocketError {
     TooManyFragments,
     /// More control frames in a second than [`WebSocket::control_rate`](super::WebSocket::control_rate); close code 1008.
     TooManyControlFrames,
-    /// A ping was not answered within [`WebSocket::pong_timeout`](super::WebSocket::pong_timeout); close code 1008.
+    /// More messages in a second than [`WebSocket::message_rate`](super::WebSocket::message_rate); close code 1008.
+    TooManyMessages,
+    /// The peer was silent for [`WebSocket::pong_timeout`](super::WebSocket::pong_timeout) after a ping, or after
+    /// [`Conn::shutdown_write`](crate::Conn::shutdown_write); close code 1008.
     PongTimeout,
 }
 
@@ -51,7 +54,9 @@ impl WebSocketError {
             WebSocketError::MessageTooBig
             | WebSocketError::CompressionRatio
             | WebSocketError::TooManyFragments => CloseCode::TOO_BIG,
-            WebSocketError::TooManyControlFrames | WebSocketError::PongTimeout => CloseCode::POLICY,
+            WebSocketError::TooManyControlFrames
+            | WebSocketError::TooManyMessages
+            | WebSocketError::PongTimeout => CloseCode::POLICY,
         })
     }
 }
@@ -125,6 +130,9 @@ impl fmt::Display for WebSocketError {
             }
             WebSocketError::TooManyControlFrames => {
                 f.write_str("more control frames in a second than allowed")
+            }
+            WebSocketError::TooManyMessages => {
+                f.write_str("more messages in a second than allowed")
             }
             WebSocketError::PongTimeout => f.write_str("a ping was not answered in time"),
         }

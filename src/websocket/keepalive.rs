@@ -11,7 +11,7 @@ type Stamp = [u8; 8];
 pub(crate) struct Keepalive {
     /// The time of the next automatic ping.
     next_ping: Option<Moment>,
-    /// The deadline of the answer to the first automatic ping without one.
+    /// The deadline of the answer to the first automatic ping without one, or of the peer's end of stream.
     pong_due: Option<Moment>,
     /// The times of the pings without an answer.
     unanswered: Option<Unanswered>,
@@ -88,6 +88,26 @@ impl Keepalive {
             self.was_held_back = false;
         }
         was_held_back
+    }
+
+    /// Counts bytes that came at this time as a sign of life: a peer that is within a long frame cannot send a pong. The answer
+    /// is due a timeout after them.
+    pub(crate) fn hear(&mut self, heard_at: Duration, timeout: Duration) {
+        if let Some(due) = &mut self.pong_due {
+            *due = (*due).max(Moment::of(heard_at.saturating_add(timeout)));
+        }
+    }
+
+    /// Ends the pings, because none can be sent any more. The peer has to answer with its end of stream, once that is
+    /// [awaited](Self::await_end).
+    pub(crate) fn end(&mut self) {
+        (self.next_ping, self.pong_due) = (None, None);
+    }
+
+    /// Sets the deadline of the peer's end of stream, unless it is set.
+    pub(crate) fn await_end(&mut self, now: Duration, timeout: Duration) {
+        self.pong_due
+            .get_or_insert(Moment::of(now.saturating_add(timeout)));
     }
 
     /// Registers a pong. Any pong is a sign of life; one that answers a ping tells the round-trip time too.

@@ -23,8 +23,8 @@
 //!
 //! # What is automatic
 //! The opening handshake, with an HTTP answer to a request that is not for WebSocket; the closing handshake in both directions;
-//! pongs; pings, if [turned on](WebSocket::ping_every); compression, if [turned on](WebSocket::deflate) and offered by the
-//! client. [`Handler::on_open`](crate::Handler::on_open) is called once the opening handshake is over. An [`Accept`] decides who
+//! pongs; pings, [every 30 seconds](WebSocket::ping_every) by default; compression, if [turned on](WebSocket::deflate) and
+//! offered by the client. [`Handler::on_open`](crate::Handler::on_open) is called once the opening handshake is over. An [`Accept`] decides who
 //! may connect, chooses the subprotocol, and leaves a state for the session; it can also answer plain HTTP requests, so that a
 //! page or a health check lives on the same port.
 //!
@@ -43,12 +43,14 @@
 //! | [`max_message`](WebSocket::max_message), inflated | 1 MiB | close code 1009 |
 //! | [`fragment_overhead`](WebSocket::fragment_overhead), header bytes of one message's fragments | 1 MiB | close code 1009 |
 //! | [`control_rate`](WebSocket::control_rate), control frames in a second | 1,000 | close code 1008 |
+//! | [`message_rate`](WebSocket::message_rate), messages in a second | none | close code 1008 |
 //! | [`max_head`](WebSocket::max_head), bytes of the opening request | 8 KiB | HTTP status 431 or 414 |
 //! | [`max_headers`](WebSocket::max_headers) of it | 64 | HTTP status 431 |
 //! | [`handshake_timeout`](WebSocket::handshake_timeout) | 10 s | HTTP status 408 |
 //! | empty lines before the opening request | 4 | HTTP status 400 |
 //! | interim answers before a server's answer, for a client | 8 | [`ClientHandshakeError::TooLong`] |
-//! | [`pong_timeout`](WebSocket::pong_timeout), after an automatic ping | 20 s | close code 1008 |
+//! | [`pong_timeout`](WebSocket::pong_timeout), silence after an automatic ping | 20 s | close code 1008 |
+//! | [`Listen::message_timeout`](crate::Listen::message_timeout), for a message that has begun | 30 s | it is cut off |
 //! | [`Listen::close_timeout`](crate::Listen::close_timeout), for the peer's close frame | 10 s | it is cut off |
 //!
 //! Output is limited as for every protocol, by [`Limits`](crate::Limits): pongs count, and while a peer does not read, nothing is
@@ -99,7 +101,6 @@ mod close;
 #[cfg(feature = "deflate")]
 mod compression;
 mod conn;
-mod control_rate;
 mod decoder;
 #[cfg(feature = "deflate")]
 mod deflate;
@@ -107,6 +108,7 @@ mod delivery;
 mod encoder;
 mod error;
 mod extensions;
+mod flags;
 mod frame;
 mod handshake;
 mod hosts;
@@ -116,6 +118,7 @@ mod masker;
 mod message;
 mod opening;
 mod origin;
+mod rate;
 mod reader;
 mod session;
 mod settings;
@@ -217,6 +220,25 @@ impl<A: Accept, D: Delivery> WebSocket<A, D> {
         self.set(|settings| settings.control_rate = frames)
     }
 
+    /// Limits the messages, text or binary, that a peer may begin within a second; `None` for no limit. Default none, since only
+    /// the application knows the pace of its peers; past it close code 1008. A message counts once, in however many
+    /// fragments it comes.
+    ///
+    /// A flood costs its own connection turns, not others ([`ServerBuilder::read_budget`](crate::ServerBuilder::read_budget));
+    /// this limit is for messages that cost something elsewhere, such as those that are published to a room.
+    ///
+    /// ```
+    /// use ringwheel::websocket::WebSocket;
+    ///
+    /// let chat: WebSocket = WebSocket::new().message_rate(20);
+    /// # drop(chat);
+    /// ```
+    #[must_use]
+    pub fn message_rate(self, messages: impl Into<Option<u16>>) -> Self {
+        let messages = messages.into();
+        self.set(|settings| settings.message_rate = messages)
+    }
+
     /// Limits the head of an opening request, in bytes. Default 8 KiB; past it HTTP status 431, or 414 within the first line.
     #[must_use]
     pub fn max_head(self, bytes: usize) -> Self {
@@ -254,15 +276,25 @@ impl<A: Accept, D: Delivery> WebSocket<A, D> {
         self.set(|settings| settings.hosts = hosts)
     }
 
-    /// Sends each peer a ping once in every `period`, at least 1 ms. Default: never. It costs some 200 bytes for each connection.
+    /// Sends each peer a ping once in every `period`, at least 1 ms; `None` for never. Default 30 s. It costs some 200 bytes for
+    /// each connection.
+    ///
+    /// Without pings a peer that has gone without a word, such as a telephone that has lost its network, keeps its connection
+    /// until something is sent to it; and many proxies cut a connection that is silent for a minute.
     #[must_use]
-    pub fn ping_every(self, period: Duration) -> Self {
+    pub fn ping_every(self, period: impl Into<Option<Duration>>) -> Self {
         // At most one ping leaves in an iteration of the loop.
-        let period = period.max(Duration::from_millis(1));
-        self.set(|settings| settings.ping_every = Some(period))
+        let period = period
+            .into()
+            .map(|period| period.max(Duration::from_millis(1)));
+        self.set(|settings| settings.ping_every = period)
     }
 
-    /// Sets the time in which a peer has to answer an automatic ping. Default 20 s; past it close code 1008.
+    /// Sets the time for which a peer may be silent after an automatic ping that it does not answer. Default 20 s; past it close
+    /// code 1008. Any byte that comes is a sign of life, since a peer cannot put a pong into the middle of a frame.
+    ///
+    /// After [`Conn::shutdown_write`](crate::Conn::shutdown_write), which ends the pings, it is the time for which the peer may
+    /// be silent before it ends its side of the stream.
     ///
     /// The time does not run while output is pending, since the ping may be behind it, nor while input of the peer is held back,
     /// since the pong may be in it; after that the peer has the full time again. It does run while bytes that the kernel has
@@ -300,6 +332,12 @@ impl<A: Accept, D: Delivery> Protocol for WebSocket<A, D> {
     const OPENS_AT_ONCE: bool = false;
     type Decoder = WebSocketDecoder<A, D>;
     type Encoder = WebSocketEncoder<A::State>;
+
+    /// 30 seconds: a message that has begun holds what has come of it, inflated, and so pins up to a thousand times the bytes
+    /// that its peer has sent.
+    fn message_timeout(&self) -> Option<Duration> {
+        Some(settings::MESSAGE_TIMEOUT)
+    }
 
     fn open(&self) -> (Self::Decoder, Self::Encoder) {
         let opening = ServerOpening::new(self.accept.clone());

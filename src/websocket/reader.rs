@@ -15,7 +15,6 @@ use std::time::Duration;
 
 use super::assembly::{Assembly, Collected, check_order};
 use super::close::{BadClose, CloseFrame};
-use super::control_rate::ControlRate;
 use super::delivery::Delivery;
 use super::encoder::WebSocketEncoder;
 use super::error::{Violation, WebSocketError};
@@ -23,6 +22,7 @@ use super::frame::{self, Header, Opcode, Parsed, ShortFrame};
 use super::mask;
 use super::message::Message;
 use super::opening::{Opening, Step};
+use super::rate::Rate;
 use super::session::Session;
 use super::settings::Settings;
 use super::text;
@@ -36,7 +36,8 @@ const GATHER_MAX: usize = 16 * 1024;
 pub(crate) struct FrameReader<O: Opening, D: Delivery> {
     settings: Arc<Settings>,
     stage: Stage<O>,
-    control_rate: ControlRate,
+    control_rate: Rate,
+    message_rate: Rate,
     delivery: PhantomData<fn() -> D>,
 }
 
@@ -90,7 +91,8 @@ impl<O: Opening, D: Delivery> FrameReader<O, D> {
         FrameReader {
             settings,
             stage: Stage::Opening(Box::new(Pending { opening, deadline })),
-            control_rate: ControlRate::default(),
+            control_rate: Rate::default(),
+            message_rate: Rate::default(),
             delivery: PhantomData,
         }
     }
@@ -106,6 +108,9 @@ impl<O: Opening, D: Delivery> FrameReader<O, D> {
         let Some(ShortFrame { is_text, key, end }) = self.short_frame(input) else {
             return self.unpack_slowly(input, context);
         };
+        if !self.admits_message(context.now) {
+            return Err(refuse(WebSocketError::TooManyMessages, context));
+        }
         let payload = &mut input[ShortFrame::HEADER..end];
         mask::apply(payload, key, 0);
         if !is_text {
@@ -130,6 +135,15 @@ impl<O: Opening, D: Delivery> FrameReader<O, D> {
             return None;
         }
         ShortFrame::parse(input, self.settings.max_message)
+    }
+
+    /// Counts a message that begins; false if it is one too many.
+    #[inline(always)]
+    fn admits_message(&mut self, now: Duration) -> bool {
+        match self.settings.message_rate {
+            None => true,
+            Some(limit) => self.message_rate.count(now, limit),
+        }
     }
 
     /// Lets go of a message that was delivered.
@@ -192,14 +206,8 @@ impl<O: Opening, D: Delivery> FrameReader<O, D> {
             pending.opening.refused(context.peer, &error);
             return Err(error);
         }
-        let session = context.encoder.session_mut();
-        session
-            .on_deadline(
-                &self.settings,
-                context.now,
-                context.peer_is_held_back,
-                context.output,
-            )
+        let mut in_session = context.with_encoder(WebSocketEncoder::session_mut);
+        Session::on_deadline(&mut in_session, &self.settings)
             .map_err(|error| refuse(error, context))
     }
 
@@ -308,7 +316,7 @@ impl<O: Opening, D: Delivery> FrameReader<O, D> {
         self.drop_delivered();
         if let Stage::Collecting(assembly) = &mut self.stage {
             if assembly.is_within_frame() {
-                let collected = assembly.collect::<D, _>(input, 0, context.encoder)?;
+                let collected = assembly.collect::<D, _>(input, 0, context)?;
                 return Ok(Progress::Collected(collected));
             }
         }
@@ -324,6 +332,10 @@ impl<O: Opening, D: Delivery> FrameReader<O, D> {
         if header.length > self.settings.max_message as u64 {
             return Err(WebSocketError::MessageTooBig);
         }
+        let begins = header.opcode != Opcode::Continuation && !self.is_gathering();
+        if begins && !self.admits_message(context.now) {
+            return Err(WebSocketError::TooManyMessages);
+        }
         if header.is_final && !header.is_compressed && header.opcode != Opcode::Continuation {
             // The length is within the limit on messages, which is a usize.
             let end = header.size.saturating_add(header.length as usize);
@@ -331,7 +343,12 @@ impl<O: Opening, D: Delivery> FrameReader<O, D> {
                 return self.gather(header, input);
             }
         }
-        self.begin_collecting(header, input, context.encoder)
+        self.begin_collecting(header, input, context)
+    }
+
+    /// True if the header at the front of the input is that of a message that was begun.
+    fn is_gathering(&self) -> bool {
+        matches!(self.stage, Stage::Gathering { .. })
     }
 
     /// Awaits a message in one frame where it lies.
@@ -375,7 +392,7 @@ impl<O: Opening, D: Delivery> FrameReader<O, D> {
         &mut self,
         header: Header,
         input: &mut [u8],
-        session: &mut Session<O::State>,
+        context: &mut UnpackContext<'_, Session<O::State>>,
     ) -> Result<Progress, WebSocketError> {
         if !matches!(self.stage, Stage::Collecting(_)) {
             self.stage = Stage::Collecting(Box::new(Assembly::new(&header)));
@@ -384,7 +401,7 @@ impl<O: Opening, D: Delivery> FrameReader<O, D> {
             unreachable!("it was just set");
         };
         assembly.begin_frame(&header, &self.settings)?;
-        let collected = assembly.collect::<D, _>(input, header.size, session)?;
+        let collected = assembly.collect::<D, _>(input, header.size, context)?;
         Ok(Progress::Collected(collected))
     }
 

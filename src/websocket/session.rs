@@ -11,13 +11,14 @@ use super::close::{self, CloseCode, CloseFrame};
 #[cfg(feature = "deflate")]
 use super::compression::{Compression, Inflation};
 use super::error::WebSocketError;
+use super::flags::Flags;
 use super::frame::{CONTROL_MAX, FirstByte, Opcode};
 use super::keepalive::Keepalive;
 use super::message::{Kind, Message, MessageBuf};
 use super::opening::Opened;
 use super::settings::Settings;
 use super::writer::{self, FrameWriter};
-use crate::protocol::{Farewell, Output, PackError, Parting};
+use crate::protocol::{Farewell, Output, PackError, Parting, UnpackContext};
 
 /// The state that both halves of a connection share. `S` is the state that the opening handshake leaves for the handler.
 pub(crate) struct Session<S> {
@@ -42,62 +43,13 @@ struct Rare {
     inflation: Option<Inflation>,
 }
 
-/// Facts about a session, one bit each.
+/// The progress of an inflation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Flags(u8);
-
-impl Flags {
-    /// The opening handshake is not over.
-    const OPENING: Flags = Flags(1);
-    /// A close frame was sent.
-    const CLOSE_SENT: Flags = Flags(2);
-    /// This is the client's side, whose frames are masked.
-    const CLIENT: Flags = Flags(4);
-    /// Messages are compressed.
-    const COMPRESSES: Flags = Flags(8);
-    /// The peer may compress its messages: permessage-deflate was agreed on.
-    const INFLATES: Flags = Flags(16);
-    /// A message that is sent in fragments is not finished.
-    const IN_FRAGMENTS: Flags = Flags(32);
-    /// The message that is sent in fragments is text.
-    const TEXT_FRAGMENTS: Flags = Flags(64);
-    /// The facts that keep a message off the fast path.
-    const SLOW: Flags = Flags::of(&[
-        Self::OPENING,
-        Self::CLOSE_SENT,
-        Self::CLIENT,
-        Self::COMPRESSES,
-        Self::IN_FRAGMENTS,
-    ]);
-
-    const fn of(flags: &[Flags]) -> Flags {
-        let (mut all, mut index) = (0, 0);
-        while index < flags.len() {
-            all |= flags[index].0;
-            index += 1;
-        }
-        Flags(all)
-    }
-
-    #[inline]
-    fn has_any(self, of: Flags) -> bool {
-        self.0 & of.0 != 0
-    }
-
-    fn set(&mut self, flag: Flags) {
-        self.0 |= flag.0;
-    }
-
-    fn clear(&mut self, flag: Flags) {
-        self.0 &= !flag.0;
-    }
-
-    fn put(&mut self, flag: Flags, is_set: bool) {
-        match is_set {
-            true => self.set(flag),
-            false => self.clear(flag),
-        }
-    }
+pub(crate) struct Inflated {
+    /// Compressed bytes that were read.
+    pub(crate) consumed: usize,
+    /// The work that they have caused, in the unit of [`TurnBudget`](crate::protocol::TurnBudget).
+    pub(crate) work: usize,
 }
 
 const NOT_OPEN: PackError = PackError("the connection is not open, or closing");
@@ -177,6 +129,17 @@ impl<S> Session<S> {
     /// Compresses messages from now on, if that was agreed on, or no longer.
     pub(crate) fn set_compression(&mut self, is_on: bool) {
         self.flags.put(Flags::COMPRESSES, is_on && self.inflates());
+    }
+
+    /// Takes the work that compression has caused since the last call.
+    #[inline]
+    pub(crate) fn take_work(&mut self) -> usize {
+        #[cfg(feature = "deflate")]
+        if self.flags.has_any(Flags::COMPRESSES) {
+            let compression = self.rare().writer.compression();
+            return compression.map_or(0, Compression::take_work);
+        }
+        0
     }
 
     /// True if messages are written as they are: the connection is open, a server's, does not compress, and has no message in
@@ -396,7 +359,11 @@ impl<S> Session<S> {
         if self.flags.has_any(Flags::CLOSE_SENT) {
             return None;
         }
-        let ping = rare.keepalive.next_deadline();
+        let mut ping = rare.keepalive.next_deadline();
+        if self.flags.has_any(Flags::ENDED) {
+            // The deadline of the peer's end of stream is set as soon as possible.
+            ping = ping.or(Some(now));
+        }
         #[cfg(feature = "deflate")]
         let release = rare
             .writer
@@ -410,15 +377,20 @@ impl<S> Session<S> {
         }
     }
 
+    /// Hears that our side of the stream ends: instead of pongs, the peer's end of stream is awaited.
+    pub(crate) fn end_stream(&mut self) {
+        self.flags.set(Flags::ENDED);
+        self.rare().keepalive.end();
+    }
+
     /// Releases an idle compressor, sends an automatic ping, or finds that the peer has not answered one: those that are due.
     pub(crate) fn on_deadline(
-        &mut self,
+        context: &mut UnpackContext<'_, Self>,
         settings: &Settings,
-        now: Duration,
-        peer_is_held_back: bool,
-        output: &mut Output,
     ) -> Result<(), WebSocketError> {
-        let Some(rare) = &mut self.rare else {
+        let (now, peer_is_held_back) = (context.now, context.peer_is_held_back);
+        let session = &mut *context.encoder;
+        let Some(rare) = &mut session.rare else {
             return Ok(());
         };
         #[cfg(feature = "deflate")]
@@ -427,6 +399,10 @@ impl<S> Session<S> {
         }
         let keepalive = &mut rare.keepalive;
         let timeout = settings.pong_timeout;
+        if session.flags.has_any(Flags::ENDED) {
+            keepalive.await_end(now, timeout);
+        }
+        keepalive.hear(context.heard_at, timeout);
         if peer_is_held_back {
             keepalive.postpone(now, timeout);
         } else if keepalive.is_overdue(now) && !keepalive.extend(now, timeout) {
@@ -438,29 +414,30 @@ impl<S> Session<S> {
         if !keepalive.is_ping_due(now) {
             return Ok(());
         }
-        let is_one_pending = keepalive.is_waiting() && !output.is_empty();
+        let is_one_pending = keepalive.is_waiting() && !context.output.is_empty();
         keepalive.schedule(now, every, timeout);
         if peer_is_held_back {
             keepalive.postpone(now, timeout);
         }
         if !is_one_pending {
             // A ping fails only on a connection that closes, and that has no deadline.
-            let _ = self.ping(now, output);
+            let _ = session.ping(now, context.output);
         }
         Ok(())
     }
 
-    /// Inflates a part of a compressed message into `sink`, to at most `room` bytes.
+    /// Inflates a part of a compressed message into `sink`, to at most `room` bytes, until the work is `most`.
     #[cfg(feature = "deflate")]
     pub(crate) fn inflate(
         &mut self,
         bytes: &[u8],
         is_last: bool,
         room: usize,
+        most: usize,
         sink: &mut impl FnMut(&[u8]) -> Result<(), WebSocketError>,
-    ) -> Result<(), WebSocketError> {
+    ) -> Result<Inflated, WebSocketError> {
         match self.rare.as_mut().and_then(|rare| rare.inflation.as_mut()) {
-            Some(inflation) => inflation.inflate(bytes, is_last, room, sink),
+            Some(inflation) => inflation.inflate(bytes, is_last, room, most, sink),
             None => Err(WebSocketError::InvalidCompression),
         }
     }
@@ -472,8 +449,9 @@ impl<S> Session<S> {
         _: &[u8],
         _: bool,
         _: usize,
+        _: usize,
         _: &mut impl FnMut(&[u8]) -> Result<(), WebSocketError>,
-    ) -> Result<(), WebSocketError> {
+    ) -> Result<Inflated, WebSocketError> {
         Err(WebSocketError::InvalidCompression)
     }
 }

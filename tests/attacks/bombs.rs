@@ -104,9 +104,16 @@ const KINDS: [Kind; 4] = [
     Kind::TakeoverFragments,
 ];
 
+/// Allows a message at the limit whatever its ratio, such as those that fill the window.
+fn deflate() -> Deflate {
+    Deflate::new()
+        .client_context_takeover(true)
+        .ratio_floor(LIMIT as u32)
+}
+
 /// The server's listeners: the first is protected by the message limit, the second by the ratio, the third by both.
 fn protocols() -> [WebSocket; 3] {
-    let deflate = Deflate::new().client_context_takeover(true);
+    let deflate = deflate();
     let no_ratio = deflate.max_ratio(2000);
     [
         WebSocket::new().deflate(no_ratio),
@@ -195,7 +202,7 @@ fn successive_messages_at_the_limit_take_no_more_memory_than_one() {
     const NAME: &str = "bombs::successive_messages_at_the_limit_take_no_more_memory_than_one";
     if Child::is_here() {
         let counts = Counts::default();
-        let protocol = WebSocket::new().deflate(Deflate::new().client_context_takeover(true));
+        let protocol = WebSocket::new().deflate(deflate());
         let builder = Server::builder().workers(1);
         let builder = builder.listen_with(listen(protocol), counts.silent());
         return serve(builder.unwrap(), &counts);

@@ -1,11 +1,14 @@
 //! One busy connection does not slow down its neighbours.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
 use std::thread;
 
-use ringwheel::protocol::{Lines, Raw};
+use ringwheel::protocol::{
+    Decode, Encode, Lines, LinesDecoder, LinesError, Output, PackError, Protocol, Raw,
+    UnpackContext, Unpacked,
+};
 use support::{Client, DEADLINE, Recorder, TestServer, eventually, listen};
 
 /// A client that keeps writing until it is told to stop.
@@ -119,6 +122,107 @@ fn a_connection_with_work_for_many_turns_lets_others_in_between() {
     server.finish(&events);
     writing.join().unwrap();
     let _ = busy.try_send(b"");
+}
+
+/// Lines, each of which is work for more than a turn: to unpack if it is long, or to pack its answer.
+#[derive(Clone, Default)]
+struct CostlyLines;
+
+struct CostlyDecoder(LinesDecoder);
+
+#[derive(Default)]
+struct CostlyEncoder {
+    lines: Lines,
+    work: usize,
+}
+
+/// More than the default budget of a turn.
+const COST: usize = 1 << 20;
+
+impl Protocol for CostlyLines {
+    type Decoder = CostlyDecoder;
+    type Encoder = CostlyEncoder;
+
+    fn open(&self) -> (CostlyDecoder, CostlyEncoder) {
+        (
+            CostlyDecoder(Lines::new().open().0),
+            CostlyEncoder::default(),
+        )
+    }
+}
+
+impl Decode for CostlyDecoder {
+    type Encoder = CostlyEncoder;
+    type Message<'a> = &'a [u8];
+    type Error = LinesError;
+
+    fn unpack<'a>(
+        &'a mut self,
+        input: &'a mut [u8],
+        context: &mut UnpackContext<'_, CostlyEncoder>,
+    ) -> Result<Unpacked<&'a [u8]>, LinesError> {
+        let mut context = context.with_encoder(|encoder| &mut encoder.lines);
+        let line = self.0.unpack(input, &mut context)?;
+        if matches!(line, Unpacked::Message { message, .. } if message.len() > 4) {
+            context.charge(COST);
+        }
+        Ok(line.map(str::as_bytes))
+    }
+}
+
+impl Encode for CostlyEncoder {
+    type Item<'a> = &'a str;
+    type Owned = String;
+
+    fn borrow(owned: &String) -> &str {
+        owned
+    }
+
+    fn owned_size(owned: &String) -> usize {
+        size_of_val(owned)
+    }
+
+    fn pack(&mut self, item: &str, output: &mut Output) -> Result<(), PackError> {
+        self.work += COST;
+        self.lines.pack(item, output)
+    }
+
+    fn take_work(&mut self) -> usize {
+        std::mem::take(&mut self.work)
+    }
+}
+
+/// The lines of one read were all handled in one turn, whatever work they caused.
+#[test]
+fn a_message_that_causes_much_work_ends_the_turn_of_its_connection() {
+    for (name, busy_line) in [("unpacked", "busy-1\n"), ("answered", "busy\n")] {
+        let (recorder, events) = Recorder::<CostlyLines>::new();
+        let (order, ordered) = channel();
+        let (go_on, may_go_on) = channel::<()>();
+        let may_go_on = Mutex::new(may_go_on);
+        let recorder = recorder.without_messages().on_message(move |conn, line| {
+            order.send(line[0]).unwrap();
+            if line == b"busy" {
+                conn.send("yes");
+            }
+            // The first line takes until the other connection has sent its own.
+            let _ = may_go_on.lock().unwrap().recv();
+        });
+        let builder = ringwheel::Server::builder().workers(1);
+        let server = TestServer::start_on(builder, listen(CostlyLines), recorder);
+        let (mut busy, mut other) = (server.connect(), server.connect());
+        events.open();
+        events.open();
+        busy.send(busy_line.repeat(500).as_bytes());
+        assert_eq!(ordered.recv_timeout(DEADLINE), Ok(b'b'));
+        other.send(b"other\n");
+        drop(go_on);
+        let before = (0..)
+            .take_while(|_| ordered.recv_timeout(DEADLINE).unwrap() == b'b')
+            .count();
+        assert!(before < 100, "{name}: it waited for {before} lines");
+        server.finish(&events);
+    }
 }
 
 #[test]

@@ -541,6 +541,45 @@ fn control_frames_are_limited_per_second() {
 }
 
 #[test]
+fn messages_are_limited_per_second_if_a_limit_is_set() {
+    let mut server = open_server(&WebSocket::new().message_rate(3));
+    let whole = from_client(&[Frame::text("short")]);
+    let long = from_client(&[Frame::text("x".repeat(3_000))]);
+    let fragments = [
+        Frame::binary("1").fragment(),
+        Frame::continuation("2").fragment(),
+    ];
+    let fragments =
+        from_client(&[&fragments[..], &[Frame::ping(""), Frame::continuation("3")]].concat());
+    for second in 0..4 {
+        // However a message comes, it counts once.
+        for (millisecond, frames) in [(0, &whole), (500, &long), (999, &fragments)] {
+            server.now = Duration::from_millis(second * 1000 + millisecond);
+            for byte in frames.chunks(700) {
+                server.receive(byte);
+            }
+        }
+        assert_eq!(server.failure, None);
+        assert_eq!(server.take_found().len(), 3);
+    }
+    server.take_said();
+    for frames in [&whole, &long, &fragments] {
+        let mut other = open_server(&WebSocket::new().message_rate(1));
+        other.receive(&whole);
+        other.receive(frames);
+        assert_eq!(other.take_found(), [Found::text("short")]);
+        assert_refused(&mut other, WebSocketError::TooManyMessages);
+    }
+}
+
+#[test]
+fn messages_are_not_limited_by_default() {
+    let mut server = read(&from_client(&vec![Frame::text(""); 70_000]));
+    assert_eq!(server.failure, None);
+    assert_eq!(server.take_found().len(), 70_000);
+}
+
+#[test]
 fn control_frames_within_one_arrival_are_limited() {
     let frames = vec![Frame::ping("x"); 1001];
     let mut server = read(&from_client(&frames[..1000]));

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ringwheel::websocket::{WebSocket, WebSocketError};
-use support::websocket::{Endpoint, Frame, REQUEST, from_client};
+use support::websocket::{Endpoint, Frame, KEY, REQUEST, from_client, open_server};
 
 const EVERY: Duration = Duration::from_secs(30);
 const TIMEOUT: Duration = Duration::from_secs(45);
@@ -57,7 +57,7 @@ fn a_ping_without_a_pong_in_time_ends_the_connection() {
     let mut server = open();
     next_ping(&mut server);
     let pinged = server.now;
-    // A message does not replace the pong.
+    // A message is a sign of life when it comes, but does not replace the pong.
     server.receive(&from_client(&[Frame::text("x")]));
     // The second ping does not postpone the timeout of the first.
     next_ping(&mut server);
@@ -79,6 +79,61 @@ fn any_pong_is_a_sign_of_life() {
         server.receive(&from_client(&[Frame::pong("of another kind")]));
     }
     assert_eq!(server.failure, None);
+}
+
+#[test]
+fn by_default_a_peer_is_pinged_after_30_seconds_and_has_20_to_answer() {
+    let mut server = open_server(&WebSocket::new());
+    next_ping(&mut server);
+    assert_eq!(server.now, Duration::from_secs(30));
+    server.now += Duration::from_secs(20);
+    assert_eq!(server.meet_deadline(), Err(WebSocketError::PongTimeout));
+}
+
+/// It was closed in the middle of its frame, into which it cannot put a pong.
+#[test]
+fn a_peer_within_a_long_frame_is_alive_while_its_bytes_come() {
+    let mut server = open();
+    let frame = Frame::binary(vec![7; 50_000]).masked(KEY).bytes();
+    for part in frame[..40_000].chunks(4_000) {
+        server.now = server.next_deadline().expect("pings go on");
+        assert_eq!(server.meet_deadline(), Ok(()));
+        server.now += TIMEOUT - Duration::from_millis(1);
+        server.receive(part);
+        assert_eq!(server.meet_deadline(), Ok(()));
+    }
+    let last = server.now;
+    server.now = last + TIMEOUT - Duration::from_nanos(1);
+    assert_eq!(server.meet_deadline(), Ok(()));
+    server.now = last + TIMEOUT;
+    assert_eq!(server.meet_deadline(), Err(WebSocketError::PongTimeout));
+}
+
+/// Pings cannot be sent any more, and a peer that was gone kept its connection for ever.
+#[test]
+fn after_our_end_of_stream_the_peer_may_not_be_silent_for_longer_than_the_timeout() {
+    for protocol in [
+        WebSocket::new().ping_every(EVERY),
+        WebSocket::new().ping_every(None),
+    ] {
+        let mut server = open_server(&protocol.pong_timeout(TIMEOUT));
+        server.now += Duration::from_secs(3);
+        server.end_stream();
+        assert_eq!(server.next_deadline(), Some(server.now));
+        assert_eq!(server.meet_deadline(), Ok(()));
+        assert_eq!(server.next_deadline(), Some(server.now + TIMEOUT));
+        // Neither a message nor a pong ends the deadline, but each puts it off.
+        for frame in [Frame::text("x"), Frame::pong("x"), Frame::text("y")] {
+            server.now += TIMEOUT - Duration::from_millis(1);
+            server.receive(&from_client(&[frame]));
+            server.now += Duration::from_millis(1);
+            assert_eq!(server.meet_deadline(), Ok(()));
+        }
+        assert_eq!(server.take_said(), b"", "nothing is sent");
+        server.now = server.next_deadline().expect("it has a deadline");
+        assert_eq!(server.now, server.heard_at + TIMEOUT);
+        assert_eq!(server.meet_deadline(), Err(WebSocketError::PongTimeout));
+    }
 }
 
 /// A pong that arrived in time counts, even if it is read only when the deadline is checked.
@@ -135,7 +190,7 @@ fn a_connection_that_closes_is_not_pinged() {
 
 #[test]
 fn a_connection_without_pings_has_no_deadline() {
-    let mut server = Endpoint::new(&WebSocket::new());
+    let mut server = Endpoint::new(&WebSocket::new().ping_every(None));
     server.receive(REQUEST);
     assert_eq!(server.next_deadline(), None);
     server.receive(&from_client(&[Frame::pong(""), Frame::text("x")]));

@@ -8,6 +8,8 @@ mod probe;
 
 // Tests without sockets.
 mod answers;
+#[cfg(feature = "deflate")]
+mod budget;
 mod closing;
 mod codec;
 mod cuts;
@@ -19,6 +21,7 @@ mod properties;
 
 // Over sockets.
 mod admission;
+mod after_close;
 mod fragments;
 mod memory;
 mod parting;

@@ -321,10 +321,15 @@ fn the_handshake_has_a_deadline() {
     );
     assert_eq!(status_of(&server.take_said()), 408);
 
-    let mut server = Endpoint::new(&WebSocket::new().handshake_timeout(timeout));
+    let protocol = WebSocket::new().handshake_timeout(timeout);
+    let mut server = Endpoint::new(&protocol.ping_every(None));
     assert_eq!(server.next_deadline(), Some(timeout));
     server.receive(REQUEST);
-    assert_eq!(server.next_deadline(), None, "an open connection has none");
+    assert_eq!(
+        server.next_deadline(),
+        None,
+        "an open connection without pings has none"
+    );
 }
 
 #[test]

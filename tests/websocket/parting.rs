@@ -274,7 +274,7 @@ fn a_peer_may_go_on_sending_after_shutdown_write() {
         conn.send_text("bye");
         conn.shutdown_write();
     });
-    let protocol = WebSocket::new().ping_every(EVERY).pong_timeout(2 * EVERY);
+    let protocol = WebSocket::new().ping_every(EVERY).pong_timeout(DEADLINE);
     let server = TestServer::start(listen(protocol).close_timeout(EVERY), probe);
     let mut peer = Peer::open(&server);
     peer.expect(Frame::text("bye"));
@@ -288,6 +288,22 @@ fn a_peer_may_go_on_sending_after_shutdown_write() {
     peer.client.finish();
     assert_eq!(reports.close().reason, "Peer");
     reports.finish(server);
+}
+
+/// A peer that had gone kept its connection for ever: no ping could be sent, and no close had begun.
+#[test]
+fn a_silent_peer_is_cut_off_after_shutdown_write() {
+    for every in [None, Some(SHORT)] {
+        let (probe, reports) = Probe::new();
+        let probe = probe.on_open(|conn| conn.shutdown_write());
+        let protocol = WebSocket::new().ping_every(every).pong_timeout(SHORT);
+        let server = TestServer::start(listen(protocol).close_timeout(SHORT), probe);
+        let mut peer = Peer::open(&server);
+        peer.expect_end();
+        assert_eq!(reports.close().reason, "Protocol(PongTimeout)");
+        drop(peer);
+        reports.finish(server);
+    }
 }
 
 /// Asserts that a stream that ends with this beginning of a message is truncated.

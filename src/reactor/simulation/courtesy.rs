@@ -10,7 +10,7 @@ use crate::protocol::{
     Decode, Encode, Farewell, Output, PackError, Parting, Protocol, UnpackContext, Unpacked,
 };
 
-use super::ledger::Book;
+use super::ledger::{Book, ticks};
 use super::{MAX_FRAME, quiet_panic};
 
 /// A frame is its kind, the length of its body in two bytes, and the body.
@@ -29,6 +29,8 @@ pub(super) const PART: u8 = 8;
 /// The time that the opening handshake may take.
 pub(super) const HANDSHAKE: Duration = Duration::from_micros(60_300);
 const PING_EVERY: Duration = Duration::from_micros(70_700);
+/// The time for the peer's end of stream, after ours.
+const END_WITHIN: Duration = Duration::from_micros(130_500);
 const PONG_WITHIN: Duration = Duration::from_micros(90_100);
 /// The most bytes of parts that the decoder collects.
 const MAX_PARTS: usize = 6_000;
@@ -43,6 +45,19 @@ pub(super) const PANICKING: usize = 777;
 pub(super) const LONG: usize = 18_000;
 /// The encoder panics between the two parts of a message of this length.
 pub(super) const PANICS_HALFWAY: usize = LONG + 1;
+
+/// Work that the reactor charges for each call of the protocol.
+const CALL: usize = 16;
+/// The most work that a frame causes.
+pub(super) const MOST_WORK: usize = CALL + 600;
+
+/// The work that a frame causes besides that of its bytes, as its last byte has it.
+fn labour(kind: u8, body: &[u8]) -> usize {
+    match body.last() {
+        Some(last) if kind == DATA => usize::from(*last % 4) * 200,
+        _ => 0,
+    }
+}
 
 pub(super) fn frame(kind: u8, body: &[u8]) -> Vec<u8> {
     let mut frame = vec![kind];
@@ -76,6 +91,7 @@ impl Protocol for Courtesy {
             number,
             book: self.book.clone(),
             has_parted: false,
+            end_due: None,
         };
         (decoder, encoder)
     }
@@ -107,6 +123,7 @@ pub(super) enum CourtesyError {
     OutOfTurn,
     LateHandshake,
     LatePong,
+    LateEnd,
 }
 
 impl fmt::Display for CourtesyError {
@@ -142,6 +159,9 @@ impl CourtesyDecoder {
         context: &mut UnpackContext<'_, CourtesyEncoder>,
     ) -> Result<Unpacked<&'a [u8]>, CourtesyError> {
         let consumed = HEADER + body.len();
+        let work = labour(kind, body);
+        self.book.open().note_work(self.number, CALL + work);
+        context.charge(work);
         match (self.stage, kind) {
             (_, POISON) => quiet_panic(),
             (Stage::Opening, HELLO) => {
@@ -233,6 +253,8 @@ impl Decode for CourtesyDecoder {
         }
         if encoder.has_parted {
             (self.due, self.pong_due) = (None, None);
+        } else if encoder.end_due.is_some() {
+            (self.due, self.pong_due) = (encoder.end_due, None);
         }
         self.note_deadline();
         self.next_due()
@@ -243,6 +265,12 @@ impl Decode for CourtesyDecoder {
         context: &mut UnpackContext<'_, CourtesyEncoder>,
     ) -> Result<(), CourtesyError> {
         let due = self.next_due();
+        let (now, told) = (context.now, context.heard_at);
+        let heard_at = self.book.open().records[self.number].heard_at;
+        let is_heard = ticks(told) >= ticks(heard_at) && told <= now;
+        self.book.open().claim(is_heard, || {
+            format!("the peer was heard at {heard_at:?}, and the protocol is told {told:?}")
+        });
         self.book
             .open()
             .claim(due.is_some_and(|due| due <= context.now), || {
@@ -254,6 +282,7 @@ impl Decode for CourtesyDecoder {
         let is_pong_late = self.pong_due.is_some_and(|due| due <= context.now);
         let (event, outcome) = match self.stage {
             Stage::Opening => ("handshake late", Err(CourtesyError::LateHandshake)),
+            _ if context.encoder.end_due.is_some() => ("end late", Err(CourtesyError::LateEnd)),
             _ if is_pong_late => ("pong late", Err(CourtesyError::LatePong)),
             _ if context.now.subsec_micros() % 41 == 0 => ("deadline panics", Ok(())),
             _ => ("deadline met", Ok(())),
@@ -277,6 +306,8 @@ pub(super) struct CourtesyEncoder {
     book: Book,
     /// The farewell was said.
     has_parted: bool,
+    /// The time by which the peer has to end its stream, after ours.
+    end_due: Option<Duration>,
 }
 
 impl Encode for CourtesyEncoder {
@@ -313,6 +344,13 @@ impl Encode for CourtesyEncoder {
 
     fn greet(&mut self, output: &mut Output) {
         output.put_slice(&frame(HELLO, b"greetings"));
+    }
+
+    fn end_stream(&mut self, now: Duration) {
+        let is_first = self.end_due.replace(now + END_WITHIN).is_none();
+        self.book.open().claim(is_first && !self.has_parted, || {
+            format!("{} ends its stream twice, or late", self.number)
+        });
     }
 
     fn farewell(&mut self, why: Farewell, output: &mut Output) -> Parting {

@@ -51,7 +51,8 @@ impl<P: BytesProtocol> ScriptedHandler<P> {
         let mut ledger = self.book.open();
         let record = &ledger.records[number];
         let is_known = record.is_open && record.closed.is_none() && !record.is_gone;
-        ledger.claim(is_known && session.number == number, || {
+        let is_active = !record.has_asked_for_end || callback == "on_close";
+        ledger.claim(is_known && is_active && session.number == number, || {
             format!("{callback} of {number}, which is not open")
         });
     }
@@ -588,6 +589,17 @@ impl<P: BytesProtocol> Handler for ScriptedHandler<P> {
         self.book.open().claim(!is_early, || {
             "on_shutdown is called before input is answered".into()
         });
+        {
+            let mut ledger = self.book.open();
+            let record = &ledger.records[session.number];
+            let is_answered = record.heard >= record.arrived_by_drain;
+            ledger.claim(is_answered, || {
+                format!(
+                    "{} is told of the drain before its messages",
+                    session.number
+                )
+            });
+        }
         if self.random.one_in(4) {
             let micros = self.random.below(300_000);
             return self.set_timer(conn, session, micros, CLOSE);

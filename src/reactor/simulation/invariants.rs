@@ -109,6 +109,7 @@ impl World {
     pub(super) fn note_unheard(&mut self) {
         let now = self.now();
         for peer in &mut self.peers {
+            self.book.open().records[peer.number].heard_at = peer.pipe.borrow().heard_at;
             if let Some(connection) = self.reactor.table.get(peer.id) {
                 peer.is_wanted = connection.gate.is_open();
                 if connection.has_unheard_input() {
@@ -239,7 +240,7 @@ fn check_state(connection: &Connection, record: &Record) {
         !is_done || connection.marks.has(Marks::ON_READY_LIST),
         "the stage {stage:?} is over, but not left"
     );
-    let is_closing = !connection.life.is_active();
+    let is_closing = !connection.life.takes_input();
     assert_eq!(connection.gate.has(Gate::CLOSING), is_closing);
     let is_above = connection.output.len() > HIGH_WATER;
     assert!(
@@ -248,15 +249,15 @@ fn check_state(connection: &Connection, record: &Record) {
     );
     let is_told = connection.marks.has(Marks::ON_READY_LIST) || !connection.output.is_empty();
     assert!(
-        !record.awaits_room || stage != Stage::Open || is_told,
+        !record.awaits_room || stage != Stage::Open || is_told || connection.is_finishing(),
         "a message was refused, but its sender is not told of room"
     );
     let sources = connection.sources();
     assert!(sources == record.sources || stage != Stage::Open && sources == 0);
     let is_forgotten = sources > 0 && !record.source_waits && !is_told;
     assert!(!is_forgotten, "a source has more, but is not drawn from");
-    let must_have_cause = is_closing || connection.life.is_parting();
-    assert!(connection.cause.is_some() || !must_have_cause);
+    let is_active = connection.life.is_active();
+    assert!(connection.cause.is_some() || is_active);
     assert!(connection.kept() <= INPUT_LIMIT.max(RECEIVE_BUFFER));
     assert!(
         connection
@@ -278,7 +279,12 @@ fn check_state(connection: &Connection, record: &Record) {
     );
     let timers = extra.map_or(0, |extra| extra.timers.len());
     assert!(timers <= TIMERS);
-    assert_eq!(timers, record.timers.len(), "the handler's timers");
+    // A close that waits for sources leaves timers to fire, but not to be told.
+    let are_told = !connection.is_finishing();
+    assert!(
+        timers == record.timers.len() || !are_told,
+        "the handler's timers"
+    );
 }
 
 /// Checks that requests are carried out at once, and that nobody is held back without a reason that ends.
@@ -380,9 +386,10 @@ fn check_deadlines(connection: &Connection, record: &Record, now: Duration) {
     if !connection.life.is_active() {
         return;
     }
-    let pending = record.timers.iter().map(|(_, pending, _)| pending);
-    let can_speak = connection.life.protocol_may_speak();
-    let of_protocol = record.deadline.iter().filter(|_| can_speak);
+    let are_told = !connection.is_finishing();
+    let timers = record.timers.iter().filter(|_| are_told);
+    let pending = timers.map(|(_, pending, _)| pending);
+    let of_protocol = record.deadline.iter();
     for pending in pending.chain(of_protocol) {
         assert!(
             pending.last_tick() > ticks(now),
@@ -519,7 +526,7 @@ fn check_timeouts(
             "{number} is parting for longer than the close timeout"
         );
     }
-    if !connection.life.is_active() {
+    if !connection.life.takes_input() {
         let since = *peer.closing_since.get_or_insert(now);
         let since = counted_since(
             since,

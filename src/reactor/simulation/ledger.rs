@@ -13,7 +13,8 @@ use crate::connection::id::ConnId;
 use crate::handler::publication::Published;
 use crate::handler::timers::TimerId;
 
-use super::{FIRST_MESSAGE, IDLE, MESSAGE, Random, WRITE_STALL};
+use super::courtesy::MOST_WORK;
+use super::{BUDGET, FIRST_MESSAGE, IDLE, MESSAGE, Random, WRITE_STALL};
 
 /// A shared handle to the ledger.
 #[derive(Clone, Default)]
@@ -40,6 +41,8 @@ pub(super) struct Ledger {
     pub(super) output_limit: usize,
     /// The next tick of each service.
     pub(super) ticks: [Option<Pending>; 2],
+    /// Turns that each connection may have before they are counted anew.
+    pub(super) turns: usize,
     /// The reactor is stopped: mail is dropped unread.
     pub(super) is_over: bool,
     /// Number of occurrences of each event.
@@ -91,6 +94,8 @@ pub(super) struct Record {
     pub(super) written: u32,
     /// Number of messages that have arrived whole, without the empty ones.
     pub(super) arrived: u32,
+    /// Number of those messages that had arrived when the drain began, on a network without faults.
+    pub(super) arrived_by_drain: u32,
     /// Part of a frame has arrived behind them.
     pub(super) is_cut: bool,
     pub(super) pongs: u32,
@@ -102,6 +107,8 @@ pub(super) struct Record {
     /// Another thread has asked for a reset.
     pub(super) may_abort: bool,
     pub(super) has_shut_write: bool,
+    /// The time at which bytes were last received, as of the last look at the network.
+    pub(super) heard_at: Duration,
     /// The time of the last `touch`, which starts the idle time anew.
     pub(super) touched_at: Duration,
     /// The time at which the handler last let it stay although a deadline had passed.
@@ -133,6 +140,8 @@ pub(super) struct Record {
     pub(super) awaits_room: bool,
     /// The message timeout that the handler has set for this connection.
     pub(super) message_timeout: Option<Duration>,
+    /// The work that it has caused since turns were last counted.
+    pub(super) work: usize,
 }
 
 impl Record {
@@ -249,6 +258,27 @@ impl Ledger {
         let is_over = stayed.is_none_or(|(_, at)| *at + time <= now);
         self.claim(is_over, || {
             format!("{number}: {timeout:?} again at {now:?}, too early after it was put off")
+        });
+    }
+
+    /// Each connection may have this many turns until the next call.
+    pub(super) fn begin_turns(&mut self, turns: usize) {
+        self.turns = turns;
+        self.records.iter_mut().for_each(|record| record.work = 0);
+    }
+
+    /// Notes that a protocol is called with a message that causes this much work. A turn does no more than its budget and
+    /// the work of one message.
+    pub(super) fn note_work(&mut self, number: usize, work: usize) {
+        let most = self.turns * (BUDGET + MOST_WORK) - MOST_WORK;
+        let record = &mut self.records[number];
+        let (before, after) = (record.work, record.work + work);
+        record.work = after;
+        if after >= BUDGET {
+            self.tally.count("budget spent");
+        }
+        self.claim(before < most, || {
+            format!("{number}: work of {work} is done although {before} was done before")
         });
     }
 

@@ -50,6 +50,8 @@ const MAX_MESSAGE: usize = 1_900;
 /// The longest frame of `Courtesy`, above the input limit.
 const MAX_FRAME: usize = 2_200;
 const RECEIVE_BUFFER: usize = 512;
+/// The work that a connection may cause in one turn.
+const BUDGET: usize = 1_000;
 const IDLE: Duration = Duration::from_millis(400);
 const FIRST_MESSAGE: Duration = Duration::from_millis(300);
 const MESSAGE: Duration = Duration::from_millis(60);
@@ -114,7 +116,7 @@ fn run(seed: u64) -> Tally {
 }
 
 /// Events that must occur in a run of many seeds: without them the invariants would not be put to the test.
-const MUST_HAPPEN: [&str; 57] = [
+const MUST_HAPPEN: [&str; 59] = [
     "Aborted",
     "InputLimit",
     "Io",
@@ -130,11 +132,13 @@ const MUST_HAPPEN: [&str; 57] = [
     "Timeout(WriteStall)",
     "Truncated",
     "WorkerMemory",
+    "budget spent",
     "deadline met",
     "deadline panics",
     "decoder changed",
     "drain deadline",
     "end by the peer's farewell",
+    "end late",
     "farewell answered",
     "farewell answered late",
     "farewell unanswered",

@@ -34,6 +34,10 @@ pub(super) const MAX_LIVE: usize = 10;
 /// Number of connections in all.
 const MAX_ACCEPTED: usize = 40;
 
+/// Turns that a connection may have after the events of an iteration: one for each kind of deadline at which it is read once
+/// more, and one of the ready list.
+const MOST_TURNS: usize = 5;
+
 pub(super) struct World {
     pub(super) reactor: Reactor,
     pub(super) shared: Arc<LoopShared>,
@@ -131,7 +135,7 @@ impl World {
             clock: TickClock::default(),
             pool: shortage.pool(),
             receive_buffer: RECEIVE_BUFFER,
-            read_budget: 1_000,
+            read_budget: BUDGET,
             mail: MailBudget {
                 letters: [1, 3, 1024][random.below(3)],
                 publications: [1, 100, 10_000][random.below(3)],
@@ -365,6 +369,12 @@ impl World {
             due: now + DRAIN,
             set: now,
         });
+        if self.fault_rarity == 0 {
+            // Otherwise a fault may say that bytes have not arrived after all.
+            for record in &mut self.book.open().records {
+                record.arrived_by_drain = record.arrived;
+            }
+        }
         let _current = CurrentWorker::enter(&self.shared);
         self.reactor.begin_drain(DRAIN);
     }
@@ -411,6 +421,7 @@ impl World {
             events.swap(index, self.random.below(index + 1));
         }
         for (token, readiness) in events {
+            self.book.open().begin_turns(1);
             // As in the event loop, except that the slow path is also taken at random: both must do the same.
             let is_plain = readiness.readable && !readiness.drain_fully && !readiness.error;
             let is_fast = is_plain && !self.random.one_in(3);
@@ -425,6 +436,7 @@ impl World {
             }
         }
         self.note_unheard();
+        self.book.open().begin_turns(MOST_TURNS);
         self.reactor.finish_iteration();
         self.reactor.departed().for_each(drop);
         drop(current);

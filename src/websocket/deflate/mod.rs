@@ -49,7 +49,9 @@ use std::time::Duration;
 /// | limit | default | past it |
 /// | --- | --- | --- |
 /// | the protocol's limit on messages, which counts inflated bytes | the protocol's | the connection ends; inflating stops within 16 KiB of it |
-/// | [`max_ratio`](Self::max_ratio) of a message past [`ratio_floor`](Self::ratio_floor) | 256 past 1 MiB | the same |
+/// | [`max_ratio`](Self::max_ratio) of a message past [`ratio_floor`](Self::ratio_floor) | 256 past 64 KiB | the same |
+/// | [`Listen::message_timeout`](crate::Listen::message_timeout) of a message that has begun, which holds what it inflated to | 30 s | the connection is cut off |
+/// | [`ServerBuilder::read_budget`](crate::ServerBuilder::read_budget) of a turn, which counts 8 for each inflated byte, 32 for each compressed byte, and 256 to 4,352 for each sequence of blocks | 256 KiB | other connections have their turn, in the middle of a message, too |
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Deflate {
     /// 0 to 9.
@@ -83,8 +85,8 @@ impl Deflate {
     pub const DEFAULT_MIN_SIZE: u32 = 256;
     /// Inflated bytes for each compressed byte, at most, unless [`max_ratio`](Self::max_ratio) says otherwise: 256.
     pub const DEFAULT_MAX_RATIO: u32 = 256;
-    /// Inflated bytes that are allowed at any ratio, unless [`ratio_floor`](Self::ratio_floor) says otherwise: 1 MiB.
-    pub const DEFAULT_RATIO_FLOOR: u32 = 1024 * 1024;
+    /// Inflated bytes that are allowed at any ratio, unless [`ratio_floor`](Self::ratio_floor) says otherwise: 64 KiB.
+    pub const DEFAULT_RATIO_FLOOR: u32 = 64 * 1024;
     /// The time for which an unused compressor is kept, unless [`idle_release`](Self::idle_release) says otherwise: 10 seconds.
     pub const DEFAULT_IDLE_RELEASE: Duration = Duration::from_secs(10);
 
@@ -186,9 +188,11 @@ impl Deflate {
         self
     }
 
-    /// Sets the inflated bytes of a message that are allowed at any [ratio](Self::max_ratio). 1 MiB by default.
+    /// Sets the inflated bytes of a message that are allowed at any [ratio](Self::max_ratio). 64 KiB by default.
     ///
-    /// An honest short message may compress very well, such as one letter repeated.
+    /// An honest short message may compress very well, such as one letter repeated. The floor has to lie below the limit on
+    /// messages, or the ratio limits nothing. Whoever receives long messages that are all but empty, such as bitmaps, sets a
+    /// higher one.
     #[must_use]
     pub const fn ratio_floor(mut self, bytes: u32) -> Self {
         self.ratio_floor = bytes;
@@ -203,6 +207,11 @@ impl Deflate {
     pub const fn idle_release(mut self, after: Duration) -> Self {
         self.idle_release = after;
         self
+    }
+
+    /// True if a message of this length is compressed.
+    pub(crate) const fn compresses(&self, length: usize) -> bool {
+        length >= self.min_size as usize
     }
 
     /// The time between calls of [`Deflater::release_if_idle`], and between the first message and the first call.
@@ -284,12 +293,13 @@ mod tests {
         inflated: &mut Vec<u8>,
     ) -> Result<(), InflateError<Infallible>> {
         let left = room - inflated.len();
-        inflater.inflate(piece, is_last, left, &mut |chunk| {
+        let outcome = inflater.inflate(piece, is_last, left, usize::MAX, &mut |chunk| {
             assert!(!chunk.is_empty() && chunk.len() <= pool::SCRATCH_LENGTH);
             inflated.extend_from_slice(chunk);
             assert!(inflated.len() <= room, "more was handed out than allowed");
             Ok(())
-        })
+        });
+        outcome.map(|progress| assert_eq!(progress.consumed, piece.len()))
     }
 
     #[test]
@@ -364,7 +374,7 @@ mod tests {
             context_takeover in any::<bool>(),
         ) {
             let agreed = agreed(context_takeover, window_bits);
-            let settings = Deflate::new().level(level).min_size(0);
+            let settings = Deflate::new().level(level).min_size(0).max_ratio(u32::MAX);
             let mut deflater = Deflater::new(agreed, &settings);
             let mut inflater = Inflater::new(agreed, &settings);
             let mut frame = frame_buffer();

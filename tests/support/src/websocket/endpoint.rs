@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use ringwheel::protocol::{
-    Decode, Encode, EncodeParts, Farewell, MessageOf, Output, Parting, Protocol, UnpackContext,
-    Unpacked,
+    Decode, Encode, EncodeParts, Farewell, MessageOf, Output, Parting, Protocol, TurnBudget,
+    UnpackContext, Unpacked,
 };
 use ringwheel::websocket::{
     Accept, Kind, Message, MessageBuf, Pieces, WebSocket, WebSocketClient, WebSocketError, Whole,
@@ -107,8 +107,12 @@ pub struct Endpoint<P: Subject> {
     pub found: Vec<Found>,
     pub failure: Option<WebSocketError>,
     pub now: Duration,
+    /// The time at which bytes last arrived.
+    pub heard_at: Duration,
     /// True to simulate that the peer is held back: it may have sent bytes that the decoder was not given.
     pub peer_is_held_back: bool,
+    /// The budget of each turn; without limit at first.
+    pub budget: TurnBudget,
 }
 
 impl<P: Subject> Endpoint<P> {
@@ -124,7 +128,9 @@ impl<P: Subject> Endpoint<P> {
             found: Vec::new(),
             failure: None,
             now: Duration::ZERO,
+            heard_at: Duration::ZERO,
             peer_is_held_back: false,
+            budget: TurnBudget::new(usize::MAX),
         }
     }
 
@@ -133,13 +139,21 @@ impl<P: Subject> Endpoint<P> {
         self.failure.is_some() || self.found.last() == Some(&Found::End)
     }
 
-    /// Takes the bytes that arrive in one turn of the loop, and unpacks all that they complete. The decoder is called
-    /// only when the bytes have arrived that it declared missing.
+    /// Takes the bytes that arrive in one turn of the loop, and unpacks all that they complete, as far as the budget lasts.
+    /// The decoder is called only when the bytes have arrived that it declared missing.
     pub fn receive(&mut self, bytes: &[u8]) -> &mut Self {
+        if !bytes.is_empty() {
+            self.heard_at = self.now;
+        }
+        self.budget.begin();
         self.input.extend_from_slice(bytes);
         self.missing = self.missing.saturating_sub(bytes.len());
         let mut taken = 0;
-        while taken < self.input.len() && self.missing == 0 && !self.is_over() {
+        while taken < self.input.len()
+            && self.missing == 0
+            && !self.is_over()
+            && !self.budget.is_spent()
+        {
             taken += self.unpack_one(taken);
         }
         self.input.drain(..taken);
@@ -151,7 +165,9 @@ impl<P: Subject> Endpoint<P> {
     fn unpack_one(&mut self, taken: usize) -> usize {
         let rest = &mut self.input[taken..];
         let available = rest.len();
-        let mut context = UnpackContext::detached(&mut self.output, &mut self.encoder).at(self.now);
+        let mut context = UnpackContext::detached(&mut self.output, &mut self.encoder)
+            .at(self.now)
+            .within(&mut self.budget);
         let (found, consumed) = match self.decoder.unpack(rest, &mut context) {
             Ok(Unpacked::NeedMore { at_least }) => {
                 self.missing = at_least.max(1);
@@ -198,6 +214,16 @@ impl<P: Subject> Endpoint<P> {
         self.encoder.farewell(why, &mut self.output)
     }
 
+    /// Takes the work that sending has caused.
+    pub fn take_work(&mut self) -> usize {
+        self.encoder.take_work()
+    }
+
+    /// Tells the encoder that our side of the stream ends.
+    pub fn end_stream(&mut self) {
+        self.encoder.end_stream(self.now);
+    }
+
     pub fn next_deadline(&mut self) -> Option<Duration> {
         self.decoder.next_deadline(&mut self.encoder, self.now)
     }
@@ -205,6 +231,7 @@ impl<P: Subject> Endpoint<P> {
     /// Tells the decoder that its deadline has come.
     pub fn meet_deadline(&mut self) -> Result<(), WebSocketError> {
         let mut context = UnpackContext::detached(&mut self.output, &mut self.encoder).at(self.now);
+        context.heard_at = self.heard_at;
         context.peer_is_held_back = self.peer_is_held_back;
         self.decoder.on_deadline(&mut context)
     }
