@@ -297,11 +297,14 @@ impl<O: Opening, D: Delivery> FrameReader<O, D> {
             }
             Step::Refused { answer, error } => {
                 put_answer(&answer, context.output);
+                // The answer goes out even if the application panics at the news.
+                context.output.end_reply();
                 pending.opening.refused(context.peer, &error);
                 Err(error)
             }
             Step::Panicked { answer, panic } => {
                 put_answer(&answer, context.output);
+                context.output.end_reply();
                 resume_unwind(panic)
             }
         }

@@ -445,7 +445,7 @@ fn completions_come_after_the_end_once_the_output_has_left() {
         });
         conn.close();
     });
-    let server = TestServer::start(listen(Raw).send_buffer_size(128 * 1024), recorder);
+    let server = TestServer::start(listen_roomy(Raw).send_buffer_size(128 * 1024), recorder);
     let mut client = server.connect();
     client.send(b"go");
     assert_eq!(events.close_reason(), "Local");

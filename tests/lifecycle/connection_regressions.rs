@@ -4,10 +4,7 @@ use std::sync::mpsc::channel;
 
 use ringwheel::protocol::{Lines, Raw};
 use ringwheel::{Conn, Limits};
-use support::{
-    DEADLINE, Event, Recorder, TestServer, deliberate_panic, eventually, lending, listen, raw_echo,
-    take,
-};
+use support::{DEADLINE, Event, Recorder, TestServer, deliberate_panic, eventually, listen, take};
 
 /// A close in a callback panicked the worker if more messages were held back than the input limit allows for one, and
 /// more input was waiting.
@@ -69,15 +66,15 @@ fn a_handle_to_a_connection_whose_on_open_panicked_is_stale() {
 /// An abort had no effect on a connection that was already closing in order, until its close deadline.
 #[test]
 fn an_abort_cuts_an_orderly_close_short() {
-    let (echo, events) = raw_echo();
-    let (recorder, handles) = lending(echo);
+    let (recorder, events) = Recorder::<Raw>::new();
+    let recorder = recorder.on_message(|conn, _| {
+        conn.close();
+        conn.abort();
+    });
     let server = TestServer::start(listen(Raw).close_timeout(10 * DEADLINE), recorder);
     let mut client = server.connect();
-    let handle = take(&handles);
-    handle.close().unwrap();
-    client.expect_eof();
-    assert!(handle.is_alive(), "the close waits for the peer's end");
-    handle.abort().unwrap();
+    client.send(b"go");
+    client.expect_ended();
     assert_eq!(events.close_reason(), "Local");
     server.finish(&events);
 }

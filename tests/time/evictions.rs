@@ -433,7 +433,7 @@ fn a_worker_that_is_held_up_in_the_callback_holds_no_silence_against_others() {
 fn a_peer_that_takes_its_output_too_slowly_is_stalled() {
     let (recorder, events) = Recorder::<Raw>::new();
     let recorder = recorder.on_message(|conn, _| _ = conn.send(&pattern(1, FLOOD)));
-    let listen = listen(Raw)
+    let listen = listen_roomy(Raw)
         .send_buffer_size(16 * 1024)
         .write_stall_timeout(Some(3 * SHORT))
         .min_send_rate(8 << 20);
@@ -462,7 +462,9 @@ fn a_close_lasts_while_the_peer_reads() {
         conn.send(&pattern(1, FLOOD));
         conn.close();
     });
-    let listen = listen(Raw).send_buffer_size(16 * 1024).close_timeout(TIME);
+    let listen = listen_roomy(Raw)
+        .send_buffer_size(16 * 1024)
+        .close_timeout(TIME);
     let server = TestServer::start(listen, recorder);
     let mut client = Client::connect_narrow(server.addr());
     client.send(b"go");

@@ -402,7 +402,7 @@ fn a_silent_peer_whose_reading_is_paused_is_not_idle() {
 fn a_silent_peer_whose_output_is_above_high_water_is_not_idle() {
     let (recorder, events) = Recorder::<Raw>::new();
     let recorder = recorder.on_message(|conn, _| _ = conn.send(&vec![0; 7 << 20]));
-    let listen = listen(Raw)
+    let listen = listen_roomy(Raw)
         .send_buffer_size(64 * 1024)
         .idle_timeout(SHORT)
         .write_stall_timeout(Some(3 * SHORT));

@@ -497,7 +497,9 @@ fn a_message_timeout_that_is_set_within_a_message_holds_for_it() {
     let (probe, reports) = Probe::new();
     let (handles, lent) = channel();
     let probe = probe.on_open(move |conn| handles.send(conn.handle()).unwrap());
-    let server = TestServer::start(listen(WebSocket::new()), probe);
+    // Without a time of the listener's, which the message would keep.
+    let listen = listen(WebSocket::new()).message_timeout(None);
+    let server = TestServer::start(listen, probe);
     let mut peer = Peer::open(&server);
     peer.send(Frame::text("begun").fragment());
     peer.send(Frame::ping("begun"));

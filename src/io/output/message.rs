@@ -114,6 +114,14 @@ impl Output {
         self.state = State::IDLE;
     }
 
+    /// Ends a reply that a protocol has put by itself: it is sent even if the protocol panics afterwards. Without this a reply ends
+    /// when the protocol returns, and a panic before that takes it back.
+    pub fn end_reply(&mut self) {
+        if !self.has_overflowed() {
+            self.set_mark();
+        }
+    }
+
     /// Removes the current message from the output.
     #[cold]
     pub(crate) fn take_back(&mut self) -> Packed {
