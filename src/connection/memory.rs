@@ -231,7 +231,7 @@ impl Connection {
         if is_large && self.life.stage() == Stage::Open {
             self.hold_back(Gate::MEMORY);
         } else if self.gate.has(Gate::MEMORY) {
-            self.gate.open(Gate::MEMORY);
+            self.listen_again(Gate::MEMORY, state.tick);
             state.queue(self);
         }
     }

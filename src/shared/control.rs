@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::LoopShared;
-use crate::shared::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering, fence};
+use crate::shared::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 /// The part of a connection that other threads reach without its worker's mailbox.
 ///
@@ -16,13 +16,14 @@ pub(crate) struct Control {
     bits: AtomicU32,
     /// Letters that were posted through handles and are not carried out.
     letters: AtomicUsize,
-    /// Publications of the connection that some worker is not done with.
+    /// Publications of the connection that some worker is not done with; and [`HELD`].
     publications: AtomicUsize,
     /// Bytes of those publications.
     publication_bytes: AtomicUsize,
-    /// The connection is held back until few of its publications are left.
-    holds_publisher: AtomicBool,
 }
+
+/// Beside the number of publications: the connection is held back until few of them are left.
+const HELD: usize = 1 << (usize::BITS - 1);
 
 /// Requests to a connection, a bit each.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -56,7 +57,6 @@ impl Control {
             letters: AtomicUsize::new(0),
             publications: AtomicUsize::new(0),
             publication_bytes: AtomicUsize::new(0),
-            holds_publisher: AtomicBool::new(false),
         }
     }
 
@@ -110,21 +110,17 @@ impl Control {
 
     /// Counts a publication of the connection in.
     pub(crate) fn count_publication(&self, bytes: usize) {
-        self.publications.fetch_add(1, Ordering::Relaxed);
         self.publication_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.publications.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Counts out a publication that all workers are done with, and lets a publisher go on of whose publications no more than
     /// half of the limits are left.
     pub(crate) fn uncount_publication(&self, bytes: usize, limits: (usize, usize)) {
         self.publication_bytes.fetch_sub(bytes, Ordering::Relaxed);
-        self.publications.fetch_sub(1, Ordering::Relaxed);
-        // Pairs with the fence in `holds_publisher`: either this sees that the publisher is held back, or the publisher sees
-        // that this publication is done.
-        fence(Ordering::SeqCst);
-        if !self.exceeds((limits.0 / 2, limits.1 / 2))
-            && self.holds_publisher.swap(false, Ordering::Relaxed)
-        {
+        let before = self.publications.fetch_sub(1, Ordering::Relaxed);
+        let is_held = before & HELD != 0;
+        if is_held && self.has_few(before - 1, limits) && self.let_go() {
             self.request(Requests::PUBLISHED);
         }
     }
@@ -135,16 +131,27 @@ impl Control {
         if !self.exceeds(limits) {
             return false;
         }
-        self.holds_publisher.store(true, Ordering::Relaxed);
-        fence(Ordering::SeqCst);
-        // The last of them may be done meanwhile, with nobody left to tell.
-        let is_done = !self.exceeds((limits.0 / 2, limits.1 / 2));
-        !(is_done && self.holds_publisher.swap(false, Ordering::Relaxed))
+        let count = self.publications.fetch_or(HELD, Ordering::Relaxed);
+        // The last of them may be done meanwhile, with nobody left to tell. If it is this call that lets the publisher go, no
+        // request comes.
+        !(self.has_few(count, limits) && self.let_go())
     }
 
     /// True if the connection has more publications on their way, or more bytes of them, than these limits allow.
     pub(crate) fn exceeds(&self, (count, bytes): (usize, usize)) -> bool {
-        self.publications.load(Ordering::Relaxed) > count
+        self.publications.load(Ordering::Relaxed) & !HELD > count
             || self.publication_bytes.load(Ordering::Relaxed) > bytes
+    }
+
+    /// True if no more than half of the limits is on its way. The count alone tells of the last.
+    fn has_few(&self, publications: usize, (count, bytes): (usize, usize)) -> bool {
+        let left = publications & !HELD;
+        let bytes_left = self.publication_bytes.load(Ordering::Relaxed);
+        left == 0 || (left <= count / 2 && bytes_left <= bytes / 2)
+    }
+
+    /// Takes the mark of a publisher that is held back away. True for the one call that does so.
+    fn let_go(&self) -> bool {
+        self.publications.fetch_and(!HELD, Ordering::Relaxed) & HELD != 0
     }
 }

@@ -77,7 +77,8 @@ pub(super) fn check_end_for_handler(
         // The peer may have gone on in the same iteration.
         Cause::Timeout(_) if record.is_closed_in_order => false,
         Cause::Timeout(Timeout::Idle) => {
-            let took_at = if record.sources > 0 {
+            let has_drawn = record.drawn_at.is_some_and(|at| at < pipe.took_at);
+            let took_at = if record.sources > 0 && has_drawn {
                 pipe.took_at
             } else {
                 Duration::ZERO

@@ -223,10 +223,13 @@ impl<P: BytesProtocol> ScriptedHandler<P> {
             }
         });
         let mut ledger = self.book.open();
+        let now = ledger.now;
         let record = &mut ledger.records[number];
         let has_room = record.sources < SOURCES;
+        if record.sources == 0 {
+            record.drawn_at = Some(now);
+        }
         record.sources += usize::from(status.is_queued());
-        record.has_drawn = true;
         let is_right = status.is_queued() == has_room || !conn.is_open();
         ledger.claim(is_right, || {
             format!("a source is answered by {status:?}, although there is room: {has_room}")
@@ -495,6 +498,10 @@ impl<P: BytesProtocol> Handler for ScriptedHandler<P> {
             4 => quiet_panic(),
             5 => {
                 end(&self.book, conn, false);
+                // A close may wait for sources, which have the whole time again.
+                let mut ledger = self.book.open();
+                let now = ledger.now;
+                ledger.records[session.number].stayed_at = Some(now);
                 TimeoutDecision::Stay
             }
             _ => TimeoutDecision::Evict,

@@ -600,7 +600,7 @@ fn check_timeouts(
         // The gate was opened in the iteration after the one in which it was last seen to be shut.
         let heard = pipe.heard_at.max(peer.unheard_at).max(record.touched_at);
         let heard = heard.max(peer.held_at + longest_sleep);
-        let taken = if record.has_drawn {
+        let taken = if record.drawn_at.is_some() {
             pipe.took_at
         } else {
             Duration::ZERO

@@ -126,8 +126,8 @@ pub(super) struct Record {
     pub(super) topics: BTreeSet<usize>,
     /// Number of iterations within which requests by handles must be carried out: to close, to abort, to resume reading.
     pub(super) requests: [Option<u8>; 3],
-    /// It has had a source, so that the taking of output is a sign of life.
-    pub(super) has_drawn: bool,
+    /// The time at which it has got a source, so that the taking of output is a sign of life from then on.
+    pub(super) drawn_at: Option<Duration>,
     /// Number of sources that are not done, and whose connection has not ended.
     pub(super) sources: usize,
     /// The first source has answered that it waits, and was not resumed.
