@@ -171,12 +171,7 @@ mod tests {
 
     /// Takes places until there are no more. Returns their number.
     fn take_all(places: &Places, bytes: usize, source: usize) -> usize {
-        let mut count = 0;
-        while let Some(charge) = places.reserve(bytes, source) {
-            std::mem::forget(charge);
-            count += 1;
-        }
-        count
+        std::iter::from_fn(|| places.reserve(bytes, source)).count()
     }
 
     #[test]
