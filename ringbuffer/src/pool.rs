@@ -107,7 +107,7 @@ impl RingPool {
 
     /// Takes a ring back and clears it. Keeps it for the next loan if the bounds of the pool's
     /// [`PoolConfig`] allow.
-    #[inline]
+    #[inline(always)]
     pub fn give_back(&mut self, mut ring: Box<RingBuffer>) {
         ring.clear();
         if ring.capacity() > self.config.keep_capacity {

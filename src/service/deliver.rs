@@ -38,8 +38,11 @@ impl<H: Handler> Hub<H> {
         });
         // After a panic the connection closes, and its input with it.
         let (consumed, is_within) = outcome.unwrap_or((length, false));
-        if connection.marks.has(Marks::TIMED) {
-            self.watch_message(connection, state, is_within || consumed < length);
+        let is_within = is_within || consumed < length;
+        // Most turns end between two messages, and begin there.
+        let is_calm = !is_within && connection.timers.message.is_none();
+        if connection.marks.has(Marks::TIMED) && !is_calm {
+            self.watch_message(connection, state, is_within);
         }
         consumed
     }

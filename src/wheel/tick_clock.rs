@@ -50,11 +50,7 @@ impl TickClock {
     /// The tick that time has reached: rounded down.
     #[inline]
     pub fn now(&self, since_start: Duration) -> u64 {
-        /// 272 years: the nanoseconds of less than this fit in 64 bits, whose division is much cheaper.
-        const LONG: u64 = 1 << 33;
-        if since_start.as_secs() < LONG {
-            let nanos =
-                since_start.as_secs() * NANOS_PER_SECOND + u64::from(since_start.subsec_nanos());
+        if let Some(nanos) = short_nanos(since_start) {
             return nanos / self.nanos_per_tick;
         }
         saturate(since_start.as_nanos() / u128::from(self.nanos_per_tick.get()))
@@ -63,6 +59,9 @@ impl TickClock {
     /// The first tick that does not begin before the given time: rounded up.
     #[inline]
     pub fn deadline(&self, since_start: Duration) -> u64 {
+        if let Some(nanos) = short_nanos(since_start) {
+            return nanos.div_ceil(self.nanos_per_tick.get());
+        }
         saturate(
             since_start
                 .as_nanos()
@@ -73,6 +72,9 @@ impl TickClock {
     /// The time from the start to the begin of a tick, at most [`Duration::MAX`].
     #[inline]
     pub fn begin(&self, tick: u64) -> Duration {
+        if let Some(nanos) = tick.checked_mul(self.nanos_per_tick.get()) {
+            return Duration::from_nanos(nanos);
+        }
         let nanos = u128::from(tick) * u128::from(self.nanos_per_tick.get());
         let nanos_per_second = u128::from(NANOS_PER_SECOND);
         match u64::try_from(nanos / nanos_per_second) {
@@ -97,6 +99,14 @@ impl Default for TickClock {
 }
 
 const NANOS_PER_SECOND: u64 = 1_000_000_000;
+
+/// The nanoseconds of a time of less than 272 years: they fit in 64 bits, whose division is much cheaper.
+#[inline]
+fn short_nanos(time: Duration) -> Option<u64> {
+    const LONG: u64 = 1 << 33;
+    let is_short = time.as_secs() < LONG;
+    is_short.then(|| time.as_secs() * NANOS_PER_SECOND + u64::from(time.subsec_nanos()))
+}
 
 fn saturate(ticks: u128) -> u64 {
     u64::try_from(ticks).unwrap_or(u64::MAX)

@@ -424,10 +424,10 @@ fn counted_since(
     (now, longest_sleep): (Duration, Duration),
 ) -> Duration {
     if was_behind && now + longest_sleep >= since + CLOSE {
-        // The deadline passes within one sleep, and the renewal is seen within another.
-        renewed.get_or_insert(now + 2 * longest_sleep);
+        renewed.get_or_insert(now);
     }
-    renewed.unwrap_or(since)
+    // The deadline passes within one sleep, and the renewal is seen within another.
+    renewed.map_or(since, |at| at + 2 * longest_sleep)
 }
 
 /// Checks that a close does not last for longer than its output makes progress.
@@ -438,11 +438,12 @@ fn check_flushing(
     has_own_end: bool,
     (now, longest_sleep): (Duration, Duration),
 ) {
+    let checked_at = std::mem::replace(&mut peer.checked_at, now);
     if connection.life.stage() == Stage::Open {
         return;
     }
     let pending = connection.output.len();
-    let has_just_sent = pipe.took_at == now;
+    let has_just_sent = pipe.took_at >= checked_at;
     let (least, _) = peer.flushing.unwrap_or((usize::MAX, now));
     if pending < least && (pending > 0 || has_just_sent || peer.flushing.is_some()) {
         peer.flushing = Some((pending, now));

@@ -58,6 +58,8 @@ pub(super) struct Peer {
     pub(super) slow: VecDeque<(Duration, u64, usize)>,
     /// The least output that was seen pending during the close, if there was any, and the time of that.
     pub(super) flushing: Option<(usize, Duration)>,
+    /// The time of the last check.
+    pub(super) checked_at: Duration,
     /// The message that has begun and is not whole: the number of messages before it, the time at which it was first seen,
     /// and the last time at which its input was unread or held back.
     pub(super) begun: Option<(u64, Duration, Duration)>,
@@ -124,6 +126,7 @@ impl Peer {
             stuck: (0, now),
             slow: VecDeque::new(),
             flushing: None,
+            checked_at: Duration::ZERO,
             begun: None,
             unheard_at: now,
             is_excused: false,
