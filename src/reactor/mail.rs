@@ -69,7 +69,8 @@ impl Reactor {
             }
             None if connection.extra_or_new().awaits_room => {}
             None if connection.gate.has(Gate::MAIL) => {
-                connection.listen_again(Gate::MAIL, self.state.tick);
+                // It was shut for no longer than this turn, so the idle time goes on.
+                connection.gate.open(Gate::MAIL);
                 self.state.queue(connection);
             }
             None => {}
