@@ -112,7 +112,8 @@ impl World {
             self.book.open().records[peer.number].heard_at = peer.pipe.borrow().heard_at;
             if let Some(connection) = self.reactor.table.get(peer.id) {
                 peer.is_wanted = connection.gate.is_open();
-                if connection.has_unheard_input() {
+                // While memory is short a connection may be held back and read again within one iteration.
+                if connection.has_unheard_input() || self.reactor.state.memory.is_slowed() {
                     peer.unheard_at = now;
                 }
                 if !connection.gate.is_open() {
