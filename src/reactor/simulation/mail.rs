@@ -263,18 +263,24 @@ impl<P: BytesProtocol> Mailer<P> {
         });
     }
 
-    /// Makes a request that no mailbox may hold up.
+    /// Makes requests that no mailbox may hold up, often two at once.
     fn request(&self, random: &mut Random) {
         let Some((to, remote)) = self.pick_handle(random) else {
             return;
         };
+        for _ in 0..1 + random.below(2) {
+            self.request_of(to, &remote, random);
+        }
+    }
+
+    fn request_of(&self, to: usize, remote: &ConnHandle<P>, random: &mut Random) {
         let choice = random.below(5);
         let outcome = match choice {
             0 => remote.abort(),
             1..=2 => remote.close(),
             _ => remote.resume_reading(),
         };
-        self.judge(to, &remote, &outcome);
+        self.judge(to, remote, &outcome);
         let mut ledger = self.book.open();
         ledger.tally.count("request by a handle");
         ledger.claim(!matches!(outcome, Err(SendError::Full(()))), || {
