@@ -17,7 +17,7 @@ impl Load {
 
     fn new(letters: usize, bytes: usize) -> Self {
         let letters = (letters as u64).min(Self::MAX_LETTERS);
-        Load(letters << Self::BYTE_BITS | (bytes as u64).min(Self::MAX_BYTES))
+        Load((letters << Self::BYTE_BITS) | (bytes as u64).min(Self::MAX_BYTES))
     }
 
     fn letters(self) -> u64 {
@@ -33,7 +33,7 @@ impl Load {
         let letters = self.letters() + other.letters();
         let bytes = self.bytes() + other.bytes();
         let fits = letters <= limit.letters() && bytes <= limit.bytes();
-        fits.then_some(Load(letters << Self::BYTE_BITS | bytes))
+        fits.then_some(Load((letters << Self::BYTE_BITS) | bytes))
     }
 
     /// True if neither number exceeds the given fraction of that of `limit`.
