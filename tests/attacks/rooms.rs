@@ -89,8 +89,14 @@ fn flood(workers: usize, flooders: usize) -> Vec<Duration> {
         }
         times.push(start.elapsed());
     }
-    readers.into_iter().for_each(|reader| reader.join().unwrap());
-    assert_eq!(rooms.refused.load(Ordering::Relaxed), 0, "publications refused");
+    readers
+        .into_iter()
+        .for_each(|reader| reader.join().unwrap());
+    assert_eq!(
+        rooms.refused.load(Ordering::Relaxed),
+        0,
+        "publications refused"
+    );
     times.sort_unstable();
     times
 }
