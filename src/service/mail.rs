@@ -49,8 +49,12 @@ impl<H: Handler> Hub<H> {
     /// Takes the next piece of mail of other threads.
     fn next_mail(&mut self) -> Option<Posted<H>> {
         let mut posted = self.mail.try_recv().ok()?;
-        self.noted_letters = self.noted_letters.saturating_sub(1);
         posted.stamp = current::next_stamp();
+        if self.noted_letters > 0 {
+            self.noted_letters -= 1;
+            // A drain waits for the publications among these letters, too.
+            self.noted_stamp = posted.stamp + 1;
+        }
         Some(posted)
     }
 
