@@ -28,13 +28,13 @@ impl Shelf {
         }
     }
 
-    /// The smallest storage of at least `least` bytes, unless it is more than twice that, so that a ring does not hold much
+    /// The smallest storage of `least` to `most` bytes, unless it is more than twice `least`, so that a ring does not hold much
     /// more than it needs.
-    pub(crate) fn take(&self, least: usize) -> Option<Vec<u8>> {
+    pub(crate) fn take(&self, least: usize, most: usize) -> Option<Vec<u8>> {
         if least <= self.above / 2 {
             return None;
         }
-        let most = least.saturating_mul(2);
+        let most = most.min(least.saturating_mul(2));
         let mut storages = self.storages.lock().unwrap_or_else(PoisonError::into_inner);
         let fitting = storages.iter().enumerate();
         let fitting = fitting.filter(|(_, storage)| (least..=most).contains(&storage.len()));
@@ -78,11 +78,12 @@ mod tests {
         }
         // The last one is not large.
         assert_eq!(shelf.bytes(), 240);
-        assert_eq!(shelf.take(61).map(|it| it.len()), Some(80));
-        assert_eq!(shelf.take(61).map(|it| it.len()), Some(100));
+        assert!(shelf.take(61, 79).is_none());
+        assert_eq!(shelf.take(61, 1_000).map(|it| it.len()), Some(80));
+        assert_eq!(shelf.take(61, 1_000).map(|it| it.len()), Some(100));
         // 60 is too small for 61, and more than twice 29.
-        assert!(shelf.take(61).is_none() && shelf.take(29).is_none());
-        assert_eq!(shelf.take(30).map(|it| it.len()), Some(60));
+        assert!(shelf.take(61, 1_000).is_none() && shelf.take(29, 1_000).is_none());
+        assert_eq!(shelf.take(30, 1_000).map(|it| it.len()), Some(60));
         assert_eq!(shelf.bytes(), 0);
     }
 

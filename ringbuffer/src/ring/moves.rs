@@ -67,14 +67,16 @@ impl RingBuffer {
         Ok(())
     }
 
-    /// Grows to hold `needed` bytes, at least doubling as far as the limit allows, or into a large
-    /// storage that the pool has kept, and moves the readable bytes to offset 0.
+    /// Grows to hold `needed` bytes, at least doubling as far as the limit allows, perhaps into a
+    /// large storage that the pool has kept, and moves the readable bytes to offset 0.
     pub(super) fn grow(&mut self, needed: usize) {
         debug_assert!(self.capacity() < needed && needed <= self.limit);
         let doubled = (self.capacity() * 2).max(Self::MIN_GROWTH);
-        let kept = self.shelf.as_ref().and_then(|shelf| shelf.take(needed));
+        let least = needed.max(doubled.min(self.limit));
+        let shelf = self.shelf.as_ref();
+        let kept = shelf.and_then(|shelf| shelf.take(least, self.limit));
         // The allocator zeroes it, and for large sizes has pages that are zero already.
-        let mut storage = kept.unwrap_or_else(|| vec![0; needed.max(doubled.min(self.limit))]);
+        let mut storage = kept.unwrap_or_else(|| vec![0; least]);
         let (first, second) = self.as_slices();
         storage[..first.len()].copy_from_slice(first);
         storage[first.len()..self.len].copy_from_slice(second);
