@@ -119,7 +119,11 @@ const CHECKS = {
 
   empty: (client) => echo(client, '', Buffer.alloc(0), ''),
 
-  'mebibyte-of-text': (client) => echo(client, '0123456789abcdef'.repeat(MEBIBYTE / 16)),
+  // Numbered, as a text that only repeats itself inflates by a larger factor than a server allows.
+  'mebibyte-of-text': (client) => {
+    const lines = Array.from({ length: MEBIBYTE / 16 }, (_, number) => `${number}: the quick brown fox\n`);
+    return echo(client, lines.join('').slice(0, MEBIBYTE));
+  },
 
   'mebibyte-of-noise': (client) => echo(client, noise(MEBIBYTE)),
 
