@@ -1,4 +1,4 @@
-//! The topics of a service on one worker: who subscribes, and what was published and is not delivered to all.
+//! The topics of a service on one worker: their subscribers, and the publications that some subscribers have not got.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
@@ -15,8 +15,8 @@ const TURN: usize = 64;
 
 /// The topics of one service. A topic exists as long as it has subscribers, or entries in its log.
 ///
-/// A topic is a log with a reader for each subscriber. A publication is appended, and reaches those who subscribe at that time:
-/// who joins later begins behind it. The log is delivered in rounds, from subscriber to subscriber, as far as the loop's budget
+/// A topic is a log with a reader for each subscriber. A publication is appended, and reaches the subscribers of that time: a
+/// later subscriber begins to read behind it. The log is delivered in rounds, from subscriber to subscriber, as far as the loop's budget
 /// allows; and a connection that is about to be called gets all that was published before first, so that it never misses
 /// the order of events. All entries have a stamp, by which a subscriber of several topics reads them in order.
 pub(crate) struct Topics<T> {

@@ -16,8 +16,9 @@ impl<P: Protocol> Conn<'_, P> {
     /// Subscribes to a topic: messages that are [published](Self::publish) to it are sent to this connection too. True if the
     /// subscription is new.
     ///
-    /// It hears what is published from now on, and nothing earlier. A topic exists while it has subscribers. It is shared by all connections with the same handler type, on all workers.
-    /// Subscriptions end with the connection.
+    /// The connection gets all messages that are published from now on, and no earlier ones. A topic exists while it has
+    /// subscribers. It is shared by all connections with the same handler type, on all workers. Subscriptions end with the
+    /// connection.
     ///
     /// # Errors
     /// [`SubscribeError`], by [`Limits::subscriptions`](crate::Limits::subscriptions) and
@@ -77,10 +78,10 @@ impl<P: Protocol> Conn<'_, P> {
 
     /// Publishes a message to all subscribers of a topic, including this connection if it is one.
     ///
-    /// It reaches the subscribers on this worker in the order of events: who subscribes now gets it, before everything that is
-    /// sent to it later, and who subscribes later does not. It reaches those on other workers as
-    /// [`Connections::publish`](crate::Connections::publish) does. One whose output is full does not get it, and what else
-    /// follows for it, [`Limits::overflow`](crate::Limits::overflow) says.
+    /// On this worker it takes effect in the order of events: each present subscriber gets it, before all that is sent to that
+    /// subscriber later, and a later subscriber does not get it. To other workers it goes as
+    /// [`Connections::publish`](crate::Connections::publish) does. A subscriber whose output is full does not get it;
+    /// [`Limits::overflow`](crate::Limits::overflow) says what else follows.
     ///
     /// A connection that publishes faster than the workers deliver is slowed down: while more of its publications are on their
     /// way than [`Limits::publications`](crate::Limits::publications) allows, its messages are not delivered.
@@ -134,7 +135,7 @@ impl<P: Protocol> Conn<'_, P> {
         self.link.outbox.publish(publication)
     }
 
-    /// Sends what was published to the connection's topics, up to the stamp `horizon`, and it has not got.
+    /// Sends the publications to the connection's topics that it has not got, up to the stamp `horizon`.
     #[cold]
     pub(crate) fn read_topics(&mut self, horizon: u64) {
         let link = self.link;
