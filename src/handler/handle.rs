@@ -95,7 +95,7 @@ impl<P: Protocol> ConnHandle<P> {
     }
 
     /// Closes the connection in order, as [`Conn::close`], after all letters that were put in before through handles to it. It
-    /// does not wait for other letters.
+    /// does not wait for other letters, and later letters come back as [`SendError::Closed`].
     ///
     /// # Errors
     /// [`SendError::Closed`] if the connection has ended.
@@ -182,7 +182,7 @@ impl<P: Protocol> ConnHandle<P> {
     }
 
     fn request(&self, request: Request<P>) -> Result<(), SendError<Request<P>>> {
-        if !self.is_alive() {
+        if self.control.takes_no_letters() {
             return Err(SendError::Closed(request));
         }
         self.control.count_letter();

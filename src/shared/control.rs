@@ -42,6 +42,10 @@ impl Requests {
     pub(crate) const PUBLISHED: Requests = Requests(16);
     /// Not a request: the connection has ended.
     const ENDED: Requests = Requests(1 << 31);
+    /// Not a request: a handle has asked for a close, so that handles put in no more letters.
+    const CLOSING: Requests = Requests(1 << 30);
+    /// The bits that stay when requests are taken.
+    const LASTING: u32 = Self::ENDED.0 | Self::CLOSING.0;
 
     pub(crate) fn has(self, request: Requests) -> bool {
         self.0 & request.0 != 0
@@ -62,12 +66,17 @@ impl Control {
 
     /// Makes a request. False if the connection has ended.
     pub(crate) fn request(&self, request: Requests) -> bool {
-        let before = Requests(self.bits.fetch_or(request.0, Ordering::AcqRel));
+        let lasting = match request {
+            Requests::CLOSE => Requests::CLOSING.0,
+            _ => 0,
+        };
+        let before = self.bits.fetch_or(request.0 | lasting, Ordering::AcqRel);
+        let before = Requests(before);
         if before.has(Requests::ENDED) {
             return false;
         }
-        // Whoever has made the first of the requests that wait has announced them.
-        if before == Requests::default() {
+        // The first of the requests that wait announces them all.
+        if before.0 & !Requests::LASTING == 0 {
             self.worker.announce_request(self.slot);
         }
         true
@@ -75,8 +84,8 @@ impl Control {
 
     /// Takes the requests that wait.
     pub(crate) fn take(&self) -> Requests {
-        let waiting = self.bits.fetch_and(Requests::ENDED.0, Ordering::AcqRel);
-        Requests(waiting & !Requests::ENDED.0)
+        let waiting = self.bits.fetch_and(Requests::LASTING, Ordering::AcqRel);
+        Requests(waiting & !Requests::LASTING)
     }
 
     /// Notes that the connection has ended.
@@ -88,18 +97,27 @@ impl Control {
         Requests(self.bits.load(Ordering::Acquire)).has(Requests::ENDED)
     }
 
-    /// Counts a letter in, before it is posted.
-    pub(crate) fn count_letter(&self) {
-        self.letters.fetch_add(1, Ordering::Relaxed);
+    /// True once a handle has asked for a close, or the connection has ended: letters come too late.
+    pub(crate) fn takes_no_letters(&self) -> bool {
+        self.bits.load(Ordering::Acquire) & Requests::LASTING != 0
     }
 
-    /// Counts out a letter that was carried out, or not taken.
+    /// Counts a letter in, before it is posted.
+    pub(crate) fn count_letter(&self) {
+        self.letters.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Counts out a letter that was carried out, or not taken. A close that waits for the last letter is asked for again.
     pub(crate) fn uncount_letter(&self) {
-        self.letters.fetch_sub(1, Ordering::Relaxed);
+        let is_last = self.letters.fetch_sub(1, Ordering::AcqRel) == 1;
+        // A read-modify-write sees the request of a close that has seen this letter.
+        if is_last && Requests(self.bits.fetch_or(0, Ordering::AcqRel)).has(Requests::CLOSING) {
+            self.request(Requests::CLOSE);
+        }
     }
 
     pub(crate) fn has_letters(&self) -> bool {
-        self.letters.load(Ordering::Relaxed) > 0
+        self.letters.load(Ordering::Acquire) > 0
     }
 
     /// True if publications of the connection are on their way, or the news that they are done is.

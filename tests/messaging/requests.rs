@@ -70,6 +70,29 @@ fn a_full_mailbox_refuses_no_request() {
 }
 
 #[test]
+fn a_close_comes_although_others_go_on_sending() {
+    let mut held = held(Server::builder().workers(1).mailbox_limit(100));
+    let [first, second] = &held.handles;
+    fill(second, &Bytes::from_static(b"y"));
+    let sender = first.clone();
+    let sends = thread::spawn(
+        move || {
+            while !matches!(sender.send("x"), Err(SendError::Closed(_))) {}
+        },
+    );
+    first.close().unwrap();
+    held.grip.release();
+    assert!(
+        held.clients[0]
+            .receive_rest()
+            .iter()
+            .all(|byte| *byte == b'x')
+    );
+    sends.join().unwrap();
+    held.server.finish(&held.events);
+}
+
+#[test]
 fn an_abort_overtakes_the_letters() {
     let held = held(Server::builder().workers(1));
     let [first, _] = &held.handles;
