@@ -55,7 +55,7 @@ pub(crate) struct Charge {
 impl Charge {
     #[inline]
     pub(crate) fn is_nothing(self) -> bool {
-        self == Charge::default()
+        self.rings | self.decoder == 0
     }
 
     /// All of it, in units.

@@ -150,7 +150,9 @@ impl Connection {
     /// True if the connection is undisturbed and holds neither input nor output: only input can happen next.
     #[inline]
     pub(crate) fn only_awaits_input(&self) -> bool {
-        let awaits = self.is_undisturbed() && self.input.is_none() && !self.output.has_ring();
+        let awaits = self.is_undisturbed();
+        // Between two turns a connection that is charged with nothing has no ring.
+        debug_assert!(!awaits || (self.input.is_none() && !self.output.has_ring()));
         debug_assert!(!awaits || self.timers.write.is_none());
         debug_assert!(!awaits || self.needed == 1);
         awaits

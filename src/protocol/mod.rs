@@ -222,13 +222,21 @@ pub trait Decode: 'static {
         0
     }
 
-    /// True if the protocol has deadlines of its own; if false, the two methods below are not called.
+    /// True if the protocol has deadlines of its own; if false, the three methods below are not called.
     const HAS_DEADLINES: bool = false;
+
+    /// True if [`next_deadline`](Self::next_deadline) may be earlier than it was at its last call. Asked before it, so that a
+    /// deadline which stays costs next to nothing. True by default, which is always right.
+    #[inline]
+    fn has_new_deadline(&self, encoder: &Self::Encoder) -> bool {
+        let _ = encoder;
+        true
+    }
 
     /// The time at which to call [`on_deadline`](Self::on_deadline), measured from the loop's start; `None` for never.
     ///
-    /// Called when the connection opens, after each turn in which a message was unpacked or packed, and after each
-    /// deadline. A deadline that has moved back in the meantime costs nothing: `on_deadline` is then called early, does
+    /// Called when the connection opens, after each turn in which a message was unpacked or packed, unless
+    /// [`has_new_deadline`](Self::has_new_deadline) says no, and after each deadline. A deadline that has moved back in the meantime costs nothing: `on_deadline` is then called early, does
     /// nothing, and the new deadline is read here. A deadline also fires after
     /// [`Conn::shutdown_write`](crate::Conn::shutdown_write), of which [`Encode::end_stream`] tells, but not while the
     /// connection closes.

@@ -111,6 +111,8 @@ pub(crate) struct Reactor {
     /// The service whose publications are delivered first in this iteration.
     first_to_fan_out: usize,
     tasks: Slab<ScheduledTask>,
+    /// The tick at which the timers were last all fired. Those that were set since are due later.
+    fired_at: u64,
     /// Slots to remove at the end of the iteration.
     closed: Vec<u32>,
     /// Removed connections, for the admission's counts.
@@ -142,6 +144,7 @@ impl Reactor {
             mail: config.mail,
             first_to_fan_out: 0,
             tasks: Slab::new(),
+            fired_at: 0,
             closed: Vec::new(),
             departed: Vec::new(),
             drain: None,
@@ -297,7 +300,7 @@ impl Reactor {
         if self.drain.is_some() {
             self.advance_mail_of_drain();
         }
-        if !self.state.wheel.is_empty() {
+        if self.fired_at != self.state.tick && !self.state.wheel.is_empty() {
             self.fire_timers();
         }
         if !self.state.ready.is_empty() {

@@ -46,6 +46,9 @@ impl Reactor {
             }
             self.after_callbacks(slot);
         }
+        if budget > 0 {
+            self.fired_at = self.state.tick;
+        }
     }
 
     /// Reads once more before a peer's silence is held against it: if the loop was late, more may have arrived than one poll

@@ -95,12 +95,26 @@ impl<H: Handler> Entry<'_, H> {
                 state,
                 ..
             } = &mut self.conn;
-            if !connection.life.takes_input() {
+            let is_armed = connection.timers.protocol.is_some();
+            if is_armed && !self.decoder.has_new_deadline(encoder) {
                 return;
             }
-            if let Some(deadline) = self.decoder.next_deadline(encoder, state.now) {
-                connection.arm_protocol_timer(state, deadline);
-            }
+            arm_deadline(self.decoder, encoder, connection, state);
+        }
+    }
+}
+
+// Out of line, since most turns need it not.
+#[inline(never)]
+fn arm_deadline<D: Decode>(
+    decoder: &mut D,
+    encoder: &mut D::Encoder,
+    connection: &mut Connection,
+    state: &mut LoopState,
+) {
+    if connection.life.takes_input() {
+        if let Some(deadline) = decoder.next_deadline(encoder, state.now) {
+            connection.arm_protocol_timer(state, deadline);
         }
     }
 }

@@ -52,6 +52,11 @@ macro_rules! decode_by_reader {
         }
 
         #[inline]
+        fn has_new_deadline(&self, encoder: &Self::Encoder) -> bool {
+            self.0.has_new_deadline(encoder)
+        }
+
+        #[inline]
         fn next_deadline(
             &mut self,
             encoder: &mut Self::Encoder,

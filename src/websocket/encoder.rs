@@ -17,6 +17,7 @@ impl<S> WebSocketEncoder<S> {
         WebSocketEncoder(session)
     }
 
+    #[inline]
     pub(crate) fn session(&self) -> &Session<S> {
         &self.0
     }

@@ -2,7 +2,7 @@
 
 /// Facts about a session, one bit each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Flags(u8);
+pub(crate) struct Flags(u16);
 
 impl Flags {
     /// The opening handshake is not over.
@@ -21,6 +21,8 @@ impl Flags {
     pub(crate) const TEXT_FRAGMENTS: Flags = Flags(64);
     /// The handler has ended our side of the stream: there are no more pings.
     pub(crate) const ENDED: Flags = Flags(128);
+    /// The session's next deadline may be earlier than it was when it was last asked for.
+    pub(crate) const NEW_DEADLINE: Flags = Flags(256);
     /// The facts that keep a message off the fast path.
     pub(crate) const SLOW: Flags = Flags::of(&[
         Self::OPENING,

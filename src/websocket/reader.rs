@@ -178,8 +178,13 @@ impl<O: Opening, D: Delivery> FrameReader<O, D> {
         }
     }
 
-    /// The time for [`on_deadline`](Self::on_deadline).
+    /// True if the next deadline may be earlier than it was when it was last asked for.
     #[inline]
+    pub(crate) fn has_new_deadline(&self, encoder: &WebSocketEncoder<O::State>) -> bool {
+        matches!(self.stage, Stage::Opening(_)) || encoder.session().has_new_deadline()
+    }
+
+    /// The time for [`on_deadline`](Self::on_deadline).
     pub(crate) fn next_deadline(
         &mut self,
         encoder: &mut WebSocketEncoder<O::State>,

@@ -89,6 +89,7 @@ impl<S> Session<S> {
         if opened.subprotocol.is_some() {
             self.rare().subprotocol = opened.subprotocol;
         }
+        self.flags.set(Flags::NEW_DEADLINE);
         if let Some(every) = settings.ping_every {
             self.rare().keepalive.begin(now.saturating_add(every));
         }
@@ -352,9 +353,17 @@ impl<S> Session<S> {
         }
     }
 
-    /// The time for [`on_deadline`](Self::on_deadline).
+    /// True if the next deadline may be earlier than it was when it was last asked for: a compressor that was used gets one,
+    /// and so does the end of our side of the stream.
     #[inline]
+    pub(crate) fn has_new_deadline(&self) -> bool {
+        const MAY_MOVE: Flags = Flags::of(&[Flags::NEW_DEADLINE, Flags::COMPRESSES, Flags::ENDED]);
+        self.flags.has_any(MAY_MOVE)
+    }
+
+    /// The time for [`on_deadline`](Self::on_deadline).
     pub(crate) fn next_deadline(&mut self, now: Duration) -> Option<Duration> {
+        self.flags.clear(Flags::NEW_DEADLINE);
         let rare = self.rare.as_mut()?;
         if self.flags.has_any(Flags::CLOSE_SENT) {
             return None;
@@ -390,6 +399,7 @@ impl<S> Session<S> {
     ) -> Result<(), WebSocketError> {
         let (now, peer_is_held_back) = (context.now, context.peer_is_held_back);
         let session = &mut *context.encoder;
+        session.flags.set(Flags::NEW_DEADLINE);
         let Some(rare) = &mut session.rare else {
             return Ok(());
         };

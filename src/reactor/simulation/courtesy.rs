@@ -30,7 +30,7 @@ pub(super) const PART: u8 = 8;
 pub(super) const HANDSHAKE: Duration = Duration::from_micros(60_300);
 const PING_EVERY: Duration = Duration::from_micros(70_700);
 /// The time for the peer's end of stream, after ours.
-const END_WITHIN: Duration = Duration::from_micros(130_500);
+const END_WITHIN: Duration = Duration::from_micros(40_500);
 const PONG_WITHIN: Duration = Duration::from_micros(90_100);
 /// The most bytes of parts that the decoder collects.
 const MAX_PARTS: usize = 6_000;
@@ -85,6 +85,7 @@ impl Protocol for Courtesy {
             stage: Stage::Opening,
             due: None,
             pong_due: None,
+            asked: None,
             parts: Vec::new(),
         };
         let encoder = CourtesyEncoder {
@@ -112,6 +113,8 @@ pub(super) struct CourtesyDecoder {
     /// The end of the time for the handshake; once that is over, the time of the next ping.
     due: Option<Duration>,
     pong_due: Option<Duration>,
+    /// The deadline that the reactor was last told.
+    asked: Option<Duration>,
     /// The parts since the last message.
     parts: Vec<u8>,
 }
@@ -134,12 +137,17 @@ impl fmt::Display for CourtesyError {
 
 impl std::error::Error for CourtesyError {}
 
+/// The earlier one of two deadlines.
+fn earlier(due: Option<Duration>, other: Option<Duration>) -> Option<Duration> {
+    match (due, other) {
+        (Some(due), Some(other)) => Some(due.min(other)),
+        (due, other) => due.or(other),
+    }
+}
+
 impl CourtesyDecoder {
     fn next_due(&self) -> Option<Duration> {
-        match (self.due, self.pong_due) {
-            (Some(due), Some(pong)) => Some(due.min(pong)),
-            (due, pong) => due.or(pong),
-        }
+        earlier(self.due, self.pong_due)
     }
 
     /// Notes in the ledger the deadline that the reactor has to keep.
@@ -257,7 +265,17 @@ impl Decode for CourtesyDecoder {
             (self.due, self.pong_due) = (encoder.end_due, None);
         }
         self.note_deadline();
-        self.next_due()
+        self.asked = self.next_due();
+        self.asked
+    }
+
+    fn has_new_deadline(&self, encoder: &CourtesyEncoder) -> bool {
+        let next = earlier(self.next_due(), encoder.end_due);
+        let is_earlier = match (next, self.asked) {
+            (Some(next), Some(asked)) => next < asked,
+            (next, _) => next.is_some(),
+        };
+        is_earlier || self.stage == Stage::Opening
     }
 
     fn on_deadline(
@@ -347,8 +365,11 @@ impl Encode for CourtesyEncoder {
     }
 
     fn end_stream(&mut self, now: Duration) {
-        let is_first = self.end_due.replace(now + END_WITHIN).is_none();
-        self.book.open().claim(is_first && !self.has_parted, || {
+        let due = now + END_WITHIN;
+        let is_first = self.end_due.replace(due).is_none();
+        let mut ledger = self.book.open();
+        ledger.records[self.number].deadline = Some(ledger.pending(due));
+        ledger.claim(is_first && !self.has_parted, || {
             format!("{} ends its stream twice, or late", self.number)
         });
     }
