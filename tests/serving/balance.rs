@@ -31,7 +31,11 @@ fn start(workers: usize, balance: impl Balance) -> (TestServer, Events, Owners) 
         .on_message(|conn, bytes| {
             conn.send(bytes);
         });
-    let builder = Server::builder().workers(workers).balance(balance);
+    // A worker that has not run for a while still has room for its share. Without room its neighbour would get more.
+    let builder = Server::builder()
+        .workers(workers)
+        .balance(balance)
+        .handover_limit(CONNECTIONS);
     (
         TestServer::start_on(builder, listen(Raw), recorder),
         events,
