@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use ringwheel::protocol::Raw;
 use ringwheel::{Conn, Server};
-use support::{Child, Client, Recorder, TestServer, eventually, listen};
+use support::{Child, Client, DEADLINE, Recorder, TestServer, eventually, listen};
 
 const DESCRIPTORS: u32 = 40;
 const KNOCKS: usize = 300;
@@ -65,11 +65,41 @@ fn use_descriptors_up(address: SocketAddr) -> Vec<Client> {
     }
 }
 
-/// Processor time that a process has used, in clock ticks of 10 ms (proc(5): `utime` and `stime`).
-fn processor_time(process: u32) -> u64 {
-    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
-    let fields: Vec<&str> = stat[stat.rfind(')').unwrap()..].split(' ').collect();
-    fields[12].parse::<u64>().unwrap() + fields[13].parse::<u64>().unwrap()
+/// The number of times that the threads of a process have gone to sleep (proc(5): `voluntary_ctxt_switches`).
+fn sleeps(process: u32) -> u64 {
+    let threads = fs::read_dir(format!("/proc/{process}/task")).unwrap();
+    let of_thread = |thread: fs::DirEntry| {
+        let status = fs::read_to_string(thread.path().join("status")).unwrap();
+        let count = status
+            .lines()
+            .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+        count.unwrap().trim().parse::<u64>().unwrap()
+    };
+    threads.map(|thread| of_thread(thread.unwrap())).sum()
+}
+
+/// Checks that the only worker of an idle server sleeps until it is asked something. A worker that spins never sleeps, and
+/// one that wakes up by itself sleeps more often than it is asked. Neither depends on the time that it gets.
+fn assert_sleeps_between_pings(process: u32, client: &mut Client) {
+    const SLEEPS: u64 = 200;
+    let (start, before) = (Instant::now(), sleeps(process));
+    let mut pings = 0;
+    let mut slept = 0;
+    while slept < SLEEPS {
+        assert!(
+            start.elapsed() < DEADLINE,
+            "{slept} sleeps within {pings} pings"
+        );
+        client.ping();
+        pings += 1;
+        // The worker may go to sleep now.
+        thread::sleep(Duration::from_millis(2));
+        slept = sleeps(process) - before;
+    }
+    assert!(
+        slept <= pings + SLEEPS / 4,
+        "{slept} sleeps within {pings} pings"
+    );
 }
 
 fn exhaust(test: &str, reuse_port: bool) {
@@ -106,14 +136,7 @@ fn exhaust(test: &str, reuse_port: bool) {
     }
 
     // Descriptors stay scarce. The server must not spin, however many connections it has shed.
-    let (start, used_before) = (Instant::now(), processor_time(child.id()));
-    while start.elapsed() < Duration::from_secs(2) {
-        clients[0].ping();
-        thread::sleep(Duration::from_millis(2));
-    }
-    let used = processor_time(child.id()) - used_before;
-    // At most 5 % of the time, including the answers to the pings. A spinning worker would use all of it.
-    assert!(used < 10, "{used} hundredths of a second, of two seconds");
+    assert_sleeps_between_pings(child.id(), &mut clients[0]);
 
     // Several clients connect while the worker is held up, so that one event stands for all of them, and no other
     // follows.
