@@ -408,7 +408,7 @@ fn a_callback_that_sends_until_refused_returns_although_the_peer_has_gone() {
         let server = TestServer::start(listen(Raw), filler);
         let mut client = server.connect();
         client.send(b"go");
-        client.reset();
+        client.reset_and_arrive();
         say.send(()).expect("a server");
         let status = refused.recv_timeout(DEADLINE);
         assert!(

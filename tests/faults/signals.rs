@@ -305,7 +305,7 @@ fn a_write_to_a_peer_that_has_reset_raises_no_signal() {
         client.send(b"x");
         grip.wait();
         client.finish();
-        client.reset();
+        client.reset_and_arrive();
         grip.release();
         let reason = events.close_reason();
         assert!(reason.starts_with("Io("), "{reason}");

@@ -1,12 +1,13 @@
 //! A client whose calls all have a deadline.
 
+use std::fs;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use socket2::{Domain, SockRef, Socket, Type};
 
-use super::DEADLINE;
+use super::{DEADLINE, eventually};
 
 /// A connection to the server under test.
 pub struct Client {
@@ -194,4 +195,26 @@ impl Client {
             .set_linger(Some(Duration::ZERO))
             .expect("a socket");
     }
+
+    /// As [`reset`](Self::reset), and waits until the server's socket has received the reset. A busy system delivers it some
+    /// time after the client has sent it.
+    #[track_caller]
+    pub fn reset_and_arrive(self) {
+        let server = self.stream.peer_addr().expect("a connected socket");
+        let client = self.addr();
+        self.reset();
+        eventually("the reset has arrived", || !is_connected(server, client));
+    }
+}
+
+/// True if this system has a socket at `local` that is connected to `remote` (proc(5): `/proc/net/tcp`, where addresses end
+/// with the port in hexadecimal). A socket that has received a reset is not listed.
+fn is_connected(local: SocketAddr, remote: SocketAddr) -> bool {
+    let ends = [local, remote].map(|address| format!(":{:04X}", address.port()));
+    let sockets = fs::read_to_string("/proc/net/tcp").expect("procfs");
+    sockets.lines().any(|line| {
+        let mut addresses = line.split_whitespace().skip(1);
+        ends.iter()
+            .all(|end| addresses.next().is_some_and(|it| it.ends_with(end)))
+    })
 }
