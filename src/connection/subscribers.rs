@@ -101,7 +101,7 @@ impl Subscribers {
         self.chunks.get(place / CHUNK)?.as_ref()?.places[place % CHUNK].as_ref()
     }
 
-    /// The first subscriber at `place` or behind it who has not read up to `entry`, and its place.
+    /// The first subscriber at `place` or behind it that has not read up to `entry`, and its place.
     pub(crate) fn next_behind(&self, place: usize, entry: u64) -> Option<(usize, Subscriber)> {
         let mut place = place;
         while place < self.end() {

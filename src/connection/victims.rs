@@ -2,7 +2,7 @@
 //!
 //! First all output is offered to the sockets, since mail may have put something there in this iteration, and the unused parts
 //! of all rings are freed; often that is enough. Then the connection that holds most ends, then the next, until the worker is
-//! an eighth below its bound. So whoever brings about a search has filled an eighth of the bound since the last one, and a
+//! an eighth below its bound. So an eighth of the bound must be filled again before the next search, and a
 //! connection within its [share](super::memory::Memory::share) is never ended.
 
 use std::collections::BinaryHeap;

@@ -81,8 +81,8 @@ fn settle_slowly(connection: &mut Connection, slot: &mut ServiceEntry, state: &m
     connection.output.return_ring(&mut state.pool);
 }
 
-/// Shuts the gate if the output is above the high-water mark still, whoever has put it there: the handler's sends have shut it
-/// already, but a protocol may answer each message by itself.
+/// Shuts the gate if the output is still above the high-water mark. The handler's sends shut it when they pass the mark; this
+/// is for a protocol that answers messages by itself.
 fn take_pressure(connection: &mut Connection, slot: &ServiceEntry) {
     let is_above = connection.output.len() > slot.limits.high_water;
     if is_above && connection.life.takes_input() && !connection.gate.has(Gate::PRESSURE) {

@@ -1,10 +1,10 @@
-//! Keeps a worker within the bound on its memory: charges connections at the end of their turns, slows those that hold most,
-//! and has the [victims](crate::connection::victims) ended.
+//! Keeps a worker within the bound on its memory: charges connections at the end of their turns, slows the ones that hold
+//! most, and ends the [victims](crate::connection::victims).
 //!
 //! Slowing comes first, since it loses nothing: a connection with more than its share is not read, so that it cannot ask for
-//! more output, nor send more input, while others finish. But a message that is not read cannot end, and if all wait, nobody
-//! gives way. So the worker loses its patience after a while, and reads everybody again: then messages end and memory is
-//! freed, or the bound is passed and those who hold most give way.
+//! more output, nor send more input, while others finish. But a message that is not read cannot end, and if all wait, no
+//! memory is ever freed. So after a while, its patience, the worker reads all connections again: then messages end and memory
+//! is freed, or the bound is passed and the connections that hold most are ended.
 
 use crate::connection::due::Due;
 use crate::connection::gate::Gate;

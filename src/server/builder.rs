@@ -176,7 +176,7 @@ impl ServerBuilder {
     ///
     /// A send, a closure, a publication and a broadcast is one letter each. Each thread has a share: it may have as many letters
     /// waiting as the other threads leave free, so one alone gets half of them and nobody is shut out. Publications of
-    /// connections have no share; [`Limits::publications`](crate::Limits::publications) slows down who publishes too much, and a
+    /// connections have no share; [`Limits::publications`](crate::Limits::publications) slows down a connection that publishes too much, and a
     /// connection whose callbacks post to a mailbox that is more than half full is not read until it is a quarter full. With 0
     /// every letter is given back.
     pub fn mailbox_limit(mut self, letters: usize) -> Self {
@@ -224,7 +224,7 @@ impl ServerBuilder {
     ///   [`CloseReason::WorkerMemory`](crate::CloseReason::WorkerMemory) and a reset, until the worker holds 7/8 of it.
     ///
     /// So a connection within its share, for example 5 KiB of the default limit among 100,000 connections, is neither slowed nor
-    /// ended, whatever others do.
+    /// ended because of what others hold.
     pub fn worker_memory(mut self, bytes: usize) -> Self {
         self.reactor.memory.bytes = bytes.max(1024 * 1024);
         self

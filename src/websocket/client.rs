@@ -1,4 +1,4 @@
-//! The client's side of WebSocket, as a sans-io protocol: for tests, and for whoever has a stream of their own.
+//! The client's side of WebSocket, as a sans-io protocol: for tests, and for programs that have a stream of their own.
 
 use std::sync::Arc;
 use std::time::Duration;

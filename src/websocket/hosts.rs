@@ -21,7 +21,7 @@ use crate::http::authority::Authority;
 /// ```
 ///
 /// # How hosts compare
-/// Letters in any case, and whatever the port. An IP address is always answered to, listed or not: it is no name that could be made
+/// Case and port do not matter. An IP address is always answered to, listed or not: it is no name that could be made
 /// to resolve to another place. So is an HTTP/1.0 request without a host, such as a proxy's health check, which no browser sends.
 #[derive(Clone, Debug)]
 pub struct Hosts {

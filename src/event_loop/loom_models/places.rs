@@ -59,7 +59,7 @@ fn the_mailbox_limit_holds_and_no_place_is_lost() {
 
 #[test]
 fn the_share_of_a_source_is_kept_and_given_back() {
-    // The only place may be had by one at a time, whoever asks, since it is the first of its source.
+    // Any source may have the only place, since it is the first of that source; but one at a time.
     let new = |limit| Places::new(limit, usize::MAX);
     let reserve = |places: &Places| places.reserve(1, 1);
     no_more_than_the_limit(2, 1, new, reserve, Places::release);

@@ -317,7 +317,7 @@ impl Ledger {
     }
 
     /// Notes that a connection subscribes, or does so no longer. What other threads have published and is still on its way may
-    /// reach it or not; what callbacks have published is for those who subscribed then.
+    /// reach it or not; what callbacks have published is for the connections that subscribed then.
     pub(super) fn note_subscription(&mut self, number: usize, topic: usize, joins: bool) {
         let address = Address::Topic {
             service: self.records[number].service,

@@ -108,7 +108,7 @@ impl World {
         self.note_course()
     }
 
-    /// Checks that the victims of each search are those who held most, and no more of them than were needed.
+    /// Checks that the victims of each search are the connections that held most, and no more than were needed.
     fn check_victims(&mut self, searches: &[Search], bound: u64) {
         let ledger = self.book.open();
         let closed_for_memory = |record: &&super::ledger::Record| {

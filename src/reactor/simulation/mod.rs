@@ -71,7 +71,7 @@ const TOPICS: [&str; 5] = ["a", "b", "news", "weather", "elsewhere"];
 /// Number of seeds that run by default, as in CI.
 const SEEDS: u64 = 10_000;
 
-/// Bytes that a peer must take within a time, whatever is pending.
+/// Bytes that a peer must take within a time, however many are pending.
 fn least(timeouts: &Timeouts, time: Duration) -> usize {
     (timeouts.least_rate as usize * time.as_millis() as usize / 1_000).max(1)
 }

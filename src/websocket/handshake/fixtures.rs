@@ -27,7 +27,7 @@ pub(super) static PEER: Address = Address::Ip(SocketAddr::V4(SocketAddrV4::new(
     40_000,
 )));
 
-/// Lets in who asks for anything but `/closed`, speaks `chat`, and has a page and a wrong one.
+/// Accepts requests for any path but `/closed`, speaks `chat`, and has a page and a wrong one.
 pub(super) struct Doors;
 
 impl Accept for Doors {
