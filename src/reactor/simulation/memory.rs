@@ -7,6 +7,8 @@ use ringwheel_ringbuffer::PoolConfig;
 use crate::connection::close_reason::Cause;
 use crate::connection::gate::Gate;
 use crate::connection::id::ConnId;
+use crate::connection::lifecycle::Stage;
+use crate::connection::marks::Marks;
 use crate::connection::memory::{Bounds, Course, Search, UNIT};
 use crate::wheel::TimerKey;
 
@@ -24,10 +26,18 @@ pub(super) struct Shortage {
     random: Random,
     /// Bytes; `None` if there is enough.
     bound: Option<usize>,
-    /// The timer of the current shortage, and the time at which it was first seen.
-    slowed: Option<(TimerKey, Duration)>,
+    slowed: Option<Slowed>,
     /// The number of connections that were ended for the bound.
     ended: usize,
+}
+
+/// A shortage that is going on.
+struct Slowed {
+    timer: TimerKey,
+    /// The time at which it was first seen.
+    since: Duration,
+    /// The least number of connections since then.
+    fewest: usize,
 }
 
 impl Shortage {
@@ -96,6 +106,7 @@ impl World {
                 connection.id
             );
         }
+        let has_turns_left = !reactor.state.ready.is_empty();
         let memory = &mut reactor.state.memory;
         assert_eq!(memory.held(), sum, "the sum of what all connections hold");
         assert!(sum <= bound, "{sum} units are held, the bound is {bound}");
@@ -103,6 +114,12 @@ impl World {
         assert_eq!(shown, sum as usize * UNIT, "what is shown to others");
         let is_calm = matches!(memory.course, Course::Calm);
         assert!(is_calm || sum > bound / 8 * 5, "a shortage has no end");
+        // A connection that is queued with new output is charged at once, and slows others at the end of its turn.
+        let must_slow = is_calm && !has_turns_left;
+        assert!(
+            !must_slow || sum <= bound - bound / 4,
+            "{sum} units are held, the bound is {bound}, and nobody is slowed"
+        );
         let searches = std::mem::take(&mut memory.searches);
         self.check_victims(&searches, bound);
         self.note_course()
@@ -173,19 +190,48 @@ impl World {
             }
             return 0;
         };
-        let since = match before.filter(|(known, _)| *known == timer) {
-            Some((_, since)) => since,
+        let connections = self.reactor.table.len();
+        let slowed = match before.filter(|known| known.timer == timer) {
+            Some(known) => Slowed {
+                fewest: known.fewest.min(connections),
+                ..known
+            },
             None => {
                 ledger.tally.count("memory is short");
-                now
+                Slowed {
+                    timer,
+                    since: now,
+                    fewest: connections,
+                }
             }
         };
         assert!(
-            ticks(now) < ticks_up(since + PATIENCE).max(ticks(since) + 1),
+            ticks(now) < ticks_up(slowed.since + PATIENCE).max(ticks(slowed.since) + 1),
             "connections are slowed for longer than the patience"
         );
-        self.shortage.slowed = Some((timer, since));
+        drop(ledger);
+        self.check_shares(slowed.fewest);
+        self.shortage.slowed = Some(slowed);
         1
+    }
+
+    /// Checks that connections with more than their share are held back during a shortage, in which there were never fewer
+    /// connections than `fewest`.
+    fn check_shares(&mut self, fewest: usize) {
+        let state = &self.reactor.state;
+        let share = state.memory.share(fewest);
+        for connection in self.reactor.table.iter() {
+            // The end of the turn that a connection is queued for will hold it back.
+            let is_settled = !connection.marks.has(Marks::ON_READY_LIST);
+            let must_wait = is_settled
+                && connection.life.stage() == Stage::Open
+                && connection.charge.units() > share;
+            assert!(
+                !must_wait || connection.gate.has(Gate::MEMORY),
+                "{} holds more than its share, and is not held back",
+                connection.id
+            );
+        }
     }
 }
 

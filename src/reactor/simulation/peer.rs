@@ -12,7 +12,7 @@ use super::courtesy::{self, BYE, DATA, HELLO, PART, PING, POISON, PONG, WELCOME}
 use super::ledger::{Address, Ledger};
 use super::mail::{MAILED, NUMBERED, OWN};
 use super::network::Pipe;
-use super::{INPUT_LIMIT, MAX_FRAME, MAX_MESSAGE, Random};
+use super::{INPUT_LIMIT, MAX_FRAME, MAX_MESSAGE, RECEIVE_BUFFER, Random};
 
 /// A peer's reaction to a frame that asks for an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -234,6 +234,7 @@ impl Peer {
                 self.put(&courtesy::frame(PING, &body), false);
                 self.pings += 1;
             }
+            11..=34 if self.is_courteous && self.prefers_a_part() => self.put_part(),
             11..=34 => {
                 for _ in 0..=random.below(6) {
                     self.ask(random);
@@ -244,10 +245,17 @@ impl Peer {
         }
     }
 
+    /// True if it sends a part instead of messages, after which the decoder would keep nothing.
+    fn prefers_a_part(&mut self) -> bool {
+        self.parts.as_mut().is_some_and(|random| random.one_in(2))
+    }
+
     /// Sends something that the server's decoder has to keep.
     fn put_part(&mut self) {
         if let Some(random) = &mut self.parts {
-            let length = random.below(MAX_MESSAGE);
+            // A turn with a short part takes the fast path.
+            let most = [RECEIVE_BUFFER / 2, MAX_MESSAGE][random.below(2)];
+            let length = random.below(most);
             self.put(&courtesy::frame(PART, &vec![1; length]), false);
         }
     }
