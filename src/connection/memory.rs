@@ -85,6 +85,9 @@ pub(crate) struct Memory {
     /// The searches for victims since the simulation has looked.
     #[cfg(test)]
     pub(crate) searches: Vec<Search>,
+    /// The connections that were held back since the simulation has looked.
+    #[cfg(test)]
+    pub(crate) held_back: Vec<super::id::ConnId>,
 }
 
 /// A search for victims, as the simulation checks it: what each connection held, in units.
@@ -104,6 +107,8 @@ impl Memory {
             victims: Vec::new(),
             #[cfg(test)]
             searches: Vec::new(),
+            #[cfg(test)]
+            held_back: Vec::new(),
         }
     }
 
@@ -230,6 +235,8 @@ impl Connection {
         let is_large = self.charge.units() > share;
         if is_large && self.life.stage() == Stage::Open {
             self.hold_back(Gate::MEMORY);
+            #[cfg(test)]
+            state.memory.held_back.push(self.id);
         } else if self.gate.has(Gate::MEMORY) {
             self.listen_again(Gate::MEMORY, state.tick);
             state.queue(self);

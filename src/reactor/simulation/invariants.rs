@@ -24,6 +24,7 @@ impl World {
         }
         let now = self.now();
         let mut timers = 0;
+        let held_back = std::mem::take(&mut self.reactor.state.memory.held_back);
         let mut index = 0;
         while index < self.peers.len() {
             let peer = &mut self.peers[index];
@@ -71,6 +72,14 @@ impl World {
                 continue;
             };
             timers += count_timers(connection);
+            // A connection may be held back for the memory and read again within one iteration.
+            let was_held_back = held_back.contains(&peer.id);
+            // A drain that begins late in an iteration has every socket read again.
+            let is_draining = connection.draining != Draining::No;
+            let begins_to_drain = is_draining && !std::mem::replace(&mut peer.is_draining, true);
+            if was_held_back || begins_to_drain {
+                peer.unheard_at = now;
+            }
             let most = ledger.output_limit + OWN_ROOM + LAST_WORDS_ROOM;
             assert!(connection.output.len() <= most);
             if connection.marks.has(Marks::TOLD_OF_END) {
@@ -112,8 +121,7 @@ impl World {
             self.book.open().records[peer.number].heard_at = peer.pipe.borrow().heard_at;
             if let Some(connection) = self.reactor.table.get(peer.id) {
                 peer.is_wanted = connection.gate.is_open();
-                // While memory is short a connection may be held back and read again within one iteration.
-                if connection.has_unheard_input() || self.reactor.state.memory.is_slowed() {
+                if connection.has_unheard_input() {
                     peer.unheard_at = now;
                 }
                 if !connection.gate.is_open() {

@@ -68,6 +68,8 @@ pub(super) struct Peer {
     pub(super) unheard_at: Duration,
     /// True if reading had been held back during the wait for its message as timers last fired.
     pub(super) is_excused: bool,
+    /// True if the drain of its connection was seen to have begun.
+    pub(super) is_draining: bool,
     /// The last time at which its input was seen to be held back.
     pub(super) held_at: Duration,
     /// The last time at which reading was seen to have been held back during the wait for its message.
@@ -130,6 +132,7 @@ impl Peer {
             begun: None,
             unheard_at: now,
             is_excused: false,
+            is_draining: false,
             held_at: Duration::ZERO,
             shut_at: None,
             is_wanted: true,
