@@ -350,6 +350,9 @@ impl Reactor {
         let Some(mut connection) = self.table.remove(slot) else {
             return;
         };
+        if connection.marks.has(Marks::ON_READY_LIST) {
+            self.forget_turns_of_closed();
+        }
         connection.cancel_timers(&mut self.state);
         release_handles(&mut connection);
         drop_completions(&mut connection);
@@ -358,6 +361,22 @@ impl Reactor {
             peer: connection.peer.clone(),
         });
         connection.release_memory(&mut self.state);
+    }
+
+    /// Takes connections that are being removed off the ready list: others take their slots, and would have their turns.
+    ///
+    /// One walk serves all of an iteration: a worker that passes the bound on its memory may end many that are listed.
+    #[cold]
+    fn forget_turns_of_closed(&mut self) {
+        let Reactor { table, state, .. } = self;
+        state.ready.retain(|slot| {
+            let Some(connection) = table.in_slot(*slot) else {
+                return false;
+            };
+            let stays = !connection.marks.has(Marks::ON_CLOSED_LIST);
+            connection.marks.set(Marks::ON_READY_LIST, stays);
+            stays
+        });
     }
 
     /// True if connections were removed since the last call of [`departed`](Self::departed).

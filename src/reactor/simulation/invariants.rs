@@ -109,9 +109,24 @@ impl World {
             index += 1;
         }
         assert_eq!(self.reactor.table.len(), self.peers.len());
+        self.check_ready_list();
         let slowing = self.check_memory();
         self.check_timers(timers + slowing);
         self.check_mail();
+    }
+
+    /// Checks that the ready list has nothing but connections that live, each once: another may take the place of one that is
+    /// gone, and would have its turns.
+    fn check_ready_list(&mut self) {
+        let reactor = &mut self.reactor;
+        for (index, slot) in reactor.state.ready.iter().enumerate() {
+            let is_again = reactor.state.ready[..index].contains(slot);
+            let connection = reactor.table.in_slot(*slot);
+            assert!(
+                !is_again && connection.is_some(),
+                "the ready list has the slot {slot} twice, or without a connection"
+            );
+        }
     }
 
     /// Notes, before timers fire, the connections whose input was not looked at: their deadlines are put off.
