@@ -27,6 +27,8 @@ pub(super) struct Shortage {
     /// Bytes; `None` if there is enough.
     bound: Option<usize>,
     slowed: Option<Slowed>,
+    /// The number of connections at the last look.
+    connections: usize,
     /// The number of connections that were ended for the bound.
     ended: usize,
 }
@@ -36,7 +38,7 @@ struct Slowed {
     timer: TimerKey,
     /// The time at which it was first seen.
     since: Duration,
-    /// The least number of connections since then.
+    /// The least number of connections since the look before.
     fewest: usize,
 }
 
@@ -49,6 +51,7 @@ impl Shortage {
             random,
             bound: is_short.then_some(bound),
             slowed: None,
+            connections: 0,
             ended: 0,
         }
     }
@@ -180,6 +183,8 @@ impl World {
     fn note_course(&mut self) -> usize {
         let now = self.now();
         let before = self.shortage.slowed.take();
+        let connections = self.reactor.table.len();
+        let connections_before = std::mem::replace(&mut self.shortage.connections, connections);
         let mut ledger = self.book.open();
         let Course::Slowed(timer) = self.reactor.state.memory.course else {
             if before.is_some() {
@@ -190,7 +195,6 @@ impl World {
             }
             return 0;
         };
-        let connections = self.reactor.table.len();
         let slowed = match before.filter(|known| known.timer == timer) {
             Some(known) => Slowed {
                 fewest: known.fewest.min(connections),
@@ -201,7 +205,8 @@ impl World {
                 Slowed {
                     timer,
                     since: now,
-                    fewest: connections,
+                    // It may have begun between the last look and now, when another connection came.
+                    fewest: connections.min(connections_before),
                 }
             }
         };
