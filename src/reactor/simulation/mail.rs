@@ -348,8 +348,8 @@ impl<P: BytesProtocol> Mailer<P> {
     }
 
     pub(super) fn publish(&self, random: &mut Random) {
-        let topic = random.below(TOPICS.len());
         for _ in 0..1 + random.below(3) {
+            let topic = random.below(TOPICS.len());
             let most = if random.one_in(3) { 1_500 } else { 100 };
             let length = random.below(most);
             let (number, item) = self.payload(topic_of::<P>(topic), length);
