@@ -143,20 +143,23 @@ impl<T> Topics<T> {
             .map_or(0, |topic| self.topics[topic as usize].subscribers.len())
     }
 
-    /// Appends to the log of a topic. Without subscribers the value comes back.
-    pub(crate) fn append(&mut self, name: &str, stamp: u64, value: T) -> Option<T> {
+    /// Appends to the log of a topic, and returns the stamp of the entry. It is a later one than `stamp` if the last entry is:
+    /// stamps never fall within a log, since readers would pass over an entry that is older than one before it. Without
+    /// subscribers the value comes back.
+    pub(crate) fn append(&mut self, name: &str, stamp: u64, value: T) -> Result<u64, T> {
         let Some(key) = self.find(name) else {
-            return Some(value);
+            return Err(value);
         };
         let topic = &mut self.topics[key as usize];
         if topic.subscribers.is_empty() {
-            return Some(value);
+            return Err(value);
         }
+        let stamp = topic.log.back().map_or(stamp, |last| last.stamp.max(stamp));
         if topic.log.is_empty() {
             self.active.push_back(key);
         }
         topic.log.push_back(Entry { stamp, value });
-        None
+        Ok(stamp)
     }
 
     /// True if entries wait to be delivered.
@@ -320,11 +323,11 @@ mod tests {
     #[test]
     fn a_subscriber_reads_what_was_published_while_it_subscribes() {
         let mut topics = Topics::default();
-        assert_eq!(topics.append("a", 1, 10), Some(10), "nobody subscribes");
+        assert_eq!(topics.append("a", 1, 10), Err(10), "nobody subscribes");
         let first = topics.join("a", id(1));
-        assert_eq!(topics.append("a", 2, 20), None);
+        assert_eq!(topics.append("a", 2, 20), Ok(2));
         let second = topics.join("a", id(2));
-        assert_eq!(topics.append("a", 3, 30), None);
+        assert_eq!(topics.append("a", 3, 30), Ok(3));
         assert_eq!(read_all(&mut topics, &[first]), [20, 30]);
         assert_eq!(read_all(&mut topics, &[second]), [30]);
         assert_eq!(read_all(&mut topics, &[second]), []);
@@ -335,7 +338,7 @@ mod tests {
         let mut topics = Topics::default();
         let both = [topics.join("a", id(1)), topics.join("b", id(1))];
         for (name, stamp) in [("b", 1), ("a", 2), ("a", 3), ("b", 4), ("a", 5)] {
-            topics.append(name, stamp, stamp as u32);
+            topics.append(name, stamp, stamp as u32).unwrap();
         }
         let horizon = 3;
         let early: Vec<_> = std::iter::from_fn(|| topics.read(&both, horizon).copied()).collect();
@@ -351,9 +354,9 @@ mod tests {
             let name = if slot < 150 { "large" } else { "small" };
             places.insert(slot, topics.join(name, id(slot)));
         }
-        topics.append("large", 1, 1);
-        topics.append("large", 2, 2);
-        topics.append("small", 3, 3);
+        topics.append("large", 1, 1).unwrap();
+        topics.append("large", 2, 2).unwrap();
+        topics.append("small", 3, 3).unwrap();
         let mut visited = Vec::new();
         let mut done = Vec::new();
         while let Some(step) = topics.step() {
@@ -384,7 +387,7 @@ mod tests {
     fn the_log_of_a_topic_without_subscribers_is_done() {
         let mut topics = Topics::default();
         let only = topics.join("a", id(1));
-        topics.append("a", 7, 70);
+        topics.append("a", 7, 70).unwrap();
         assert!(topics.has_entries_before(8) && !topics.has_entries_before(7));
         topics.leave(only);
         assert!(matches!(topics.step(), Some(Step::Done(done)) if done == [70]));
@@ -395,7 +398,7 @@ mod tests {
     fn a_subscriber_that_does_not_read_is_passed_over() {
         let mut topics = Topics::default();
         topics.join("a", id(1));
-        topics.append("a", 1, 1);
+        topics.append("a", 1, 1).unwrap();
         assert!(matches!(topics.step(), Some(Step::Visit(..))));
         assert!(matches!(topics.step(), Some(Step::Done(done)) if done == [1]));
         assert!(topics.step().is_none());
@@ -406,7 +409,7 @@ mod tests {
         let mut topics = Topics::default();
         let only = topics.join("a", id(1));
         for stamp in 0..100 {
-            topics.append("a", stamp, stamp as u32);
+            topics.append("a", stamp, stamp as u32).unwrap();
         }
         let Some(Step::Visit(_, horizon)) = topics.step() else {
             panic!("a subscriber is behind");

@@ -57,14 +57,20 @@ impl<P: Protocol> Link<P> {
         }
     }
 
-    /// Appends a publication to the log of its topic.
-    pub(crate) fn append(&self, stamp: u64, published: Published<P>) {
+    /// Appends a publication to the log of its topic. Returns the stamp of its entry, which may be later than `stamp`.
+    pub(crate) fn append(&self, stamp: u64, published: Published<P>) -> u64 {
         let publication = published.publication.clone();
         let mut topics = self.topics.borrow_mut();
         match topics.append(&publication.topic, stamp, published) {
-            None => self.has_news.set(true),
-            // Nobody subscribes. It is dropped later, because that may call back.
-            Some(published) => self.done.borrow_mut().push(published),
+            Ok(stamp) => {
+                self.has_news.set(true);
+                stamp
+            }
+            Err(published) => {
+                // Nobody subscribes. It is dropped later, because that may call back.
+                self.done.borrow_mut().push(published);
+                stamp
+            }
         }
     }
 

@@ -182,7 +182,7 @@ impl<P: Protocol> Conn<'_, P> {
                         publication,
                         charge,
                     };
-                    self.link.append(stamp, published);
+                    let stamp = self.link.append(stamp, published);
                     self.read_topics(stamp);
                 }
             }

@@ -43,6 +43,9 @@ pub(crate) struct Hub<H: Handler> {
     pub(super) noted_letters: usize,
     /// The stamp from which on publications are later than the beginning of the drain.
     pub(super) noted_stamp: u64,
+    /// The latest stamp of the publications that were carried out as mail. It is later than that of a letter behind them if a
+    /// callback in between has published to its own connection ahead of its turn.
+    pub(super) latest_stamp: u64,
 }
 
 impl<H: Handler> Hub<H> {
@@ -64,6 +67,7 @@ impl<H: Handler> Hub<H> {
             walk: None,
             noted_letters: 0,
             noted_stamp: 0,
+            latest_stamp: 0,
         }
     }
 

@@ -83,8 +83,8 @@ impl<H: Handler> Hub<H> {
             charge,
             stamp,
         } = posted;
-        // What was published later comes after this letter.
-        self.table.horizon = stamp;
+        // What was published later comes after this letter, and what was published before comes first.
+        self.table.horizon = stamp.max(self.latest_stamp);
         let reached = match mail {
             Mail::One(letter) => {
                 state.shared.release_places(charge);
@@ -107,7 +107,8 @@ impl<H: Handler> Hub<H> {
                     publication,
                     charge,
                 };
-                self.table.link.append(stamp, published);
+                let stamp = self.table.link.append(stamp, published);
+                self.latest_stamp = self.latest_stamp.max(stamp);
                 1
             }
             Mail::Handler(job, _) => {

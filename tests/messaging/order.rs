@@ -46,6 +46,12 @@ impl Handler for Script {
                 "first-unsubs" => first.run(|conn| _ = conn.unsubscribe("t")).unwrap(),
                 "first-closes" => first.close().unwrap(),
                 "first-says" => first.run(move |conn| _ = conn.send(&text)).unwrap(),
+                "first-news" => first
+                    .run(move |conn| {
+                        conn.publish("t", text.clone() + "a").unwrap();
+                        conn.send(&(text + "b"));
+                    })
+                    .unwrap(),
                 other => panic!("{other} is no step"),
             }
         }
@@ -150,6 +156,39 @@ fn another_connection_hears_the_calls_in_order() {
         let mut client = connect(&server);
         client.send(format!("{script}\n").as_bytes());
         expect(&mut first, heard);
+    }
+}
+
+/// A closure that publishes, and then sends to its own connection, takes its publication ahead of those that wait.
+#[test]
+fn publications_of_a_closure_and_of_its_callback_reach_all() {
+    for (script, by_first, by_other) in [
+        ("first-news publish", "1a 1b 2", "1a 2"),
+        ("publish first-news", "1 2a 2b", "1 2a"),
+        ("first-news publish first", "1a 1b 2 3", "1a 2"),
+        (
+            "first-news publish first-news first",
+            "1a 1b 2 3a 3b 4",
+            "1a 2 3a",
+        ),
+        ("first-news first publish", "1a 1b 2 3", "1a 3"),
+        (
+            "first-news publish first-unsubs publish",
+            "1a 1b 2",
+            "1a 2 4",
+        ),
+    ] {
+        let server = start();
+        let mut first = connect(&server);
+        first.send(b"sub send\n");
+        expect(&mut first, "2");
+        let mut other = connect(&server);
+        other.send(b"sub send\n");
+        expect(&mut other, "2");
+        let mut client = connect(&server);
+        client.send(format!("{script}\n").as_bytes());
+        expect(&mut first, by_first);
+        expect(&mut other, by_other);
     }
 }
 
