@@ -29,6 +29,8 @@ impl<H: Handler> Entry<'_, H> {
         let connection = &mut *conn.connection;
         connection.recheck_readable();
         let heard_at = conn.state.clock.begin(connection.active_at);
+        // A publication that was packed just now says nothing about the peer; output that the socket does not take does.
+        connection.output.try_again();
         let peer_is_held_back = connection.has_unheard_input() || !connection.output.is_empty();
         let mut reply = Reply::new(&mut connection.output);
         let mut context =

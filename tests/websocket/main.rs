@@ -22,6 +22,7 @@ mod properties;
 // Over sockets.
 mod admission;
 mod after_close;
+mod dead_peers;
 mod fragments;
 mod memory;
 mod parting;
