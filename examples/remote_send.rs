@@ -8,9 +8,10 @@ mod support;
 use std::io;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
+use std::time::Duration;
 
 use ringwheel::protocol::Lines;
-use ringwheel::{Conn, ConnHandle, Handler, SendOutcome};
+use ringwheel::{Conn, ConnHandle, Handler, SendOutcome, TimerId};
 use support::Options;
 
 const HIGHEST: u32 = 10_000_000;
@@ -56,9 +57,21 @@ impl Handler for Primes {
 
     /// A client that has shut down its side may still wait for answers, so it is not closed before they are sent.
     fn on_half_close(&mut self, conn: &mut Conn<'_, Lines>, _session: &mut ()) {
+        self.ask_no_more(conn);
+    }
+
+    fn on_timer(&mut self, conn: &mut Conn<'_, Lines>, _: &mut (), _: TimerId, _token: u64) {
+        self.ask_no_more(conn);
+    }
+}
+
+impl Primes {
+    /// Has the client closed behind its last answer; tries again later if the queue is full.
+    fn ask_no_more(&self, conn: &mut Conn<'_, Lines>) {
         let (client, question) = (conn.handle(), Question::NoMore);
-        if self.jobs.try_send(Job { client, question }).is_err() {
-            conn.close();
+        let is_full = self.jobs.try_send(Job { client, question }).is_err();
+        if is_full && conn.set_timer(Duration::from_millis(50), 0).is_err() {
+            conn.abort();
         }
     }
 }

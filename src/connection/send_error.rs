@@ -21,7 +21,9 @@ use std::fmt;
 pub enum SendError<T> {
     /// The connection, or its worker, has ended.
     Closed(T),
-    /// The worker has [`ServerBuilder::mailbox_limit`](crate::ServerBuilder::mailbox_limit) letters waiting.
+    /// As many letters wait for the worker as may ([`ServerBuilder::mailbox_limit`](crate::ServerBuilder::mailbox_limit)), as many
+    /// bytes ([`ServerBuilder::mailbox_bytes`](crate::ServerBuilder::mailbox_bytes)), or as many of this thread as its share
+    /// of both.
     Full(T),
 }
 

@@ -92,7 +92,8 @@ impl<H: Handler> Connections<H> {
     /// follows for it, [`Limits::overflow`](crate::Limits::overflow) says.
     ///
     /// # Errors
-    /// As [`broadcast`](Self::broadcast).
+    /// As [`broadcast`](Self::broadcast): after an error some workers may have the publication, so another try may reach their
+    /// subscribers twice. [`publish_then`](Self::publish_then) tells how many workers have not taken it.
     pub fn publish(
         &self,
         topic: &str,

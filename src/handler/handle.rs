@@ -111,7 +111,8 @@ impl<P: Protocol> ConnHandle<P> {
         self.control(Requests::ABORT)
     }
 
-    /// Resumes the delivery of messages, as [`Conn::resume_reading`]. It overtakes all letters.
+    /// Resumes the delivery of messages, as [`Conn::resume_reading`]. It overtakes all letters: to answer before the next message
+    /// is delivered, send and resume in one closure.
     ///
     /// ```
     /// use std::thread;
@@ -123,8 +124,14 @@ impl<P: Protocol> ConnHandle<P> {
     ///     conn.pause_reading();
     ///     thread::spawn(move || {
     ///         let answer: u64 = (1..=number).sum();
-    ///         let _ = client.send(answer.to_string());
-    ///         let _ = client.resume_reading();
+    ///         let answered = client.run(move |conn| {
+    ///             conn.send(&answer.to_string());
+    ///             conn.resume_reading();
+    ///         });
+    ///         if answered.is_err() {
+    ///             // The mailbox is full. There is no answer, but the client is heard again.
+    ///             let _ = client.resume_reading();
+    ///         }
     ///     });
     /// }
     /// ```
