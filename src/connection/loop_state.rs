@@ -1,12 +1,15 @@
 //! The state that all connections of one worker share.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ringwheel_ringbuffer::{PoolConfig, RingPool};
 
 use crate::connection::Connection;
+use crate::connection::burdens::Burdens;
 use crate::connection::due::Due;
+use crate::connection::id::ConnId;
 use crate::connection::marks::Marks;
 use crate::connection::memory::{Bounds, Memory};
 use crate::protocol::TurnBudget;
@@ -31,6 +34,8 @@ pub(crate) struct LoopState {
     pub(crate) memory: Memory,
     /// Ready list: slots of connections that have work left which no event will announce.
     pub(crate) ready: Vec<u32>,
+    /// The same for [heavy](Burdens::HEAVY) connections, of which an iteration serves only some.
+    pub(crate) heavy: VecDeque<ConnId>,
 }
 
 impl LoopState {
@@ -52,6 +57,7 @@ impl LoopState {
             pool: RingPool::new(pool),
             memory: Memory::new(bounds),
             ready: Vec::new(),
+            heavy: VecDeque::new(),
         }
     }
 
@@ -74,13 +80,23 @@ impl LoopState {
         self.wheel.insert(deadline, due)
     }
 
-    /// Puts a connection on the ready list, once, and charges it with what it holds by now: mail may reach many before the
-    /// first of them has its turn.
+    /// True if a connection waits for a turn.
+    #[inline]
+    pub(crate) fn has_ready(&self) -> bool {
+        !self.ready.is_empty() || !self.heavy.is_empty()
+    }
+
+    /// Puts a connection on one of the two lists, once, and charges it with what it holds by now: mail may reach many before
+    /// the first of them has its turn.
     #[inline]
     pub(crate) fn queue(&mut self, connection: &mut Connection) {
         if !connection.marks.has(Marks::ON_READY_LIST) {
             connection.marks.set(Marks::ON_READY_LIST, true);
-            self.ready.push(connection.id.slot);
+            if connection.burdens.has(Burdens::HEAVY) {
+                self.heavy.push_back(connection.id);
+            } else {
+                self.ready.push(connection.id.slot);
+            }
         }
         connection.charge_rings(self);
     }

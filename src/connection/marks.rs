@@ -6,7 +6,7 @@
 pub(crate) struct Marks(u8);
 
 impl Marks {
-    /// The connection is on the ready list.
+    /// The connection is on the ready list, or on that of heavy connections.
     pub(crate) const ON_READY_LIST: Marks = Marks(1);
     /// Reading was held back at some time since the current message deadline was set.
     pub(crate) const HELD_BACK: Marks = Marks(2);

@@ -1,5 +1,6 @@
 //! One connection as its worker keeps it, whatever its protocol: its life cycle, deadlines, limits and buffers.
 
+pub(crate) mod burdens;
 pub(crate) mod close_reason;
 mod closing;
 pub(crate) mod completion;
@@ -26,6 +27,7 @@ use std::sync::Arc;
 
 use ringwheel_ringbuffer::RingBuffer;
 
+use crate::connection::burdens::Burdens;
 use crate::connection::close_reason::Cause;
 use crate::connection::extra::Extra;
 use crate::connection::gate::Gate;
@@ -77,8 +79,7 @@ pub(crate) struct Connection {
     /// Reads must go on until the socket says `WouldBlock` or end of stream: a short read proves nothing.
     pub(crate) drain_fully: bool,
     pub(crate) draining: Draining,
-    /// There are completions to call, or sources to draw from.
-    pub(crate) completing: bool,
+    pub(crate) burdens: Burdens,
     /// The key of the typed side in the service's table.
     pub(crate) key: u32,
     /// Bytes of input before the protocol is asked again. No input limit reaches `u32::MAX`.
@@ -113,7 +114,7 @@ impl Connection {
             readable: false,
             drain_fully: false,
             draining: Draining::No,
-            completing: false,
+            burdens: Burdens::default(),
             key: u32::MAX,
             needed: 1,
             charge: Charge::default(),
@@ -142,7 +143,7 @@ impl Connection {
             u8::from(self.readable),
             u8::from(self.drain_fully),
             self.draining as u8,
-            u8::from(self.completing),
+            self.burdens.bits(),
         ]);
         first == 0 && second == 0 && self.charge.is_nothing()
     }
@@ -166,7 +167,7 @@ impl Connection {
         self.gate.is_open()
             && self.output.is_empty()
             && !self.output.has_failed()
-            && !self.completing
+            && !self.burdens.has(Burdens::COMPLETING)
             && self.timers.write.is_none()
             && self.life.accepts_sends()
             && self.draining != Draining::Answering

@@ -1,6 +1,7 @@
 //! Sending: a message is packed into the output at once, and the answer tells what becomes of it.
 
 use super::conn::Conn;
+use crate::connection::burdens::Burdens;
 use crate::connection::close_reason::Cause;
 use crate::connection::completion::{Completion, SendOutcome};
 use crate::connection::gate::Gate;
@@ -77,7 +78,7 @@ impl<P: Protocol> Conn<'_, P> {
                     .extra_or_new()
                     .completions
                     .push_back((position, done));
-                self.connection.completing = true;
+                self.connection.burdens.set(Burdens::COMPLETING, true);
             }
         }
     }

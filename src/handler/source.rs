@@ -5,6 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use super::conn::Conn;
 use super::link::Link;
 use crate::connection::Connection;
+use crate::connection::burdens::Burdens;
 use crate::connection::completion::{Completion, SendOutcome};
 use crate::connection::gate::Gate;
 use crate::connection::send_status::{Refusal, SendStatus};
@@ -123,7 +124,7 @@ impl<P: Protocol> Conn<'_, P> {
             count if count >= self.link.limits.sources => Refusal::Sources,
             count => {
                 self.connection.extra_or_new().sources.count = count + 1;
-                self.connection.completing = true;
+                self.connection.burdens.set(Burdens::COMPLETING, true);
                 let key = self.connection.key;
                 let mut sources = self.link.sources.borrow_mut();
                 sources.of(key).push_back(Source { draw, done });

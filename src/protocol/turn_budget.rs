@@ -16,44 +16,63 @@
 /// budget.charge(400);
 /// assert_eq!((budget.left(), budget.is_spent()), (600, false));
 /// budget.charge(700);
-/// assert_eq!((budget.left(), budget.is_spent()), (0, true));
+/// assert_eq!((budget.left(), budget.used(), budget.is_spent()), (0, 1100, true));
 /// budget.begin();
 /// assert_eq!(budget.left(), 1000);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TurnBudget {
     whole: usize,
-    left: usize,
+    used: usize,
 }
 
 impl TurnBudget {
     /// A budget of `whole` units for each turn, at least 1.
     pub fn new(whole: usize) -> Self {
-        let whole = whole.max(1);
-        TurnBudget { whole, left: whole }
+        TurnBudget {
+            whole: whole.max(1),
+            used: 0,
+        }
+    }
+
+    /// The whole budget of a turn.
+    pub(crate) fn whole(&self) -> usize {
+        self.whole
     }
 
     /// Begins a turn: all of the budget is left again.
     #[inline]
     pub fn begin(&mut self) {
-        self.left = self.whole;
+        self.used = 0;
     }
 
-    /// Takes work from the budget, at most all that is left.
+    /// Takes work from the budget. The last work of a turn may be more than is left.
     #[inline]
     pub fn charge(&mut self, work: usize) {
-        self.left = self.left.saturating_sub(work);
+        self.used = self.used.saturating_add(work);
+    }
+
+    /// The work of this turn, which may be more than the whole budget.
+    #[inline]
+    pub fn used(&self) -> usize {
+        self.used
     }
 
     /// The work that is left to this turn.
     #[inline]
     pub fn left(&self) -> usize {
-        self.left
+        self.whole.saturating_sub(self.used)
     }
 
     /// True if nothing is left to this turn.
     #[inline]
     pub fn is_spent(&self) -> bool {
-        self.left == 0
+        self.used >= self.whole
+    }
+
+    /// True if this turn has used so much that the next turn of its connection must wait for others: an eighth of the budget.
+    #[inline]
+    pub(crate) fn is_heavy(&self) -> bool {
+        self.used > self.whole / 8
     }
 }

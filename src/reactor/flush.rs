@@ -1,5 +1,6 @@
 //! The end of a turn: output leaves, pressure is released, completions are called, and a close moves on.
 
+use crate::connection::burdens::Burdens;
 use crate::connection::close_reason::Cause;
 use crate::connection::completion::SendOutcome;
 use crate::connection::gate::Gate;
@@ -113,7 +114,7 @@ fn has_unused_room(connection: &Connection, low_water: usize) -> bool {
 
 /// Calls the completions of all messages that are with the kernel now.
 fn complete_deliveries(connection: &mut Connection) {
-    if !connection.completing {
+    if !connection.burdens.has(Burdens::COMPLETING) {
         return;
     }
     let written = connection.output.written();
@@ -130,8 +131,9 @@ fn complete_deliveries(connection: &mut Connection) {
         };
         contain(connection, |_| completion.complete(SendOutcome::Written));
     }
-    connection.completing = connection
+    let has_more = connection
         .extra
         .as_ref()
         .is_some_and(|extra| !extra.completions.is_empty() || extra.sources.count > 0);
+    connection.burdens.set(Burdens::COMPLETING, has_more);
 }

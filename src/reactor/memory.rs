@@ -22,6 +22,11 @@ impl Reactor {
         };
         connection.charge_rings(&mut self.state);
         connection.keep_share(&mut self.state, connections);
+        self.keep_memory();
+    }
+
+    /// Slows connections or ends some, if the worker's memory is short.
+    pub(super) fn keep_memory(&mut self) {
         if self.state.memory.must_slow() {
             self.slow_down();
         }

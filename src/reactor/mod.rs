@@ -2,8 +2,9 @@
 //! [`event_loop`](crate::event_loop) waits, asks the clock, and hands events and `now` in. So the simulation can drive the
 //! whole with a simulated network and a virtual clock.
 //!
-//! One iteration handles events, mail, due timers and the ready list, in this order, and removes closed connections at its
-//! end. Callbacks only state intents; nothing is removed while something may still refer to it.
+//! One iteration handles events, mail, due timers, the ready list and some of the heavy connections, in this order, and removes
+//! closed connections at its end. A connection is heavy if its last turn did much work: its events only put it on a list, of
+//! which each iteration serves a few, so that others wait for these few and not for all. Callbacks only state intents; nothing is removed while something may still refer to it.
 //!
 //! Most turns are alike: input has come, whole messages take all of it, and the socket takes all that they answer. They have
 //! a fast path, which does the same as the slow one with fewer questions; the simulation takes either at random.
@@ -37,6 +38,7 @@ use ringwheel_ringbuffer::PoolConfig;
 use slab::Slab;
 
 use crate::connection::Connection;
+use crate::connection::burdens::Burdens;
 use crate::connection::close_reason::Cause;
 use crate::connection::due::Due;
 use crate::connection::id::ConnId;
@@ -56,6 +58,9 @@ use closing::{drop_completions, release_handles};
 use drain::Drain;
 pub(crate) use mail::MailBudget;
 use tasks::ScheduledTask;
+
+/// Number of whole turns whose work heavy connections may do together in one iteration. The turn that passes it is finished.
+const HEAVY_TURNS: usize = 4;
 
 /// The settings of a worker besides its services.
 #[derive(Clone, Debug)]
@@ -120,6 +125,9 @@ pub(crate) struct Reactor {
     drain: Option<Drain>,
     /// The ready list being worked off, while callbacks fill the next one.
     turn_list: Vec<u32>,
+    /// The work of each turn that heavy connections had since the simulation has looked.
+    #[cfg(test)]
+    served: Vec<usize>,
 }
 
 impl Reactor {
@@ -149,6 +157,8 @@ impl Reactor {
             departed: Vec::new(),
             drain: None,
             turn_list: Vec::new(),
+            #[cfg(test)]
+            served: Vec::new(),
         };
         reactor.set_now(now);
         for service in 0..reactor.services.len() {
@@ -179,7 +189,7 @@ impl Reactor {
 
     /// Time for which the loop may sleep; `None` for ever. The clock is asked only if a timer is set.
     pub(crate) fn timeout(&self, now: impl FnOnce() -> Duration) -> Option<Duration> {
-        if !self.state.ready.is_empty() {
+        if self.state.has_ready() {
             return Some(Duration::ZERO);
         }
         let tick = self.state.wheel.next_expiry()?;
@@ -279,7 +289,11 @@ impl Reactor {
                 connection.fail(error);
             }
         }
-        self.turn(slot);
+        if connection.burdens.has(Burdens::HEAVY) {
+            self.state.queue(connection);
+        } else {
+            self.turn(slot);
+        }
     }
 
     /// Reads and answers, then sends and moves the connection on.
@@ -306,6 +320,9 @@ impl Reactor {
         if !self.state.ready.is_empty() {
             self.work_off_ready_list();
         }
+        if !self.state.heavy.is_empty() {
+            self.serve_heavy();
+        }
         if !self.state.memory.victims.is_empty() {
             self.close_victims();
         }
@@ -327,6 +344,31 @@ impl Reactor {
             }
         }
         self.turn_list.clear();
+    }
+
+    /// Gives turns to heavy connections until they have done the work of some whole turns. So light connections, whose events
+    /// are handled at once, wait for this much and not for all heavy ones.
+    fn serve_heavy(&mut self) {
+        let mut left = HEAVY_TURNS * self.state.budget.whole();
+        for _ in 0..self.state.heavy.len() {
+            let Some(id) = self.state.heavy.pop_front() else {
+                break;
+            };
+            let Some(connection) = self.table.get(id) else {
+                continue;
+            };
+            connection.marks.set(Marks::ON_READY_LIST, false);
+            self.turn(id.slot);
+            let used = self.state.budget.used();
+            #[cfg(test)]
+            self.served.push(used);
+            left = left.saturating_sub(used);
+            if left == 0 {
+                break;
+            }
+        }
+        // Mail may have filled the rings of those that were not served.
+        self.keep_memory();
     }
 
     fn remove_closed(&mut self) {

@@ -4,6 +4,7 @@
 use std::io;
 
 use crate::connection::Connection;
+use crate::connection::burdens::Burdens;
 use crate::connection::close_reason::Cause;
 use crate::connection::loop_state::LoopState;
 use crate::io::stream::SHORT_MEANS_DRAINED;
@@ -58,6 +59,9 @@ pub(super) fn fast_turn(
     let taken = slot
         .service
         .receive(connection, state, &mut buffer[..count]);
+    if state.budget.is_heavy() {
+        connection.burdens.set(Burdens::HEAVY, true);
+    }
     if taken < count || !connection.is_undisturbed() {
         ReadTurn::new(connection, slot, state, buffer).run_after_delivery(count, taken);
         return false;
@@ -135,6 +139,7 @@ impl<'a> ReadTurn<'a> {
     fn read_on(&mut self) {
         while self.connection.readable && self.connection.wants_input() {
             if self.state.budget.is_spent() {
+                self.connection.burdens.set(Burdens::HEAVY, true);
                 self.state.queue(self.connection);
                 break;
             }
@@ -176,6 +181,10 @@ impl<'a> ReadTurn<'a> {
     fn end(&mut self) {
         if self.held > 0 {
             self.keep_input();
+        }
+        if self.state.budget.used() > 0 {
+            let is_heavy = self.state.budget.is_heavy();
+            self.connection.burdens.set(Burdens::HEAVY, is_heavy);
         }
         if self.connection.has_deliverable() {
             // The budget was spent between two messages.

@@ -197,6 +197,10 @@ impl ServerBuilder {
     /// Work counts, too: 16 bytes for each message, and what the protocol [reports](crate::protocol::UnpackContext::charge), such
     /// as the bytes that a WebSocket message inflates to. Once the budget is spent the turn ends behind the current message,
     /// and the rest is kept for the connection's next turn.
+    ///
+    /// A connection whose last turn took more than an eighth of the budget is heavy: its next turn waits until light
+    /// connections, whose events are handled at once, have had theirs. One iteration of the loop gives heavy connections turns
+    /// until they have done the work of four budgets together. So others wait for these, and not for all heavy connections.
     pub fn read_budget(mut self, bytes: usize) -> Self {
         self.reactor.read_budget = bytes.max(1);
         self

@@ -7,13 +7,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use crate::connection::burdens::Burdens;
 use crate::connection::limits::{Limits, Overflow, Timeouts};
 use crate::handler::connections::Connections;
 use crate::handler::mailbox::Mailbox;
 use crate::handler::outbox::WorkerOutbox;
 use crate::io::stream::Stream;
 use crate::protocol::LengthPrefixed;
-use crate::reactor::{MailBudget, Reactor, ReactorConfig, Readiness, ServiceEntry};
+use crate::reactor::{HEAVY_TURNS, MailBudget, Reactor, ReactorConfig, Readiness, ServiceEntry};
 use crate::service::hub::Hub;
 use crate::shared::LoopShared;
 use crate::shared::current::CurrentWorker;
@@ -425,9 +426,15 @@ impl World {
             // As in the event loop, except that the slow path is also taken at random: both must do the same.
             let is_plain = readiness.readable && !readiness.drain_fully && !readiness.error;
             let is_fast = is_plain && !self.random.one_in(3);
+            let is_heavy = self.is_heavy(token);
             if !(is_fast && self.reactor.on_plain_input(token)) {
                 self.reactor.on_event(token, readiness);
             }
+            let mut ledger = self.book.open();
+            let has_worked = ledger.records.iter().any(|record| record.work > 0);
+            ledger.claim(!(is_heavy && has_worked), || {
+                "an event gives a heavy connection a turn before the light ones".into()
+            });
         }
         // Bytes may arrive while events are handled; no poll has reported them when deadlines are judged.
         for peer in &mut self.peers {
@@ -438,13 +445,40 @@ impl World {
         self.note_unheard();
         self.book.open().begin_turns(MOST_TURNS);
         self.reactor.finish_iteration();
+        self.check_turns_of_heavy();
         self.reactor.departed().for_each(drop);
         drop(current);
         self.sleeps = !self.shared.prepare_to_sleep();
         self.check();
         let now = self.now();
         let has_no_time = self.reactor.timeout(|| now) == Some(Duration::ZERO);
+        let state = &self.reactor.state;
+        let waits = !state.ready.is_empty() || !state.heavy.is_empty();
+        self.book.open().claim(has_no_time || !waits, || {
+            "the loop would sleep although connections wait for a turn".into()
+        });
         self.reactor.set_behind(has_no_time || !self.sleeps);
+    }
+
+    fn is_heavy(&mut self, token: usize) -> bool {
+        let connection = self.reactor.table.by_token(token);
+        connection.is_some_and(|connection| connection.burdens.has(Burdens::HEAVY))
+    }
+
+    /// Checks that an iteration serves no more heavy connections than fit into its budget, and one that passes it.
+    fn check_turns_of_heavy(&mut self) {
+        let served = std::mem::take(&mut self.reactor.served);
+        let Some((_, before_last)) = served.split_last() else {
+            return;
+        };
+        let work: usize = before_last.iter().sum();
+        let mut ledger = self.book.open();
+        if !self.reactor.state.heavy.is_empty() {
+            ledger.tally.count("heavy connections wait");
+        }
+        ledger.claim(work < HEAVY_TURNS * BUDGET, || {
+            format!("heavy connections do work of {work} and more in one iteration")
+        });
     }
 
     /// The events that the poll reports, taken before any is handled, with stale events among them.
