@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ringwheel::protocol::{Decode, Encode, Lines, Protocol, Raw};
-use ringwheel::{Conn, Handler};
+use ringwheel::{Conn, Handler, Server};
 use support::scale::{is_full, report, sized};
 use support::{Client, TestServer, listen};
 
@@ -137,5 +137,72 @@ fn neighbours_of_a_flood_of_the_smallest_messages_are_answered() {
         server,
         b'\n',
         (5, 2),
+    );
+}
+
+/// Answers pings, and ignores all other lines.
+#[derive(Clone)]
+struct AnswersPings;
+
+impl Handler for AnswersPings {
+    type Protocol = Lines;
+    type Session = ();
+
+    fn on_open(&mut self, _conn: &mut Conn<'_, Lines>) {}
+
+    fn on_message(&mut self, conn: &mut Conn<'_, Lines>, _session: &mut (), line: &str) {
+        if line == "ping" {
+            conn.send(line);
+        }
+    }
+}
+
+/// Keeps the receive buffers of many connections full of short lines, until `over`. Returns the bytes sent.
+fn flood_all(clients: &[Client], over: &AtomicBool) -> usize {
+    let lines = b"nineteen letters...\n".repeat(3_000);
+    let mut flooded = 0;
+    // The next byte of each connection's flood.
+    let mut places = vec![0; clients.len()];
+    while !over.load(Ordering::Relaxed) {
+        for (client, place) in clients.iter().zip(&mut places) {
+            let mut stream = client.stream();
+            // An error means that the connection takes no more for now.
+            let taken = stream.write(&lines[*place..]).unwrap_or(0);
+            *place = (*place + taken) % lines.len();
+            flooded += taken;
+        }
+        thread::yield_now();
+    }
+    flooded
+}
+
+#[test]
+fn a_neighbour_of_many_floods_is_answered() {
+    const LIMIT: Duration = Duration::from_millis(100);
+    let (floods, rounds) = sized((100, 50), (1_000, 1_000));
+    let builder = Server::builder().workers(1);
+    let server = TestServer::start_on(builder, listen(Lines::new()), AnswersPings);
+    let clients: Vec<Client> = (0..floods).map(|_| server.connect()).collect();
+    for client in &clients {
+        client.stream().set_nonblocking(true).unwrap();
+    }
+    let over = Arc::new(AtomicBool::new(false));
+    let until = over.clone();
+    let flooding = thread::spawn(move || flood_all(&clients, &until));
+    let mut times = ping(vec![server.connect()], rounds);
+    over.store(true, Ordering::Relaxed);
+    let flooded = flooding.join().expect("it floods");
+    server.handle().stop();
+    server.join();
+    let [half, most] = [50.0, 99.0].map(|percent| times.percentile(percent));
+    if is_full() {
+        assert!(most < LIMIT, "p99 {most:?}");
+    }
+    report(
+        "many flooding neighbours",
+        format_args!(
+            "{rounds} pings beside {floods} floods of {} MB together: p50 {half:.0?}, p99 {most:.0?}",
+            flooded / 1_000_000
+        ),
     );
 }
