@@ -12,6 +12,9 @@ impl Burdens {
     /// such connections do not add up to a long iteration.
     pub(crate) const HEAVY: Burdens = Burdens(2);
 
+    /// Messages that were accepted for the connection are lost, so its end is a reset.
+    pub(crate) const OWES: Burdens = Burdens(4);
+
     #[inline]
     pub(crate) fn bits(self) -> u8 {
         self.0

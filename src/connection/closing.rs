@@ -81,7 +81,7 @@ impl Connection {
         if self.life.is_closed() {
             return;
         }
-        let is_output_lost = !self.output.is_empty() || self.sources() > 0;
+        let is_output_lost = self.loses_output() || self.sources() > 0;
         if self
             .cause
             .is_none_or(|first| is_output_lost && first.is_orderly())

@@ -173,6 +173,11 @@ impl Connection {
             && self.draining != Draining::Answering
     }
 
+    /// True if an end now would lose messages that were accepted for the connection.
+    pub(crate) fn loses_output(&self) -> bool {
+        !self.output.is_empty() || self.burdens.has(Burdens::OWES)
+    }
+
     /// True if the connection neither holds memory nor is charged for any.
     #[inline]
     pub(crate) fn holds_nothing(&self) -> bool {

@@ -206,6 +206,15 @@ impl<T> Topics<T> {
         topic.log.get(position).map(|entry| &entry.value)
     }
 
+    /// True if one of these subscriptions, all of one connection, has entries to read.
+    pub(crate) fn is_behind(&self, subscriptions: &[Subscription]) -> bool {
+        subscriptions.iter().any(|subscription| {
+            let topic = &self.topics[subscription.topic as usize];
+            let subscriber = topic.subscribers.get(subscription.place as usize);
+            subscriber.is_some_and(|subscriber| subscriber.next < topic.end())
+        })
+    }
+
     /// The next step of delivering what was published; `None` if nothing is left.
     ///
     /// Each step of a topic's round is one subscriber. A connection that does not read in its step is passed over.

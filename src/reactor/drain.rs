@@ -111,6 +111,9 @@ impl Reactor {
         if let Some(drain) = &mut self.drain {
             drain.awaits_mail = false;
         }
+        for slot in &mut self.services {
+            slot.service.give_up_mail(&mut self.table, &mut self.state);
+        }
         for ConnId { slot, .. } in self.table.ids() {
             if let Some(connection) = self.table.in_slot(slot) {
                 // Output that the kernel has is sent while the peer reads; if any is lost, the peer sees a reset.

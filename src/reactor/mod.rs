@@ -399,7 +399,7 @@ impl Reactor {
         release_handles(&mut connection);
         drop_completions(&mut connection);
         self.departed.push(Departed {
-            has_lost_output: !connection.output.is_empty(),
+            has_lost_output: connection.loses_output(),
             peer: connection.peer.clone(),
         });
         connection.release_memory(&mut self.state);

@@ -321,6 +321,10 @@ impl<H: Handler> Service for Hub<H> {
         self.noted_letters > 0 || self.walk.is_some() || topics.has_entries_before(self.noted_stamp)
     }
 
+    fn give_up_mail(&mut self, table: &mut ConnTable, state: &mut LoopState) {
+        self.note_losses(table, state);
+    }
+
     fn discard_mail(&mut self, state: &mut LoopState) {
         self.drop_mail(state);
     }

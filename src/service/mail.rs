@@ -2,6 +2,7 @@
 
 use super::hub::Hub;
 use super::local_access::{finish_visit, finish_visit_later};
+use crate::connection::burdens::Burdens;
 use crate::connection::id::ConnId;
 use crate::connection::loop_state::LoopState;
 use crate::connection::table::ConnTable;
@@ -181,6 +182,45 @@ impl<H: Handler> Hub<H> {
         }
         self.walk = Some(walk);
         0
+    }
+
+    /// Drops the letters that wait, and notes the connections that lose a message by that, or by a publication that does not
+    /// reach them: their end is a reset.
+    pub(super) fn note_losses(&mut self, table: &mut ConnTable, state: &mut LoopState) {
+        let waiting = self.mail.len();
+        let foreign = std::iter::from_fn(|| self.mail.try_recv().ok()).take(waiting);
+        let mut addressed = Vec::new();
+        for posted in self.mailbox.take_local().into_iter().chain(foreign) {
+            if let Mail::Topic(publication) = posted.mail {
+                let published = Published {
+                    publication,
+                    charge: posted.charge,
+                };
+                self.table.link.append(current::next_stamp(), published);
+                continue;
+            }
+            if let Mail::One(letter) = &posted.mail {
+                if matches!(letter.request, Request::Send(..)) {
+                    addressed.push(letter.to);
+                }
+            }
+            state.shared.release_places(posted.charge);
+            contain_drop(posted.mail);
+        }
+        for id in addressed {
+            if let Some(connection) = table.get(id) {
+                connection.burdens.set(Burdens::OWES, true);
+            }
+        }
+        let topics = self.table.link.topics.borrow();
+        for connection in table.iter_mut() {
+            let extra = connection.extra.as_ref();
+            let is_ours = connection.service == self.mailbox.service;
+            let extra = extra.filter(|_| is_ours);
+            if extra.is_some_and(|extra| topics.is_behind(&extra.subscriptions)) {
+                connection.burdens.set(Burdens::OWES, true);
+            }
+        }
     }
 
     /// Drops the mail that waits now, and the publications that are not delivered. Mail that comes meanwhile, from a

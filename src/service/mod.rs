@@ -96,6 +96,8 @@ pub(crate) trait Service {
     fn note_mail(&mut self);
     /// True while mail or publications of that time are not carried out.
     fn has_noted_mail(&self) -> bool;
+    /// Drops the mail that waits, at the deadline of a drain, and notes the connections that lose messages by it.
+    fn give_up_mail(&mut self, table: &mut ConnTable, state: &mut LoopState);
     /// Drops the mail that waits now, and the publications that are not delivered.
     fn discard_mail(&mut self, state: &mut LoopState);
     /// Bytes that the connection's decoder holds.

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use ringwheel::protocol::{Lines, Raw};
 use ringwheel::{Server, ServerHandle};
 use support::{
-    Client, DEADLINE, Event, Events, Recorder, TestServer, eventually, listen, listen_roomy,
+    Client, DEADLINE, Event, Events, Hold, Recorder, TestServer, eventually, listen, listen_roomy,
     pattern, text,
 };
 
@@ -364,4 +364,48 @@ fn the_port_is_free_once_the_server_has_ended() {
     let server = TestServer::spawn(again);
     server.connect().ping();
     server.finish(&events);
+}
+
+/// A deadline cuts off what was accepted: whoever did not get all of it sees a reset, and the server counts it.
+#[test]
+fn publications_that_a_shutdown_cuts_off_end_in_a_reset() {
+    const MEMBERS: usize = 20;
+    const LINES: usize = 20_000;
+    let (hold, grip) = Hold::new();
+    let (recorder, events) = Recorder::<Lines>::new();
+    let recorder = recorder
+        .on_open(|conn| {
+            conn.subscribe("room").unwrap();
+            conn.send("welcome");
+        })
+        .on_message(move |_, _| hold.enter());
+    let builder = Server::builder().workers(1);
+    let server = TestServer::start_on(builder, listen(Lines::new()), recorder);
+    let handle = server.handle().clone();
+    let mut members: Vec<Client> = (0..MEMBERS).map(|_| server.connect()).collect();
+    for member in &mut members {
+        assert_eq!(member.receive(8), b"welcome\n");
+    }
+    members[0].send(b"hold\n");
+    grip.wait();
+    let all = handle.connections_of::<Recorder<Lines>>().unwrap();
+    for number in 0..LINES {
+        all.publish("room", format!("{number:07}")).unwrap();
+    }
+    handle.shutdown(Duration::ZERO);
+    grip.release();
+    let mut resets = 0;
+    for member in &mut members {
+        match member.drain() {
+            Ok(bytes) => assert_eq!(bytes, LINES * 8, "the stream ends as if it were whole"),
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+                resets += 1;
+            }
+        }
+    }
+    server.join();
+    assert_all_closed_with(&events, MEMBERS, "Shutdown");
+    assert!(resets > 0, "the deadline has cut off nothing");
+    assert_eq!(handle.stats().output_lost, resets);
 }
