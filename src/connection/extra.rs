@@ -28,8 +28,8 @@ pub(crate) struct Extra {
     pub(crate) dropped: u64,
     /// The part that handles and publications refer to; made with the first of them.
     pub(crate) control: Option<Arc<Control>>,
-    /// The connection is held back until a mailbox to which it has posted has room.
-    pub(crate) awaits_room: bool,
+    /// The connection is held back until the worker that has refused its mail has read mail.
+    pub(crate) was_refused: bool,
     /// A handle has asked for a close, which waits for letters that were posted before.
     pub(crate) closes_after_letters: bool,
 }

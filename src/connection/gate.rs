@@ -10,10 +10,10 @@ impl Gate {
     pub(crate) const PAUSED: Gate = Gate(1);
     /// The output is above its high-water mark.
     pub(crate) const PRESSURE: Gate = Gate(2);
-    /// The connection's callbacks have posted much mail, which is carried out first, or mail to a mailbox that is filling up.
+    /// The connection's callbacks have posted much mail, which is carried out first, or mail that was refused for want of room.
     pub(crate) const MAIL: Gate = Gate(64);
-    /// Too many of the connection's publications are on their way.
-    pub(crate) const PUBLISHED: Gate = Gate(128);
+    /// Too much of the connection's mail is on its way.
+    pub(crate) const POSTED: Gate = Gate(128);
     /// The connection is not open or parting any more: it does not [take input](super::lifecycle::Lifecycle::takes_input).
     pub(crate) const CLOSING: Gate = Gate(4);
 
@@ -24,7 +24,7 @@ impl Gate {
     pub(crate) const MEMORY: Gate = Gate(16);
     /// The reasons that pass by themselves, without the handler.
     pub(crate) const PASSING: Gate =
-        Gate(Self::PRESSURE.0 | Self::MEMORY.0 | Self::MAIL.0 | Self::PUBLISHED.0);
+        Gate(Self::PRESSURE.0 | Self::MEMORY.0 | Self::MAIL.0 | Self::POSTED.0);
 
     /// A close waits for the sources: no further message is delivered.
     pub(crate) const FINISHING: Gate = Gate(32);

@@ -117,7 +117,7 @@ impl<H: Handler> Connections<H> {
     }
 
     fn put_publication(&self, publication: Publication<H::Protocol>) -> Result<(), SendError<()>> {
-        self.share_publication(publication, Mailbox::put)
+        self.share_publication(publication.from_callback(), Mailbox::put)
     }
 
     /// Puts in the publication of a connection, which is held back while many are on their way.
@@ -224,14 +224,20 @@ impl<H: Handler> Connections<H> {
                 |id: &ConnId| id.worker() == mailbox.shared.worker && id.service == mailbox.service;
             let here: Vec<ConnId> = ids.iter().copied().filter(is_here).collect();
             for together in here.chunks(Self::SENT_TOGETHER) {
-                let (item, together) = (item.clone(), Box::<[ConnId]>::from(together));
+                let (item, reach) = (item.clone(), together.len());
+                let together = Box::<[ConnId]>::from(together);
                 let size = size + size_of_val(&*together);
                 let job = Box::new(
                     move |_: &mut H, connections: &mut LocalConnections<'_, H>| {
                         connections.for_each_of(&together, |conn, _| _ = conn.send_owned(&item));
                     },
                 );
-                if let Err(error) = mailbox.put(Mail::Handler(job, size)) {
+                let mail = Mail::Handler {
+                    job,
+                    size,
+                    reach: Some(reach),
+                };
+                if let Err(error) = mailbox.put(mail) {
                     outcome = Err(error.map(drop));
                 }
             }
@@ -260,9 +266,12 @@ impl<H: Handler> Connections<H> {
             },
         );
         let size = size_of_val(&*job);
-        mailbox
-            .put(Mail::Handler(job, size))
-            .map_err(|error| error.map(drop))
+        let mail = Mail::Handler {
+            job,
+            size,
+            reach: Some(1),
+        };
+        mailbox.put(mail).map_err(|error| error.map(drop))
     }
 
     /// Runs a closure with the handler and its connections on one worker, by its index. If several listeners have this
@@ -304,7 +313,7 @@ impl<H: Handler> Connections<H> {
         if !self.mailboxes.iter().any(|mailbox| is_here(&mailbox)) {
             return Err(SendError::Closed(()));
         }
-        self.put_job(self.mailboxes.iter().filter(is_here), job)
+        self.put_job(self.mailboxes.iter().filter(is_here), None, job)
     }
 
     /// Runs a closure with each handler value of this type and its connections: as [`on_worker`](Self::on_worker), on all.
@@ -315,12 +324,14 @@ impl<H: Handler> Connections<H> {
         &self,
         job: impl Fn(&mut H, &mut LocalConnections<'_, H>) + Send + Sync + 'static,
     ) -> Result<(), SendError<()>> {
-        self.put_job(self.mailboxes.iter(), job)
+        self.put_job(self.mailboxes.iter(), None, job)
     }
 
+    /// Puts in a job that can reach so many connections of a worker; `None` for all.
     fn put_job<'a>(
         &self,
         mailboxes: impl Iterator<Item = &'a Arc<Mailbox<H>>>,
+        reach: Option<usize>,
         job: impl Fn(&mut H, &mut LocalConnections<'_, H>) + Send + Sync + 'static,
     ) -> Result<(), SendError<()>> {
         let mut own = Some(Arc::new(job));
@@ -340,7 +351,7 @@ impl<H: Handler> Connections<H> {
                 },
             );
             let size = size_of_val(&*job);
-            if let Err(error) = mailbox.put(Mail::Handler(job, size)) {
+            if let Err(error) = mailbox.put(Mail::Handler { job, size, reach }) {
                 outcome = Err(error.map(drop));
             }
         }
@@ -374,7 +385,7 @@ impl<H: Handler> Connections<H> {
         let job = move |_: &mut H, connections: &mut LocalConnections<'_, H>| {
             count.add(connections.subscribers(&topic));
         };
-        self.on_each_worker(job)
+        self.put_job(self.mailboxes.iter(), Some(1), job)
     }
 
     /// Runs a closure on the workers, once for each open connection.

@@ -9,6 +9,8 @@ use super::publication::Publication;
 use crate::connection::completion::Completion;
 use crate::connection::id::ConnId;
 use crate::protocol::{Encode, OwnedOf, Protocol};
+use crate::shared::LoopShared;
+use crate::shared::batch::Batch;
 use crate::shared::control::Control;
 use crate::shared::places::Charge;
 
@@ -22,6 +24,8 @@ pub(crate) struct Posted<H: Handler> {
     pub(crate) charge: Charge,
     /// Orders it among the publications of a worker that posts to itself.
     pub(crate) stamp: u64,
+    /// Counts it among the mail of the connection whose callback has posted it, until it is carried out.
+    pub(crate) batch: Option<Arc<Batch>>,
 }
 
 /// One piece of mail for a service.
@@ -33,7 +37,13 @@ pub(crate) enum Mail<H: Handler> {
     /// A publication to the subscribers of a topic.
     Topic(Arc<Publication<H::Protocol>>),
     /// A job for the handler itself, with its connections on the worker.
-    Handler(Box<HandlerJob<H>>, usize),
+    Handler {
+        job: Box<HandlerJob<H>>,
+        /// Bytes that the job refers to.
+        size: usize,
+        /// Number of connections that it can reach; `None` for all.
+        reach: Option<usize>,
+    },
 }
 
 impl<H: Handler> Mail<H> {
@@ -44,8 +54,19 @@ impl<H: Handler> Mail<H> {
                 Mail::One(letter) => letter.request.size(),
                 Mail::Each(visit) => visit.size,
                 Mail::Topic(publication) => publication.size,
-                Mail::Handler(_, size) => *size,
+                Mail::Handler { size, .. } => *size,
             }
+    }
+
+    /// Number of connections of this worker that it may reach. A publication is delivered later, and is 1.
+    pub(crate) fn reach(&self, worker: &LoopShared) -> usize {
+        match self {
+            Mail::One(_) | Mail::Topic(_) => 1,
+            Mail::Handler {
+                reach: Some(reach), ..
+            } => *reach,
+            Mail::Each(_) | Mail::Handler { reach: None, .. } => worker.connections(),
+        }
     }
 }
 

@@ -50,8 +50,9 @@ impl<H: Handler> Mailbox<H> {
 
     /// Puts mail in and wakes the worker; mail that is not taken comes back.
     pub(crate) fn put(&self, mail: Mail<H>) -> Result<(), SendError<Mail<H>>> {
-        match self.shared.reserve_places(mail.size()) {
-            Some(charge) => self.put_charged(mail, charge),
+        let reach = mail.reach(&self.shared);
+        match self.shared.reserve_places(reach, mail.size()) {
+            Some(charge) => self.put_charged(mail, charge, reach),
             None => Err(self.refuse(mail)),
         }
     }
@@ -59,28 +60,41 @@ impl<H: Handler> Mailbox<H> {
     /// Puts in the publication of a connection, which is held back while many are on their way and so has no share to keep to.
     pub(crate) fn put_for_publisher(&self, mail: Mail<H>) -> Result<(), SendError<Mail<H>>> {
         match self.shared.reserve_for_publisher(mail.size()) {
-            Some(charge) => self.put_charged(mail, charge),
+            Some(charge) => self.put_charged(mail, charge, 1),
             None => Err(self.refuse(mail)),
         }
     }
 
     /// The error for mail that finds no place. The places of letters that a worker has left behind are never released.
-    pub(crate) fn refuse<T>(&self, value: T) -> SendError<T> {
-        match self.shared.has_mail_ended() {
-            true => SendError::Closed(value),
-            false => SendError::Full(value),
+    fn refuse<T>(&self, value: T) -> SendError<T> {
+        if self.shared.has_mail_ended() {
+            return SendError::Closed(value);
         }
+        current::note_refusal(&self.shared);
+        SendError::Full(value)
     }
 
-    fn put_charged(&self, mail: Mail<H>, charge: Charge) -> Result<(), SendError<Mail<H>>> {
-        current::note_post(&self.shared);
+    fn put_charged(
+        &self,
+        mail: Mail<H>,
+        charge: Charge,
+        reach: usize,
+    ) -> Result<(), SendError<Mail<H>>> {
+        current::note_post(&self.shared, reach);
         // A visit takes long, and so it waits its turn among the mail of other threads.
         let is_local = !matches!(mail, Mail::Each(_)) && current::is_current(&self.shared);
         let stamp = if is_local { current::next_stamp() } else { 0 };
+        // Mail of the worker to itself is carried out at once, and a publication is accounted for on all workers together.
+        let is_accounted = !is_local && !matches!(mail, Mail::Topic(_));
+        let batch = match is_accounted {
+            true => current::account(charge.letters(), charge.bytes()),
+            false => None,
+        };
         let posted = Posted {
             mail,
             charge,
             stamp,
+            batch,
         };
         if is_local {
             return self.put_local(posted);

@@ -5,8 +5,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::connection::id::ConnId;
 use crate::protocol::{Encode, OwnedOf, Protocol};
+use crate::shared::batch::Batch;
 use crate::shared::callback::{News, call_back};
 use crate::shared::control::Control;
+use crate::shared::current;
 
 /// The outcome of a publication, on all workers together.
 ///
@@ -41,6 +43,8 @@ pub(crate) struct Publication<P: Protocol> {
     pub(crate) size: usize,
     /// The connection that published it, which is held back while too many of its publications are on their way.
     publisher: Option<Publisher>,
+    /// Counts it where the publisher is not known yet.
+    batch: Option<Arc<Batch>>,
     delivered: AtomicU64,
     dropped: AtomicU64,
     unreached_workers: AtomicU64,
@@ -65,6 +69,7 @@ impl<P: Protocol> Publication<P> {
             except: None,
             size,
             publisher: None,
+            batch: None,
             delivered: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
             unreached_workers: AtomicU64::new(0),
@@ -80,8 +85,14 @@ impl<P: Protocol> Publication<P> {
 
     /// The same publication, counted among those of a connection, with the limits of their number and bytes.
     pub(crate) fn from(mut self, control: Arc<Control>, limits: (usize, usize)) -> Self {
-        control.count_publication(self.size);
+        control.count_mail(1, self.size);
         self.publisher = Some(Publisher { control, limits });
+        self
+    }
+
+    /// The same publication, counted among the mail of the callback that runs, if one does.
+    pub(crate) fn from_callback(mut self) -> Self {
+        self.batch = current::account(1, self.size);
         self
     }
 
@@ -100,8 +111,9 @@ impl<P: Protocol> Publication<P> {
 impl<P: Protocol> Drop for Publication<P> {
     fn drop(&mut self) {
         if let Some(Publisher { control, limits }) = self.publisher.take() {
-            control.uncount_publication(self.size, limits);
+            control.uncount_mail(1, self.size, limits);
         }
+        drop(self.batch.take());
         let done = self.done.get_mut().unwrap_or_else(PoisonError::into_inner);
         if let Some(done) = done.take() {
             let published = Published {

@@ -120,7 +120,7 @@ impl<P: Protocol> Conn<'_, P> {
 
     fn put_publication(&self, publication: Publication<P>) -> Result<(), SendError<()>> {
         let limits = self.link.limits.publications;
-        // A connection that has not published before gets its control after the turn, and is counted from then on.
+        // A connection that has not posted before gets its control after the turn.
         let control = self.connection.extra.as_ref();
         let publication = match control.and_then(|extra| extra.control.as_ref()) {
             Some(control) => {
@@ -130,7 +130,7 @@ impl<P: Protocol> Conn<'_, P> {
                 }
                 publication
             }
-            None => publication,
+            None => publication.from_callback(),
         };
         self.link.outbox.publish(publication)
     }

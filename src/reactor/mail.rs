@@ -42,32 +42,37 @@ impl Reactor {
 
     #[cold]
     fn carry_out_posts(&mut self, slot: u32) {
-        let congested = current::take_posts();
-        self.read_local_mail();
-        self.state.shared.tell_of_room();
+        self.carry_out_local_mail();
+        let mail = current::take_mail();
+        self.tell_of_room();
         let Some(connection) = self.table.in_slot(slot) else {
             return;
         };
         if !connection.life.takes_input() {
             return;
         }
-        // A connection that posts may publish, and is counted as a publisher from now on.
+        // A connection that posts is accounted for its mail from now on.
         let control = connection.control(&self.state.shared).clone();
         let limits = self.services[connection.service as usize]
             .limits
             .publications;
-        if control.holds_publisher(limits) {
-            connection.hold_back(Gate::PUBLISHED);
+        if let Some(batch) = mail.batch {
+            batch.belong_to(control.clone(), limits);
         }
-        match congested {
+        // Where a mailbox fills up each waits for its own mail, and not for that of the others, which may never end.
+        if control.holds_poster(limits, mail.is_crowded) {
+            connection.hold_back(Gate::POSTED);
+        }
+        match mail.refused_by {
             Some(full) => {
                 connection.hold_back(Gate::MAIL);
-                let is_first = !std::mem::replace(&mut connection.extra_or_new().awaits_room, true);
+                let is_first = !std::mem::replace(&mut connection.extra_or_new().was_refused, true);
                 if is_first {
-                    full.when_room(Box::new(move || _ = control.request(Requests::MAIL_ROOM)));
+                    let callback = Box::new(move || _ = control.request(Requests::MAIL_READ));
+                    full.when_mail_was_read(callback);
                 }
             }
-            None if connection.extra_or_new().awaits_room => {}
+            None if connection.extra_or_new().was_refused => {}
             None if connection.gate.has(Gate::MAIL) => {
                 // It was shut for no longer than this turn, so the idle time goes on.
                 connection.gate.open(Gate::MAIL);
@@ -77,8 +82,20 @@ impl Reactor {
         }
     }
 
-    /// Lets every service carry out the mail that callbacks have posted.
+    /// Carries out the mail that callbacks have posted to the worker itself, for no connection in particular.
     fn read_local_mail(&mut self) {
+        self.carry_out_local_mail();
+        self.tell_of_room();
+    }
+
+    /// Calls back senders that wait for room, if there is some. What they post is of no connection.
+    fn tell_of_room(&self) {
+        self.state.shared.tell_of_room();
+        current::take_mail();
+    }
+
+    /// Lets every service carry out the mail that callbacks have posted to the worker itself.
+    fn carry_out_local_mail(&mut self) {
         for round in 0..LOCAL_ROUNDS {
             if round > 0 && current::posted() == 0 {
                 break;
@@ -134,7 +151,8 @@ impl Reactor {
         }
         self.fan_out();
         self.read_posts();
-        self.state.shared.tell_of_room();
+        self.state.shared.tell_of_round();
+        self.tell_of_room();
     }
 
     /// Carries out the mail that callbacks have posted, if there is any.

@@ -385,6 +385,8 @@ impl Reactor {
                 .forget(connection);
             self.depart(slot);
         }
+        // What completions have posted is of no connection that is left.
+        current::take_mail();
     }
 
     /// Removes a connection and returns all that it has borrowed.
@@ -446,6 +448,7 @@ impl Reactor {
             slot.service.discard_mail(&mut self.state);
         }
         current::take_posts();
+        current::take_mail();
         self.tasks.drain().for_each(contain_drop);
         self.services.drain(..).for_each(contain_drop);
     }

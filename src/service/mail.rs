@@ -1,5 +1,7 @@
 //! Mail: the requests of other threads and of other callbacks are carried out on the worker.
 
+use std::sync::Arc;
+
 use super::hub::Hub;
 use super::local_access::{finish_visit, finish_visit_later};
 use crate::connection::burdens::Burdens;
@@ -11,6 +13,7 @@ use crate::handler::Handler;
 use crate::handler::letter::{Letter, Mail, Posted, Request, Visit};
 use crate::handler::link::Published;
 use crate::panics::contain_drop;
+use crate::shared::batch::Batch;
 use crate::shared::current;
 use crate::shared::places::Charge;
 
@@ -18,6 +21,8 @@ use crate::shared::places::Charge;
 pub(super) struct Walk<H: Handler> {
     visit: Visit<H>,
     charge: Charge,
+    /// Dropped when the visit is over.
+    batch: Option<Arc<Batch>>,
     /// The connections that are not visited yet.
     left: Vec<ConnId>,
 }
@@ -83,6 +88,7 @@ impl<H: Handler> Hub<H> {
             mail,
             charge,
             stamp,
+            batch,
         } = posted;
         // What was published later comes after this letter, and what was published before comes first.
         self.table.horizon = stamp.max(self.latest_stamp);
@@ -99,6 +105,7 @@ impl<H: Handler> Hub<H> {
                 self.walk = Some(Walk {
                     visit,
                     charge,
+                    batch: batch.clone(),
                     left,
                 });
                 1
@@ -112,12 +119,14 @@ impl<H: Handler> Hub<H> {
                 self.latest_stamp = self.latest_stamp.max(stamp);
                 1
             }
-            Mail::Handler(job, _) => {
+            Mail::Handler { job, .. } => {
                 state.shared.release_places(charge);
                 1 + self.run_local(service, table, state, job)
             }
         };
         self.table.horizon = u64::MAX;
+        // From here on it does not count among the mail of the connection that has posted it.
+        drop(batch);
         reached
     }
 
@@ -165,6 +174,7 @@ impl<H: Handler> Hub<H> {
             let Some(id) = walk.left.pop() else {
                 state.shared.release_places(walk.charge);
                 contain_drop(walk.visit);
+                drop(walk.batch);
                 return left;
             };
             keep_bound(table, state);

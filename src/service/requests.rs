@@ -20,15 +20,15 @@ impl<H: Handler> Hub<H> {
         }
         for (request, reason) in [
             (Requests::RESUME, Gate::PAUSED),
-            (Requests::MAIL_ROOM, Gate::MAIL),
-            (Requests::PUBLISHED, Gate::PUBLISHED),
+            (Requests::MAIL_READ, Gate::MAIL),
+            (Requests::POSTED, Gate::POSTED),
         ] {
             if requests.has(request) {
                 connection.listen_again(reason, state.tick);
             }
         }
-        if requests.has(Requests::MAIL_ROOM) {
-            connection.extra_or_new().awaits_room = false;
+        if requests.has(Requests::MAIL_READ) {
+            connection.extra_or_new().was_refused = false;
         }
         if requests.has(Requests::CLOSE) {
             connection.extra_or_new().closes_after_letters = true;

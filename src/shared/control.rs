@@ -16,14 +16,17 @@ pub(crate) struct Control {
     bits: AtomicU32,
     /// Letters that were posted through handles and are not carried out.
     letters: AtomicUsize,
-    /// Publications of the connection that some worker is not done with; and [`HELD`].
-    publications: AtomicUsize,
-    /// Bytes of those publications.
-    publication_bytes: AtomicUsize,
+    /// Letters and publications of the connection that some worker is not done with; and the marks [`HELD`] and [`TO_THE_LAST`].
+    mail: AtomicUsize,
+    /// Bytes of that mail.
+    mail_bytes: AtomicUsize,
 }
 
-/// Beside the number of publications: the connection is held back until few of them are left.
+/// Beside the number of letters: the connection is held back until few of them are left.
 const HELD: usize = 1 << (usize::BITS - 1);
+/// Beside [`HELD`]: until none is left.
+const TO_THE_LAST: usize = 1 << (usize::BITS - 2);
+const MARKS: usize = HELD | TO_THE_LAST;
 
 /// Requests to a connection, a bit each.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,10 +39,10 @@ impl Requests {
     pub(crate) const ABORT: Requests = Requests(2);
     /// Resume reading after a pause.
     pub(crate) const RESUME: Requests = Requests(4);
-    /// The mailbox to which the connection has posted has room.
-    pub(crate) const MAIL_ROOM: Requests = Requests(8);
-    /// Few of the connection's publications are left.
-    pub(crate) const PUBLISHED: Requests = Requests(16);
+    /// The worker that has refused mail of the connection has read mail since.
+    pub(crate) const MAIL_READ: Requests = Requests(8);
+    /// Little of the connection's mail is left.
+    pub(crate) const POSTED: Requests = Requests(16);
     /// Not a request: the connection has ended.
     const ENDED: Requests = Requests(1 << 31);
     /// Not a request: a handle has asked for a close, so that handles put in no more letters.
@@ -59,8 +62,8 @@ impl Control {
             slot,
             bits: AtomicU32::new(0),
             letters: AtomicUsize::new(0),
-            publications: AtomicUsize::new(0),
-            publication_bytes: AtomicUsize::new(0),
+            mail: AtomicUsize::new(0),
+            mail_bytes: AtomicUsize::new(0),
         }
     }
 
@@ -120,56 +123,62 @@ impl Control {
         self.letters.load(Ordering::Acquire) > 0
     }
 
-    /// True if publications of the connection are on their way, or the news that they are done is.
+    /// True if mail of the connection is on its way, or the news that it is done is.
     #[cfg(test)]
-    pub(crate) fn has_publications(&self) -> bool {
-        self.exceeds((0, 0)) || Requests(self.bits.load(Ordering::Relaxed)).has(Requests::PUBLISHED)
+    pub(crate) fn has_mail_on_its_way(&self) -> bool {
+        self.exceeds((0, 0)) || Requests(self.bits.load(Ordering::Relaxed)).has(Requests::POSTED)
     }
 
-    /// Counts a publication of the connection in.
-    pub(crate) fn count_publication(&self, bytes: usize) {
-        self.publication_bytes.fetch_add(bytes, Ordering::Relaxed);
-        self.publications.fetch_add(1, Ordering::Relaxed);
+    /// Counts in letters, or a publication, that the connection's callbacks have posted.
+    pub(crate) fn count_mail(&self, letters: usize, bytes: usize) {
+        self.mail_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.mail.fetch_add(letters, Ordering::Relaxed);
     }
 
-    /// Counts out a publication that all workers are done with, and lets a publisher go on of whose publications no more than
-    /// half of the limits are left.
-    pub(crate) fn uncount_publication(&self, bytes: usize, limits: (usize, usize)) {
-        self.publication_bytes.fetch_sub(bytes, Ordering::Relaxed);
-        let before = self.publications.fetch_sub(1, Ordering::Relaxed);
+    /// Counts out mail that all workers are done with, and lets a poster go on of whose mail no more than half of the limits is
+    /// left.
+    pub(crate) fn uncount_mail(&self, letters: usize, bytes: usize, limits: (usize, usize)) {
+        self.mail_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        let before = self.mail.fetch_sub(letters, Ordering::Relaxed);
         let is_held = before & HELD != 0;
-        if is_held && self.has_few(before - 1, limits) && self.let_go() {
-            self.request(Requests::PUBLISHED);
+        if is_held && self.has_little(before - letters, limits) && self.let_go() {
+            self.request(Requests::POSTED);
         }
     }
 
-    /// True if a publisher must be held back until [`Requests::PUBLISHED`] comes: it has more publications on their way, or
-    /// more bytes of them, than these limits allow.
-    pub(crate) fn holds_publisher(&self, limits: (usize, usize)) -> bool {
-        if !self.exceeds(limits) {
+    /// True if a poster must be held back until [`Requests::POSTED`] comes: more of its mail is on its way than these limits
+    /// allow, or any at all if it `must_wait_for_all`, because a mailbox is filling up.
+    pub(crate) fn holds_poster(&self, limits: (usize, usize), must_wait_for_all: bool) -> bool {
+        let (allowed, marks) = match must_wait_for_all {
+            true => ((0, 0), MARKS),
+            false => (limits, HELD),
+        };
+        if !self.exceeds(allowed) {
             return false;
         }
-        let count = self.publications.fetch_or(HELD, Ordering::Relaxed);
-        // The last of them may be done meanwhile, with nobody left to tell. If it is this call that lets the publisher go, no
+        let before = self.mail.fetch_or(marks, Ordering::Relaxed);
+        // The last of it may be done meanwhile, with nobody left to tell. If it is this call that lets the poster go, no
         // request comes.
-        !(self.has_few(count, limits) && self.let_go())
+        !(self.has_little(before | marks, limits) && self.let_go())
     }
 
-    /// True if the connection has more publications on their way, or more bytes of them, than these limits allow.
-    pub(crate) fn exceeds(&self, (count, bytes): (usize, usize)) -> bool {
-        self.publications.load(Ordering::Relaxed) & !HELD > count
-            || self.publication_bytes.load(Ordering::Relaxed) > bytes
+    /// True if the connection has more mail on its way, or more bytes of it, than these limits allow.
+    pub(crate) fn exceeds(&self, (letters, bytes): (usize, usize)) -> bool {
+        self.mail.load(Ordering::Relaxed) & !MARKS > letters
+            || self.mail_bytes.load(Ordering::Relaxed) > bytes
     }
 
-    /// True if no more than half of the limits is on its way. The count alone tells of the last.
-    fn has_few(&self, publications: usize, (count, bytes): (usize, usize)) -> bool {
-        let left = publications & !HELD;
-        let bytes_left = self.publication_bytes.load(Ordering::Relaxed);
-        left == 0 || (left <= count / 2 && bytes_left <= bytes / 2)
+    /// True if no more than half of the limits is on its way, or none of it if the marks say so. The count alone tells of the
+    /// last.
+    fn has_little(&self, marked: usize, (letters, bytes): (usize, usize)) -> bool {
+        let left = marked & !MARKS;
+        let bytes_left = self.mail_bytes.load(Ordering::Relaxed);
+        let is_half = left <= letters / 2 && bytes_left <= bytes / 2;
+        left == 0 || (is_half && marked & TO_THE_LAST == 0)
     }
 
-    /// Takes the mark of a publisher that is held back away. True for the one call that does so.
+    /// Takes the marks of a poster that is held back away. True for the one call that does so.
     fn let_go(&self) -> bool {
-        self.publications.fetch_and(!HELD, Ordering::Relaxed) & HELD != 0
+        self.mail.fetch_and(!MARKS, Ordering::Relaxed) & HELD != 0
     }
 }

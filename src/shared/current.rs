@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::LoopShared;
+use super::batch::Batch;
 
 thread_local! {
     static CURRENT: Cell<Option<usize>> = const { Cell::new(None) };
@@ -13,7 +14,19 @@ thread_local! {
     static STAMP: Cell<u64> = const { Cell::new(0) };
     static POSTED: Cell<u32> = const { Cell::new(0) };
     static UNSEEN: Cell<bool> = const { Cell::new(false) };
-    static CONGESTED: Cell<Option<Arc<LoopShared>>> = const { Cell::new(None) };
+    static BATCH: Cell<Option<Arc<Batch>>> = const { Cell::new(None) };
+    static IS_CROWDED: Cell<bool> = const { Cell::new(false) };
+    static REFUSED_BY: Cell<Option<Arc<LoopShared>>> = const { Cell::new(None) };
+}
+
+/// The mail that callbacks have posted since it was [taken](take_mail), besides the worker's mail to itself.
+pub(crate) struct PostedMail {
+    /// The letters that were taken, if there are any.
+    pub(crate) batch: Option<Arc<Batch>>,
+    /// Some mailbox is more than half full, or has refused a letter.
+    pub(crate) is_crowded: bool,
+    /// The worker whose mailbox has refused a letter for want of room.
+    pub(crate) refused_by: Option<Arc<LoopShared>>,
 }
 
 /// The index of the worker that runs on the current thread; `None` on a thread that runs no worker.
@@ -44,6 +57,7 @@ impl Drop for CurrentWorker {
         CURRENT.set(None);
         LOOP.set(std::ptr::null());
         take_posts();
+        take_mail();
     }
 }
 
@@ -71,17 +85,42 @@ pub(crate) fn next_stamp() -> u64 {
     stamp
 }
 
-/// Notes a letter that the worker of the current thread has posted, on behalf of the connection whose callback runs.
-pub(crate) fn note_post(to: &Arc<LoopShared>) {
+/// Notes a letter to so many connections that the worker of the current thread has posted, on behalf of the connection whose
+/// callback runs.
+pub(crate) fn note_post(to: &LoopShared, reach: usize) {
     if LOOP.get().is_null() {
         return;
     }
-    POSTED.set(POSTED.get().saturating_add(1));
+    let reach = u32::try_from(reach.max(1)).unwrap_or(u32::MAX);
+    POSTED.set(POSTED.get().saturating_add(reach));
     UNSEEN.set(true);
     if to.is_congested() {
         end_turn();
-        CONGESTED.set(Some(to.clone()));
+        IS_CROWDED.set(true);
     }
+}
+
+/// Notes that a mailbox had no room for a letter of the connection whose callback runs. The connection is slowed down, too: to be
+/// refused must not be the faster way.
+pub(crate) fn note_refusal(by: &Arc<LoopShared>) {
+    if LOOP.get().is_null() {
+        return;
+    }
+    end_turn();
+    IS_CROWDED.set(true);
+    REFUSED_BY.set(Some(by.clone()));
+}
+
+/// Counts a letter among those of the callback that runs; the letter keeps what it gets until it is carried out. `None` on a
+/// thread that runs no worker.
+pub(crate) fn account(letters: usize, bytes: usize) -> Option<Arc<Batch>> {
+    if LOOP.get().is_null() {
+        return None;
+    }
+    let batch = BATCH.take().unwrap_or_default();
+    batch.add(letters, bytes);
+    BATCH.set(Some(batch.clone()));
+    Some(batch)
 }
 
 /// Ends the turn of the connection whose callback runs after this callback, as if it had posted many letters.
@@ -89,8 +128,8 @@ pub(crate) fn end_turn() {
     POSTED.set(u32::MAX);
 }
 
-/// Number of letters that this worker's callbacks have posted since they were [taken](take_posts); `u32::MAX` if one went to a
-/// mailbox that is more than half full.
+/// Number of connections that the letters reach which this worker's callbacks have posted since they were [taken](take_posts);
+/// `u32::MAX` if the turn is to end.
 #[inline]
 pub(crate) fn posted() -> u32 {
     POSTED.get()
@@ -107,9 +146,17 @@ pub(crate) fn note_seen() {
     UNSEEN.set(false);
 }
 
-/// Begins to count anew. Returns the worker whose mailbox is more than half full, if a letter went to one.
-pub(crate) fn take_posts() -> Option<Arc<LoopShared>> {
+/// Begins to count anew.
+pub(crate) fn take_posts() {
     POSTED.set(0);
     UNSEEN.set(false);
-    CONGESTED.take()
+}
+
+/// Takes the mail that callbacks have posted, on behalf of the connection whose they were.
+pub(crate) fn take_mail() -> PostedMail {
+    PostedMail {
+        batch: BATCH.take(),
+        is_crowded: IS_CROWDED.take(),
+        refused_by: REFUSED_BY.take(),
+    }
 }

@@ -2,6 +2,7 @@
 //! coalesced wake-up.
 
 pub(crate) mod arrival;
+pub(crate) mod batch;
 pub(crate) mod callback;
 pub(crate) mod command;
 pub(crate) mod control;
@@ -40,6 +41,8 @@ pub(crate) struct LoopShared {
     letters: Places,
     /// Senders that wait until the mailboxes have room.
     room: Room,
+    /// Connections that wait until the worker has read mail, because it has refused theirs.
+    next_round: Room,
     /// Commands that wait.
     waiting_commands: AtomicUsize,
     /// Slots of the connections that have requests waiting in their control.
@@ -68,6 +71,7 @@ impl LoopShared {
             wake_flag: WakeFlag::new(),
             letters: Places::new(letters, bytes),
             room: Room::new(),
+            next_round: Room::new(),
             waiting_commands: AtomicUsize::new(0),
             requested: unbounded(),
             waiting_requests: AtomicUsize::new(0),
@@ -132,14 +136,15 @@ impl LoopShared {
         self.letters.bytes()
     }
 
-    /// Counts a letter of the current thread in. `None` if a limit of the mailboxes, or the thread's share, forbids it.
-    pub(crate) fn reserve_places(&self, bytes: usize) -> Option<Charge> {
-        self.letters.reserve(bytes, current::source())
+    /// Counts in a letter of the current thread that reaches so many connections. `None` if a limit of the mailboxes, or the
+    /// thread's share, forbids it.
+    pub(crate) fn reserve_places(&self, reach: usize, bytes: usize) -> Option<Charge> {
+        self.letters.reserve(reach, bytes, current::source())
     }
 
     /// Counts in a publication of a connection, which is held back by other means. `None` if a limit of the mailboxes forbids it.
     pub(crate) fn reserve_for_publisher(&self, bytes: usize) -> Option<Charge> {
-        self.letters.reserve_without_share(bytes)
+        self.letters.reserve_without_share(1, bytes)
     }
 
     /// Counts out a letter that the worker is done with.
@@ -157,14 +162,27 @@ impl LoopShared {
         self.room.wait(callback, || self.letters.has_room());
     }
 
-    /// Calls back senders that wait for room, if there is some. The loop does so after it has read mail.
+    /// Calls back senders that wait for room, if there is some. The loop does so whenever it has carried out mail.
     pub(crate) fn tell_of_room(&self) {
         self.room.tell(|| self.letters.has_room());
+        self.next_round.tell(|| self.letters() == 0);
     }
 
-    /// Calls back senders that wait for room: the worker has ended, or will never run.
+    /// Calls back once the worker has read mail, or has ended: at once if no mail waits. Unlike the wait for room it ends
+    /// however fast others fill the mailboxes.
+    pub(crate) fn when_mail_was_read(&self, callback: RoomCallback) {
+        self.next_round.wait(callback, || self.letters() == 0);
+    }
+
+    /// Calls back those who wait until mail was read. The loop does so after each round.
+    pub(crate) fn tell_of_round(&self) {
+        self.next_round.tell(|| true);
+    }
+
+    /// Calls back senders that wait: the worker has ended, or will never run.
     pub(crate) fn end_mail(&self) {
         self.room.end();
+        self.next_round.end();
     }
 
     /// True once [`end_mail`](Self::end_mail) was called. It takes a lock, and is for senders that are refused.

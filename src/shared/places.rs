@@ -46,21 +46,32 @@ impl Load {
 #[derive(Debug)]
 #[must_use = "places that are not released are lost"]
 pub(crate) struct Charge {
-    bytes: u64,
+    load: Load,
     /// The source that was charged, if any.
     source: Option<u8>,
 }
 
 impl Charge {
-    fn load(&self) -> Load {
-        Load::new(1, self.bytes as usize)
+    /// Number of places.
+    pub(crate) fn letters(&self) -> usize {
+        self.load.letters() as usize
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.load.bytes() as usize
     }
 }
+
+/// The fraction of all places that one letter takes at most, however many connections it reaches.
+const LARGEST_PART: u64 = 64;
 
 /// The places of a queue.
 ///
 /// A sender takes places before it puts an item in; the receiver releases them after it is done with the item. So the queue
 /// never holds more than the limit, and the count may be ahead of the queue for a moment, but never behind.
+///
+/// A letter takes a place for each connection that it reaches, so that the places bound the work that waits: but at most a
+/// [fraction](LARGEST_PART) of them, so that a small mailbox takes large letters, too.
 ///
 /// Each source has a share: it may hold as much as the others leave free. One source alone gets half of the places, two get a
 /// third each, and so on, and there is always room for one more.
@@ -80,12 +91,12 @@ impl Places {
     }
 
     /// Takes places for a letter of a source. `None` if the source has its share, or all are taken.
-    pub(crate) fn reserve(&self, bytes: usize, source: usize) -> Option<Charge> {
+    pub(crate) fn reserve(&self, reach: usize, bytes: usize, source: usize) -> Option<Charge> {
         let source = source % SOURCES;
         let count = &self.by_source[source];
-        let letter = Load::new(1, bytes);
+        let letter = self.letter(reach, bytes);
         let held = Load(count.fetch_add(letter.0, Ordering::Relaxed));
-        let charge = self.reserve_within(bytes, held);
+        let charge = self.reserve_within(letter, held);
         match charge {
             Some(charge) => Some(Charge {
                 source: Some(source as u8),
@@ -99,13 +110,18 @@ impl Places {
     }
 
     /// Takes places for a letter whose source is held back by other means, and has no share. `None` if all are taken.
-    pub(crate) fn reserve_without_share(&self, bytes: usize) -> Option<Charge> {
-        self.reserve_within(bytes, Load(0))
+    pub(crate) fn reserve_without_share(&self, reach: usize, bytes: usize) -> Option<Charge> {
+        self.reserve_within(self.letter(reach, bytes), Load(0))
+    }
+
+    /// The places of a letter that reaches so many connections: at least 1.
+    fn letter(&self, reach: usize, bytes: usize) -> Load {
+        let most = (self.limit.letters() / LARGEST_PART).max(1);
+        Load::new(reach.clamp(1, most as usize), bytes)
     }
 
     /// Takes places, if a source that holds this much already may have them.
-    fn reserve_within(&self, bytes: usize, held: Load) -> Option<Charge> {
-        let letter = Load::new(1, bytes);
+    fn reserve_within(&self, letter: Load, held: Load) -> Option<Charge> {
         // One step. A check before the count could let two senders past the limit; and a count that is taken back could hide
         // from the worker that there is room, which it tells the senders that wait only once.
         let take = |taken: u64| {
@@ -119,20 +135,20 @@ impl Places {
             .taken
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
         outcome.ok().map(|_| Charge {
-            bytes: letter.bytes(),
+            load: letter,
             source: None,
         })
     }
 
     /// Releases the places of a letter.
     pub(crate) fn release(&self, charge: Charge) {
-        let load = charge.load();
+        let load = charge.load;
         if let Some(source) = charge.source {
             self.by_source[usize::from(source)].fetch_sub(load.0, Ordering::Relaxed);
         }
         let before = Load(self.taken.fetch_sub(load.0, Ordering::Relaxed));
         debug_assert!(
-            before.letters() >= 1 && before.bytes() >= load.bytes(),
+            before.letters() >= load.letters() && before.bytes() >= load.bytes(),
             "a place was released twice"
         );
     }
@@ -147,7 +163,7 @@ impl Places {
         !self.load().is_within(self.limit, 2)
     }
 
-    /// Number of letters that have places now.
+    /// Number of places that are taken now.
     #[inline]
     pub(crate) fn letters(&self) -> usize {
         self.load().letters() as usize
@@ -171,7 +187,7 @@ mod tests {
 
     /// Takes places until there are no more. Returns their number.
     fn take_all(places: &Places, bytes: usize, source: usize) -> usize {
-        std::iter::from_fn(|| places.reserve(bytes, source)).count()
+        std::iter::from_fn(|| places.reserve(1, bytes, source)).count()
     }
 
     #[test]
@@ -199,19 +215,19 @@ mod tests {
             "the first of a source, of all that is left"
         );
         assert_eq!(places.bytes(), 1_000);
-        assert!(places.reserve_without_share(1).is_none());
+        assert!(places.reserve_without_share(1, 1).is_none());
     }
 
     #[test]
     fn all_that_is_released_can_be_taken_again() {
         let places = Places::new(8, 800);
-        let charges: Vec<_> = (0..4).map_while(|_| places.reserve(100, 5)).collect();
+        let charges: Vec<_> = (0..4).map_while(|_| places.reserve(1, 100, 5)).collect();
         assert_eq!(
             (charges.len(), places.letters(), places.bytes()),
             (4, 4, 400)
         );
         assert!(!places.has_room() && !places.is_congested());
-        let other = places.reserve_without_share(1).expect("half is free");
+        let other = places.reserve_without_share(1, 1).expect("half is free");
         assert!(places.is_congested());
         charges
             .into_iter()
@@ -225,15 +241,15 @@ mod tests {
     #[test]
     fn a_queue_without_places_has_none() {
         let places = Places::new(0, 1_000);
-        assert!(places.reserve(1, 0).is_none() && places.reserve_without_share(1).is_none());
+        assert!(places.reserve(1, 1, 0).is_none() && places.reserve_without_share(1, 1).is_none());
         assert!(!places.has_room());
     }
 
     #[test]
     fn a_queue_of_one_place_has_one() {
         let places = Places::new(1, usize::MAX);
-        let only = places.reserve(1 << 30, 0).expect("it is free");
-        assert!(places.reserve(1, 1).is_none());
+        let only = places.reserve(1, 1 << 30, 0).expect("it is free");
+        assert!(places.reserve(1, 1, 1).is_none());
         places.release(only);
         assert!(places.has_room());
     }

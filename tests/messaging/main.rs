@@ -5,6 +5,7 @@ mod current_worker;
 mod handler_letters;
 mod order;
 mod other_threads;
+mod pacing;
 mod requests;
 mod room;
 mod topics;

@@ -65,17 +65,17 @@ fn a_publisher_that_is_held_back_is_told_to_go_on() {
     model(|| {
         let (shared, control) = control();
         let limits = (1, usize::MAX);
-        control.count_publication(1);
-        control.count_publication(1);
+        control.count_mail(1, 1);
+        control.count_mail(1, 1);
         let worker = control.clone();
         let worker = thread::spawn(move || {
-            worker.uncount_publication(1, limits);
-            worker.uncount_publication(1, limits);
+            worker.uncount_mail(1, 1, limits);
+            worker.uncount_mail(1, 1, limits);
         });
-        let is_held = control.holds_publisher(limits);
+        let is_held = control.holds_poster(limits, false);
         worker.join().unwrap();
         let obeyed = obey(&shared, &control);
-        let is_told = obeyed.iter().any(|it| it.has(Requests::PUBLISHED));
+        let is_told = obeyed.iter().any(|it| it.has(Requests::POSTED));
         assert!(is_told || !is_held, "held back for ever");
     });
 }

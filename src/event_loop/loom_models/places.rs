@@ -52,7 +52,7 @@ fn no_more_than_the_limit<P: Send + Sync + 'static, C: 'static>(
 fn the_mailbox_limit_holds_and_no_place_is_lost() {
     for (threads, limit) in [(3, 1), (3, 2)] {
         let new = |limit| Places::new(limit, usize::MAX);
-        let reserve = |places: &Places| places.reserve_without_share(1);
+        let reserve = |places: &Places| places.reserve_without_share(1, 1);
         no_more_than_the_limit(threads, limit, new, reserve, Places::release);
     }
 }
@@ -61,7 +61,7 @@ fn the_mailbox_limit_holds_and_no_place_is_lost() {
 fn the_share_of_a_source_is_kept_and_given_back() {
     // Any source may have the only place, since it is the first of that source; but one at a time.
     let new = |limit| Places::new(limit, usize::MAX);
-    let reserve = |places: &Places| places.reserve(1, 1);
+    let reserve = |places: &Places| places.reserve(1, 1, 1);
     no_more_than_the_limit(2, 1, new, reserve, Places::release);
 }
 

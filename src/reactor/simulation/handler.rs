@@ -49,6 +49,8 @@ impl<P: BytesProtocol> ScriptedHandler<P> {
     fn enter(&self, conn: &Conn<'_, P>, session: &Session, callback: &str) {
         let number = number_of(conn);
         let mut ledger = self.book.open();
+        // A callback that has panicked did not end by itself.
+        ledger.poster = None;
         let record = &ledger.records[number];
         let is_known = record.is_open && record.closed.is_none() && !record.is_gone;
         let is_active = !record.has_asked_for_end || callback == "on_close";
@@ -377,6 +379,7 @@ impl<P: BytesProtocol> Handler for ScriptedHandler<P> {
 
     fn on_message(&mut self, conn: &mut Conn<'_, P>, session: &mut Session, message: &[u8]) {
         self.enter(conn, session, "on_message");
+        self.book.open().claim_may_post(session.number);
         {
             let mut ledger = self.book.open();
             let record = &mut ledger.records[session.number];
@@ -409,7 +412,9 @@ impl<P: BytesProtocol> Handler for ScriptedHandler<P> {
                 format!("{} is told of a message after its end", session.number)
             });
         }
+        self.book.open().begin_posting(session.number);
         self.carry_out(conn, session, order, message.len());
+        self.book.open().poster = None;
     }
 
     fn on_timer(

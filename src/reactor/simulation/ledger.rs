@@ -41,6 +41,10 @@ pub(super) struct Ledger {
     pub(super) output_limit: usize,
     /// The next tick of each service.
     pub(super) ticks: [Option<Pending>; 2],
+    /// The connection whose `on_message` runs.
+    pub(super) poster: Option<usize>,
+    /// Number of times that turns were counted anew.
+    pub(super) round: u64,
     /// Turns that each connection may have before they are counted anew.
     pub(super) turns: usize,
     /// The reactor is stopped: mail is dropped unread.
@@ -136,6 +140,12 @@ pub(super) struct Record {
     pub(super) is_drawing: bool,
     /// Number of sources of which something was lost.
     pub(super) lost_sources: usize,
+    /// Broadcasts and publications that its `on_message` has posted and that are not done, each with the round.
+    pub(super) posted: Vec<(usize, u64)>,
+    /// Number of iterations for which it is held back because its mail was refused.
+    pub(super) refused_for: u32,
+    /// The round in which a mailbox has last refused mail of its `on_message`.
+    pub(super) refused_mail_in: Option<u64>,
     /// A message was refused because the output was full, and the handler was not told of room since.
     pub(super) awaits_room: bool,
     /// The message timeout that the handler has set for this connection.
@@ -264,6 +274,7 @@ impl Ledger {
     /// Each connection may have this many turns until the next call.
     pub(super) fn begin_turns(&mut self, turns: usize) {
         self.turns = turns;
+        self.round += 1;
         self.records.iter_mut().for_each(|record| record.work = 0);
     }
 

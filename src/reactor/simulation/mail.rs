@@ -248,6 +248,7 @@ impl<P: BytesProtocol> Mailer<P> {
                     .claim(is_here, || "a job reaches another connection".into());
                 say(&book, conn, 35);
             });
+            self.book.open().note_posted(&outcome);
             let is_own = usize::from(id.service) == P::SERVICE;
             self.book.open().claim(is_own || outcome.is_err(), || {
                 "a job for a connection of another service is taken".into()
@@ -256,11 +257,12 @@ impl<P: BytesProtocol> Mailer<P> {
         }
         // A full mailbox changes no expectation.
         let waiting = WaitingJob::new(&book);
-        let _ = self.clients.on_each_worker(move |_handler, connections| {
+        let outcome = self.clients.on_each_worker(move |_handler, connections| {
             let _waiting = &waiting;
             book.open().tally.count("job with the handler");
             visit_by_name(&book, connections, to, id);
         });
+        self.book.open().note_posted(&outcome);
     }
 
     /// Makes requests that no mailbox may hold up, often two at once.
@@ -311,6 +313,7 @@ impl<P: BytesProtocol> Mailer<P> {
     /// Checks the outcome of an attempt to reach a connection by its handle.
     fn judge<T>(&self, to: usize, remote: &ConnHandle<P>, outcome: &Result<T, SendError<T>>) {
         let mut ledger = self.book.open();
+        ledger.note_posted(outcome);
         if matches!(outcome, Err(SendError::Full(_))) {
             ledger.tally.count("mailbox full");
         }
@@ -363,7 +366,7 @@ impl<P: BytesProtocol> Mailer<P> {
                         "the completion of a publication is called twice".into()
                     });
                 });
-            self.book.open().mail[number].is_refused = outcome.is_err();
+            self.book.open().note_mailed(number, &outcome);
         }
     }
 
@@ -376,7 +379,7 @@ impl<P: BytesProtocol> Mailer<P> {
             self.book.open().mail[number].except = Some(number_of(conn));
             conn.publish_to_others(TOPICS[topic], item)
         };
-        self.book.open().mail[number].is_refused = outcome.is_err();
+        self.book.open().note_mailed(number, &outcome);
     }
 
     pub(super) fn broadcast(&self) {
@@ -384,20 +387,22 @@ impl<P: BytesProtocol> Mailer<P> {
             service: P::SERVICE,
         };
         let (number, item) = self.payload(to, 20);
-        self.book.open().mail[number].is_refused = self.clients.broadcast(item).is_err();
+        let outcome = self.clients.broadcast(item);
+        self.book.open().note_mailed(number, &outcome);
     }
 
     /// Subscribes every connection to a topic.
     fn visit(&self, topic: usize) {
         let book = self.book.clone();
         // A full mailbox changes no expectation.
-        let _ = self.clients.visit(move |conn, session| {
+        let outcome = self.clients.visit(move |conn, session| {
             let number = number_of(conn);
             book.open().claim(session.number == number, || {
                 "a visit is given the session of another connection".into()
             });
             subscribe(&book, conn, topic);
         });
+        self.book.open().note_posted(&outcome);
     }
 
     /// Runs a closure on a connection's worker.

@@ -26,6 +26,7 @@ mod mail;
 mod memory;
 mod network;
 mod peer;
+mod posting;
 mod world;
 
 use std::time::Duration;
@@ -154,6 +155,7 @@ const MUST_HAPPEN: [&str; 60] = [
     "linger ended by the peer",
     "lost after on_close",
     "mailbox full",
+    "mail of a message refused",
     "memory is ample again",
     "memory is short",
     "message without room",

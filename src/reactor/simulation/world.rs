@@ -262,6 +262,7 @@ impl World {
         let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, number as u16));
         let socket = Stream::Simulated(Box::new(Box::new(stream)));
         let current = CurrentWorker::enter(&self.shared);
+        self.shared.count_connection();
         self.reactor
             .adopt(service as u16, socket, peer.into(), register);
         drop(current);
@@ -446,7 +447,9 @@ impl World {
         self.book.open().begin_turns(MOST_TURNS);
         self.reactor.finish_iteration();
         self.check_turns_of_heavy();
-        self.reactor.departed().for_each(drop);
+        for _ in self.reactor.departed() {
+            self.shared.uncount_connection();
+        }
         drop(current);
         self.sleeps = !self.shared.prepare_to_sleep();
         self.check();

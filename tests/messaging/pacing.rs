@@ -1,0 +1,203 @@
+//! Connections that make their handler post: each is paced by its own mail, and nobody waits for the mail of another.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Instant;
+
+use bytes::Bytes;
+use ringwheel::protocol::{Lines, Raw};
+use ringwheel::{Conn, current_worker};
+use ringwheel::{ConnHandle, Connections, Handler, SendError, Server, ServerBuilder};
+use support::{Client, DEADLINE, Hold, Recorder, TestServer, eventually, lending, listen, take};
+
+/// `join` subscribes to the words, `shout` broadcasts, `post` sends a letter to the other worker, and `where` asks for the worker's
+/// index. Anything else is published as a word.
+struct Square {
+    all: Connections<Square>,
+    posted: Arc<AtomicUsize>,
+}
+
+impl Handler for Square {
+    type Protocol = Lines;
+    type Session = ();
+
+    fn on_open(&mut self, _conn: &mut Conn<'_, Lines>) {}
+
+    fn on_message(&mut self, conn: &mut Conn<'_, Lines>, _: &mut (), line: &str) {
+        let here = current_worker().expect("a worker");
+        match line {
+            "join" => {
+                conn.subscribe("words").unwrap();
+                conn.send("joined");
+            }
+            // A handler that does not care whether it is heard.
+            "shout" => _ = self.all.broadcast("!"),
+            "post" => {
+                self.posted.fetch_add(1, Ordering::Relaxed);
+                self.all.on_worker(1 - here, |_, _| {}).unwrap();
+            }
+            "where" => _ = conn.send(&here.to_string()),
+            word => _ = conn.publish("words", word),
+        }
+    }
+}
+
+fn square(builder: ServerBuilder) -> (TestServer, Arc<AtomicUsize>) {
+    let posted = Arc::new(AtomicUsize::new(0));
+    let counter = posted.clone();
+    let builder = builder
+        .listen_with_factory(listen(Lines::new()), move |start| Square {
+            all: start.server().connections_of().unwrap(),
+            posted: counter.clone(),
+        })
+        .unwrap();
+    (TestServer::spawn(builder), posted)
+}
+
+/// Sends a line again and again, as fast as the server reads, until it is told to stop.
+fn flood(mut client: Client, line: &str, stop: &Arc<AtomicBool>) -> JoinHandle<()> {
+    let (lines, stop) = (line.repeat(1_000), stop.clone());
+    thread::spawn(move || {
+        let mut sent = 0;
+        while !stop.load(Ordering::Relaxed) {
+            sent = (sent + client.fill(&lines.as_bytes()[sent..])) % lines.len();
+            thread::yield_now();
+        }
+    })
+}
+
+/// Receives lines until this one comes. False if that takes too long.
+fn hears(client: &mut Client, heard: &mut Vec<u8>, line: &[u8]) -> bool {
+    let start = Instant::now();
+    loop {
+        if let Some(at) = heard.windows(line.len()).position(|it| it == line) {
+            heard.drain(..at + line.len());
+            return true;
+        }
+        // What is behind the last line may be the beginning of this one.
+        heard.drain(..heard.len().saturating_sub(line.len()));
+        if start.elapsed() > DEADLINE {
+            return false;
+        }
+        heard.extend(client.receive_some(64 * 1024));
+    }
+}
+
+/// The flooders' broadcasts fill the mailbox, and most are refused. They must not be served faster for that than somebody who
+/// publishes a word now and then.
+#[test]
+fn a_flood_of_broadcasts_does_not_shut_out_a_publisher() {
+    const MEMBERS: usize = 40;
+    for workers in [1, 2] {
+        let builder = Server::builder().workers(workers).mailbox_limit(1_000);
+        let (server, _) = square(builder);
+        let stop = Arc::new(AtomicBool::new(false));
+        let read = |mut client: Client| thread::spawn(move || _ = client.drain());
+        let mut readers: Vec<_> = (0..MEMBERS).map(|_| read(server.connect())).collect();
+        let mut listener = server.connect();
+        listener.send(b"join\n");
+        let mut heard = Vec::new();
+        assert!(hears(&mut listener, &mut heard, b"joined\n"));
+        let flooders: Vec<_> = (0..3)
+            .map(|_| {
+                let client = server.connect();
+                readers.push(read(client.second_half()));
+                flood(client, "shout\n", &stop)
+            })
+            .collect();
+        assert!(hears(&mut listener, &mut heard, b"!\n"));
+        let mut publisher = server.connect();
+        readers.push(read(publisher.second_half()));
+        for number in 0..40 {
+            let word = format!("word {number}\n");
+            publisher.send(word.as_bytes());
+            let is_heard = hears(&mut listener, &mut heard, word.as_bytes());
+            assert!(is_heard, "{word} was not heard, with {workers} workers");
+        }
+        stop.store(true, Ordering::Relaxed);
+        flooders.into_iter().for_each(|it| it.join().unwrap());
+        server.handle().stop();
+        readers.into_iter().for_each(|it| it.join().unwrap());
+    }
+}
+
+#[test]
+fn a_connection_is_not_read_while_much_of_its_mail_is_on_its_way() {
+    const LETTERS: usize = 5_000;
+    let (server, posted) = square(Server::builder().workers(2));
+    let worker_of = |client: &mut Client| {
+        client.send(b"where\n");
+        usize::from(client.receive(2)[0] - b'0')
+    };
+    let mut poster = server.connect();
+    let here = worker_of(&mut poster);
+    let mut other = server.connect();
+    while worker_of(&mut other) != here {
+        other = server.connect();
+    }
+    let all = server.handle().connections_of::<Square>().unwrap();
+    let (hold, grip) = Hold::new();
+    all.on_worker(1 - here, move |_, _| hold.enter()).unwrap();
+    grip.wait();
+    poster.send("post\n".repeat(LETTERS).as_bytes());
+    eventually("the first letters are posted", || {
+        posted.load(Ordering::Relaxed) > 0
+    });
+    // Each answer takes an iteration, in which the poster would have a turn.
+    for _ in 0..100 {
+        assert_eq!(worker_of(&mut other), here);
+    }
+    let count = posted.load(Ordering::Relaxed);
+    assert!(count < LETTERS / 2, "{count} letters are posted");
+    grip.release();
+    eventually("all letters are posted", || {
+        posted.load(Ordering::Relaxed) == LETTERS
+    });
+}
+
+/// Puts in letters until one is refused, on a worker that is held up and has three connections. Returns their number.
+fn fill(
+    put: impl Fn(&Connections<Recorder<Raw>>, &[ConnHandle<Raw>]) -> Result<(), SendError<()>>,
+) -> usize {
+    let (recorder, _events) = Recorder::<Raw>::new();
+    let (recorder, lent) = lending(recorder);
+    let builder = Server::builder().workers(1).mailbox_limit(6_000);
+    let server = TestServer::start_on(builder, listen(Raw), recorder);
+    let _clients = [server.connect(), server.connect(), server.connect()];
+    let handles = [take(&lent), take(&lent), take(&lent)];
+    let all = server.handle().connections_of().unwrap();
+    let (hold, grip) = Hold::new();
+    handles[0].run(move |_| hold.enter()).unwrap();
+    grip.wait();
+    let mut count = 0;
+    while put(&all, &handles).is_ok() {
+        count += 1;
+    }
+    grip.release();
+    server.handle().stop();
+    count
+}
+
+/// A thread that broadcasts holds up the letters of others no longer than one that sends: half of the places, by connections
+/// that are reached.
+#[test]
+fn a_letter_takes_a_place_for_each_connection_that_it_reaches() {
+    let hello = || Bytes::from_static(b"hello");
+    assert_eq!(fill(|_, handles| handles[0].run(|_| {})), 3_000);
+    assert_eq!(
+        fill(|all, handles| all.run(handles[0].id(), |_, _, _| {})),
+        3_000
+    );
+    assert_eq!(fill(|all, _| all.publish("topic", hello())), 3_000);
+    assert_eq!(fill(|all, _| all.count_subscribers("topic", drop)), 3_000);
+    assert_eq!(fill(|all, _| all.broadcast(hello())), 1_000);
+    assert_eq!(fill(|all, _| all.visit(|_, _| {})), 1_000);
+    assert_eq!(fill(|all, _| all.on_worker(0, |_, _| {})), 1_000);
+    assert_eq!(fill(|all, _| all.on_each_worker(|_, _| {})), 1_000);
+    let two = |handles: &[ConnHandle<Raw>]| [handles[0].id(), handles[1].id()];
+    assert_eq!(
+        fill(|all, handles| all.send_to_all_of(&two(handles), hello())),
+        1_500
+    );
+}
