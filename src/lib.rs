@@ -84,8 +84,8 @@
 //! | [`ServerBuilder::max_connections`] | 100,000 | the connection is closed at once |
 //! | [`ServerBuilder::max_connections_per_ip`] | none | the connection is closed at once |
 //! | [`ServerBuilder::handover_limit`], connections waiting for one worker | 256 | the others wait in the kernel's backlog |
-//! | [`ServerBuilder::mailbox_limit`], [`ServerBuilder::mailbox_bytes`], letters waiting for one worker | 65,536, 64 MiB | the sender gets [`SendError::Full`]; a connection that posts is slowed before |
-//! | [`Limits::publications`] of a connection on their way | 64, 256 KiB | its messages wait until half of them are delivered |
+//! | [`ServerBuilder::mailbox_limit`], [`ServerBuilder::mailbox_bytes`], letters waiting for one worker, by the connections that they reach | 65,536, 64 MiB | the sender gets [`SendError::Full`]; a connection that posts is slowed before |
+//! | [`Limits::publications`], mail of a connection on its way | 64, 256 KiB | its messages wait until half of it is delivered |
 //! | [`ServerBuilder::read_budget`], bytes and work of one connection in a row | 256 KiB | other connections have their turn |
 //! | [`Limits::input`], bytes kept of a message that is not whole | 16 MiB | [`CloseReason::InputLimit`] |
 //! | [`Limits::high_water`], pending output | 192 KiB | the peer is not read until [`Limits::low_water`] (64 KiB) |

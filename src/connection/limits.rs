@@ -64,8 +64,13 @@ pub struct Limits {
     pub subscriptions: usize,
     /// The longest name of a topic, in bytes. Default 256.
     pub topic_name: usize,
-    /// Publications of a connection that may be on their way at one time, as a number and as bytes. One that has more is not
-    /// read, and its messages are not delivered, until half of them have reached all subscribers. Default 64 and 256 KiB.
+    /// Mail of a connection that may be on its way at one time, as a number and as bytes. A connection that has more is not read,
+    /// and its messages are not delivered, until no more than half is left. Default 64 and 256 KiB.
+    ///
+    /// This counts each publication until it has reached all subscribers, and all other letters that the connection's callbacks
+    /// post until they are carried out, by the places that they take
+    /// ([`ServerBuilder::mailbox_limit`](crate::ServerBuilder::mailbox_limit)): a broadcast counts as many as it reaches. Letters to the
+    /// connection's own worker do not count, as they are carried out after the turn.
     pub publications: (usize, usize),
 }
 

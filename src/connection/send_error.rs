@@ -21,9 +21,9 @@ use std::fmt;
 pub enum SendError<T> {
     /// The connection, or its worker, has ended.
     Closed(T),
-    /// As many letters wait for the worker as may ([`ServerBuilder::mailbox_limit`](crate::ServerBuilder::mailbox_limit)), as many
-    /// bytes ([`ServerBuilder::mailbox_bytes`](crate::ServerBuilder::mailbox_bytes)), or as many of this thread as its share
-    /// of both.
+    /// The worker's mailboxes have no place for the letter, or the thread has its share of them: by
+    /// [`ServerBuilder::mailbox_limit`](crate::ServerBuilder::mailbox_limit) or
+    /// [`ServerBuilder::mailbox_bytes`](crate::ServerBuilder::mailbox_bytes).
     Full(T),
 }
 

@@ -117,7 +117,7 @@ impl<H: Handler> Connections<H> {
     }
 
     fn put_publication(&self, publication: Publication<H::Protocol>) -> Result<(), SendError<()>> {
-        self.share_publication(publication.from_callback(), Mailbox::put)
+        self.share_publication(publication.by_callback(), Mailbox::put)
     }
 
     /// Puts in the publication of a connection, which is held back while many are on their way.

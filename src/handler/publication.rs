@@ -91,9 +91,15 @@ impl<P: Protocol> Publication<P> {
     }
 
     /// The same publication, counted among the mail of the callback that runs, if one does.
-    pub(crate) fn from_callback(mut self) -> Self {
+    pub(crate) fn by_callback(mut self) -> Self {
         self.batch = current::account(1, self.size);
         self
+    }
+
+    /// True if the callback's mail, of which this is the last, is more than these limits allow.
+    pub(crate) fn exceeds_in_batch(&self, limits: (usize, usize)) -> bool {
+        let batch = self.batch.as_ref();
+        batch.is_some_and(|batch| batch.exceeds(limits))
     }
 
     /// Counts a worker that was not reached.

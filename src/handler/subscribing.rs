@@ -88,7 +88,8 @@ impl<P: Protocol> Conn<'_, P> {
     ///
     /// # Errors
     /// [`SendError::Full`] if the mailboxes of some worker are full, [`SendError::Closed`] if one has ended: the subscribers on
-    /// that worker do not get the message, the others do.
+    /// that worker do not get the message, the others do. To be slowed down does not rule out that the mailboxes are full:
+    /// [`ServerBuilder::mailbox_bytes`](crate::ServerBuilder::mailbox_bytes) says how many publishers of which size they hold.
     pub fn publish(&self, topic: &str, item: impl Into<OwnedOf<P>>) -> Result<(), SendError<()>> {
         self.put_publication(Publication::new(topic, item.into(), None))
     }
@@ -130,7 +131,13 @@ impl<P: Protocol> Conn<'_, P> {
                 }
                 publication
             }
-            None => publication.from_callback(),
+            None => {
+                let publication = publication.by_callback();
+                if publication.exceeds_in_batch(limits) {
+                    current::end_turn();
+                }
+                publication
+            }
         };
         self.link.outbox.publish(publication)
     }

@@ -172,21 +172,43 @@ impl ServerBuilder {
         self
     }
 
-    /// The limit of letters that wait for one worker; one more is given back to its sender. Default 65,536, at most 16,777,215.
+    /// The number of places for letters that wait for one worker; a letter that finds no place is given back to its sender as
+    /// [`SendError::Full`](crate::SendError::Full). Default 65,536, at most 16,777,215.
     ///
-    /// A send, a closure, a publication and a broadcast is one letter each. Each thread has a share: it may have as many letters
-    /// waiting as the other threads leave free, so one alone gets half of them and nobody is shut out. Publications of
-    /// connections have no share; [`Limits::publications`](crate::Limits::publications) slows down a connection that publishes too much, and a
-    /// connection whose callbacks post to a mailbox that is more than half full is not read until it is a quarter full. With 0
-    /// every letter is given back.
+    /// A letter takes a place for each connection that it may reach on its worker, so that the places bound the work that waits,
+    /// and with it the time for which one sender's letters hold up those of another. But no letter takes more than a 64th of all
+    /// places, and each takes 1 at least.
+    ///
+    /// | letter | places |
+    /// | --- | --- |
+    /// | a send or a closure for one connection, a count of subscribers | 1 |
+    /// | a publication, whose delivery has a budget of its own | 1 |
+    /// | a message to some connections ([`send_to_all_of`](crate::Connections::send_to_all_of)) | one for each that is named |
+    /// | a broadcast, a visit, a closure with all connections ([`on_worker`](crate::Connections::on_worker)) | one for each connection of the worker |
+    ///
+    /// Each thread has a share: it may have as many places as the other threads leave free, so one alone gets half of them and
+    /// nobody is shut out. With the default, a thread that broadcasts to 1,024 connections or more on one worker may have 32
+    /// broadcasts waiting there. For many messages in a row to all, let all subscribe to a topic and publish, or wait with
+    /// [`Connections::when_room`](crate::Connections::when_room).
+    ///
+    /// Publications of connections have no share. A connection whose callbacks post is slowed down instead:
+    /// [`Limits::publications`](crate::Limits::publications) bounds its mail on its way. Where a mailbox is more than half full, a
+    /// connection that posts to it is not read until all of its own mail is carried out; one whose letter is refused, also not
+    /// until the worker has next read its mail. With 0 every letter is given back.
     pub fn mailbox_limit(mut self, letters: usize) -> Self {
         self.mailbox.0 = letters;
         self
     }
 
     /// The limit of bytes in the letters that wait for one worker, as [`mailbox_limit`](Self::mailbox_limit) is that of their
-    /// number. Default 64 MiB, at most 1 TiB. Each letter counts 64 bytes besides its item; an item that several letters share
-    /// counts in each.
+    /// places. Default 64 MiB, at most 1 TiB. Each letter counts 64 bytes besides its item; an item that several letters share
+    /// counts in each. A publication counts until all subscribers on the worker have it.
+    ///
+    /// A connection that publishes is slowed down at [`Limits::publications`](crate::Limits::publications), but its message is refused
+    /// with [`SendError::Full`](crate::SendError::Full) if the publishers of all workers together exceed this limit. Each has at most
+    /// one message more on its way than its limit allows. So none is refused for its bytes while the number of connections that
+    /// publish at one time, times the sum of their limit (256 KiB) and their longest message, is below this limit: with the
+    /// defaults about 240 publishers of messages of 4 KiB, or 50 of 1 MiB.
     pub fn mailbox_bytes(mut self, bytes: usize) -> Self {
         self.mailbox.1 = bytes;
         self

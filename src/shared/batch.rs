@@ -32,6 +32,11 @@ impl Batch {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
+    /// True if there are more letters, or more bytes of them, than these limits allow.
+    pub(crate) fn exceeds(&self, (letters, bytes): (usize, usize)) -> bool {
+        self.letters.load(Ordering::Relaxed) > letters || self.bytes.load(Ordering::Relaxed) > bytes
+    }
+
     /// Counts the letters among the mail of a connection, until the last of them is carried out.
     pub(crate) fn belong_to(&self, control: Arc<Control>, limits: (usize, usize)) {
         let (letters, bytes) = (&self.letters, &self.bytes);
@@ -49,5 +54,90 @@ impl Drop for Batch {
         if let Some(Poster { control, limits }) = self.poster.take() {
             control.uncount_mail(*self.letters.get_mut(), *self.bytes.get_mut(), limits);
         }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::shared::LoopShared;
+    use crate::shared::control::Requests;
+
+    const LIMITS: (usize, usize) = (10, 1_000);
+
+    fn control() -> (Arc<LoopShared>, Arc<Control>) {
+        let (shared, _commands) = LoopShared::new(0, Box::new(|| Ok(())), (1, 1));
+        let control = Arc::new(Control::new(shared.clone(), 0));
+        (shared, control)
+    }
+
+    /// A batch of a connection, with this many letters of 10 bytes, of which one is on its way.
+    fn batch(control: &Arc<Control>, letters: usize) -> Arc<Batch> {
+        let batch = Arc::new(Batch::default());
+        batch.add(letters, 10 * letters);
+        batch.belong_to(control.clone(), LIMITS);
+        batch
+    }
+
+    fn is_let_go(shared: &LoopShared, control: &Control) -> bool {
+        shared.take_request().is_some() && control.take().has(Requests::POSTED)
+    }
+
+    #[test]
+    fn mail_counts_until_the_last_letter_is_carried_out() {
+        let (shared, control) = control();
+        let first = batch(&control, 11);
+        assert!(first.exceeds(LIMITS) && control.holds_poster(LIMITS, false));
+        let letters = [first.clone(), first];
+        let [one, other] = letters;
+        drop(one);
+        assert!(!is_let_go(&shared, &control));
+        drop(other);
+        assert!(is_let_go(&shared, &control));
+        assert!(!control.has_mail_on_its_way());
+    }
+
+    #[test]
+    fn bytes_count_as_letters_do() {
+        let (shared, control) = control();
+        let large = Arc::new(Batch::default());
+        large.add(1, 1_001);
+        large.belong_to(control.clone(), LIMITS);
+        assert!(control.holds_poster(LIMITS, false));
+        drop(large);
+        assert!(is_let_go(&shared, &control));
+    }
+
+    #[test]
+    fn a_poster_goes_on_when_half_of_its_limits_is_left() {
+        let (shared, control) = control();
+        let [first, second, third] = [5, 1, 5].map(|letters| batch(&control, letters));
+        assert!(control.holds_poster(LIMITS, false));
+        drop(second);
+        assert!(!is_let_go(&shared, &control), "10 are left");
+        drop(first);
+        assert!(is_let_go(&shared, &control), "5 are left");
+        drop(third);
+        assert!(!is_let_go(&shared, &control), "it goes on already");
+    }
+
+    #[test]
+    fn where_a_mailbox_fills_up_a_poster_waits_for_all_of_its_mail() {
+        let (shared, control) = control();
+        assert!(!control.holds_poster(LIMITS, true), "it has no mail");
+        let [first, second] = [1, 1].map(|letters| batch(&control, letters));
+        assert!(!control.holds_poster(LIMITS, false));
+        assert!(control.holds_poster(LIMITS, true));
+        drop(first);
+        assert!(!is_let_go(&shared, &control), "1 is left");
+        drop(second);
+        assert!(is_let_go(&shared, &control));
+    }
+
+    #[test]
+    fn a_batch_of_nobody_counts_nowhere() {
+        let batch = Batch::default();
+        batch.add(1, 1);
+        drop(batch);
     }
 }

@@ -239,6 +239,51 @@ mod tests {
     }
 
     #[test]
+    fn a_letter_takes_a_place_for_each_connection_up_to_a_part_of_all() {
+        let places = Places::new(6_400, usize::MAX);
+        let all: Vec<_> = std::iter::from_fn(|| places.reserve(10, 1, 0)).collect();
+        assert_eq!(
+            (all.len(), places.letters(), places.bytes()),
+            (320, 3_200, 320)
+        );
+        all.into_iter().for_each(|charge| places.release(charge));
+        assert_eq!((places.letters(), places.bytes()), (0, 0));
+        for (reach, letters) in [(0, 1), (100, 100), (1_000_000, 100)] {
+            let charge = places.reserve(reach, 1, 0).expect("it is empty");
+            assert_eq!((charge.letters(), places.letters()), (letters, letters));
+            places.release(charge);
+        }
+    }
+
+    #[test]
+    fn a_small_queue_takes_a_letter_to_many() {
+        for limit in [1, 2, 63, 64, 100] {
+            let places = Places::new(limit, usize::MAX);
+            let charge = places.reserve(1_000_000, 1, 0).expect("it is empty");
+            assert_eq!(charge.letters(), 1);
+            assert_eq!(places.reserve(1_000_000, 1, 1).is_some(), limit > 1);
+            places.release(charge);
+        }
+    }
+
+    #[test]
+    fn the_largest_queue_counts_right() {
+        let places = Places::new(usize::MAX, usize::MAX);
+        let charges: Vec<_> =
+            std::iter::from_fn(|| places.reserve(usize::MAX, 1 << 30, 0)).collect();
+        assert_eq!(
+            charges.len(),
+            32,
+            "half of the places, in letters of a 64th"
+        );
+        assert_eq!(places.bytes(), 32 << 30);
+        charges
+            .into_iter()
+            .for_each(|charge| places.release(charge));
+        assert_eq!((places.letters(), places.bytes()), (0, 0));
+    }
+
+    #[test]
     fn a_queue_without_places_has_none() {
         let places = Places::new(0, 1_000);
         assert!(places.reserve(1, 1, 0).is_none() && places.reserve_without_share(1, 1).is_none());

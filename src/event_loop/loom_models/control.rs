@@ -61,10 +61,15 @@ fn a_connection_that_ends_takes_each_request_or_refuses_it() {
 }
 
 #[test]
-fn a_publisher_that_is_held_back_is_told_to_go_on() {
-    model(|| {
+fn a_poster_that_is_held_back_is_told_to_go_on() {
+    for (limit, must_wait_for_all) in [(1, false), (64, true)] {
+        a_poster_is_told((limit, usize::MAX), must_wait_for_all);
+    }
+}
+
+fn a_poster_is_told(limits: (usize, usize), must_wait_for_all: bool) {
+    model(move || {
         let (shared, control) = control();
-        let limits = (1, usize::MAX);
         control.count_mail(1, 1);
         control.count_mail(1, 1);
         let worker = control.clone();
@@ -72,7 +77,7 @@ fn a_publisher_that_is_held_back_is_told_to_go_on() {
             worker.uncount_mail(1, 1, limits);
             worker.uncount_mail(1, 1, limits);
         });
-        let is_held = control.holds_poster(limits, false);
+        let is_held = control.holds_poster(limits, must_wait_for_all);
         worker.join().unwrap();
         let obeyed = obey(&shared, &control);
         let is_told = obeyed.iter().any(|it| it.has(Requests::POSTED));
