@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::Handler;
 use super::conn::Conn;
 use super::count::Count;
-use super::letter::{Letter, Mail, Request, Visit, Visitor};
+use super::letter::{Letter, Mail, Named, Request, Visit, Visitor};
 use super::local::LocalConnections;
 use super::mailbox::Mailbox;
 use super::publication::{Publication, Published};
@@ -215,29 +215,18 @@ impl<H: Handler> Connections<H> {
         ids: &[ConnId],
         item: impl Into<OwnedOf<H::Protocol>>,
     ) -> Result<(), SendError<()>> {
-        let item = item.into();
-        let size = <H::Protocol as Protocol>::Encoder::owned_size(&item);
-        let item = Arc::new(item);
+        let item = Arc::new(item.into());
         let mut outcome = Ok(());
         for mailbox in self.mailboxes.iter() {
             let is_here =
                 |id: &ConnId| id.worker() == mailbox.shared.worker && id.service == mailbox.service;
             let here: Vec<ConnId> = ids.iter().copied().filter(is_here).collect();
             for together in here.chunks(Self::SENT_TOGETHER) {
-                let (item, reach) = (item.clone(), together.len());
-                let together = Box::<[ConnId]>::from(together);
-                let size = size + size_of_val(&*together);
-                let job = Box::new(
-                    move |_: &mut H, connections: &mut LocalConnections<'_, H>| {
-                        connections.for_each_of(&together, |conn, _| _ = conn.send_owned(&item));
-                    },
-                );
-                let mail = Mail::Handler {
-                    job,
-                    size,
-                    reach: Some(reach),
+                let named = Named {
+                    to: together.to_vec(),
+                    item: item.clone(),
                 };
-                if let Err(error) = mailbox.put(mail) {
+                if let Err(error) = mailbox.put(Mail::Several(named)) {
                     outcome = Err(error.map(drop));
                 }
             }

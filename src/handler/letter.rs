@@ -32,6 +32,8 @@ pub(crate) struct Posted<H: Handler> {
 pub(crate) enum Mail<H: Handler> {
     /// A letter to one connection.
     One(Letter<H::Protocol>),
+    /// A message to some connections.
+    Several(Named<H::Protocol>),
     /// A visit to all open connections.
     Each(Visit<H>),
     /// A publication to the subscribers of a topic.
@@ -52,6 +54,7 @@ impl<H: Handler> Mail<H> {
         ENVELOPE
             + match self {
                 Mail::One(letter) => letter.request.size(),
+                Mail::Several(named) => named.size(),
                 Mail::Each(visit) => visit.size,
                 Mail::Topic(publication) => publication.size,
                 Mail::Handler { size, .. } => *size,
@@ -62,11 +65,31 @@ impl<H: Handler> Mail<H> {
     pub(crate) fn reach(&self, worker: &LoopShared) -> usize {
         match self {
             Mail::One(_) | Mail::Topic(_) => 1,
+            Mail::Several(named) => named.to.len(),
             Mail::Handler {
                 reach: Some(reach), ..
             } => *reach,
             Mail::Each(_) | Mail::Handler { reach: None, .. } => worker.connections(),
         }
+    }
+}
+
+/// A message to some connections of a service.
+pub(crate) struct Named<P: Protocol> {
+    pub(crate) to: Vec<ConnId>,
+    pub(crate) item: Arc<OwnedOf<P>>,
+}
+
+impl<P: Protocol> Named<P> {
+    /// Takes the message to one of the connections out, if it is among them.
+    pub(crate) fn take(&mut self, id: ConnId) -> Option<Arc<OwnedOf<P>>> {
+        let place = self.to.iter().position(|to| *to == id)?;
+        self.to.remove(place);
+        Some(self.item.clone())
+    }
+
+    fn size(&self) -> usize {
+        size_of_val(&*self.to) + P::Encoder::owned_size(&self.item)
     }
 }
 
@@ -83,6 +106,13 @@ pub(crate) struct Letter<P: Protocol> {
     pub(crate) request: Request<P>,
     /// Counts the letters that were sent through handles.
     pub(crate) control: Option<Arc<Control>>,
+}
+
+impl<P: Protocol> Letter<P> {
+    /// True if it is a message to this connection.
+    pub(crate) fn is_message_to(&self, id: ConnId) -> bool {
+        self.to == id && matches!(self.request, Request::Send(..))
+    }
 }
 
 /// The content of a [`Letter`].

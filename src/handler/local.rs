@@ -90,15 +90,6 @@ impl<'a, H: Handler> LocalConnections<'a, H> {
         result
     }
 
-    /// Calls a closure with each of these connections, if it is open.
-    pub(crate) fn for_each_of(
-        &mut self,
-        ids: &[ConnId],
-        mut visit: impl FnMut(&mut Conn<'_, H::Protocol>, &mut H::Session),
-    ) {
-        self.access.visit_all(ids, &mut visit);
-    }
-
     /// Calls a closure with each open connection and its session. What it sends to a connection leaves when it returns, in
     /// one write. A panic in it ends the connection that it was called with, as in a callback; the others follow.
     ///

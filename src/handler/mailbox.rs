@@ -8,6 +8,8 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use super::Handler;
 use super::letter::{Mail, Posted};
+use super::outbox::OwnMail;
+use crate::connection::id::ConnId;
 use crate::connection::send_error::SendError;
 use crate::shared::places::Charge;
 use crate::shared::{LoopShared, current};
@@ -128,11 +130,33 @@ impl<H: Handler> Mailbox<H> {
         std::mem::take(&mut self.local().queue)
     }
 
-    /// Takes one of the letters that the worker's own callbacks have posted: the first for which `is_wanted` says so.
-    pub(crate) fn take_local_if(&self, is_wanted: impl Fn(&Mail<H>) -> bool) -> Option<Posted<H>> {
+    /// Takes the first of the letters to a connection, or of the publications, that the worker's own callbacks have posted. Of a
+    /// message to several connections it takes the part of this one.
+    pub(crate) fn take_own(&self, id: ConnId) -> Option<OwnMail<H::Protocol>> {
         let queue = &mut self.local().queue;
-        let index = queue.iter().position(|posted| is_wanted(&posted.mail))?;
-        queue.remove(index)
+        for index in 0..queue.len() {
+            match &mut queue[index].mail {
+                Mail::One(letter) if letter.is_message_to(id) => {}
+                Mail::Topic(_) => {}
+                Mail::Several(named) => match named.take(id) {
+                    Some(item) => return Some(OwnMail::Named(item)),
+                    None => continue,
+                },
+                _ => continue,
+            }
+            let Posted {
+                mail,
+                charge,
+                stamp,
+                ..
+            } = queue.remove(index)?;
+            return match mail {
+                Mail::One(letter) => Some(OwnMail::Send(letter, charge)),
+                Mail::Topic(publication) => Some(OwnMail::Topic(publication, charge, stamp)),
+                _ => None,
+            };
+        }
+        None
     }
 
     /// Lets callbacks of the worker post no more: the service is going.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Handler;
 use super::connections::Connections;
-use super::letter::{Letter, Mail, Request};
+use super::letter::{Letter, Mail};
 use super::mailbox::Mailbox;
 use super::publication::Publication;
 use crate::connection::id::ConnId;
@@ -30,6 +30,8 @@ pub(crate) trait Outbox<P: Protocol>: Send + Sync {
 /// Mail that a callback has posted and that its own connection gets, or may get, before what the callback sends next.
 pub(crate) enum OwnMail<P: Protocol> {
     Send(Letter<P>, Charge),
+    /// A message to several connections, of which the others still get theirs.
+    Named(Arc<OwnedOf<P>>),
     Topic(Arc<Publication<P>>, Charge, u64),
 }
 
@@ -77,18 +79,6 @@ impl<H: Handler> Outbox<H::Protocol> for WorkerOutbox<H> {
     }
 
     fn take_own(&self, id: ConnId) -> Option<OwnMail<H::Protocol>> {
-        let is_wanted = |mail: &Mail<H>| match mail {
-            Mail::One(letter) => letter.to == id && matches!(letter.request, Request::Send(..)),
-            Mail::Topic(_) => true,
-            _ => false,
-        };
-        let posted = self.mailbox.take_local_if(is_wanted)?;
-        match posted.mail {
-            Mail::One(letter) => Some(OwnMail::Send(letter, posted.charge)),
-            Mail::Topic(publication) => {
-                Some(OwnMail::Topic(publication, posted.charge, posted.stamp))
-            }
-            _ => unreachable!("other mail is not wanted"),
-        }
+        self.mailbox.take_own(id)
     }
 }

@@ -184,6 +184,7 @@ impl<P: Protocol> Conn<'_, P> {
                     self.state.shared.release_places(charge);
                     self.carry_out_send(letter);
                 }
+                OwnMail::Named(item) => _ = self.send_owned_now(&item),
                 OwnMail::Topic(publication, charge, stamp) => {
                     let published = Published {
                         publication,

@@ -10,7 +10,7 @@ use crate::connection::loop_state::LoopState;
 use crate::connection::table::ConnTable;
 use crate::connection::victims::keep_bound;
 use crate::handler::Handler;
-use crate::handler::letter::{Letter, Mail, Posted, Request, Visit};
+use crate::handler::letter::{Letter, Mail, Named, Posted, Request, Visit};
 use crate::handler::link::Published;
 use crate::panics::contain_drop;
 use crate::shared::batch::Batch;
@@ -98,6 +98,12 @@ impl<H: Handler> Hub<H> {
                 self.hand_letter(letter, table, state);
                 1
             }
+            Mail::Several(named) => {
+                state.shared.release_places(charge);
+                let reached = named.to.len();
+                self.hand_message(named, table, state);
+                reached.max(1)
+            }
             Mail::Each(visit) => {
                 let mut left = table.ids();
                 left.retain(|id| id.service == service);
@@ -158,6 +164,25 @@ impl<H: Handler> Hub<H> {
         finish_visit_later(connection, state);
     }
 
+    /// Sends a message to each of the connections that are open.
+    fn hand_message(
+        &mut self,
+        named: Named<H::Protocol>,
+        table: &mut ConnTable,
+        state: &mut LoopState,
+    ) {
+        for id in named.to {
+            keep_bound(table, state);
+            let connection = table.get(id);
+            if let Some(connection) = connection.filter(|connection| connection.life.is_active()) {
+                self.call(connection, state, |_, conn, _| {
+                    conn.send_owned_now(&named.item);
+                });
+                finish_visit_later(connection, state);
+            }
+        }
+    }
+
     /// Goes on with a visit, to `budget` connections at most. Returns what is left of the budget.
     fn walk_on(
         &mut self,
@@ -209,10 +234,12 @@ impl<H: Handler> Hub<H> {
                 self.table.link.append(current::next_stamp(), published);
                 continue;
             }
-            if let Mail::One(letter) = &posted.mail {
-                if matches!(letter.request, Request::Send(..)) {
+            match &posted.mail {
+                Mail::One(letter) if matches!(letter.request, Request::Send(..)) => {
                     addressed.push(letter.to);
                 }
+                Mail::Several(named) => addressed.extend(&named.to),
+                _ => {}
             }
             state.shared.release_places(posted.charge);
             contain_drop(posted.mail);

@@ -31,6 +31,10 @@ impl Handler for Script {
                 "send" => assert!(conn.send(&text).is_queued()),
                 "handle" => conn.handle().send(text).unwrap(),
                 "name" => conn.send_to(conn.id(), text).unwrap(),
+                "several" => {
+                    let both = [first.id(), conn.id()];
+                    self.all.send_to_all_of(&both, text).unwrap();
+                }
                 "publish" => conn.publish("t", text).unwrap(),
                 "others" => conn.publish_to_others("t", text).unwrap(),
                 "all" => self.all.publish("t", text).unwrap(),
@@ -97,6 +101,7 @@ fn a_callback_reaches_its_own_connection_in_the_order_of_its_calls() {
         ("publish handle send all name send", "1 2 3 4 5 6"),
         ("all send publish", "1 2 3"),
         ("others send others all", "2 4"),
+        ("several send several handle send", "1 2 3 4 5"),
         (
             "sub-other other-topic publish other-topic send all",
             "2 3 4 5 6",
@@ -129,6 +134,8 @@ fn what_was_published_before_is_heard_by_who_leaves() {
         ("sub all unsub all send", "2 5"),
         ("sub publish handle close", "2 3"),
         ("sub all end", "2"),
+        ("several close", "1"),
+        ("sub several unsub send handle close", "2 4 5"),
     ] {
         let mut client = connect(&server);
         client.send(format!("{script}\n").as_bytes());
@@ -144,6 +151,7 @@ fn another_connection_hears_the_calls_in_order() {
     for (script, heard) in [
         ("publish first", "1 2"),
         ("first publish first-name all", "1 2 3 4"),
+        ("publish several first several", "1 2 3 4"),
         ("publish first-unsubs publish first", "1 4"),
         ("first-unsubs publish first-subs publish first", "4 5"),
         ("first-says first publish first-says", "1 2 3 4"),
