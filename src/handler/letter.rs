@@ -17,6 +17,9 @@ use crate::shared::places::Charge;
 /// Bytes that a letter occupies besides its item.
 const ENVELOPE: usize = 64;
 
+/// The most connections that a job with all connections counts for.
+const JOB_REACH: usize = 64;
+
 /// A piece of mail in a mailbox.
 pub(crate) struct Posted<H: Handler> {
     pub(crate) mail: Mail<H>,
@@ -69,7 +72,9 @@ impl<H: Handler> Mail<H> {
             Mail::Handler {
                 reach: Some(reach), ..
             } => *reach,
-            Mail::Each(_) | Mail::Handler { reach: None, .. } => worker.connections(),
+            Mail::Each(_) => worker.connections(),
+            // Most jobs do not walk through all.
+            Mail::Handler { reach: None, .. } => worker.connections().min(JOB_REACH),
         }
     }
 }

@@ -184,7 +184,8 @@ impl ServerBuilder {
     /// | a send or a closure for one connection, a count of subscribers | 1 |
     /// | a publication, whose delivery has a budget of its own | 1 |
     /// | a message to some connections ([`send_to_all_of`](crate::Connections::send_to_all_of)) | one for each that is named |
-    /// | a broadcast, a visit, a closure with all connections ([`on_worker`](crate::Connections::on_worker)) | one for each connection of the worker |
+    /// | a broadcast, a visit | one for each connection of the worker |
+    /// | a closure with all connections ([`on_worker`](crate::Connections::on_worker)) | one for each connection of the worker, at most 64 |
     ///
     /// Each thread has a share: it may have as many places as the other threads leave free, so one alone gets half of them and
     /// nobody is shut out. With the default, a thread that broadcasts to 1,024 connections or more on one worker may have 32
