@@ -77,7 +77,7 @@
 //! | 431 | a head longer than [`max_head`](WebSocket::max_head), or with more than [`max_headers`](WebSocket::max_headers) | |
 //! | 500 | a panic in [`Accept`], a response that cannot be sent, a subprotocol that was not offered | |
 //! | 501 | a method that HTTP does not have | |
-//! | 505 | another version of HTTP than 1.0 and 1.1 | |
+//! | 505 | another major version of HTTP than 1; a later minor version, such as HTTP/1.2, counts as 1.1 (RFC 9110 section 2.5) | |
 //!
 //! An extension that is not known, or has unknown parameters, is declined and not refused.
 //!

@@ -23,7 +23,7 @@ pub enum HandshakeError {
     TooManyHeaders,
     /// A header is malformed, folded, or not ended by CR and LF: 400.
     Header,
-    /// The request is of another version of HTTP than 1.0 and 1.1: 505.
+    /// The request is of another major version of HTTP than 1: 505. A later minor version than 1.1 counts as 1.1.
     HttpVersion,
     /// The method is none of GET, HEAD and OPTIONS, though RFC 9110 or RFC 5789 has it: 405.
     Method,

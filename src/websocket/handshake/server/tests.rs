@@ -112,6 +112,8 @@ fn rfc_6455_section_4_2_1_what_an_upgrade_may_look_like() {
         with_line("GET", "GET /a/b%20c?d=e&f=%2F? HTTP/1.1"),
         with_line("GET", "GET http://server.example.com/chat HTTP/1.1"),
         with_line("GET", "GET https://server.example.com HTTP/1.1"),
+        // RFC 9110 section 2.5: a later minor version is understood as the one that is known.
+        with_line("GET", "GET /chat HTTP/1.2"),
         with_line("GET", "GET /chat HTTP/1.9"),
         with_also("Content-Length: 0"),
         with_also("X-Empty:"),
