@@ -75,7 +75,8 @@ impl Origins {
 
     /// Only pages from the host and port that the request is for, as its `Host` header has it.
     ///
-    /// Schemes are not compared, since a server behind a proxy does not know its own. A proxy has to pass `Host` on as it is. The
+    /// The scheme is `http` or `https`, as of all pages from a server; an origin with another one, such as `ws`, has to be
+    /// [listed](Self::list). The two are not told apart, since a server behind a proxy does not know its own. A proxy has to pass `Host` on as it is. The
     /// name in `Host` may be anybody's that resolves to this server, unless [`Hosts`](super::Hosts) list its names.
     #[must_use]
     pub fn same_host() -> Self {
@@ -197,7 +198,7 @@ impl<'a> Origin<'a> {
     fn is_at(&self, host: &str) -> bool {
         match (self, Authority::parse(host)) {
             (Origin::Tuple { scheme, authority }, Some(host)) => {
-                default_port(scheme).is_some()
+                is_of_pages(scheme)
                     && authority.is_same_host(&host)
                     && port(scheme, authority) == port(scheme, &host)
             }
@@ -234,12 +235,19 @@ fn is_scheme(text: &str) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
 }
 
+/// True if pages are loaded with this scheme, so that an origin may have it (RFC 6454 section 4 has the scheme of the page).
+fn is_of_pages(scheme: &str) -> bool {
+    ["http", "https"]
+        .iter()
+        .any(|known| scheme.eq_ignore_ascii_case(known))
+}
+
 /// The port that is named, or the default one of the scheme.
 fn port(scheme: &str, authority: &Authority<'_>) -> Option<u16> {
     authority.port.or_else(|| default_port(scheme))
 }
 
-/// The default port of a scheme that pages are loaded with.
+/// The default port of a scheme.
 fn default_port(scheme: &str) -> Option<u16> {
     let is = |name| scheme.eq_ignore_ascii_case(name);
     if is("http") || is("ws") {
@@ -335,7 +343,11 @@ mod tests {
             ("example.com", "http://example.com:8080", false),
             ("example.com", "http://example.org", false),
             ("example.com", "http://sub.example.com", false),
+            ("example.com", "HTTPS://example.com", true),
             ("example.com", "ftp://example.com", false),
+            ("example.com", "ws://example.com", false),
+            ("example.com", "wss://example.com", false),
+            ("example.com:443", "wss://example.com", false),
             ("example.com", "null", false),
             ("null", "null", false),
             ("[::1]:1833", "http://[::1]:1833", true),
