@@ -45,12 +45,13 @@ impl Compression {
 
     /// Appends the compressed payload to `out`; false if the message is to be sent as it is.
     pub(crate) fn deflate(&mut self, payload: &[u8], out: &mut Vec<u8>) -> bool {
-        if self.settings.compresses(payload.len()) {
-            let of_bytes = payload.len().saturating_mul(BYTE_COST);
-            self.work = self
-                .work
-                .saturating_add(of_bytes.saturating_add(MESSAGE_COST));
+        if !self.settings.compresses(payload.len()) {
+            return false;
         }
+        let of_bytes = payload.len().saturating_mul(BYTE_COST);
+        self.work = self
+            .work
+            .saturating_add(of_bytes.saturating_add(MESSAGE_COST));
         self.deflater.deflate(payload, out)
     }
 
@@ -72,6 +73,9 @@ impl Compression {
 
     /// A whole frame with a message that is compressed by itself, if that makes it shorter.
     pub(crate) fn shared_frame(&self, message: Message<'_>) -> Option<Bytes> {
+        if !self.settings.compresses(message.as_bytes().len()) {
+            return None;
+        }
         let mut payload = super::deflate::frame_buffer();
         let mut alone = self.agreed;
         alone.ours.context_takeover = false;
@@ -128,5 +132,65 @@ impl Inflation {
                 InflateError::Ratio => WebSocketError::CompressionRatio,
                 InflateError::Sink(error) => error,
             })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::deflate::tests::agreed;
+    use super::*;
+
+    fn deflate(compression: &mut Compression, payload: &[u8]) -> Option<Vec<u8>> {
+        let mut out = Vec::new();
+        compression.deflate(payload, &mut out).then_some(out)
+    }
+
+    #[test]
+    fn messages_below_the_least_size_and_above_the_largest_are_left_as_they_are() {
+        let settings = Deflate::new().min_size(10).max_size(1_000);
+        for context_takeover in [false, true] {
+            let mut compression = Compression::new(agreed(context_takeover, 15), &settings);
+            for (length, is_compressed) in [(9, false), (10, true), (1_000, true), (1_001, false)] {
+                let payload = vec![b'a'; length];
+                let deflated = deflate(&mut compression, &payload);
+                assert_eq!(deflated.is_some(), is_compressed, "{length}");
+                assert_eq!(compression.take_work() > 0, is_compressed, "{length}");
+                let shared = compression.shared_frame(Message::Binary(&payload));
+                // A frame of 10 letters that is compressed by itself is shorter, too.
+                assert_eq!(shared.is_some(), is_compressed, "{length}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_context_goes_on_behind_a_message_that_is_sent_as_it_is() {
+        let settings = Deflate::new().min_size(0).max_size(1_000);
+        let agreed = agreed(true, 15);
+        let mut compression = Compression::new(agreed, &settings);
+        let mut inflation = Inflation::new(agreed, &settings);
+        // The peer's context does not see the message in between (RFC 7692 section 7.2.3.2).
+        for (letter, length) in [(b'a', 1_000), (b'b', 1_001), (b'a', 1_000)] {
+            let payload = vec![letter; length];
+            let Some(deflated) = deflate(&mut compression, &payload) else {
+                assert_eq!(length, 1_001);
+                continue;
+            };
+            let mut inflated = Vec::new();
+            let mut sink = |part: &[u8]| {
+                inflated.extend_from_slice(part);
+                Ok(())
+            };
+            let outcome = inflation.inflate(&deflated, true, 2_000, usize::MAX, &mut sink);
+            assert!(outcome.is_ok_and(|it| it.consumed == deflated.len()));
+            assert_eq!(inflated, payload);
+        }
+    }
+
+    #[test]
+    fn by_default_256_kib_is_the_longest() {
+        let mut compression = Compression::new(agreed(false, 15), &Deflate::new());
+        let payload = vec![b'a'; 256 * 1024 + 1];
+        assert!(deflate(&mut compression, &payload[1..]).is_some());
+        assert_eq!(deflate(&mut compression, &payload), None);
     }
 }

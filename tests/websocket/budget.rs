@@ -13,6 +13,7 @@ const MIB: usize = 1024 * 1024;
 fn deflate() -> Deflate {
     Deflate::new()
         .level(9)
+        .max_size(u32::MAX)
         .max_ratio(u32::MAX)
         .client_context_takeover(true)
 }

@@ -66,6 +66,31 @@ fn one_message_is_not_compressed() {
     reports.finish(server);
 }
 
+/// What a peer has sent cost 1.4 s of processor time when it was echoed at level 9.
+#[test]
+fn a_message_above_the_largest_size_is_not_compressed() {
+    let (probe, reports) = Probe::new();
+    let probe = probe.on_message(|conn, message| {
+        conn.send(message);
+        // The form that the subscribers of a publication share.
+        conn.send_owned(&MessageBuf::from(message));
+    });
+    let largest = TEXT.len() as u32;
+    let deflate = Deflate::new().min_size(0).max_size(largest);
+    let server = TestServer::start(listen(WebSocket::new().deflate(deflate)), probe);
+    let (mut peer, _) = open(&server, "/");
+    let longer = format!("{TEXT}!");
+    for (text, expected) in [(TEXT, true), (&longer, false), (TEXT, true)] {
+        peer.send(Frame::text(text));
+        for _ in 0..2 {
+            let frame = peer.next_frame();
+            assert_eq!(is_compressed(&frame), expected, "{frame:?}");
+            assert!(expected || frame == Frame::text(text), "{frame:?}");
+        }
+    }
+    reports.finish(server);
+}
+
 #[test]
 fn compression_is_turned_off_and_on_again() {
     let (probe, reports) = Probe::new();

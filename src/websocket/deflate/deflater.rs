@@ -14,7 +14,6 @@ pub(crate) struct Deflater {
     /// The compressor that has seen the messages before. `None` without context takeover, before the first message and after a
     /// release.
     context: Option<Lease<Compressor>>,
-    min_size: u32,
     level: u8,
     window_bits: u8,
     context_takeover: bool,
@@ -35,7 +34,6 @@ impl Deflater {
     pub(crate) fn new(agreed: Agreed, settings: &Deflate) -> Self {
         Deflater {
             context: None,
-            min_size: settings.min_size,
             level: settings.level,
             window_bits: agreed.ours.window_bits,
             context_takeover: agreed.ours.context_takeover,
@@ -45,14 +43,11 @@ impl Deflater {
 
     /// Appends the compressed message to `out`. If it returns false, `out` is unchanged and the message is to be sent as it is.
     ///
-    /// It returns false for a message that is empty or below the minimal size, and, without context takeover, for one that would
+    /// It returns false for a message that is empty, and, without context takeover, for one that would
     /// not become shorter; and for every message if the window is too small to compress with. With context takeover a compressed message is part of the context and has to be sent compressed.
     #[must_use]
     pub(crate) fn deflate(&mut self, payload: &[u8], out: &mut Vec<u8>) -> bool {
-        if payload.is_empty()
-            || payload.len() < self.min_size as usize
-            || !WINDOW_BITS.contains(&self.window_bits)
-        {
+        if payload.is_empty() || !WINDOW_BITS.contains(&self.window_bits) {
             return false;
         }
         let start = out.len();
@@ -127,7 +122,7 @@ impl Compressor {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{agreed, deflater, inflate, inflater};
+    use super::super::tests::{deflater, inflate, inflater};
     use super::*;
 
     fn deflate(deflater: &mut Deflater, payload: &[u8]) -> Option<Vec<u8>> {
@@ -161,15 +156,10 @@ mod tests {
     }
 
     #[test]
-    fn short_and_empty_messages_are_left_as_they_are() {
-        let settings = Deflate::new().min_size(10);
+    fn empty_messages_are_left_as_they_are() {
         for context_takeover in [false, true] {
-            let mut deflater = Deflater::new(agreed(context_takeover, 15), &settings);
-            assert_eq!(deflate(&mut deflater, &[b'a'; 9]), None);
-            assert!(deflate(&mut deflater, &[b'a'; 10]).is_some());
+            assert_eq!(deflate(&mut deflater(1, context_takeover), b""), None);
         }
-        assert_eq!(deflate(&mut deflater(1, true), b""), None);
-        assert_eq!(deflate(&mut deflater(1, false), b""), None);
     }
 
     /// zlib-rs 0.6 resets a stream incompletely if a flush was not finished, so every flush must be.
