@@ -1,17 +1,24 @@
 //! The topics of a service on one worker: their subscribers, and the publications that some subscribers have not got.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
+use std::collections::hash_map::{HashMap, RandomState};
 use std::fmt;
+use std::hash::{BuildHasher, BuildHasherDefault, Hasher};
 
 use slab::Slab;
 
 use crate::connection::id::ConnId;
-use crate::connection::subscribers::{Subscriber, Subscribers};
+use crate::connection::subscribers::{END, List, Subscribers, Thinning, index};
 
 /// Number of entries of a topic's log that a round delivers at most, so that a subscriber gets them in one write.
 const ROUND: u64 = 64;
 /// Number of subscribers that a topic may reach before the other topics have their turn.
 const TURN: usize = 64;
+
+/// Bytes that a subscription takes at most besides the topic's name, in a topic of its own. Tables double, so that it is twice 40
+/// for the place in the table of subscribers, twice 56 for the topic and twice 8 in the connection's own list, then 39 for the
+/// hash of the name and 24 for what an allocator adds to the name: 271, and what is left covers small tables.
+pub(crate) const SUBSCRIPTION_BYTES: usize = 288;
 
 /// The topics of one service. A topic exists as long as it has subscribers, or entries in its log.
 ///
@@ -19,9 +26,16 @@ const TURN: usize = 64;
 /// later subscriber begins to read behind it. The log is delivered in rounds, from subscriber to subscriber, as far as the loop's budget
 /// allows; and a connection that is about to be called gets all that was published before first, so that it never misses
 /// the order of events. All entries have a stamp, by which a subscriber of several topics reads them in order.
-pub(crate) struct Topics<T> {
-    by_name: HashMap<Box<str>, u32>,
+///
+/// `S` hashes the names with a random key. Peers choose names, so that topics with one subscriber are kept small, and the
+/// table of hashes neither reads nor hashes a name again when it grows.
+pub(crate) struct Topics<T, S = RandomState> {
+    /// The last topic whose name has this hash, by the hash.
+    by_hash: HashMap<u64, u32, BuildHasherDefault<IsHash>>,
+    hash: S,
     topics: Slab<Topic<T>>,
+    thinning: Thinning,
+    subscribers: Subscribers,
     /// Topics with entries in their log, in the order of their turns.
     active: VecDeque<u32>,
     /// Number of subscribers that the first of them has reached in its turn.
@@ -30,12 +44,20 @@ pub(crate) struct Topics<T> {
 
 struct Topic<T> {
     name: Box<str>,
-    subscribers: Subscribers,
-    log: VecDeque<Entry<T>>,
+    hash: u64,
+    /// The next topic whose name has the same hash, or [`END`].
+    alike: u32,
+    subscribers: List,
     /// Number of the first entry in the log, counted since the topic exists.
     first: u64,
+    /// Entries that some subscribers have not got; `None` if there are none.
+    log: Option<Box<Log<T>>>,
+}
+
+struct Log<T> {
+    entries: VecDeque<Entry<T>>,
     /// The round that is under way: the place that comes next, and the entry before which it ends.
-    round: Option<(usize, u64)>,
+    round: Option<(u32, u64)>,
 }
 
 struct Entry<T> {
@@ -65,11 +87,32 @@ pub(crate) enum Step<T> {
     Done(Vec<T>),
 }
 
-impl<T> Default for Topics<T> {
+/// Takes a hash for its own hash.
+#[derive(Default)]
+struct IsHash(u64);
+
+impl Hasher for IsHash {
+    fn write(&mut self, _: &[u8]) {
+        unreachable!("a hash is a number");
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+impl<T, S: Default> Default for Topics<T, S> {
     fn default() -> Self {
         Topics {
-            by_name: HashMap::new(),
+            by_hash: HashMap::default(),
+            hash: S::default(),
             topics: Slab::new(),
+            thinning: Thinning::default(),
+            subscribers: Subscribers::default(),
             active: VecDeque::new(),
             reached: 0,
         }
@@ -79,55 +122,99 @@ impl<T> Default for Topics<T> {
 impl<T> Topic<T> {
     /// Number of the entry that comes next.
     fn end(&self) -> u64 {
-        self.first + self.log.len() as u64
+        let length = self.log.as_ref().map_or(0, |log| log.entries.len());
+        self.first + length as u64
     }
 }
 
-impl<T> Topics<T> {
+impl<T, S: BuildHasher> Topics<T, S> {
     /// Adds a subscriber. The caller makes sure that it does not subscribe twice.
     pub(crate) fn join(&mut self, name: &str, id: ConnId) -> Subscription {
-        let topic = match self.by_name.get(name) {
-            Some(topic) => *topic,
-            None => {
-                let topic = index(self.topics.insert(Topic {
-                    name: name.into(),
-                    subscribers: Subscribers::default(),
-                    log: VecDeque::new(),
-                    first: 0,
-                    round: None,
-                }));
-                self.by_name.insert(name.into(), topic);
-                topic
-            }
-        };
+        let hash = self.hash.hash_one(name);
+        let topic = self
+            .find_by(hash, name)
+            .unwrap_or_else(|| self.add(hash, name));
         let entry = &mut self.topics[topic as usize];
         let next = entry.end();
-        Subscription {
-            topic,
-            place: index(entry.subscribers.insert(Subscriber { id, next })),
-        }
+        let place = self.subscribers.insert(&mut entry.subscribers, id, next);
+        Subscription { topic, place }
     }
 
     /// Removes a subscriber, and the topic with the last one.
     pub(crate) fn leave(&mut self, subscription: Subscription) {
-        let key = subscription.topic as usize;
-        let Some(topic) = self.topics.get_mut(key) else {
+        let Some(topic) = self.topics.get_mut(subscription.topic as usize) else {
             return;
         };
-        topic.subscribers.remove(subscription.place as usize);
-        if topic.subscribers.is_empty() && topic.log.is_empty() {
-            self.remove(key);
+        let place = subscription.place;
+        let behind = self.subscribers.remove(&mut topic.subscribers, place);
+        match &mut topic.log {
+            Some(log) => {
+                if let Some((next, _)) = log.round.as_mut().filter(|(next, _)| *next == place) {
+                    *next = behind;
+                }
+            }
+            None if topic.subscribers.is_empty() => self.remove(subscription.topic),
+            None => {}
         }
     }
 
-    fn remove(&mut self, key: usize) {
-        let topic = self.topics.remove(key);
-        self.by_name.remove(&topic.name);
+    fn add(&mut self, hash: u64, name: &str) -> u32 {
+        let topic = index(self.topics.insert(Topic {
+            name: name.into(),
+            hash,
+            alike: END,
+            subscribers: List::default(),
+            first: 0,
+            log: None,
+        }));
+        if let Some(alike) = self.by_hash.insert(hash, topic) {
+            self.topics[topic as usize].alike = alike;
+        }
+        topic
+    }
+
+    fn remove(&mut self, key: u32) {
+        let Topic { hash, alike, .. } = self.topics.remove(key as usize);
+        let mut last = self.by_hash.get(&hash).copied().unwrap_or(END);
+        if last != key {
+            // Another topic whose name has the same hash leads to it.
+            while let Some(topic) = self.topics.get_mut(last as usize) {
+                last = topic.alike;
+                if last == key {
+                    topic.alike = alike;
+                }
+            }
+        } else if alike != END {
+            self.by_hash.insert(hash, alike);
+        } else {
+            self.by_hash.remove(&hash);
+        }
+        if self
+            .thinning
+            .is_due(self.topics.len(), self.topics.capacity())
+        {
+            self.topics.shrink_to_fit();
+            self.by_hash.shrink_to(2 * self.by_hash.len());
+        }
     }
 
     /// The topic of this name, if it exists.
     pub(crate) fn find(&self, name: &str) -> Option<u32> {
-        self.by_name.get(name).copied()
+        if self.topics.is_empty() {
+            return None;
+        }
+        self.find_by(self.hash.hash_one(name), name)
+    }
+
+    fn find_by(&self, hash: u64, name: &str) -> Option<u32> {
+        let mut key = *self.by_hash.get(&hash)?;
+        loop {
+            let topic = self.topics.get(key as usize)?;
+            if *topic.name == *name {
+                return Some(key);
+            }
+            key = topic.alike;
+        }
     }
 
     /// The name of the topic of a subscription.
@@ -154,11 +241,15 @@ impl<T> Topics<T> {
         if topic.subscribers.is_empty() {
             return Err(value);
         }
-        let stamp = topic.log.back().map_or(stamp, |last| last.stamp.max(stamp));
-        if topic.log.is_empty() {
+        let log = topic.log.get_or_insert_with(|| {
             self.active.push_back(key);
-        }
-        topic.log.push_back(Entry { stamp, value });
+            Box::new(Log {
+                entries: VecDeque::new(),
+                round: None,
+            })
+        });
+        let stamp = log.entries.back().map_or(stamp, |last| last.stamp.max(stamp));
+        log.entries.push_back(Entry { stamp, value });
         Ok(stamp)
     }
 
@@ -169,11 +260,9 @@ impl<T> Topics<T> {
 
     /// True if an entry that is older than `stamp` is not delivered to all.
     pub(crate) fn has_entries_before(&self, stamp: u64) -> bool {
-        let mut logs = self
-            .active
-            .iter()
-            .map(|key| &self.topics[*key as usize].log);
-        logs.any(|log| log.front().is_some_and(|entry| entry.stamp < stamp))
+        let logs = self.active.iter();
+        let mut logs = logs.filter_map(|key| self.topics[*key as usize].log.as_ref());
+        logs.any(|log| log.entries.front().is_some_and(|entry| entry.stamp < stamp))
     }
 
     /// The oldest entry up to the stamp `horizon` that one of these subscriptions, all of one connection, has not read.
@@ -186,11 +275,14 @@ impl<T> Topics<T> {
                 continue;
             }
             let topic = &self.topics[subscription.topic as usize];
-            let Some(subscriber) = topic.subscribers.get(subscription.place as usize) else {
+            let Some(log) = &topic.log else {
+                continue;
+            };
+            let Some(subscriber) = self.subscribers.get(subscription.place) else {
                 continue;
             };
             let position = subscriber.next.saturating_sub(topic.first) as usize;
-            let Some(entry) = topic.log.get(position) else {
+            let Some(entry) = log.entries.get(position) else {
                 continue;
             };
             let is_older = oldest.is_none_or(|(stamp, ..)| entry.stamp < stamp);
@@ -199,18 +291,19 @@ impl<T> Topics<T> {
             }
         }
         let (_, subscription, position) = oldest?;
-        let topic = &mut self.topics[subscription.topic as usize];
-        if let Some(subscriber) = topic.subscribers.get_mut(subscription.place as usize) {
+        let topic = &self.topics[subscription.topic as usize];
+        if let Some(subscriber) = self.subscribers.get_mut(subscription.place) {
             subscriber.next = topic.first + position as u64 + 1;
         }
-        topic.log.get(position).map(|entry| &entry.value)
+        let entry = topic.log.as_ref()?.entries.get(position)?;
+        Some(&entry.value)
     }
 
     /// True if one of these subscriptions, all of one connection, has entries to read.
     pub(crate) fn is_behind(&self, subscriptions: &[Subscription]) -> bool {
         subscriptions.iter().any(|subscription| {
             let topic = &self.topics[subscription.topic as usize];
-            let subscriber = topic.subscribers.get(subscription.place as usize);
+            let subscriber = self.subscribers.get(subscription.place);
             subscriber.is_some_and(|subscriber| subscriber.next < topic.end())
         })
     }
@@ -221,28 +314,31 @@ impl<T> Topics<T> {
     pub(crate) fn step(&mut self) -> Option<Step<T>> {
         let key = *self.active.front()?;
         let topic = &mut self.topics[key as usize];
-        let (place, until) = topic
-            .round
-            .unwrap_or((0, topic.end().min(topic.first + ROUND)));
-        if let Some((place, subscriber)) = topic.subscribers.next_behind(place, until) {
-            topic.round = Some((place + 1, until));
-            let horizon = topic.log[(until - topic.first) as usize - 1].stamp;
+        let end = topic.end().min(topic.first + ROUND);
+        let log = topic.log.as_mut()?;
+        let (place, until) = log.round.unwrap_or((topic.subscribers.first(), end));
+        if let Some((_, id, behind)) = self.subscribers.next_behind(place, until) {
+            log.round = Some((behind, until));
+            let horizon = log.entries[(until - topic.first) as usize - 1].stamp;
             self.reached += 1;
             if self.reached >= TURN {
                 self.end_turn();
             }
-            return Some(Step::Visit(subscriber.id, horizon));
+            return Some(Step::Visit(id, horizon));
         }
-        topic.round = None;
+        log.round = None;
         let count = (until - topic.first) as usize;
-        let done = topic.log.drain(..count).map(|entry| entry.value).collect();
+        let done = log.entries.drain(..count);
+        let done = done.map(|entry| entry.value).collect();
         topic.first = until;
-        topic.log.shrink_to(2 * topic.log.len());
-        if topic.log.is_empty() {
+        log.entries.shrink_to(2 * log.entries.len());
+        if log.entries.is_empty() {
+            topic.log = None;
+            let is_over = topic.subscribers.is_empty();
             self.active.pop_front();
             self.reached = 0;
-            if topic.subscribers.is_empty() {
-                self.remove(key as usize);
+            if is_over {
+                self.remove(key);
             }
         } else {
             self.end_turn();
@@ -259,18 +355,32 @@ impl<T> Topics<T> {
     /// Takes all entries out of the logs, delivered or not.
     pub(crate) fn clear_logs(&mut self) -> Vec<T> {
         let mut values = Vec::new();
-        for key in self.active.drain(..) {
+        for key in std::mem::take(&mut self.active) {
             let topic = &mut self.topics[key as usize];
             topic.first = topic.end();
-            topic.round = None;
-            values.extend(topic.log.drain(..).map(|entry| entry.value));
+            let entries = topic.log.take().map(|log| log.entries);
+            values.extend(entries.into_iter().flatten().map(|entry| entry.value));
+            if topic.subscribers.is_empty() {
+                self.remove(key);
+            }
         }
+        self.reached = 0;
         values
     }
-}
 
-fn index(key: usize) -> u32 {
-    u32::try_from(key).expect("a process has fewer than 2^32 connections")
+    /// Bytes of memory that the topics occupy, beside their logs.
+    #[cfg(test)]
+    pub(crate) fn memory(&self) -> usize {
+        // A table of hashes is full at 7/8, has a power of two of entries, and a byte for each besides.
+        let hashes = match self.by_hash.capacity() {
+            0 => 0,
+            capacity => (capacity * 8 / 7).next_power_of_two() * 17,
+        };
+        // An allocator rounds up and adds a length.
+        let names = self.topics.iter().map(|(_, topic)| topic.name.len() + 24);
+        let topics = self.topics.capacity() * size_of::<Topic<T>>();
+        hashes + topics + names.sum::<usize>() + self.subscribers.memory()
+    }
 }
 
 /// A limit that forbids a subscription.
@@ -326,12 +436,138 @@ mod tests {
         assert_eq!(topics.find("a"), None);
         assert_eq!(topics.count("b"), 1);
         topics.leave(other);
-        assert!(topics.topics.is_empty() && topics.by_name.is_empty());
+        assert!(topics.topics.is_empty() && topics.by_hash.is_empty());
+    }
+
+    /// Hashes all names to the same.
+    #[derive(Default)]
+    struct Alike;
+
+    impl BuildHasher for Alike {
+        type Hasher = IsHash;
+
+        fn build_hasher(&self) -> IsHash {
+            IsHash(7)
+        }
+
+        fn hash_one<N: std::hash::Hash>(&self, _: N) -> u64 {
+            7
+        }
+    }
+
+    #[test]
+    fn topics_whose_names_have_the_same_hash_are_told_apart() {
+        // The first, the last and one in between leave first.
+        for order in [[0, 1, 2, 3], [3, 2, 1, 0], [2, 0, 3, 1]] {
+            let mut topics = Topics::<u32, Alike>::default();
+            let names = ["a", "b", "c", "d"];
+            let joined = names.map(|name| topics.join(name, id(1)));
+            let mut left: Vec<_> = names.to_vec();
+            for index in order {
+                topics.leave(joined[index]);
+                left.retain(|name| *name != names[index]);
+                for (name, subscription) in names.iter().zip(joined) {
+                    let topic = left.contains(name).then_some(subscription.topic);
+                    assert_eq!(topics.find(name), topic, "{name} of {left:?}");
+                }
+            }
+            assert!(topics.topics.is_empty() && topics.by_hash.is_empty());
+        }
+    }
+
+    /// Counts the names that it hashes.
+    #[derive(Default)]
+    struct Counting(RandomState, std::cell::Cell<usize>);
+
+    impl BuildHasher for Counting {
+        type Hasher = <RandomState as BuildHasher>::Hasher;
+
+        fn build_hasher(&self) -> Self::Hasher {
+            self.1.set(self.1.get() + 1);
+            self.0.build_hasher()
+        }
+    }
+
+    /// Many connections that ended together with all their topics took 160 ms, since each name was hashed and read again.
+    #[test]
+    fn a_name_is_hashed_once_to_join_and_neither_to_leave_nor_when_tables_grow() {
+        let mut topics = Topics::<u32, Counting>::default();
+        let hashed = |topics: &Topics<u32, Counting>| topics.hash.1.replace(0);
+        let joined: Vec<_> = (0..5_000)
+            .map(|slot| topics.join(&format!("{slot}"), id(slot)))
+            .collect();
+        assert_eq!(hashed(&topics), 5_000);
+        joined.into_iter().for_each(|it| topics.leave(it));
+        assert!(topics.topics.is_empty());
+        assert_eq!(hashed(&topics), 0);
+    }
+
+    /// The most that a subscription may take: what a connection is charged with.
+    fn charged(subscriptions: usize, name: usize) -> usize {
+        subscriptions * (SUBSCRIPTION_BYTES + name)
+    }
+
+    #[test]
+    fn a_topic_with_one_subscriber_is_small() {
+        assert!(size_of::<Topic<u32>>() <= 56 && size_of::<Subscription>() == 8);
+        let mut topics = Topics::<u32>::default();
+        for count in 1..=70_000_usize {
+            topics.join(&format!("{count:010}"), id(count as u32));
+            if count.is_power_of_two() || count % 1_000 == 0 {
+                // The subscriptions in the connections' own lists.
+                let held = topics.memory() + 16 * count;
+                let small_tables = 2_048;
+                let most = charged(count, 10) + small_tables;
+                assert!(held <= most, "{count}: {held} bytes, charged are {most}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_large_topic_takes_no_more_for_each_whoever_stays() {
+        let mut topics = Topics::<u32>::default();
+        // In each topic the last of many subscribers stays.
+        let mut stay = Vec::new();
+        for topic in 0..64 {
+            let name = format!("{topic:010}");
+            let joined: Vec<_> = (0..100).map(|slot| topics.join(&name, id(slot))).collect();
+            joined[..99].iter().for_each(|it| topics.leave(*it));
+            stay.push(joined[99]);
+        }
+        let held = topics.memory();
+        assert!(held <= charged(64, 10) + 8_192, "{held} bytes");
+        stay.into_iter().for_each(|it| topics.leave(it));
+    }
+
+    #[test]
+    fn memory_goes_down_when_all_have_left() {
+        let mut topics = Topics::<u32>::default();
+        let joined: Vec<_> = (0..20_000)
+            .map(|slot| topics.join(&format!("{slot}"), id(slot)))
+            .collect();
+        let most = topics.memory();
+        joined.into_iter().for_each(|it| topics.leave(it));
+        let left = topics.memory();
+        assert!(left < most / 50, "{left} of {most}");
+    }
+
+    #[test]
+    fn a_round_goes_on_behind_a_subscriber_that_leaves() {
+        let mut topics = Topics::<u32>::default();
+        let joined = [1, 2, 3].map(|slot| topics.join("a", id(slot)));
+        topics.append("a", 1, 1);
+        assert!(matches!(topics.step(), Some(Step::Visit(to, _)) if to == id(1)));
+        topics.leave(joined[0]);
+        topics.leave(joined[1]);
+        // Its place is taken by a subscriber of another topic.
+        topics.join("b", id(4));
+        assert!(matches!(topics.step(), Some(Step::Visit(to, _)) if to == id(3)));
+        assert!(matches!(topics.step(), Some(Step::Done(_))));
     }
 
     #[test]
     fn a_subscriber_reads_what_was_published_while_it_subscribes() {
-        let mut topics = Topics::default();
+        let mut topics = Topics::<u32>::default();
         assert_eq!(topics.append("a", 1, 10), Err(10), "nobody subscribes");
         let first = topics.join("a", id(1));
         assert_eq!(topics.append("a", 2, 20), Ok(2));
@@ -344,7 +580,7 @@ mod tests {
 
     #[test]
     fn several_topics_are_read_in_order_and_up_to_the_horizon() {
-        let mut topics = Topics::default();
+        let mut topics = Topics::<u32>::default();
         let both = [topics.join("a", id(1)), topics.join("b", id(1))];
         for (name, stamp) in [("b", 1), ("a", 2), ("a", 3), ("b", 4), ("a", 5)] {
             topics.append(name, stamp, stamp as u32).unwrap();
@@ -357,7 +593,7 @@ mod tests {
 
     #[test]
     fn rounds_visit_all_who_are_behind_and_topics_take_turns() {
-        let mut topics = Topics::default();
+        let mut topics = Topics::<u32>::default();
         let mut places = HashMap::new();
         for slot in 0..200 {
             let name = if slot < 150 { "large" } else { "small" };
@@ -394,7 +630,7 @@ mod tests {
 
     #[test]
     fn the_log_of_a_topic_without_subscribers_is_done() {
-        let mut topics = Topics::default();
+        let mut topics = Topics::<u32>::default();
         let only = topics.join("a", id(1));
         topics.append("a", 7, 70).unwrap();
         assert!(topics.has_entries_before(8) && !topics.has_entries_before(7));
@@ -405,7 +641,7 @@ mod tests {
 
     #[test]
     fn a_subscriber_that_does_not_read_is_passed_over() {
-        let mut topics = Topics::default();
+        let mut topics = Topics::<u32>::default();
         topics.join("a", id(1));
         topics.append("a", 1, 1).unwrap();
         assert!(matches!(topics.step(), Some(Step::Visit(..))));
@@ -415,7 +651,7 @@ mod tests {
 
     #[test]
     fn a_round_is_bounded() {
-        let mut topics = Topics::default();
+        let mut topics = Topics::<u32>::default();
         let only = topics.join("a", id(1));
         for stamp in 0..100 {
             topics.append("a", stamp, stamp as u32).unwrap();
