@@ -85,6 +85,8 @@ const WORKERS: RangeInclusive<usize> = 1..=1 << 16;
 /// The largest buffer or ring that a worker can be told to begin with: above this a setting is taken for a mistake.
 const MAX_BUFFER: usize = 256 * 1024 * 1024;
 const MIN_RECEIVE_BUFFER: usize = 4096;
+/// Below, the rings of a few connections are too much.
+const MIN_WORKER_MEMORY: usize = 1024 * 1024;
 /// Below, every call of the poll is late; above, no deadline is met.
 const TICK: RangeInclusive<Duration> = Duration::from_micros(1)..=Duration::from_secs(3600);
 
@@ -238,10 +240,12 @@ impl ServerBuilder {
     }
 
     /// The limit of bytes that the peers of one worker make it hold, all connections together: input that is not a whole
-    /// message, and output that they have not taken. At least 1 MiB; `usize::MAX` for no limit. Default 1 GiB.
+    /// message, output that they have not taken, and subscriptions. At least 1 MiB ([`build`](Self::build) refuses less);
+    /// `usize::MAX` for no limit. Default 1 GiB.
     ///
     /// [`Limits`](crate::Limits) bound each connection, and this bounds their sum, of memory as it is allocated: rings with
-    /// their unused parts, and what decoders hold ([`Decode::held`](crate::protocol::Decode::held)). A server with several
+    /// their unused parts, what decoders hold ([`Decode::held`](crate::protocol::Decode::held)), and for each
+    /// [subscription](crate::Conn::subscribe) 288 bytes and the topic's name, in multiples of 64. A server with several
     /// workers may take as often as much. Not counted are sessions, letters, timers and the up to 64 idle rings of
     /// [`ring_pool`](Self::ring_pool).
     ///
@@ -253,7 +257,7 @@ impl ServerBuilder {
     /// So a connection within its share, for example 5 KiB of the default limit among 100,000 connections, is neither slowed nor
     /// ended because of what others hold.
     pub fn worker_memory(mut self, bytes: usize) -> Self {
-        self.reactor.memory.bytes = bytes.max(1024 * 1024);
+        self.reactor.memory.bytes = bytes;
         self
     }
 
@@ -447,6 +451,8 @@ impl ServerBuilder {
         check("workers", self.worker_count(), WORKERS)?;
         check("ipv6_prefix", self.ipv6_prefix, 1..=128)?;
         check("tick", self.tick, TICK)?;
+        let memory = self.reactor.memory.bytes;
+        check("worker_memory", memory, MIN_WORKER_MEMORY..=usize::MAX)?;
         let receive_buffer = MIN_RECEIVE_BUFFER..=MAX_BUFFER;
         check(
             "receive_buffer",

@@ -315,6 +315,11 @@ fn a_setting_out_of_its_range_is_refused_by_name() {
         ),
         ("tick", Server::builder().tick(Duration::ZERO)),
         ("tick", Server::builder().tick(Duration::MAX)),
+        ("worker_memory", Server::builder().worker_memory(0)),
+        (
+            "worker_memory",
+            Server::builder().worker_memory((1 << 20) - 1),
+        ),
         ("ipv6_prefix", Server::builder().ipv6_prefix(0)),
         ("ipv6_prefix", Server::builder().ipv6_prefix(129)),
     ];
