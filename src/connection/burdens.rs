@@ -6,7 +6,8 @@
 pub(crate) struct Burdens(u8);
 
 impl Burdens {
-    /// There are completions to call, or sources to draw from.
+    /// The end of the turn has something to do: there are completions to call or sources to draw from, or subscriptions have
+    /// changed what the connection holds.
     pub(crate) const COMPLETING: Burdens = Burdens(1);
     /// The last turn that had input did much work. Further turns wait on the list of heavy connections, so that many
     /// such connections do not add up to a long iteration.

@@ -22,6 +22,8 @@ pub(crate) struct Extra {
     pub(crate) deadlines: OwnDeadlines,
     /// The topics that the connection subscribes to.
     pub(crate) subscriptions: Vec<Subscription>,
+    /// The units of the worker's memory with which the connection is charged for them.
+    pub(crate) subscribed: u32,
     /// The sources that are to be drawn from.
     pub(crate) sources: SourceState,
     /// Messages that were dropped because the output was full.

@@ -1,9 +1,13 @@
 //! The memory that peers make a worker hold: an account of all its connections, kept up to date turn by turn, with one bound.
 //!
 //! A connection holds memory between two turns if input is not a whole message, in a ring or in its decoder, or if output is
-//! pending. Counted is the memory itself: the capacity of the rings that it has borrowed, and
-//! [`Decode::held`](crate::protocol::Decode::held). Each connection remembers how much it was last charged with, so a change
-//! costs one addition, and a connection that holds nothing before and after its turn is not looked at.
+//! pending; and if it subscribes to topics. Counted is the memory itself: the capacity of the rings that it has borrowed, and
+//! [`Decode::held`](crate::protocol::Decode::held). A subscription counts as much as one in a topic of its own may take
+//! ([`SUBSCRIPTION_BYTES`]), and the name, since the other subscribers may leave.
+//!
+//! Each connection remembers how much it was last charged with, so a change costs one addition, and a connection that holds
+//! nothing before and after its turn is not looked at. Its subscriptions are charged when they begin and end, so that a
+//! connection which has some and nothing else takes the fast path all the same.
 //!
 //! | worker's memory | state | meaning |
 //! | --- | --- | --- |
@@ -15,9 +19,11 @@
 use std::time::Duration;
 
 use super::Connection;
+use super::burdens::Burdens;
 use super::gate::Gate;
 use super::lifecycle::Stage;
 use super::loop_state::LoopState;
+use super::topics::SUBSCRIPTION_BYTES;
 use crate::shared::sync::atomic::Ordering;
 use crate::wheel::TimerKey;
 
@@ -43,7 +49,16 @@ impl Default for Bounds {
     }
 }
 
-/// The memory with which one connection is charged, in units.
+/// The units with which a connection is charged for a subscription to a topic whose name has this many bytes.
+fn subscription_units(name: usize) -> u32 {
+    units(name.saturating_add(SUBSCRIPTION_BYTES))
+}
+
+fn units(bytes: usize) -> u32 {
+    u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX)
+}
+
+/// The memory with which one connection is charged for its buffers, in units.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Charge {
     /// Its rings, for input and output.
@@ -59,7 +74,7 @@ impl Charge {
     }
 
     /// All of it, in units.
-    pub(crate) fn units(self) -> u64 {
+    fn units(self) -> u64 {
         u64::from(self.rings) + u64::from(self.decoder)
     }
 }
@@ -162,9 +177,8 @@ impl Memory {
         self.bound / 2 / connections.max(1) as u64
     }
 
-    /// Replaces a part of a connection's charge. True if that has changed anything.
-    fn replace(&mut self, part: &mut u32, bytes: usize) -> bool {
-        let units = u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX);
+    /// Replaces a part of a connection's charge, in units. True if that has changed anything.
+    fn replace(&mut self, part: &mut u32, units: u32) -> bool {
         let before = std::mem::replace(part, units);
         self.held = self.held + u64::from(units) - u64::from(before);
         units != before
@@ -190,7 +204,7 @@ impl Connection {
     /// Charges the connection with the rings that it has now.
     pub(crate) fn charge_rings(&mut self, state: &mut LoopState) {
         let bytes = self.ring_bytes();
-        if state.memory.replace(&mut self.charge.rings, bytes) {
+        if state.memory.replace(&mut self.charge.rings, units(bytes)) {
             state.show_memory();
         }
     }
@@ -198,9 +212,47 @@ impl Connection {
     /// Charges the connection with the bytes that its decoder holds now.
     #[cold]
     pub(crate) fn charge_decoder(&mut self, state: &mut LoopState, bytes: usize) {
-        if state.memory.replace(&mut self.charge.decoder, bytes) {
+        if state.memory.replace(&mut self.charge.decoder, units(bytes)) {
             state.show_memory();
         }
+    }
+
+    /// Charges the connection with a subscription that has begun, to a topic whose name has this many bytes. The end of the turn
+    /// compares the sum with the bound.
+    pub(crate) fn charge_subscription(&mut self, state: &mut LoopState, name: usize) {
+        let units = self.subscribed().saturating_add(subscription_units(name));
+        self.replace_subscribed(state, units);
+        self.burdens.set(Burdens::COMPLETING, true);
+    }
+
+    /// Gives back what [`charge_subscription`](Self::charge_subscription) has charged for this name.
+    pub(crate) fn uncharge_subscription(&mut self, state: &mut LoopState, name: usize) {
+        let units = self.subscribed().saturating_sub(subscription_units(name));
+        self.replace_subscribed(state, units);
+        self.burdens.set(Burdens::COMPLETING, true);
+    }
+
+    /// Charges the connection with no subscription any more: they have ended, or are about to.
+    pub(crate) fn uncharge_all_subscriptions(&mut self, state: &mut LoopState) {
+        self.replace_subscribed(state, 0);
+    }
+
+    fn replace_subscribed(&mut self, state: &mut LoopState, units: u32) {
+        if let Some(extra) = &mut self.extra {
+            if state.memory.replace(&mut extra.subscribed, units) {
+                state.show_memory();
+            }
+        }
+    }
+
+    /// Units with which the connection is charged for its subscriptions.
+    fn subscribed(&self) -> u32 {
+        self.extra.as_ref().map_or(0, |extra| extra.subscribed)
+    }
+
+    /// All that the connection is charged with, in units.
+    pub(crate) fn units(&self) -> u64 {
+        self.charge.units() + u64::from(self.subscribed())
     }
 
     /// True if the decoder is charged for.
@@ -211,6 +263,7 @@ impl Connection {
 
     /// Gives the rings back, and charges the connection with nothing more: it is over.
     pub(crate) fn release_memory(&mut self, state: &mut LoopState) {
+        self.uncharge_all_subscriptions(state);
         if let Some(ring) = self.input.take() {
             state.pool.give_back(ring);
         }
@@ -228,11 +281,11 @@ impl Connection {
             return;
         }
         let share = state.memory.share(connections);
-        if self.charge.units() > share && !self.life.is_closed() {
+        if self.units() > share && !self.life.is_closed() {
             // The pool may have lent a ring that is larger than what is kept in it.
             self.trim_rings(state);
         }
-        let is_large = self.charge.units() > share;
+        let is_large = self.units() > share;
         if is_large && self.life.stage() == Stage::Open {
             self.hold_back(Gate::MEMORY);
             #[cfg(test)]

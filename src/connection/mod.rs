@@ -84,7 +84,7 @@ pub(crate) struct Connection {
     pub(crate) key: u32,
     /// Bytes of input before the protocol is asked again. No input limit reaches `u32::MAX`.
     pub(crate) needed: u32,
-    /// The memory that the connection held at the end of its last turn.
+    /// The memory that the connection's buffers held at the end of its last turn.
     pub(crate) charge: Charge,
     /// Input that is not consumed yet.
     pub(crate) input: Option<Box<RingBuffer>>,
@@ -130,8 +130,8 @@ impl Connection {
         }
     }
 
-    /// True if the connection is open, nothing holds it back, nothing is under way, and it held no memory at the end of its
-    /// last turn: the state between most turns.
+    /// True if the connection is open, nothing holds it back, nothing is under way, and its buffers held no memory at the end of
+    /// its last turn: the state between most turns.
     ///
     /// It may hold input that is not a whole message, and output that the socket does not take, if both are of this turn.
     #[inline]
@@ -178,7 +178,7 @@ impl Connection {
         !self.output.is_empty() || self.burdens.has(Burdens::OWES)
     }
 
-    /// True if the connection neither holds memory nor is charged for any.
+    /// True if the connection neither holds buffers nor is charged for any.
     #[inline]
     pub(crate) fn holds_nothing(&self) -> bool {
         self.charge.is_nothing() && self.input.is_none() && !self.output.has_ring()

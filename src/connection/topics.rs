@@ -248,7 +248,10 @@ impl<T, S: BuildHasher> Topics<T, S> {
                 round: None,
             })
         });
-        let stamp = log.entries.back().map_or(stamp, |last| last.stamp.max(stamp));
+        let stamp = log
+            .entries
+            .back()
+            .map_or(stamp, |last| last.stamp.max(stamp));
         log.entries.push_back(Entry { stamp, value });
         Ok(stamp)
     }
@@ -555,7 +558,7 @@ mod tests {
     fn a_round_goes_on_behind_a_subscriber_that_leaves() {
         let mut topics = Topics::<u32>::default();
         let joined = [1, 2, 3].map(|slot| topics.join("a", id(slot)));
-        topics.append("a", 1, 1);
+        topics.append("a", 1, 1).unwrap();
         assert!(matches!(topics.step(), Some(Step::Visit(to, _)) if to == id(1)));
         topics.leave(joined[0]);
         topics.leave(joined[1]);

@@ -49,7 +49,7 @@ fn end_largest(table: &mut ConnTable, state: &mut LoopState) {
 #[cfg(test)]
 fn note_search(table: &ConnTable, state: &mut LoopState) {
     let live = table.iter().filter(|it| !it.life.is_closed());
-    let held = live.map(|it| (it.id, it.charge.units())).collect();
+    let held = live.map(|it| (it.id, it.units())).collect();
     state.memory.searches.push(super::memory::Search { held });
 }
 
@@ -59,7 +59,7 @@ pub(crate) fn trim(table: &mut ConnTable, state: &mut LoopState) -> BinaryHeap<(
     let mut holders = Vec::new();
     let connections = table.len();
     for connection in table.iter_mut() {
-        if connection.charge.is_nothing() {
+        if connection.units() == 0 {
             continue;
         }
         if connection.life.is_closed() {
@@ -68,7 +68,7 @@ pub(crate) fn trim(table: &mut ConnTable, state: &mut LoopState) -> BinaryHeap<(
         }
         connection.trim_rings(state);
         connection.keep_share(state, connections);
-        holders.push((connection.charge.units(), connection.id.slot));
+        holders.push((connection.units(), connection.id.slot));
     }
     holders.into()
 }
@@ -78,6 +78,7 @@ mod tests {
     use ringwheel_ringbuffer::PoolConfig;
 
     use crate::connection::Connection;
+    use crate::connection::burdens::Burdens;
     use crate::connection::id::ConnId;
     use crate::connection::memory::Bounds;
     use crate::io::address::Address;
@@ -132,6 +133,40 @@ mod tests {
         }
         let held = state.memory.held() as usize * crate::connection::memory::UNIT;
         assert!((500 * KIB..=700 * KIB).contains(&held), "{held}");
+    }
+
+    #[test]
+    fn those_who_hold_subscriptions_alone_are_ended_too() {
+        let (mut table, mut state) = worker(800 * KIB);
+        let subscriptions = [10, 300, 2_000, 20, 500];
+        let ids = subscriptions.map(|count| {
+            let id = table.insert(0, |id| {
+                Connection::new(id, 0, Stream::Detached, Address::Unix(None), 0)
+            });
+            let connection = table.get(id).unwrap();
+            connection.extra_or_new();
+            for _ in 0..count {
+                connection.charge_subscription(&mut state, 10);
+            }
+            assert_eq!(connection.units(), 5 * count);
+            // Between two turns it takes the fast path.
+            connection.burdens.set(Burdens::COMPLETING, false);
+            assert!(connection.only_awaits_input());
+            id
+        });
+        let held = |state: &LoopState| state.memory.held();
+        assert!(held(&state) == 5 * 2_830 && state.memory.exceeds_bound());
+        keep_bound(&mut table, &mut state);
+        assert_eq!(state.memory.victims, [ids[2].slot]);
+        assert_eq!(
+            held(&state),
+            5 * 830,
+            "what the victim held is given back at once"
+        );
+        let other = table.get(ids[1]).unwrap();
+        other.uncharge_subscription(&mut state, 10);
+        other.uncharge_all_subscriptions(&mut state);
+        assert_eq!((other.units(), held(&state)), (0, 5 * 530));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use super::publication::Publication;
 use super::source::Sources;
 use crate::connection::Connection;
 use crate::connection::limits::Limits;
+use crate::connection::loop_state::LoopState;
 use crate::connection::topics::Topics;
 use crate::protocol::Protocol;
 use crate::shared::places::Charge;
@@ -75,10 +76,11 @@ impl<P: Protocol> Link<P> {
     }
 
     /// Ends the subscriptions of a connection.
-    pub(crate) fn leave_topics(&self, connection: &mut Connection) {
+    pub(crate) fn leave_topics(&self, connection: &mut Connection, state: &mut LoopState) {
+        connection.uncharge_all_subscriptions(state);
         if let Some(extra) = &mut connection.extra {
             let mut topics = self.topics.borrow_mut();
-            for subscription in extra.subscriptions.drain(..) {
+            for subscription in std::mem::take(&mut extra.subscriptions) {
                 topics.leave(subscription);
             }
         }

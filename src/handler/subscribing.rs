@@ -20,6 +20,9 @@ impl<P: Protocol> Conn<'_, P> {
     /// subscribers. It is shared by all connections with the same handler type, on all workers. Subscriptions end with the
     /// connection.
     ///
+    /// A subscription counts 288 bytes and the length of the name, rounded up to a multiple of 64, towards
+    /// [`ServerBuilder::worker_memory`](crate::ServerBuilder::worker_memory): the most that it takes in a topic of its own.
+    ///
     /// # Errors
     /// [`SubscribeError`], by [`Limits::subscriptions`](crate::Limits::subscriptions) and
     /// [`Limits::topic_name`](crate::Limits::topic_name).
@@ -37,6 +40,7 @@ impl<P: Protocol> Conn<'_, P> {
             return Err(SubscribeError::Count);
         }
         subscriptions.push(self.link.topics.borrow_mut().join(topic, id));
+        self.connection.charge_subscription(self.state, topic.len());
         Ok(true)
     }
 
@@ -46,12 +50,14 @@ impl<P: Protocol> Conn<'_, P> {
         let Some(index) = self.subscription_to(topic) else {
             return false;
         };
-        let subscription = self
-            .connection
-            .extra_or_new()
-            .subscriptions
-            .swap_remove(index);
+        let subscriptions = &mut self.connection.extra_or_new().subscriptions;
+        let subscription = subscriptions.swap_remove(index);
+        if subscriptions.len() < subscriptions.capacity() / 4 {
+            subscriptions.shrink_to(2 * subscriptions.len());
+        }
         self.link.topics.borrow_mut().leave(subscription);
+        self.connection
+            .uncharge_subscription(self.state, topic.len());
         true
     }
 

@@ -121,7 +121,7 @@ impl<H: Handler> Service for Hub<H> {
         if opened.is_some() || self.table.is_known(connection) {
             return true;
         }
-        self.table.link.leave_topics(connection);
+        self.table.link.leave_topics(connection, state);
         self.table.link.drop_sources(connection);
         contain_drop(self.table.typed.remove(key));
         false
@@ -256,7 +256,7 @@ impl<H: Handler> Service for Hub<H> {
     fn end(&mut self, connection: &mut Connection, state: &mut LoopState) {
         let Hub { handler, table, .. } = self;
         let TypedTable { typed, link, .. } = table;
-        link.leave_topics(connection);
+        link.leave_topics(connection, state);
         link.drop_sources(connection);
         let Some(typed) = typed.get_mut(connection.key as usize) else {
             return;

@@ -45,3 +45,5 @@ mod hoards;
 mod lengths;
 #[cfg(target_os = "linux")]
 mod pings;
+#[cfg(target_os = "linux")]
+mod topics;

@@ -7,10 +7,11 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use ringwheel::protocol::{
-    Decode, Encode, LengthPrefixed, Output, PackError, Protocol, Raw, UnpackContext, Unpacked,
+    Decode, Encode, LengthPrefixed, Lines, Output, PackError, Protocol, Raw, UnpackContext,
+    Unpacked,
 };
 use ringwheel::{ConnHandle, Connections, Limits, SendStatus, Server, ServerHandle};
-use support::{Client, DEADLINE, Event, Hold, Recorder, TestServer, eventually, listen};
+use support::{Client, DEADLINE, Event, Events, Hold, Recorder, TestServer, eventually, listen};
 
 const KIB: usize = 1024;
 /// The lowest limit that there is.
@@ -75,6 +76,91 @@ fn letters_to_peers_that_read_end_nobody() {
         assert!(client.receive(LETTER) == letter);
     }
     assert_eq!(events.count(|event| matches!(event, Event::Close(..))), 0);
+    server.finish(&events);
+}
+
+/// Obeys: `sub NAME`, `unsub NAME`, and `hoard NAME`, which subscribes to 256 topics whose names begin with it.
+fn subscriber() -> (Recorder<Lines>, Events) {
+    let (recorder, events) = Recorder::<Lines>::new();
+    let recorder = recorder.on_message(|conn, line| {
+        let line = std::str::from_utf8(line).expect("a line");
+        let (command, name) = line.split_once(' ').expect("a command");
+        match command {
+            "sub" => assert_eq!(conn.subscribe(name), Ok(true)),
+            "unsub" => assert!(conn.unsubscribe(name)),
+            _ => {
+                for topic in 0..256 {
+                    conn.subscribe(&format!("{name}-{topic:05}")).unwrap();
+                }
+            }
+        }
+        conn.send("done");
+    });
+    (recorder, events)
+}
+
+#[track_caller]
+fn command(client: &mut Client, line: &str) {
+    client.send(format!("{line}\n").as_bytes());
+    assert_eq!(client.receive(5), b"done\n");
+}
+
+/// What a subscription to a topic with a short name counts: 288 bytes and the name, in multiples of 64.
+const SUBSCRIPTION: usize = 320;
+
+/// 256 topics of its own cost a server 700 KB for each connection, which nobody counted.
+#[test]
+fn subscriptions_count_until_they_end() {
+    let (subscriber, events) = subscriber();
+    let server = TestServer::start(listen(Lines::new()), subscriber);
+    let (mut hoarder, mut other) = (server.connect(), server.connect());
+    let counts = |bytes| eventually("it counts", || held(&server) == bytes);
+    command(&mut other, "sub news");
+    counts(SUBSCRIPTION);
+    let long = "a-name-of-more-than-thirty-two-letters";
+    command(&mut hoarder, &format!("sub {long}"));
+    counts(2 * SUBSCRIPTION + 64);
+    command(&mut hoarder, &format!("unsub {long}"));
+    command(&mut hoarder, "sub news");
+    counts(2 * SUBSCRIPTION);
+    command(&mut hoarder, "unsub news");
+    counts(SUBSCRIPTION);
+    command(&mut hoarder, "hoard 0000");
+    counts(257 * SUBSCRIPTION);
+    drop(hoarder);
+    counts(SUBSCRIPTION);
+    drop(other);
+    counts(0);
+    server.finish(&events);
+}
+
+#[test]
+fn those_who_subscribe_to_most_are_ended_and_nobody_else() {
+    const HOARDERS: usize = 40;
+    let (subscriber, events) = subscriber();
+    let builder = Server::builder().workers(1).worker_memory(LEAST);
+    let server = TestServer::start_on(builder, listen(Lines::new()), subscriber);
+    let mut modest = server.connect();
+    command(&mut modest, "sub news");
+    let mut hoarders = Vec::new();
+    for number in 0..HOARDERS {
+        let mut hoarder = server.connect();
+        hoarder.send(format!("hoard {number:04}\n").as_bytes());
+        hoarders.push(hoarder);
+    }
+    let most_left = LEAST / (256 * SUBSCRIPTION);
+    let is_victim =
+        |event: &Event| matches!(event, Event::Close(_, ending) if ending.reason == "WorkerMemory");
+    eventually("the hoarders are ended", || {
+        events.count(is_victim) >= HOARDERS - most_left
+    });
+    assert!(held(&server) <= LEAST, "{} bytes", held(&server));
+    command(&mut modest, "sub weather");
+    let is_other = |event: &Event| matches!(event, Event::Close(..)) && !is_victim(event);
+    assert_eq!(events.count(is_other), 0);
+    drop(hoarders);
+    drop(modest);
+    eventually("nothing is left", || held(&server) == 0);
     server.finish(&events);
 }
 

@@ -12,9 +12,9 @@ use crate::connection::marks::Marks;
 use crate::connection::memory::{Bounds, Course, Search, UNIT};
 use crate::wheel::TimerKey;
 
-use super::Random;
 use super::ledger::{Ledger, ticks, ticks_up};
 use super::world::{MAX_LIVE, World};
+use super::{Random, TOPICS};
 
 /// The longest time for which connections are slowed.
 const PATIENCE: Duration = Duration::from_millis(15);
@@ -91,10 +91,17 @@ impl World {
         let units = |bytes: usize| bytes.div_ceil(UNIT) as u64;
         let mut sum = 0;
         let is_slowed = reactor.state.memory.is_slowed();
+        let ledger = self.book.open();
         for connection in reactor.table.iter_mut() {
             let service = &reactor.services[connection.service as usize].service;
-            let held = units(connection.ring_bytes()) + units(service.held(connection));
-            let charged = connection.charge.units();
+            let buffers = units(connection.ring_bytes()) + units(service.held(connection));
+            let peer = self.peers.iter().find(|peer| peer.id == connection.id);
+            let topics = peer.map(|peer| &ledger.records[peer.number].topics);
+            let names = topics.into_iter().flatten().map(|topic| TOPICS[*topic]);
+            // What a subscription counts, and its name.
+            let subscribed: u64 = names.map(|name| units(288 + name.len())).sum();
+            let held = buffers + subscribed;
+            let charged = connection.units();
             assert_eq!(held, charged, "{} is charged wrongly", connection.id);
             sum += held;
             let is_held_back = connection.gate.has(Gate::MEMORY);
@@ -109,6 +116,7 @@ impl World {
                 connection.id
             );
         }
+        drop(ledger);
         let has_turns_left = !reactor.state.ready.is_empty();
         let memory = &mut reactor.state.memory;
         assert_eq!(memory.held(), sum, "the sum of what all connections hold");
@@ -228,9 +236,8 @@ impl World {
         for connection in self.reactor.table.iter() {
             // The end of the turn that a connection is queued for will hold it back.
             let is_settled = !connection.marks.has(Marks::ON_READY_LIST);
-            let must_wait = is_settled
-                && connection.life.stage() == Stage::Open
-                && connection.charge.units() > share;
+            let must_wait =
+                is_settled && connection.life.stage() == Stage::Open && connection.units() > share;
             assert!(
                 !must_wait || connection.gate.has(Gate::MEMORY),
                 "{} holds more than its share, and is not held back",
