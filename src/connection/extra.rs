@@ -32,6 +32,8 @@ pub(crate) struct Extra {
     pub(crate) control: Option<Arc<Control>>,
     /// The connection is held back until the worker that has refused its mail has read mail.
     pub(crate) was_refused: bool,
+    /// The connection lingers beyond its close timeout.
+    pub(crate) long_linger: Option<LongLinger>,
     /// A handle has asked for a close, which waits for letters that were posted before.
     pub(crate) closes_after_letters: bool,
 }
@@ -45,6 +47,15 @@ pub(crate) struct SourceState {
     pub(crate) is_waiting: bool,
     /// Bytes that the socket had taken when the sources were last looked at.
     pub(crate) written: u64,
+}
+
+/// The progress of a connection that lingers beyond its close timeout, because the kernel may still hold output.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LongLinger {
+    /// The tick at which it ends.
+    pub(crate) until: u64,
+    /// The count of received bytes beyond which nothing is read until the timer fires.
+    pub(crate) read_until: u64,
 }
 
 /// A timer of the handler.

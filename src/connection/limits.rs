@@ -194,6 +194,8 @@ pub(crate) struct Timeouts {
 }
 
 impl Timeouts {
+    const DEFAULT_RATE: u32 = 1024;
+
     /// Bytes that a peer must take within this time of output of which so much is pending: at the least rate, but at least one
     /// and no more than there are.
     pub(crate) fn least_progress(&self, time: Duration, pending: usize) -> usize {
@@ -202,6 +204,19 @@ impl Timeouts {
             .unwrap_or(usize::MAX)
             .max(1)
             .min(pending)
+    }
+
+    /// The time that a connection lingers once our end of stream is sent, if the kernel may still hold so many bytes: a peer
+    /// that takes them at the least rate gets all of them. Never less than `close`.
+    ///
+    /// Without a least rate the default one counts, since the kernel does not tell of progress.
+    pub(crate) fn linger(&self, held: u64) -> Duration {
+        let rate = match self.least_rate {
+            0 => Self::DEFAULT_RATE,
+            rate => rate,
+        };
+        let nanos = u128::from(held) * 1_000_000_000 / u128::from(rate);
+        Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX)).max(self.close)
     }
 }
 
@@ -213,7 +228,7 @@ impl Default for Timeouts {
             message: None,
             write_stall: Some(Duration::from_secs(60)),
             close: Duration::from_secs(10),
-            least_rate: 1024,
+            least_rate: Self::DEFAULT_RATE,
         }
     }
 }
@@ -221,6 +236,21 @@ impl Default for Timeouts {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_linger_lasts_until_all_can_be_read_at_the_least_rate() {
+        let at = |least_rate| Timeouts {
+            least_rate,
+            ..Timeouts::default()
+        };
+        let seconds = Duration::from_secs;
+        assert_eq!(at(1024).linger(0), seconds(10));
+        assert_eq!(at(1024).linger(10 * 1024), seconds(10));
+        assert_eq!(at(1024).linger(1 << 20), seconds(1024));
+        assert_eq!(at(0).linger(1 << 20), seconds(1024));
+        assert_eq!(at(u32::MAX).linger(1 << 20), seconds(10));
+        assert!(at(1).linger(u64::MAX) > seconds(1 << 34));
+    }
 
     #[test]
     fn the_least_progress_is_a_byte_and_at_most_all() {

@@ -216,7 +216,13 @@ impl Connection {
     pub(crate) fn wants_input(&self) -> bool {
         !self.life.is_closed()
             && !self.life.peer_has_ended()
-            && (self.gate.is_open() || !self.life.takes_input())
+            && (self.gate.is_open() || self.discards_input())
+    }
+
+    /// True if input is read only to be discarded. While the connection lingers long that is done at a slow pace.
+    fn discards_input(&self) -> bool {
+        let linger = self.extra.as_ref().and_then(|extra| extra.long_linger);
+        !self.life.takes_input() && linger.is_none_or(|linger| self.received < linger.read_until)
     }
 
     /// Input that is kept, in bytes.

@@ -2,13 +2,19 @@
 
 use std::time::Duration;
 
-use super::Connection;
 use super::due::Due;
+use super::extra::LongLinger;
 use super::lifecycle::Stage;
 use super::limits::Timeouts;
 use super::loop_state::LoopState;
 use super::marks::Marks;
+use super::{Connection, Draining};
 use crate::wheel::{TimerKey, Wheel};
+
+/// Bytes that a connection which lingers long may send in each period: enough for heartbeats. A flood waits in the kernel.
+const LINGER_READ: u64 = if cfg!(test) { 64 } else { 256 * 1024 };
+/// The least period, for close timeouts that are shorter.
+const LINGER_PERIOD: Duration = Duration::from_millis(if cfg!(test) { 20 } else { 1_000 });
 
 /// The timers of one connection, at most one of each kind. The handler's own timers are kept in
 /// [`Extra`](super::extra::Extra).
@@ -154,7 +160,7 @@ impl Connection {
     fn limit_close(&mut self, state: &mut LoopState, close: Duration) {
         self.marks.set(Marks::CLOSE_LIMITED, true);
         cancel(&mut self.timers.write, &mut state.wheel);
-        if self.draining == super::Draining::No {
+        if self.draining == Draining::No {
             self.set_close_deadline(state, close, false);
         }
     }
@@ -173,6 +179,44 @@ impl Connection {
             pending: self.output.len() as u32,
         };
         self.timers.write = Some(state.schedule(close, due));
+    }
+
+    /// Lingers on beyond the close timeout, which has passed once, while the kernel may hold output that a peer at the least
+    /// rate has not taken. False if that time is over, too.
+    ///
+    /// The kernel goes on sending when the socket is closed, but answers what the peer sends then with a reset, which costs
+    /// the peer all that it has not got.
+    pub(crate) fn linger_on(&mut self, state: &mut LoopState, timeouts: &Timeouts) -> bool {
+        let begun = self.extra.as_ref().and_then(|extra| extra.long_linger);
+        let until = match begun {
+            Some(linger) => linger.until,
+            None => {
+                let rest = self.linger_time(timeouts).saturating_sub(timeouts.close);
+                if rest.is_zero() {
+                    return false;
+                }
+                state.deadline(rest)
+            }
+        };
+        if until <= state.tick {
+            return false;
+        }
+        let read_until = self.received.saturating_add(LINGER_READ);
+        self.extra_or_new().long_linger = Some(LongLinger { until, read_until });
+        let due = Due::Close {
+            id: self.id,
+            extended: true,
+            pending: 0,
+        };
+        let look_at = state.deadline(timeouts.close.max(LINGER_PERIOD)).min(until);
+        self.timers.write = Some(state.wheel.insert(look_at, due));
+        true
+    }
+
+    /// The time within which a peer that reads at the least rate gets all that the kernel may hold.
+    pub(crate) fn linger_time(&mut self, timeouts: &Timeouts) -> Duration {
+        let capacity = self.output.stream().send_capacity() as u64;
+        timeouts.linger(self.output.written().min(capacity))
     }
 
     /// The idle time of this connection; `of_listener` unless the handler has set another.

@@ -135,8 +135,8 @@ pub trait Handler: Sized + 'static {
     /// the handler's tables no longer than the handler wants.
     ///
     /// Output that was sent before may still be on its way. The server goes on without the handler: it sends the output, awaits
-    /// the protocol's answer to its last words, then the peer's end of stream, each within
-    /// [`Listen::close_timeout`](crate::Listen::close_timeout). Until then the connection counts in
+    /// the protocol's answer to its last words, then the peer's end of stream, as
+    /// [`Listen::close_timeout`](crate::Listen::close_timeout) allows. Until then the connection counts in
     /// [`ServerStats::connections`](crate::ServerStats) and against the limits, and a drain waits for it. Completions
     /// ([`Conn::send_then`]) come when the outcome is known, also after this call.
     ///

@@ -45,6 +45,9 @@ const NO_SIGNAL: i32 = if cfg!(any(target_os = "linux", target_os = "android")) 
     0
 };
 
+/// Bytes that the kernel may hold beyond the size of its send buffer: it takes one more piece as long as it is not full.
+const LAST_PIECE: usize = 64 * 1024;
+
 /// A non-blocking byte stream, as a connection uses it.
 ///
 /// Implementations behave like a non-blocking socket: `WouldBlock` when nothing can be done now, `Ok(0)` from `read` at
@@ -66,6 +69,8 @@ pub(crate) trait ByteStream {
     fn local_addr(&self) -> io::Result<SocketAddr>;
     /// Upper bound of the bytes that may have arrived and wait to be read.
     fn receive_capacity(&self) -> io::Result<usize>;
+    /// Upper bound of the bytes that may have been written and are not with the peer.
+    fn send_capacity(&self) -> io::Result<usize>;
 }
 
 impl ByteStream for TcpStream {
@@ -107,6 +112,11 @@ impl ByteStream for TcpStream {
 
     fn receive_capacity(&self) -> io::Result<usize> {
         SockRef::from(self).recv_buffer_size()
+    }
+
+    fn send_capacity(&self) -> io::Result<usize> {
+        let size = SockRef::from(self).send_buffer_size()?;
+        Ok(size.saturating_add(LAST_PIECE))
     }
 }
 
@@ -175,6 +185,11 @@ impl Stream {
     /// Upper bound of the bytes that may have arrived and wait to be read; 0 where that cannot be known.
     pub(crate) fn receive_capacity(&self) -> usize {
         delegate!(self, receive_capacity(), Ok(0)).unwrap_or(0)
+    }
+
+    /// Upper bound of the bytes that may have been written and are not with the peer; `usize::MAX` where that cannot be known.
+    pub(crate) fn send_capacity(&self) -> usize {
+        delegate!(self, send_capacity(), Ok(0)).unwrap_or(usize::MAX)
     }
 
     /// True if bytes can leave at all.

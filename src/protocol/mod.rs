@@ -378,7 +378,7 @@ pub enum Parting {
     /// Close our end of the stream as soon as everything has been sent.
     AtOnce,
     /// Wait for the peer's answer: the decoder goes on unpacking until it returns [`Unpacked::End`], the peer ends its
-    /// stream, or [`Listen::close_timeout`](crate::Listen::close_timeout) has passed. Messages found meanwhile are not
+    /// stream, or [`Listen::close_timeout`](crate::Listen::close_timeout) has passed, and then as it says. Messages found meanwhile are not
     /// delivered.
     AwaitAnswer,
 }

@@ -6,13 +6,14 @@
 
 use crate::connection::Connection;
 use crate::connection::close_reason::Cause;
+use crate::connection::id::ConnId;
 use crate::connection::lifecycle::Stage;
 use crate::connection::loop_state::LoopState;
 use crate::connection::marks::Marks;
 use crate::panics::contain_drop;
 use crate::service::Service;
 
-use super::ServiceEntry;
+use super::{Reactor, ServiceEntry};
 
 /// Lets the protocol say its last words, if a close has just begun.
 pub(super) fn say_farewell(
@@ -73,4 +74,40 @@ pub(super) fn drop_completions(connection: &mut Connection) {
     let extra = connection.extra.as_mut();
     let completions = extra.map(|extra| std::mem::take(&mut extra.completions));
     completions.into_iter().flatten().for_each(contain_drop);
+}
+
+impl Reactor {
+    /// Ends a close that has taken its time, unless its output leaves at the least rate, or the kernel may still hold some. A
+    /// peer that did not get everything sees a reset.
+    ///
+    /// Less must be pending than when the time began, whatever the protocol has added, and output is finite: so the rate
+    /// bounds the close.
+    pub(super) fn check_close(&mut self, id: ConnId, extended: bool, pending: usize) {
+        let Some(connection) = self.table.get(id) else {
+            return;
+        };
+        connection.timers.write = None;
+        connection.output.try_again();
+        let timeouts = &self.services[connection.service as usize].timeouts;
+        let close = timeouts.close;
+        let least = timeouts.least_progress(close, pending);
+        let left = connection.output.len();
+        let stage = connection.life.stage();
+        let state = &mut self.state;
+        if pending > 0 && left <= pending - least {
+            connection.set_close_deadline(state, close, false);
+        } else if stage == Stage::Lingering && connection.linger_on(state, timeouts) {
+            // It goes on, and what was not read any more may be read again.
+        } else if state.was_behind && !extended {
+            // The loop was late, perhaps for all of the time, so the peer had no chance.
+            connection.set_close_deadline(state, close, true);
+        } else if stage == Stage::Parting && left == 0 && connection.linger_time(timeouts) > close {
+            // The kernel may still hold our last words, so no answer proves nothing: it lingers without one.
+            connection.close(Cause::Aborted);
+        } else {
+            // The handler has heard the cause when the close began.
+            connection.end_now(Cause::Aborted);
+        }
+        self.settle(id.slot);
+    }
 }

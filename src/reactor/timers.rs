@@ -221,33 +221,6 @@ impl Reactor {
         }
     }
 
-    /// Ends a close that has taken its time, unless its output leaves at the least rate. A peer that did not get everything sees
-    /// a reset.
-    ///
-    /// Less must be pending than when the time began, whatever the protocol has added, and output is finite: so the rate
-    /// bounds the close.
-    fn check_close(&mut self, id: ConnId, extended: bool, pending: usize) {
-        let Some(connection) = self.table.get(id) else {
-            return;
-        };
-        connection.timers.write = None;
-        connection.output.try_again();
-        let timeouts = &self.services[connection.service as usize].timeouts;
-        let close = timeouts.close;
-        let least = timeouts.least_progress(close, pending);
-        let left = connection.output.len();
-        if pending > 0 && left <= pending - least {
-            connection.set_close_deadline(&mut self.state, close, false);
-        } else if self.state.was_behind && !extended {
-            // The loop was late, perhaps for all of the time, so the peer had no chance.
-            connection.set_close_deadline(&mut self.state, close, true);
-        } else {
-            // The handler has heard the cause when the close began.
-            connection.end_now(Cause::Aborted);
-        }
-        self.settle(id.slot);
-    }
-
     fn meet_protocol_deadline(&mut self, id: ConnId) {
         if let Some(connection) = self.table.get(id) {
             connection.timers.protocol = None;

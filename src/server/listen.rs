@@ -130,7 +130,8 @@ impl<P> Listen<P> {
     }
 
     /// The least rate at which a peer must take pending output, in bytes per second. Default 1,024. With 0 a single byte is
-    /// enough.
+    /// enough; the wait for what the kernel holds at a [close](Self::close_timeout), where no progress can be seen, then counts
+    /// with 1,024.
     ///
     /// It is measured over each [`write_stall_timeout`](Self::write_stall_timeout), by default 60 KiB in 60 s, and while the
     /// connection closes over each [`close_timeout`](Self::close_timeout). A peer need not take more than what was pending when
@@ -149,6 +150,19 @@ impl<P> Listen<P> {
     /// reads gets all of it. A peer that does not is cut off with a reset, and completions of what it has not got tell
     /// [`SendOutcome::Lost`](crate::SendOutcome::Lost). [`Handler::on_close`](crate::Handler::on_close) does not wait for any of
     /// this.
+    ///
+    /// **What the kernel holds.** Output that has left for the kernel may not be with the peer, and a socket that is closed
+    /// while its peer goes on sending loses it: the kernel answers with a reset. So the socket stays until the peer has ended
+    /// its stream, or could have read at the least rate all that the kernel may hold: `B / rate` seconds, if that is longer,
+    /// where `B` is what the connection has sent in its life, but no more than 64 KiB beyond the kernel's send buffer
+    /// (`SO_SNDBUF`, see [`send_buffer_size`](Self::send_buffer_size)). A peer that has been sent less than 10 KiB is gone after 10 s;
+    /// one that was sent 100 KiB and neither ends nor resets may stay for 100 s, and with a send buffer that has grown to 4 MiB
+    /// for 70 minutes. The kernel does not tell how much it holds, so a peer that has read all of it waits as long, and so
+    /// does one that is silent, which may speak later. It costs a descriptor and a place in
+    /// [`ServerBuilder::max_connections`](crate::ServerBuilder::max_connections) and
+    /// [`max_connections_per_ip`](crate::ServerBuilder::max_connections_per_ip); each second has cost the peer as many bytes
+    /// received as the least rate has, which is what a slow reader pays, too. Input is read and discarded meanwhile; beyond
+    /// this timeout at most 256 KiB in each (of at least 1 s), so that a flood waits in the kernel.
     ///
     /// While the server drains, the deadline of the drain counts instead, whatever leaves. A loop that was late grants the time
     /// once more.

@@ -2,6 +2,7 @@
 
 mod closing;
 mod half_close;
+mod lingering;
 mod refusals;
 mod shutdown;
 

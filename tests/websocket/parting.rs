@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use ringwheel::websocket::{
     AcceptAll, CloseCode, HandshakeError, Message, WebSocket, WebSocketError,
 };
-use ringwheel::{Limits, Listen, Overflow};
+use ringwheel::{Limits, Listen, Overflow, SendOutcome};
 use support::websocket::{Found, Frame, KEY, Peer, REQUEST, from_client};
-use support::{DEADLINE, TestServer, deliberate_panic, eventually, listen};
+use support::{Client, DEADLINE, TestServer, deliberate_panic, eventually, listen, take};
 
 use crate::probe::{Event, Probe, Reports, fill};
 
@@ -704,5 +704,39 @@ fn the_handler_is_told_of_a_refused_peer_that_is_silent() {
     wrong.client.send(&Frame::text("unmasked").bytes());
     let reason = reports.close().reason;
     assert!(reason.starts_with("Protocol("), "{reason}");
+    reports.finish(server);
+}
+
+/// When no answer to the close frame had come in time the socket was closed, so that the next ping of a peer that was still
+/// reading was answered with a reset, and the rest was lost.
+#[test]
+fn a_peer_that_pings_while_it_reads_gets_all_behind_the_close() {
+    const BODY: usize = 48 * 1024;
+    let (told, outcome) = channel();
+    let (probe, reports) = Probe::new();
+    let probe = probe.on_message(move |conn, _| {
+        let told = told.clone();
+        conn.send_then(Message::Binary(&[7; BODY]), move |outcome| {
+            told.send(outcome).unwrap();
+        });
+        conn.close();
+    });
+    let server = TestServer::start(ws().close_timeout(SHORT), probe);
+    let mut peer = Peer::open_over(Client::connect_narrow(server.addr()));
+    peer.send(Frame::text("go"));
+    assert_eq!(take(&outcome), SendOutcome::Written);
+    for _ in 0..4 {
+        server.let_pass(SHORT);
+        peer.send(Frame::ping("heartbeat"));
+    }
+    peer.expect(Frame::binary([7; BODY]));
+    peer.expect(Frame::close(1000, ""));
+    peer.expect_end();
+    drop(peer);
+    eventually("the connection is gone", || {
+        server.handle().stats().connections == 0
+    });
+    assert_eq!(server.handle().stats().output_lost, 0);
+    assert_eq!(reports.close().reason, "Local");
     reports.finish(server);
 }

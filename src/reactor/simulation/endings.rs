@@ -114,7 +114,7 @@ pub(super) fn check_end_for_handler(
 /// Checks that an orderly close was not cut short: the socket of a connection that is over for the handler lives on until all
 /// is sent and the peer has ended, or for the time of a close.
 pub(super) fn check_lingering(
-    peer: &Peer,
+    peer: &mut Peer,
     record: &Record,
     pipe: &Pipe,
     timeouts: &Timeouts,
@@ -131,12 +131,20 @@ pub(super) fn check_lingering(
     let needed = least(timeouts, CLOSE);
     // A peer that has taken all of the output has a whole time for its end of stream.
     let is_slow = was_taken < needed && !(was_taken > 0 && pipe.server_ended);
-    let has_had_its_time = now >= since + CLOSE && is_slow;
+    // The kernel may hold bytes, which a reset would lose.
+    let holds_nothing = pipe.to_peer.is_empty() || pipe.aborted;
+    let ended_at = pipe.ended_at.or(peer.parting_since).unwrap_or(at);
+    let has_lingered = holds_nothing || now >= ended_at + longest_linger(timeouts, pipe);
+    let has_had_its_time = now >= since + CLOSE && is_slow && has_lingered;
     let is_whole = pipe.peer_ended && !pipe.aborted;
     // An end that does not wait for a source is no clean one.
     let has_cut_source = record.lost_sources > 0;
     let is_fair = pipe.reset || record.may_abort || is_drain_over || has_had_its_time || is_whole;
     let is_fair = is_fair || has_cut_source;
+    let needed = (now - ended_at).as_micros() as u64 * linger_rate(timeouts) / 1_000_000;
+    let is_excused = pipe.reset || pipe.aborted || record.may_abort || is_drain_over;
+    let keeps_pace = pipe.ended_at.is_some() && pipe.read_since_end as u64 >= needed;
+    peer.must_get_all = is_orderly && keeps_pace && !is_excused && !has_cut_source;
     assert!(
         is_fair || !is_orderly,
         "{}: {cause:?} at {at:?}, but the close is cut short at {now:?}",

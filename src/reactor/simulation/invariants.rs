@@ -301,6 +301,12 @@ fn check_state(connection: &Connection, record: &Record) {
         "{stage:?}: {subscriptions} subscriptions, {:?} are known",
         record.topics
     );
+    let linger = extra.and_then(|extra| extra.long_linger);
+    let most = linger.map(|linger| linger.read_until + RECEIVE_BUFFER as u64);
+    assert!(
+        most.is_none_or(|most| connection.received < most),
+        "a connection that lingers long reads all that its peer sends"
+    );
     let timers = extra.map_or(0, |extra| extra.timers.len());
     assert!(timers <= TIMERS);
     // A close that waits for sources leaves timers to fire, but not to be told.
@@ -461,6 +467,7 @@ fn check_flushing(
     peer: &mut Peer,
     connection: &Connection,
     pipe: &Pipe,
+    timeouts: &Timeouts,
     has_own_end: bool,
     (now, longest_sleep): (Duration, Duration),
 ) {
@@ -481,6 +488,10 @@ fn check_flushing(
     // an answer and the flushing have such times of their own.
     let since = since.max(peer.closing_since.unwrap_or_default());
     let most = 3 * CLOSE + 4 * longest_sleep + Duration::from_millis(1);
+    let most = match connection.life.stage() {
+        Stage::Lingering => most + longest_linger(timeouts, pipe),
+        _ => most,
+    };
     assert!(
         !has_own_end || now < since + most,
         "{} closes for longer than its output makes progress",
@@ -537,7 +548,8 @@ fn check_timeouts(
     let number = peer.number;
     let is_past = |since: Duration, after: Duration| ticks(now) >= ticks_up(since + after);
     let has_own_end = connection.draining == Draining::No;
-    check_flushing(peer, connection, pipe, has_own_end, (now, longest_sleep));
+    let time = (now, longest_sleep);
+    check_flushing(peer, connection, pipe, timeouts, has_own_end, time);
     // While output leaves, the time of a close begins anew.
     let has_own_end = has_own_end && peer.flushing.is_none();
     if connection.life.is_parting() {
@@ -561,8 +573,14 @@ fn check_timeouts(
             was_behind,
             (now, longest_sleep),
         );
+        let longest = match longest_linger(timeouts, pipe) {
+            linger if connection.life.stage() == Stage::Lingering && linger > CLOSE => {
+                linger + 2 * longest_sleep + Duration::from_millis(2)
+            }
+            _ => CLOSE,
+        };
         assert!(
-            !has_own_end || !is_past(since, CLOSE),
+            !has_own_end || !is_past(since, longest),
             "{number} is closing for longer than the close timeout"
         );
         return;

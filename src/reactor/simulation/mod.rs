@@ -34,6 +34,7 @@ use std::time::Duration;
 use crate::connection::limits::Timeouts;
 
 use ledger::Tally;
+use network::{Pipe, WINDOW};
 use world::World;
 
 const OUTPUT_LIMIT: usize = 4_000;
@@ -77,6 +78,22 @@ fn least(timeouts: &Timeouts, time: Duration) -> usize {
     (timeouts.least_rate as usize * time.as_millis() as usize / 1_000).max(1)
 }
 
+/// The time that a connection may linger, so that a peer at the least rate gets all that its kernel may hold.
+fn longest_linger(timeouts: &Timeouts, pipe: &Pipe) -> Duration {
+    let held = pipe.sent.min(WINDOW as u64);
+    CLOSE.max(Duration::from_micros(
+        held * 1_000_000 / linger_rate(timeouts),
+    ))
+}
+
+/// Bytes per second that a peer must read of what its kernel holds.
+fn linger_rate(timeouts: &Timeouts) -> u64 {
+    match timeouts.least_rate {
+        0 => 1_024,
+        rate => u64::from(rate),
+    }
+}
+
 /// The generator SplitMix64: a counter, and a function that mixes its bits.
 struct Random(u64);
 
@@ -117,7 +134,7 @@ fn run(seed: u64) -> Tally {
 }
 
 /// Events that must occur in a run of many seeds: without them the invariants would not be put to the test.
-const MUST_HAPPEN: [&str; 61] = [
+const MUST_HAPPEN: [&str; 62] = [
     "Aborted",
     "InputLimit",
     "Io",
@@ -153,6 +170,7 @@ const MUST_HAPPEN: [&str; 61] = [
     "letter written",
     "linger cut off",
     "linger ended by the peer",
+    "lost by a reset behind the close",
     "lost after on_close",
     "mailbox full",
     "mail of a message refused",

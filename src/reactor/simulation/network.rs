@@ -25,6 +25,9 @@ pub(super) struct Pipe {
     /// Bytes that the peer has not read yet.
     pub(super) to_peer: VecDeque<u8>,
     pub(super) server_ended: bool,
+    /// The time of our end of stream, and the bytes that the peer has read since.
+    pub(super) ended_at: Option<Duration>,
+    pub(super) read_since_end: usize,
     pub(super) dropped: bool,
     pub(super) dropped_with_reset: bool,
     /// The reactor asked for a reset.
@@ -58,6 +61,8 @@ impl Pipe {
             reset: false,
             to_peer: VecDeque::new(),
             server_ended: false,
+            ended_at: None,
+            read_since_end: 0,
             dropped: false,
             dropped_with_reset: false,
             aborted: false,
@@ -93,6 +98,12 @@ impl Pipe {
     /// True if a read by the reactor would find bytes, the end, or an error.
     pub(super) fn has_news(&self) -> bool {
         !self.to_server.is_empty() || self.peer_ended || self.reset
+    }
+
+    /// The kernel answers bytes for a socket that is closed with a reset, and what it had to send is lost.
+    pub(super) fn answer_with_reset(&mut self) {
+        self.dropped_with_reset = true;
+        self.to_peer.clear();
     }
 
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
@@ -197,6 +208,8 @@ impl ByteStream for PipeEnd {
     fn shutdown_write(&mut self) -> io::Result<()> {
         let mut pipe = self.pipe.borrow_mut();
         let is_first = !std::mem::replace(&mut pipe.server_ended, true);
+        let now = pipe.book.open().now;
+        pipe.ended_at.get_or_insert(now);
         pipe.book
             .open()
             .claim(is_first, || "our end of the stream is sent twice".into());
@@ -217,6 +230,10 @@ impl ByteStream for PipeEnd {
 
     fn receive_capacity(&self) -> io::Result<usize> {
         Ok(self.pipe.borrow().to_server.len())
+    }
+
+    fn send_capacity(&self) -> io::Result<usize> {
+        Ok(WINDOW)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {

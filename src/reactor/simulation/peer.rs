@@ -58,6 +58,8 @@ pub(super) struct Peer {
     pub(super) slow: VecDeque<(Duration, u64, usize)>,
     /// The least output that was seen pending during the close, if there was any, and the time of that.
     pub(super) flushing: Option<(usize, Duration)>,
+    /// The connection is gone, and the peer gets all that the kernel has, whatever it sends meanwhile.
+    pub(super) must_get_all: bool,
     /// The time of the last check.
     pub(super) checked_at: Duration,
     /// The message that has begun and is not whole: the number of messages before it, the time at which it was first seen,
@@ -128,6 +130,7 @@ impl Peer {
             stuck: (0, now),
             slow: VecDeque::new(),
             flushing: None,
+            must_get_all: false,
             checked_at: Duration::ZERO,
             begun: None,
             unheard_at: now,
@@ -303,6 +306,11 @@ impl Peer {
         let pipe = self.pipe.clone();
         let pipe = &mut *pipe.borrow_mut();
         if pipe.dropped || pipe.reset || pipe.peer_ended {
+            let goes_on = !self.outbox.is_empty() || random.one_in(8);
+            let is_live = pipe.dropped && !pipe.peer_ended && !pipe.reset;
+            if goes_on && is_live && !all && !pipe.to_peer.is_empty() {
+                self.send_behind_the_close(pipe, ledger);
+            }
             self.outbox.clear();
             self.later.clear();
             return;
@@ -334,6 +342,16 @@ impl Peer {
         record.is_cut = self.sent > self.last_end;
     }
 
+    /// Sends something although the socket is closed at the other end.
+    fn send_behind_the_close(&self, pipe: &mut Pipe, ledger: &mut Ledger) {
+        let (number, lost) = (self.number, pipe.to_peer.len());
+        ledger.claim(!self.must_get_all, || {
+            format!("{number} reads at the least rate, but loses {lost} bytes by a reset")
+        });
+        ledger.tally.count("lost by a reset behind the close");
+        pipe.answer_with_reset();
+    }
+
     /// Reads some of what has arrived, or all of it.
     pub(super) fn read(&mut self, all: bool, ledger: &mut Ledger, random: &mut Random) {
         let pipe = self.pipe.clone();
@@ -348,6 +366,9 @@ impl Peer {
             random.below(pipe.to_peer.len() + 1).min(most)
         };
         self.inbox.extend(pipe.to_peer.drain(..count));
+        if pipe.server_ended {
+            pipe.read_since_end += count;
+        }
         if count > 0 && pipe.wants_room {
             pipe.wants_room = false;
             pipe.writable = true;
