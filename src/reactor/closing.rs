@@ -15,6 +15,9 @@ use crate::service::Service;
 
 use super::{Reactor, ServiceEntry};
 
+/// The part of the close timeout for which the loop must have been held up, as a divisor, to have kept a peer from being heard.
+const HELD_UP: u64 = 8;
+
 /// Lets the protocol say its last words, if a close has just begun.
 pub(super) fn say_farewell(
     connection: &mut Connection,
@@ -83,6 +86,7 @@ impl Reactor {
     /// Less must be pending than when the time began, whatever the protocol has added, and output is finite: so the rate
     /// bounds the close.
     pub(super) fn check_close(&mut self, id: ConnId, extended: bool, pending: usize) {
+        let is_held_up = self.is_held_up(id);
         let Some(connection) = self.table.get(id) else {
             return;
         };
@@ -98,8 +102,8 @@ impl Reactor {
             connection.set_close_deadline(state, close, false);
         } else if stage == Stage::Lingering && connection.linger_on(state, timeouts) {
             // It goes on, and what was not read any more may be read again.
-        } else if state.was_behind && !extended {
-            // The loop was late, perhaps for all of the time, so the peer had no chance.
+        } else if state.was_behind && !extended && (is_held_up || stage != Stage::Lingering) {
+            // The loop was late, perhaps for all of the time, so the peer had no chance. One that lingers need only be read.
             connection.set_close_deadline(state, close, true);
         } else if stage == Stage::Parting && left == 0 && connection.linger_time(timeouts) > close {
             // The kernel may still hold our last words, so no answer proves nothing: it lingers without one.
@@ -109,5 +113,15 @@ impl Reactor {
             connection.end_now(Cause::Aborted);
         }
         self.settle(id.slot);
+    }
+
+    /// True if the last iteration has taken so long that a connection may not have been read for much of its close.
+    fn is_held_up(&mut self, id: ConnId) -> bool {
+        let Some(connection) = self.table.get(id) else {
+            return false;
+        };
+        let close = self.services[connection.service as usize].timeouts.close;
+        let longest = self.state.clock.deadline(close) / HELD_UP;
+        self.state.was_behind && self.state.tick.saturating_sub(self.fired_at) >= longest
     }
 }

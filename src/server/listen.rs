@@ -165,7 +165,7 @@ impl<P> Listen<P> {
     /// this timeout at most 256 KiB in each (of at least 1 s), so that a flood waits in the kernel.
     ///
     /// While the server drains, the deadline of the drain counts instead, whatever leaves. A loop that was late grants the time
-    /// once more.
+    /// once more; to a peer whose end alone is awaited only if the loop has stood still for an eighth of the time.
     pub fn close_timeout(mut self, timeout: Duration) -> Self {
         self.timeouts.close = timeout;
         self

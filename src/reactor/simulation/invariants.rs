@@ -93,7 +93,10 @@ impl World {
             check_wakefulness(peer, connection, &pipe, &self.reactor.state);
             check_deadlines(connection, record, now);
             let time = (now, self.longest_sleep);
-            let was_behind = self.reactor.state.was_behind;
+            // One that lingers is given more time only if the loop has stood still.
+            let is_held_up = self.last_gap + Duration::from_millis(1) >= CLOSE / 8;
+            let may_be_renewed = is_held_up || connection.life.stage() != Stage::Lingering;
+            let was_behind = self.reactor.state.was_behind && may_be_renewed;
             let service = &self.reactor.services[connection.service as usize].service;
             let is_within = connection.kept() > 0 || service.check_within_message(connection);
             note_message(peer, connection, is_within, now);

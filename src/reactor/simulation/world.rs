@@ -55,6 +55,8 @@ pub(super) struct World {
     /// The longest time between two iterations.
     pub(super) longest_sleep: Duration,
     iterated_at: Duration,
+    /// The time between the last two iterations.
+    pub(super) last_gap: Duration,
     random: Random,
     /// As in [`Pipe`].
     fault_rarity: usize,
@@ -155,6 +157,7 @@ impl World {
             drain_due: None,
             longest_sleep: Duration::ZERO,
             iterated_at: Duration::ZERO,
+            last_gap: Duration::ZERO,
             random,
             fault_rarity,
             plain,
@@ -415,7 +418,8 @@ impl World {
         self.was_woken.store(false, Ordering::Relaxed);
         self.shared.woke_up();
         let now = self.now();
-        self.longest_sleep = self.longest_sleep.max(now - self.iterated_at);
+        self.last_gap = now - self.iterated_at;
+        self.longest_sleep = self.longest_sleep.max(self.last_gap);
         self.iterated_at = now;
         self.reactor.set_now(now);
         let mut events = self.poll();
