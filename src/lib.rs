@@ -97,6 +97,7 @@
 //! | [`Listen::first_message_timeout`], [`Listen::message_timeout`] | none; of a WebSocket message 30 s | [`Timeout::FirstMessage`], [`Timeout::Message`] |
 //! | [`Listen::write_stall_timeout`], [`Listen::min_send_rate`] | 60 s, 1 KiB/s | [`Timeout::WriteStall`] |
 //! | [`Listen::close_timeout`], while output leaves at less than [`Listen::min_send_rate`] | 10 s | a reset, and [`SendOutcome::Lost`] |
+//! | [`Listen::close_timeout`], while a close waits for a source that sends nothing | 10 s | [`Timeout::SourceStall`] and a reset |
 //!
 //! # Features
 //!

@@ -49,7 +49,8 @@ pub struct ServerStats {
     pub refused_per_ip: u64,
     /// Connections that were closed at once because the process had no descriptor left.
     pub shed: u64,
-    /// Connections that are gone although the kernel had not taken all of their output: reset by the peer, aborted, cut off by
+    /// Connections that are gone although the kernel had not taken all of their output, or all that a
+    /// [source](crate::Conn::send_from) had to send: reset by the peer, aborted, cut off by
     /// a limit, or at a deadline, also after [`Handler::on_close`](crate::Handler::on_close).
     pub output_lost: u64,
 }

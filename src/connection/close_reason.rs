@@ -69,6 +69,10 @@ pub enum Timeout {
     /// Output was pending, and the peer took less of it than
     /// [`Listen::min_send_rate`](crate::Listen::min_send_rate) demands within the time allowed.
     WriteStall,
+    /// A close waited for a [source](crate::Conn::send_from) that sent nothing for
+    /// [`Listen::close_timeout`](crate::Listen::close_timeout). The handler has closed the connection, so that
+    /// [`Handler::on_timeout`](crate::Handler::on_timeout) is not asked.
+    SourceStall,
 }
 
 /// A [`CloseReason`] without its error, which stays in the typed side or in the output until `on_close`. Every connection has
@@ -145,6 +149,7 @@ impl fmt::Display for Timeout {
             Timeout::FirstMessage => "the first message did not come in time",
             Timeout::Message => "a message was begun and not whole in time",
             Timeout::WriteStall => "the peer took too little output for too long",
+            Timeout::SourceStall => "a source sent nothing for too long",
         })
     }
 }

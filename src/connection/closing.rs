@@ -40,6 +40,13 @@ impl Connection {
         }
     }
 
+    /// The sources are done: the close that has waited for them begins.
+    pub(crate) fn stop_finishing(&mut self) {
+        self.gate.open(Gate::FINISHING);
+        self.life.stop_finishing();
+        self.marks.set(Marks::CLOSE_LIMITED, false);
+    }
+
     /// True while a close waits for the sources.
     pub(crate) fn is_finishing(&self) -> bool {
         self.gate.has(Gate::FINISHING)

@@ -20,6 +20,13 @@ pub(crate) enum Due {
         extended: bool,
         pending: u32,
     },
+    /// End the connection, whose close waits for its sources, if fewer than `target` bytes of its output have left since it
+    /// opened. `extended` as in [`Close`](Self::Close).
+    Sources {
+        id: ConnId,
+        extended: bool,
+        target: u64,
+    },
     /// Ask the connection's protocol for a deadline that has come.
     Protocol(ConnId),
     /// Call the handler for one of its timers.
@@ -42,6 +49,7 @@ impl Due {
             Due::Message { id, .. }
             | Due::WriteStall { id, .. }
             | Due::Close { id, .. }
+            | Due::Sources { id, .. }
             | Due::Handler { id, .. } => Some(id),
             Due::Task(_) | Due::Tick(_) | Due::Drain | Due::Memory => None,
         }

@@ -47,6 +47,8 @@ pub(crate) struct SourceState {
     pub(crate) is_waiting: bool,
     /// Bytes that the socket had taken when the sources were last looked at.
     pub(crate) written: u64,
+    /// The connection has ended before some of them were done.
+    pub(crate) are_lost: bool,
 }
 
 /// The progress of a connection that lingers beyond its close timeout, because the kernel may still hold output.

@@ -242,6 +242,11 @@ impl Lifecycle {
         self.stage == Stage::Open && self.own == OwnSide::Ended && self.peer == PeerSide::Announced
     }
 
+    /// True if the peer has ended its stream, and our end is to follow as soon as all is sent.
+    pub(crate) fn awaits_own_end_only(self) -> bool {
+        self.own == OwnSide::EndRequested && self.peer == PeerSide::Announced
+    }
+
     /// Closes a lingering connection once the peer has ended its stream.
     pub(crate) fn end_lingering(&mut self) {
         if self.stage == Stage::Lingering && self.peer_has_ended() {

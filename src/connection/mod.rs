@@ -204,6 +204,18 @@ impl Connection {
         }
     }
 
+    /// True if the end of the connection waits for sources and for nothing else.
+    pub(crate) fn awaits_sources(&self) -> bool {
+        let is_asked_for = self.is_finishing() || self.life.awaits_own_end_only();
+        is_asked_for && self.sources() > 0 && self.life.stage() == Stage::Open
+    }
+
+    /// True if the connection has ended before all that was sent, or was to be sent by its sources, was with the kernel.
+    pub(crate) fn has_lost_output(&self) -> bool {
+        let extra = self.extra.as_ref();
+        self.loses_output() || extra.is_some_and(|extra| extra.sources.are_lost)
+    }
+
     /// True if the first source may send something now.
     pub(crate) fn may_draw(&self, low_water: usize) -> bool {
         let sources = self.extra.as_ref().map(|extra| extra.sources);

@@ -136,6 +136,11 @@ impl Connection {
     /// The progress is looked at only when the timer fires, so that sending takes no notice of it.
     pub(crate) fn watch_output(&mut self, state: &mut LoopState, timeouts: &Timeouts) {
         match self.life.stage() {
+            Stage::Open if self.awaits_sources() && self.draining == Draining::No => {
+                if !self.marks.has(Marks::CLOSE_LIMITED) {
+                    self.watch_sources(state, timeouts, false);
+                }
+            }
             Stage::Open if self.output.is_empty() => {
                 cancel(&mut self.timers.write, &mut state.wheel);
             }
@@ -163,6 +168,24 @@ impl Connection {
         if self.draining == Draining::No {
             self.set_close_deadline(state, close, false);
         }
+    }
+
+    /// Gives the sources, for which a close waits, their time from now: to send something, and the peer to take it.
+    pub(crate) fn watch_sources(
+        &mut self,
+        state: &mut LoopState,
+        timeouts: &Timeouts,
+        extended: bool,
+    ) {
+        self.marks.set(Marks::CLOSE_LIMITED, true);
+        cancel(&mut self.timers.write, &mut state.wheel);
+        let least = timeouts.least_progress(timeouts.close, self.output.len());
+        let due = Due::Sources {
+            id: self.id,
+            extended,
+            target: self.output.written().saturating_add(least.max(1) as u64),
+        };
+        self.timers.write = Some(state.schedule(timeouts.close, due));
     }
 
     /// Gives a close its time, from now, for the output that is pending now.

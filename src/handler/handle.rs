@@ -15,8 +15,8 @@ use crate::shared::control::{Control, Requests};
 /// A handle to one connection, for any thread.
 ///
 /// A message and a closure are a letter each in the mailbox of the connection's worker, which carries the letters out in order.
-/// A [close](Self::close), an [abort](Self::abort) and a [resumption](Self::resume_reading) are no letters: they need no room
-/// in the mailbox and overtake what waits there. After the connection has ended every call returns [`SendError::Closed`]; none
+/// A [close](Self::close), an [abort](Self::abort) and a resumption ([of reading](Self::resume_reading),
+/// [of sources](Self::resume_sources)) are no letters: they need no room in the mailbox and overtake what waits there. After the connection has ended every call returns [`SendError::Closed`]; none
 /// can reach a later connection.
 ///
 /// ```
@@ -140,6 +140,16 @@ impl<P: Protocol> ConnHandle<P> {
     /// [`SendError::Closed`] if the connection has ended.
     pub fn resume_reading(&self) -> Result<(), SendError<()>> {
         self.control(Requests::RESUME)
+    }
+
+    /// Has a [source](crate::Conn::send_from) called again that has answered [`SourceStep::Wait`](crate::SourceStep::Wait), as
+    /// [`Conn::resume_sources`]; does nothing otherwise. It overtakes all letters, and reaches also a connection whose
+    /// [close](crate::Conn::close) waits for its sources, unlike [`run`](Self::run).
+    ///
+    /// # Errors
+    /// [`SendError::Closed`] if the connection has ended.
+    pub fn resume_sources(&self) -> Result<(), SendError<()>> {
+        self.control(Requests::DRAW)
     }
 
     fn control(&self, request: Requests) -> Result<(), SendError<()>> {

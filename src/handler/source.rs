@@ -7,7 +7,6 @@ use super::link::Link;
 use crate::connection::Connection;
 use crate::connection::burdens::Burdens;
 use crate::connection::completion::{Completion, SendOutcome};
-use crate::connection::gate::Gate;
 use crate::connection::send_status::{Refusal, SendStatus};
 use crate::panics::contain_drop;
 use crate::protocol::Protocol;
@@ -18,7 +17,8 @@ pub enum SourceStep {
     /// More follows: the source is called again when the peer has read. After a call that has sent nothing it counts as
     /// [`Wait`](Self::Wait), so that no source keeps the worker busy with nothing.
     More,
-    /// There is nothing to send now. The source is called again after [`Conn::resume_sources`].
+    /// There is nothing to send now. The source is called again after [`Conn::resume_sources`] or
+    /// [`ConnHandle::resume_sources`](crate::ConnHandle::resume_sources).
     Wait,
     /// All is sent. The source is dropped.
     Done,
@@ -71,7 +71,12 @@ impl<P: Protocol> Conn<'_, P> {
     /// [`pause_reading`](Self::pause_reading) if the next request is to wait. A peer that reads is not idle.
     ///
     /// **The end.** [`close`](Self::close) and [`shutdown_write`](Self::shutdown_write) take effect behind the last message of
-    /// the last source; meanwhile no message is delivered after `close`, and nothing else can be sent. Any other end loses what
+    /// the last source; meanwhile no message is delivered after `close`, and nothing else can be sent. A source that sends nothing
+    /// for [`Listen::close_timeout`](crate::Listen::close_timeout) while a close waits for it, by default 10 s, ends the
+    /// connection with a reset and [`Timeout::SourceStall`](crate::Timeout::SourceStall), and so does a peer that takes too little
+    /// of it in that time, with [`Timeout::WriteStall`](crate::Timeout::WriteStall). The same holds behind `shutdown_write`
+    /// once the peer has ended its stream. A peer that has ended its stream may wait for an answer that takes longer to make:
+    /// then do not close before it is there ([`Handler::on_half_close`](crate::Handler::on_half_close)). Any other end loses what
     /// was not drawn: the peer sees a reset, unless the protocol has refused or ended the conversation with words of its own. A
     /// source that cannot go on calls [`abort`](Self::abort). A panic in a source ends the connection with a reset.
     ///
@@ -138,7 +143,8 @@ impl<P: Protocol> Conn<'_, P> {
     }
 
     /// Has a source called again that has answered [`SourceStep::Wait`]; does nothing otherwise. Another thread does it by
-    /// [`ConnHandle::run`](crate::ConnHandle::run).
+    /// [`ConnHandle::resume_sources`](crate::ConnHandle::resume_sources), which is also the only way behind a
+    /// [`close`](Self::close): no callback reaches the connection then.
     pub fn resume_sources(&mut self) {
         if self.connection.sources() > 0 {
             self.connection.extra_or_new().sources.is_waiting = false;
@@ -179,8 +185,7 @@ impl<P: Protocol> Conn<'_, P> {
                 .0
                 .remove(&self.connection.key);
             if self.connection.is_finishing() {
-                self.connection.gate.open(Gate::FINISHING);
-                self.connection.life.stop_finishing();
+                self.connection.stop_finishing();
                 self.close();
             }
         }
@@ -193,7 +198,9 @@ impl<P: Protocol> Link<P> {
         if connection.sources() == 0 {
             return;
         }
-        connection.extra_or_new().sources.count = 0;
+        let state = &mut connection.extra_or_new().sources;
+        state.count = 0;
+        state.are_lost = true;
         let sources = self.sources.borrow_mut().0.remove(&connection.key);
         for source in sources.into_iter().flatten() {
             contain_drop(source);

@@ -4,12 +4,12 @@
 //! socket goes on without it: so a peer that is silent, or reads slowly, does not keep a connection that is over in the
 //! handler's own tables.
 
-use crate::connection::Connection;
-use crate::connection::close_reason::Cause;
+use crate::connection::close_reason::{Cause, Timeout};
 use crate::connection::id::ConnId;
 use crate::connection::lifecycle::Stage;
 use crate::connection::loop_state::LoopState;
 use crate::connection::marks::Marks;
+use crate::connection::{Connection, Draining};
 use crate::panics::contain_drop;
 use crate::service::Service;
 
@@ -111,6 +111,33 @@ impl Reactor {
         } else {
             // The handler has heard the cause when the close began.
             connection.end_now(Cause::Aborted);
+        }
+        self.settle(id.slot);
+    }
+
+    /// Ends a connection whose close waits for its sources, if they have sent nothing for the time of a close, or if the peer
+    /// has not taken it at the least rate. The peer sees a reset, since it has not got everything.
+    pub(super) fn check_sources(&mut self, id: ConnId, extended: bool, target: u64) {
+        let is_held_up = self.is_held_up(id);
+        let Some(connection) = self.table.get(id) else {
+            return;
+        };
+        connection.timers.write = None;
+        connection.marks.set(Marks::CLOSE_LIMITED, false);
+        connection.output.try_again();
+        let is_stuck = connection.output.written() < target && !connection.output.has_failed();
+        // A drain has a deadline of its own.
+        if is_stuck && connection.awaits_sources() && connection.draining == Draining::No {
+            if is_held_up && !extended {
+                let timeouts = &self.services[connection.service as usize].timeouts;
+                connection.watch_sources(&mut self.state, timeouts, true);
+            } else {
+                let timeout = match connection.output.is_empty() {
+                    true => Timeout::SourceStall,
+                    false => Timeout::WriteStall,
+                };
+                connection.abort(Cause::Timeout(timeout));
+            }
         }
         self.settle(id.slot);
     }

@@ -102,7 +102,7 @@ pub(crate) struct Readiness {
 #[derive(Debug)]
 pub(crate) struct Departed {
     pub(crate) peer: Address,
-    /// The kernel has not taken all of its output.
+    /// The kernel has not taken all of its output, or a source was not done.
     pub(crate) has_lost_output: bool,
 }
 
@@ -401,7 +401,7 @@ impl Reactor {
         release_handles(&mut connection);
         drop_completions(&mut connection);
         self.departed.push(Departed {
-            has_lost_output: connection.loses_output(),
+            has_lost_output: connection.has_lost_output(),
             peer: connection.peer.clone(),
         });
         connection.release_memory(&mut self.state);

@@ -37,6 +37,11 @@ impl Reactor {
                     extended,
                     pending,
                 } => self.check_close(id, extended, pending as usize),
+                Due::Sources {
+                    id,
+                    extended,
+                    target,
+                } => self.check_sources(id, extended, target),
                 Due::Protocol(id) => self.meet_protocol_deadline(id),
                 Due::Handler { id, timer } => self.fire_handler_timer(id, timer),
                 Due::Tick(service) => self.tick(service),

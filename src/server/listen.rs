@@ -164,6 +164,10 @@ impl<P> Listen<P> {
     /// received as the least rate has, which is what a slow reader pays, too. Input is read and discarded meanwhile; beyond
     /// this timeout at most 256 KiB in each (of at least 1 s), so that a flood waits in the kernel.
     ///
+    /// **Sources.** While a close waits for a [source](crate::Conn::send_from), it must send something within this time, and the
+    /// peer must take what is pending at the least rate. Otherwise the connection ends with a reset and
+    /// [`Timeout::SourceStall`](crate::Timeout::SourceStall) or [`Timeout::WriteStall`](crate::Timeout::WriteStall).
+    ///
     /// While the server drains, the deadline of the drain counts instead, whatever leaves. A loop that was late grants the time
     /// once more; to a peer whose end alone is awaited only if the loop has stood still for an eighth of the time.
     pub fn close_timeout(mut self, timeout: Duration) -> Self {

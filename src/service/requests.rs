@@ -30,6 +30,9 @@ impl<H: Handler> Hub<H> {
         if requests.has(Requests::MAIL_READ) {
             connection.extra_or_new().was_refused = false;
         }
+        if requests.has(Requests::DRAW) && connection.sources() > 0 {
+            connection.extra_or_new().sources.is_waiting = false;
+        }
         if requests.has(Requests::CLOSE) {
             connection.extra_or_new().closes_after_letters = true;
             self.close_after_letters(connection, state);

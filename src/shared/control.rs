@@ -43,6 +43,8 @@ impl Requests {
     pub(crate) const MAIL_READ: Requests = Requests(8);
     /// Little of the connection's mail is left.
     pub(crate) const POSTED: Requests = Requests(16);
+    /// Draw again from a source that waits.
+    pub(crate) const DRAW: Requests = Requests(32);
     /// Not a request: the connection has ended.
     const ENDED: Requests = Requests(1 << 31);
     /// Not a request: a handle has asked for a close, so that handles put in no more letters.

@@ -1,12 +1,15 @@
-//! The end of a close: what the kernel holds reaches a peer that goes on sending.
+//! The end of a close: what the kernel holds reaches a peer that goes on sending, and nothing waits for ever.
 
-use std::io::Write;
-use std::sync::mpsc::channel;
+use std::io::{Read, Write};
+use std::net::Shutdown;
+use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use ringwheel::protocol::Raw;
-use ringwheel::{Listen, SendOutcome};
-use support::{Client, DEADLINE, Events, Recorder, TestServer, eventually, listen, pattern, take};
+use ringwheel::{Conn, ConnHandle, Listen, SendOutcome, SourceStep};
+use support::{
+    Client, DEADLINE, Events, Recorder, TestServer, eventually, lending, listen, pattern, take,
+};
 
 const SHORT: Duration = Duration::from_millis(100);
 /// Bytes that the kernel takes at once, although the peer reads nothing.
@@ -106,5 +109,110 @@ fn a_peer_that_floods_behind_the_close_is_not_read_for_ever() {
     drop(flood);
     client.reset();
     eventually_gone(&server);
+    server.finish(&events);
+}
+
+/// A server whose handler answers with this source and closes. Returns the outcomes of the sources, and the handles.
+fn drawing(
+    listen: Listen<Raw>,
+    source: impl Fn(&mut Conn<'_, Raw>) -> SourceStep + Clone + Send + Sync + 'static,
+) -> (
+    TestServer,
+    Events,
+    Receiver<SendOutcome>,
+    Receiver<ConnHandle<Raw>>,
+) {
+    let (recorder, events) = Recorder::<Raw>::new();
+    let (recorder, handles) = lending(recorder);
+    let (told, outcomes) = channel();
+    let recorder = recorder.on_message(move |conn, message| {
+        let told = told.clone();
+        conn.send_from_then(source.clone(), move |outcome| {
+            told.send(outcome).unwrap();
+        });
+        match message {
+            b"close" => conn.close(),
+            b"end" => conn.shutdown_write(),
+            // The peer ends, and so the handler closes.
+            _ => {}
+        }
+    });
+    let server = TestServer::start(listen, recorder);
+    (server, events, outcomes, handles)
+}
+
+/// Such a source held its connection for ever, whatever the peer and the handler did.
+#[test]
+fn a_close_does_not_wait_for_a_source_that_sends_nothing() {
+    for step in [SourceStep::Wait, SourceStep::More] {
+        for request in ["close", "end", "wait"] {
+            let (server, events, outcomes, _handles) =
+                drawing(listen(Raw).close_timeout(SHORT), move |_| step);
+            let mut client = server.connect();
+            let start = Instant::now();
+            client.send(request.as_bytes());
+            if request != "close" {
+                client.finish();
+            }
+            assert_eq!(take(&outcomes), SendOutcome::Lost, "{request} {step:?}");
+            assert!(start.elapsed() >= SHORT);
+            assert_eq!(events.close_reason(), "Timeout(SourceStall)");
+            client.expect_reset();
+            eventually_gone(&server);
+            assert_eq!(server.handle().stats().output_lost, 1);
+            server.finish(&events);
+        }
+    }
+}
+
+/// Each byte that a source sends and the peer takes begins the time anew.
+#[test]
+fn a_close_waits_for_a_source_that_sends_now_and_then() {
+    let step = |conn: &mut Conn<'_, Raw>| {
+        conn.send(b".");
+        SourceStep::Wait
+    };
+    let long = 10 * SHORT;
+    let (server, events, outcomes, handles) = drawing(listen(Raw).close_timeout(long), step);
+    let mut client = server.connect();
+    let handle = take(&handles);
+    client.send(b"close");
+    let start = Instant::now();
+    while start.elapsed() < 2 * long {
+        assert_eq!(client.receive(1), b".");
+        let resumed = Instant::now();
+        server.let_pass(SHORT);
+        handle.resume_sources().unwrap();
+        if resumed.elapsed() > long / 2 {
+            eprintln!("inconclusive: the machine is too busy for this test");
+            return;
+        }
+    }
+    assert_eq!(client.receive(1), b".");
+    assert!(outcomes.try_recv().is_err());
+    // The peer takes the last byte; then nothing more comes.
+    assert_eq!(take(&outcomes), SendOutcome::Lost);
+    assert_eq!(events.close_reason(), "Timeout(SourceStall)");
+    server.finish(&events);
+}
+
+/// The peer must take what a source sends at the least rate, as it must the rest of a close.
+#[test]
+fn a_close_does_not_wait_for_a_peer_that_does_not_take_what_a_source_sends() {
+    let step = |conn: &mut Conn<'_, Raw>| {
+        conn.send(&[0; 16 * 1024]);
+        SourceStep::More
+    };
+    let listen = listen(Raw).close_timeout(SHORT).send_buffer_size(16 * 1024);
+    let (server, events, outcomes, _handles) = drawing(listen, step);
+    let mut client = Client::connect_narrow(server.addr());
+    client.send(b"close");
+    assert_eq!(take(&outcomes), SendOutcome::Lost);
+    assert_eq!(events.close_reason(), "Timeout(WriteStall)");
+    let mut rest = client.stream();
+    assert!(rest.read_to_end(&mut Vec::new()).is_err(), "a reset");
+    let _ = rest.shutdown(Shutdown::Both);
+    eventually_gone(&server);
+    assert_eq!(server.handle().stats().output_lost, 1);
     server.finish(&events);
 }

@@ -93,14 +93,18 @@ pub(super) fn check_end_for_handler(
             peer.is_excused || peer.begun.is_none_or(is_early)
         }
         Cause::Timeout(Timeout::WriteStall) => {
-            let taken = pipe.taken_after(at.saturating_sub(WRITE_STALL));
-            taken >= least(timeouts, WRITE_STALL)
+            // While a close waits for sources, its time counts instead.
+            let is_taken =
+                |time: Duration| pipe.taken_after(at.saturating_sub(time)) >= least(timeouts, time);
+            is_taken(WRITE_STALL) && (record.lost_sources == 0 || is_taken(CLOSE))
         }
+        Cause::Timeout(Timeout::SourceStall) => pipe.taken_after(at.saturating_sub(CLOSE)) > 0,
         Cause::Truncated => !record.is_cut,
         _ => false,
     };
     assert!(!is_early, "{number}: {cause:?} at {at:?} is too early");
-    let is_silent = matches!(cause, Cause::Timeout(timeout) if timeout != Timeout::WriteStall);
+    let of_input = |timeout| !matches!(timeout, Timeout::WriteStall | Timeout::SourceStall);
+    let is_silent = matches!(cause, Cause::Timeout(timeout) if of_input(timeout));
     // Unread input counts if it was wanted as timers fired, or if an event has told of it.
     let is_known = peer.is_wanted || !pipe.readable;
     let has_spoken = is_known && !pipe.is_late && !pipe.to_server.is_empty();
@@ -210,6 +214,7 @@ fn name(cause: Cause) -> &'static str {
         Cause::Timeout(Timeout::FirstMessage) => "Timeout(FirstMessage)",
         Cause::Timeout(Timeout::Message) => "Timeout(Message)",
         Cause::Timeout(Timeout::WriteStall) => "Timeout(WriteStall)",
+        Cause::Timeout(Timeout::SourceStall) => "Timeout(SourceStall)",
         Cause::InputLimit => "InputLimit",
         Cause::OutputLimit => "OutputLimit",
         Cause::WorkerMemory => "WorkerMemory",

@@ -187,6 +187,7 @@ impl<P: BytesProtocol> ScriptedHandler<P> {
                 "a source is called above the low-water mark".into()
             });
             book.open().records[number].is_drawing = true;
+            book.open().records[number].requests[mail::DRAW] = None;
             let length = random.below(900);
             let has_sent = !random.one_in(8) && say(&book, conn, length).is_queued();
             if random.one_in(60) {

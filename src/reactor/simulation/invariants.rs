@@ -9,7 +9,7 @@ use crate::connection::{Connection, Draining};
 
 use super::endings::{check_end_for_handler, check_lingering, loses_last_words, tally_end};
 use super::ledger::{Address, Record, ticks, ticks_up};
-use super::mail::{ABORT, CLOSE as CLOSE_REQUEST, RESUME};
+use super::mail::{ABORT, CLOSE as CLOSE_REQUEST, DRAW, RESUME};
 use super::network::Pipe;
 use super::peer::Peer;
 use super::world::World;
@@ -339,8 +339,15 @@ fn check_requests(connection: &Connection, record: &mut Record, tally: &mut Tall
         !is_due(RESUME) || !is_paused,
         "a resumption by a handle is lost"
     );
-    if is_due(RESUME) {
-        record.requests[RESUME] = None;
+    let may_draw = connection.sources() > 0 && connection.life.stage() == Stage::Open;
+    let has_room = connection.output.len() <= LOW_WATER;
+    let is_listed = connection.marks.has(Marks::ON_READY_LIST);
+    assert!(
+        !is_due(DRAW) || !may_draw || !has_room || is_listed,
+        "a resumption of sources by a handle is lost"
+    );
+    for request in [RESUME, DRAW] {
+        record.requests[request].take_if(|within| *within == 0);
     }
     if !connection.life.is_active() {
         return;
@@ -502,6 +509,28 @@ fn check_flushing(
     );
 }
 
+/// Checks that a close does not wait for a source that sends nothing, or that nobody reads from.
+fn check_finishing(
+    peer: &mut Peer,
+    connection: &Connection,
+    (now, longest_sleep): (Duration, Duration),
+) {
+    let written = connection.output.written();
+    if !connection.awaits_sources() || connection.draining != Draining::No {
+        peer.finishing = None;
+        return;
+    }
+    let before = peer.finishing.filter(|(before, _)| *before == written);
+    let (_, since) = *peer.finishing.insert(before.unwrap_or((written, now)));
+    // The last progress has led to another time, which a loop that was held up has given twice.
+    let most = 3 * CLOSE + 4 * longest_sleep + Duration::from_millis(1);
+    assert!(
+        now < since + most,
+        "{} waits for a source that sends nothing",
+        peer.number
+    );
+}
+
 /// Checks that a peer takes its output at the least rate.
 fn check_progress(
     peer: &mut Peer,
@@ -553,6 +582,7 @@ fn check_timeouts(
     let has_own_end = connection.draining == Draining::No;
     let time = (now, longest_sleep);
     check_flushing(peer, connection, pipe, timeouts, has_own_end, time);
+    check_finishing(peer, connection, time);
     // While output leaves, the time of a close begins anew.
     let has_own_end = has_own_end && peer.flushing.is_none();
     if connection.life.is_parting() {

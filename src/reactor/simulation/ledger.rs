@@ -14,7 +14,7 @@ use crate::handler::publication::Published;
 use crate::handler::timers::TimerId;
 
 use super::courtesy::MOST_WORK;
-use super::{BUDGET, FIRST_MESSAGE, IDLE, MESSAGE, Random, WRITE_STALL};
+use super::{BUDGET, CLOSE, FIRST_MESSAGE, IDLE, MESSAGE, Random, WRITE_STALL};
 
 /// A shared handle to the ledger.
 #[derive(Clone, Default)]
@@ -128,8 +128,9 @@ pub(super) struct Record {
     /// The protocol's next deadline.
     pub(super) deadline: Option<Pending>,
     pub(super) topics: BTreeSet<usize>,
-    /// Number of iterations within which requests by handles must be carried out: to close, to abort, to resume reading.
-    pub(super) requests: [Option<u8>; 3],
+    /// Number of iterations within which requests by handles must be carried out: to close, to abort, to resume reading,
+    /// to draw from sources.
+    pub(super) requests: [Option<u8>; 4],
     /// The time at which it has got a source, so that the taking of output is a sign of life from then on.
     pub(super) drawn_at: Option<Duration>,
     /// Number of sources that are not done, and whose connection has not ended.
@@ -262,6 +263,7 @@ impl Ledger {
             Timeout::FirstMessage => FIRST_MESSAGE,
             Timeout::Message => MESSAGE,
             Timeout::WriteStall => WRITE_STALL,
+            Timeout::SourceStall => CLOSE,
         };
         let stays = &self.records[number].stays;
         let stayed = stays.iter().find(|(kind, _)| *kind == timeout);

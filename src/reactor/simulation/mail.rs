@@ -60,6 +60,7 @@ pub(super) const NUMBERED: usize = 5;
 pub(super) const CLOSE: usize = 0;
 pub(super) const ABORT: usize = 1;
 pub(super) const RESUME: usize = 2;
+pub(super) const DRAW: usize = 3;
 
 /// Makes a message that differs from all others of the run.
 pub(super) fn message(source: u8, number: u32, length: usize) -> Vec<u8> {
@@ -276,11 +277,12 @@ impl<P: BytesProtocol> Mailer<P> {
     }
 
     fn request_of(&self, to: usize, remote: &ConnHandle<P>, random: &mut Random) {
-        let choice = random.below(5);
+        let choice = random.below(7);
         let outcome = match choice {
             0 => remote.abort(),
             1..=2 => remote.close(),
-            _ => remote.resume_reading(),
+            3..=4 => remote.resume_reading(),
+            _ => remote.resume_sources(),
         };
         self.judge(to, remote, &outcome);
         let mut ledger = self.book.open();
@@ -297,7 +299,8 @@ impl<P: BytesProtocol> Mailer<P> {
         let request = match choice {
             0 => ABORT,
             1..=2 => CLOSE,
-            _ => RESUME,
+            3..=4 => RESUME,
+            _ => DRAW,
         };
         if outcome.is_ok() {
             ledger.records[to].requests[request] = Some(within);

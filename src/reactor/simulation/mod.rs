@@ -134,7 +134,7 @@ fn run(seed: u64) -> Tally {
 }
 
 /// Events that must occur in a run of many seeds: without them the invariants would not be put to the test.
-const MUST_HAPPEN: [&str; 62] = [
+const MUST_HAPPEN: [&str; 63] = [
     "Aborted",
     "InputLimit",
     "Io",
@@ -147,6 +147,7 @@ const MUST_HAPPEN: [&str; 62] = [
     "Timeout(FirstMessage)",
     "Timeout(Idle)",
     "Timeout(Message)",
+    "Timeout(SourceStall)",
     "Timeout(WriteStall)",
     "Truncated",
     "WorkerMemory",

@@ -58,6 +58,8 @@ pub(super) struct Peer {
     pub(super) slow: VecDeque<(Duration, u64, usize)>,
     /// The least output that was seen pending during the close, if there was any, and the time of that.
     pub(super) flushing: Option<(usize, Duration)>,
+    /// The bytes written when a close was first seen to wait for sources with them, and the time of that.
+    pub(super) finishing: Option<(u64, Duration)>,
     /// The connection is gone, and the peer gets all that the kernel has, whatever it sends meanwhile.
     pub(super) must_get_all: bool,
     /// The time of the last check.
@@ -130,6 +132,7 @@ impl Peer {
             stuck: (0, now),
             slow: VecDeque::new(),
             flushing: None,
+            finishing: None,
             must_get_all: false,
             checked_at: Duration::ZERO,
             begun: None,
