@@ -175,11 +175,8 @@ impl ServerBuilder {
     }
 
     /// The number of places for letters that wait for one worker; a letter that finds no place is given back to its sender as
-    /// [`SendError::Full`](crate::SendError::Full). Default 65,536, at most 16,777,215.
-    ///
-    /// A letter takes a place for each connection that it may reach on its worker, so that the places bound the work that waits,
-    /// and with it the time for which one sender's letters hold up those of another. But no letter takes more than a 64th of all
-    /// places, and each takes 1 at least.
+    /// [`SendError::Full`](crate::SendError::Full). Default 65,536, at most 16,777,215. A letter takes a place for each connection that it may reach on its worker, from 1 to a 64th of all places. So the places
+    /// bound the work that waits, and with it the time for which one sender's letters hold up those of another.
     ///
     /// | letter | places |
     /// | --- | --- |
@@ -189,15 +186,13 @@ impl ServerBuilder {
     /// | a broadcast, a visit | one for each connection of the worker |
     /// | a closure with all connections ([`on_worker`](crate::Connections::on_worker)) | one for each connection of the worker, at most 64 |
     ///
-    /// Each thread has a share: it may have as many places as the other threads leave free, so one alone gets half of them and
-    /// nobody is shut out. With the default, a thread that broadcasts to 1,024 connections or more on one worker may have 32
-    /// broadcasts waiting there. For many messages in a row to all, let all subscribe to a topic and publish, or wait with
-    /// [`Connections::when_room`](crate::Connections::when_room).
+    /// Each thread has a share: it may have as many places as the other threads leave free, so one alone gets half of them, for
+    /// example 32 broadcasts to 1,024 connections or more. For many messages to all, publish them to a topic, or wait with
+    /// [`Connections::when_room`](crate::Connections::when_room). Publications of connections have no share.
     ///
-    /// Publications of connections have no share. A connection whose callbacks post is slowed down instead:
-    /// [`Limits::publications`](crate::Limits::publications) bounds its mail on its way. Where a mailbox is more than half full, a
-    /// connection that posts to it is not read until all of its own mail is carried out; one whose letter is refused, also not
-    /// until the worker has next read its mail. With 0 every letter is given back.
+    /// A connection whose callbacks post is slowed down: [`Limits::publications`](crate::Limits::publications) bounds its mail on its
+    /// way. One that posts to mailboxes which are more than half full is not read until all of its mail is carried out; one whose
+    /// letter is refused, also not until the worker has next read its mail. With 0 every letter is given back.
     pub fn mailbox_limit(mut self, letters: usize) -> Self {
         self.mailbox.0 = letters;
         self
@@ -207,11 +202,10 @@ impl ServerBuilder {
     /// places. Default 64 MiB, at most 1 TiB. Each letter counts 64 bytes besides its item; an item that several letters share
     /// counts in each. A publication counts until all subscribers on the worker have it.
     ///
-    /// A connection that publishes is slowed down at [`Limits::publications`](crate::Limits::publications), but its message is refused
-    /// with [`SendError::Full`](crate::SendError::Full) if the publishers of all workers together exceed this limit. Each has at most
-    /// one message more on its way than its limit allows. So none is refused for its bytes while the number of connections that
-    /// publish at one time, times the sum of their limit (256 KiB) and their longest message, is below this limit: with the
-    /// defaults about 240 publishers of messages of 4 KiB, or 50 of 1 MiB.
+    /// A connection that publishes is slowed down, but refused with [`SendError::Full`](crate::SendError::Full) if all publishers
+    /// together exceed this limit. None is while their number, times the sum of
+    /// [`Limits::publications`](crate::Limits::publications) (256 KiB) and the longest message, is below it: with the defaults about
+    /// 240 publishers of messages of 4 KiB, or 50 of 1 MiB.
     pub fn mailbox_bytes(mut self, bytes: usize) -> Self {
         self.mailbox.1 = bytes;
         self
@@ -223,17 +217,16 @@ impl ServerBuilder {
     /// as the bytes that a WebSocket message inflates to. Once the budget is spent the turn ends behind the current message,
     /// and the rest is kept for the connection's next turn.
     ///
-    /// A connection whose last turn took more than an eighth of the budget is heavy: its next turn waits until light
-    /// connections, whose events are handled at once, have had theirs. One iteration of the loop gives heavy connections turns
-    /// until they have done the work of four budgets together. So others wait for these, and not for all heavy connections.
+    /// A connection whose last turn took more than an eighth of the budget is heavy: its next turn comes behind those of light
+    /// connections. One iteration of the loop gives heavy connections turns until they have done the work of four budgets
+    /// together, so that others wait for these, and not for all heavy ones.
     pub fn read_budget(mut self, bytes: usize) -> Self {
         self.reactor.read_budget = bytes.max(1);
         self
     }
 
-    /// Bytes of the buffer into which a worker receives, from 4 KiB to 256 MiB. Less counts as 4 KiB. Default 32 KiB.
-    ///
-    /// Measured, messages of a mebibyte cost less with 32 KiB than with 64 KiB, and others the same.
+    /// Bytes of the buffer into which a worker receives, from 4 KiB to 256 MiB. Less counts as 4 KiB. Default 32 KiB: messages of a
+    /// mebibyte cost more with 64 KiB.
     pub fn receive_buffer(mut self, bytes: usize) -> Self {
         self.reactor.receive_buffer = bytes.max(MIN_RECEIVE_BUFFER);
         self
@@ -254,8 +247,7 @@ impl ServerBuilder {
     /// - Above the limit the connections that hold most end with
     ///   [`CloseReason::WorkerMemory`](crate::CloseReason::WorkerMemory) and a reset, until the worker holds 7/8 of it.
     ///
-    /// So a connection within its share, for example 5 KiB of the default limit among 100,000 connections, is neither slowed nor
-    /// ended because of what others hold.
+    /// So a connection within its share, for example 5 KiB of the default among 100,000 connections, is never slowed or ended.
     pub fn worker_memory(mut self, bytes: usize) -> Self {
         self.reactor.memory.bytes = bytes;
         self
@@ -274,9 +266,8 @@ impl ServerBuilder {
         self
     }
 
-    /// The time after an event during which a worker polls without sleeping. Default zero: it sleeps at once.
-    ///
-    /// Busy polling saves some microseconds of latency, and keeps a processor busy.
+    /// The time after an event during which a worker polls without sleeping. Default zero: it sleeps at once. Busy polling saves
+    /// some microseconds of latency, and keeps a processor busy.
     pub fn busy_poll(mut self, duration: Duration) -> Self {
         self.busy_poll = (!duration.is_zero()).then_some(duration);
         self
