@@ -86,6 +86,7 @@
 //! | [`ServerBuilder::handover_limit`], connections waiting for one worker | 256 | the others wait in the kernel's backlog |
 //! | [`ServerBuilder::mailbox_limit`], [`ServerBuilder::mailbox_bytes`], letters waiting for one worker, by the connections that they reach | 65,536, 64 MiB | the sender gets [`SendError::Full`]; a connection that posts is slowed before |
 //! | [`Limits::publications`], mail of a connection on its way | 64, 256 KiB | its messages wait until half of it is delivered |
+//! | [`Limits::patience`], the wait of publications for a subscriber above [`Limits::high_water`] | 1 s | it gets them up to [`Limits::output`] |
 //! | [`ServerBuilder::read_budget`], bytes and work of one connection in a row | 256 KiB | other connections have their turn |
 //! | [`Limits::input`], bytes kept of a message that is not whole | 16 MiB | [`CloseReason::InputLimit`] |
 //! | [`Limits::high_water`], pending output | 192 KiB | the peer is not read until [`Limits::low_water`] (64 KiB) |
@@ -163,7 +164,7 @@ pub use connection::id::ConnId;
 pub use connection::limits::{Limits, Overflow};
 pub use connection::send_error::SendError;
 pub use connection::send_status::{Refusal, SendStatus};
-pub use connection::topics::SubscribeError;
+pub use connection::subscribe_error::SubscribeError;
 pub use handler::Handler;
 pub use handler::conn::Conn;
 pub use handler::connections::Connections;

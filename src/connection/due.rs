@@ -29,6 +29,8 @@ pub(crate) enum Due {
     },
     /// Ask the connection's protocol for a deadline that has come.
     Protocol(ConnId),
+    /// Look at a subscriber for which publications have waited.
+    Lag(ConnId),
     /// Call the handler for one of its timers.
     Handler { id: ConnId, timer: u64 },
     /// Run a task that was scheduled through the server's handle.
@@ -45,7 +47,7 @@ impl Due {
     /// The connection whose timer it is.
     pub(crate) fn connection(&self) -> Option<ConnId> {
         match *self {
-            Due::Idle(id) | Due::FirstMessage(id) | Due::Protocol(id) => Some(id),
+            Due::Idle(id) | Due::FirstMessage(id) | Due::Protocol(id) | Due::Lag(id) => Some(id),
             Due::Message { id, .. }
             | Due::WriteStall { id, .. }
             | Due::Close { id, .. }

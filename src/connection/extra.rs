@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::completion::Completion;
+use super::lag::{Lag, Progress};
 use super::topics::Subscription;
 use crate::shared::control::Control;
 use crate::wheel::TimerKey;
@@ -24,6 +25,10 @@ pub(crate) struct Extra {
     pub(crate) subscriptions: Vec<Subscription>,
     /// The units of the worker's memory with which the connection is charged for them.
     pub(crate) subscribed: u32,
+    /// The lag behind what is published to them.
+    pub(crate) lag: Lag,
+    /// The progress of the output, as it was last seen when something was published to them.
+    pub(crate) progress: Progress,
     /// The sources that are to be drawn from.
     pub(crate) sources: SourceState,
     /// Messages that were dropped because the output was full.

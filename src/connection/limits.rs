@@ -54,7 +54,8 @@ pub struct Limits {
     /// [`Handler::on_drained`](crate::Handler::on_drained) is called, if the output has been above
     /// [`high_water`](Self::high_water) or a message did not fit. Default 64 KiB.
     pub low_water: usize,
-    /// The policy at [`output`](Self::output). Default [`Overflow::Close`].
+    /// The policy at [`output`](Self::output). Publications wait before it applies to them, as [`patience`](Self::patience) says.
+    /// Default [`Overflow::Close`].
     pub overflow: Overflow,
     /// [Sources](crate::Conn::send_from) that a connection may have at one time; one more is refused. Default 16.
     pub sources: usize,
@@ -67,11 +68,25 @@ pub struct Limits {
     /// Mail of a connection that may be on its way at one time, as a number and as bytes. A connection that has more is not read,
     /// and its messages are not delivered, until no more than half is left. Default 64 and 256 KiB.
     ///
-    /// This counts each publication until it has reached all subscribers, and all other letters that the connection's callbacks
+    /// This counts each publication until it has reached all subscribers, of whom the slow ones are waited for as
+    /// [`patience`](Self::patience) says, and all other letters that the connection's callbacks
     /// post until they are carried out, by the places that they take
     /// ([`ServerBuilder::mailbox_limit`](crate::ServerBuilder::mailbox_limit)): a broadcast counts as many as it reaches. Letters to the
     /// connection's own worker do not count, as they are carried out after the turn.
     pub publications: (usize, usize),
+    /// The time for which publications wait for a subscriber whose output is above [`high_water`](Self::high_water). It gets
+    /// them when its output has fallen to [`low_water`](Self::low_water), or before one of its callbacks runs; the others get
+    /// them at once. So its publishers are slowed to its pace by [`publications`](Self::publications).
+    ///
+    /// The time counts from the last byte that was seen to leave: one whose output has not moved for so long is not waited for.
+    /// After it the subscriber gets all that waits and all that follows at once, up to [`output`](Self::output), where
+    /// [`overflow`](Self::overflow) decides, until its output has fallen to the low-water mark. But the time begins anew if it
+    /// has taken as many bytes meanwhile as lie between the marks; unless the publication that has waited longest was made by
+    /// another thread before that time, since nothing slows down such a thread but a full mailbox.
+    ///
+    /// Zero: publications never wait, and a connection that publishes fast drives subscribers that read more slowly to their
+    /// limit. Default 1 s: with the default marks, a subscriber that takes 128 KiB/s is waited for.
+    pub patience: Duration,
 }
 
 impl Default for Limits {
@@ -87,6 +102,7 @@ impl Default for Limits {
             subscriptions: 256,
             topic_name: 256,
             publications: (64, 256 * 1024),
+            patience: Duration::from_secs(1),
         }
     }
 }
@@ -159,6 +175,13 @@ impl Limits {
     #[must_use]
     pub fn publications(mut self, count: usize, bytes: usize) -> Self {
         self.publications = (count, bytes);
+        self
+    }
+
+    /// Sets [`patience`](Self::patience).
+    #[must_use]
+    pub fn patience(mut self, time: Duration) -> Self {
+        self.patience = time;
         self
     }
 

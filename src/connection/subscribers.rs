@@ -16,6 +16,8 @@ pub(crate) struct Subscriber {
     /// Number of the next entry of the log that it gets.
     pub(crate) next: u64,
     pub(crate) id: ConnId,
+    /// Entries of the log wait for it, and rounds pass it over.
+    pub(crate) lags: bool,
     /// Its neighbours in the list of its topic, or [`END`].
     before: u32,
     behind: u32,
@@ -67,6 +69,7 @@ impl Subscribers {
         let place = index(self.places.insert(Subscriber {
             next,
             id,
+            lags: false,
             before: list.last,
             behind: END,
         }));
@@ -110,16 +113,24 @@ impl Subscribers {
         self.places.get(place as usize)
     }
 
-    /// The first subscriber at `place` or behind it that has not read up to `entry`, its place, and the place behind it.
+    /// The first subscriber at `place` or behind it that has not read up to `entry` and does not lag, its place, and the place
+    /// behind it.
     pub(crate) fn next_behind(&self, place: u32, entry: u64) -> Option<(u32, ConnId, u32)> {
         let mut place = place;
         while let Some(subscriber) = self.get(place) {
-            if subscriber.next < entry {
+            if subscriber.next < entry && !subscriber.lags {
                 return Some((place, subscriber.id, subscriber.behind));
             }
             place = subscriber.behind;
         }
         None
+    }
+
+    /// Lets no subscriber lag any more.
+    pub(crate) fn end_lags(&mut self) {
+        for (_, subscriber) in &mut self.places {
+            subscriber.lags = false;
+        }
     }
 
     /// Bytes of memory that the table occupies.

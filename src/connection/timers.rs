@@ -64,14 +64,16 @@ impl Connection {
     /// Cancels the connection's timers, and those of the handler: none may fire for a connection that is gone.
     pub(crate) fn cancel_timers(&mut self, state: &mut LoopState) {
         self.timers.cancel(&mut state.wheel);
+        self.end_lag(state);
         self.cancel_handler_timers(state);
     }
 
-    /// Cancels the timers of the handler, and those that judge the peer's silence: none may fire for a connection that only
-    /// closes.
+    /// Cancels the timers of the handler, of the topics, and those that judge the peer's silence: none may fire for a connection
+    /// that only closes.
     pub(crate) fn cancel_timers_of_open(&mut self, state: &mut LoopState) {
         cancel(&mut self.timers.idle, &mut state.wheel);
         cancel(&mut self.timers.message, &mut state.wheel);
+        self.end_lag(state);
         self.cancel_handler_timers(state);
     }
 

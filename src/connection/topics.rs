@@ -2,13 +2,15 @@
 
 use std::collections::VecDeque;
 use std::collections::hash_map::{HashMap, RandomState};
-use std::fmt;
 use std::hash::{BuildHasher, BuildHasherDefault, Hasher};
+use std::sync::Arc;
 
 use slab::Slab;
 
 use crate::connection::id::ConnId;
 use crate::connection::subscribers::{END, List, Subscribers, Thinning, index};
+use crate::connection::topic_log::Log;
+use crate::shared::sync::atomic::{AtomicUsize, Ordering};
 
 /// Number of entries of a topic's log that a round delivers at most, so that a subscriber gets them in one write.
 const ROUND: u64 = 64;
@@ -27,6 +29,10 @@ pub(crate) const SUBSCRIPTION_BYTES: usize = 288;
 /// allows; and a connection that is about to be called gets all that was published before first, so that it never misses
 /// the order of events. All entries have a stamp, by which a subscriber of several topics reads them in order.
 ///
+/// A subscriber without room [lags](Self::lag): rounds pass it over, and the entries from its place on stay in the log until it
+/// has read them. So an entry is done once all have it, and its publisher waits for those who are slow. Entries that wait for
+/// nobody else rest: the loop may sleep beside them.
+///
 /// `S` hashes the names with a random key. Peers choose names, so that topics with one subscriber are kept small, and the
 /// table of hashes neither reads nor hashes a name again when it grows.
 pub(crate) struct Topics<T, S = RandomState> {
@@ -36,10 +42,14 @@ pub(crate) struct Topics<T, S = RandomState> {
     topics: Slab<Topic<T>>,
     thinning: Thinning,
     subscribers: Subscribers,
-    /// Topics with entries in their log, in the order of their turns.
+    /// Topics with entries that a round has to deliver, or that are done, in the order of their turns.
     active: VecDeque<u32>,
     /// Number of subscribers that the first of them has reached in its turn.
     reached: usize,
+    /// Number of subscriptions that lag.
+    lagging: usize,
+    /// Number of entries in the logs of topics that are not active, on the whole worker.
+    resting: Arc<AtomicUsize>,
 }
 
 struct Topic<T> {
@@ -52,17 +62,6 @@ struct Topic<T> {
     first: u64,
     /// Entries that some subscribers have not got; `None` if there are none.
     log: Option<Box<Log<T>>>,
-}
-
-struct Log<T> {
-    entries: VecDeque<Entry<T>>,
-    /// The round that is under way: the place that comes next, and the entry before which it ends.
-    round: Option<(u32, u64)>,
-}
-
-struct Entry<T> {
-    stamp: u64,
-    value: T,
 }
 
 /// A connection's place among the subscribers of a topic.
@@ -105,8 +104,9 @@ impl Hasher for IsHash {
     }
 }
 
-impl<T, S: Default> Default for Topics<T, S> {
-    fn default() -> Self {
+impl<T, S: Default> Topics<T, S> {
+    /// `resting` counts the entries that wait for nobody but subscribers that lag.
+    pub(crate) fn new(resting: Arc<AtomicUsize>) -> Self {
         Topics {
             by_hash: HashMap::default(),
             hash: S::default(),
@@ -115,6 +115,8 @@ impl<T, S: Default> Default for Topics<T, S> {
             subscribers: Subscribers::default(),
             active: VecDeque::new(),
             reached: 0,
+            lagging: 0,
+            resting,
         }
     }
 }
@@ -122,7 +124,7 @@ impl<T, S: Default> Default for Topics<T, S> {
 impl<T> Topic<T> {
     /// Number of the entry that comes next.
     fn end(&self) -> u64 {
-        let length = self.log.as_ref().map_or(0, |log| log.entries.len());
+        let length = self.log.as_ref().map_or(0, |log| log.len());
         self.first + length as u64
     }
 }
@@ -146,15 +148,24 @@ impl<T, S: BuildHasher> Topics<T, S> {
             return;
         };
         let place = subscription.place;
+        let lagging = self.subscribers.get(place).filter(|it| it.lags);
+        let lagging = lagging.map(|subscriber| (subscriber.next - topic.first) as usize);
         let behind = self.subscribers.remove(&mut topic.subscribers, place);
-        match &mut topic.log {
-            Some(log) => {
-                if let Some((next, _)) = log.round.as_mut().filter(|(next, _)| *next == place) {
-                    *next = behind;
-                }
+        let Some(log) = &mut topic.log else {
+            if topic.subscribers.is_empty() {
+                self.remove(subscription.topic);
             }
-            None if topic.subscribers.is_empty() => self.remove(subscription.topic),
-            None => {}
+            return;
+        };
+        if let Some((next, _)) = log.round.as_mut().filter(|(next, _)| *next == place) {
+            *next = behind;
+        }
+        if let Some(position) = lagging {
+            log.go_on_from(position);
+            self.lagging -= 1;
+            if log.is_first_done() {
+                self.activate(subscription.topic);
+            }
         }
     }
 
@@ -237,41 +248,92 @@ impl<T, S: BuildHasher> Topics<T, S> {
         let Some(key) = self.find(name) else {
             return Err(value);
         };
-        let topic = &mut self.topics[key as usize];
-        if topic.subscribers.is_empty() {
+        if self.topics[key as usize].subscribers.is_empty() {
             return Err(value);
         }
-        let log = topic.log.get_or_insert_with(|| {
+        Ok(self.activate(key).push(stamp, value))
+    }
+
+    /// Lets a topic have its turn: it gets an entry to deliver, or has some that are done. Returns its log.
+    fn activate(&mut self, key: u32) -> &mut Log<T> {
+        let log = &mut self.topics[key as usize].log;
+        let log = log.get_or_insert_with(|| Box::new(Log::new()));
+        if !std::mem::replace(&mut log.is_active, true) {
             self.active.push_back(key);
-            Box::new(Log {
-                entries: VecDeque::new(),
-                round: None,
-            })
-        });
-        let stamp = log
-            .entries
-            .back()
-            .map_or(stamp, |last| last.stamp.max(stamp));
-        log.entries.push_back(Entry { stamp, value });
-        Ok(stamp)
+            self.resting.fetch_sub(log.len(), Ordering::Relaxed);
+        }
+        log
     }
 
-    /// True if entries wait to be delivered.
+    /// True if some subscriber has entries to read.
     pub(crate) fn has_entries(&self) -> bool {
-        !self.active.is_empty()
+        !self.active.is_empty() || self.lagging > 0
     }
 
-    /// True if an entry that is older than `stamp` is not delivered to all.
+    /// True if an entry that is older than `stamp` is not delivered to all who do not lag.
     pub(crate) fn has_entries_before(&self, stamp: u64) -> bool {
         let logs = self.active.iter();
         let mut logs = logs.filter_map(|key| self.topics[*key as usize].log.as_ref());
-        logs.any(|log| log.entries.front().is_some_and(|entry| entry.stamp < stamp))
+        logs.any(|log| log.has_new_before(stamp))
+    }
+
+    /// Lets the entries that a connection with these subscriptions has not read wait for it: rounds pass it over until it has
+    /// read them all. False if there are none.
+    pub(crate) fn lag(&mut self, subscriptions: &[Subscription]) -> bool {
+        let mut is_behind = false;
+        for subscription in subscriptions {
+            let topic = &mut self.topics[subscription.topic as usize];
+            let subscriber = self.subscribers.get_mut(subscription.place);
+            let (Some(log), Some(subscriber)) = (&mut topic.log, subscriber) else {
+                continue;
+            };
+            if !subscriber.lags {
+                let position = subscriber.next.saturating_sub(topic.first);
+                if !log.wait_at(position as usize) {
+                    continue;
+                }
+                subscriber.next = topic.first + position;
+                subscriber.lags = true;
+                self.lagging += 1;
+            }
+            is_behind = true;
+        }
+        is_behind
+    }
+
+    /// True if one of these subscriptions lags.
+    pub(crate) fn is_lagging(&self, subscriptions: &[Subscription]) -> bool {
+        self.lagging > 0
+            && subscriptions.iter().any(|subscription| {
+                let subscriber = self.subscribers.get(subscription.place);
+                subscriber.is_some_and(|subscriber| subscriber.lags)
+            })
     }
 
     /// The oldest entry up to the stamp `horizon` that one of these subscriptions, all of one connection, has not read.
     /// It counts as read from now on.
     pub(crate) fn read(&mut self, subscriptions: &[Subscription], horizon: u64) -> Option<&T> {
-        let only = (self.active.len() == 1).then(|| self.active[0]);
+        let (subscription, position) = self.find_unread(subscriptions, horizon)?;
+        self.advance(subscription, position);
+        let log = self.topics[subscription.topic as usize].log.as_ref()?;
+        log.get(position).map(|entry| &entry.value)
+    }
+
+    /// The oldest entry that one of these subscriptions has not read, with its stamp.
+    pub(crate) fn peek(&self, subscriptions: &[Subscription]) -> Option<(u64, &T)> {
+        let (subscription, position) = self.find_unread(subscriptions, u64::MAX)?;
+        let log = self.topics[subscription.topic as usize].log.as_ref()?;
+        log.get(position).map(|entry| (entry.stamp, &entry.value))
+    }
+
+    /// The subscription with the oldest entry up to `horizon` that is not read, and the entry's position in the log.
+    fn find_unread(
+        &self,
+        subscriptions: &[Subscription],
+        horizon: u64,
+    ) -> Option<(Subscription, usize)> {
+        let is_only = self.active.len() == 1 && self.lagging == 0;
+        let only = is_only.then(|| self.active[0]);
         let mut oldest: Option<(u64, Subscription, usize)> = None;
         for subscription in subscriptions {
             if only.is_some_and(|topic| topic != subscription.topic) {
@@ -285,7 +347,7 @@ impl<T, S: BuildHasher> Topics<T, S> {
                 continue;
             };
             let position = subscriber.next.saturating_sub(topic.first) as usize;
-            let Some(entry) = log.entries.get(position) else {
+            let Some(entry) = log.get(position) else {
                 continue;
             };
             let is_older = oldest.is_none_or(|(stamp, ..)| entry.stamp < stamp);
@@ -293,13 +355,27 @@ impl<T, S: BuildHasher> Topics<T, S> {
                 oldest = Some((entry.stamp, *subscription, position));
             }
         }
-        let (_, subscription, position) = oldest?;
-        let topic = &self.topics[subscription.topic as usize];
-        if let Some(subscriber) = self.subscribers.get_mut(subscription.place) {
-            subscriber.next = topic.first + position as u64 + 1;
+        oldest.map(|(_, subscription, position)| (subscription, position))
+    }
+
+    /// Moves a subscriber behind the entry at `position`, which is its next.
+    fn advance(&mut self, subscription: Subscription, position: usize) {
+        let topic = &mut self.topics[subscription.topic as usize];
+        let Some(subscriber) = self.subscribers.get_mut(subscription.place) else {
+            return;
+        };
+        subscriber.next = topic.first + position as u64 + 1;
+        let Some(log) = topic.log.as_mut().filter(|_| subscriber.lags) else {
+            return;
+        };
+        log.go_on_from(position);
+        if !log.wait_at(position + 1) {
+            subscriber.lags = false;
+            self.lagging -= 1;
         }
-        let entry = topic.log.as_ref()?.entries.get(position)?;
-        Some(&entry.value)
+        if log.is_first_done() {
+            self.activate(subscription.topic);
+        }
     }
 
     /// True if one of these subscriptions, all of one connection, has entries to read.
@@ -311,18 +387,23 @@ impl<T, S: BuildHasher> Topics<T, S> {
         })
     }
 
-    /// The next step of delivering what was published; `None` if nothing is left.
+    /// The next step of delivering what was published; `None` if nothing is left but what waits for subscribers that lag.
     ///
     /// Each step of a topic's round is one subscriber. A connection that does not read in its step is passed over.
     pub(crate) fn step(&mut self) -> Option<Step<T>> {
         let key = *self.active.front()?;
         let topic = &mut self.topics[key as usize];
-        let end = topic.end().min(topic.first + ROUND);
+        let end = topic.end();
         let log = topic.log.as_mut()?;
-        let (place, until) = log.round.unwrap_or((topic.subscribers.first(), end));
-        if let Some((_, id, behind)) = self.subscribers.next_behind(place, until) {
+        let walked = topic.first + log.walked() as u64;
+        let begin = || (topic.subscribers.first(), end.min(walked + ROUND));
+        let (place, until) = log.round.unwrap_or_else(begin);
+        let is_new = until > walked;
+        let behind = is_new.then(|| self.subscribers.next_behind(place, until));
+        if let Some((_, id, behind)) = behind.flatten() {
             log.round = Some((behind, until));
-            let horizon = log.entries[(until - topic.first) as usize - 1].stamp;
+            let last = log.get((until - topic.first) as usize - 1)?;
+            let horizon = last.stamp;
             self.reached += 1;
             if self.reached >= TURN {
                 self.end_turn();
@@ -330,23 +411,34 @@ impl<T, S: BuildHasher> Topics<T, S> {
             return Some(Step::Visit(id, horizon));
         }
         log.round = None;
-        let count = (until - topic.first) as usize;
-        let done = log.entries.drain(..count);
-        let done = done.map(|entry| entry.value).collect();
-        topic.first = until;
-        log.entries.shrink_to(2 * log.entries.len());
-        if log.entries.is_empty() {
-            topic.log = None;
-            let is_over = topic.subscribers.is_empty();
-            self.active.pop_front();
-            self.reached = 0;
-            if is_over {
-                self.remove(key);
-            }
-        } else {
+        log.set_walked((until - topic.first) as usize);
+        let done = log.take_done();
+        topic.first += done.len() as u64;
+        if log.has_new() {
             self.end_turn();
+        } else {
+            self.rest(key);
         }
         Some(Step::Done(done))
+    }
+
+    /// The first topic, whose entries are all delivered but to subscribers that lag, gives its turn up.
+    fn rest(&mut self, key: u32) {
+        self.active.pop_front();
+        self.reached = 0;
+        let topic = &mut self.topics[key as usize];
+        match &mut topic.log {
+            Some(log) if log.len() > 0 => {
+                log.is_active = false;
+                self.resting.fetch_add(log.len(), Ordering::Relaxed);
+            }
+            _ => {
+                topic.log = None;
+                if topic.subscribers.is_empty() {
+                    self.remove(key);
+                }
+            }
+        }
     }
 
     /// The first topic goes behind all others.
@@ -358,16 +450,29 @@ impl<T, S: BuildHasher> Topics<T, S> {
     /// Takes all entries out of the logs, delivered or not.
     pub(crate) fn clear_logs(&mut self) -> Vec<T> {
         let mut values = Vec::new();
-        for key in std::mem::take(&mut self.active) {
-            let topic = &mut self.topics[key as usize];
-            topic.first = topic.end();
-            let entries = topic.log.take().map(|log| log.entries);
-            values.extend(entries.into_iter().flatten().map(|entry| entry.value));
+        if !self.has_entries() {
+            return values;
+        }
+        let mut empty = Vec::new();
+        for (key, topic) in &mut self.topics {
+            let end = topic.end();
+            let Some(log) = topic.log.take() else {
+                continue;
+            };
+            topic.first = end;
+            if !log.is_active {
+                self.resting.fetch_sub(log.len(), Ordering::Relaxed);
+            }
+            values.extend(log.into_values());
             if topic.subscribers.is_empty() {
-                self.remove(key);
+                empty.push(index(key));
             }
         }
+        empty.into_iter().for_each(|key| self.remove(key));
+        self.subscribers.end_lags();
+        self.active.clear();
         self.reached = 0;
+        self.lagging = 0;
         values
     }
 
@@ -386,30 +491,15 @@ impl<T, S: BuildHasher> Topics<T, S> {
     }
 }
 
-/// A limit that forbids a subscription.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum SubscribeError {
-    /// The connection has as many subscriptions as [`Limits::subscriptions`](crate::Limits::subscriptions) allows.
-    Count,
-    /// The topic's name is longer than [`Limits::topic_name`](crate::Limits::topic_name) allows.
-    NameLength,
-}
-
-impl fmt::Display for SubscribeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            SubscribeError::Count => "the connection has as many subscriptions as allowed",
-            SubscribeError::NameLength => "the topic's name is longer than allowed",
-        })
-    }
-}
-
-impl std::error::Error for SubscribeError {}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    impl<T, S: Default> Default for Topics<T, S> {
+        fn default() -> Self {
+            Topics::new(Arc::new(AtomicUsize::new(0)))
+        }
+    }
 
     fn id(slot: u32) -> ConnId {
         ConnId {
@@ -650,6 +740,84 @@ mod tests {
         assert!(matches!(topics.step(), Some(Step::Visit(..))));
         assert!(matches!(topics.step(), Some(Step::Done(done)) if done == [1]));
         assert!(topics.step().is_none());
+    }
+
+    /// Delivers to all who do not lag, and returns what is done.
+    fn deliver(topics: &mut Topics<u32>, subscriptions: &[Subscription]) -> Vec<u32> {
+        let mut done = Vec::new();
+        while let Some(step) = topics.step() {
+            match step {
+                Step::Visit(id, _) => drop(read_all(topics, &[subscriptions[id.slot as usize]])),
+                Step::Done(values) => done.extend(values),
+            }
+        }
+        done
+    }
+
+    fn resting(topics: &Topics<u32>) -> usize {
+        topics.resting.load(Ordering::Relaxed)
+    }
+
+    #[test]
+    fn entries_rest_until_those_who_lag_have_read_them() {
+        let mut topics = Topics::<u32>::default();
+        let both = [0, 1].map(|slot| topics.join("a", id(slot)));
+        topics.append("a", 1, 1).unwrap();
+        assert!(topics.lag(&both[..1]) && topics.is_lagging(&both[..1]));
+        assert_eq!(deliver(&mut topics, &both), []);
+        assert_eq!(read_all(&mut topics, &both[1..]), [], "the other has it");
+        assert_eq!((resting(&topics), topics.has_entries()), (1, true));
+        topics.append("a", 2, 2).unwrap();
+        assert_eq!(resting(&topics), 0, "there is something to deliver");
+        assert_eq!(deliver(&mut topics, &both), []);
+        assert_eq!(resting(&topics), 2);
+        assert_eq!(topics.peek(&both[..1]), Some((1, &1)));
+        assert_eq!(topics.read(&both[..1], 1), Some(&1));
+        assert!(topics.is_lagging(&both[..1]), "it has not read all");
+        assert_eq!(deliver(&mut topics, &both), [1]);
+        assert_eq!(read_all(&mut topics, &both[..1]), [2]);
+        assert!(!topics.is_lagging(&both[..1]));
+        assert_eq!(deliver(&mut topics, &both), [2]);
+        assert_eq!((resting(&topics), topics.has_entries()), (0, false));
+    }
+
+    #[test]
+    fn nobody_lags_without_an_entry() {
+        let mut topics = Topics::<u32>::default();
+        let only = [topics.join("a", id(0))];
+        assert!(!topics.lag(&only) && !topics.is_lagging(&only));
+    }
+
+    #[test]
+    fn entries_do_not_wait_for_those_who_have_left() {
+        let mut topics = Topics::<u32>::default();
+        let both = [0, 1].map(|slot| topics.join("a", id(slot)));
+        topics.append("a", 1, 1).unwrap();
+        topics.append("a", 2, 2).unwrap();
+        topics.read(&both[1..], 1);
+        assert!(topics.lag(&both[..1]) && topics.lag(&both[1..]));
+        assert_eq!(deliver(&mut topics, &both), []);
+        topics.leave(both[0]);
+        assert_eq!(deliver(&mut topics, &both), [1]);
+        topics.leave(both[1]);
+        assert_eq!(deliver(&mut topics, &both), [2]);
+        assert!(topics.find("a").is_none() && resting(&topics) == 0);
+    }
+
+    #[test]
+    fn entries_that_rest_are_cleared() {
+        let mut topics = Topics::<u32>::default();
+        let both = [0, 1].map(|slot| topics.join("a", id(slot)));
+        topics.append("a", 1, 1).unwrap();
+        topics.lag(&both[..1]);
+        assert_eq!(deliver(&mut topics, &both), []);
+        assert!(!topics.has_entries_before(5), "a drain does not wait");
+        assert!(topics.is_behind(&both[..1]), "it loses an entry");
+        assert!(!topics.is_behind(&both[1..]));
+        assert_eq!(topics.clear_logs(), [1]);
+        assert_eq!((resting(&topics), topics.has_entries()), (0, false));
+        both.into_iter().for_each(|it| topics.leave(it));
+        assert!(topics.topics.is_empty());
     }
 
     #[test]

@@ -88,8 +88,10 @@ impl<H: Handler> Connections<H> {
     /// Sends one message to every open connection that has [subscribed](crate::Conn::subscribe) to a topic.
     ///
     /// A protocol encodes the message once for all of them where that saves work. Each worker writes it to its subscribers
-    /// when it reads its mail, with each connection's own limits: one whose output is full does not get it, and what else
-    /// follows for it, [`Limits::overflow`](crate::Limits::overflow) says.
+    /// when it reads its mail, with each connection's own limits. It waits for one whose output is above
+    /// [`Limits::high_water`](crate::Limits::high_water), for no longer than [`Limits::patience`](crate::Limits::patience) says, and
+    /// keeps its place in the mailbox. One whose output is full after that does not get it, and what else follows for it,
+    /// [`Limits::overflow`](crate::Limits::overflow) says.
     ///
     /// # Errors
     /// As [`broadcast`](Self::broadcast): after an error some workers may have the publication, so another try may reach their

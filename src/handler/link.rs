@@ -12,6 +12,7 @@ use crate::connection::loop_state::LoopState;
 use crate::connection::topics::Topics;
 use crate::protocol::Protocol;
 use crate::shared::places::Charge;
+use crate::shared::sync::atomic::AtomicUsize;
 
 /// The parts that all connections of one service on one worker share.
 pub(crate) struct Link<P: Protocol> {
@@ -44,13 +45,18 @@ impl<P: Protocol> Link<P> {
     /// About the size of a socket's send buffer: one write mostly takes this much.
     const FLUSH_AT: usize = 64 * 1024;
 
-    pub(crate) fn new(limits: Limits, outbox: Arc<dyn Outbox<P>>) -> Self {
+    /// `resting` counts the publications that wait for nothing but slow subscribers.
+    pub(crate) fn new(
+        limits: Limits,
+        outbox: Arc<dyn Outbox<P>>,
+        resting: Arc<AtomicUsize>,
+    ) -> Self {
         let flush_at = Self::FLUSH_AT.min(limits.high_water).max(1);
         Link {
             limits,
             flush_at,
             outbox,
-            topics: RefCell::default(),
+            topics: RefCell::new(Topics::new(resting)),
             has_news: Cell::new(false),
             done: RefCell::default(),
             sources: RefCell::default(),
@@ -73,6 +79,24 @@ impl<P: Protocol> Link<P> {
                 stamp
             }
         }
+    }
+
+    /// True if publications wait for a connection.
+    pub(crate) fn is_lagging(&self, connection: &Connection) -> bool {
+        let topics = self.topics.borrow();
+        let extra = connection.extra.as_ref();
+        extra.is_some_and(|extra| topics.is_lagging(&extra.subscriptions))
+    }
+
+    /// True if a publication of another thread, which is not held back, was made at this stamp or before and still waits for
+    /// a connection.
+    pub(crate) fn has_late_news(&self, connection: &Connection, stamp: u64) -> bool {
+        let topics = self.topics.borrow();
+        let extra = connection.extra.as_ref();
+        let oldest = extra.and_then(|extra| topics.peek(&extra.subscriptions));
+        oldest.is_some_and(|(made, published)| {
+            made <= stamp && !published.publication.has_publisher()
+        })
     }
 
     /// Ends the subscriptions of a connection.

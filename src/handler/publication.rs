@@ -102,6 +102,12 @@ impl<P: Protocol> Publication<P> {
         batch.is_some_and(|batch| batch.exceeds(limits))
     }
 
+    /// True if a connection has published it that is held back while too many of its publications are on their way.
+    pub(crate) fn has_publisher(&self) -> bool {
+        let batch = self.batch.as_ref();
+        self.publisher.is_some() || batch.is_some_and(|batch| batch.has_poster())
+    }
+
     /// Counts a worker that was not reached.
     pub(crate) fn miss(&self) {
         self.unreached_workers.fetch_add(1, Ordering::Relaxed);

@@ -5,10 +5,11 @@ use super::letter::{Letter, Request};
 use super::link::Published;
 use super::outbox::OwnMail;
 use super::publication::Publication;
+use crate::connection::Connection;
 use crate::connection::id::ConnId;
 use crate::connection::send_error::SendError;
 use crate::connection::send_status::{Refusal, SendStatus};
-use crate::connection::topics::SubscribeError;
+use crate::connection::subscribe_error::SubscribeError;
 use crate::protocol::{OwnedOf, Protocol};
 use crate::shared::current;
 
@@ -86,11 +87,14 @@ impl<P: Protocol> Conn<'_, P> {
     ///
     /// On this worker it takes effect in the order of events: each present subscriber gets it, before all that is sent to that
     /// subscriber later, and a later subscriber does not get it. To other workers it goes as
-    /// [`Connections::publish`](crate::Connections::publish) does. A subscriber whose output is full does not get it;
+    /// [`Connections::publish`](crate::Connections::publish) does. It waits for a subscriber whose output is above
+    /// [`Limits::high_water`](crate::Limits::high_water), for no longer than [`Limits::patience`](crate::Limits::patience) says; the
+    /// others have it meanwhile. A subscriber whose output is full after that does not get it;
     /// [`Limits::overflow`](crate::Limits::overflow) says what else follows.
     ///
-    /// A connection that publishes faster than the workers deliver is slowed down: while more of its publications are on their
-    /// way than [`Limits::publications`](crate::Limits::publications) allows, its messages are not delivered.
+    /// A connection that publishes faster than the workers deliver, or than the slowest subscriber reads, is slowed down: while
+    /// more of its publications are on their way than [`Limits::publications`](crate::Limits::publications) allows, its messages are
+    /// not delivered.
     ///
     /// # Errors
     /// [`SendError::Full`] if the mailboxes of some worker are full, [`SendError::Closed`] if one has ended: the subscribers on
@@ -148,11 +152,15 @@ impl<P: Protocol> Conn<'_, P> {
         self.link.outbox.publish(publication)
     }
 
-    /// Sends the publications to the connection's topics that it has not got, up to the stamp `horizon`.
+    /// Sends the publications to the connection's topics that it has not got, up to the stamp `horizon`. If they `may_wait`,
+    /// those wait for which there is no room below the high-water mark.
     #[cold]
-    pub(crate) fn read_topics(&mut self, horizon: u64) {
+    pub(crate) fn read_topics(&mut self, horizon: u64, may_wait: bool) {
         let link = self.link;
         loop {
+            if may_wait && self.connection.must_lag(&link.limits) && self.lag() {
+                return;
+            }
             let mut topics = link.topics.borrow_mut();
             let Some(extra) = &self.connection.extra else {
                 return;
@@ -169,6 +177,23 @@ impl<P: Protocol> Conn<'_, P> {
                 }
             }
         }
+    }
+
+    /// Lets the publications wait that the connection has not got, if there are any. False if the patience with it is over.
+    fn lag(&mut self) -> bool {
+        let mut topics = self.link.topics.borrow_mut();
+        let is_behind = |connection: &Connection| {
+            let extra = connection.extra.as_ref();
+            extra.is_some_and(|extra| topics.peek(&extra.subscriptions).is_some())
+        };
+        if !is_behind(self.connection) {
+            return true;
+        }
+        let waits = self.connection.begin_lag(self.state, &self.link.limits);
+        if let Some(extra) = self.connection.extra.as_ref().filter(|_| waits) {
+            topics.lag(&extra.subscriptions);
+        }
+        waits
     }
 
     /// Packs the messages that this callback has sent to its own connection by other ways than through the connection, so
@@ -197,7 +222,7 @@ impl<P: Protocol> Conn<'_, P> {
                         charge,
                     };
                     let stamp = self.link.append(stamp, published);
-                    self.read_topics(stamp);
+                    self.read_topics(stamp, false);
                 }
             }
         }

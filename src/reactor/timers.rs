@@ -43,6 +43,7 @@ impl Reactor {
                     target,
                 } => self.check_sources(id, extended, target),
                 Due::Protocol(id) => self.meet_protocol_deadline(id),
+                Due::Lag(id) => self.judge_lag(id),
                 Due::Handler { id, timer } => self.fire_handler_timer(id, timer),
                 Due::Tick(service) => self.tick(service),
                 Due::Task(index) => self.run_task(index),
@@ -239,6 +240,18 @@ impl Reactor {
             service.deadline(connection, &mut self.state);
             self.settle(id.slot);
         }
+    }
+
+    /// Publications have waited for a subscriber: lets them wait on, or not.
+    fn judge_lag(&mut self, id: ConnId) {
+        let Some(connection) = self.table.get(id) else {
+            return;
+        };
+        if connection.life.is_active() {
+            let service = &mut self.services[connection.service as usize].service;
+            service.judge_lag(connection, &mut self.state);
+        }
+        self.settle(id.slot);
     }
 
     fn fire_handler_timer(&mut self, id: ConnId, timer: u64) {

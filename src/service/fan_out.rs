@@ -3,7 +3,9 @@
 use super::hub::Hub;
 use super::local_access::finish_visit;
 use crate::connection::Connection;
+use crate::connection::gate::Gate;
 use crate::connection::id::ConnId;
+use crate::connection::lag::Lag;
 use crate::connection::loop_state::LoopState;
 use crate::connection::table::ConnTable;
 use crate::connection::topics::Step;
@@ -67,8 +69,10 @@ impl<H: Handler> Hub<H> {
         };
         let (messages, bytes) = sent(connection);
         let unread = connection.kept();
+        connection.note_progress(state.tick);
         // Entering a connection sends what was published to it; there is nothing else to do.
-        self.table.enter(connection, state, unread, |_| {});
+        self.table
+            .enter_with_room(connection, state, unread, |_| {});
         let (messages_now, bytes_now) = sent(connection);
         let bytes = bytes_now.saturating_sub(bytes);
         let cost = (messages_now - messages) + bytes / BYTES_OF_COST;
@@ -76,6 +80,45 @@ impl<H: Handler> Hub<H> {
             state.queue(connection);
         }
         VISIT_COST + cost as usize
+    }
+
+    /// Sends a connection whose output has fallen to the low-water mark what has waited for it, and tells the handler if there
+    /// is still room then.
+    pub(super) fn read_on(&mut self, connection: &mut Connection, state: &mut LoopState) {
+        if matches!(connection.lag(), Lag::PatienceLost) {
+            connection.end_lag(state);
+        }
+        let Hub { handler, table, .. } = self;
+        let unread = connection.kept();
+        table.enter_with_room(connection, state, unread, |entry| {
+            let conn = &mut entry.conn;
+            if conn.connection.output.len() > conn.link.limits.low_water {
+                // Publications have come first, and have filled the output again.
+                conn.connection.hold_back(Gate::PRESSURE);
+            } else if !conn.connection.is_finishing() {
+                entry.call(|conn, session| handler.on_drained(conn, session));
+            }
+        });
+        if matches!(connection.lag(), Lag::Waiting(_)) && !table.link.is_lagging(connection) {
+            connection.end_lag(state);
+        }
+    }
+
+    /// A term of the patience with a subscriber is over: begins another if it has kept up, and sends it all that waits if it has
+    /// not.
+    pub(super) fn end_patience(&mut self, connection: &mut Connection, state: &mut LoopState) {
+        let Lag::Waiting(patience) = connection.lag() else {
+            return;
+        };
+        connection.output.try_again();
+        let link = &self.table.link;
+        let is_late = link.has_late_news(connection, patience.stamp);
+        if connection.has_kept_up(&patience, &link.limits) && !is_late {
+            return connection.renew_patience(state, &link.limits);
+        }
+        connection.lose_patience(state);
+        let unread = connection.kept();
+        self.table.enter(connection, state, unread, |_| {});
     }
 
     /// Drops the publications that are done with, which may call back.

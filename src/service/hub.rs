@@ -10,7 +10,6 @@ use super::mail::Walk;
 use super::typed_table::{Typed, TypedTable};
 use crate::connection::Connection;
 use crate::connection::close_reason::{Cause, Timeout};
-use crate::connection::gate::Gate;
 use crate::connection::limits::{Limits, Timeouts};
 use crate::connection::loop_state::LoopState;
 use crate::connection::table::ConnTable;
@@ -57,11 +56,12 @@ impl<H: Handler> Hub<H> {
         outbox: Arc<dyn Outbox<H::Protocol>>,
         (mailbox, mail): (Arc<Mailbox<H>>, Receiver<Posted<H>>),
     ) -> Self {
+        let resting = mailbox.shared.resting.clone();
         Hub {
             handler,
             protocol,
             timeouts,
-            table: TypedTable::new(limits, outbox),
+            table: TypedTable::new(limits, outbox, resting),
             mail,
             mailbox,
             walk: None,
@@ -162,25 +162,19 @@ impl<H: Handler> Service for Hub<H> {
     }
 
     fn drained(&mut self, connection: &mut Connection, state: &mut LoopState) {
-        self.call(connection, state, |handler, conn, session| {
-            if conn.connection.output.len() <= conn.link.limits.low_water {
-                handler.on_drained(conn, session);
-            } else {
-                // Publications have come first, and have filled the output again.
-                conn.connection.hold_back(Gate::PRESSURE);
-            }
-        });
+        self.read_on(connection, state);
     }
 
     fn draw(&mut self, connection: &mut Connection, state: &mut LoopState) {
         let unread = connection.kept();
-        self.table.enter(connection, state, unread, |entry| {
-            // Publications come first, and may have filled the output.
-            let conn = &mut entry.conn;
-            if conn.connection.may_draw(conn.link.limits.low_water) {
-                conn.draw_from_source();
-            }
-        });
+        self.table
+            .enter_with_room(connection, state, unread, |entry| {
+                // Publications come first, and may have filled the output.
+                let conn = &mut entry.conn;
+                if conn.connection.may_draw(conn.link.limits.low_water) {
+                    conn.draw_from_source();
+                }
+            });
     }
 
     fn drop_sources(&mut self, connection: &mut Connection) {
@@ -311,6 +305,10 @@ impl<H: Handler> Service for Hub<H> {
         self.deliver_publications(table, state, budget)
     }
 
+    fn judge_lag(&mut self, connection: &mut Connection, state: &mut LoopState) {
+        self.end_patience(connection, state);
+    }
+
     fn note_mail(&mut self) {
         self.noted_letters = self.mail.len();
         self.noted_stamp = current::next_stamp();
@@ -333,6 +331,11 @@ impl<H: Handler> Service for Hub<H> {
     fn held(&self, connection: &Connection) -> usize {
         let typed = self.table.typed.get(connection.key as usize);
         typed.map_or(0, |typed| typed.decoder.held())
+    }
+
+    #[cfg(test)]
+    fn is_lagging(&self, connection: &Connection) -> bool {
+        self.table.link.is_lagging(connection)
     }
 
     #[cfg(test)]

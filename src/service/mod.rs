@@ -92,6 +92,8 @@ pub(crate) trait Service {
     fn read_local_mail(&mut self, service: u16, table: &mut ConnTable, state: &mut LoopState);
     /// Delivers publications, until `budget` is spent. Returns what is left of it.
     fn fan_out(&mut self, table: &mut ConnTable, state: &mut LoopState, budget: usize) -> usize;
+    /// Publications have waited for a connection for as long as the patience with it lasts.
+    fn judge_lag(&mut self, connection: &mut Connection, state: &mut LoopState);
     /// Notes the mail and the publications that wait at the beginning of a drain.
     fn note_mail(&mut self);
     /// True while mail or publications of that time are not carried out.
@@ -103,6 +105,9 @@ pub(crate) trait Service {
     /// Bytes that the connection's decoder holds.
     #[cfg(test)]
     fn held(&self, connection: &Connection) -> usize;
+    /// True if publications wait for a connection.
+    #[cfg(test)]
+    fn is_lagging(&self, connection: &Connection) -> bool;
     /// Number of subscribers of a topic on this worker.
     #[cfg(test)]
     fn subscribers(&self, topic: &str) -> usize;

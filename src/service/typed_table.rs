@@ -15,6 +15,7 @@ use crate::handler::link::Link;
 use crate::handler::outbox::Outbox;
 use crate::panics::contain_drop;
 use crate::protocol::{Decode, ErrorOf, Protocol};
+use crate::shared::sync::atomic::AtomicUsize;
 use std::sync::Arc;
 
 /// The typed side of one connection.
@@ -34,14 +35,22 @@ pub(super) struct TypedTable<H: Handler> {
     /// Publications with a later stamp are not delivered before the code that is entered: letters and publications that a
     /// worker posts to itself take effect in order. `u64::MAX` but while such a letter is carried out.
     pub(super) horizon: u64,
+    /// True while publications may wait for a connection that is entered without need to send them.
+    may_wait: bool,
 }
 
 impl<H: Handler> TypedTable<H> {
-    pub(super) fn new(limits: Limits, outbox: Arc<dyn Outbox<H::Protocol>>) -> Self {
+    /// `resting` counts the publications that wait for nothing but slow subscribers.
+    pub(super) fn new(
+        limits: Limits,
+        outbox: Arc<dyn Outbox<H::Protocol>>,
+        resting: Arc<AtomicUsize>,
+    ) -> Self {
         TypedTable {
             typed: Slab::with_capacity(INITIAL_CAPACITY),
-            link: Link::new(limits, outbox),
+            link: Link::new(limits, outbox, resting),
             horizon: u64::MAX,
+            may_wait: false,
         }
     }
 
@@ -50,6 +59,21 @@ impl<H: Handler> TypedTable<H> {
         self.typed
             .get(connection.key as usize)
             .is_some_and(|typed| typed.session.is_some())
+    }
+
+    /// As [`enter`](Self::enter), but publications wait if there is no room for them below the high-water mark. For code that
+    /// sends nothing in front of them then.
+    pub(super) fn enter_with_room<R>(
+        &mut self,
+        connection: &mut Connection,
+        state: &mut LoopState,
+        unread: usize,
+        code: impl FnOnce(&mut Entry<'_, H>) -> R,
+    ) -> Option<R> {
+        self.may_wait = true;
+        let result = self.enter(connection, state, unread, code);
+        self.may_wait = false;
+        result
     }
 
     /// Runs code with a connection and its typed side. What was published to the connection before is sent to it first; afterwards the decoder's changes take effect and the protocol's next
@@ -66,6 +90,7 @@ impl<H: Handler> TypedTable<H> {
             typed,
             link,
             horizon,
+            may_wait,
         } = self;
         let Typed {
             decoder,
@@ -90,7 +115,7 @@ impl<H: Handler> TypedTable<H> {
                 },
             };
             if link.has_news.get() {
-                entry.conn.read_topics(*horizon);
+                entry.conn.read_topics(*horizon, *may_wait);
             }
             let result = code(&mut entry);
             entry.change_decoder();

@@ -47,6 +47,11 @@ impl Batch {
         let told = self.poster.set(Poster { control, limits });
         debug_assert!(told.is_ok(), "a batch belongs to one connection");
     }
+
+    /// True if a connection is held back while too many such letters are on their way.
+    pub(crate) fn has_poster(&self) -> bool {
+        self.poster.get().is_some()
+    }
 }
 
 impl Drop for Batch {

@@ -39,6 +39,8 @@ pub(crate) struct LoopShared {
     wake_flag: WakeFlag,
     /// Letters that wait in the worker's mailboxes.
     letters: Places,
+    /// Number of those letters that rest: publications that wait for nothing but slow subscribers. The loop sleeps beside them.
+    pub(crate) resting: Arc<AtomicUsize>,
     /// Senders that wait until the mailboxes have room.
     room: Room,
     /// Connections that wait until the worker has read mail, because it has refused theirs.
@@ -70,6 +72,7 @@ impl LoopShared {
             wake: Waker::new(wake),
             wake_flag: WakeFlag::new(),
             letters: Places::new(letters, bytes),
+            resting: Arc::new(AtomicUsize::new(0)),
             room: Room::new(),
             next_round: Room::new(),
             waiting_commands: AtomicUsize::new(0),
@@ -169,7 +172,7 @@ impl LoopShared {
     }
 
     /// Calls back once the worker has read mail, or has ended: at once if no mail waits. Unlike the wait for room it ends
-    /// however fast others fill the mailboxes.
+    /// however fast others fill the mailboxes. Where all mail waits for slow subscribers, it ends when some of that is done.
     pub(crate) fn when_mail_was_read(&self, callback: RoomCallback) {
         self.next_round.wait(callback, || self.letters() == 0);
     }
@@ -190,8 +193,10 @@ impl LoopShared {
         self.room.has_ended()
     }
 
+    /// True if letters wait that the worker can do something about.
     pub(crate) fn has_mail(&self) -> bool {
-        self.letters() > 0
+        let letters = self.letters();
+        letters > 0 && letters > self.resting.load(Ordering::Relaxed)
     }
 
     /// Wakes the loop, unless it is awake or being woken already.

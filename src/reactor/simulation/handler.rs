@@ -51,6 +51,7 @@ impl<P: BytesProtocol> ScriptedHandler<P> {
         let mut ledger = self.book.open();
         // A callback that has panicked did not end by itself.
         ledger.poster = None;
+        ledger.records[number].calls += u64::from(callback != "on_close");
         let record = &ledger.records[number];
         let is_known = record.is_open && record.closed.is_none() && !record.is_gone;
         let is_active = !record.has_asked_for_end || callback == "on_close";
@@ -291,7 +292,7 @@ impl<P: BytesProtocol> ScriptedHandler<P> {
             175..=196 => subscribe(&self.book, conn, topic),
             197..=204 => unsubscribe(&self.book, conn, topic),
             205..=216 => self.mailer.publish(&mut self.random),
-            217..=224 => self.mailer.publish_from(conn, topic, length),
+            217..=224 => mail::publish_from(&self.book, conn, topic, length),
             225..=227 => self.mailer.broadcast(),
             228..=229 => {
                 conn.touch();
@@ -553,7 +554,10 @@ impl<P: BytesProtocol> Handler for ScriptedHandler<P> {
             }
             2 if !ids.is_empty() => {
                 let id = ids[self.random.below(ids.len())];
-                let outcome = connections.with(id, |_, _| quiet_panic());
+                let outcome = connections.with(id, |conn, _| {
+                    book.open().records[number_of(conn)].calls += 1;
+                    quiet_panic()
+                });
                 book.open().claim(outcome.is_none(), || {
                     "a visit that panicked has a result".into()
                 });

@@ -6,6 +6,7 @@ use crate::connection::limits::Timeouts;
 use crate::connection::loop_state::LoopState;
 use crate::connection::marks::Marks;
 use crate::connection::{Connection, Draining};
+use crate::shared::sync::atomic::Ordering;
 
 use super::endings::{check_end_for_handler, check_lingering, loses_last_words, tally_end};
 use super::ledger::{Address, Record, ticks, ticks_up};
@@ -23,16 +24,28 @@ impl World {
             panic!("{violation}");
         }
         let now = self.now();
+        let reads_mail = self.shared.has_mail() || self.shared.letters() == 0;
         let mut timers = 0;
         let held_back = std::mem::take(&mut self.reactor.state.memory.held_back);
         let mut index = 0;
         while index < self.peers.len() {
             let peer = &mut self.peers[index];
             let ledger = &mut *self.book.open();
-            let record = &mut ledger.records[peer.number];
             let pipe = peer.pipe.clone();
             let pipe = pipe.borrow();
             let connection = self.reactor.table.get(peer.id);
+            let is_behind = connection.as_deref().is_some_and(|connection| {
+                let service = &self.reactor.services[connection.service as usize].service;
+                service.is_lagging(connection)
+            });
+            peer.subscriber.check(
+                peer.number,
+                connection.as_deref(),
+                is_behind,
+                (ledger, &pipe),
+                self.longest_sleep,
+            );
+            let record = &mut ledger.records[peer.number];
             if record.closed.is_some() && !std::mem::replace(&mut peer.is_over, true) {
                 check_end_for_handler(peer, record, &pipe, &self.timeouts);
             }
@@ -87,7 +100,7 @@ impl World {
                 record.topics.clear();
             }
             check_state(connection, record);
-            check_requests(connection, record, &mut ledger.tally);
+            check_requests(connection, record, reads_mail, &mut ledger.tally);
             check_counters(connection, record, &pipe);
             check_close(peer, connection, record, &pipe);
             check_wakefulness(peer, connection, &pipe, &self.reactor.state);
@@ -200,6 +213,12 @@ impl World {
         let ledger = &mut *ledger;
         let (letters, bytes) = self.mailbox;
         assert!(self.shared.letters() <= letters && self.shared.letter_bytes() <= bytes);
+        let resting = self.shared.resting.load(Ordering::Relaxed);
+        let has_rest = self.shared.letters() > resting || self.shared.has_requests();
+        assert!(
+            self.sleeps || has_rest,
+            "publications that wait for slow subscribers keep the loop awake"
+        );
         for mailing in &mut ledger.mail {
             let is_publication = matches!(mailing.to, Address::Topic { .. });
             if mailing.sure.is_some() || !mailing.is_done || !is_publication {
@@ -321,7 +340,12 @@ fn check_state(connection: &Connection, record: &Record) {
 }
 
 /// Checks that requests are carried out at once, and that nobody is held back without a reason that ends.
-fn check_requests(connection: &Connection, record: &mut Record, tally: &mut Tally) {
+fn check_requests(
+    connection: &Connection,
+    record: &mut Record,
+    reads_mail: bool,
+    tally: &mut Tally,
+) {
     let extra = connection.extra.as_ref();
     let control = extra.and_then(|extra| extra.control.as_ref());
     for within in record.requests.iter_mut().flatten() {
@@ -356,9 +380,10 @@ fn check_requests(connection: &Connection, record: &mut Record, tally: &mut Tall
         tally.count("held back for its publications");
         assert!(control.is_some_and(|control| control.has_mail_on_its_way()));
     }
-    // It waits until mail was read, which each iteration does. A timer may meet refusals, too, so it may begin to wait again.
+    // It waits until mail was read, which each iteration does unless all of it waits for slow subscribers, for whom there is a
+    // check of its own. A timer may meet refusals, too, so it may begin to wait again.
     let was_refused = extra.is_some_and(|extra| extra.was_refused);
-    record.refused_for = (record.refused_for + 1) * u32::from(was_refused);
+    record.refused_for = (record.refused_for + u32::from(reads_mail)) * u32::from(was_refused);
     assert!(record.refused_for <= 20, "held back after mail was read");
     if connection.gate.has(Gate::MAIL) {
         tally.count("held back for its mail");
@@ -700,5 +725,6 @@ fn is_open_to_sends(connection: &Connection) -> bool {
 fn count_timers(connection: &mut Connection) -> usize {
     let extra = connection.extra.as_ref();
     let of_handler = extra.map_or(0, |extra| extra.timers.len());
-    connection.timers.count() + of_handler
+    let of_lag = usize::from(connection.lag().timer().is_some());
+    connection.timers.count() + of_handler + of_lag
 }

@@ -35,6 +35,8 @@ pub(super) struct Ledger {
     pub(super) mail: Vec<Mailing>,
     /// Number of jobs that callbacks have posted and that have not run: they come before what is posted later, and say something.
     pub(super) jobs: usize,
+    /// Number of messages to all that every connection has got.
+    pub(super) visits: u64,
     /// Number of completions that are still to be called.
     pub(super) completions: usize,
     pub(super) tasks: Vec<ExpectedTask>,
@@ -76,6 +78,8 @@ impl Tally {
 pub(super) struct Record {
     pub(super) service: usize,
     pub(super) id: Option<ConnId>,
+    /// Number of callbacks and jobs with the connection, and of letters to it that are done.
+    pub(super) calls: u64,
     /// Number of calls of `on_open`.
     pub(super) opened: usize,
     /// `on_open` has returned.
@@ -356,6 +360,9 @@ impl Ledger {
             SendOutcome::Refused(_) => "letter refused",
             SendOutcome::Lost => "letter lost",
         });
+        if let Address::One(to) = self.mail[number].to {
+            self.records[to].calls += 1;
+        }
         let is_first = self.mail[number].fate.replace(delivery).is_none();
         self.claim(is_first, || format!("completion {number} is called twice"));
     }
@@ -364,6 +371,8 @@ impl Ledger {
     pub(super) fn read(&mut self, number: usize) {
         if !self.is_over {
             self.mail[number].is_done = true;
+            let is_to_all = matches!(self.mail[number].to, Address::All { .. });
+            self.visits += u64::from(is_to_all);
         }
     }
 

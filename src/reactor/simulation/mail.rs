@@ -77,7 +77,11 @@ pub(super) fn say<P: BytesProtocol>(
     length: usize,
 ) -> SendStatus {
     let number = number_of(conn);
-    let next = book.open().records[number].said;
+    let next = {
+        let mut ledger = book.open();
+        ledger.records[number].calls += 1;
+        ledger.records[number].said
+    };
     let status = conn.send(&message(OWN, next, length));
     note_said(book, number, length, status);
     let is_refused = matches!(
@@ -118,6 +122,7 @@ pub(super) fn subscribe<P: BytesProtocol>(book: &Book, conn: &mut Conn<'_, P>, t
     let outcome = conn.subscribe(TOPICS[topic]);
     let mut ledger = book.open();
     let number = number_of(conn);
+    ledger.records[number].calls += 1;
     let topics = &mut ledger.records[number].topics;
     let expected = match () {
         () if TOPICS[topic].len() > TOPIC_NAME_LIMIT => Err(()),
@@ -166,6 +171,34 @@ impl Drop for Payload {
     fn drop(&mut self) {
         self.book.open().read(self.number);
     }
+}
+
+/// Makes a publication, or a message to all, and returns its number.
+fn payload(book: &Book, to: Address, length: usize) -> (usize, Bytes) {
+    let number = book.open().post(to);
+    let payload = Payload {
+        body: message(MAILED, number as u32, length),
+        number,
+        book: book.clone(),
+    };
+    (number, Bytes::from_owner(payload))
+}
+
+/// Publishes from a callback, to all or to all others, without a completion.
+pub(super) fn publish_from<P: BytesProtocol>(
+    book: &Book,
+    conn: &mut Conn<'_, P>,
+    topic: usize,
+    length: usize,
+) {
+    let (number, item) = payload(book, topic_of::<P>(topic), length);
+    let outcome = if length % 2 == 0 {
+        conn.publish(TOPICS[topic], item)
+    } else {
+        book.open().mail[number].except = Some(number_of(conn));
+        conn.publish_to_others(TOPICS[topic], item)
+    };
+    book.open().note_mailed(number, &outcome);
 }
 
 /// A job that a callback has posted and that has not run.
@@ -343,22 +376,12 @@ impl<P: BytesProtocol> Mailer<P> {
         self.judge(to, &remote, &outcome.map(|()| Bytes::new()));
     }
 
-    fn payload(&self, to: Address, length: usize) -> (usize, Bytes) {
-        let number = self.book.open().post(to);
-        let payload = Payload {
-            body: message(MAILED, number as u32, length),
-            number,
-            book: self.book.clone(),
-        };
-        (number, Bytes::from_owner(payload))
-    }
-
     pub(super) fn publish(&self, random: &mut Random) {
         for _ in 0..1 + random.below(3) {
             let topic = random.below(TOPICS.len());
             let most = if random.one_in(3) { 1_500 } else { 100 };
             let length = random.below(most);
-            let (number, item) = self.payload(topic_of::<P>(topic), length);
+            let (number, item) = payload(&self.book, topic_of::<P>(topic), length);
             let book = self.book.clone();
             let outcome = self
                 .clients
@@ -373,23 +396,32 @@ impl<P: BytesProtocol> Mailer<P> {
         }
     }
 
-    /// Publishes from a callback, to all or to all others, without a completion.
-    pub(super) fn publish_from(&self, conn: &mut Conn<'_, P>, topic: usize, length: usize) {
-        let (number, item) = self.payload(topic_of::<P>(topic), length);
-        let outcome = if length % 2 == 0 {
-            conn.publish(TOPICS[topic], item)
-        } else {
-            self.book.open().mail[number].except = Some(number_of(conn));
-            conn.publish_to_others(TOPICS[topic], item)
+    /// Lets a connection join the topic that is flooded, or publish to it.
+    pub(super) fn flood(&self, random: &mut Random) {
+        let Some((to, remote)) = self.pick_handle(random) else {
+            return;
         };
-        self.book.open().note_mailed(number, &outcome);
+        let lengths: Vec<usize> = (0..random.below(4)).map(|_| random.below(900)).collect();
+        let book = self.book.clone();
+        let waiting = WaitingJob::new(&book);
+        // A full mailbox, or a connection that has ended, changes no expectation.
+        let _ = remote.run(move |conn| {
+            drop(waiting);
+            book.open().records[to].calls += 1;
+            if lengths.is_empty() {
+                subscribe(&book, conn, 0);
+            }
+            for length in lengths {
+                publish_from(&book, conn, 0, length);
+            }
+        });
     }
 
     pub(super) fn broadcast(&self) {
         let to = Address::All {
             service: P::SERVICE,
         };
-        let (number, item) = self.payload(to, 20);
+        let (number, item) = payload(&self.book, to, 20);
         let outcome = self.clients.broadcast(item);
         self.book.open().note_mailed(number, &outcome);
     }
@@ -419,6 +451,7 @@ impl<P: BytesProtocol> Mailer<P> {
         let outcome = remote.run(move |conn| {
             drop(waiting);
             let is_here = number_of(conn) == to;
+            book.open().records[to].calls += 1;
             book.open()
                 .claim(is_here, || "a job reaches another connection".into());
             match choice {
@@ -445,6 +478,7 @@ pub(super) fn visit_by_name<P: BytesProtocol>(
     let visited = connections.with(id, |conn, session| (number_of(conn), session.number));
     let is_own = usize::from(id.service) == P::SERVICE;
     let mut ledger = book.open();
+    ledger.records[number].calls += 1;
     if !is_own && !ledger.records[number].is_gone {
         ledger.tally.count("name of another service");
     }

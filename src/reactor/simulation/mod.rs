@@ -10,6 +10,7 @@
 //! | `handler` | the handler of both services |
 //! | `mail` | letters, jobs and publications |
 //! | `ledger` | the expected state, and the first violation of it |
+//! | `lag` | publications that wait for slow subscribers, and their checks |
 //! | `memory` | the bound on the worker's memory, and its checks |
 //! | `invariants` | the checks after each iteration |
 //! | `endings` | the checks of a connection that ends, for its handler and for its socket, and of the whole run at its end |
@@ -21,6 +22,7 @@ mod courtesy;
 mod endings;
 mod handler;
 mod invariants;
+mod lag;
 mod ledger;
 mod mail;
 mod memory;
@@ -67,6 +69,8 @@ const SUBSCRIPTIONS: usize = 3;
 const TOPIC_NAME_LIMIT: usize = 8;
 const PUBLICATIONS: usize = 2;
 const PUBLICATION_BYTES: usize = 400;
+/// The time for which publications wait for a subscriber.
+const PATIENCE: Duration = Duration::from_millis(25);
 /// The names of the topics. The last of them is longer than the limit allows.
 const TOPICS: [&str; 5] = ["a", "b", "news", "weather", "elsewhere"];
 
@@ -180,6 +184,7 @@ const MUST_HAPPEN: [&str; 63] = [
     "message without room",
     "name of another service",
     "patience lost",
+    "patience with a subscriber lost",
     "pong late",
     "publication delivered",
     "publication dropped",
@@ -190,6 +195,7 @@ const MUST_HAPPEN: [&str; 63] = [
     "source lost",
     "source refused",
     "source written",
+    "subscriber lags",
     "subscriber too late",
     "task run",
     "tick",

@@ -43,6 +43,7 @@ pub(super) struct Peer {
     pub(super) reads: bool,
     /// It reads a few bytes at a time.
     pub(super) is_slow: bool,
+    pub(super) subscriber: super::lag::Subscriber,
     /// The end of the connection for the handler was checked.
     pub(super) is_over: bool,
     /// The time at which the connection was first seen to be parting.
@@ -124,6 +125,7 @@ impl Peer {
             is_courteous,
             reads: !random.one_in(5),
             is_slow: random.one_in(6),
+            subscriber: super::lag::Subscriber::default(),
             is_over: false,
             parting_since: None,
             closing_since: None,

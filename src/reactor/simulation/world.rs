@@ -64,8 +64,10 @@ pub(super) struct World {
     pub(super) courteous: Mailer<Courtesy>,
     tickets: Vec<Arc<Ticket>>,
     pub(super) shortage: Shortage,
+    /// Decides on what is published to a topic that is flooded; `None` in most runs.
+    flood: Option<Random>,
     /// The loop sleeps, or would in production.
-    sleeps: bool,
+    pub(super) sleeps: bool,
     /// Another thread has woken the loop since its last iteration.
     was_woken: Arc<AtomicBool>,
     /// Tokens of all connections, also of those that are gone.
@@ -106,6 +108,7 @@ impl World {
             .subscriptions(SUBSCRIPTIONS)
             .topic_name(TOPIC_NAME_LIMIT)
             .publications(PUBLICATIONS, PUBLICATION_BYTES)
+            .patience(PATIENCE)
             .overflow(overflow);
         let timeouts = Timeouts {
             idle: random.one_in(2).then_some(IDLE),
@@ -164,6 +167,7 @@ impl World {
             courteous,
             tickets: Vec::new(),
             shortage,
+            flood: lag::flood(seed),
             sleeps: false,
             was_woken,
             tokens: Vec::new(),
@@ -191,6 +195,7 @@ impl World {
                 24 => self.keep_silent(),
                 _ => self.iterate(),
             }
+            self.flood_topic();
         }
     }
 
@@ -216,6 +221,7 @@ impl World {
         if self.drain_due.is_some_and(|drain| drain.due <= now) {
             self.book.open().tally.count("drain deadline");
         }
+        self.let_publishers_go();
         self.read_out_topics();
         self.book.open().is_over = true;
         let current = CurrentWorker::enter(&self.shared);
@@ -225,11 +231,23 @@ impl World {
         std::mem::take(&mut self.book.open().tally)
     }
 
+    /// Publishes to the topic that is flooded, if one is.
+    fn flood_topic(&mut self) {
+        let Some(random) = &mut self.flood else {
+            return;
+        };
+        match random.below(6) {
+            0 => self.plain.flood(random),
+            1 => self.courteous.flood(random),
+            _ => {}
+        }
+    }
+
     pub(super) fn now(&self) -> Duration {
         self.book.open().now
     }
 
-    fn pass(&mut self, time: Duration) {
+    pub(super) fn pass(&mut self, time: Duration) {
         self.book.open().now += time;
     }
 
@@ -300,7 +318,7 @@ impl World {
     }
 
     /// Lets peers read what has arrived, and lets bytes on their way arrive: some of them, or all.
-    fn peers_read(&mut self, all: bool) {
+    pub(super) fn peers_read(&mut self, all: bool) {
         let ledger = &mut *self.book.open();
         for peer in self.peers.iter_mut().chain(&mut self.departed) {
             peer.read(all, ledger, &mut self.random);

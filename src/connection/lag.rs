@@ -1,0 +1,253 @@
+//! The lag of a subscriber: publications wait for it while its output is above the high-water mark, for as long as the
+//! patience with it lasts.
+//!
+//! While they wait, their publishers are held back by [`Limits::publications`](super::limits::Limits::publications). So a
+//! subscriber that reads is not driven past its output limit by others, and one that does not read delays them for no longer
+//! than the patience.
+
+use std::time::Duration;
+
+use super::Connection;
+use super::due::Due;
+use super::gate::Gate;
+use super::limits::Limits;
+use super::loop_state::LoopState;
+use crate::shared::current;
+use crate::wheel::TimerKey;
+
+/// See the [module](self).
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) enum Lag {
+    /// It gets what is published at once.
+    #[default]
+    None,
+    /// What is published waits until its output has fallen to the low-water mark.
+    Waiting(Patience),
+    /// The patience is over: it gets what is published at once, whatever becomes of it, until its output has fallen to the
+    /// low-water mark.
+    PatienceLost,
+}
+
+/// The last progress of a subscriber's output that was seen.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Progress {
+    /// Bytes that had left.
+    written: u64,
+    /// The tick at which they were first seen to have left, or nothing was last seen to be pending.
+    tick: u64,
+}
+
+/// A term of the patience with a subscriber.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience {
+    timer: TimerKey,
+    /// Bytes of its output that had left when the term began.
+    written: u64,
+    /// The stamp from before which publications have waited for a whole term.
+    pub(crate) stamp: u64,
+}
+
+impl Lag {
+    /// The timer of the term, if there is one.
+    pub(crate) fn timer(&self) -> Option<TimerKey> {
+        match self {
+            Lag::Waiting(patience) => Some(patience.timer),
+            _ => None,
+        }
+    }
+}
+
+impl Connection {
+    /// The lag of the connection as a subscriber.
+    pub(crate) fn lag(&self) -> Lag {
+        self.extra.as_ref().map_or(Lag::None, |extra| extra.lag)
+    }
+
+    /// True if a publication has to wait: the output is above the high-water mark, or was and has not fallen to the low-water
+    /// mark yet.
+    pub(crate) fn must_lag(&self, limits: &Limits) -> bool {
+        let pending = self.output.len();
+        if pending <= limits.low_water || !self.life.accepts_sends() {
+            return false;
+        }
+        let is_above = match self.lag() {
+            Lag::PatienceLost => false,
+            Lag::Waiting(_) if self.gate.has(Gate::PRESSURE) => true,
+            _ => pending > limits.high_water,
+        };
+        is_above && !limits.patience.is_zero()
+    }
+
+    /// Notes the progress of the output of a subscriber.
+    pub(crate) fn note_progress(&mut self, tick: u64) {
+        let (written, is_empty) = (self.output.written(), self.output.is_empty());
+        if let Some(extra) = &mut self.extra {
+            if is_empty || extra.progress.written != written {
+                extra.progress = Progress { written, tick };
+            }
+        }
+    }
+
+    /// Publications wait for the connection from now on, unless its output has not moved for so long that the patience with it
+    /// is over before it begins. True if they wait.
+    ///
+    /// The patience counts from the last progress: so many who do not read, and come above the mark one after another, do not
+    /// stop a room for the patience with each.
+    pub(crate) fn begin_lag(&mut self, state: &mut LoopState, limits: &Limits) -> bool {
+        if !self.gate.has(Gate::PRESSURE) {
+            self.hold_back(Gate::PRESSURE);
+        }
+        if !matches!(self.lag(), Lag::None) {
+            return true;
+        }
+        self.note_progress(state.tick);
+        let progress = self.extra_or_new().progress;
+        let stuck_for = state.clock.begin(state.tick - progress.tick);
+        let left = limits.patience.saturating_sub(stuck_for);
+        if left.is_zero() {
+            self.lose_patience(state);
+            return false;
+        }
+        let stamp = if stuck_for.is_zero() {
+            current::next_stamp()
+        } else {
+            0
+        };
+        self.begin_term(state, left, stamp);
+        true
+    }
+
+    /// Begins another term of the patience.
+    pub(crate) fn renew_patience(&mut self, state: &mut LoopState, limits: &Limits) {
+        self.begin_term(state, limits.patience, current::next_stamp());
+    }
+
+    fn begin_term(&mut self, state: &mut LoopState, time: Duration, stamp: u64) {
+        let patience = Patience {
+            timer: state.schedule(time, Due::Lag(self.id)),
+            written: self.output.written(),
+            stamp,
+        };
+        self.extra_or_new().lag = Lag::Waiting(patience);
+    }
+
+    /// True if the connection has taken as much in a term of the patience as lies between the marks, or has room again.
+    pub(crate) fn has_kept_up(&self, patience: &Patience, limits: &Limits) -> bool {
+        let taken = self.output.written() - patience.written;
+        let least = (limits.high_water - limits.low_water).max(1) as u64;
+        taken >= least || self.output.len() <= limits.low_water
+    }
+
+    /// Ends the patience with the connection, if it lags.
+    pub(crate) fn lose_patience(&mut self, state: &mut LoopState) {
+        self.set_lag(state, Lag::PatienceLost);
+    }
+
+    /// The connection has room, and has got all that was published.
+    pub(crate) fn end_lag(&mut self, state: &mut LoopState) {
+        self.set_lag(state, Lag::None);
+    }
+
+    fn set_lag(&mut self, state: &mut LoopState, lag: Lag) {
+        if let Some(extra) = &mut self.extra {
+            if let Some(timer) = std::mem::replace(&mut extra.lag, lag).timer() {
+                state.wheel.cancel(timer);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ringwheel_ringbuffer::PoolConfig;
+
+    use super::*;
+    use crate::connection::id::ConnId;
+    use crate::connection::memory::Bounds;
+    use crate::io::address::Address;
+    use crate::io::stream::Stream;
+    use crate::shared::LoopShared;
+    use crate::wheel::TickClock;
+
+    fn worker() -> (Connection, LoopState) {
+        let (shared, _) = LoopShared::new(0, Box::new(|| Ok(())), (1, 1));
+        let (clock, bounds) = (TickClock::default(), Bounds::default());
+        let mut state = LoopState::new(shared, clock, PoolConfig::default(), bounds, 1);
+        let id = ConnId {
+            worker: 0,
+            service: 0,
+            slot: 0,
+            serial: 0,
+        };
+        let mut connection = Connection::new(id, 0, Stream::Detached, Address::Unix(None), 0);
+        connection
+            .output
+            .borrow_ring(&mut state.pool, usize::MAX - 512);
+        (connection, state)
+    }
+
+    fn limits() -> Limits {
+        Limits::default().low_water(100).high_water(300)
+    }
+
+    #[test]
+    fn it_begins_above_the_high_water_mark_and_ends_at_the_low_one() {
+        let ((mut connection, mut state), limits) = (worker(), limits());
+        connection.output.put_slice(&[0; 300]);
+        assert!(!connection.must_lag(&limits));
+        connection.output.put_slice(&[0]);
+        assert!(connection.must_lag(&limits));
+        assert!(!connection.must_lag(&limits.patience(Duration::ZERO)));
+        connection.begin_lag(&mut state, &limits);
+        assert!(connection.gate.has(Gate::PRESSURE) && state.wheel.len() == 1);
+        connection.output.take();
+        connection.output.put_slice(&[0; 101]);
+        assert!(connection.must_lag(&limits), "between the marks");
+        connection.output.take();
+        connection.output.put_slice(&[0; 100]);
+        assert!(!connection.must_lag(&limits));
+        connection.end_lag(&mut state);
+        assert!(matches!(connection.lag(), Lag::None) && state.wheel.is_empty());
+    }
+
+    #[test]
+    fn a_subscriber_with_which_the_patience_is_lost_does_not_lag() {
+        let ((mut connection, mut state), limits) = (worker(), limits());
+        connection.output.put_slice(&[0; 400]);
+        connection.begin_lag(&mut state, &limits);
+        connection.lose_patience(&mut state);
+        assert!(!connection.must_lag(&limits) && state.wheel.is_empty());
+    }
+
+    #[test]
+    fn the_patience_counts_from_the_last_progress() {
+        let limits = limits();
+        for (stuck_for, left) in [(0, 1_000), (600, 400), (1_000, 0), (5_000, 0)] {
+            let (mut connection, mut state) = worker();
+            connection.extra_or_new();
+            state.set_now(Duration::from_millis(7));
+            connection.note_progress(state.tick);
+            connection.output.put_slice(&[0; 400]);
+            state.set_now(Duration::from_millis(7 + stuck_for));
+            connection.note_progress(state.tick);
+            let waits = connection.begin_lag(&mut state, &limits);
+            assert_eq!(waits, left > 0);
+            assert_eq!(matches!(connection.lag(), Lag::PatienceLost), left == 0);
+            let due = (left > 0).then_some(7 + stuck_for + left);
+            assert_eq!(state.wheel.next_expiry(), due);
+        }
+    }
+
+    #[test]
+    fn it_keeps_up_that_has_taken_what_lies_between_the_marks_or_has_room() {
+        let ((mut connection, mut state), limits) = (worker(), limits());
+        connection.output.put_slice(&[0; 400]);
+        connection.begin_lag(&mut state, &limits);
+        let Lag::Waiting(patience) = connection.lag() else {
+            panic!("it waits");
+        };
+        assert!(!connection.has_kept_up(&patience, &limits));
+        connection.output.take();
+        assert!(connection.has_kept_up(&patience, &limits));
+    }
+}

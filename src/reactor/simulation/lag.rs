@@ -1,0 +1,181 @@
+//! The checks of subscribers that lag: none is driven past its output limit before the patience with it is over, and nothing
+//! waits for one for longer.
+
+use std::time::Duration;
+
+use crate::connection::Connection;
+use crate::connection::close_reason::Cause;
+use crate::connection::gate::Gate;
+use crate::connection::lag::Lag;
+use crate::connection::marks::Marks;
+
+use super::ledger::{Address, Ledger};
+use super::mail::CLOSE;
+use super::network::Pipe;
+use super::world::World;
+use super::{HIGH_WATER, LOW_WATER, PATIENCE, Random};
+
+/// A connection as a subscriber, as of the last check.
+#[derive(Default)]
+pub(super) struct Subscriber {
+    /// The time from which on the patience with it counts, while it lags.
+    since: Option<Duration>,
+    /// Bytes that had left, and the time of that.
+    moved: (u64, Duration),
+    has_lost_patience: bool,
+    /// Bytes that had left, and the time of that, when it was first seen to be behind, or last seen to keep up.
+    behind: Option<(u64, Duration)>,
+    /// Number of its callbacks, of bytes received, of messages dropped, and of visits to all.
+    calls: u64,
+    received: u64,
+    dropped: u64,
+    visits: u64,
+}
+
+impl Subscriber {
+    /// Checks and notes the state of a connection after an iteration; `None` if it is gone.
+    pub(super) fn check(
+        &mut self,
+        number: usize,
+        connection: Option<&Connection>,
+        is_behind: bool,
+        (ledger, pipe): (&mut Ledger, &Pipe),
+        longest_sleep: Duration,
+    ) {
+        let extra = connection.and_then(|connection| connection.extra.as_ref());
+        let dropped = extra.map_or(self.dropped, |extra| extra.dropped);
+        let closed = ledger.records[number].closed;
+        let is_new = closed.is_some_and(|(_, at)| at == ledger.now);
+        let has_overflowed = is_new && closed.is_some_and(|(cause, _)| cause == Cause::OutputLimit);
+        if has_overflowed || dropped > self.dropped {
+            let is_fair = self.may_overflow(number, ledger, pipe);
+            assert!(
+                is_fair,
+                "{number} is driven past its output limit by publications"
+            );
+        }
+        self.dropped = dropped;
+        self.calls = ledger.records[number].calls;
+        self.visits = ledger.visits;
+        self.received = pipe.received;
+        if self.moved.0 != pipe.sent {
+            self.moved = (pipe.sent, ledger.now);
+        }
+        let Some(connection) = connection.filter(|connection| connection.life.is_active()) else {
+            return;
+        };
+        self.note_lag(connection, ledger);
+        self.check_patience(number, connection, is_behind, ledger.now, longest_sleep);
+    }
+
+    /// True if a message may have found no room since the last check: the patience was over, or something was sent by other
+    /// means, in front of which all publications are sent.
+    fn may_overflow(&self, number: usize, ledger: &Ledger, pipe: &Pipe) -> bool {
+        let record = &ledger.records[number];
+        // The patience counts in whole ticks.
+        let tick = Duration::from_millis(1);
+        let is_past = |since: Duration| since + PATIENCE <= ledger.now + tick;
+        let was_over = self.since.is_some_and(is_past) || is_past(self.moved.1);
+        let may_get = |to: Address| match to {
+            Address::One(to) => to == number,
+            Address::All { service } => service == record.service,
+            Address::Topic { .. } => false,
+        };
+        let is_under_way = |it: &super::ledger::Mailing| {
+            may_get(it.to) && !it.is_refused && !it.is_done && it.fate.is_none()
+        };
+        self.has_lost_patience
+            || was_over
+            || record.calls != self.calls
+            || pipe.received != self.received
+            || ledger.visits != self.visits
+            || record.requests[CLOSE].is_some()
+            || ledger.mail.iter().any(is_under_way)
+    }
+
+    fn note_lag(&mut self, connection: &Connection, ledger: &mut Ledger) {
+        let had_lost_patience = self.has_lost_patience;
+        self.has_lost_patience = matches!(connection.lag(), Lag::PatienceLost);
+        let may_recover = connection.gate.has(Gate::PRESSURE);
+        assert!(
+            may_recover || !self.has_lost_patience,
+            "a subscriber with room is not waited for again"
+        );
+        if self.has_lost_patience && !had_lost_patience {
+            ledger.tally.count("patience with a subscriber lost");
+        }
+        match connection.lag() {
+            Lag::Waiting(_) if self.since.is_none() => {
+                ledger.tally.count("subscriber lags");
+                self.since = Some(self.moved.1);
+            }
+            Lag::Waiting(_) => {}
+            _ => self.since = None,
+        }
+    }
+
+    /// Checks that publications wait only for a connection without room, and not longer than it keeps up.
+    fn check_patience(
+        &mut self,
+        number: usize,
+        connection: &Connection,
+        is_behind: bool,
+        now: Duration,
+        longest_sleep: Duration,
+    ) {
+        if !is_behind {
+            self.behind = None;
+            return;
+        }
+        let is_listed = connection.marks.has(Marks::ON_READY_LIST);
+        let has_room = !connection.gate.has(Gate::PRESSURE) || connection.output.is_empty();
+        assert!(
+            is_listed || !has_room,
+            "publications wait for {number}, which has room"
+        );
+        let written = connection.output.written();
+        let (before, since) = *self.behind.get_or_insert((written, now));
+        if written - before >= (HIGH_WATER - LOW_WATER) as u64 {
+            self.behind = Some((written, now));
+            return;
+        }
+        // The progress may have been made at the beginning of a term, after which another has begun.
+        let most = 2 * PATIENCE + 2 * longest_sleep + Duration::from_millis(1);
+        assert!(
+            now < since + most,
+            "publications wait for {number}, which does not read, since {since:?}"
+        );
+    }
+}
+
+/// Decides if a topic is flooded in the run of a seed, and on what is published there. It is a generator of its own, so that
+/// the other runs do not depend on it.
+pub(super) fn flood(seed: u64) -> Option<Random> {
+    let mut random = Random(seed ^ 0x000f_100d);
+    random.one_in(4).then_some(random)
+}
+
+impl World {
+    /// Lets everybody read until no publication waits, and checks that no publisher is held back then.
+    pub(super) fn let_publishers_go(&mut self) {
+        let mut rounds = 0;
+        while self.shared.letters() > 0 || self.shared.has_requests() {
+            self.pass(Duration::from_millis(1));
+            self.peers_read(true);
+            self.iterate();
+            rounds += 1;
+            assert!(rounds < 1_000, "publications wait although everybody reads");
+        }
+        for peer in &self.peers {
+            let connection = self.reactor.table.get(peer.id);
+            let is_held = connection.is_some_and(|connection| {
+                connection.life.is_active() && connection.gate.has(Gate::POSTED)
+            });
+            assert!(
+                !is_held,
+                "{} is held back although its publications are done",
+                peer.number
+            );
+        }
+    }
+}
