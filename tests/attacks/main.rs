@@ -22,6 +22,7 @@ mod tally;
 mod victim;
 
 // Peers that are slow, or do not read.
+mod laggards;
 mod rooms;
 mod slow;
 mod stalled;

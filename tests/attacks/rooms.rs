@@ -12,10 +12,23 @@ use support::{Client, Hold, TestServer, eventually, listen};
 
 /// `join ROOM` subscribes; anything else is published to the room that was joined.
 #[derive(Clone, Default)]
-struct Rooms {
+pub(crate) struct Rooms {
     /// Number of publications that were not taken by all workers.
     refused: Arc<AtomicUsize>,
     joined: Arc<AtomicUsize>,
+    published: Arc<AtomicUsize>,
+}
+
+impl Rooms {
+    /// Number of members that have joined a room.
+    pub(crate) fn joined(&self) -> usize {
+        self.joined.load(Ordering::Relaxed)
+    }
+
+    /// Number of lines that members have published.
+    pub(crate) fn published(&self) -> usize {
+        self.published.load(Ordering::Relaxed)
+    }
 }
 
 impl Handler for Rooms {
@@ -33,7 +46,14 @@ impl Handler for Rooms {
             self.joined.fetch_add(1, Ordering::Relaxed);
         } else if conn.publish(room, line).is_err() {
             self.refused.fetch_add(1, Ordering::Relaxed);
+        } else {
+            self.published.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    fn on_shutdown(&mut self, conn: &mut Conn<'_, Lines>, _room: &mut String) {
+        conn.send("bye");
+        conn.close();
     }
 }
 
