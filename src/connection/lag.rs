@@ -88,8 +88,8 @@ impl Connection {
         }
     }
 
-    /// Publications wait for the connection from now on, unless its output has not moved for so long that the patience with it
-    /// is over before it begins. True if they wait.
+    /// Publications wait for the connection from now on, unless the socket takes its output after all, or its output has not moved
+    /// for so long that the patience with it is over before it begins. True if they wait.
     ///
     /// The patience counts from the last progress: so many who do not read, and come above the mark one after another, do not
     /// stop a room for the patience with each.
@@ -100,7 +100,12 @@ impl Connection {
         if !matches!(self.lag(), Lag::None) {
             return true;
         }
+        // The kernel tells of room late, when much of its buffer is free.
+        self.output.try_again();
         self.note_progress(state.tick);
+        if self.output.len() <= limits.high_water {
+            return false;
+        }
         let progress = self.extra_or_new().progress;
         let stuck_for = state.clock.begin(state.tick - progress.tick);
         let left = limits.patience.saturating_sub(stuck_for);

@@ -179,7 +179,8 @@ impl<P: Protocol> Conn<'_, P> {
         }
     }
 
-    /// Lets the publications wait that the connection has not got, if there are any. False if the patience with it is over.
+    /// Lets the publications wait that the connection has not got, if there are any. False if they are to be
+    /// sent at once.
     fn lag(&mut self) -> bool {
         let mut topics = self.link.topics.borrow_mut();
         let is_behind = |connection: &Connection| {
