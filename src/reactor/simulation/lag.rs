@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::connection::Connection;
 use crate::connection::close_reason::Cause;
+use crate::connection::completion::SendOutcome;
 use crate::connection::gate::Gate;
 use crate::connection::lag::Lag;
 use crate::connection::marks::Marks;
@@ -81,8 +82,9 @@ impl Subscriber {
             Address::All { service } => service == record.service,
             Address::Topic { .. } => false,
         };
+        // One that was refused just now was sent in this iteration.
         let is_under_way = |it: &super::ledger::Mailing| {
-            may_get(it.to) && !it.is_refused && !it.is_done && it.fate.is_none()
+            may_get(it.to) && !it.is_refused && !it.is_done && it.fate != Some(SendOutcome::Written)
         };
         self.has_lost_patience
             || was_over

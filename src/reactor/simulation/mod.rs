@@ -138,7 +138,7 @@ fn run(seed: u64) -> Tally {
 }
 
 /// Events that must occur in a run of many seeds: without them the invariants would not be put to the test.
-const MUST_HAPPEN: [&str; 63] = [
+const MUST_HAPPEN: [&str; 65] = [
     "Aborted",
     "InputLimit",
     "Io",
