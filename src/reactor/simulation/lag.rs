@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use crate::connection::Connection;
 use crate::connection::close_reason::Cause;
-use crate::connection::completion::SendOutcome;
 use crate::connection::gate::Gate;
 use crate::connection::lag::Lag;
 use crate::connection::marks::Marks;
@@ -24,6 +23,7 @@ pub(super) struct Subscriber {
     /// Bytes that had left, and the time of that.
     moved: (u64, Duration),
     has_lost_patience: bool,
+    has_ended: bool,
     /// Bytes that had left, and the time of that, when it was first seen to be behind, or last seen to keep up.
     behind: Option<(u64, Duration)>,
     /// Number of its callbacks, of bytes received, of messages dropped, and of visits to all.
@@ -45,9 +45,13 @@ impl Subscriber {
     ) {
         let extra = connection.and_then(|connection| connection.extra.as_ref());
         let dropped = extra.map_or(self.dropped, |extra| extra.dropped);
-        let closed = ledger.records[number].closed;
-        let is_new = closed.is_some_and(|(_, at)| at == ledger.now);
-        let has_overflowed = is_new && closed.is_some_and(|(cause, _)| cause == Cause::OutputLimit);
+        // It may be told of its end in a later iteration.
+        let closed = ledger.records[number].closed.map(|(cause, _)| cause);
+        let cause = connection
+            .and_then(|connection| connection.cause)
+            .or(closed);
+        let is_new = !std::mem::replace(&mut self.has_ended, cause.is_some());
+        let has_overflowed = is_new && cause == Some(Cause::OutputLimit);
         if has_overflowed || dropped > self.dropped {
             let is_fair = self.may_overflow(number, ledger, pipe);
             assert!(
@@ -82,9 +86,8 @@ impl Subscriber {
             Address::All { service } => service == record.service,
             Address::Topic { .. } => false,
         };
-        // One that was refused just now was sent in this iteration.
         let is_under_way = |it: &super::ledger::Mailing| {
-            may_get(it.to) && !it.is_refused && !it.is_done && it.fate != Some(SendOutcome::Written)
+            may_get(it.to) && !it.is_refused && !it.is_done && it.fate.is_none()
         };
         self.has_lost_patience
             || was_over
