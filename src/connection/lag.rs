@@ -23,7 +23,7 @@ pub(crate) enum Lag {
     None,
     /// What is published waits until its output has fallen to the low-water mark.
     Waiting(Patience),
-    /// The patience is over: it gets what is published at once, whatever becomes of it, until its output has fallen to the
+    /// The patience is over: it gets each publication at once, even if that passes its output limit, until its output has fallen to the
     /// low-water mark.
     PatienceLost,
 }
@@ -91,8 +91,8 @@ impl Connection {
     /// Publications wait for the connection from now on, unless the socket takes its output after all, or its output has not moved
     /// for so long that the patience with it is over before it begins. True if they wait.
     ///
-    /// The patience counts from the last progress: so many who do not read, and come above the mark one after another, do not
-    /// stop a room for the patience with each.
+    /// The patience counts from the last progress: so subscribers that do not read, and come above the mark one after another,
+    /// do not each stop a room for a whole patience.
     pub(crate) fn begin_lag(&mut self, state: &mut LoopState, limits: &Limits) -> bool {
         if !self.gate.has(Gate::PRESSURE) {
             self.hold_back(Gate::PRESSURE);

@@ -68,8 +68,8 @@ pub struct Limits {
     /// Mail of a connection that may be on its way at one time, as a number and as bytes. A connection that has more is not read,
     /// and its messages are not delivered, until no more than half is left. Default 64 and 256 KiB.
     ///
-    /// This counts each publication until it has reached all subscribers, of whom the slow ones are waited for as
-    /// [`patience`](Self::patience) says, and all other letters that the connection's callbacks
+    /// This counts each publication until it has reached all subscribers ([`patience`](Self::patience) says how long it
+    /// waits for slow ones), and all other letters that the connection's callbacks
     /// post until they are carried out, by the places that they take
     /// ([`ServerBuilder::mailbox_limit`](crate::ServerBuilder::mailbox_limit)): a broadcast counts as many as it reaches. Letters to the
     /// connection's own worker do not count, as they are carried out after the turn.

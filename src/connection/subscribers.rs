@@ -1,7 +1,7 @@
 //! The subscribers of all topics of a service: one table of places, in which each topic links its own to a list.
 //!
 //! So a subscription takes the same few bytes in a topic with one subscriber as in a large one, and the memory of a large
-//! topic goes down with each one that leaves, whoever stays.
+//! topic goes down with each subscriber that leaves.
 
 use slab::Slab;
 

@@ -30,8 +30,8 @@ pub(crate) const SUBSCRIPTION_BYTES: usize = 288;
 /// the order of events. All entries have a stamp, by which a subscriber of several topics reads them in order.
 ///
 /// A subscriber without room [lags](Self::lag): rounds pass it over, and the entries from its place on stay in the log until it
-/// has read them. So an entry is done once all have it, and its publisher waits for those who are slow. Entries that wait for
-/// nobody else rest: the loop may sleep beside them.
+/// has read them. So an entry is done once all have it, and its publisher waits for slow subscribers. Entries that wait
+/// for no others rest: the loop may sleep while there are such entries.
 ///
 /// `S` hashes the names with a random key. Peers choose names, so that topics with one subscriber are kept small, and the
 /// table of hashes neither reads nor hashes a name again when it grows.
@@ -105,7 +105,7 @@ impl Hasher for IsHash {
 }
 
 impl<T, S: Default> Topics<T, S> {
-    /// `resting` counts the entries that wait for nobody but subscribers that lag.
+    /// `resting` counts the entries that wait only for subscribers that lag.
     pub(crate) fn new(resting: Arc<AtomicUsize>) -> Self {
         Topics {
             by_hash: HashMap::default(),
@@ -270,7 +270,7 @@ impl<T, S: BuildHasher> Topics<T, S> {
         !self.active.is_empty() || self.lagging > 0
     }
 
-    /// True if an entry that is older than `stamp` is not delivered to all who do not lag.
+    /// True if an entry that is older than `stamp` has not reached all subscribers that do not lag.
     pub(crate) fn has_entries_before(&self, stamp: u64) -> bool {
         let logs = self.active.iter();
         let mut logs = logs.filter_map(|key| self.topics[*key as usize].log.as_ref());
@@ -742,7 +742,7 @@ mod tests {
         assert!(topics.step().is_none());
     }
 
-    /// Delivers to all who do not lag, and returns what is done.
+    /// Delivers to all subscribers that do not lag, and returns the entries that are done.
     fn deliver(topics: &mut Topics<u32>, subscriptions: &[Subscription]) -> Vec<u32> {
         let mut done = Vec::new();
         while let Some(step) = topics.step() {

@@ -85,22 +85,27 @@ fn flood(mut client: Client, count: usize) -> JoinHandle<Client> {
     })
 }
 
+/// Lets the last member flood the others, which read slowly, and waits until each has got all lines.
+fn flood_all(mut members: Vec<Client>, count: usize) {
+    let flooder = flood(members.pop().expect("a member has joined"), count);
+    let readers: Vec<_> = members
+        .into_iter()
+        .map(|member| read_slowly(member, count))
+        .collect();
+    for reader in readers.into_iter().chain([flooder]) {
+        reader.join().expect("it has got all lines");
+    }
+}
+
 /// The flooder waits for the slowest who reads, and drives nobody out.
 #[test]
 fn a_flooder_is_slowed_to_the_pace_of_those_who_read() {
     let count = sized(10_000, 200_000);
     for workers in [1, 2] {
         let (server, rooms) = start(Server::builder().workers(workers), DEADLINE);
-        let mut members = join(&server, &rooms, 9);
+        let members = join(&server, &rooms, 9);
         let start = Instant::now();
-        let flooder = flood(members.pop().expect("nine have joined"), count);
-        let readers: Vec<_> = members
-            .into_iter()
-            .map(|member| read_slowly(member, count))
-            .collect();
-        for reader in readers.into_iter().chain([flooder]) {
-            reader.join().expect("it has got all lines");
-        }
+        flood_all(members, count);
         report(
             "laggards",
             format_args!(
@@ -117,15 +122,8 @@ fn a_member_who_does_not_read_is_ended_and_the_others_get_everything() {
     let count = sized(10_000, 200_000);
     let (server, rooms) = start(Server::builder().workers(1), Duration::from_secs(3));
     let mut sleeper = join(&server, &rooms, 1);
-    let mut members = join(&server, &rooms, 5);
-    let flooder = flood(members.pop().expect("five have joined"), count);
-    let readers: Vec<_> = members
-        .into_iter()
-        .map(|member| read_slowly(member, count))
-        .collect();
-    for reader in readers.into_iter().chain([flooder]) {
-        reader.join().expect("it has got all lines");
-    }
+    let members = join(&server, &rooms, 5);
+    flood_all(members, count);
     sleeper[0].expect_reset();
 }
 
