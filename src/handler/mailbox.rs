@@ -7,10 +7,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use super::Handler;
-use super::letter::{Mail, Posted};
-use super::outbox::OwnMail;
+use super::letter::{Letter, Mail, Posted};
+use super::publication::Publication;
 use crate::connection::id::ConnId;
 use crate::connection::send_error::SendError;
+use crate::protocol::{OwnedOf, Protocol};
 use crate::shared::places::Charge;
 use crate::shared::{LoopShared, current};
 
@@ -30,6 +31,14 @@ struct Local<H: Handler> {
     queue: VecDeque<Posted<H>>,
     /// The service is gone, and nobody would carry out what is put in.
     is_closed: bool,
+}
+
+/// Mail that a callback has posted and that its own connection gets, or may get, before what the callback sends next.
+pub(crate) enum OwnMail<P: Protocol> {
+    Send(Letter<P>, Charge),
+    /// A message to several connections, of which the others still get theirs.
+    Named(Arc<OwnedOf<P>>),
+    Topic(Arc<Publication<P>>, Charge, u64),
 }
 
 /// A mailbox of any handler type, to be found again by that type.

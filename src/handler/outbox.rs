@@ -5,12 +5,11 @@ use std::sync::Arc;
 use super::Handler;
 use super::connections::Connections;
 use super::letter::{Letter, Mail};
-use super::mailbox::Mailbox;
+use super::mailbox::{Mailbox, OwnMail};
 use super::publication::Publication;
 use crate::connection::id::ConnId;
 use crate::connection::send_error::SendError;
 use crate::protocol::{OwnedOf, Protocol};
-use crate::shared::places::Charge;
 use crate::shared::room::RoomCallback;
 
 /// Reaches the mailboxes of one handler type. It hides that type from the connection, which knows only its protocol.
@@ -25,14 +24,6 @@ pub(crate) trait Outbox<P: Protocol>: Send + Sync {
     fn publish(&self, publication: Publication<P>) -> Result<(), SendError<()>>;
     /// Takes the first of the letters posted by the worker's callbacks that goes to a connection, or that it may subscribe to.
     fn take_own(&self, id: ConnId) -> Option<OwnMail<P>>;
-}
-
-/// Mail that a callback has posted and that its own connection gets, or may get, before what the callback sends next.
-pub(crate) enum OwnMail<P: Protocol> {
-    Send(Letter<P>, Charge),
-    /// A message to several connections, of which the others still get theirs.
-    Named(Arc<OwnedOf<P>>),
-    Topic(Arc<Publication<P>>, Charge, u64),
 }
 
 /// The outbox of a service on one worker.

@@ -3,7 +3,7 @@
 use super::conn::Conn;
 use super::letter::{Letter, Request};
 use super::link::Published;
-use super::outbox::OwnMail;
+use super::mailbox::OwnMail;
 use super::publication::Publication;
 use crate::connection::Connection;
 use crate::connection::id::ConnId;

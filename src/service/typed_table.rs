@@ -76,8 +76,8 @@ impl<H: Handler> TypedTable<H> {
         result
     }
 
-    /// Runs code with a connection and its typed side. What was published to the connection before is sent to it first; afterwards the decoder's changes take effect and the protocol's next
-    /// deadline is set. `None` if the connection has no typed side, or if the code panicked.
+    /// Runs code with a connection and its typed side. What was published to the connection before is sent to it first; afterwards
+    /// the decoder's changes take effect and the protocol's next deadline is set. `None` if the connection has no typed side, or if the code panicked.
     #[inline(always)]
     pub(super) fn enter<R>(
         &mut self,

@@ -177,7 +177,7 @@ impl LoopShared {
         self.next_round.wait(callback, || self.letters() == 0);
     }
 
-    /// Calls back those who wait until mail was read. The loop does so after each round.
+    /// Calls back the connections that wait until mail was read. The loop does so after each round.
     pub(crate) fn tell_of_round(&self) {
         self.next_round.tell(|| true);
     }
