@@ -117,13 +117,18 @@ fn output_pending_at_our_close_arrives() {
     let text = pattern(6, LONGEST);
     let (recorder, events) = Recorder::<Raw>::new();
     let answers = text.clone();
+    let (pending, has_closed): (_, Receiver<usize>) = channel();
     let recorder = recorder.without_messages().on_message(move |conn, asked| {
         answer(conn, asked, &answers);
-        assert!(conn.write_buffer_len() > 0);
+        pending.send(conn.write_buffer_len()).expect("a test");
         conn.close();
     });
     let server = TestServer::start(listen(Raw).send_buffer_size(SEND_BUFFER), recorder);
-    let bytes = check_answers(&server, times, &text, |_| {});
+    let bytes = check_answers(&server, times, &text, |_| {
+        // The client reads only after the server has answered, so that output is pending at the close.
+        let pending = has_closed.recv_timeout(DEADLINE).expect("an answer");
+        assert!(pending > 0);
+    });
     assert_all_ended_with(server, &events, times, "Local");
     report(
         "close with output pending",
