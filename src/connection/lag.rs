@@ -28,13 +28,22 @@ pub(crate) enum Lag {
     PatienceLost,
 }
 
-/// The last progress of a subscriber's output that was seen.
-#[derive(Clone, Copy, Debug, Default)]
+/// The last progress of a subscriber's output that was seen while some of it was pending.
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Progress {
-    /// Bytes that had left.
+    /// Bytes that had left; `u64::MAX` if none of it was ever seen to be pending.
     written: u64,
-    /// The tick at which they were first seen to have left, or nothing was last seen to be pending.
+    /// The tick at which they were first seen to have left.
     tick: u64,
+}
+
+impl Default for Progress {
+    fn default() -> Self {
+        Progress {
+            written: u64::MAX,
+            tick: 0,
+        }
+    }
 }
 
 /// A term of the patience with a subscriber.
@@ -78,11 +87,14 @@ impl Connection {
         is_above && !limits.patience.is_zero()
     }
 
-    /// Notes the progress of the output of a subscriber.
+    /// Notes the progress of the output of a subscriber, if some of it is pending.
     pub(crate) fn note_progress(&mut self, tick: u64) {
-        let (written, is_empty) = (self.output.written(), self.output.is_empty());
+        if self.output.is_empty() {
+            return;
+        }
+        let written = self.output.written();
         if let Some(extra) = &mut self.extra {
-            if is_empty || extra.progress.written != written {
+            if extra.progress.written != written {
                 extra.progress = Progress { written, tick };
             }
         }
@@ -231,8 +243,8 @@ mod tests {
             let (mut connection, mut state) = worker();
             connection.extra_or_new();
             state.set_now(Duration::from_millis(7));
-            connection.note_progress(state.tick);
             connection.output.put_slice(&[0; 400]);
+            connection.note_progress(state.tick);
             state.set_now(Duration::from_millis(7 + stuck_for));
             connection.note_progress(state.tick);
             let waits = connection.begin_lag(&mut state, &limits);

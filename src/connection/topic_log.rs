@@ -2,15 +2,27 @@
 
 use std::collections::VecDeque;
 
+/// Number of entries that a round delivers at most, so that a subscriber gets them in one write.
+pub(super) const ROUND: usize = 64;
+
 /// See the [module](self).
 pub(super) struct Log<T> {
     entries: VecDeque<Entry<T>>,
     /// Number of entries that the rounds so far have delivered, from the first on: they wait for subscribers that lag.
     walked: usize,
-    /// The round that is under way: the place that comes next, and the number of the entry before which it ends.
-    pub(super) round: Option<(u32, u64)>,
+    round: Option<Round>,
     /// True while the topic is among those that have turns.
     pub(super) is_active: bool,
+}
+
+/// A walk along the subscribers that delivers entries to each.
+pub(super) struct Round {
+    /// The place of the subscriber that comes next.
+    pub(super) place: u32,
+    /// Number of the entry before which it ends, counted since the topic exists.
+    pub(super) until: u64,
+    /// Stamp of the last entry that it delivers.
+    pub(super) horizon: u64,
 }
 
 pub(super) struct Entry<T> {
@@ -55,14 +67,33 @@ impl<T> Log<T> {
         stamp
     }
 
-    /// The position of the first entry that the rounds so far have not delivered.
-    pub(super) fn walked(&self) -> usize {
-        self.walked
+    /// The round that is under way, or a new one from the subscriber at `place` on; `None` if there is nothing to deliver.
+    /// `first` is the number of the first entry.
+    pub(super) fn round(&mut self, first: u64, place: u32) -> Option<&mut Round> {
+        if self.round.is_none() && self.has_new() {
+            let until = self.entries.len().min(self.walked + ROUND);
+            let last = self.entries.get(until - 1)?;
+            self.round = Some(Round {
+                place,
+                until: first + until as u64,
+                horizon: last.stamp,
+            });
+        }
+        self.round.as_mut()
     }
 
-    /// The rounds have delivered the entries before this position.
-    pub(super) fn set_walked(&mut self, walked: usize) {
-        self.walked = walked;
+    /// Lets the round go on at the place behind a subscriber that leaves, if it would have come next.
+    pub(super) fn pass_over(&mut self, place: u32, behind: u32) {
+        if let Some(round) = self.round.as_mut().filter(|round| round.place == place) {
+            round.place = behind;
+        }
+    }
+
+    /// Ends the round that is under way. `first` is the number of the first entry.
+    pub(super) fn end_round(&mut self, first: u64) {
+        if let Some(round) = self.round.take() {
+            self.walked = (round.until - first) as usize;
+        }
     }
 
     /// True if there are entries that a round has to deliver.

@@ -12,8 +12,6 @@ use crate::connection::subscribers::{END, List, Subscribers, Thinning, index};
 use crate::connection::topic_log::Log;
 use crate::shared::sync::atomic::{AtomicUsize, Ordering};
 
-/// Number of entries of a topic's log that a round delivers at most, so that a subscriber gets them in one write.
-const ROUND: u64 = 64;
 /// Number of subscribers that a topic may reach before the other topics have their turn.
 const TURN: usize = 64;
 
@@ -78,12 +76,31 @@ impl Subscription {
     }
 }
 
+/// The oldest entry that a connection has not read.
+struct Unread {
+    /// The subscription by which it gets the entry.
+    subscription: Subscription,
+    /// The position of the entry in the log of the topic.
+    position: usize,
+    stamp: u64,
+    /// True if the connection has not read all by other subscriptions, either.
+    has_others: bool,
+}
+
 /// The next step of delivering what was published.
 pub(crate) enum Step<T> {
-    /// A subscriber gets all entries up to this stamp.
-    Visit(ConnId, u64),
+    /// A subscriber gets all entries up to this stamp. If there is a subscription, its others have none.
+    Visit(ConnId, u64, Option<Subscription>),
     /// All subscribers have these.
     Done(Vec<T>),
+}
+
+/// Adds the topic of a log to the active ones, unless it is one.
+fn activate<T>(topic: u32, log: &mut Log<T>, active: &mut VecDeque<u32>, resting: &AtomicUsize) {
+    if !std::mem::replace(&mut log.is_active, true) {
+        active.push_back(topic);
+        resting.fetch_sub(log.len(), Ordering::Relaxed);
+    }
 }
 
 /// Takes a hash for its own hash.
@@ -157,9 +174,7 @@ impl<T, S: BuildHasher> Topics<T, S> {
             }
             return;
         };
-        if let Some((next, _)) = log.round.as_mut().filter(|(next, _)| *next == place) {
-            *next = behind;
-        }
+        log.pass_over(place, behind);
         if let Some(position) = lagging {
             log.go_on_from(position);
             self.lagging -= 1;
@@ -258,10 +273,7 @@ impl<T, S: BuildHasher> Topics<T, S> {
     fn activate(&mut self, key: u32) -> &mut Log<T> {
         let log = &mut self.topics[key as usize].log;
         let log = log.get_or_insert_with(|| Box::new(Log::new()));
-        if !std::mem::replace(&mut log.is_active, true) {
-            self.active.push_back(key);
-            self.resting.fetch_sub(log.len(), Ordering::Relaxed);
-        }
+        activate(key, log, &mut self.active, &self.resting);
         log
     }
 
@@ -310,31 +322,64 @@ impl<T, S: BuildHasher> Topics<T, S> {
             })
     }
 
-    /// The oldest entry up to the stamp `horizon` that one of these subscriptions, all of one connection, has not read.
-    /// It counts as read from now on.
-    pub(crate) fn read(&mut self, subscriptions: &[Subscription], horizon: u64) -> Option<&T> {
-        let (subscription, position) = self.find_unread(subscriptions, horizon)?;
-        self.advance(subscription, position);
-        let log = self.topics[subscription.topic as usize].log.as_ref()?;
-        log.get(position).map(|entry| &entry.value)
+    /// The oldest entry up to the stamp `horizon` that one of these subscriptions, all of one connection, has not read, and
+    /// true if there is another. The entry counts as read from now on.
+    pub(crate) fn read(
+        &mut self,
+        subscriptions: &[Subscription],
+        horizon: u64,
+    ) -> Option<(&T, bool)> {
+        let unread = self.find_unread(subscriptions, horizon)?;
+        let read = self.read_by(unread.subscription, horizon);
+        read.map(|(value, has_more)| (value, has_more || unread.has_others))
+    }
+
+    /// As [`read`](Self::read), by a subscription of a connection that has read all by its others.
+    #[inline]
+    pub(crate) fn read_by(&mut self, by: Subscription, horizon: u64) -> Option<(&T, bool)> {
+        let topic = self.topics.get_mut(by.topic as usize)?;
+        let subscriber = self.subscribers.get_mut(by.place)?;
+        let log = topic.log.as_mut()?;
+        let position = subscriber.next.saturating_sub(topic.first) as usize;
+        if log.get(position)?.stamp > horizon {
+            return None;
+        }
+        subscriber.next = topic.first + position as u64 + 1;
+        if subscriber.lags {
+            log.go_on_from(position);
+            if !log.wait_at(position + 1) {
+                subscriber.lags = false;
+                self.lagging -= 1;
+            }
+            if log.is_first_done() {
+                activate(by.topic, log, &mut self.active, &self.resting);
+            }
+        }
+        let has_more = log
+            .get(position + 1)
+            .is_some_and(|next| next.stamp <= horizon);
+        log.get(position).map(|entry| (&entry.value, has_more))
     }
 
     /// The oldest entry that one of these subscriptions has not read, with its stamp.
     pub(crate) fn peek(&self, subscriptions: &[Subscription]) -> Option<(u64, &T)> {
-        let (subscription, position) = self.find_unread(subscriptions, u64::MAX)?;
-        let log = self.topics[subscription.topic as usize].log.as_ref()?;
-        log.get(position).map(|entry| (entry.stamp, &entry.value))
+        let unread = self.find_unread(subscriptions, u64::MAX)?;
+        let log = self.topics[unread.subscription.topic as usize]
+            .log
+            .as_ref()?;
+        log.get(unread.position)
+            .map(|entry| (entry.stamp, &entry.value))
     }
 
-    /// The subscription with the oldest entry up to `horizon` that is not read, and the entry's position in the log.
-    fn find_unread(
-        &self,
-        subscriptions: &[Subscription],
-        horizon: u64,
-    ) -> Option<(Subscription, usize)> {
-        let is_only = self.active.len() == 1 && self.lagging == 0;
-        let only = is_only.then(|| self.active[0]);
-        let mut oldest: Option<(u64, Subscription, usize)> = None;
+    /// The key of the topic that all unread entries belong to, if there is only one.
+    fn only_topic(&self) -> Option<u32> {
+        (self.active.len() == 1 && self.lagging == 0).then(|| self.active[0])
+    }
+
+    /// The oldest entry up to `horizon` that one of these subscriptions has not read.
+    fn find_unread(&self, subscriptions: &[Subscription], horizon: u64) -> Option<Unread> {
+        let only = self.only_topic();
+        let mut oldest: Option<Unread> = None;
         for subscription in subscriptions {
             if only.is_some_and(|topic| topic != subscription.topic) {
                 continue;
@@ -350,32 +395,22 @@ impl<T, S: BuildHasher> Topics<T, S> {
             let Some(entry) = log.get(position) else {
                 continue;
             };
-            let is_older = oldest.is_none_or(|(stamp, ..)| entry.stamp < stamp);
-            if entry.stamp <= horizon && is_older {
-                oldest = Some((entry.stamp, *subscription, position));
+            if entry.stamp > horizon {
+                continue;
+            }
+            match &mut oldest {
+                Some(oldest) if oldest.stamp <= entry.stamp => oldest.has_others = true,
+                oldest => {
+                    *oldest = Some(Unread {
+                        subscription: *subscription,
+                        position,
+                        stamp: entry.stamp,
+                        has_others: oldest.is_some(),
+                    });
+                }
             }
         }
-        oldest.map(|(_, subscription, position)| (subscription, position))
-    }
-
-    /// Moves a subscriber behind the entry at `position`, which is its next.
-    fn advance(&mut self, subscription: Subscription, position: usize) {
-        let topic = &mut self.topics[subscription.topic as usize];
-        let Some(subscriber) = self.subscribers.get_mut(subscription.place) else {
-            return;
-        };
-        subscriber.next = topic.first + position as u64 + 1;
-        let Some(log) = topic.log.as_mut().filter(|_| subscriber.lags) else {
-            return;
-        };
-        log.go_on_from(position);
-        if !log.wait_at(position + 1) {
-            subscriber.lags = false;
-            self.lagging -= 1;
-        }
-        if log.is_first_done() {
-            self.activate(subscription.topic);
-        }
+        oldest
     }
 
     /// True if one of these subscriptions, all of one connection, has entries to read.
@@ -393,25 +428,23 @@ impl<T, S: BuildHasher> Topics<T, S> {
     pub(crate) fn step(&mut self) -> Option<Step<T>> {
         let key = *self.active.front()?;
         let topic = &mut self.topics[key as usize];
-        let end = topic.end();
         let log = topic.log.as_mut()?;
-        let walked = topic.first + log.walked() as u64;
-        let begin = || (topic.subscribers.first(), end.min(walked + ROUND));
-        let (place, until) = log.round.unwrap_or_else(begin);
-        let is_new = until > walked;
-        let behind = is_new.then(|| self.subscribers.next_behind(place, until));
-        if let Some((_, id, behind)) = behind.flatten() {
-            log.round = Some((behind, until));
-            let last = log.get((until - topic.first) as usize - 1)?;
-            let horizon = last.stamp;
+        let round = log.round(topic.first, topic.subscribers.first());
+        let next = round.and_then(|round| {
+            let (place, id, behind) = self.subscribers.next_behind(round.place, round.until)?;
+            round.place = behind;
+            Some((place, id, round.horizon))
+        });
+        if let Some((place, id, horizon)) = next {
+            let only = self.only_topic();
+            let only = only.map(|topic| Subscription { topic, place });
             self.reached += 1;
             if self.reached >= TURN {
                 self.end_turn();
             }
-            return Some(Step::Visit(id, horizon));
+            return Some(Step::Visit(id, horizon, only));
         }
-        log.round = None;
-        log.set_walked((until - topic.first) as usize);
+        log.end_round(topic.first);
         let done = log.take_done();
         topic.first += done.len() as u64;
         if log.has_new() {
@@ -494,6 +527,7 @@ impl<T, S: BuildHasher> Topics<T, S> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::connection::topic_log::ROUND;
 
     impl<T, S: Default> Default for Topics<T, S> {
         fn default() -> Self {
@@ -512,7 +546,7 @@ mod tests {
 
     /// Reads all that a connection has not read.
     fn read_all(topics: &mut Topics<u32>, subscriptions: &[Subscription]) -> Vec<u32> {
-        std::iter::from_fn(|| topics.read(subscriptions, u64::MAX).copied()).collect()
+        std::iter::from_fn(|| topics.read(subscriptions, u64::MAX).map(|(it, _)| *it)).collect()
     }
 
     #[test]
@@ -649,12 +683,12 @@ mod tests {
         let mut topics = Topics::<u32>::default();
         let joined = [1, 2, 3].map(|slot| topics.join("a", id(slot)));
         topics.append("a", 1, 1).unwrap();
-        assert!(matches!(topics.step(), Some(Step::Visit(to, _)) if to == id(1)));
+        assert!(matches!(topics.step(), Some(Step::Visit(to, ..)) if to == id(1)));
         topics.leave(joined[0]);
         topics.leave(joined[1]);
         // Its place is taken by a subscriber of another topic.
         topics.join("b", id(4));
-        assert!(matches!(topics.step(), Some(Step::Visit(to, _)) if to == id(3)));
+        assert!(matches!(topics.step(), Some(Step::Visit(to, ..)) if to == id(3)));
         assert!(matches!(topics.step(), Some(Step::Done(_))));
     }
 
@@ -679,7 +713,8 @@ mod tests {
             topics.append(name, stamp, stamp as u32).unwrap();
         }
         let horizon = 3;
-        let early: Vec<_> = std::iter::from_fn(|| topics.read(&both, horizon).copied()).collect();
+        let early: Vec<_> =
+            std::iter::from_fn(|| topics.read(&both, horizon).map(|(it, _)| *it)).collect();
         assert_eq!(early, [1, 2, 3]);
         assert_eq!(read_all(&mut topics, &both), [4, 5]);
     }
@@ -699,12 +734,13 @@ mod tests {
         let mut done = Vec::new();
         while let Some(step) = topics.step() {
             match step {
-                Step::Visit(id, horizon) => {
+                Step::Visit(id, horizon, _) => {
                     visited.push(id.slot);
                     let subscription = places[&id.slot];
-                    let got: Vec<_> =
-                        std::iter::from_fn(|| topics.read(&[subscription], horizon).copied())
-                            .collect();
+                    let got: Vec<_> = std::iter::from_fn(|| {
+                        topics.read(&[subscription], horizon).map(|(it, _)| *it)
+                    })
+                    .collect();
                     assert_eq!(got, if id.slot < 150 { vec![1, 2] } else { vec![3] });
                 }
                 Step::Done(values) => done.extend(values),
@@ -747,7 +783,7 @@ mod tests {
         let mut done = Vec::new();
         while let Some(step) = topics.step() {
             match step {
-                Step::Visit(id, _) => drop(read_all(topics, &[subscriptions[id.slot as usize]])),
+                Step::Visit(id, ..) => drop(read_all(topics, &[subscriptions[id.slot as usize]])),
                 Step::Done(values) => done.extend(values),
             }
         }
@@ -772,7 +808,7 @@ mod tests {
         assert_eq!(deliver(&mut topics, &both), []);
         assert_eq!(resting(&topics), 2);
         assert_eq!(topics.peek(&both[..1]), Some((1, &1)));
-        assert_eq!(topics.read(&both[..1], 1), Some(&1));
+        assert_eq!(topics.read(&both[..1], 1), Some((&1, false)));
         assert!(topics.is_lagging(&both[..1]), "it has not read all");
         assert_eq!(deliver(&mut topics, &both), [1]);
         assert_eq!(read_all(&mut topics, &both[..1]), [2]);
@@ -827,10 +863,10 @@ mod tests {
         for stamp in 0..100 {
             topics.append("a", stamp, stamp as u32).unwrap();
         }
-        let Some(Step::Visit(_, horizon)) = topics.step() else {
+        let Some(Step::Visit(_, horizon, _)) = topics.step() else {
             panic!("a subscriber is behind");
         };
-        assert_eq!(horizon, ROUND - 1);
+        assert_eq!(horizon, ROUND as u64 - 1);
         while topics.read(&[only], horizon).is_some() {}
         assert!(matches!(topics.step(), Some(Step::Done(done)) if done.len() == 64));
         assert_eq!(topics.clear_logs().len(), 36);

@@ -15,7 +15,7 @@ pub(crate) mod publication;
 mod sending;
 pub(crate) mod source;
 pub(crate) mod stats;
-mod subscribing;
+pub(crate) mod subscribing;
 pub(crate) mod timeout;
 pub(crate) mod timers;
 

@@ -10,8 +10,47 @@ use crate::connection::id::ConnId;
 use crate::connection::send_error::SendError;
 use crate::connection::send_status::{Refusal, SendStatus};
 use crate::connection::subscribe_error::SubscribeError;
+use crate::connection::topics::Subscription;
 use crate::protocol::{OwnedOf, Protocol};
 use crate::shared::current;
+
+/// The publications that a connection is to get.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Delivery {
+    /// The stamp of the last of them.
+    horizon: u64,
+    /// Those wait for which there is no room below the high-water mark.
+    may_wait: bool,
+    /// The only subscription by which the connection has something to read, if that is known.
+    only: Option<Subscription>,
+}
+
+impl Delivery {
+    /// All up to this stamp.
+    #[inline]
+    pub(crate) fn up_to(horizon: u64) -> Self {
+        Delivery {
+            horizon,
+            may_wait: false,
+            only: None,
+        }
+    }
+
+    /// Lets those wait for which there is no room below the high-water mark.
+    #[inline]
+    pub(crate) fn if_there_is_room(self) -> Self {
+        Delivery {
+            may_wait: true,
+            ..self
+        }
+    }
+
+    /// Looks at one subscription only, if there is one: the connection has nothing to read by others.
+    #[inline]
+    pub(crate) fn of(self, only: Option<Subscription>) -> Self {
+        Delivery { only, ..self }
+    }
+}
 
 impl<P: Protocol> Conn<'_, P> {
     /// Subscribes to a topic: messages that are [published](Self::publish) to it are sent to this connection too. True if the
@@ -152,23 +191,26 @@ impl<P: Protocol> Conn<'_, P> {
         self.link.outbox.publish(publication)
     }
 
-    /// Sends the publications to the connection's topics that it has not got, up to the stamp `horizon`. If they `may_wait`,
-    /// those wait for which there is no room below the high-water mark.
+    /// Sends the publications to the connection's topics that it has not got.
     #[cold]
-    pub(crate) fn read_topics(&mut self, horizon: u64, may_wait: bool) {
+    pub(crate) fn read_topics(&mut self, delivery: Delivery) {
         let link = self.link;
-        loop {
-            if may_wait && self.connection.must_lag(&link.limits) && self.lag() {
+        let mut has_more = true;
+        while has_more {
+            if delivery.may_wait && self.connection.must_lag(&link.limits) && self.lag() {
                 return;
             }
             let mut topics = link.topics.borrow_mut();
-            let Some(extra) = &self.connection.extra else {
+            let read = match (delivery.only, &self.connection.extra) {
+                (Some(only), _) => topics.read_by(only, delivery.horizon),
+                (None, Some(extra)) => topics.read(&extra.subscriptions, delivery.horizon),
+                (None, None) => None,
+            };
+            let Some((published, more)) = read else {
                 return;
             };
-            let Some(Published { publication, .. }) = topics.read(&extra.subscriptions, horizon)
-            else {
-                return;
-            };
+            has_more = more;
+            let publication = &published.publication;
             if publication.except != Some(self.connection.id) {
                 match self.send_owned_now(&publication.item) {
                     SendStatus::Queued | SendStatus::AboveHighWater => publication.count(1, 0),
@@ -223,7 +265,7 @@ impl<P: Protocol> Conn<'_, P> {
                         charge,
                     };
                     let stamp = self.link.append(stamp, published);
-                    self.read_topics(stamp, false);
+                    self.read_topics(Delivery::up_to(stamp));
                 }
             }
         }

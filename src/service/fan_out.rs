@@ -11,6 +11,7 @@ use crate::connection::table::ConnTable;
 use crate::connection::topics::Step;
 use crate::connection::victims::keep_bound;
 use crate::handler::Handler;
+use crate::handler::subscribing::Delivery;
 use crate::panics::contain_drop;
 
 /// Cost of a visit to a subscriber, of which a write is the greatest part. A message costs 1 besides.
@@ -33,10 +34,10 @@ impl<H: Handler> Hub<H> {
         while left > 0 {
             let step = self.table.link.topics.borrow_mut().step();
             match step {
-                Some(Step::Visit(id, horizon)) => {
-                    self.table.horizon = horizon;
-                    left = left.saturating_sub(self.visit_subscriber(id, table, state));
-                    self.table.horizon = u64::MAX;
+                Some(Step::Visit(id, horizon, only)) => {
+                    let delivery = Delivery::up_to(horizon).if_there_is_room().of(only);
+                    let cost = self.visit_subscriber(id, delivery, table, state);
+                    left = left.saturating_sub(cost);
                 }
                 Some(Step::Done(done)) => self.table.link.done.borrow_mut().extend(done),
                 None => break,
@@ -48,10 +49,11 @@ impl<H: Handler> Hub<H> {
         left
     }
 
-    /// Sends a subscriber what was published to its topics up to the horizon. Returns the cost.
+    /// Sends a subscriber what was published to its topics. Returns the cost.
     fn visit_subscriber(
         &mut self,
         id: ConnId,
+        delivery: Delivery,
         table: &mut ConnTable,
         state: &mut LoopState,
     ) -> usize {
@@ -69,16 +71,16 @@ impl<H: Handler> Hub<H> {
         };
         let (messages, bytes) = sent(connection);
         let unread = connection.kept();
-        connection.note_progress(state.tick);
         // Entering a connection sends what was published to it; there is nothing else to do.
         self.table
-            .enter_with_room(connection, state, unread, |_| {});
+            .deliver_and_enter(connection, state, unread, delivery, |_| {});
         let (messages_now, bytes_now) = sent(connection);
         let bytes = bytes_now.saturating_sub(bytes);
         let cost = (messages_now - messages) + bytes / BYTES_OF_COST;
         if !finish_visit(connection, state) {
             state.queue(connection);
         }
+        connection.note_progress(state.tick);
         VISIT_COST + cost as usize
     }
 

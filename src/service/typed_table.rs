@@ -13,6 +13,7 @@ use crate::handler::Handler;
 use crate::handler::conn::Conn;
 use crate::handler::link::Link;
 use crate::handler::outbox::Outbox;
+use crate::handler::subscribing::Delivery;
 use crate::panics::contain_drop;
 use crate::protocol::{Decode, ErrorOf, Protocol};
 use crate::shared::sync::atomic::AtomicUsize;
@@ -35,8 +36,6 @@ pub(super) struct TypedTable<H: Handler> {
     /// Publications with a later stamp are not delivered before the code that is entered: letters and publications that a
     /// worker posts to itself take effect in order. `u64::MAX` but while such a letter is carried out.
     pub(super) horizon: u64,
-    /// True while publications may wait for a connection that is entered without need to send them.
-    may_wait: bool,
 }
 
 impl<H: Handler> TypedTable<H> {
@@ -50,7 +49,6 @@ impl<H: Handler> TypedTable<H> {
             typed: Slab::with_capacity(INITIAL_CAPACITY),
             link: Link::new(limits, outbox, resting),
             horizon: u64::MAX,
-            may_wait: false,
         }
     }
 
@@ -70,10 +68,8 @@ impl<H: Handler> TypedTable<H> {
         unread: usize,
         code: impl FnOnce(&mut Entry<'_, H>) -> R,
     ) -> Option<R> {
-        self.may_wait = true;
-        let result = self.enter(connection, state, unread, code);
-        self.may_wait = false;
-        result
+        let delivery = Delivery::up_to(self.horizon).if_there_is_room();
+        self.deliver_and_enter(connection, state, unread, delivery, code)
     }
 
     /// Runs code with a connection and its typed side. What was published to the connection before is sent to it first; afterwards
@@ -86,12 +82,21 @@ impl<H: Handler> TypedTable<H> {
         unread: usize,
         code: impl FnOnce(&mut Entry<'_, H>) -> R,
     ) -> Option<R> {
-        let TypedTable {
-            typed,
-            link,
-            horizon,
-            may_wait,
-        } = self;
+        let delivery = Delivery::up_to(self.horizon);
+        self.deliver_and_enter(connection, state, unread, delivery, code)
+    }
+
+    /// As [`enter`](Self::enter), with a choice of what is sent to the connection first.
+    #[inline(always)]
+    pub(super) fn deliver_and_enter<R>(
+        &mut self,
+        connection: &mut Connection,
+        state: &mut LoopState,
+        unread: usize,
+        delivery: Delivery,
+        code: impl FnOnce(&mut Entry<'_, H>) -> R,
+    ) -> Option<R> {
+        let TypedTable { typed, link, .. } = self;
         let Typed {
             decoder,
             encoder,
@@ -115,7 +120,7 @@ impl<H: Handler> TypedTable<H> {
                 },
             };
             if link.has_news.get() {
-                entry.conn.read_topics(*horizon, *may_wait);
+                entry.conn.read_topics(delivery);
             }
             let result = code(&mut entry);
             entry.change_decoder();
