@@ -1,5 +1,6 @@
 //! Floods through what connections share: topics and mailboxes.
 
+use std::net::Shutdown;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -7,8 +8,11 @@ use std::time::{Duration, Instant};
 
 use ringwheel::protocol::Lines;
 use ringwheel::{Conn, Handler, Server};
-use support::scale::{is_full, milliseconds, report, sized};
-use support::{Client, Hold, TestServer, eventually, listen};
+use support::scale::{KIB, MIB, is_full, milliseconds, report, sized};
+use support::{Child, Client, Hold, TestServer, eventually, listen};
+
+use crate::tally::Counts;
+use crate::victim::{self, Victim};
 
 /// `join ROOM` subscribes; anything else is published to the room that was joined.
 #[derive(Clone, Default)]
@@ -170,4 +174,72 @@ fn a_shutdown_keeps_its_time_whatever_waits() {
     );
     assert!(!is_full() || time < TIME + TIME / 2, "{time:?}");
     drop(clients);
+}
+
+/// Bytes of a long line, with its end.
+const LONG_LINE: usize = 32 * KIB;
+
+/// Publishes long lines and reads what comes. Joins again when the server has ended its connection, which may be among
+/// those that hold most.
+fn flood_from(join: impl Fn() -> Client, lines: usize) {
+    let line = [vec![b'x'; LONG_LINE - 1], b"\n".to_vec()].concat();
+    let mut left = lines;
+    while left > 0 {
+        let mut writer = join();
+        let reader = writer.second_half();
+        let reader =
+            thread::spawn(move || std::io::copy(&mut reader.stream(), &mut std::io::sink()));
+        while left > 0 && writer.try_send(&line).is_ok() {
+            left -= 1;
+        }
+        let _ = writer.stream().shutdown(Shutdown::Write);
+        let _ = reader.join().unwrap();
+    }
+}
+
+/// Members who do not read, and some who publish long lines as fast as they can: publications on their way count towards the
+/// mailboxes, those that a member has not taken towards the worker's memory.
+#[test]
+fn a_flooded_room_takes_no_more_memory_than_the_limits_say() {
+    const NAME: &str = "rooms::a_flooded_room_takes_no_more_memory_than_the_limits_say";
+    const WORKER_MEMORY: usize = 16 * MIB;
+    const MAILBOX_BYTES: usize = 4 * MIB;
+    const FLOODERS: usize = 3;
+    if Child::is_here() {
+        let builder = Server::builder()
+            .workers(1)
+            .worker_memory(WORKER_MEMORY)
+            .mailbox_bytes(MAILBOX_BYTES);
+        let builder = builder.listen_with(listen(Lines::new()), Rooms::default());
+        return victim::serve(builder.unwrap(), &Counts::default());
+    }
+    let members = sized(50, 400);
+    let lines = sized(400, 8_000);
+    let victim = Victim::start(NAME, 1_024);
+    let memory = victim.watch_memory();
+    let address = victim.addr();
+    let join = move || {
+        let mut client = Client::connect(address);
+        client.send(b"join loud\n");
+        client
+    };
+    let sleepers: Vec<_> = (0..members).map(|_| join()).collect();
+    let floods = [0; FLOODERS].map(|_| thread::spawn(move || flood_from(join, lines)));
+    floods.into_iter().for_each(|flood| flood.join().unwrap());
+    let growth = memory.growth();
+    // The rings that a pool keeps at most.
+    let besides = 12 * MIB;
+    assert!(
+        growth <= WORKER_MEMORY + MAILBOX_BYTES + besides,
+        "{growth} bytes"
+    );
+    report(
+        NAME,
+        format_args!(
+            "{FLOODERS} members publish {} MiB each to {members} who do not read, growth {growth} bytes",
+            lines * LONG_LINE / MIB
+        ),
+    );
+    drop(sleepers);
+    victim.end();
 }
