@@ -14,6 +14,7 @@ pub(crate) mod limits;
 pub(crate) mod loop_state;
 pub(crate) mod marks;
 pub(crate) mod memory;
+mod name_table;
 mod pressure;
 pub(crate) mod send_error;
 pub(crate) mod send_status;

@@ -1,14 +1,13 @@
 //! The topics of a service on one worker: their subscribers, and the publications that some subscribers have not got.
 
 use std::collections::VecDeque;
-use std::collections::hash_map::{HashMap, RandomState};
-use std::hash::{BuildHasher, BuildHasherDefault, Hasher};
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
-use slab::Slab;
-
 use crate::connection::id::ConnId;
-use crate::connection::subscribers::{END, List, Subscribers, Thinning, index};
+use crate::connection::name_table::NameTable;
+use crate::connection::subscribers::{List, Subscribers};
 use crate::connection::topic_log::Log;
 use crate::shared::sync::atomic::{AtomicUsize, Ordering};
 
@@ -31,14 +30,9 @@ pub(crate) const SUBSCRIPTION_BYTES: usize = 288;
 /// has read them. So an entry is done once all have it, and its publisher waits for slow subscribers. Entries that wait
 /// for no others rest: the loop may sleep while there are such entries.
 ///
-/// `S` hashes the names with a random key. Peers choose names, so that topics with one subscriber are kept small, and the
-/// table of hashes neither reads nor hashes a name again when it grows.
+/// Peers choose names, so that topics with one subscriber are kept small.
 pub(crate) struct Topics<T, S = RandomState> {
-    /// The last topic whose name has this hash, by the hash.
-    by_hash: HashMap<u64, u32, BuildHasherDefault<IsHash>>,
-    hash: S,
-    topics: Slab<Topic<T>>,
-    thinning: Thinning,
+    topics: NameTable<Topic<T>, S>,
     subscribers: Subscribers,
     /// Topics with entries that a round has to deliver, or that are done, in the order of their turns.
     active: VecDeque<u32>,
@@ -51,10 +45,6 @@ pub(crate) struct Topics<T, S = RandomState> {
 }
 
 struct Topic<T> {
-    name: Box<str>,
-    hash: u64,
-    /// The next topic whose name has the same hash, or [`END`].
-    alike: u32,
     subscribers: List,
     /// Number of the first entry in the log, counted since the topic exists.
     first: u64,
@@ -103,32 +93,11 @@ fn activate<T>(topic: u32, log: &mut Log<T>, active: &mut VecDeque<u32>, resting
     }
 }
 
-/// Takes a hash for its own hash.
-#[derive(Default)]
-struct IsHash(u64);
-
-impl Hasher for IsHash {
-    fn write(&mut self, _: &[u8]) {
-        unreachable!("a hash is a number");
-    }
-
-    fn write_u64(&mut self, hash: u64) {
-        self.0 = hash;
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
-    }
-}
-
 impl<T, S: Default> Topics<T, S> {
     /// `resting` counts the entries that wait only for subscribers that lag.
     pub(crate) fn new(resting: Arc<AtomicUsize>) -> Self {
         Topics {
-            by_hash: HashMap::default(),
-            hash: S::default(),
-            topics: Slab::new(),
-            thinning: Thinning::default(),
+            topics: NameTable::default(),
             subscribers: Subscribers::default(),
             active: VecDeque::new(),
             reached: 0,
@@ -139,6 +108,14 @@ impl<T, S: Default> Topics<T, S> {
 }
 
 impl<T> Topic<T> {
+    fn new() -> Self {
+        Topic {
+            subscribers: List::default(),
+            first: 0,
+            log: None,
+        }
+    }
+
     /// Number of the entry that comes next.
     fn end(&self) -> u64 {
         let length = self.log.as_ref().map_or(0, |log| log.len());
@@ -149,19 +126,16 @@ impl<T> Topic<T> {
 impl<T, S: BuildHasher> Topics<T, S> {
     /// Adds a subscriber. The caller makes sure that it does not subscribe twice.
     pub(crate) fn join(&mut self, name: &str, id: ConnId) -> Subscription {
-        let hash = self.hash.hash_one(name);
-        let topic = self
-            .find_by(hash, name)
-            .unwrap_or_else(|| self.add(hash, name));
-        let entry = &mut self.topics[topic as usize];
-        let next = entry.end();
-        let place = self.subscribers.insert(&mut entry.subscribers, id, next);
-        Subscription { topic, place }
+        let key = self.topics.find_or_insert(name, Topic::new);
+        let topic = &mut self.topics[key];
+        let next = topic.end();
+        let place = self.subscribers.insert(&mut topic.subscribers, id, next);
+        Subscription { topic: key, place }
     }
 
     /// Removes a subscriber, and the topic with the last one.
     pub(crate) fn leave(&mut self, subscription: Subscription) {
-        let Some(topic) = self.topics.get_mut(subscription.topic as usize) else {
+        let Some(topic) = self.topics.get_mut(subscription.topic) else {
             return;
         };
         let place = subscription.place;
@@ -170,7 +144,7 @@ impl<T, S: BuildHasher> Topics<T, S> {
         let behind = self.subscribers.remove(&mut topic.subscribers, place);
         let Some(log) = &mut topic.log else {
             if topic.subscribers.is_empty() {
-                self.remove(subscription.topic);
+                self.topics.remove(subscription.topic);
             }
             return;
         };
@@ -184,76 +158,20 @@ impl<T, S: BuildHasher> Topics<T, S> {
         }
     }
 
-    fn add(&mut self, hash: u64, name: &str) -> u32 {
-        let topic = index(self.topics.insert(Topic {
-            name: name.into(),
-            hash,
-            alike: END,
-            subscribers: List::default(),
-            first: 0,
-            log: None,
-        }));
-        if let Some(alike) = self.by_hash.insert(hash, topic) {
-            self.topics[topic as usize].alike = alike;
-        }
-        topic
-    }
-
-    fn remove(&mut self, key: u32) {
-        let Topic { hash, alike, .. } = self.topics.remove(key as usize);
-        let mut last = self.by_hash.get(&hash).copied().unwrap_or(END);
-        if last != key {
-            // Another topic whose name has the same hash leads to it.
-            while let Some(topic) = self.topics.get_mut(last as usize) {
-                last = topic.alike;
-                if last == key {
-                    topic.alike = alike;
-                }
-            }
-        } else if alike != END {
-            self.by_hash.insert(hash, alike);
-        } else {
-            self.by_hash.remove(&hash);
-        }
-        if self
-            .thinning
-            .is_due(self.topics.len(), self.topics.capacity())
-        {
-            self.topics.shrink_to_fit();
-            self.by_hash.shrink_to(2 * self.by_hash.len());
-        }
-    }
-
     /// The topic of this name, if it exists.
     pub(crate) fn find(&self, name: &str) -> Option<u32> {
-        if self.topics.is_empty() {
-            return None;
-        }
-        self.find_by(self.hash.hash_one(name), name)
-    }
-
-    fn find_by(&self, hash: u64, name: &str) -> Option<u32> {
-        let mut key = *self.by_hash.get(&hash)?;
-        loop {
-            let topic = self.topics.get(key as usize)?;
-            if *topic.name == *name {
-                return Some(key);
-            }
-            key = topic.alike;
-        }
+        self.topics.find(name)
     }
 
     /// The name of the topic of a subscription.
     pub(crate) fn name(&self, subscription: Subscription) -> Option<&str> {
-        self.topics
-            .get(subscription.topic as usize)
-            .map(|topic| &*topic.name)
+        self.topics.name(subscription.topic)
     }
 
     /// Number of subscribers of a topic.
     pub(crate) fn count(&self, name: &str) -> usize {
         self.find(name)
-            .map_or(0, |topic| self.topics[topic as usize].subscribers.len())
+            .map_or(0, |topic| self.topics[topic].subscribers.len())
     }
 
     /// Appends to the log of a topic, and returns the stamp of the entry. It is a later one than `stamp` if the last entry is:
@@ -263,7 +181,7 @@ impl<T, S: BuildHasher> Topics<T, S> {
         let Some(key) = self.find(name) else {
             return Err(value);
         };
-        if self.topics[key as usize].subscribers.is_empty() {
+        if self.topics[key].subscribers.is_empty() {
             return Err(value);
         }
         Ok(self.activate(key).push(stamp, value))
@@ -271,7 +189,7 @@ impl<T, S: BuildHasher> Topics<T, S> {
 
     /// Lets a topic have its turn: it gets an entry to deliver, or has some that are done. Returns its log.
     fn activate(&mut self, key: u32) -> &mut Log<T> {
-        let log = &mut self.topics[key as usize].log;
+        let log = &mut self.topics[key].log;
         let log = log.get_or_insert_with(|| Box::new(Log::new()));
         activate(key, log, &mut self.active, &self.resting);
         log
@@ -285,7 +203,7 @@ impl<T, S: BuildHasher> Topics<T, S> {
     /// True if an entry that is older than `stamp` has not reached all subscribers that do not lag.
     pub(crate) fn has_entries_before(&self, stamp: u64) -> bool {
         let logs = self.active.iter();
-        let mut logs = logs.filter_map(|key| self.topics[*key as usize].log.as_ref());
+        let mut logs = logs.filter_map(|key| self.topics[*key].log.as_ref());
         logs.any(|log| log.has_new_before(stamp))
     }
 
@@ -294,7 +212,7 @@ impl<T, S: BuildHasher> Topics<T, S> {
     pub(crate) fn lag(&mut self, subscriptions: &[Subscription]) -> bool {
         let mut is_behind = false;
         for subscription in subscriptions {
-            let topic = &mut self.topics[subscription.topic as usize];
+            let topic = &mut self.topics[subscription.topic];
             let subscriber = self.subscribers.get_mut(subscription.place);
             let (Some(log), Some(subscriber)) = (&mut topic.log, subscriber) else {
                 continue;
@@ -337,7 +255,7 @@ impl<T, S: BuildHasher> Topics<T, S> {
     /// As [`read`](Self::read), by a subscription of a connection that has read all by its others.
     #[inline]
     pub(crate) fn read_by(&mut self, by: Subscription, horizon: u64) -> Option<(&T, bool)> {
-        let topic = self.topics.get_mut(by.topic as usize)?;
+        let topic = self.topics.get_mut(by.topic)?;
         let subscriber = self.subscribers.get_mut(by.place)?;
         let log = topic.log.as_mut()?;
         let position = subscriber.next.saturating_sub(topic.first) as usize;
@@ -364,9 +282,7 @@ impl<T, S: BuildHasher> Topics<T, S> {
     /// The oldest entry that one of these subscriptions has not read, with its stamp.
     pub(crate) fn peek(&self, subscriptions: &[Subscription]) -> Option<(u64, &T)> {
         let unread = self.find_unread(subscriptions, u64::MAX)?;
-        let log = self.topics[unread.subscription.topic as usize]
-            .log
-            .as_ref()?;
+        let log = self.topics[unread.subscription.topic].log.as_ref()?;
         log.get(unread.position)
             .map(|entry| (entry.stamp, &entry.value))
     }
@@ -384,7 +300,7 @@ impl<T, S: BuildHasher> Topics<T, S> {
             if only.is_some_and(|topic| topic != subscription.topic) {
                 continue;
             }
-            let topic = &self.topics[subscription.topic as usize];
+            let topic = &self.topics[subscription.topic];
             let Some(log) = &topic.log else {
                 continue;
             };
@@ -416,7 +332,7 @@ impl<T, S: BuildHasher> Topics<T, S> {
     /// True if one of these subscriptions, all of one connection, has entries to read.
     pub(crate) fn is_behind(&self, subscriptions: &[Subscription]) -> bool {
         subscriptions.iter().any(|subscription| {
-            let topic = &self.topics[subscription.topic as usize];
+            let topic = &self.topics[subscription.topic];
             let subscriber = self.subscribers.get(subscription.place);
             subscriber.is_some_and(|subscriber| subscriber.next < topic.end())
         })
@@ -427,7 +343,7 @@ impl<T, S: BuildHasher> Topics<T, S> {
     /// Each step of a topic's round is one subscriber. A connection that does not read in its step is passed over.
     pub(crate) fn step(&mut self) -> Option<Step<T>> {
         let key = *self.active.front()?;
-        let topic = &mut self.topics[key as usize];
+        let topic = &mut self.topics[key];
         let log = topic.log.as_mut()?;
         let round = log.round(topic.first, topic.subscribers.first());
         let next = round.and_then(|round| {
@@ -459,7 +375,7 @@ impl<T, S: BuildHasher> Topics<T, S> {
     fn rest(&mut self, key: u32) {
         self.active.pop_front();
         self.reached = 0;
-        let topic = &mut self.topics[key as usize];
+        let topic = &mut self.topics[key];
         match &mut topic.log {
             Some(log) if log.len() > 0 => {
                 log.is_active = false;
@@ -468,7 +384,7 @@ impl<T, S: BuildHasher> Topics<T, S> {
             _ => {
                 topic.log = None;
                 if topic.subscribers.is_empty() {
-                    self.remove(key);
+                    self.topics.remove(key);
                 }
             }
         }
@@ -487,7 +403,7 @@ impl<T, S: BuildHasher> Topics<T, S> {
             return values;
         }
         let mut empty = Vec::new();
-        for (key, topic) in &mut self.topics {
+        for (key, topic) in self.topics.iter_mut() {
             let end = topic.end();
             let Some(log) = topic.log.take() else {
                 continue;
@@ -498,10 +414,10 @@ impl<T, S: BuildHasher> Topics<T, S> {
             }
             values.extend(log.into_values());
             if topic.subscribers.is_empty() {
-                empty.push(index(key));
+                empty.push(key);
             }
         }
-        empty.into_iter().for_each(|key| self.remove(key));
+        empty.into_iter().for_each(|key| self.topics.remove(key));
         self.subscribers.end_lags();
         self.active.clear();
         self.reached = 0;
@@ -512,21 +428,16 @@ impl<T, S: BuildHasher> Topics<T, S> {
     /// Bytes of memory that the topics occupy, beside their logs.
     #[cfg(test)]
     pub(crate) fn memory(&self) -> usize {
-        // A table of hashes is full at 7/8, has a power of two of entries, and a byte for each besides.
-        let hashes = match self.by_hash.capacity() {
-            0 => 0,
-            capacity => (capacity * 8 / 7).next_power_of_two() * 17,
-        };
-        // An allocator rounds up and adds a length.
-        let names = self.topics.iter().map(|(_, topic)| topic.name.len() + 24);
-        let topics = self.topics.capacity() * size_of::<Topic<T>>();
-        hashes + topics + names.sum::<usize>() + self.subscribers.memory()
+        self.topics.memory() + self.subscribers.memory()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use super::*;
+    use crate::connection::name_table::Named;
     use crate::connection::topic_log::ROUND;
 
     impl<T, S: Default> Default for Topics<T, S> {
@@ -563,70 +474,7 @@ mod tests {
         assert_eq!(topics.find("a"), None);
         assert_eq!(topics.count("b"), 1);
         topics.leave(other);
-        assert!(topics.topics.is_empty() && topics.by_hash.is_empty());
-    }
-
-    /// Hashes all names to the same.
-    #[derive(Default)]
-    struct Alike;
-
-    impl BuildHasher for Alike {
-        type Hasher = IsHash;
-
-        fn build_hasher(&self) -> IsHash {
-            IsHash(7)
-        }
-
-        fn hash_one<N: std::hash::Hash>(&self, _: N) -> u64 {
-            7
-        }
-    }
-
-    #[test]
-    fn topics_whose_names_have_the_same_hash_are_told_apart() {
-        // The first, the last and one in between leave first.
-        for order in [[0, 1, 2, 3], [3, 2, 1, 0], [2, 0, 3, 1]] {
-            let mut topics = Topics::<u32, Alike>::default();
-            let names = ["a", "b", "c", "d"];
-            let joined = names.map(|name| topics.join(name, id(1)));
-            let mut left: Vec<_> = names.to_vec();
-            for index in order {
-                topics.leave(joined[index]);
-                left.retain(|name| *name != names[index]);
-                for (name, subscription) in names.iter().zip(joined) {
-                    let topic = left.contains(name).then_some(subscription.topic);
-                    assert_eq!(topics.find(name), topic, "{name} of {left:?}");
-                }
-            }
-            assert!(topics.topics.is_empty() && topics.by_hash.is_empty());
-        }
-    }
-
-    /// Counts the names that it hashes.
-    #[derive(Default)]
-    struct Counting(RandomState, std::cell::Cell<usize>);
-
-    impl BuildHasher for Counting {
-        type Hasher = <RandomState as BuildHasher>::Hasher;
-
-        fn build_hasher(&self) -> Self::Hasher {
-            self.1.set(self.1.get() + 1);
-            self.0.build_hasher()
-        }
-    }
-
-    /// Many connections that ended together with all their topics took 160 ms, since each name was hashed and read again.
-    #[test]
-    fn a_name_is_hashed_once_to_join_and_neither_to_leave_nor_when_tables_grow() {
-        let mut topics = Topics::<u32, Counting>::default();
-        let hashed = |topics: &Topics<u32, Counting>| topics.hash.1.replace(0);
-        let joined: Vec<_> = (0..5_000)
-            .map(|slot| topics.join(&format!("{slot}"), id(slot)))
-            .collect();
-        assert_eq!(hashed(&topics), 5_000);
-        joined.into_iter().for_each(|it| topics.leave(it));
         assert!(topics.topics.is_empty());
-        assert_eq!(hashed(&topics), 0);
     }
 
     /// The most that a subscription may take: what a connection is charged with.
@@ -636,7 +484,7 @@ mod tests {
 
     #[test]
     fn a_topic_with_one_subscriber_is_small() {
-        assert!(size_of::<Topic<u32>>() <= 56 && size_of::<Subscription>() == 8);
+        assert!(size_of::<Named<Topic<u32>>>() <= 56 && size_of::<Subscription>() == 8);
         let mut topics = Topics::<u32>::default();
         for count in 1..=70_000_usize {
             topics.join(&format!("{count:010}"), id(count as u32));
