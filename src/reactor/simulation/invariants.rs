@@ -631,8 +631,10 @@ fn check_timeouts(
             was_behind,
             (now, longest_sleep),
         );
+        let is_lingering = matches!(connection.life.stage(), Stage::Lingering | Stage::Closed);
         let longest = match longest_linger(timeouts, pipe) {
-            linger if connection.life.stage() == Stage::Lingering && linger > CLOSE => {
+            // One that is closed is removed in the next iteration, if it was closed late in this one.
+            linger if is_lingering && linger > CLOSE => {
                 linger + 2 * longest_sleep + Duration::from_millis(2)
             }
             _ => CLOSE,
