@@ -1,5 +1,6 @@
 //! The state that only few connections need.
 
+use std::any::Any;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +28,8 @@ pub(crate) struct Extra {
     pub(crate) subscribed: u32,
     /// The lag behind what is published to them.
     pub(crate) lag: Lag,
+    /// Mail that has come without room for it. It counts among that of its senders for as long as it is here.
+    pub(crate) held_senders: Vec<Arc<dyn Any + Send + Sync>>,
     /// The progress of the output, as it was last seen when something was published to them.
     pub(crate) progress: Progress,
     /// The sources that are to be drawn from.

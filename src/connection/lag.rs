@@ -2,9 +2,14 @@
 //! patience with it lasts.
 //!
 //! While they wait, their publishers are held back by [`Limits::publications`](super::limits::Limits::publications). So a
-//! subscriber that reads is not driven past its output limit by others, and one that does not read delays them for no longer
-//! than the patience.
+//! subscriber that reads is not driven past its output limit at once, and delays others for no longer than the patience with
+//! each publication.
+//!
+//! What comes without waiting, since it must keep its order with something that is sent, holds its publisher back all the same:
+//! a connection without room keeps the senders' counts of such mail until it has room, or the patience is over.
 
+use std::any::Any;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Connection;
@@ -12,6 +17,7 @@ use super::due::Due;
 use super::gate::Gate;
 use super::limits::Limits;
 use super::loop_state::LoopState;
+use crate::panics::contain_drop;
 use crate::shared::current;
 use crate::wheel::TimerKey;
 
@@ -50,8 +56,6 @@ impl Default for Progress {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Patience {
     timer: TimerKey,
-    /// Bytes of its output that had left when the term began.
-    written: u64,
     /// The stamp from before which publications have waited for a whole term.
     pub(crate) stamp: u64,
 }
@@ -118,8 +122,7 @@ impl Connection {
         if self.output.len() <= limits.high_water {
             return false;
         }
-        let progress = self.extra_or_new().progress;
-        let stuck_for = state.clock.begin(state.tick - progress.tick);
+        let stuck_for = self.stuck_for(state);
         let left = limits.patience.saturating_sub(stuck_for);
         if left.is_zero() {
             self.lose_patience(state);
@@ -142,17 +145,42 @@ impl Connection {
     fn begin_term(&mut self, state: &mut LoopState, time: Duration, stamp: u64) {
         let patience = Patience {
             timer: state.schedule(time, Due::Lag(self.id)),
-            written: self.output.written(),
             stamp,
         };
         self.extra_or_new().lag = Lag::Waiting(patience);
     }
 
-    /// True if the connection has taken as much in a term of the patience as lies between the marks, or has room again.
-    pub(crate) fn has_kept_up(&self, patience: &Patience, limits: &Limits) -> bool {
-        let taken = self.output.written() - patience.written;
-        let least = (limits.high_water - limits.low_water).max(1) as u64;
-        taken >= least || self.output.len() <= limits.low_water
+    /// The time since when the pending output was last seen to have moved.
+    fn stuck_for(&mut self, state: &LoopState) -> Duration {
+        let progress = self.extra_or_new().progress;
+        state.clock.begin(state.tick - progress.tick)
+    }
+
+    /// True if the pending output has not moved for as long as the patience lasts.
+    pub(crate) fn is_stuck(&mut self, state: &LoopState, limits: &Limits) -> bool {
+        self.note_progress(state.tick);
+        !self.output.is_empty() && self.stuck_for(state) >= limits.patience
+    }
+
+    /// Keeps what counts among the mail of its sender, until there is room or the patience is over.
+    pub(crate) fn hold_sender(&mut self, mail: Arc<dyn Any + Send + Sync>) {
+        let held = &mut self.extra_or_new().held_senders;
+        if held.last().is_none_or(|last| !Arc::ptr_eq(last, &mail)) {
+            held.push(mail);
+        }
+    }
+
+    /// True if it holds senders.
+    pub(crate) fn holds_senders(&self) -> bool {
+        let extra = self.extra.as_ref();
+        extra.is_some_and(|extra| !extra.held_senders.is_empty())
+    }
+
+    /// Lets the senders go whose mail has come without room for it.
+    pub(crate) fn release_senders(&mut self) {
+        let extra = self.extra.as_mut();
+        let held = extra.map(|extra| std::mem::take(&mut extra.held_senders));
+        held.into_iter().flatten().for_each(contain_drop);
     }
 
     /// Ends the patience with the connection, if it lags.
@@ -171,6 +199,7 @@ impl Connection {
                 state.wheel.cancel(timer);
             }
         }
+        self.release_senders();
     }
 }
 
@@ -256,15 +285,35 @@ mod tests {
     }
 
     #[test]
-    fn it_keeps_up_that_has_taken_what_lies_between_the_marks_or_has_room() {
+    fn it_is_stuck_whose_output_has_not_moved_for_the_patience() {
         let ((mut connection, mut state), limits) = (worker(), limits());
         connection.output.put_slice(&[0; 400]);
         connection.begin_lag(&mut state, &limits);
-        let Lag::Waiting(patience) = connection.lag() else {
-            panic!("it waits");
-        };
-        assert!(!connection.has_kept_up(&patience, &limits));
+        assert!(!connection.is_stuck(&state, &limits));
+        state.set_now(limits.patience);
+        assert!(connection.is_stuck(&state, &limits));
         connection.output.take();
-        assert!(connection.has_kept_up(&patience, &limits));
+        assert!(!connection.is_stuck(&state, &limits));
+    }
+
+    #[test]
+    fn senders_are_held_once_each_until_there_is_room() {
+        let ((mut connection, mut state), limits) = (worker(), limits());
+        connection.output.put_slice(&[0; 400]);
+        connection.begin_lag(&mut state, &limits);
+        let (first, other) = (Arc::new(1), Arc::new(2));
+        for mail in [&first, &first, &other] {
+            connection.hold_sender(mail.clone());
+        }
+        assert_eq!(
+            (Arc::strong_count(&first), Arc::strong_count(&other)),
+            (2, 2)
+        );
+        connection.end_lag(&mut state);
+        assert_eq!(
+            (Arc::strong_count(&first), Arc::strong_count(&other)),
+            (1, 1)
+        );
+        assert!(!connection.holds_senders());
     }
 }

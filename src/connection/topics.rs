@@ -11,8 +11,8 @@ use crate::connection::subscribers::{List, Subscribers};
 use crate::connection::topic_log::Log;
 use crate::shared::sync::atomic::{AtomicUsize, Ordering};
 
-/// Number of subscribers that a topic may reach before the other topics have their turn.
-const TURN: usize = 64;
+/// Cost of the deliveries of a topic before the other topics have their turn: about 64 visits to subscribers.
+const TURN: usize = 2048;
 
 /// Bytes that a subscription takes at most besides the topic's name, in a topic of its own. Tables double, so that it is twice 40
 /// for the place in the table of subscribers, twice 56 for the topic and twice 8 in the connection's own list, then 39 for the
@@ -36,8 +36,8 @@ pub(crate) struct Topics<T, S = RandomState> {
     subscribers: Subscribers,
     /// Topics with entries that a round has to deliver, or that are done, in the order of their turns.
     active: VecDeque<u32>,
-    /// Number of subscribers that the first of them has reached in its turn.
-    reached: usize,
+    /// Cost of what the first of them has delivered in its turn.
+    used: usize,
     /// Number of subscriptions that lag.
     lagging: usize,
     /// Number of entries in the logs of topics that are not active, on the whole worker.
@@ -100,7 +100,7 @@ impl<T, S: Default> Topics<T, S> {
             topics: NameTable::default(),
             subscribers: Subscribers::default(),
             active: VecDeque::new(),
-            reached: 0,
+            used: 0,
             lagging: 0,
             resting,
         }
@@ -354,10 +354,6 @@ impl<T, S: BuildHasher> Topics<T, S> {
         if let Some((place, id, horizon)) = next {
             let only = self.only_topic();
             let only = only.map(|topic| Subscription { topic, place });
-            self.reached += 1;
-            if self.reached >= TURN {
-                self.end_turn();
-            }
             return Some(Step::Visit(id, horizon, only));
         }
         log.end_round(topic.first);
@@ -371,10 +367,23 @@ impl<T, S: BuildHasher> Topics<T, S> {
         Some(Step::Done(done))
     }
 
+    /// Charges the last step to the topic whose turn it is. Once its turn has cost enough, the next topic has its own.
+    pub(crate) fn charge(&mut self, cost: usize) {
+        self.used += cost;
+        if self.used >= TURN && !self.active.is_empty() {
+            self.end_turn();
+        }
+    }
+
+    /// Number of subscriptions that lag.
+    pub(crate) fn lagging(&self) -> usize {
+        self.lagging
+    }
+
     /// The first topic, whose entries are all delivered but to subscribers that lag, gives its turn up.
     fn rest(&mut self, key: u32) {
         self.active.pop_front();
-        self.reached = 0;
+        self.used = 0;
         let topic = &mut self.topics[key];
         match &mut topic.log {
             Some(log) if log.len() > 0 => {
@@ -392,7 +401,7 @@ impl<T, S: BuildHasher> Topics<T, S> {
 
     /// The first topic goes behind all others.
     fn end_turn(&mut self) {
-        self.reached = 0;
+        self.used = 0;
         self.active.rotate_left(1);
     }
 
@@ -420,7 +429,7 @@ impl<T, S: BuildHasher> Topics<T, S> {
         empty.into_iter().for_each(|key| self.topics.remove(key));
         self.subscribers.end_lags();
         self.active.clear();
-        self.reached = 0;
+        self.used = 0;
         self.lagging = 0;
         values
     }
@@ -590,6 +599,7 @@ mod tests {
                     })
                     .collect();
                     assert_eq!(got, if id.slot < 150 { vec![1, 2] } else { vec![3] });
+                    topics.charge(TURN / 64);
                 }
                 Step::Done(values) => done.extend(values),
             }

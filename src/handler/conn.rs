@@ -48,6 +48,8 @@ pub struct Conn<'a, P: Protocol> {
     pub(crate) link: &'a Link<P>,
     /// Bytes of input that are not part of a delivered message yet.
     pub(crate) unread: usize,
+    /// The stamp of the last publication that comes before what is sent now.
+    pub(crate) horizon: u64,
 }
 
 impl<P: Protocol> Conn<'_, P> {

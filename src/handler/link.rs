@@ -7,6 +7,7 @@ use super::outbox::Outbox;
 use super::publication::Publication;
 use super::source::Sources;
 use crate::connection::Connection;
+use crate::connection::id::ConnId;
 use crate::connection::limits::Limits;
 use crate::connection::loop_state::LoopState;
 use crate::connection::topics::Topics;
@@ -25,6 +26,8 @@ pub(crate) struct Link<P: Protocol> {
     pub(crate) topics: RefCell<Topics<Published<P>>>,
     /// True while the log of a topic has entries, so that a connection may have to read before it is called.
     pub(crate) has_news: Cell<bool>,
+    /// Connections for which publications have begun to wait. They need not wait any more.
+    pub(crate) laggards: RefCell<Vec<ConnId>>,
     /// Publications that are done with, and are dropped when no callback runs.
     pub(crate) done: RefCell<Vec<Published<P>>>,
     pub(crate) sources: RefCell<Sources<P>>,
@@ -58,6 +61,7 @@ impl<P: Protocol> Link<P> {
             outbox,
             topics: RefCell::new(Topics::new(resting)),
             has_news: Cell::new(false),
+            laggards: RefCell::default(),
             done: RefCell::default(),
             sources: RefCell::default(),
             decoder_changes: RefCell::default(),
@@ -88,15 +92,11 @@ impl<P: Protocol> Link<P> {
         extra.is_some_and(|extra| topics.is_lagging(&extra.subscriptions))
     }
 
-    /// True if a publication of another thread, which is not held back, was made at this stamp or before and still waits for
-    /// a connection.
-    pub(crate) fn has_late_news(&self, connection: &Connection, stamp: u64) -> bool {
+    /// The stamp of the oldest publication that a connection has not got.
+    pub(crate) fn oldest_news(&self, connection: &Connection) -> Option<u64> {
         let topics = self.topics.borrow();
-        let extra = connection.extra.as_ref();
-        let oldest = extra.and_then(|extra| topics.peek(&extra.subscriptions));
-        oldest.is_some_and(|(made, published)| {
-            made <= stamp && !published.publication.has_publisher()
-        })
+        let extra = connection.extra.as_ref()?;
+        topics.peek(&extra.subscriptions).map(|(stamp, _)| stamp)
     }
 
     /// Ends the subscriptions of a connection.
@@ -108,5 +108,6 @@ impl<P: Protocol> Link<P> {
                 topics.leave(subscription);
             }
         }
+        connection.release_senders();
     }
 }

@@ -1,12 +1,15 @@
 //! Topics as a connection sees them: it subscribes to them and publishes to them.
 
+use std::any::Any;
+use std::sync::Arc;
+
 use super::conn::Conn;
 use super::letter::{Letter, Request};
 use super::link::Published;
 use super::mailbox::OwnMail;
 use super::publication::Publication;
-use crate::connection::Connection;
 use crate::connection::id::ConnId;
+use crate::connection::lag::Lag;
 use crate::connection::send_error::SendError;
 use crate::connection::send_status::{Refusal, SendStatus};
 use crate::connection::subscribe_error::SubscribeError;
@@ -211,6 +214,8 @@ impl<P: Protocol> Conn<'_, P> {
             };
             has_more = more;
             let publication = &published.publication;
+            let publication = publication.clone();
+            drop(topics);
             if publication.except != Some(self.connection.id) {
                 match self.send_owned_now(&publication.item) {
                     SendStatus::Queued | SendStatus::AboveHighWater => publication.count(1, 0),
@@ -218,25 +223,62 @@ impl<P: Protocol> Conn<'_, P> {
                     SendStatus::Refused(_) => publication.count(0, 1),
                 }
             }
+            if !delivery.may_wait && publication.has_publisher() {
+                self.hold_sender(publication);
+            }
+        }
+    }
+
+    /// Holds the sender of mail back that has come without room for it: what must keep its order with something else does not
+    /// wait, and what does not wait does not slow its sender down.
+    pub(crate) fn hold_sender(&mut self, mail: Arc<dyn Any + Send + Sync>) {
+        let limits = &self.link.limits;
+        if !self.connection.must_lag(limits) || self.state.shared.is_filling_up() {
+            return;
+        }
+        self.connection.begin_lag(self.state, limits);
+        if matches!(self.connection.lag(), Lag::Waiting(_)) {
+            self.connection.hold_sender(mail);
         }
     }
 
     /// Lets the publications wait that the connection has not got, if there are any. False if they are to be
     /// sent at once.
     fn lag(&mut self) -> bool {
-        let mut topics = self.link.topics.borrow_mut();
-        let is_behind = |connection: &Connection| {
-            let extra = connection.extra.as_ref();
-            extra.is_some_and(|extra| topics.peek(&extra.subscriptions).is_some())
-        };
-        if !is_behind(self.connection) {
+        if self.link.oldest_news(self.connection).is_none() {
             return true;
         }
+        if self.state.shared.is_filling_up() {
+            self.connection.lose_patience(self.state);
+            return false;
+        }
+        let is_new = matches!(self.connection.lag(), Lag::None);
         let waits = self.connection.begin_lag(self.state, &self.link.limits);
         if let Some(extra) = self.connection.extra.as_ref().filter(|_| waits) {
-            topics.lag(&extra.subscriptions);
+            self.link.topics.borrow_mut().lag(&extra.subscriptions);
+            if is_new {
+                self.link.laggards.borrow_mut().push(self.connection.id);
+            }
         }
         waits
+    }
+
+    /// Sends what was published to the connection before code runs with it. What finds no room below the high-water mark waits,
+    /// until the code sends something.
+    #[cold]
+    pub(crate) fn meet_news(&mut self, delivery: Delivery) {
+        self.read_topics(delivery.if_there_is_room());
+        if !delivery.may_wait && matches!(self.connection.lag(), Lag::Waiting(_)) {
+            current::note_unseen();
+        }
+    }
+
+    /// Sends what was published and waits, so that what is sent next comes behind it.
+    #[inline]
+    pub(crate) fn keep_order(&mut self) {
+        if self.link.has_news.get() {
+            self.read_topics(Delivery::up_to(self.horizon));
+        }
     }
 
     /// Packs the messages that this callback has sent to its own connection by other ways than through the connection, so
@@ -251,6 +293,7 @@ impl<P: Protocol> Conn<'_, P> {
     #[cold]
     fn pack_unseen_mail(&mut self) {
         current::note_seen();
+        self.keep_order();
         let id = self.id();
         while let Some(mail) = self.link.outbox.take_own(id) {
             match mail {

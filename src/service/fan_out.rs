@@ -13,11 +13,16 @@ use crate::connection::victims::keep_bound;
 use crate::handler::Handler;
 use crate::handler::subscribing::Delivery;
 use crate::panics::contain_drop;
+use crate::protocol::Encode;
 
 /// Cost of a visit to a subscriber, of which a write is the greatest part. A message costs 1 besides.
 const VISIT_COST: usize = 32;
 /// Bytes that cost 1.
 const BYTES_OF_COST: u64 = 1024;
+/// Work of the encoder that costs 1, in the unit of a received byte.
+const WORK_OF_COST: usize = 256;
+/// Number of laggards from which on those are forgotten that wait no more.
+const LAGGARDS: usize = 64;
 
 impl<H: Handler> Hub<H> {
     /// Delivers publications until about `budget` is spent. Returns what is left of it.
@@ -37,16 +42,46 @@ impl<H: Handler> Hub<H> {
                 Some(Step::Visit(id, horizon, only)) => {
                     let delivery = Delivery::up_to(horizon).if_there_is_room().of(only);
                     let cost = self.visit_subscriber(id, delivery, table, state);
+                    self.table.link.topics.borrow_mut().charge(cost);
                     left = left.saturating_sub(cost);
                 }
                 Some(Step::Done(done)) => self.table.link.done.borrow_mut().extend(done),
                 None => break,
             }
         }
+        self.look_after_laggards(table, state);
         let has_news = self.table.link.topics.borrow().has_entries();
         self.table.link.has_news.set(has_news);
         self.drop_done(state);
         left
+    }
+
+    /// Waits for nobody any more if the mailboxes fill up meanwhile: who has no room does not shut out those who publish.
+    fn look_after_laggards(&mut self, table: &mut ConnTable, state: &mut LoopState) {
+        let link = &self.table.link;
+        let count = link.laggards.borrow().len();
+        if count == 0 {
+            return;
+        }
+        let lags = |id: &ConnId, table: &mut ConnTable| {
+            let connection = table.get(*id);
+            connection.is_some_and(|connection| matches!(connection.lag(), Lag::Waiting(_)))
+        };
+        if !state.shared.is_filling_up() {
+            if count > LAGGARDS && count > 2 * link.topics.borrow().lagging() {
+                link.laggards.borrow_mut().retain(|id| lags(id, table));
+            }
+            return;
+        }
+        for id in link.laggards.take() {
+            if lags(&id, table) {
+                if let Some(connection) = table.get(id) {
+                    connection.lose_patience(state);
+                    state.queue(connection);
+                    self.table.enter(connection, state, 0, |_| {});
+                }
+            }
+        }
     }
 
     /// Sends a subscriber what was published to its topics. Returns the cost.
@@ -72,16 +107,20 @@ impl<H: Handler> Hub<H> {
         let (messages, bytes) = sent(connection);
         let unread = connection.kept();
         // Entering a connection sends what was published to it; there is nothing else to do.
-        self.table
-            .deliver_and_enter(connection, state, unread, delivery, |_| {});
+        let work = self
+            .table
+            .deliver_and_enter(connection, state, unread, delivery, |entry| {
+                entry.conn.encoder.take_work()
+            });
         let (messages_now, bytes_now) = sent(connection);
         let bytes = bytes_now.saturating_sub(bytes);
         let cost = (messages_now - messages) + bytes / BYTES_OF_COST;
+        let cost = cost as usize + work.unwrap_or(0) / WORK_OF_COST;
         if !finish_visit(connection, state) {
             state.queue(connection);
         }
         connection.note_progress(state.tick);
-        VISIT_COST + cost as usize
+        VISIT_COST + cost
     }
 
     /// Sends a connection whose output has fallen to the low-water mark what has waited for it, and tells the handler if there
@@ -106,16 +145,18 @@ impl<H: Handler> Hub<H> {
         }
     }
 
-    /// A term of the patience with a subscriber is over: begins another if it has kept up, and sends it all that waits if it has
-    /// not.
+    /// A term of the patience with a subscriber is over: begins another if nothing has waited for a whole term, and sends it all
+    /// that waits if something has.
     pub(super) fn end_patience(&mut self, connection: &mut Connection, state: &mut LoopState) {
         let Lag::Waiting(patience) = connection.lag() else {
             return;
         };
         connection.output.try_again();
         let link = &self.table.link;
-        let is_late = link.has_late_news(connection, patience.stamp);
-        if connection.has_kept_up(&patience, &link.limits) && !is_late {
+        let oldest = link.oldest_news(connection);
+        let has_late_news = oldest.is_some_and(|stamp| stamp <= patience.stamp);
+        let is_late = has_late_news || connection.holds_senders();
+        if !is_late && !connection.is_stuck(state, &link.limits) {
             return connection.renew_patience(state, &link.limits);
         }
         connection.lose_patience(state);

@@ -204,6 +204,8 @@ impl<H: Handler> Service for Hub<H> {
             return TimeoutDecision::Evict;
         }
         let decision = self.call(connection, state, |handler, conn, session| {
+            // The decision may close the connection.
+            conn.keep_order();
             handler.on_timeout(conn, session, timeout)
         });
         decision.unwrap_or_default()
@@ -272,6 +274,7 @@ impl<H: Handler> Service for Hub<H> {
                 state,
                 link,
                 unread: 0,
+                horizon: u64::MAX,
             };
             handler.on_close(&conn, session, reason);
         });
@@ -334,8 +337,10 @@ impl<H: Handler> Service for Hub<H> {
     }
 
     #[cfg(test)]
-    fn is_lagging(&self, connection: &Connection) -> bool {
-        self.table.link.is_lagging(connection)
+    fn oldest_waiting(&self, connection: &Connection) -> Option<u64> {
+        let link = &self.table.link;
+        link.is_lagging(connection)
+            .then(|| link.oldest_news(connection))?
     }
 
     #[cfg(test)]

@@ -10,9 +10,11 @@ use crate::connection::loop_state::LoopState;
 use crate::connection::table::ConnTable;
 use crate::connection::victims::keep_bound;
 use crate::handler::Handler;
+use crate::handler::conn::Conn;
 use crate::handler::letter::{Letter, Mail, Named, Posted, Request, Visit};
 use crate::handler::link::Published;
 use crate::panics::contain_drop;
+use crate::protocol::Protocol;
 use crate::shared::batch::Batch;
 use crate::shared::current;
 use crate::shared::places::Charge;
@@ -25,6 +27,47 @@ pub(super) struct Walk<H: Handler> {
     batch: Option<Arc<Batch>>,
     /// The connections that are not visited yet.
     left: Vec<ConnId>,
+}
+
+/// The sender of a letter, as far as its letters count among the mail of a connection.
+#[derive(Clone, Copy)]
+struct Sender<'a> {
+    /// Places and bytes of the letter.
+    charge: (usize, usize),
+    /// Counts the letter, if it comes from a callback on another worker.
+    batch: &'a Option<Arc<Batch>>,
+    /// The letter comes from a callback on this worker.
+    is_local: bool,
+}
+
+impl<'a> Sender<'a> {
+    fn of(charge: &Charge, batch: &'a Option<Arc<Batch>>, is_local: bool) -> Self {
+        let charge = (charge.letters(), charge.bytes());
+        Sender {
+            charge,
+            batch,
+            is_local,
+        }
+    }
+
+    /// Counts the letter on as mail on its way if it has come to a connection without room, until that has room: so a connection
+    /// that writes to another one is slowed to the pace at which that one reads.
+    ///
+    /// A letter of this worker's callbacks is counted only from now on. One of a thread counts nowhere.
+    fn hold_if_there_is_no_room<P: Protocol>(self, conn: &mut Conn<'_, P>) {
+        if conn.connection.output.len() <= conn.link.limits.high_water {
+            return;
+        }
+        let (letters, bytes) = self.charge;
+        let counted = match self.batch {
+            Some(batch) => Some(batch.clone()),
+            None if self.is_local => current::account(letters, bytes),
+            None => None,
+        };
+        if let Some(batch) = counted {
+            conn.hold_sender(batch);
+        }
+    }
 }
 
 impl<H: Handler> Hub<H> {
@@ -46,7 +89,7 @@ impl<H: Handler> Hub<H> {
             let Some(posted) = self.next_mail() else {
                 return 0;
             };
-            let reached = self.carry_out(posted, service, table, state);
+            let reached = self.carry_out(posted, false, service, table, state);
             left = left.saturating_sub(reached);
         }
         left
@@ -72,7 +115,7 @@ impl<H: Handler> Hub<H> {
         state: &mut LoopState,
     ) {
         for posted in self.mailbox.take_local() {
-            self.carry_out(posted, service, table, state);
+            self.carry_out(posted, true, service, table, state);
         }
     }
 
@@ -80,6 +123,7 @@ impl<H: Handler> Hub<H> {
     fn carry_out(
         &mut self,
         posted: Posted<H>,
+        is_local: bool,
         service: u16,
         table: &mut ConnTable,
         state: &mut LoopState,
@@ -94,14 +138,16 @@ impl<H: Handler> Hub<H> {
         self.table.horizon = stamp.max(self.latest_stamp);
         let reached = match mail {
             Mail::One(letter) => {
+                let sender = Sender::of(&charge, &batch, is_local);
                 state.shared.release_places(charge);
-                self.hand_letter(letter, table, state);
+                self.hand_letter(letter, sender, table, state);
                 1
             }
             Mail::Several(named) => {
+                let sender = Sender::of(&charge, &batch, is_local);
                 state.shared.release_places(charge);
                 let reached = named.to.len();
-                self.hand_message(named, table, state);
+                self.hand_message(named, sender, table, state);
                 reached.max(1)
             }
             Mail::Each(visit) => {
@@ -140,6 +186,7 @@ impl<H: Handler> Hub<H> {
     fn hand_letter(
         &mut self,
         letter: Letter<H::Protocol>,
+        sender: Sender<'_>,
         table: &mut ConnTable,
         state: &mut LoopState,
     ) {
@@ -157,7 +204,11 @@ impl<H: Handler> Hub<H> {
             return contain_drop(request);
         };
         self.call(connection, state, |_, conn, _| match request {
-            Request::Send(item, done) => conn.send_owned_with(&item, done),
+            Request::Send(item, done) => {
+                conn.keep_order();
+                conn.send_owned_with(&item, done);
+                sender.hold_if_there_is_no_room(conn);
+            }
             Request::Run(job) => job(conn),
         });
         self.close_after_letters(connection, state);
@@ -168,6 +219,7 @@ impl<H: Handler> Hub<H> {
     fn hand_message(
         &mut self,
         named: Named<H::Protocol>,
+        sender: Sender<'_>,
         table: &mut ConnTable,
         state: &mut LoopState,
     ) {
@@ -176,7 +228,9 @@ impl<H: Handler> Hub<H> {
             let connection = table.get(id);
             if let Some(connection) = connection.filter(|connection| connection.life.is_active()) {
                 self.call(connection, state, |_, conn, _| {
+                    conn.keep_order();
                     conn.send_owned_now(&named.item);
+                    sender.hold_if_there_is_no_room(conn);
                 });
                 finish_visit_later(connection, state);
             }

@@ -105,9 +105,9 @@ pub(crate) trait Service {
     /// Bytes that the connection's decoder holds.
     #[cfg(test)]
     fn held(&self, connection: &Connection) -> usize;
-    /// True if publications wait for a connection.
+    /// The stamp of the oldest publication that waits for a connection.
     #[cfg(test)]
-    fn is_lagging(&self, connection: &Connection) -> bool;
+    fn oldest_waiting(&self, connection: &Connection) -> Option<u64>;
     /// Number of subscribers of a topic on this worker.
     #[cfg(test)]
     fn subscribers(&self, topic: &str) -> usize;

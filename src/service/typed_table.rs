@@ -72,8 +72,8 @@ impl<H: Handler> TypedTable<H> {
         self.deliver_and_enter(connection, state, unread, delivery, code)
     }
 
-    /// Runs code with a connection and its typed side. What was published to the connection before is sent to it first; afterwards
-    /// the decoder's changes take effect and the protocol's next deadline is set. `None` if the connection has no typed side, or if the code panicked.
+    /// Runs code with a connection and its typed side. What was published to the connection before is sent to it first; if that
+    /// waits for room, it is sent before the first message that the code sends. Afterwards the decoder's changes take effect and the protocol's next deadline is set. `None` if the connection has no typed side, or if the code panicked.
     #[inline(always)]
     pub(super) fn enter<R>(
         &mut self,
@@ -96,7 +96,11 @@ impl<H: Handler> TypedTable<H> {
         delivery: Delivery,
         code: impl FnOnce(&mut Entry<'_, H>) -> R,
     ) -> Option<R> {
-        let TypedTable { typed, link, .. } = self;
+        let TypedTable {
+            typed,
+            link,
+            horizon,
+        } = self;
         let Typed {
             decoder,
             encoder,
@@ -117,10 +121,11 @@ impl<H: Handler> TypedTable<H> {
                     state,
                     link,
                     unread,
+                    horizon: *horizon,
                 },
             };
             if link.has_news.get() {
-                entry.conn.read_topics(delivery);
+                entry.conn.meet_news(delivery);
             }
             let result = code(&mut entry);
             entry.change_decoder();

@@ -141,6 +141,11 @@ pub(crate) fn has_unseen() -> bool {
     UNSEEN.get()
 }
 
+/// Notes that something waits for the connection whose callback is about to run, and comes before what that sends.
+pub(crate) fn note_unseen() {
+    UNSEEN.set(true);
+}
+
 /// Notes that all letters of the callback to its own connection have been looked at.
 pub(crate) fn note_seen() {
     UNSEEN.set(false);

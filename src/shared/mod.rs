@@ -55,6 +55,9 @@ pub(crate) struct LoopShared {
     connections: AtomicUsize,
     /// Bytes that the worker's connections hold.
     pub(crate) held: AtomicUsize,
+    /// Number of times that subscribers were waited for no longer because the mailboxes fill up, since the simulation has looked.
+    #[cfg(test)]
+    pub(crate) given_up: AtomicUsize,
 }
 
 impl LoopShared {
@@ -80,6 +83,8 @@ impl LoopShared {
             waiting_requests: AtomicUsize::new(0),
             connections: AtomicUsize::new(0),
             held: AtomicUsize::new(0),
+            #[cfg(test)]
+            given_up: AtomicUsize::new(0),
         };
         (Arc::new(shared), receiver)
     }
@@ -153,6 +158,15 @@ impl LoopShared {
     /// Counts out a letter that the worker is done with.
     pub(crate) fn release_places(&self, charge: Charge) {
         self.letters.release(charge);
+    }
+
+    /// True if the mailboxes are more than a quarter full.
+    pub(crate) fn is_filling_up(&self) -> bool {
+        let is_filling_up = self.letters.is_filling_up();
+        #[cfg(test)]
+        self.given_up
+            .fetch_add(usize::from(is_filling_up), Ordering::Relaxed);
+        is_filling_up
     }
 
     /// True if the mailboxes are more than half full.

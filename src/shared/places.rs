@@ -158,6 +158,11 @@ impl Places {
         self.limit.letters() > 0 && self.load().is_within(self.limit, 4)
     }
 
+    /// True if more than a quarter of the places or the bytes are taken, so that nothing should wait longer than it must.
+    pub(crate) fn is_filling_up(&self) -> bool {
+        !self.load().is_within(self.limit, 4)
+    }
+
     /// True if more than half of the places are taken, so that senders which can be slowed should be.
     pub(crate) fn is_congested(&self) -> bool {
         !self.load().is_within(self.limit, 2)

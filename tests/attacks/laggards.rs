@@ -2,9 +2,6 @@
 
 use std::io::Read;
 use std::net::Shutdown;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::channel;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -127,43 +124,101 @@ fn a_member_who_does_not_read_is_ended_and_the_others_get_everything() {
     sleeper[0].expect_reset();
 }
 
-/// A publisher that no gate holds back finds the mailboxes full instead, while a member reads slowly.
+/// Publishes lines from this thread, as fast as the mailboxes take them. Returns the number of those that were refused.
+fn publish_from_thread(server: &TestServer, lines: &[u8]) -> usize {
+    let all = server.handle().connections_of::<Rooms>().expect("it runs");
+    let lines = lines.chunks(LINE);
+    let text = lines.map(|line| std::str::from_utf8(&line[..LINE - 1]).expect("digits"));
+    let refused = text.filter(|line| match all.publish("room", *line) {
+        Ok(()) => false,
+        Err(SendError::Full(())) => true,
+        Err(error) => panic!("{error}"),
+    });
+    refused.count()
+}
+
+/// What a thread publishes waits for a member who reads, as long as there is room for it.
 #[test]
-fn a_thread_that_publishes_waits_for_those_who_read() {
-    let count = sized(4_000, 50_000);
-    let builder = Server::builder().workers(1).mailbox_limit(100);
-    let (server, rooms) = start(builder, DEADLINE);
+fn what_a_thread_publishes_waits_for_those_who_read() {
+    // A quarter of the places, at which nothing waits any more, is more.
+    let count = 10_000;
+    let (server, rooms) = start(Server::builder().workers(1), DEADLINE);
     let member = join(&server, &rooms, 1).remove(0);
     let reader = read_slowly(member, count);
-    let all = server.handle().connections_of::<Rooms>().expect("it runs");
-    let (delivered, dropped) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
-    let mut refused = 0;
-    for line in lines(count).chunks(LINE) {
-        let line = std::str::from_utf8(&line[..LINE - 1]).expect("digits");
-        loop {
-            let (delivered, dropped) = (delivered.clone(), dropped.clone());
-            let done = move |published: ringwheel::Published| {
-                // One that was refused has reached nobody.
-                delivered.fetch_add(published.delivered, Ordering::Relaxed);
-                dropped.fetch_add(published.dropped, Ordering::Relaxed);
-            };
-            match all.publish_then("room", line, done) {
-                Ok(()) => break,
-                Err(SendError::Full(())) => refused += 1,
-                Err(error) => panic!("{error}"),
-            }
-            let (told, room) = channel();
-            all.when_room(move || told.send(()).expect("it is awaited"));
-            room.recv_timeout(DEADLINE).expect("there is room in time");
-        }
+    assert_eq!(publish_from_thread(&server, &lines(count)), 0);
+    drop(reader.join().expect("it has got all lines"));
+}
+
+/// A member who does not read filled the mailboxes with what waited for it: the thread's further publications were refused, and
+/// nobody got them.
+#[test]
+fn a_member_who_does_not_read_shuts_no_thread_out() {
+    let builder = Server::builder().workers(1).mailbox_limit(1_000);
+    let (server, rooms) = start(builder, 2 * DEADLINE);
+    let mut sleeper = join(&server, &rooms, 1);
+    let mut member = join(&server, &rooms, 1).remove(0);
+    let mut heard = 0;
+    for part in lines(sized(10_000, 100_000)).chunks(100 * LINE) {
+        assert_eq!(publish_from_thread(&server, part), 0);
+        assert!(member.receive(part.len()) == part);
+        heard += part.len();
     }
-    let client = reader.join().expect("it has got all lines");
-    eventually("all publications are done", || {
-        delivered.load(Ordering::Relaxed) == count as u64
+    assert!(heard > 0);
+    sleeper[0].expect_reset();
+}
+
+/// A member who reads, but more slowly than the others publish, is waited for no longer than the patience says: it held up the
+/// whole room for as long as it read at some pace.
+#[test]
+fn a_member_who_reads_too_slowly_is_ended_and_the_others_get_everything() {
+    const LONG: usize = 4 * KIB;
+    let each = sized(200, 2_000);
+    let (server, rooms) = start(Server::builder().workers(1), Duration::from_secs(2));
+    let dawdler = join(&server, &rooms, 1).remove(0);
+    let members: Vec<_> = (0..4)
+        .map(|_| {
+            let mut member = server.connect();
+            member.send(b"join room\n");
+            member
+        })
+        .collect();
+    eventually("all have joined", || rooms.joined() == 5);
+    let all = members.len() * each * LONG;
+    // 80 KiB in a second, of 1 MiB that the others may have on its way.
+    let dawdles = thread::spawn(move || {
+        let mut buffer = vec![0; 4 * KIB];
+        let mut heard = 0;
+        while let Ok(count @ 1..) = dawdler.stream().read(&mut buffer) {
+            heard += count;
+            thread::sleep(Duration::from_millis(50));
+        }
+        heard
     });
-    assert_eq!(dropped.load(Ordering::Relaxed), 0);
-    assert!(refused > 0, "the mailbox was full");
-    drop(client);
+    let flood = |mut member: Client| {
+        let mut writer = member.second_half();
+        let line = ["x".repeat(LONG - 1), "\n".into()].concat();
+        let writer = thread::spawn(move || (0..each).for_each(|_| writer.send(line.as_bytes())));
+        thread::spawn(move || {
+            drop(member.receive(all));
+            writer.join().expect("all is sent");
+        })
+    };
+    let floods: Vec<_> = members.into_iter().map(flood).collect();
+    let heard = dawdles.join().expect("it is ended");
+    assert!(heard < all, "it is waited for");
+    floods
+        .into_iter()
+        .for_each(|flood| flood.join().expect("it gets everything"));
+}
+
+/// Code that runs with a member and sends nothing must not bring what waits for it: it drove readers past their limit.
+#[test]
+fn visits_that_send_nothing_drive_nobody_out() {
+    let count = sized(10_000, 100_000);
+    let rooms = Rooms::default();
+    let listen = narrow(DEADLINE).tick_every(Duration::from_millis(1));
+    let server = TestServer::start_on(Server::builder().workers(1), listen, rooms.clone());
+    flood_all(join(&server, &rooms, 9), count);
 }
 
 /// A shutdown tells the others at once, however long the server would wait for a member who does not read.

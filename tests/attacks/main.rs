@@ -44,6 +44,7 @@ mod heads;
 mod hoards;
 #[cfg(target_os = "linux")]
 mod lengths;
+mod letters;
 #[cfg(target_os = "linux")]
 mod pings;
 #[cfg(target_os = "linux")]

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ringwheel::protocol::Lines;
-use ringwheel::{Conn, Handler, Server};
+use ringwheel::{Conn, Handler, LocalConnections, Server};
 use support::scale::{KIB, MIB, is_full, milliseconds, report, sized};
 use support::{Child, Client, Hold, TestServer, eventually, listen};
 
@@ -53,6 +53,10 @@ impl Handler for Rooms {
         } else {
             self.published.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    fn on_tick(&mut self, connections: &mut LocalConnections<'_, Self>) {
+        connections.for_each(|_conn, _room| {});
     }
 
     fn on_shutdown(&mut self, conn: &mut Conn<'_, Lines>, _room: &mut String) {

@@ -27,6 +27,10 @@ impl World {
         let reads_mail = self.shared.has_mail() || self.shared.letters() == 0;
         let mut timers = 0;
         let held_back = std::mem::take(&mut self.reactor.state.memory.held_back);
+        let gives_up = self.shared.given_up.swap(0, Ordering::Relaxed) > 0;
+        if gives_up {
+            self.book.open().tally.count("waited for nobody");
+        }
         let mut index = 0;
         while index < self.peers.len() {
             let peer = &mut self.peers[index];
@@ -34,14 +38,14 @@ impl World {
             let pipe = peer.pipe.clone();
             let pipe = pipe.borrow();
             let connection = self.reactor.table.get(peer.id);
-            let is_behind = connection.as_deref().is_some_and(|connection| {
+            let waits_since = connection.as_deref().and_then(|connection| {
                 let service = &self.reactor.services[connection.service as usize].service;
-                service.is_lagging(connection)
+                service.oldest_waiting(connection)
             });
             peer.subscriber.check(
                 peer.number,
                 connection.as_deref(),
-                is_behind,
+                (waits_since, gives_up),
                 (ledger, &pipe),
                 self.longest_sleep,
             );

@@ -9,11 +9,11 @@ use crate::connection::gate::Gate;
 use crate::connection::lag::Lag;
 use crate::connection::marks::Marks;
 
-use super::ledger::{Address, Ledger};
+use super::ledger::{Address, Ledger, Tally};
 use super::mail::CLOSE;
 use super::network::Pipe;
 use super::world::World;
-use super::{HIGH_WATER, LOW_WATER, PATIENCE, Random};
+use super::{PATIENCE, Random};
 
 /// A connection as a subscriber, as of the last check.
 #[derive(Default)]
@@ -24,8 +24,10 @@ pub(super) struct Subscriber {
     moved: (u64, Duration),
     has_lost_patience: bool,
     has_ended: bool,
-    /// Bytes that had left, and the time of that, when it was first seen to be behind, or last seen to keep up.
+    /// The stamp of the oldest publication that waits for it, and the time at which it was first seen to be that.
     behind: Option<(u64, Duration)>,
+    /// The time at which it was first seen to hold senders.
+    holds_since: Option<Duration>,
     /// Number of its callbacks, of bytes received, of messages dropped, and of visits to all.
     calls: u64,
     received: u64,
@@ -39,7 +41,7 @@ impl Subscriber {
         &mut self,
         number: usize,
         connection: Option<&Connection>,
-        is_behind: bool,
+        (waits_since, gives_up): (Option<u64>, bool),
         (ledger, pipe): (&mut Ledger, &Pipe),
         longest_sleep: Duration,
     ) {
@@ -53,7 +55,7 @@ impl Subscriber {
         let is_new = !std::mem::replace(&mut self.has_ended, cause.is_some());
         let has_overflowed = is_new && cause == Some(Cause::OutputLimit);
         if has_overflowed || dropped > self.dropped {
-            let is_fair = self.may_overflow(number, ledger, pipe);
+            let is_fair = gives_up || self.may_overflow(number, ledger, pipe);
             assert!(
                 is_fair,
                 "{number} is driven past its output limit by publications"
@@ -70,7 +72,9 @@ impl Subscriber {
             return;
         };
         self.note_lag(connection, ledger);
-        self.check_patience(number, connection, is_behind, ledger.now, longest_sleep);
+        let time = (ledger.now, longest_sleep);
+        self.check_patience(number, connection, waits_since, time);
+        self.check_senders(number, connection, &mut ledger.tally, time);
     }
 
     /// True if a message may have found no room since the last check: the patience was over, or something was sent by other
@@ -119,36 +123,55 @@ impl Subscriber {
         }
     }
 
-    /// Checks that publications wait only for a connection without room, and not longer than it keeps up.
+    /// Checks that senders are held only by a connection without room, and for no longer than the patience lasts.
+    fn check_senders(
+        &mut self,
+        number: usize,
+        connection: &Connection,
+        tally: &mut Tally,
+        (now, longest_sleep): (Duration, Duration),
+    ) {
+        if !connection.holds_senders() {
+            self.holds_since = None;
+            return;
+        }
+        assert!(
+            matches!(connection.lag(), Lag::Waiting(_)),
+            "{number} holds senders, although it is not waited for"
+        );
+        if self.holds_since.is_none() {
+            tally.count("sender held");
+        }
+        let since = *self.holds_since.get_or_insert(now);
+        let most = PATIENCE + 2 * longest_sleep + Duration::from_millis(1);
+        assert!(now < since + most, "{number} holds senders since {since:?}");
+    }
+
+    /// Checks that publications wait only for a connection without room, and for no longer than twice the patience.
     fn check_patience(
         &mut self,
         number: usize,
         connection: &Connection,
-        is_behind: bool,
-        now: Duration,
-        longest_sleep: Duration,
+        waits_since: Option<u64>,
+        (now, longest_sleep): (Duration, Duration),
     ) {
-        if !is_behind {
+        let Some(stamp) = waits_since else {
             self.behind = None;
             return;
-        }
+        };
         let is_listed = connection.marks.has(Marks::ON_READY_LIST);
         let has_room = !connection.gate.has(Gate::PRESSURE) || connection.output.is_empty();
         assert!(
             is_listed || !has_room,
             "publications wait for {number}, which has room"
         );
-        let written = connection.output.written();
-        let (before, since) = *self.behind.get_or_insert((written, now));
-        if written - before >= (HIGH_WATER - LOW_WATER) as u64 {
-            self.behind = Some((written, now));
-            return;
-        }
-        // The progress may have been made at the beginning of a term, after which another has begun.
+        let before = self.behind.filter(|(before, _)| *before == stamp);
+        let (_, since) = *self.behind.insert(before.unwrap_or((stamp, now)));
+        // It may have been published at the beginning of a term, after which another has begun.
         let most = 2 * PATIENCE + 2 * longest_sleep + Duration::from_millis(1);
         assert!(
             now < since + most,
-            "publications wait for {number}, which does not read, since {since:?}"
+            "publications wait for {number}, which has no room, since {since:?}"
         );
     }
 }

@@ -138,7 +138,7 @@ fn run(seed: u64) -> Tally {
 }
 
 /// Events that must occur in a run of many seeds: without them the invariants would not be put to the test.
-const MUST_HAPPEN: [&str; 65] = [
+const MUST_HAPPEN: [&str; 67] = [
     "Aborted",
     "InputLimit",
     "Io",
@@ -192,6 +192,7 @@ const MUST_HAPPEN: [&str; 65] = [
     "refused",
     "request by a handle",
     "room for a refused message",
+    "sender held",
     "source lost",
     "source refused",
     "source written",
@@ -203,6 +204,7 @@ const MUST_HAPPEN: [&str; 65] = [
     "timeout stayed",
     "timer cancelled",
     "timer fired",
+    "waited for nobody",
     "written after on_close",
 ];
 
