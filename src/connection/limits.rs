@@ -72,20 +72,22 @@ pub struct Limits {
     /// waits for slow ones), and all other letters that the connection's callbacks
     /// post until they are carried out, by the places that they take
     /// ([`ServerBuilder::mailbox_limit`](crate::ServerBuilder::mailbox_limit)): a broadcast counts as many as it reaches. Letters to the
-    /// connection's own worker do not count, as they are carried out after the turn.
+    /// connection's own worker do not count, as they are carried out after the turn. But a letter to one connection whose
+    /// output is above [`high_water`](Self::high_water) counts until that has room, for no longer than its
+    /// [`patience`](Self::patience) lasts.
     pub publications: (usize, usize),
-    /// The time for which publications wait for a subscriber whose output is above [`high_water`](Self::high_water). It gets
-    /// them when its output has fallen to [`low_water`](Self::low_water), or before one of its callbacks runs; the others get
-    /// them at once. So its publishers are slowed to its pace by [`publications`](Self::publications).
+    /// The time for which a publication may wait for a subscriber whose output is above [`high_water`](Self::high_water). It gets
+    /// what waits when its output has fallen to [`low_water`](Self::low_water), or with the first message that is sent to it by
+    /// other means; the others get everything at once. Meanwhile its publishers are slowed to its pace, by
+    /// [`publications`](Self::publications).
     ///
-    /// The time counts from the last byte that was seen to leave: one whose output has not moved for so long is not waited for.
-    /// After it the subscriber gets all that waits and all that follows at once, up to [`output`](Self::output), where
-    /// [`overflow`](Self::overflow) decides, until its output has fallen to the low-water mark. But the time begins anew if it
-    /// has taken as many bytes meanwhile as lie between the marks; unless the publication that has waited longest was made by
-    /// another thread before that time, since nothing slows down such a thread but a full mailbox.
+    /// The patience with a subscriber is over if a publication has waited for this time (it is looked at so often, so it may
+    /// be twice the time), or if no byte has left for it. Then the subscriber gets all that waits and all that follows at once, up to
+    /// [`output`](Self::output), where [`overflow`](Self::overflow) decides, until its output has fallen to the low-water mark.
+    /// Nothing waits while the worker's mailboxes are more than a quarter full.
     ///
-    /// Zero: publications never wait, and a connection that publishes fast drives subscribers that read more slowly to their
-    /// limit. Default 1 s: with the default marks, a subscriber that takes 128 KiB/s is waited for.
+    /// So a subscriber is waited for if it reads within this time what its publishers may have on their way. Zero: publications
+    /// never wait, and a connection that publishes fast drives subscribers that read more slowly to their limit. Default 1 s.
     pub patience: Duration,
 }
 

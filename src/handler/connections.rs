@@ -154,6 +154,8 @@ impl<H: Handler> Connections<H> {
 
     /// Sends one message to one connection, by its name.
     ///
+    /// A close by [`ConnHandle::close`](crate::ConnHandle::close) does not wait for it, but for what was sent through handles.
+    ///
     /// # Errors
     /// [`SendError`], with the item, if no listener of this handler type can have such a connection, or if its worker has
     /// ended or its mailbox is full. An `Ok` means that the worker has it; if the connection has ended, nothing happens.

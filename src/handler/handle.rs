@@ -95,7 +95,8 @@ impl<P: Protocol> ConnHandle<P> {
     }
 
     /// Closes the connection in order, as [`Conn::close`], after all letters that were put in before through handles to it. It
-    /// does not wait for other letters, and later letters come back as [`SendError::Closed`].
+    /// does not wait for other mail, such as what was published or sent by the connection's name: what is to arrive before the
+    /// end goes through handles. Later letters come back as [`SendError::Closed`].
     ///
     /// # Errors
     /// [`SendError::Closed`] if the connection has ended.

@@ -41,7 +41,7 @@ impl Delivery {
 
     /// Lets those wait for which there is no room below the high-water mark.
     #[inline]
-    pub(crate) fn if_there_is_room(self) -> Self {
+    fn if_there_is_room(self) -> Self {
         Delivery {
             may_wait: true,
             ..self
@@ -268,7 +268,7 @@ impl<P: Protocol> Conn<'_, P> {
     #[cold]
     pub(crate) fn meet_news(&mut self, delivery: Delivery) {
         self.read_topics(delivery.if_there_is_room());
-        if !delivery.may_wait && matches!(self.connection.lag(), Lag::Waiting(_)) {
+        if matches!(self.connection.lag(), Lag::Waiting(_)) {
             current::note_unseen();
         }
     }

@@ -13,7 +13,7 @@ impl<H: Handler> Hub<H> {
     pub(super) fn meet_deadline(&mut self, connection: &mut Connection, state: &mut LoopState) {
         if connection.life.takes_input() {
             self.table
-                .enter_with_room(connection, state, 0, |entry| entry.meet_deadline());
+                .enter(connection, state, 0, |entry| entry.meet_deadline());
         }
     }
 }

@@ -40,7 +40,7 @@ impl<H: Handler> Hub<H> {
             let step = self.table.link.topics.borrow_mut().step();
             match step {
                 Some(Step::Visit(id, horizon, only)) => {
-                    let delivery = Delivery::up_to(horizon).if_there_is_room().of(only);
+                    let delivery = Delivery::up_to(horizon).of(only);
                     let cost = self.visit_subscriber(id, delivery, table, state);
                     self.table.link.topics.borrow_mut().charge(cost);
                     left = left.saturating_sub(cost);
@@ -131,7 +131,7 @@ impl<H: Handler> Hub<H> {
         }
         let Hub { handler, table, .. } = self;
         let unread = connection.kept();
-        table.enter_with_room(connection, state, unread, |entry| {
+        table.enter(connection, state, unread, |entry| {
             let conn = &mut entry.conn;
             if conn.connection.output.len() > conn.link.limits.low_water {
                 // Publications have come first, and have filled the output again.

@@ -167,14 +167,13 @@ impl<H: Handler> Service for Hub<H> {
 
     fn draw(&mut self, connection: &mut Connection, state: &mut LoopState) {
         let unread = connection.kept();
-        self.table
-            .enter_with_room(connection, state, unread, |entry| {
-                // Publications come first, and may have filled the output.
-                let conn = &mut entry.conn;
-                if conn.connection.may_draw(conn.link.limits.low_water) {
-                    conn.draw_from_source();
-                }
-            });
+        self.table.enter(connection, state, unread, |entry| {
+            // Publications come first, and may have filled the output.
+            let conn = &mut entry.conn;
+            if conn.connection.may_draw(conn.link.limits.low_water) {
+                conn.draw_from_source();
+            }
+        });
     }
 
     fn drop_sources(&mut self, connection: &mut Connection) {

@@ -59,19 +59,6 @@ impl<H: Handler> TypedTable<H> {
             .is_some_and(|typed| typed.session.is_some())
     }
 
-    /// As [`enter`](Self::enter), but publications wait if there is no room for them below the high-water mark. For code that
-    /// sends nothing in front of them then.
-    pub(super) fn enter_with_room<R>(
-        &mut self,
-        connection: &mut Connection,
-        state: &mut LoopState,
-        unread: usize,
-        code: impl FnOnce(&mut Entry<'_, H>) -> R,
-    ) -> Option<R> {
-        let delivery = Delivery::up_to(self.horizon).if_there_is_room();
-        self.deliver_and_enter(connection, state, unread, delivery, code)
-    }
-
     /// Runs code with a connection and its typed side. What was published to the connection before is sent to it first; if that
     /// waits for room, it is sent before the first message that the code sends. Afterwards the decoder's changes take effect and the protocol's next deadline is set. `None` if the connection has no typed side, or if the code panicked.
     #[inline(always)]
