@@ -30,6 +30,9 @@ pub(crate) struct Extra {
     pub(crate) lag: Lag,
     /// Mail that has come without room for it. It counts among that of its senders for as long as it is here.
     pub(crate) held_senders: Vec<Arc<dyn Any + Send + Sync>>,
+    /// Number of times that such mail was let go.
+    #[cfg(test)]
+    pub(crate) releases: u64,
     /// The progress of the output, as it was last seen when something was published to them.
     pub(crate) progress: Progress,
     /// The sources that are to be drawn from.

@@ -52,12 +52,33 @@ impl Default for Progress {
     }
 }
 
-/// A term of the patience with a subscriber.
+/// Number of times that a subscriber for which publications wait is looked at while the patience lasts.
+const LOOKS: usize = 8;
+
+/// The patience with a subscriber.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Patience {
+    /// The timer of the next look.
     timer: TimerKey,
-    /// The stamp from before which publications have waited for a whole term.
-    pub(crate) stamp: u64,
+    /// The stamps of the last looks, each in the place of one that is as far back as the patience lasts; 0 where there was none.
+    stamps: [u64; LOOKS],
+    /// Number of looks so far.
+    looks: usize,
+    /// Number of looks since which it holds senders.
+    holding: usize,
+}
+
+impl Patience {
+    /// Notes a look, and the oldest publication that waits. True if it has waited for as long as the patience lasts, or a sender
+    /// has been held for so long.
+    pub(crate) fn look(&mut self, oldest: Option<u64>, holds_senders: bool) -> bool {
+        let stamp = &mut self.stamps[self.looks % LOOKS];
+        let is_late = oldest.is_some_and(|oldest| oldest <= *stamp);
+        *stamp = current::next_stamp();
+        self.looks += 1;
+        self.holding = if holds_senders { self.holding + 1 } else { 0 };
+        is_late || self.holding > LOOKS
+    }
 }
 
 impl Lag {
@@ -76,19 +97,12 @@ impl Connection {
         self.extra.as_ref().map_or(Lag::None, |extra| extra.lag)
     }
 
-    /// True if a publication has to wait: the output is above the high-water mark, or was and has not fallen to the low-water
-    /// mark yet.
+    /// True if a publication has to wait: the output is above the high-water mark.
     pub(crate) fn must_lag(&self, limits: &Limits) -> bool {
-        let pending = self.output.len();
-        if pending <= limits.low_water || !self.life.accepts_sends() {
-            return false;
-        }
-        let is_above = match self.lag() {
-            Lag::PatienceLost => false,
-            Lag::Waiting(_) if self.gate.has(Gate::PRESSURE) => true,
-            _ => pending > limits.high_water,
-        };
-        is_above && !limits.patience.is_zero()
+        self.output.len() > limits.high_water
+            && self.life.accepts_sends()
+            && !matches!(self.lag(), Lag::PatienceLost)
+            && !limits.patience.is_zero()
     }
 
     /// Notes the progress of the output of a subscriber, if some of it is pending.
@@ -122,32 +136,36 @@ impl Connection {
         if self.output.len() <= limits.high_water {
             return false;
         }
-        let stuck_for = self.stuck_for(state);
-        let left = limits.patience.saturating_sub(stuck_for);
-        if left.is_zero() {
+        if self.stuck_for(state) >= limits.patience {
             self.lose_patience(state);
             return false;
         }
-        let stamp = if stuck_for.is_zero() {
-            current::next_stamp()
-        } else {
-            0
+        let patience = Patience {
+            timer: self.next_look(state, limits),
+            stamps: [0; LOOKS],
+            looks: 0,
+            holding: 0,
         };
-        self.begin_term(state, left, stamp);
+        self.extra_or_new().lag = Lag::Waiting(patience);
         true
     }
 
-    /// Begins another term of the patience.
-    pub(crate) fn renew_patience(&mut self, state: &mut LoopState, limits: &Limits) {
-        self.begin_term(state, limits.patience, current::next_stamp());
+    /// Goes on waiting until the next look.
+    pub(crate) fn wait_on(&mut self, state: &mut LoopState, limits: &Limits, patience: Patience) {
+        let timer = self.next_look(state, limits);
+        self.extra_or_new().lag = Lag::Waiting(Patience { timer, ..patience });
     }
 
-    fn begin_term(&mut self, state: &mut LoopState, time: Duration, stamp: u64) {
-        let patience = Patience {
-            timer: state.schedule(time, Due::Lag(self.id)),
-            stamp,
-        };
-        self.extra_or_new().lag = Lag::Waiting(patience);
+    /// Keeps what a look has found.
+    pub(crate) fn note_look(&mut self, found: Patience) {
+        if let Lag::Waiting(patience) = &mut self.extra_or_new().lag {
+            let timer = patience.timer;
+            *patience = Patience { timer, ..found };
+        }
+    }
+
+    fn next_look(&self, state: &mut LoopState, limits: &Limits) -> TimerKey {
+        state.schedule(limits.patience / LOOKS as u32, Due::Lag(self.id))
     }
 
     /// The time since when the pending output was last seen to have moved.
@@ -179,7 +197,13 @@ impl Connection {
     /// Lets the senders go whose mail has come without room for it.
     pub(crate) fn release_senders(&mut self) {
         let extra = self.extra.as_mut();
-        let held = extra.map(|extra| std::mem::take(&mut extra.held_senders));
+        let held = extra.map(|extra| {
+            #[cfg(test)]
+            {
+                extra.releases += 1;
+            }
+            std::mem::take(&mut extra.held_senders)
+        });
         held.into_iter().flatten().for_each(contain_drop);
     }
 
@@ -237,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn it_begins_above_the_high_water_mark_and_ends_at_the_low_one() {
+    fn it_is_there_above_the_high_water_mark() {
         let ((mut connection, mut state), limits) = (worker(), limits());
         connection.output.put_slice(&[0; 300]);
         assert!(!connection.must_lag(&limits));
@@ -247,10 +271,7 @@ mod tests {
         connection.begin_lag(&mut state, &limits);
         assert!(connection.gate.has(Gate::PRESSURE) && state.wheel.len() == 1);
         connection.output.take();
-        connection.output.put_slice(&[0; 101]);
-        assert!(connection.must_lag(&limits), "between the marks");
-        connection.output.take();
-        connection.output.put_slice(&[0; 100]);
+        connection.output.put_slice(&[0; 300]);
         assert!(!connection.must_lag(&limits));
         connection.end_lag(&mut state);
         assert!(matches!(connection.lag(), Lag::None) && state.wheel.is_empty());
@@ -279,7 +300,7 @@ mod tests {
             let waits = connection.begin_lag(&mut state, &limits);
             assert_eq!(waits, left > 0);
             assert_eq!(matches!(connection.lag(), Lag::PatienceLost), left == 0);
-            let due = (left > 0).then_some(7 + stuck_for + left);
+            let due = (left > 0).then_some(7 + stuck_for + 125);
             assert_eq!(state.wheel.next_expiry(), due);
         }
     }
@@ -294,6 +315,25 @@ mod tests {
         assert!(connection.is_stuck(&state, &limits));
         connection.output.take();
         assert!(!connection.is_stuck(&state, &limits));
+    }
+
+    #[test]
+    fn a_publication_is_late_that_has_waited_for_all_looks() {
+        let ((mut connection, mut state), limits) = (worker(), limits());
+        connection.output.put_slice(&[0; 400]);
+        let published = current::next_stamp();
+        connection.begin_lag(&mut state, &limits);
+        let Lag::Waiting(mut patience) = connection.lag() else {
+            panic!("it waits");
+        };
+        for _ in 0..LOOKS {
+            assert!(!patience.look(Some(published), false));
+        }
+        let later = current::next_stamp();
+        assert!(patience.look(Some(published), false));
+        assert!(!patience.look(Some(later), false) && !patience.look(None, false));
+        let held = (0..).take_while(|_| !patience.look(None, true));
+        assert_eq!(held.count(), LOOKS);
     }
 
     #[test]

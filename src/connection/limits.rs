@@ -77,16 +77,17 @@ pub struct Limits {
     /// [`patience`](Self::patience) lasts.
     pub publications: (usize, usize),
     /// The time for which a publication may wait for a subscriber whose output is above [`high_water`](Self::high_water). It gets
-    /// what waits when its output has fallen to [`low_water`](Self::low_water), or with the first message that is sent to it by
-    /// other means; the others get everything at once. Meanwhile its publishers are slowed to its pace, by
-    /// [`publications`](Self::publications).
+    /// what waits when its output has fallen to [`low_water`](Self::low_water), as far as there is room at each eighth of this time,
+    /// and with the first message that is sent to it by other means; the others get everything at once. Meanwhile its
+    /// publishers are slowed to its pace, by [`publications`](Self::publications).
     ///
-    /// The patience with a subscriber is over if a publication has waited for this time (it is looked at so often, so it may
-    /// be twice the time), or if no byte has left for it. Then the subscriber gets all that waits and all that follows at once, up to
+    /// The patience with a subscriber is over if a publication has waited for this time, and up to an eighth more, or if no
+    /// byte has left for it. Then the subscriber gets all that waits and all that follows at once, up to
     /// [`output`](Self::output), where [`overflow`](Self::overflow) decides, until its output has fallen to the low-water mark.
     /// Nothing waits while the worker's mailboxes are more than a quarter full.
     ///
-    /// So a subscriber is waited for if it reads within this time what its publishers may have on their way. Zero: publications
+    /// So a subscriber is waited for if it reads within this time what its publishers may have on their way, of one publisher
+    /// 64 messages or 256 KiB by default. Zero: publications
     /// never wait, and a connection that publishes fast drives subscribers that read more slowly to their limit. Default 1 s.
     pub patience: Duration,
 }

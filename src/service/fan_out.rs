@@ -145,22 +145,28 @@ impl<H: Handler> Hub<H> {
         }
     }
 
-    /// A term of the patience with a subscriber is over: begins another if nothing has waited for a whole term, and sends it all
-    /// that waits if something has.
-    pub(super) fn end_patience(&mut self, connection: &mut Connection, state: &mut LoopState) {
-        let Lag::Waiting(patience) = connection.lag() else {
+    /// Looks at a subscriber for which publications wait: sends what there is room for, and ends the patience if something has
+    /// waited too long.
+    ///
+    /// The kernel tells of room late, when much of its buffer is free, so the looks are what moves a slow reader.
+    pub(super) fn look_at_laggard(&mut self, connection: &mut Connection, state: &mut LoopState) {
+        let Lag::Waiting(mut patience) = connection.lag() else {
             return;
         };
         connection.output.try_again();
+        connection.wait_on(state, &self.table.link.limits, patience);
+        let unread = connection.kept();
+        self.table.enter(connection, state, unread, |_| {});
+        if !matches!(connection.lag(), Lag::Waiting(_)) {
+            return;
+        }
         let link = &self.table.link;
         let oldest = link.oldest_news(connection);
-        let has_late_news = oldest.is_some_and(|stamp| stamp <= patience.stamp);
-        let is_late = has_late_news || connection.holds_senders();
+        let is_late = patience.look(oldest, connection.holds_senders());
         if !is_late && !connection.is_stuck(state, &link.limits) {
-            return connection.renew_patience(state, &link.limits);
+            return connection.note_look(patience);
         }
         connection.lose_patience(state);
-        let unread = connection.kept();
         self.table.enter(connection, state, unread, |_| {});
     }
 

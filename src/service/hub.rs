@@ -308,7 +308,7 @@ impl<H: Handler> Service for Hub<H> {
     }
 
     fn judge_lag(&mut self, connection: &mut Connection, state: &mut LoopState) {
-        self.end_patience(connection, state);
+        self.look_at_laggard(connection, state);
     }
 
     fn note_mail(&mut self) {
