@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ringwheel_ringbuffer::{PoolConfig, RingPool};
 
@@ -29,6 +29,9 @@ pub(crate) struct LoopState {
     pub(crate) was_behind: bool,
     /// The work that the current turn may still do.
     pub(crate) budget: TurnBudget,
+    /// True if long turns are charged with the time that they take. The loop of a server switches it on; a simulation, whose
+    /// outcome must not depend on the machine's speed, leaves it off.
+    pub(crate) measures_time: bool,
     pub(crate) wheel: Wheel<Due>,
     pub(crate) pool: RingPool,
     pub(crate) memory: Memory,
@@ -53,6 +56,7 @@ impl LoopState {
             tick: 0,
             was_behind: false,
             budget: TurnBudget::new(budget),
+            measures_time: false,
             wheel: Wheel::new(),
             pool: RingPool::new(pool),
             memory: Memory::new(bounds),
@@ -68,6 +72,13 @@ impl LoopState {
             self.now = now;
             self.tick = self.clock.now(now);
         }
+    }
+
+    /// Charges the turn with the time since the clock was last looked at in it.
+    #[cold]
+    pub(crate) fn look_at_clock(&mut self) {
+        let now = self.measures_time.then(Instant::now);
+        self.budget.look(now);
     }
 
     /// The first tick that lies `after` from now or later.

@@ -47,6 +47,7 @@ pub(crate) struct EventLoop {
 impl EventLoop {
     /// Runs until the server ends. However it ends, every open connection ends with its handler's `on_close`.
     pub(crate) fn run(mut self) -> io::Result<()> {
+        self.reactor.measure_time();
         let outcome = catch_unwind(AssertUnwindSafe(|| self.iterate()));
         self.reactor.stop();
         self.count_departed();

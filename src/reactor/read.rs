@@ -21,6 +21,11 @@ const RING_READ_MIN: usize = 4 * 1024;
 const ANNOUNCED_MAX: usize = 4;
 
 impl Reactor {
+    /// Has long turns charged with the time that they take, from now on.
+    pub(crate) fn measure_time(&mut self) {
+        self.state.measures_time = true;
+    }
+
     /// Delivers what is kept, then reads until the socket is drained, the gate shuts, or the budget is spent.
     #[inline]
     pub(super) fn read(&mut self, slot: u32) {

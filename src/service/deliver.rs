@@ -97,6 +97,7 @@ impl<H: Handler> Entry<'_, H> {
                     Some(count) => consumed += count,
                     None => return consumed,
                 }
+                self.charge_turn();
             }
             // A change that is asked for with the last message is made when the entry is left.
             if consumed == input.len() || !self.change_decoder() {
@@ -120,6 +121,14 @@ impl<H: Handler> Entry<'_, H> {
         let work = self.conn.encoder.take_work();
         self.conn.state.budget.charge(work);
         consumed
+    }
+
+    /// Charges the turn now and then with the time that its messages take.
+    #[inline(always)]
+    fn charge_turn(&mut self) {
+        if self.conn.state.budget.count_call() {
+            self.conn.state.look_at_clock();
+        }
     }
 
     /// Unpacks at the front of the input and hands a message to the handler. Returns also the bytes consumed; `None` if the

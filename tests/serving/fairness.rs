@@ -4,12 +4,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use ringwheel::protocol::{
     Decode, Encode, Lines, LinesDecoder, LinesError, Output, PackError, Protocol, Raw,
     UnpackContext, Unpacked,
 };
-use support::{Client, DEADLINE, Recorder, TestServer, eventually, listen};
+use ringwheel::{Conn, Server, ServerBuilder};
+use support::{Client, DEADLINE, Hold, Recorder, TestServer, eventually, listen};
 
 /// A client that keeps writing until it is told to stop.
 struct Flood {
@@ -95,7 +97,7 @@ fn a_connection_with_work_for_many_turns_lets_others_in_between() {
         // The test stops listening before the last lines.
         let _ = order.send(line[0]);
     });
-    let builder = ringwheel::Server::builder()
+    let builder = Server::builder()
         .workers(1)
         .receive_buffer(4096)
         .read_budget(4096);
@@ -208,7 +210,7 @@ fn a_message_that_causes_much_work_ends_the_turn_of_its_connection() {
             // The first line takes until the other connection has sent its own.
             let _ = may_go_on.lock().unwrap().recv();
         });
-        let builder = ringwheel::Server::builder().workers(1);
+        let builder = Server::builder().workers(1);
         let server = TestServer::start_on(builder, listen(CostlyLines), recorder);
         let (mut busy, mut other) = (server.connect(), server.connect());
         events.open();
@@ -223,6 +225,64 @@ fn a_message_that_causes_much_work_ends_the_turn_of_its_connection() {
         assert!(before < 100, "{name}: it waited for {before} lines");
         server.finish(&events);
     }
+}
+
+/// Has a worker find the lines of two connections in one iteration, and returns how many of one are delivered before the first
+/// of the other. `on_line` is called with each until then.
+fn lines_in_front(
+    builder: ServerBuilder,
+    lines: [&str; 2],
+    on_line: impl Fn(&mut Conn<'_, Lines>) + Send + Sync + 'static,
+) -> usize {
+    let (recorder, events) = Recorder::<Lines>::new();
+    let (hold, grip) = Hold::new();
+    let (seen, in_front) = channel();
+    // The lines of each connection that were delivered; `None` once both had one.
+    let counts = Mutex::new(Some([0; 2]));
+    let recorder = recorder.without_messages().on_message(move |conn, line| {
+        if line == b"hold" {
+            return hold.enter();
+        }
+        let mut delivered = counts.lock().unwrap();
+        let Some(each) = delivered.as_mut() else {
+            return;
+        };
+        each[usize::from(line[0] == b'b')] += 1;
+        if each.contains(&0) {
+            on_line(conn);
+        } else {
+            seen.send(each[0].max(each[1])).unwrap();
+            *delivered = None;
+        }
+    });
+    let server = TestServer::start_on(builder.workers(1), listen(Lines::new()), recorder);
+    let mut clients = [server.connect(), server.connect()];
+    let mut holder = server.connect();
+    for _ in 0..3 {
+        events.open();
+    }
+    holder.send(b"hold\n");
+    grip.wait();
+    for (client, lines) in clients.iter_mut().zip(lines) {
+        client.send(lines.as_bytes());
+    }
+    grip.release();
+    let in_front = in_front.recv_timeout(DEADLINE).unwrap();
+    server.finish(&events);
+    in_front
+}
+
+/// A turn had no bound in time: it delivered all that had arrived, however long the handler took for each message.
+#[test]
+fn a_handler_that_takes_long_for_each_message_ends_the_turn_of_its_connection() {
+    let lines = ["a\n".repeat(5_000), "b\n".repeat(5_000)];
+    let in_front = lines_in_front(Server::builder(), [&lines[0], &lines[1]], |_| {
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_micros(200) {
+            std::hint::spin_loop();
+        }
+    });
+    assert!(in_front < 1_000, "one waited for {in_front} lines");
 }
 
 #[test]
@@ -265,10 +325,10 @@ fn a_timer_that_is_always_due_does_not_starve_sockets() {
             conn.send(bytes);
         })
         .on_open(|conn| {
-            conn.set_timer(std::time::Duration::ZERO, 0).unwrap();
+            conn.set_timer(Duration::ZERO, 0).unwrap();
         })
         .on_timer(|conn, _| {
-            conn.set_timer(std::time::Duration::ZERO, 0).unwrap();
+            conn.set_timer(Duration::ZERO, 0).unwrap();
         });
     let server = TestServer::start(listen(Raw), recorder);
     let mut clients: Vec<Client> = (0..10).map(|_| server.connect()).collect();
