@@ -13,8 +13,8 @@ const NANOS_PER_UNIT: u128 = 10;
 /// the rest with [`UnpackContext::charge`](super::UnpackContext::charge): what it inflates, or looks up. So a flood of small
 /// input that causes much work slows down its own connection, and not the others of its worker.
 ///
-/// A loop also charges the time of a long turn, 1 unit for 10 ns: so a handler that takes long for each message slows down its
-/// own connection, too.
+/// A loop also charges the bytes that a turn hands to the kernel, 1 unit each, and the time of a long turn, 1 unit for 10 ns: so
+/// large answers, and a handler that takes long for each message, slow down their own connection, too.
 ///
 /// A loop gives each turn [`ServerBuilder::read_budget`](crate::ServerBuilder::read_budget). Once it is spent, the turn ends
 /// after the current message, and the connection goes on when the others have had their turn.

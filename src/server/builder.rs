@@ -214,8 +214,10 @@ impl ServerBuilder {
     /// Bytes read from one connection before the others of its worker have their turn, at least 1. Default 256 KiB.
     ///
     /// Work counts, too: 16 bytes for each message, and what the protocol [reports](crate::protocol::UnpackContext::charge), such
-    /// as the bytes that a WebSocket message inflates to. Once the budget is spent the turn ends behind the current message,
-    /// and the rest is kept for the connection's next turn.
+    /// as the bytes that a WebSocket message inflates to. So do the bytes that the kernel takes of the answers while messages are
+    /// delivered, 1 each, and the time that a turn takes from its 32nd message on, 1 for 10 ns: the default is 2.6 ms of it. The time
+    /// is measured after every 32nd message. Once the budget is spent the turn ends behind the current message, and the rest is
+    /// kept for the connection's next turn.
     ///
     /// A connection whose last turn took more than an eighth of the budget is heavy: its next turn comes behind those of light
     /// connections. One iteration of the loop gives heavy connections turns until they have done the work of four budgets

@@ -88,6 +88,7 @@ impl<H: Handler> Entry<'_, H> {
     #[inline(always)]
     fn deliver_all(&mut self, handler: &mut H, input: &mut [u8]) -> usize {
         let mut consumed = 0;
+        let mut written = self.conn.connection.output.written();
         self.conn.connection.needed = 1;
         // Work for mail and timers is not the turn's.
         let _ = self.conn.encoder.take_work();
@@ -97,7 +98,7 @@ impl<H: Handler> Entry<'_, H> {
                     Some(count) => consumed += count,
                     None => return consumed,
                 }
-                self.charge_turn();
+                self.charge_turn(&mut written);
             }
             // A change that is asked for with the last message is made when the entry is left.
             if consumed == input.len() || !self.change_decoder() {
@@ -123,12 +124,25 @@ impl<H: Handler> Entry<'_, H> {
         consumed
     }
 
-    /// Charges the turn now and then with the time that its messages take.
+    /// Charges the turn with what the last message has caused besides: the bytes that the kernel has taken, of which `written`
+    /// are charged already, and now and then the time.
     #[inline(always)]
-    fn charge_turn(&mut self) {
+    fn charge_turn(&mut self, written: &mut u64) {
+        // Most answers leave at the end of the turn.
+        if self.conn.connection.output.written() != *written {
+            *written = self.charge_written(*written);
+        }
         if self.conn.state.budget.count_call() {
             self.conn.state.look_at_clock();
         }
+    }
+
+    /// Charges the turn with the bytes that the kernel has taken since it had taken `before`. Returns how many it has taken now.
+    #[cold]
+    fn charge_written(&mut self, before: u64) -> u64 {
+        let written = self.conn.connection.output.written();
+        self.conn.state.budget.charge((written - before) as usize);
+        written
     }
 
     /// Unpacks at the front of the input and hands a message to the handler. Returns also the bytes consumed; `None` if the

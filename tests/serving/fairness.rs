@@ -285,6 +285,18 @@ fn a_handler_that_takes_long_for_each_message_ends_the_turn_of_its_connection() 
     assert!(in_front < 1_000, "one waited for {in_front} lines");
 }
 
+/// A turn had no bound in output: while the kernel takes the answers, small requests can ask for any number of bytes.
+#[test]
+fn large_answers_end_the_turn_of_their_connection() {
+    let lines = ["a\n".repeat(3_000), "b\n".repeat(3_000)];
+    let builder = Server::builder().read_budget(64 * 1024);
+    let answer = "a".repeat(5_000);
+    let in_front = lines_in_front(builder, [&lines[0], &lines[1]], move |conn| {
+        conn.send(&answer);
+    });
+    assert!(in_front < 60, "one waited for {in_front} lines");
+}
+
 #[test]
 fn mail_from_other_threads_does_not_starve_sockets() {
     let (recorder, events) = Recorder::<Raw>::new();
