@@ -91,7 +91,7 @@
 //! | [`Limits::input`], bytes kept of a message that is not whole | 16 MiB | [`CloseReason::InputLimit`] |
 //! | [`Limits::high_water`], pending output | 192 KiB | the peer is not read until [`Limits::low_water`] (64 KiB) |
 //! | [`Limits::output`], pending output | 1,280 KiB | as [`Limits::overflow`] says: [`CloseReason::OutputLimit`] |
-//! | [`ServerBuilder::worker_memory`], kept input, pending output and subscriptions of all connections of a worker | 1 GiB | the ones that hold most are slowed, then ended: [`CloseReason::WorkerMemory`] |
+//! | [`ServerBuilder::worker_memory`], kept input, pending output, completions and subscriptions of all connections of a worker | 1 GiB | the ones that hold most are slowed, then ended: [`CloseReason::WorkerMemory`] |
 //! | [`Limits::timers`] of a connection | 64 | [`TooManyTimersError`] |
 //! | [`Limits::subscriptions`] of a connection | 256 | [`SubscribeError::Count`] |
 //! | [`Listen::idle_timeout`] | none | [`Timeout::Idle`] |

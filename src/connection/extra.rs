@@ -1,11 +1,11 @@
 //! The state that only few connections need.
 
 use std::any::Any;
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::completion::Completion;
+use super::completion::Completions;
 use super::lag::{Lag, Progress};
 use super::topics::Subscription;
 use crate::shared::control::Control;
@@ -14,8 +14,8 @@ use crate::wheel::TimerKey;
 /// State that only few connections need, allocated with the first use, so that the others stay small.
 #[derive(Default)]
 pub(crate) struct Extra {
-    /// Completions, each to be called once the output has reached its position, in bytes since the connection opened.
-    pub(crate) completions: VecDeque<(u64, Completion)>,
+    /// Completions of messages that are not with the kernel yet.
+    pub(crate) completions: Completions,
     /// The handler's timers by their number, to be cancelled with the connection.
     pub(crate) timers: HashMap<u64, HandlerTimer>,
     /// The number of the next timer. It never repeats, so that no name of a timer can mean a later one.

@@ -1,7 +1,8 @@
 //! The memory that peers make a worker hold: an account of all its connections, kept up to date turn by turn, with one bound.
 //!
 //! A connection holds memory between two turns if input is not a whole message, in a ring or in its decoder, or if output is
-//! pending; and if it subscribes to topics. Counted is the memory itself: the capacity of the rings that it has borrowed, and
+//! pending, with the completions that wait for it; and if it subscribes to topics. Counted is the memory itself: the capacity of
+//! the rings that it has borrowed, the [completions](super::completion::Completions), and
 //! [`Decode::held`](crate::protocol::Decode::held). A subscription counts as much as one in a topic of its own may take
 //! ([`SUBSCRIPTION_BYTES`]), and the name, since the other subscribers may leave.
 //!
@@ -61,7 +62,7 @@ fn units(bytes: usize) -> u32 {
 /// The memory with which one connection is charged for its buffers, in units.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Charge {
-    /// Its rings, for input and output.
+    /// Its rings, for input and output, and its completions.
     rings: u32,
     /// Its decoder's, beside the rings.
     decoder: u32,
@@ -195,13 +196,24 @@ impl LoopState {
 }
 
 impl Connection {
-    /// Bytes of the rings that the connection has borrowed.
+    /// Bytes of the rings that the connection has borrowed, and of the completions that wait for its output.
     pub(crate) fn ring_bytes(&self) -> usize {
         let input = self.input.as_ref().map_or(0, |ring| ring.capacity());
-        input + self.output.capacity()
+        input + self.output.capacity() + self.completion_bytes()
     }
 
-    /// Charges the connection with the rings that it has now.
+    /// Bytes of the completions that wait for output. Those of a connection that is over are dropped by its next turn, which comes
+    /// at once, and count no more: so a [victim](super::victims) frees all that it was charged with.
+    fn completion_bytes(&self) -> usize {
+        // Only a connection that has some is looked at closely.
+        if !self.burdens.has(Burdens::COMPLETING) || self.life.is_closed() {
+            return 0;
+        }
+        let extra = self.extra.as_ref();
+        extra.map_or(0, |extra| extra.completions.bytes())
+    }
+
+    /// Charges the connection with the rings and completions that it has now.
     pub(crate) fn charge_rings(&mut self, state: &mut LoopState) {
         let bytes = self.ring_bytes();
         if state.memory.replace(&mut self.charge.rings, units(bytes)) {

@@ -74,10 +74,8 @@ impl<P: Protocol> Conn<'_, P> {
             }
             (_, Some(done)) => {
                 let position = self.position();
-                self.connection
-                    .extra_or_new()
-                    .completions
-                    .push_back((position, done));
+                let completions = &mut self.connection.extra_or_new().completions;
+                completions.push(position, done);
                 self.connection.burdens.set(Burdens::COMPLETING, true);
             }
         }

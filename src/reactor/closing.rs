@@ -74,9 +74,9 @@ pub(super) fn release_handles(connection: &mut Connection) {
 
 /// Drops the completions of a connection that has ended, which thereby tell that the messages are lost.
 pub(super) fn drop_completions(connection: &mut Connection) {
-    let extra = connection.extra.as_mut();
-    let completions = extra.map(|extra| std::mem::take(&mut extra.completions));
-    completions.into_iter().flatten().for_each(contain_drop);
+    if let Some(extra) = &mut connection.extra {
+        extra.completions.take().for_each(contain_drop);
+    }
 }
 
 impl Reactor {

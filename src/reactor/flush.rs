@@ -119,14 +119,7 @@ fn complete_deliveries(connection: &mut Connection) {
     }
     let written = connection.output.written();
     while let Some(extra) = &mut connection.extra {
-        if extra
-            .completions
-            .front()
-            .is_none_or(|(position, _)| *position > written)
-        {
-            break;
-        }
-        let Some((_, completion)) = extra.completions.pop_front() else {
+        let Some(completion) = extra.completions.pop_written(written) else {
             break;
         };
         contain(connection, |_| completion.complete(SendOutcome::Written));

@@ -213,11 +213,9 @@ impl ServerBuilder {
 
     /// Bytes read from one connection before the others of its worker have their turn, at least 1. Default 256 KiB.
     ///
-    /// Work counts, too: 16 bytes for each message, and what the protocol [reports](crate::protocol::UnpackContext::charge), such
-    /// as the bytes that a WebSocket message inflates to. So do the bytes that the kernel takes of the answers while messages are
-    /// delivered, 1 each, and the time that a turn takes from its 32nd message on, 1 for 10 ns: the default is 2.6 ms of it. The time
-    /// is measured after every 32nd message. Once the budget is spent the turn ends behind the current message, and the rest is
-    /// kept for the connection's next turn.
+    /// Work counts, too: 16 bytes for each message, what the protocol [reports](crate::protocol::UnpackContext::charge), such as
+    /// inflated bytes, each byte of output that the kernel takes meanwhile, and 1 for each 10 ns of a turn from its 32nd message
+    /// on. Once the budget is spent the turn ends behind the current message, and the rest is kept for the next turn.
     ///
     /// A connection whose last turn took more than an eighth of the budget is heavy: its next turn comes behind those of light
     /// connections. One iteration of the loop gives heavy connections turns until they have done the work of four budgets
@@ -235,14 +233,14 @@ impl ServerBuilder {
     }
 
     /// The limit of bytes that the peers of one worker make it hold, all connections together: input that is not a whole
-    /// message, output that they have not taken, and subscriptions. At least 1 MiB ([`build`](Self::build) refuses less);
-    /// `usize::MAX` for no limit. Default 1 GiB.
+    /// message, output that they have not taken, its completions, and subscriptions. At least 1 MiB ([`build`](Self::build)
+    /// refuses less); `usize::MAX` for no limit. Default 1 GiB.
     ///
     /// [`Limits`](crate::Limits) bound each connection, and this bounds their sum, of memory as it is allocated: rings with
-    /// their unused parts, what decoders hold ([`Decode::held`](crate::protocol::Decode::held)), and for each
-    /// [subscription](crate::Conn::subscribe) 288 bytes and the topic's name, in multiples of 64. A server with several
-    /// workers may take as often as much. Not counted are sessions, letters, timers and the up to 64 idle rings of
-    /// [`ring_pool`](Self::ring_pool).
+    /// their unused parts, what decoders hold ([`Decode::held`](crate::protocol::Decode::held)), 24 bytes for each place in a queue
+    /// of [completions](crate::Conn::send_then), what these capture and 32 bytes, and for each [subscription](crate::Conn::subscribe)
+    /// 288 bytes and the topic's name, in multiples of 64. A server with several workers may take as often as much. Not counted
+    /// are sessions, letters, sources, timers and the up to 64 idle rings of [`ring_pool`](Self::ring_pool).
     ///
     /// - Above 3/4 of the limit connections that hold more than their share are not read, until 5/8 or for 5 seconds: time for
     ///   others to finish. A share is half of what each connection would have if all had the same.

@@ -10,7 +10,7 @@ use ringwheel::protocol::{
     Decode, Encode, LengthPrefixed, Lines, Output, PackError, Protocol, Raw, UnpackContext,
     Unpacked,
 };
-use ringwheel::{ConnHandle, Connections, Limits, SendStatus, Server, ServerHandle};
+use ringwheel::{ConnHandle, Connections, Limits, Listen, SendStatus, Server, ServerHandle};
 use support::{Client, DEADLINE, Event, Events, Hold, Recorder, TestServer, eventually, listen};
 
 const KIB: usize = 1024;
@@ -162,6 +162,83 @@ fn those_who_subscribe_to_most_are_ended_and_nobody_else() {
     drop(modest);
     eventually("nothing is left", || held(&server) == 0);
     server.finish(&events);
+}
+
+/// Answers each line, which is a number, with so many lines of ten bytes. Each has a completion that captures [`CAPTURED`] bytes
+/// and counts itself among `called`.
+fn completing(called: &Arc<AtomicUsize>) -> (Recorder<Lines>, Events) {
+    let (recorder, events) = Recorder::<Lines>::new();
+    let called = called.clone();
+    let recorder = recorder.without_messages().on_message(move |conn, line| {
+        let answers = std::str::from_utf8(line).unwrap().parse().unwrap();
+        for _ in 0..answers {
+            let (called, captured) = (called.clone(), [1_u8; CAPTURED]);
+            conn.send_then("an answer", move |_| {
+                called.fetch_add(usize::from(captured[0]), Ordering::Relaxed);
+            });
+        }
+    });
+    (recorder, events)
+}
+
+/// Bytes that each completion captures beside the place in which it is counted.
+const CAPTURED: usize = 192;
+
+/// Limits that let the output of all answers wait.
+fn roomy() -> Listen<Lines> {
+    let limits = Limits::default().output(8192 * KIB).high_water(4096 * KIB);
+    listen(Lines::new())
+        .limits(limits)
+        .send_buffer_size(16 * KIB)
+}
+
+/// A peer that sends short requests and does not read cost 10 MB of completions, which nobody counted.
+#[test]
+fn completions_count_until_they_are_called() {
+    const REQUESTS: usize = 40_000;
+    // What the kernel takes for a peer that does not read is less than half of the answers.
+    const WAITING: usize = REQUESTS / 2;
+    let called = Arc::default();
+    let (completing, events) = completing(&called);
+    let server = TestServer::start(roomy(), completing);
+    let ask = || {
+        let mut client = Client::connect_narrow(server.addr());
+        client.send(&b"1\n".repeat(REQUESTS));
+        let least = WAITING * (24 + CAPTURED + 32);
+        eventually("completions count", || held(&server) >= least);
+        client
+    };
+    let mut reader = ask();
+    reader.receive(REQUESTS * 10);
+    eventually("all are called", || held(&server) == 0);
+    reader.send(b"1\n");
+    reader.receive(10);
+    eventually("a single one is called", || held(&server) == 0);
+    ask().reset();
+    eventually("all are dropped", || held(&server) == 0);
+    let calls = called.load(Ordering::Relaxed);
+    assert!((REQUESTS + 1..=2 * REQUESTS + 1).contains(&calls));
+    server.finish(&events);
+}
+
+#[test]
+fn those_with_most_completions_are_ended_and_nobody_else() {
+    let called = Arc::default();
+    let (completing, events) = completing(&called);
+    let builder = Server::builder().workers(1).worker_memory(LEAST);
+    let server = TestServer::start_on(builder, roomy(), completing);
+    let mut modest = server.connect();
+    modest.send(b"1\n");
+    modest.receive(10);
+    let mut greedy = Client::connect_narrow(server.addr());
+    greedy.send(b"40000\n");
+    assert_eq!(events.close_reason(), "WorkerMemory");
+    eventually("nothing is left", || held(&server) == 0);
+    modest.send(b"1\n");
+    modest.receive(10);
+    assert_eq!(events.count(|event| matches!(event, Event::Close(..))), 1);
+    server.finish(&events);
+    assert_eq!(called.load(Ordering::Relaxed), 40_002);
 }
 
 /// A protocol that notes the memory of the worker each time that it writes a message.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use ringwheel_ringbuffer::PoolConfig;
 
+use crate::connection::Connection;
 use crate::connection::close_reason::Cause;
 use crate::connection::gate::Gate;
 use crate::connection::id::ConnId;
@@ -94,7 +95,7 @@ impl World {
         let ledger = self.book.open();
         for connection in reactor.table.iter_mut() {
             let service = &reactor.services[connection.service as usize].service;
-            let buffers = units(connection.ring_bytes()) + units(service.held(connection));
+            let buffers = units(held_by(connection)) + units(service.held(connection));
             let peer = self.peers.iter().find(|peer| peer.id == connection.id);
             let topics = peer.map(|peer| &ledger.records[peer.number].topics);
             let names = topics.into_iter().flatten().map(|topic| TOPICS[*topic]);
@@ -245,6 +246,16 @@ impl World {
             );
         }
     }
+}
+
+/// Bytes of the rings and the completions of a connection, from these themselves. The completions of one that is over are
+/// dropped by its next turn at the latest, and do not count.
+fn held_by(connection: &Connection) -> usize {
+    let input = connection.input.as_ref().map_or(0, |ring| ring.capacity());
+    let is_over = connection.life.is_closed();
+    let extra = connection.extra.as_ref().filter(|_| !is_over);
+    let completions = extra.map_or(0, |extra| extra.completions.added_up());
+    input + connection.output.capacity() + completions
 }
 
 /// True if a connection was ended because the bound was passed.
