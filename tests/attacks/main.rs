@@ -35,6 +35,8 @@ mod upgrades;
 #[cfg(target_os = "linux")]
 mod bombs;
 #[cfg(target_os = "linux")]
+mod completions;
+#[cfg(target_os = "linux")]
 mod crowd;
 #[cfg(target_os = "linux")]
 mod fragments;

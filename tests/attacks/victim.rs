@@ -19,7 +19,11 @@ pub(crate) struct Victim {
 
 /// Runs the server in the child process until the parent closes its input.
 pub(crate) fn serve(builder: ServerBuilder, counts: &Counts) {
-    let server = TestServer::spawn(builder);
+    serve_on(TestServer::spawn(builder), counts);
+}
+
+/// As [`serve`], with a server that was started already.
+pub(crate) fn serve_on(server: TestServer, counts: &Counts) {
     let addresses = server.handle().local_addrs().iter();
     let addresses: Vec<String> = addresses.map(ToString::to_string).collect();
     println!("\nserves on {}", addresses.join(" "));
