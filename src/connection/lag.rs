@@ -17,7 +17,6 @@ use super::due::Due;
 use super::gate::Gate;
 use super::limits::Limits;
 use super::loop_state::LoopState;
-use crate::panics::contain_drop;
 use crate::shared::current;
 use crate::wheel::TimerKey;
 
@@ -194,17 +193,18 @@ impl Connection {
         extra.is_some_and(|extra| !extra.held_senders.is_empty())
     }
 
-    /// Lets the senders go whose mail has come without room for it.
-    pub(crate) fn release_senders(&mut self) {
-        let extra = self.extra.as_mut();
-        let held = extra.map(|extra| {
-            #[cfg(test)]
-            {
-                extra.releases += 1;
-            }
-            std::mem::take(&mut extra.held_senders)
-        });
-        held.into_iter().flatten().for_each(contain_drop);
+    /// Lets the senders go whose mail has come without room for it: they go on when it is dropped, which may call back.
+    pub(crate) fn release_senders(&mut self, state: &mut LoopState) {
+        let Some(extra) = &mut self.extra else {
+            return;
+        };
+        #[cfg(test)]
+        {
+            extra.releases += 1;
+        }
+        if !extra.held_senders.is_empty() {
+            state.released.append(&mut extra.held_senders);
+        }
     }
 
     /// Ends the patience with the connection, if it lags.
@@ -223,7 +223,7 @@ impl Connection {
                 state.wheel.cancel(timer);
             }
         }
-        self.release_senders();
+        self.release_senders(state);
     }
 }
 
@@ -350,6 +350,7 @@ mod tests {
             (2, 2)
         );
         connection.end_lag(&mut state);
+        state.released.clear();
         assert_eq!(
             (Arc::strong_count(&first), Arc::strong_count(&other)),
             (1, 1)

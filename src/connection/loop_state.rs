@@ -1,5 +1,6 @@
 //! The state that all connections of one worker share.
 
+use std::any::Any;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -39,6 +40,8 @@ pub(crate) struct LoopState {
     pub(crate) ready: Vec<u32>,
     /// The same for [heavy](Burdens::HEAVY) connections, of which an iteration serves only some.
     pub(crate) heavy: VecDeque<ConnId>,
+    /// Mail that connections without room have held, and that is dropped at the end of the iteration.
+    pub(crate) released: Vec<Arc<dyn Any + Send + Sync>>,
 }
 
 impl LoopState {
@@ -62,6 +65,7 @@ impl LoopState {
             memory: Memory::new(bounds),
             ready: Vec::new(),
             heavy: VecDeque::new(),
+            released: Vec::new(),
         }
     }
 

@@ -108,6 +108,6 @@ impl<P: Protocol> Link<P> {
                 topics.leave(subscription);
             }
         }
-        connection.release_senders();
+        connection.release_senders(state);
     }
 }

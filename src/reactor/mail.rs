@@ -156,7 +156,7 @@ impl Reactor {
     }
 
     /// Carries out the mail that callbacks have posted, if there is any.
-    fn read_posts(&mut self) {
+    pub(super) fn read_posts(&mut self) {
         if current::posted() > 0 {
             self.read_local_mail();
         }

@@ -323,6 +323,9 @@ impl Reactor {
         if !self.state.heavy.is_empty() {
             self.serve_heavy();
         }
+        if !self.state.released.is_empty() {
+            self.let_senders_go();
+        }
         if !self.state.memory.victims.is_empty() {
             self.close_victims();
         }
@@ -332,6 +335,15 @@ impl Reactor {
         if self.state.memory.has_calmed() {
             self.calm_down();
         }
+    }
+
+    /// Drops the mail that connections have held. Its senders are told by requests, which keep the loop awake.
+    #[cold]
+    fn let_senders_go(&mut self) {
+        for mail in std::mem::take(&mut self.state.released) {
+            contain_drop(mail);
+        }
+        self.read_posts();
     }
 
     fn work_off_ready_list(&mut self) {
@@ -443,6 +455,7 @@ impl Reactor {
             }
         }
         self.remove_closed();
+        self.let_senders_go();
         for slot in &mut self.services {
             // Mail that is put in later is dropped with the service, whose mailbox is then closed.
             slot.service.discard_mail(&mut self.state);
