@@ -59,24 +59,54 @@ const LOOKS: usize = 8;
 pub(crate) struct Patience {
     /// The timer of the next look.
     timer: TimerKey,
-    /// The stamps of the last looks, each in the place of one that is as far back as the patience lasts; 0 where there was none.
-    stamps: [u64; LOOKS],
-    /// Number of looks so far.
-    looks: usize,
-    /// Number of looks since which it holds senders.
-    holding: usize,
+    /// The last looks, in a ring.
+    looks: [Look; LOOKS + 1],
+    next: usize,
+    /// The tick of the first look since which it holds senders.
+    held_since: Option<u64>,
+}
+
+/// The time of a look at a subscriber, and a stamp of that time.
+#[derive(Clone, Copy, Debug, Default)]
+struct Look {
+    tick: u64,
+    /// 0 if there was no look.
+    stamp: u64,
 }
 
 impl Patience {
-    /// Notes a look, and the oldest publication that waits. True if it has waited for as long as the patience lasts, or a sender
-    /// has been held for so long.
-    pub(crate) fn look(&mut self, oldest: Option<u64>, holds_senders: bool) -> bool {
-        let stamp = &mut self.stamps[self.looks % LOOKS];
-        let is_late = oldest.is_some_and(|oldest| oldest <= *stamp);
-        *stamp = current::next_stamp();
-        self.looks += 1;
-        self.holding = if holds_senders { self.holding + 1 } else { 0 };
-        is_late || self.holding > LOOKS
+    fn begin(timer: TimerKey, tick: u64) -> Self {
+        let mut patience = Patience {
+            timer,
+            looks: [Look::default(); LOOKS + 1],
+            next: 0,
+            held_since: None,
+        };
+        patience.note(tick);
+        patience
+    }
+
+    fn note(&mut self, tick: u64) {
+        let stamp = current::next_stamp();
+        self.looks[self.next] = Look { tick, stamp };
+        self.next = (self.next + 1) % self.looks.len();
+    }
+
+    /// Notes a look, and the oldest publication that waits. True if that has waited for as long as the patience lasts, in ticks,
+    /// or if a sender has been held for so long.
+    pub(crate) fn look(
+        &mut self,
+        oldest: Option<u64>,
+        holds_senders: bool,
+        (tick, patience): (u64, u64),
+    ) -> bool {
+        let is_past = |since: u64| since.saturating_add(patience) <= tick;
+        let past = self.looks.iter().filter(|look| is_past(look.tick));
+        let stamp = past.map(|look| look.stamp).max().unwrap_or(0);
+        self.note(tick);
+        let held_since = holds_senders.then(|| self.held_since.unwrap_or(tick));
+        self.held_since = held_since;
+        oldest.is_some_and(|oldest| oldest <= stamp) || held_since.is_some_and(is_past)
     }
 }
 
@@ -139,12 +169,7 @@ impl Connection {
             self.lose_patience(state);
             return false;
         }
-        let patience = Patience {
-            timer: self.next_look(state, limits),
-            stamps: [0; LOOKS],
-            looks: 0,
-            holding: 0,
-        };
+        let patience = Patience::begin(self.next_look(state, limits), state.tick);
         self.extra_or_new().lag = Lag::Waiting(patience);
         true
     }
@@ -326,14 +351,17 @@ mod tests {
         let Lag::Waiting(mut patience) = connection.lag() else {
             panic!("it waits");
         };
-        for _ in 0..LOOKS {
-            assert!(!patience.look(Some(published), false));
+        // The patience is 80 ticks.
+        for tick in (10..80).step_by(10) {
+            assert!(!patience.look(Some(published), false, (tick, 80)));
         }
         let later = current::next_stamp();
-        assert!(patience.look(Some(published), false));
-        assert!(!patience.look(Some(later), false) && !patience.look(None, false));
-        let held = (0..).take_while(|_| !patience.look(None, true));
-        assert_eq!(held.count(), LOOKS);
+        assert!(patience.look(Some(published), false, (80, 80)));
+        assert!(!patience.look(Some(later), false, (90, 80)));
+        assert!(!patience.look(None, false, (1_000, 80)));
+        let mut held = (1_000..).step_by(10);
+        let is_late = |tick: &u64| patience.look(None, true, (*tick, 80));
+        assert_eq!(held.find(is_late), Some(1_080));
     }
 
     #[test]

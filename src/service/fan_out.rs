@@ -162,7 +162,8 @@ impl<H: Handler> Hub<H> {
         }
         let link = &self.table.link;
         let oldest = link.oldest_news(connection);
-        let is_late = patience.look(oldest, connection.holds_senders());
+        let time = (state.tick, state.clock.deadline(link.limits.patience));
+        let is_late = patience.look(oldest, connection.holds_senders(), time);
         if !is_late && !connection.is_stuck(state, &link.limits) {
             return connection.note_look(patience);
         }
