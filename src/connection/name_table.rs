@@ -43,7 +43,7 @@ impl Hasher for IsHash {
 
     /// Maps look at the first bits and at the last.
     fn finish(&self) -> u64 {
-        u64::from(self.0) << 32 | u64::from(self.0)
+        (u64::from(self.0) << 32) | u64::from(self.0)
     }
 }
 
