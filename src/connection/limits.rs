@@ -84,9 +84,10 @@ pub struct Limits {
     /// The patience with a subscriber is over if a publication has waited for this time, and up to an eighth more, or if no
     /// byte has left for it. Then the subscriber gets all that waits and all that follows at once, up to
     /// [`output`](Self::output), where [`overflow`](Self::overflow) decides, until its output has fallen to the low-water mark.
-    /// Nothing waits while the worker's mailboxes are more than a quarter full.
+    /// Where what waits takes more than a quarter of the worker's mailboxes, the patience is over with the subscribers of the topics
+    /// for which most waits; so it is at the beginning of a drain.
     ///
-    /// So a subscriber is waited for if it reads within this time what its publishers may have on their way, of one publisher
+    /// So one subscriber can slow each of its publishers to what that may have on its way in this time. It is waited for if it reads within this time what its publishers may have on their way, of one publisher
     /// 64 messages or 256 KiB by default. Zero: publications
     /// never wait, and a connection that publishes fast drives subscribers that read more slowly to their limit. Default 1 s.
     pub patience: Duration,

@@ -96,6 +96,12 @@ impl<T> Log<T> {
         }
     }
 
+    /// The entries that the rounds so far have delivered.
+    pub(super) fn delivered(&self) -> impl Iterator<Item = &T> {
+        let entries = self.entries.iter().take(self.walked);
+        entries.map(|entry| &entry.value)
+    }
+
     /// True if there are entries that a round has to deliver.
     pub(super) fn has_new(&self) -> bool {
         self.walked < self.entries.len()

@@ -375,6 +375,24 @@ impl<T, S: BuildHasher> Topics<T, S> {
         }
     }
 
+    /// The topics of those subscriptions that lag.
+    pub(crate) fn topics_behind(
+        &self,
+        subscriptions: &[Subscription],
+    ) -> impl Iterator<Item = u32> {
+        let lagging = subscriptions.iter().filter(|subscription| {
+            let subscriber = self.subscribers.get(subscription.place);
+            subscriber.is_some_and(|subscriber| subscriber.lags)
+        });
+        lagging.map(|subscription| subscription.topic)
+    }
+
+    /// The entries of a topic that wait for nothing but subscribers that lag.
+    pub(crate) fn retained(&self, topic: u32) -> impl Iterator<Item = &T> {
+        let log = self.topics[topic].log.as_ref();
+        log.into_iter().flat_map(|log| log.delivered())
+    }
+
     /// Number of subscriptions that lag.
     pub(crate) fn lagging(&self) -> usize {
         self.lagging

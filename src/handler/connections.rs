@@ -152,7 +152,8 @@ impl<H: Handler> Connections<H> {
         self.put_all(share, put, missed)
     }
 
-    /// Sends one message to one connection, by its name.
+    /// Sends one message to one connection, by its name. What comes to a connection without room slows a connection that sends
+    /// down, as [`Limits::publications`](crate::Limits::publications) says, and no thread.
     ///
     /// A close by [`ConnHandle::close`](crate::ConnHandle::close) does not wait for it, but for what was sent through handles.
     ///

@@ -91,7 +91,7 @@ impl<H: Handler> Mailbox<H> {
         charge: Charge,
         reach: usize,
     ) -> Result<(), SendError<Mail<H>>> {
-        current::note_post(&self.shared, reach);
+        current::note_post(&self.shared, reach, charge.bytes());
         // A visit takes long, and so it waits its turn among the mail of other threads.
         let is_local = !matches!(mail, Mail::Each(_)) && current::is_current(&self.shared);
         let stamp = if is_local { current::next_stamp() } else { 0 };

@@ -233,7 +233,7 @@ impl<P: Protocol> Conn<'_, P> {
     /// wait, and what does not wait does not slow its sender down.
     pub(crate) fn hold_sender(&mut self, mail: Arc<dyn Any + Send + Sync>) {
         let limits = &self.link.limits;
-        if !self.connection.must_lag(limits) || self.state.shared.is_filling_up() {
+        if !self.connection.must_lag(limits) {
             return;
         }
         self.connection.begin_lag(self.state, limits);
@@ -247,10 +247,6 @@ impl<P: Protocol> Conn<'_, P> {
     fn lag(&mut self) -> bool {
         if self.link.oldest_news(self.connection).is_none() {
             return true;
-        }
-        if self.state.shared.is_filling_up() {
-            self.connection.lose_patience(self.state);
-            return false;
         }
         let is_new = matches!(self.connection.lag(), Lag::None);
         let waits = self.connection.begin_lag(self.state, &self.link.limits);

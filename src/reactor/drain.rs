@@ -8,6 +8,7 @@ use crate::connection::close_reason::Cause;
 use crate::connection::due::Due;
 use crate::connection::gate::Gate;
 use crate::connection::id::ConnId;
+use crate::connection::lag::Lag;
 
 use super::Reactor;
 
@@ -72,6 +73,11 @@ impl Reactor {
                 .targets
                 .insert(slot, connection.received.saturating_add(arrived as u64));
             connection.draining = Draining::Answering;
+            if matches!(connection.lag(), Lag::Waiting(_)) {
+                // Its publishers must not miss their own time. Those who lag from now on are waited for as ever.
+                let service = &mut self.services[connection.service as usize].service;
+                service.wait_no_longer(connection, &mut self.state);
+            }
             connection.readable = true;
             connection.drain_fully = true;
             self.state.queue(connection);

@@ -12,7 +12,7 @@ use crate::io::output::Reply;
 use crate::protocol::{Decode, Encode, ErrorOf, UnpackContext, Unpacked};
 use crate::shared::current;
 
-/// Number of letters that the callbacks of a turn may post before they are carried out.
+/// Number of letters that the callbacks of a turn may post before they are carried out, or of 256 bytes of them.
 const POSTS: u32 = 256;
 /// Work that each call of the protocol is charged besides the bytes: handling many tiny messages costs more than their bytes.
 const CALL_COST: usize = 16;

@@ -1,5 +1,6 @@
 //! The delivery of publications to the subscribers on this worker.
 
+use super::Service;
 use super::hub::Hub;
 use super::local_access::finish_visit;
 use crate::connection::Connection;
@@ -14,6 +15,7 @@ use crate::handler::Handler;
 use crate::handler::subscribing::Delivery;
 use crate::panics::contain_drop;
 use crate::protocol::Encode;
+use crate::shared::places::Places;
 
 /// Cost of a visit to a subscriber, of which a write is the greatest part. A message costs 1 besides.
 const VISIT_COST: usize = 32;
@@ -56,32 +58,84 @@ impl<H: Handler> Hub<H> {
         left
     }
 
-    /// Waits for nobody any more if the mailboxes fill up meanwhile: who has no room does not shut out those who publish.
+    /// Waits for some subscribers no longer if what waits for them fills the mailboxes, so that they do not shut out those who
+    /// publish: for those of the topics for which most waits.
     fn look_after_laggards(&mut self, table: &mut ConnTable, state: &mut LoopState) {
-        let link = &self.table.link;
-        let count = link.laggards.borrow().len();
-        if count == 0 {
+        let laggards = self.table.link.laggards.take();
+        let is_large = laggards.len() > LAGGARDS.max(2 * self.table.link.topics.borrow().lagging());
+        let is_filling_up = !laggards.is_empty() && state.shared.is_filling_up();
+        if !is_large && !is_filling_up {
+            self.table.link.laggards.replace(laggards);
             return;
         }
-        let lags = |id: &ConnId, table: &mut ConnTable| {
-            let connection = table.get(*id);
-            connection.is_some_and(|connection| matches!(connection.lag(), Lag::Waiting(_)))
+        let mut behind = self.topics_behind(laggards, table);
+        let given_up = match is_filling_up {
+            true => self.topics_to_give_up(&behind, state),
+            false => Vec::new(),
         };
-        if !state.shared.is_filling_up() {
-            if count > LAGGARDS && count > 2 * link.topics.borrow().lagging() {
-                link.laggards.borrow_mut().retain(|id| lags(id, table));
+        behind.retain(|(id, topics)| {
+            let stays = !topics.iter().any(|topic| given_up.contains(topic));
+            if let Some(connection) = table.get(*id).filter(|_| !stays) {
+                state.queue(connection);
+                self.wait_no_longer(connection, state);
             }
-            return;
+            stays
+        });
+        let laggards = behind.into_iter().map(|(id, _)| id);
+        self.table.link.laggards.borrow_mut().extend(laggards);
+    }
+
+    /// The connections for which publications wait, each with the topics in which they do.
+    fn topics_behind(
+        &self,
+        laggards: Vec<ConnId>,
+        table: &mut ConnTable,
+    ) -> Vec<(ConnId, Vec<u32>)> {
+        let topics = self.table.link.topics.borrow();
+        let behind = laggards.into_iter().filter_map(|id| {
+            let connection = table.get(id)?;
+            let is_waiting = matches!(connection.lag(), Lag::Waiting(_));
+            let extra = connection.extra.as_ref().filter(|_| is_waiting)?;
+            let topics: Vec<u32> = topics.topics_behind(&extra.subscriptions).collect();
+            Some((id, topics)).filter(|(_, topics)| !topics.is_empty())
+        });
+        behind.collect()
+    }
+
+    /// The topics for which most waits, as many as are more than a quarter of the mailboxes together with those that are left.
+    fn topics_to_give_up(&self, behind: &[(ConnId, Vec<u32>)], state: &LoopState) -> Vec<u32> {
+        let mut topics: Vec<u32> = behind
+            .iter()
+            .flat_map(|(_, topics)| topics)
+            .copied()
+            .collect();
+        topics.sort_unstable();
+        topics.dedup();
+        let log = self.table.link.topics.borrow();
+        let part = |topic: u32| {
+            let retained = log.retained(topic);
+            let (letters, bytes) = retained.fold((0, 0), |(letters, bytes), it| {
+                (letters + it.charge.letters(), bytes + it.charge.bytes())
+            });
+            state.shared.part_of_mailboxes(letters, bytes)
+        };
+        let mut parts: Vec<_> = topics
+            .into_iter()
+            .map(|topic| (part(topic), topic))
+            .collect();
+        parts.sort_unstable();
+        let mut left: u64 = parts.iter().map(|(part, _)| part).sum();
+        let mut given_up = Vec::new();
+        while let Some((part, topic)) = parts.pop().filter(|_| left > Places::WHOLE / 4) {
+            left -= part;
+            given_up.push(topic);
         }
-        for id in link.laggards.take() {
-            if lags(&id, table) {
-                if let Some(connection) = table.get(id) {
-                    connection.lose_patience(state);
-                    state.queue(connection);
-                    self.table.enter(connection, state, 0, |_| {});
-                }
-            }
-        }
+        #[cfg(test)]
+        state.shared.given_up.fetch_add(
+            given_up.len(),
+            crate::shared::sync::atomic::Ordering::Relaxed,
+        );
+        given_up
     }
 
     /// Sends a subscriber what was published to its topics. Returns the cost.

@@ -311,6 +311,11 @@ impl<H: Handler> Service for Hub<H> {
         self.look_at_laggard(connection, state);
     }
 
+    fn wait_no_longer(&mut self, connection: &mut Connection, state: &mut LoopState) {
+        connection.lose_patience(state);
+        self.table.enter(connection, state, 0, |_| {});
+    }
+
     fn note_mail(&mut self) {
         self.noted_letters = self.mail.len();
         self.noted_stamp = current::next_stamp();

@@ -94,6 +94,8 @@ pub(crate) trait Service {
     fn fan_out(&mut self, table: &mut ConnTable, state: &mut LoopState, budget: usize) -> usize;
     /// Publications have waited for a connection for as long as the patience with it lasts.
     fn judge_lag(&mut self, connection: &mut Connection, state: &mut LoopState);
+    /// Sends a connection the publications that wait for it, whatever room there is.
+    fn wait_no_longer(&mut self, connection: &mut Connection, state: &mut LoopState);
     /// Notes the mail and the publications that wait at the beginning of a drain.
     fn note_mail(&mut self);
     /// True while mail or publications of that time are not carried out.

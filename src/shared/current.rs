@@ -85,14 +85,18 @@ pub(crate) fn next_stamp() -> u64 {
     stamp
 }
 
-/// Notes a letter to so many connections that the worker of the current thread has posted, on behalf of the connection whose
-/// callback runs.
-pub(crate) fn note_post(to: &LoopShared, reach: usize) {
+/// Bytes of letters that count as one connection which they reach.
+const BYTES_OF_POST: usize = 256;
+
+/// Notes a letter to so many connections, with so many bytes, that the worker of the current thread has posted on behalf of the
+/// connection whose callback runs.
+pub(crate) fn note_post(to: &LoopShared, reach: usize, bytes: usize) {
     if LOOP.get().is_null() {
         return;
     }
-    let reach = u32::try_from(reach.max(1)).unwrap_or(u32::MAX);
-    POSTED.set(POSTED.get().saturating_add(reach));
+    let posts = reach.max(1).saturating_add(bytes / BYTES_OF_POST);
+    let posts = u32::try_from(posts).unwrap_or(u32::MAX);
+    POSTED.set(POSTED.get().saturating_add(posts));
     UNSEEN.set(true);
     if to.is_congested() {
         end_turn();
@@ -128,8 +132,8 @@ pub(crate) fn end_turn() {
     POSTED.set(u32::MAX);
 }
 
-/// Number of connections that the letters reach which this worker's callbacks have posted since they were [taken](take_posts);
-/// `u32::MAX` if the turn is to end.
+/// Number of connections that the letters reach which this worker's callbacks have posted since they were [taken](take_posts), and
+/// 1 for each 256 bytes of them; `u32::MAX` if the turn is to end.
 #[inline]
 pub(crate) fn posted() -> u32 {
     POSTED.get()

@@ -162,11 +162,12 @@ impl LoopShared {
 
     /// True if the mailboxes are more than a quarter full.
     pub(crate) fn is_filling_up(&self) -> bool {
-        let is_filling_up = self.letters.is_filling_up();
-        #[cfg(test)]
-        self.given_up
-            .fetch_add(usize::from(is_filling_up), Ordering::Relaxed);
-        is_filling_up
+        self.letters.is_filling_up()
+    }
+
+    /// The part of the mailboxes that so many letters with so many bytes take, in [`Places::WHOLE`] of the whole.
+    pub(crate) fn part_of_mailboxes(&self, letters: usize, bytes: usize) -> u64 {
+        self.letters.part(letters, bytes)
     }
 
     /// True if the mailboxes are more than half full.

@@ -158,6 +158,19 @@ impl Places {
         self.limit.letters() > 0 && self.load().is_within(self.limit, 4)
     }
 
+    /// The parts of the whole in which [`part`](Self::part) counts.
+    pub(crate) const WHOLE: u64 = 1 << 16;
+
+    /// The part of all places that so many letters take, or of all bytes, whichever is larger.
+    pub(crate) fn part(&self, letters: usize, bytes: usize) -> u64 {
+        let part = |count: u64, limit: u64| {
+            let part = u128::from(count) * u128::from(Self::WHOLE) / u128::from(limit.max(1));
+            u64::try_from(part).unwrap_or(u64::MAX)
+        };
+        let letters = part(letters as u64, self.limit.letters());
+        letters.max(part(bytes as u64, self.limit.bytes()))
+    }
+
     /// True if more than a quarter of the places or the bytes are taken, so that nothing should wait longer than it must.
     pub(crate) fn is_filling_up(&self) -> bool {
         !self.load().is_within(self.limit, 4)

@@ -2,6 +2,8 @@
 
 use std::io::Read;
 use std::net::Shutdown;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -219,6 +221,52 @@ fn visits_that_send_nothing_drive_nobody_out() {
     let listen = narrow(DEADLINE).tick_every(Duration::from_millis(1));
     let server = TestServer::start_on(Server::builder().workers(1), listen, rooms.clone());
     flood_all(join(&server, &rooms, 9), count);
+}
+
+/// Other mail that fills the mailboxes for a moment costs no subscriber the patience with it: those who read slowly were driven past
+/// their limit.
+#[test]
+fn mail_of_others_drives_nobody_out() {
+    let builder = Server::builder().workers(1).mailbox_limit(1_000);
+    let (server, rooms) = start(builder, DEADLINE);
+    let members = join(&server, &rooms, 9);
+    let all = server.handle().connections_of::<Rooms>().expect("it runs");
+    let ended = Arc::new(AtomicBool::new(false));
+    let is_ended = ended.clone();
+    let crowd = thread::spawn(move || {
+        while !is_ended.load(Ordering::Relaxed) {
+            // Half of the mailbox, as soon as there is room.
+            let _ = all.on_worker(0, |_, _| {});
+        }
+    });
+    flood_all(members, sized(10_000, 100_000));
+    ended.store(true, Ordering::Relaxed);
+    crowd.join().expect("it ends");
+}
+
+/// A shutdown answers all that a publisher has sent, although publications wait for a member who does not read: the publisher was
+/// held back until the deadline, and reset.
+#[test]
+fn a_shutdown_holds_no_publisher_back() {
+    let (server, rooms) = start(Server::builder().workers(1), 2 * DEADLINE);
+    let sleeper = join(&server, &rooms, 1);
+    let mut publisher = server.connect();
+    publisher.send(b"join room\n");
+    eventually("it has joined", || rooms.joined() == 2);
+    let count = 2_000;
+    publisher.send(&lines(count));
+    let heard = thread::spawn(move || publisher.receive_rest());
+    eventually("it is held back", || {
+        let before = rooms.published();
+        thread::sleep(Duration::from_millis(50));
+        before > 0 && rooms.published() == before
+    });
+    assert!(rooms.published() < count);
+    server.handle().shutdown(DEADLINE / 4);
+    let heard = heard.join().expect("an end of stream, not a reset");
+    assert!(heard == [lines(count), b"bye\n".to_vec()].concat());
+    drop(sleeper);
+    server.join();
 }
 
 /// A shutdown tells the others at once, however long the server would wait for a member who does not read.

@@ -31,6 +31,8 @@ impl World {
         if gives_up {
             self.book.open().tally.count("waited for nobody");
         }
+        // Those who lag at the beginning of a drain are waited for no longer.
+        let gives_up = gives_up || self.drain_due.is_some();
         let mut index = 0;
         while index < self.peers.len() {
             let peer = &mut self.peers[index];

@@ -74,7 +74,7 @@ impl Event<'_> {
 struct House {
     room_size: NonZeroUsize,
     /// Locked when somebody comes or goes, and not to pass on a message. A change is published before the lock is released,
-    /// so that all pages hear of the changes in their order.
+    /// so that pages hear of the changes of one worker in their order. Those of two workers may cross.
     roster: Mutex<Roster>,
     /// Everybody who is connected; known once the server is built.
     clients: OnceLock<Connections<Chat>>,
