@@ -31,8 +31,6 @@ impl World {
         if gives_up {
             self.book.open().tally.count("waited for nobody");
         }
-        // Those who lag at the beginning of a drain are waited for no longer.
-        let gives_up = gives_up || self.drain_due.is_some();
         let mut index = 0;
         while index < self.peers.len() {
             let peer = &mut self.peers[index];
@@ -44,10 +42,12 @@ impl World {
                 let service = &self.reactor.services[connection.service as usize].service;
                 service.oldest_waiting(connection)
             });
+            // A subscriber that lags when its drain begins is waited for no longer.
+            let begins_to_drain = self.drain_due.is_some() && !peer.is_draining;
             peer.subscriber.check(
                 peer.number,
                 connection.as_deref(),
-                (waits_since, gives_up),
+                (waits_since, gives_up || begins_to_drain),
                 (ledger, &pipe),
                 self.longest_sleep,
             );
@@ -630,6 +630,12 @@ fn check_timeouts(
         );
     }
     if !connection.life.takes_input() {
+        // The time of a close that begins outside a turn is set in the turn that comes next.
+        let awaits_turn = connection.marks.has(Marks::ON_READY_LIST)
+            && !connection.marks.has(Marks::CLOSE_LIMITED);
+        if awaits_turn && peer.closing_since.is_none() {
+            return;
+        }
         let since = *peer.closing_since.get_or_insert(now);
         let since = counted_since(
             since,
@@ -643,8 +649,6 @@ fn check_timeouts(
             linger if is_lingering && linger > CLOSE => {
                 linger + 2 * longest_sleep + Duration::from_millis(2)
             }
-            // One that lingers may have been given its time once more if the loop has stood still.
-            _ if is_lingering && longest_sleep >= CLOSE / 8 => 2 * CLOSE + 2 * longest_sleep,
             _ => CLOSE,
         };
         assert!(

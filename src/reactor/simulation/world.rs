@@ -400,6 +400,8 @@ impl World {
         }
         let _current = CurrentWorker::enter(&self.shared);
         self.reactor.begin_drain(DRAIN);
+        // The command to drain has woken the loop.
+        self.sleeps = false;
     }
 
     /// Lets time pass in which no peer sends anything, and only slow ones read, so that deadlines are met.
