@@ -68,8 +68,9 @@ pub struct Limits {
     /// Mail of a connection that may be on its way at one time, as a number and as bytes. A connection that has more is not read,
     /// and its messages are not delivered, until no more than half is left. Default 64 and 256 KiB.
     ///
-    /// This counts each publication until it has reached all subscribers ([`patience`](Self::patience) says how long it
-    /// waits for slow ones), and all other letters that the connection's callbacks
+    /// This counts each publication until it has reached all subscribers; one that waits for nothing but slow ones
+    /// ([`patience`](Self::patience) says how long) counts an eighth of a number, and its bytes, while no more than an eighth of
+    /// the mailboxes is taken. It counts all other letters that the connection's callbacks
     /// post until they are carried out, by the places that they take
     /// ([`ServerBuilder::mailbox_limit`](crate::ServerBuilder::mailbox_limit)): a broadcast counts as many as it reaches. Letters to the
     /// connection's own worker do not count, as they are carried out after the turn. But a letter to one connection whose
@@ -87,9 +88,10 @@ pub struct Limits {
     /// Where what waits takes more than a quarter of the worker's mailboxes, the patience is over with the subscribers of the topics
     /// for which most waits; so it is at the beginning of a drain.
     ///
-    /// So one subscriber can slow each of its publishers to what that may have on its way in this time. It is waited for if it reads within this time what its publishers may have on their way, of one publisher
-    /// 64 messages or 256 KiB by default. Zero: publications
-    /// never wait, and a connection that publishes fast drives subscribers that read more slowly to their limit. Default 1 s.
+    /// So one subscriber can slow each of its publishers to what that may have on its way in this time: by default 512
+    /// publications or 256 KiB. It is waited for if it reads within this time what all its publishers may have on their way.
+    /// Zero: publications never wait, and a connection that publishes fast drives subscribers that read more slowly to their
+    /// limit. Default 1 s.
     pub patience: Duration,
 }
 

@@ -89,11 +89,21 @@ impl<T> Log<T> {
         }
     }
 
-    /// Ends the round that is under way. `first` is the number of the first entry.
-    pub(super) fn end_round(&mut self, first: u64) {
+    /// Ends the round that is under way. `first` is the number of the first entry. Returns the number of entries that the round
+    /// has delivered.
+    pub(super) fn end_round(&mut self, first: u64) -> usize {
+        let before = self.walked;
         if let Some(round) = self.round.take() {
             self.walked = (round.until - first) as usize;
         }
+        self.walked - before
+    }
+
+    /// Those of the last `count` entries that rounds have delivered which wait for subscribers that lag.
+    pub(super) fn last_delivered(&self, count: usize) -> impl Iterator<Item = &T> {
+        let first = self.walked.saturating_sub(count);
+        let entries = self.entries.range(first..self.walked);
+        entries.map(|entry| &entry.value)
     }
 
     /// The entries that the rounds so far have delivered.

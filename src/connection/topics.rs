@@ -340,8 +340,9 @@ impl<T, S: BuildHasher> Topics<T, S> {
 
     /// The next step of delivering what was published; `None` if nothing is left but what waits for subscribers that lag.
     ///
-    /// Each step of a topic's round is one subscriber. A connection that does not read in its step is passed over.
-    pub(crate) fn step(&mut self) -> Option<Step<T>> {
+    /// Each step of a topic's round is one subscriber. A connection that does not read in its step is passed over. At the end of
+    /// a round, `delivered` is called with the entries that wait for nothing but subscribers that lag from then on.
+    pub(crate) fn step(&mut self, delivered: impl FnMut(&T)) -> Option<Step<T>> {
         let key = *self.active.front()?;
         let topic = &mut self.topics[key];
         let log = topic.log.as_mut()?;
@@ -356,8 +357,9 @@ impl<T, S: BuildHasher> Topics<T, S> {
             let only = only.map(|topic| Subscription { topic, place });
             return Some(Step::Visit(id, horizon, only));
         }
-        log.end_round(topic.first);
+        let count = log.end_round(topic.first);
         let done = log.take_done();
+        log.last_delivered(count).for_each(delivered);
         topic.first += done.len() as u64;
         if log.has_new() {
             self.end_turn();
@@ -558,13 +560,13 @@ mod tests {
         let mut topics = Topics::<u32>::default();
         let joined = [1, 2, 3].map(|slot| topics.join("a", id(slot)));
         topics.append("a", 1, 1).unwrap();
-        assert!(matches!(topics.step(), Some(Step::Visit(to, ..)) if to == id(1)));
+        assert!(matches!(topics.step(|_| ()), Some(Step::Visit(to, ..)) if to == id(1)));
         topics.leave(joined[0]);
         topics.leave(joined[1]);
         // Its place is taken by a subscriber of another topic.
         topics.join("b", id(4));
-        assert!(matches!(topics.step(), Some(Step::Visit(to, ..)) if to == id(3)));
-        assert!(matches!(topics.step(), Some(Step::Done(_))));
+        assert!(matches!(topics.step(|_| ()), Some(Step::Visit(to, ..)) if to == id(3)));
+        assert!(matches!(topics.step(|_| ()), Some(Step::Done(_))));
     }
 
     #[test]
@@ -607,7 +609,7 @@ mod tests {
         topics.append("small", 3, 3).unwrap();
         let mut visited = Vec::new();
         let mut done = Vec::new();
-        while let Some(step) = topics.step() {
+        while let Some(step) = topics.step(|_| ()) {
             match step {
                 Step::Visit(id, horizon, _) => {
                     visited.push(id.slot);
@@ -640,8 +642,8 @@ mod tests {
         topics.append("a", 7, 70).unwrap();
         assert!(topics.has_entries_before(8) && !topics.has_entries_before(7));
         topics.leave(only);
-        assert!(matches!(topics.step(), Some(Step::Done(done)) if done == [70]));
-        assert!(topics.step().is_none() && topics.find("a").is_none());
+        assert!(matches!(topics.step(|_| ()), Some(Step::Done(done)) if done == [70]));
+        assert!(topics.step(|_| ()).is_none() && topics.find("a").is_none());
     }
 
     #[test]
@@ -649,15 +651,15 @@ mod tests {
         let mut topics = Topics::<u32>::default();
         topics.join("a", id(1));
         topics.append("a", 1, 1).unwrap();
-        assert!(matches!(topics.step(), Some(Step::Visit(..))));
-        assert!(matches!(topics.step(), Some(Step::Done(done)) if done == [1]));
-        assert!(topics.step().is_none());
+        assert!(matches!(topics.step(|_| ()), Some(Step::Visit(..))));
+        assert!(matches!(topics.step(|_| ()), Some(Step::Done(done)) if done == [1]));
+        assert!(topics.step(|_| ()).is_none());
     }
 
     /// Delivers to all subscribers that do not lag, and returns the entries that are done.
     fn deliver(topics: &mut Topics<u32>, subscriptions: &[Subscription]) -> Vec<u32> {
         let mut done = Vec::new();
-        while let Some(step) = topics.step() {
+        while let Some(step) = topics.step(|_| ()) {
             match step {
                 Step::Visit(id, ..) => drop(read_all(topics, &[subscriptions[id.slot as usize]])),
                 Step::Done(values) => done.extend(values),
@@ -739,12 +741,12 @@ mod tests {
         for stamp in 0..100 {
             topics.append("a", stamp, stamp as u32).unwrap();
         }
-        let Some(Step::Visit(_, horizon, _)) = topics.step() else {
+        let Some(Step::Visit(_, horizon, _)) = topics.step(|_| ()) else {
             panic!("a subscriber is behind");
         };
         assert_eq!(horizon, ROUND as u64 - 1);
         while topics.read(&[only], horizon).is_some() {}
-        assert!(matches!(topics.step(), Some(Step::Done(done)) if done.len() == 64));
+        assert!(matches!(topics.step(|_| ()), Some(Step::Done(done)) if done.len() == 64));
         assert_eq!(topics.clear_logs().len(), 36);
     }
 }

@@ -135,8 +135,8 @@ impl<H: Handler> Connections<H> {
         publication: Publication<H::Protocol>,
         put: impl Fn(&Mailbox<H>, Mail<H>) -> Result<(), SendError<Mail<H>>>,
     ) -> Result<(), SendError<()>> {
-        let mut own = Some(Arc::new(publication));
         let mut left = self.mailboxes.len();
+        let mut own = Some(Arc::new(publication.with_workers(left)));
         // The last mailbox gets the only `Arc` that this thread holds. So the last worker drops the publication and calls the
         // completion, and never this thread, however fast the workers are.
         let share = || {

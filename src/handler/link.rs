@@ -39,6 +39,25 @@ pub(crate) struct Link<P: Protocol> {
 pub(crate) struct Published<P: Protocol> {
     pub(crate) publication: Arc<Publication<P>>,
     pub(crate) charge: Charge,
+    /// True once the publication knows that this worker has delivered it.
+    is_noted: Cell<bool>,
+}
+
+impl<P: Protocol> Published<P> {
+    pub(crate) fn new(publication: Arc<Publication<P>>, charge: Charge) -> Self {
+        Published {
+            publication,
+            charge,
+            is_noted: Cell::new(false),
+        }
+    }
+
+    /// Notes, at most once, that this worker has delivered it to all of its subscribers but those that lag.
+    pub(crate) fn note_delivered(&self) {
+        if !self.is_noted.replace(true) {
+            self.publication.note_delivered();
+        }
+    }
 }
 
 /// A change to a decoder.
@@ -78,11 +97,22 @@ impl<P: Protocol> Link<P> {
                 stamp
             }
             Err(published) => {
-                // Nobody subscribes. It is dropped later, because that may call back.
-                self.done.borrow_mut().push(published);
+                // Nobody subscribes.
+                self.put_done([published]);
                 stamp
             }
         }
+    }
+
+    /// Keeps publications that this worker is done with until they are dropped, which may call back.
+    pub(crate) fn put_done(&self, done: impl IntoIterator<Item = Published<P>>) {
+        let done = done.into_iter().inspect(|published| {
+            // Another worker is not done with it, or a subscriber without room holds its publisher.
+            if Arc::strong_count(&published.publication) > 1 {
+                published.note_delivered();
+            }
+        });
+        self.done.borrow_mut().extend(done);
     }
 
     /// True if publications wait for a connection.

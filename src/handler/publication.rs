@@ -1,6 +1,6 @@
 //! A published message on its way to the workers.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::connection::id::ConnId;
@@ -48,6 +48,8 @@ pub(crate) struct Publication<P: Protocol> {
     delivered: AtomicU64,
     dropped: AtomicU64,
     unreached_workers: AtomicU64,
+    /// Number of workers on which some subscribers that do not lag have not got it.
+    undelivered: AtomicUsize,
     done: Mutex<Option<Box<PublishedCallback>>>,
 }
 
@@ -73,6 +75,7 @@ impl<P: Protocol> Publication<P> {
             delivered: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
             unreached_workers: AtomicU64::new(0),
+            undelivered: AtomicUsize::new(0),
             done: Mutex::new(done),
         }
     }
@@ -108,6 +111,21 @@ impl<P: Protocol> Publication<P> {
         self.publisher.is_some() || batch.is_some_and(|batch| batch.has_poster())
     }
 
+    /// The same publication, which goes to so many workers.
+    pub(crate) fn with_workers(mut self, count: usize) -> Self {
+        self.undelivered = AtomicUsize::new(count);
+        self
+    }
+
+    /// Notes that a worker has delivered it to all of its subscribers but those that lag. Once all workers have, it counts little
+    /// among the publisher's mail.
+    pub(crate) fn note_delivered(&self) {
+        let is_last = self.undelivered.fetch_sub(1, Ordering::AcqRel) == 1;
+        if let Some(Publisher { control, limits }) = self.publisher.as_ref().filter(|_| is_last) {
+            control.uncount_most(*limits);
+        }
+    }
+
     /// Counts a worker that was not reached.
     pub(crate) fn miss(&self) {
         self.unreached_workers.fetch_add(1, Ordering::Relaxed);
@@ -123,7 +141,10 @@ impl<P: Protocol> Publication<P> {
 impl<P: Protocol> Drop for Publication<P> {
     fn drop(&mut self) {
         if let Some(Publisher { control, limits }) = self.publisher.take() {
-            control.uncount_mail(1, self.size, limits);
+            match *self.undelivered.get_mut() {
+                0 => control.uncount_rest(self.size, limits),
+                _ => control.uncount_mail(1, self.size, limits),
+            }
         }
         drop(self.batch.take());
         let done = self.done.get_mut().unwrap_or_else(PoisonError::into_inner);

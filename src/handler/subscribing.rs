@@ -299,10 +299,7 @@ impl<P: Protocol> Conn<'_, P> {
                 }
                 OwnMail::Named(item) => _ = self.send_owned_now(&item),
                 OwnMail::Topic(publication, charge, stamp) => {
-                    let published = Published {
-                        publication,
-                        charge,
-                    };
+                    let published = Published::new(publication, charge);
                     let stamp = self.link.append(stamp, published);
                     self.read_topics(Delivery::up_to(stamp));
                 }

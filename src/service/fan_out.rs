@@ -39,7 +39,13 @@ impl<H: Handler> Hub<H> {
     ) -> usize {
         let mut left = budget;
         while left > 0 {
-            let step = self.table.link.topics.borrow_mut().step();
+            // A publication counts whole while little room is left for what waits.
+            let has_plenty = state.shared.has_plenty_of_room();
+            let step = self.table.link.topics.borrow_mut().step(|published| {
+                if has_plenty {
+                    published.note_delivered();
+                }
+            });
             match step {
                 Some(Step::Visit(id, horizon, only)) => {
                     let delivery = Delivery::up_to(horizon).of(only);
@@ -47,7 +53,7 @@ impl<H: Handler> Hub<H> {
                     self.table.link.topics.borrow_mut().charge(cost);
                     left = left.saturating_sub(cost);
                 }
-                Some(Step::Done(done)) => self.table.link.done.borrow_mut().extend(done),
+                Some(Step::Done(done)) => self.table.link.put_done(done),
                 None => break,
             }
         }

@@ -163,10 +163,7 @@ impl<H: Handler> Hub<H> {
                 1
             }
             Mail::Topic(publication) => {
-                let published = Published {
-                    publication,
-                    charge,
-                };
+                let published = Published::new(publication, charge);
                 let stamp = self.table.link.append(stamp, published);
                 self.latest_stamp = self.latest_stamp.max(stamp);
                 1
@@ -281,10 +278,7 @@ impl<H: Handler> Hub<H> {
         let mut addressed = Vec::new();
         for posted in self.mailbox.take_local().into_iter().chain(foreign) {
             if let Mail::Topic(publication) = posted.mail {
-                let published = Published {
-                    publication,
-                    charge: posted.charge,
-                };
+                let published = Published::new(publication, posted.charge);
                 self.table.link.append(current::next_stamp(), published);
                 continue;
             }

@@ -127,6 +127,30 @@ mod tests {
     }
 
     #[test]
+    fn a_publication_that_waits_for_slow_subscribers_counts_an_eighth() {
+        let (shared, control) = control();
+        control.count_mail(11, 110);
+        assert!(control.holds_poster(LIMITS, false));
+        (0..6).for_each(|_| control.uncount_most(LIMITS));
+        assert!(!is_let_go(&shared, &control), "5.75 are left, of 10");
+        control.uncount_most(LIMITS);
+        assert!(is_let_go(&shared, &control), "4.875 are left");
+        control.count_mail(5, 50);
+        assert!(
+            !control.holds_poster(LIMITS, false),
+            "9.875 are on their way"
+        );
+        control.count_mail(1, 10);
+        assert!(control.holds_poster(LIMITS, true));
+        (0..7).for_each(|_| control.uncount_rest(10, LIMITS));
+        (0..9).for_each(|_| control.uncount_mail(1, 10, LIMITS));
+        assert!(!is_let_go(&shared, &control), "1 is left");
+        control.uncount_mail(1, 10, LIMITS);
+        assert!(is_let_go(&shared, &control));
+        assert!(!control.exceeds((0, 0)));
+    }
+
+    #[test]
     fn where_a_mailbox_fills_up_a_poster_waits_for_all_of_its_mail() {
         let (shared, control) = control();
         assert!(!control.holds_poster(LIMITS, true), "it has no mail");

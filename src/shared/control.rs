@@ -16,12 +16,15 @@ pub(crate) struct Control {
     bits: AtomicU32,
     /// Letters that were posted through handles and are not carried out.
     letters: AtomicUsize,
-    /// Letters and publications of the connection that some worker is not done with; and the marks [`HELD`] and [`TO_THE_LAST`].
+    /// Letters and publications of the connection that some worker is not done with, in [`PARTS`]; and the marks [`HELD`] and
+    /// [`TO_THE_LAST`].
     mail: AtomicUsize,
     /// Bytes of that mail.
     mail_bytes: AtomicUsize,
 }
 
+/// The parts of a letter in which mail is counted. A publication that waits for nothing but slow subscribers counts one of them.
+const PARTS: usize = 8;
 /// Beside the number of letters: the connection is held back until few of them are left.
 const HELD: usize = 1 << (usize::BITS - 1);
 /// Beside [`HELD`]: until none is left.
@@ -134,16 +137,30 @@ impl Control {
     /// Counts in letters, or a publication, that the connection's callbacks have posted.
     pub(crate) fn count_mail(&self, letters: usize, bytes: usize) {
         self.mail_bytes.fetch_add(bytes, Ordering::Relaxed);
-        self.mail.fetch_add(letters, Ordering::Relaxed);
+        self.mail.fetch_add(PARTS * letters, Ordering::Relaxed);
     }
 
     /// Counts out mail that all workers are done with, and lets a poster go on of whose mail no more than half of the limits is
     /// left.
     pub(crate) fn uncount_mail(&self, letters: usize, bytes: usize, limits: (usize, usize)) {
+        self.uncount_parts(PARTS * letters, bytes, limits);
+    }
+
+    /// Counts all of a publication out but its bytes and one part, as all subscribers have it but slow ones.
+    pub(crate) fn uncount_most(&self, limits: (usize, usize)) {
+        self.uncount_parts(PARTS - 1, 0, limits);
+    }
+
+    /// Counts the last part of such a publication out, and its bytes.
+    pub(crate) fn uncount_rest(&self, bytes: usize, limits: (usize, usize)) {
+        self.uncount_parts(1, bytes, limits);
+    }
+
+    fn uncount_parts(&self, parts: usize, bytes: usize, limits: (usize, usize)) {
         self.mail_bytes.fetch_sub(bytes, Ordering::Relaxed);
-        let before = self.mail.fetch_sub(letters, Ordering::Relaxed);
+        let before = self.mail.fetch_sub(parts, Ordering::Relaxed);
         let is_held = before & HELD != 0;
-        if is_held && self.has_little(before - letters, limits) && self.let_go() {
+        if is_held && self.has_little(before - parts, limits) && self.let_go() {
             self.request(Requests::POSTED);
         }
     }
@@ -166,7 +183,7 @@ impl Control {
 
     /// True if the connection has more mail on its way, or more bytes of it, than these limits allow.
     pub(crate) fn exceeds(&self, (letters, bytes): (usize, usize)) -> bool {
-        self.mail.load(Ordering::Relaxed) & !MARKS > letters
+        self.mail.load(Ordering::Relaxed) & !MARKS > letters.saturating_mul(PARTS)
             || self.mail_bytes.load(Ordering::Relaxed) > bytes
     }
 
@@ -175,7 +192,7 @@ impl Control {
     fn has_little(&self, marked: usize, (letters, bytes): (usize, usize)) -> bool {
         let left = marked & !MARKS;
         let bytes_left = self.mail_bytes.load(Ordering::Relaxed);
-        let is_half = left <= letters / 2 && bytes_left <= bytes / 2;
+        let is_half = left <= letters.saturating_mul(PARTS) / 2 && bytes_left <= bytes / 2;
         left == 0 || (is_half && marked & TO_THE_LAST == 0)
     }
 

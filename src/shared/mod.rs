@@ -165,6 +165,11 @@ impl LoopShared {
         self.letters.is_filling_up()
     }
 
+    /// True if no more than an eighth of the mailboxes is taken.
+    pub(crate) fn has_plenty_of_room(&self) -> bool {
+        self.letters.has_plenty_of_room()
+    }
+
     /// The part of the mailboxes that so many letters with so many bytes take, in [`Places::WHOLE`] of the whole.
     pub(crate) fn part_of_mailboxes(&self, letters: usize, bytes: usize) -> u64 {
         self.letters.part(letters, bytes)

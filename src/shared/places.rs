@@ -176,6 +176,11 @@ impl Places {
         !self.load().is_within(self.limit, 4)
     }
 
+    /// True if no more than an eighth of the places and the bytes are taken, so that what waits may fill them further.
+    pub(crate) fn has_plenty_of_room(&self) -> bool {
+        self.load().is_within(self.limit, 8)
+    }
+
     /// True if more than half of the places are taken, so that senders which can be slowed should be.
     pub(crate) fn is_congested(&self) -> bool {
         !self.load().is_within(self.limit, 2)

@@ -213,6 +213,26 @@ fn a_member_who_reads_too_slowly_is_ended_and_the_others_get_everything() {
         .for_each(|flood| flood.join().expect("it gets everything"));
 }
 
+/// A publication that only a slow member has not got counts an eighth: one member who lagged again and again slowed each publisher
+/// of its room to 64 messages in a second, in all that it sent.
+#[test]
+fn a_member_who_lags_slows_publishers_little() {
+    let (server, rooms) = start(Server::builder().workers(1), 2 * DEADLINE);
+    let sleeper = join(&server, &rooms, 1);
+    let mut publisher = join(&server, &rooms, 1).remove(0);
+    // Enough to fill what the kernel takes for the sleeper, and its output, one answer at a time.
+    let long = [vec![b'x'; 4 * KIB - 1], vec![b'\n']].concat();
+    for _ in 0..40 {
+        publisher.send(&long);
+        drop(publisher.receive(long.len()));
+    }
+    for line in lines(400).chunks(LINE) {
+        publisher.send(line);
+        assert!(publisher.receive(LINE) == line);
+    }
+    drop(sleeper);
+}
+
 /// Code that runs with a member and sends nothing must not bring what waits for it: it drove readers past their limit.
 #[test]
 fn visits_that_send_nothing_drive_nobody_out() {

@@ -131,6 +131,7 @@ impl World {
             index += 1;
         }
         assert_eq!(self.reactor.table.len(), self.peers.len());
+        self.book.open().check_doubts();
         self.check_ready_list();
         let slowing = self.check_memory();
         self.check_timers(timers + slowing);

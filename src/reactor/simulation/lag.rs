@@ -71,7 +71,7 @@ impl Subscriber {
         let Some(connection) = connection.filter(|connection| connection.life.is_active()) else {
             return;
         };
-        self.note_lag(connection, ledger);
+        self.note_lag(number, connection, ledger);
         let time = (ledger.now, longest_sleep);
         self.check_patience(number, connection, waits_since, time);
         self.check_senders(number, connection, &mut ledger.tally, time);
@@ -102,7 +102,7 @@ impl Subscriber {
             || ledger.mail.iter().any(is_under_way)
     }
 
-    fn note_lag(&mut self, connection: &Connection, ledger: &mut Ledger) {
+    fn note_lag(&mut self, number: usize, connection: &Connection, ledger: &mut Ledger) {
         let had_lost_patience = self.has_lost_patience;
         self.has_lost_patience = matches!(connection.lag(), Lag::PatienceLost);
         let may_recover = connection.gate.has(Gate::PRESSURE);
@@ -117,9 +117,14 @@ impl Subscriber {
             Lag::Waiting(_) if self.since.is_none() => {
                 ledger.tally.count("subscriber lags");
                 self.since = Some(self.moved.1);
+                ledger.records[number].has_lagged = true;
             }
             Lag::Waiting(_) => {}
-            _ => self.since = None,
+            Lag::PatienceLost => {
+                self.since = None;
+                ledger.records[number].has_lagged = true;
+            }
+            Lag::None => self.since = None,
         }
     }
 
@@ -198,12 +203,19 @@ impl World {
         }
         for peer in &self.peers {
             let connection = self.reactor.table.get(peer.id);
-            let is_held = connection.is_some_and(|connection| {
+            let is_held = connection.as_ref().is_some_and(|connection| {
                 connection.life.is_active() && connection.gate.has(Gate::POSTED)
             });
             assert!(
                 !is_held,
                 "{} is held back although its publications are done",
+                peer.number
+            );
+            let extra = connection.and_then(|connection| connection.extra.as_ref());
+            let control = extra.and_then(|extra| extra.control.as_ref());
+            assert!(
+                control.is_none_or(|control| !control.exceeds((0, 0))),
+                "mail of {} counts although it is done",
                 peer.number
             );
         }

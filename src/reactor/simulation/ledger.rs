@@ -37,6 +37,9 @@ pub(super) struct Ledger {
     pub(super) jobs: usize,
     /// Number of messages to all that every connection has got.
     pub(super) visits: u64,
+    /// Connections that were told of a message although much of their mail was on its way, each with that mail. The check after
+    /// the iteration decides if a slow subscriber excuses it.
+    pub(super) doubts: Vec<(usize, Vec<usize>)>,
     /// Number of completions that are still to be called.
     pub(super) completions: usize,
     pub(super) tasks: Vec<ExpectedTask>,
@@ -157,6 +160,8 @@ pub(super) struct Record {
     pub(super) message_timeout: Option<Duration>,
     /// The work that it has caused since turns were last counted.
     pub(super) work: usize,
+    /// Publications have waited for it.
+    pub(super) has_lagged: bool,
 }
 
 impl Record {
