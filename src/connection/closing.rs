@@ -36,7 +36,7 @@ impl Connection {
     /// Lets the sources send all that they have, and nothing else; then the connection closes.
     pub(crate) fn finish(&mut self) {
         if self.life.finish() {
-            self.gate.shut(Gate::FINISHING);
+            self.hold_back(Gate::FINISHING);
         }
     }
 

@@ -78,11 +78,15 @@ impl Control {
             Requests::CLOSE => Requests::CLOSING.0,
             _ => 0,
         };
-        let before = self.bits.fetch_or(request.0 | lasting, Ordering::AcqRel);
-        let before = Requests(before);
-        if before.has(Requests::ENDED) {
+        // A connection that has ended may still send what is pending: a request that comes too late must leave nothing behind.
+        let add =
+            |bits| (!Requests(bits).has(Requests::ENDED)).then_some(bits | request.0 | lasting);
+        let outcome = self
+            .bits
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, add);
+        let Ok(before) = outcome.map(Requests) else {
             return false;
-        }
+        };
         // The first of the requests that wait announces them all.
         if before.0 & !Requests::LASTING == 0 {
             self.worker.announce_request(self.slot);
@@ -199,5 +203,26 @@ impl Control {
     /// Takes the marks of a poster that is held back away. True for the one call that does so.
     fn let_go(&self) -> bool {
         self.mail.fetch_and(!MARKS, Ordering::Relaxed) & HELD != 0
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_that_comes_after_the_end_leaves_nothing_behind() {
+        let (worker, _commands) = LoopShared::new(0, Box::new(|| Ok(())), (1, 1));
+        let control = Control::new(worker.clone(), 3);
+        assert!(control.request(Requests::DRAW));
+        control.end();
+        // What was asked for before is still announced.
+        assert!(!control.request(Requests::ABORT));
+        assert_eq!(worker.take_request(), Some(3));
+        assert_eq!(control.take(), Requests::DRAW);
+        assert!(!control.request(Requests::ABORT));
+        assert_eq!(worker.take_request(), None);
+        assert_eq!(control.take(), Requests::default());
+        assert!(control.has_ended());
     }
 }

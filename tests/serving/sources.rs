@@ -170,6 +170,40 @@ fn a_source_that_waits_is_called_again_when_it_is_resumed() {
     server.finish(&events);
 }
 
+/// A close that waits for sources reads no more, so the rest of a message that has begun is not missed: the message timeout cut
+/// such a close off.
+#[test]
+fn a_close_that_waits_for_a_source_needs_no_rest_of_a_message() {
+    let (recorder, events) = Recorder::<Lines>::new();
+    let (recorder, handles) = lending(recorder);
+    let listen = listen(Lines::new()).message_timeout(Duration::from_millis(100));
+    let server = TestServer::start(listen, recorder);
+    let mut client = server.connect();
+    let handle = take(&handles);
+    client.send(b"first\npart");
+    assert_eq!(events.message(), b"first");
+    let mut is_resumed = false;
+    let closed = handle.run(move |conn| {
+        conn.send_from(move |conn| {
+            if !std::mem::replace(&mut is_resumed, true) {
+                return SourceStep::Wait;
+            }
+            conn.send("body");
+            SourceStep::Done
+        });
+        conn.close();
+    });
+    assert!(closed.is_ok());
+    // The same message of another client ends that one later.
+    let mut other = server.connect();
+    other.send(b"part");
+    assert!(other.receive_rest().is_empty());
+    handle.resume_sources().unwrap();
+    assert_eq!(client.receive_rest(), b"body\n");
+    client.finish();
+    server.finish(&events);
+}
+
 /// Anything but an orderly close loses what was not drawn: the peer sees a reset, and the completion is told once.
 #[test]
 fn an_end_that_does_not_wait_tells_that_the_body_is_lost() {

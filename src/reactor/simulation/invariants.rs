@@ -1,5 +1,6 @@
 //! The invariants that are checked after each iteration.
 
+use crate::connection::burdens::Burdens;
 use crate::connection::gate::Gate;
 use crate::connection::lifecycle::Stage;
 use crate::connection::limits::Timeouts;
@@ -113,7 +114,8 @@ impl World {
             check_deadlines(connection, record, now);
             let time = (now, self.longest_sleep);
             // One that lingers is given more time only if the loop has stood still.
-            let is_held_up = self.last_gap + Duration::from_millis(1) >= CLOSE / 8;
+            let ticks_of_gap = ticks(now) - ticks(now - self.last_gap);
+            let is_held_up = ticks_of_gap >= ticks(CLOSE) / 8;
             let may_be_renewed = is_held_up || connection.life.stage() != Stage::Lingering;
             let was_behind = self.reactor.state.was_behind && may_be_renewed;
             let service = &self.reactor.services[connection.service as usize].service;
@@ -338,8 +340,8 @@ fn check_state(connection: &Connection, record: &Record) {
     );
     let timers = extra.map_or(0, |extra| extra.timers.len());
     assert!(timers <= TIMERS);
-    // A close that waits for sources leaves timers to fire, but not to be told.
-    let are_told = !connection.is_finishing();
+    // A close that waits for sources, or for its turn, leaves timers to fire, but not to be told.
+    let are_told = connection.life.is_active() && !connection.is_finishing();
     assert!(
         timers == record.timers.len() || !are_told,
         "the handler's timers"
@@ -364,7 +366,9 @@ fn check_requests(
     let has_letters = control.is_some_and(|control| control.has_letters());
     let must_close = is_due(CLOSE_REQUEST) && !has_letters;
     assert!(!is_open || !must_close, "a close by a handle is lost");
-    assert!(!is_due(ABORT), "an abort by a handle is lost");
+    // One that is heavy is over at once, and goes with its next turn.
+    let is_over = connection.life.is_closed() && connection.burdens.has(Burdens::HEAVY);
+    assert!(!is_due(ABORT) || is_over, "an abort by a handle is lost");
     let is_paused = connection.gate.has(Gate::PAUSED);
     assert!(
         !is_due(RESUME) || !is_paused,
@@ -574,7 +578,9 @@ fn check_progress(
     let pending = connection.output.len();
     let written = connection.output.written();
     let has_stayed = peer.slow.front().is_some_and(|(at, ..)| *at <= stayed_at);
-    if pending == 0 || connection.life.is_parting() || has_stayed {
+    // A close, and one that waits for sources, has a time of its own.
+    let is_ending = connection.life.is_parting() || connection.awaits_sources();
+    if pending == 0 || is_ending || has_stayed {
         return peer.slow.clear();
     }
     peer.slow.push_back((now, written, pending));
