@@ -5,8 +5,8 @@
 //! subscriber that reads is not driven past its output limit at once, and delays others for no longer than the patience with
 //! each publication.
 //!
-//! What comes without waiting, since it must keep its order with something that is sent, holds its publisher back all the same:
-//! a connection without room keeps the senders' counts of such mail until it has room, or the patience is over.
+//! A publication does not wait if it must keep its order with a message that is sent. It holds its publisher back all the same: the
+//! subscriber without room keeps it counted until there is room, or the patience is over. The same holds for letters.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -23,10 +23,10 @@ use crate::wheel::TimerKey;
 /// See the [module](self).
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) enum Lag {
-    /// It gets what is published at once.
+    /// It gets each publication at once.
     #[default]
     None,
-    /// What is published waits until its output has fallen to the low-water mark.
+    /// Publications wait until its output has fallen to the low-water mark.
     Waiting(Patience),
     /// The patience is over: it gets each publication at once, even if that passes its output limit, until its output has fallen to the
     /// low-water mark.
@@ -218,7 +218,7 @@ impl Connection {
         extra.is_some_and(|extra| !extra.held_senders.is_empty())
     }
 
-    /// Lets the senders go whose mail has come without room for it: they go on when it is dropped, which may call back.
+    /// Lets the senders of mail go that has come without room for it: they go on when the mail is dropped, which may call back.
     pub(crate) fn release_senders(&mut self, state: &mut LoopState) {
         let Some(extra) = &mut self.extra else {
             return;

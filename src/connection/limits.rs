@@ -77,19 +77,20 @@ pub struct Limits {
     /// output is above [`high_water`](Self::high_water) counts until that has room, for no longer than its
     /// [`patience`](Self::patience) lasts.
     pub publications: (usize, usize),
-    /// The time for which a publication may wait for a subscriber whose output is above [`high_water`](Self::high_water). It gets
-    /// what waits when its output has fallen to [`low_water`](Self::low_water), as far as there is room at each eighth of this time,
-    /// and with the first message that is sent to it by other means; the others get everything at once. Meanwhile its
-    /// publishers are slowed to its pace, by [`publications`](Self::publications).
+    /// The time for which a publication may wait for a subscriber with an output above [`high_water`](Self::high_water). The
+    /// subscriber gets waiting publications when its output has fallen to [`low_water`](Self::low_water), as far as there is room
+    /// at each eighth of this time, and before the first message that is sent to it by other means; the others get everything at
+    /// once. Meanwhile its publishers are slowed to its pace, by [`publications`](Self::publications).
     ///
     /// The patience with a subscriber is over if a publication has waited for this time, and up to an eighth more, or if no
-    /// byte has left for it. Then the subscriber gets all that waits and all that follows at once, up to
+    /// byte has left for it. Then the subscriber gets all waiting publications and all that follow at once, up to
     /// [`output`](Self::output), where [`overflow`](Self::overflow) decides, until its output has fallen to the low-water mark.
-    /// Where what waits takes more than a quarter of the worker's mailboxes, the patience is over with the subscribers of the topics
-    /// for which most waits; so it is at the beginning of a drain.
+    /// Where waiting publications take more than a quarter of the worker's mailboxes, the patience is over with the subscribers of
+    /// the topics that have most of them; with all subscribers that lag it is over when a drain begins.
     ///
-    /// So one subscriber can slow each of its publishers to what that may have on its way in this time: by default 512
-    /// publications or 256 KiB. It is waited for if it reads within this time what all its publishers may have on their way.
+    /// So one subscriber can slow each of its publishers to 512 publications or 256 KiB in this time, by the default of
+    /// [`publications`](Self::publications). It is waited for if it reads within this time all that its publishers may have on
+    /// their way.
     /// Zero: publications never wait, and a connection that publishes fast drives subscribers that read more slowly to their
     /// limit. Default 1 s.
     pub patience: Duration,

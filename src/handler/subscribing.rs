@@ -22,7 +22,7 @@ use crate::shared::current;
 pub(crate) struct Delivery {
     /// The stamp of the last of them.
     horizon: u64,
-    /// Those wait for which there is no room below the high-water mark.
+    /// Publications wait if there is no room for them below the high-water mark.
     may_wait: bool,
     /// The only subscription by which the connection has something to read, if that is known.
     only: Option<Subscription>,
@@ -39,7 +39,7 @@ impl Delivery {
         }
     }
 
-    /// Lets those wait for which there is no room below the high-water mark.
+    /// Lets publications wait if there is no room for them below the high-water mark.
     #[inline]
     fn if_there_is_room(self) -> Self {
         Delivery {
@@ -259,8 +259,8 @@ impl<P: Protocol> Conn<'_, P> {
         waits
     }
 
-    /// Sends what was published to the connection before code runs with it. What finds no room below the high-water mark waits,
-    /// until the code sends something.
+    /// Sends the publications that the connection has not got before code runs with it. Those without room below the high-water
+    /// mark wait, until the code sends something.
     #[cold]
     pub(crate) fn meet_news(&mut self, delivery: Delivery) {
         self.read_topics(delivery.if_there_is_room());
@@ -269,7 +269,7 @@ impl<P: Protocol> Conn<'_, P> {
         }
     }
 
-    /// Sends what was published and waits, so that what is sent next comes behind it.
+    /// Sends the publications that wait, so that the next message comes behind them.
     #[inline]
     pub(crate) fn keep_order(&mut self) {
         if self.link.has_news.get() {

@@ -39,7 +39,7 @@ impl<H: Handler> Hub<H> {
     ) -> usize {
         let mut left = budget;
         while left > 0 {
-            // A publication counts whole while little room is left for what waits.
+            // A publication counts whole while little room is left in the mailboxes.
             let has_plenty = state.shared.has_plenty_of_room();
             let step = self.table.link.topics.borrow_mut().step(|published| {
                 if has_plenty {
@@ -64,8 +64,8 @@ impl<H: Handler> Hub<H> {
         left
     }
 
-    /// Waits for some subscribers no longer if what waits for them fills the mailboxes, so that they do not shut out those who
-    /// publish: for those of the topics for which most waits.
+    /// Ends the patience with some subscribers if publications that wait fill the mailboxes, so that other publishers are not shut
+    /// out: with the subscribers of the topics that have most publications waiting.
     fn look_after_laggards(&mut self, table: &mut ConnTable, state: &mut LoopState) {
         let laggards = self.table.link.laggards.take();
         let is_large = laggards.len() > LAGGARDS.max(2 * self.table.link.topics.borrow().lagging());
@@ -144,7 +144,7 @@ impl<H: Handler> Hub<H> {
         given_up
     }
 
-    /// Sends a subscriber what was published to its topics. Returns the cost.
+    /// Sends a subscriber the publications to its topics. Returns the cost.
     fn visit_subscriber(
         &mut self,
         id: ConnId,
@@ -183,8 +183,8 @@ impl<H: Handler> Hub<H> {
         VISIT_COST + cost
     }
 
-    /// Sends a connection whose output has fallen to the low-water mark what has waited for it, and tells the handler if there
-    /// is still room then.
+    /// Sends the publications that have waited until the connection's output has fallen to the low-water mark, and tells the
+    /// handler if there is still room then.
     pub(super) fn read_on(&mut self, connection: &mut Connection, state: &mut LoopState) {
         if matches!(connection.lag(), Lag::PatienceLost) {
             connection.end_lag(state);
