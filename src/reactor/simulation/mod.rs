@@ -19,6 +19,7 @@
 //! beginning with `RINGWHEEL_FIRST_SEED`. `tests/mutations/run` shows that the simulation finds planted faults.
 
 mod courtesy;
+mod deadlines;
 mod endings;
 mod handler;
 mod invariants;
