@@ -1,0 +1,219 @@
+//! Panics in callbacks and protocols: each ends its own connection and nothing else.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
+use bytes::Bytes;
+use ringwheel::SendStatus;
+use support::{
+    Client, DEADLINE, Event, Events, Recorder, TestServer, deliberate_panic, eventually, listen,
+};
+
+use crate::fragile::{Fragile, lending, obedient};
+
+/// Makes one connection of a server panic. Checks that it ends with that reason, that a neighbour on the same worker is
+/// not affected, and that new connections are served.
+#[track_caller]
+fn assert_only_the_victim_ends(
+    recorder: Recorder<Fragile>,
+    events: &Events,
+    bring_down: impl FnOnce(&TestServer, &mut Client),
+) {
+    let server = TestServer::start(listen(Fragile), recorder);
+    let mut neighbour = server.connect();
+    neighbour.ping();
+    let mut victim = server.connect();
+    victim.ping();
+    bring_down(&server, &mut victim);
+    victim.expect_ended();
+    drop(victim);
+    assert_eq!(events.close_reason(), "Panic");
+    neighbour.ping();
+    server.connect().ping();
+    server.finish(events);
+}
+
+#[test]
+fn a_panic_in_on_message_ends_only_its_connection() {
+    let (recorder, events) = obedient();
+    assert_only_the_victim_ends(recorder, &events, |_, victim| victim.send(b"panic"));
+}
+
+#[test]
+fn a_panic_in_on_timer_ends_only_its_connection() {
+    let (recorder, events) = obedient();
+    let recorder = recorder.on_timer(|_, _| deliberate_panic());
+    assert_only_the_victim_ends(recorder, &events, |_, victim| victim.send(b"timer"));
+}
+
+#[test]
+fn a_panic_in_on_half_close_ends_only_its_connection() {
+    let (recorder, events) = obedient();
+    let recorder = recorder.on_half_close(|_| deliberate_panic());
+    assert_only_the_victim_ends(recorder, &events, |_, victim| victim.finish());
+}
+
+#[test]
+fn a_panic_in_on_drained_ends_only_its_connection() {
+    let (recorder, events) = obedient();
+    let recorder = recorder
+        .on_message(|conn, bytes| match bytes {
+            b"flood" => while conn.send(&[b'.'; 4096]) == SendStatus::Queued {},
+            bytes => {
+                conn.send(bytes);
+            }
+        })
+        .on_drained(|_| deliberate_panic());
+    assert_only_the_victim_ends(recorder, &events, |_, victim| victim.send(b"flood"));
+}
+
+#[test]
+fn a_panic_in_the_decoder_ends_only_its_connection() {
+    let (recorder, events) = obedient();
+    assert_only_the_victim_ends(recorder, &events, |_, victim| {
+        victim.send(b"panic in unpack")
+    });
+}
+
+#[test]
+fn a_panic_in_the_encoder_ends_only_its_connection_and_sends_nothing_of_the_item() {
+    let (recorder, events) = obedient();
+    assert_only_the_victim_ends(recorder, &events, |_, victim| {
+        victim.send(b"panic in pack");
+        victim.expect_eof();
+    });
+}
+
+#[test]
+fn a_panic_in_a_completion_ends_only_its_connection() {
+    let (recorder, events) = obedient();
+    assert_only_the_victim_ends(recorder, &events, |_, victim| {
+        victim.send(b"panic in completion")
+    });
+}
+
+#[test]
+fn a_panic_in_a_closure_from_another_thread_ends_only_its_connection() {
+    let (recorder, events, handles) = lending();
+    assert_only_the_victim_ends(recorder, &events, |_, _| {
+        let _neighbour = handles.recv_timeout(DEADLINE).unwrap();
+        let victim = handles.recv_timeout(DEADLINE).unwrap();
+        victim.run(|_| deliberate_panic()).unwrap();
+    });
+}
+
+#[test]
+fn a_panic_in_the_encoder_of_a_send_from_another_thread_ends_only_its_connection() {
+    let (recorder, events, handles) = lending();
+    assert_only_the_victim_ends(recorder, &events, |_, _| {
+        let _neighbour = handles.recv_timeout(DEADLINE).unwrap();
+        let victim = handles.recv_timeout(DEADLINE).unwrap();
+        victim.send(Bytes::from_static(b"panic in pack")).unwrap();
+    });
+}
+
+#[test]
+fn a_panic_in_a_visitor_ends_only_its_connection() {
+    let (recorder, events) = obedient();
+    assert_only_the_victim_ends(recorder, &events, |server, victim| {
+        let address = victim.addr();
+        let visited = server
+            .handle()
+            .connections_of::<Recorder<Fragile>>()
+            .unwrap()
+            .visit(move |conn, _| {
+                if *conn.peer_addr() == address {
+                    deliberate_panic();
+                }
+            });
+        visited.unwrap();
+    });
+}
+
+#[test]
+fn a_panic_in_a_scheduled_task_ends_nothing() {
+    let (recorder, events) = obedient();
+    let server = TestServer::start(listen(Fragile), recorder);
+    let mut client = server.connect();
+    client.ping();
+    let (ran, has_run) = channel();
+    server
+        .handle()
+        .run_after(Duration::ZERO, || deliberate_panic());
+    server
+        .handle()
+        .run_after(Duration::from_millis(5), move || ran.send(()).unwrap());
+    has_run.recv_timeout(DEADLINE).unwrap();
+    client.ping();
+    assert_eq!(events.count(|event| matches!(event, Event::Close(..))), 0);
+    server.finish(&events);
+}
+
+#[test]
+fn a_panic_in_on_open_drops_the_connection_and_owes_no_close() {
+    let (recorder, events) = obedient();
+    let armed = Arc::new(AtomicBool::new(false));
+    let is_armed = armed.clone();
+    let recorder = recorder.on_open(move |_| {
+        if is_armed.load(Ordering::Relaxed) {
+            deliberate_panic();
+        }
+    });
+    let server = TestServer::start(listen(Fragile), recorder);
+    let mut neighbour = server.connect();
+    neighbour.ping();
+    armed.store(true, Ordering::Relaxed);
+    server.connect().expect_ended();
+    armed.store(false, Ordering::Relaxed);
+    neighbour.ping();
+    server.connect().ping();
+    eventually("the dropped connection is no longer counted", || {
+        server.handle().connections_per_worker()[0] <= 2
+    });
+    server.finish(&events);
+    let ended = events.count(|event| matches!(event, Event::Close(..)));
+    assert_eq!(ended, 2, "the neighbour and the late connection");
+}
+
+#[test]
+fn a_panic_in_on_close_is_contained() {
+    let (recorder, events) = obedient();
+    let server = TestServer::start(listen(Fragile), recorder.on_close(|_| deliberate_panic()));
+    let mut neighbour = server.connect();
+    neighbour.ping();
+    let mut client = server.connect();
+    client.send(b"close");
+    client.expect_eof();
+    drop(client);
+    assert_eq!(events.close_reason(), "Local");
+    neighbour.ping();
+    server.connect().ping();
+    server.finish(&events);
+}
+
+#[test]
+fn a_panic_in_on_shutdown_ends_only_its_connection() {
+    let (recorder, events) = obedient();
+    let recorder = recorder.on_shutdown(|conn| {
+        if conn.stats().messages_in > 1 {
+            deliberate_panic();
+        }
+        conn.send(b"last word");
+    });
+    let server = TestServer::start(listen(Fragile), recorder);
+    let [mut victim, mut neighbour] = [server.connect(), server.connect()];
+    victim.ping();
+    victim.ping();
+    neighbour.ping();
+    server.handle().shutdown(DEADLINE);
+    victim.expect_eof();
+    drop(victim);
+    assert_eq!(events.close_reason(), "Panic");
+    assert_eq!(neighbour.receive_rest(), b"last word");
+    drop(neighbour);
+    assert_eq!(events.close_reason(), "Shutdown");
+    server.join();
+    events.assert_lifecycles();
+}
