@@ -112,6 +112,14 @@ impl<T> Log<T> {
         entries.map(|entry| &entry.value)
     }
 
+    /// Number of entries with a later stamp than this, of those that no round has begun to deliver.
+    pub(super) fn count_later(&self, horizon: u64) -> usize {
+        let under_way = self.round.as_ref().map_or(0, |round| round.horizon);
+        let horizon = horizon.max(under_way);
+        let new = self.entries.range(self.walked..).rev();
+        new.take_while(|entry| entry.stamp > horizon).count()
+    }
+
     /// True if there are entries that a round has to deliver.
     pub(super) fn has_new(&self) -> bool {
         self.walked < self.entries.len()

@@ -124,11 +124,14 @@ impl<T> Topic<T> {
 }
 
 impl<T, S: BuildHasher> Topics<T, S> {
-    /// Adds a subscriber. The caller makes sure that it does not subscribe twice.
-    pub(crate) fn join(&mut self, name: &str, id: ConnId) -> Subscription {
+    /// Adds a subscriber, which gets the entries with a later stamp than `horizon`: `u64::MAX` for those to come only. The caller
+    /// makes sure that it does not subscribe twice.
+    pub(crate) fn join(&mut self, name: &str, id: ConnId, horizon: u64) -> Subscription {
         let key = self.topics.find_or_insert(name, Topic::new);
         let topic = &mut self.topics[key];
-        let next = topic.end();
+        let log = topic.log.as_ref();
+        let later = log.map_or(0, |log| log.count_later(horizon));
+        let next = topic.end() - later as u64;
         let place = self.subscribers.insert(&mut topic.subscribers, id, next);
         Subscription { topic: key, place }
     }
@@ -178,13 +181,18 @@ impl<T, S: BuildHasher> Topics<T, S> {
     /// stamps never fall within a log, since readers would pass over an entry that is older than one before it. Without
     /// subscribers the value comes back.
     pub(crate) fn append(&mut self, name: &str, stamp: u64, value: T) -> Result<u64, T> {
-        let Some(key) = self.find(name) else {
-            return Err(value);
-        };
-        if self.topics[key].subscribers.is_empty() {
-            return Err(value);
+        let key = self.find(name);
+        match key.filter(|key| !self.topics[*key].subscribers.is_empty()) {
+            Some(key) => Ok(self.activate(key).push(stamp, value)),
+            None => Err(value),
         }
-        Ok(self.activate(key).push(stamp, value))
+    }
+
+    /// As [`append`](Self::append), also without subscribers: an earlier event that comes later may add one, which
+    /// [joins](Self::join) with its own stamp as the horizon.
+    pub(crate) fn append_early(&mut self, name: &str, stamp: u64, value: T) -> u64 {
+        let key = self.topics.find_or_insert(name, Topic::new);
+        self.activate(key).push(stamp, value)
     }
 
     /// Lets a topic have its turn: it gets an entry to deliver, or has some that are done. Returns its log.
@@ -492,9 +500,9 @@ mod tests {
     #[test]
     fn a_topic_lives_as_long_as_somebody_subscribes() {
         let mut topics = Topics::<u32>::default();
-        let first = topics.join("a", id(1));
-        let second = topics.join("a", id(2));
-        let other = topics.join("b", id(1));
+        let first = topics.join("a", id(1), u64::MAX);
+        let second = topics.join("a", id(2), u64::MAX);
+        let other = topics.join("b", id(1), u64::MAX);
         assert_eq!(topics.count("a"), 2);
         assert_eq!(topics.name(other), Some("b"));
         topics.leave(first);
@@ -516,7 +524,7 @@ mod tests {
         assert!(size_of::<Named<Topic<u32>>>() <= 56 && size_of::<Subscription>() == 8);
         let mut topics = Topics::<u32>::default();
         for count in 1..=70_000_usize {
-            topics.join(&format!("{count:010}"), id(count as u32));
+            topics.join(&format!("{count:010}"), id(count as u32), u64::MAX);
             if count.is_power_of_two() || count % 1_000 == 0 {
                 // The subscriptions in the connections' own lists.
                 let held = topics.memory() + 16 * count;
@@ -534,7 +542,9 @@ mod tests {
         let mut stay = Vec::new();
         for topic in 0..64 {
             let name = format!("{topic:010}");
-            let joined: Vec<_> = (0..100).map(|slot| topics.join(&name, id(slot))).collect();
+            let joined: Vec<_> = (0..100)
+                .map(|slot| topics.join(&name, id(slot), u64::MAX))
+                .collect();
             joined[..99].iter().for_each(|it| topics.leave(*it));
             stay.push(joined[99]);
         }
@@ -547,7 +557,7 @@ mod tests {
     fn memory_goes_down_when_all_have_left() {
         let mut topics = Topics::<u32>::default();
         let joined: Vec<_> = (0..20_000)
-            .map(|slot| topics.join(&format!("{slot}"), id(slot)))
+            .map(|slot| topics.join(&format!("{slot}"), id(slot), u64::MAX))
             .collect();
         let most = topics.memory();
         joined.into_iter().for_each(|it| topics.leave(it));
@@ -558,13 +568,13 @@ mod tests {
     #[test]
     fn a_round_goes_on_behind_a_subscriber_that_leaves() {
         let mut topics = Topics::<u32>::default();
-        let joined = [1, 2, 3].map(|slot| topics.join("a", id(slot)));
+        let joined = [1, 2, 3].map(|slot| topics.join("a", id(slot), u64::MAX));
         topics.append("a", 1, 1).unwrap();
         assert!(matches!(topics.step(|_| ()), Some(Step::Visit(to, ..)) if to == id(1)));
         topics.leave(joined[0]);
         topics.leave(joined[1]);
         // Its place is taken by a subscriber of another topic.
-        topics.join("b", id(4));
+        topics.join("b", id(4), u64::MAX);
         assert!(matches!(topics.step(|_| ()), Some(Step::Visit(to, ..)) if to == id(3)));
         assert!(matches!(topics.step(|_| ()), Some(Step::Done(_))));
     }
@@ -573,9 +583,9 @@ mod tests {
     fn a_subscriber_reads_what_was_published_while_it_subscribes() {
         let mut topics = Topics::<u32>::default();
         assert_eq!(topics.append("a", 1, 10), Err(10), "nobody subscribes");
-        let first = topics.join("a", id(1));
+        let first = topics.join("a", id(1), u64::MAX);
         assert_eq!(topics.append("a", 2, 20), Ok(2));
-        let second = topics.join("a", id(2));
+        let second = topics.join("a", id(2), u64::MAX);
         assert_eq!(topics.append("a", 3, 30), Ok(3));
         assert_eq!(read_all(&mut topics, &[first]), [20, 30]);
         assert_eq!(read_all(&mut topics, &[second]), [30]);
@@ -585,7 +595,10 @@ mod tests {
     #[test]
     fn several_topics_are_read_in_order_and_up_to_the_horizon() {
         let mut topics = Topics::<u32>::default();
-        let both = [topics.join("a", id(1)), topics.join("b", id(1))];
+        let both = [
+            topics.join("a", id(1), u64::MAX),
+            topics.join("b", id(1), u64::MAX),
+        ];
         for (name, stamp) in [("b", 1), ("a", 2), ("a", 3), ("b", 4), ("a", 5)] {
             topics.append(name, stamp, stamp as u32).unwrap();
         }
@@ -602,7 +615,7 @@ mod tests {
         let mut places = HashMap::new();
         for slot in 0..200 {
             let name = if slot < 150 { "large" } else { "small" };
-            places.insert(slot, topics.join(name, id(slot)));
+            places.insert(slot, topics.join(name, id(slot), u64::MAX));
         }
         topics.append("large", 1, 1).unwrap();
         topics.append("large", 2, 2).unwrap();
@@ -638,7 +651,7 @@ mod tests {
     #[test]
     fn the_log_of_a_topic_without_subscribers_is_done() {
         let mut topics = Topics::<u32>::default();
-        let only = topics.join("a", id(1));
+        let only = topics.join("a", id(1), u64::MAX);
         topics.append("a", 7, 70).unwrap();
         assert!(topics.has_entries_before(8) && !topics.has_entries_before(7));
         topics.leave(only);
@@ -649,7 +662,7 @@ mod tests {
     #[test]
     fn a_subscriber_that_does_not_read_is_passed_over() {
         let mut topics = Topics::<u32>::default();
-        topics.join("a", id(1));
+        topics.join("a", id(1), u64::MAX);
         topics.append("a", 1, 1).unwrap();
         assert!(matches!(topics.step(|_| ()), Some(Step::Visit(..))));
         assert!(matches!(topics.step(|_| ()), Some(Step::Done(done)) if done == [1]));
@@ -675,7 +688,7 @@ mod tests {
     #[test]
     fn entries_rest_until_those_who_lag_have_read_them() {
         let mut topics = Topics::<u32>::default();
-        let both = [0, 1].map(|slot| topics.join("a", id(slot)));
+        let both = [0, 1].map(|slot| topics.join("a", id(slot), u64::MAX));
         topics.append("a", 1, 1).unwrap();
         assert!(topics.lag(&both[..1]) && topics.is_lagging(&both[..1]));
         assert_eq!(deliver(&mut topics, &both), []);
@@ -698,14 +711,14 @@ mod tests {
     #[test]
     fn nobody_lags_without_an_entry() {
         let mut topics = Topics::<u32>::default();
-        let only = [topics.join("a", id(0))];
+        let only = [topics.join("a", id(0), u64::MAX)];
         assert!(!topics.lag(&only) && !topics.is_lagging(&only));
     }
 
     #[test]
     fn entries_do_not_wait_for_those_who_have_left() {
         let mut topics = Topics::<u32>::default();
-        let both = [0, 1].map(|slot| topics.join("a", id(slot)));
+        let both = [0, 1].map(|slot| topics.join("a", id(slot), u64::MAX));
         topics.append("a", 1, 1).unwrap();
         topics.append("a", 2, 2).unwrap();
         topics.read(&both[1..], 1);
@@ -721,7 +734,7 @@ mod tests {
     #[test]
     fn entries_that_rest_are_cleared() {
         let mut topics = Topics::<u32>::default();
-        let both = [0, 1].map(|slot| topics.join("a", id(slot)));
+        let both = [0, 1].map(|slot| topics.join("a", id(slot), u64::MAX));
         topics.append("a", 1, 1).unwrap();
         topics.lag(&both[..1]);
         assert_eq!(deliver(&mut topics, &both), []);
@@ -737,7 +750,7 @@ mod tests {
     #[test]
     fn a_round_is_bounded() {
         let mut topics = Topics::<u32>::default();
-        let only = topics.join("a", id(1));
+        let only = topics.join("a", id(1), u64::MAX);
         for stamp in 0..100 {
             topics.append("a", stamp, stamp as u32).unwrap();
         }

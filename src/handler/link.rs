@@ -104,6 +104,14 @@ impl<P: Protocol> Link<P> {
         }
     }
 
+    /// As [`append`](Self::append), before earlier mail is carried out, which may subscribe somebody to the topic.
+    pub(crate) fn append_early(&self, stamp: u64, published: Published<P>) -> u64 {
+        let publication = published.publication.clone();
+        let mut topics = self.topics.borrow_mut();
+        self.has_news.set(true);
+        topics.append_early(&publication.topic, stamp, published)
+    }
+
     /// Keeps publications that this worker is done with until they are dropped, which may call back.
     pub(crate) fn put_done(&self, done: impl IntoIterator<Item = Published<P>>) {
         let done = done.into_iter().inspect(|published| {

@@ -82,7 +82,9 @@ impl<P: Protocol> Conn<'_, P> {
         if subscriptions.len() >= self.link.limits.subscriptions {
             return Err(SubscribeError::Count);
         }
-        subscriptions.push(self.link.topics.borrow_mut().join(topic, id));
+        let mut topics = self.link.topics.borrow_mut();
+        subscriptions.push(topics.join(topic, id, self.horizon));
+        drop(topics);
         self.connection.charge_subscription(self.state, topic.len());
         Ok(true)
     }
@@ -300,7 +302,7 @@ impl<P: Protocol> Conn<'_, P> {
                 OwnMail::Named(item) => _ = self.send_owned_now(&item),
                 OwnMail::Topic(publication, charge, stamp) => {
                     let published = Published::new(publication, charge);
-                    let stamp = self.link.append(stamp, published);
+                    let stamp = self.link.append_early(stamp, published);
                     self.read_topics(Delivery::up_to(stamp));
                 }
             }

@@ -167,6 +167,26 @@ fn another_connection_hears_the_calls_in_order() {
     }
 }
 
+/// A send takes publications ahead of a closure that was asked for before them. Those that it subscribes hear them all the same: they
+/// were lost, without an error.
+#[test]
+fn a_closure_that_subscribes_hears_what_is_published_behind_it() {
+    let server = start();
+    let (mut member, mut client) = (connect(&server), connect(&server));
+    // "1" comes before the closure, and "4" is taken early, to a topic without subscribers.
+    client.send(b"publish first-subs send publish send publish first-name\n");
+    expect(&mut client, "3 5");
+    expect(&mut member, "4 6 7");
+    // The same behind a subscriber who is there, and hears all.
+    client.send(b"first-unsubs sub\n");
+    client.send(b"publish first-subs send publish send first-name\n");
+    expect(&mut client, "1 3 4 5");
+    expect(&mut member, "4 6");
+    client.send(b"publish first-unsubs publish send first-name\n");
+    expect(&mut client, "1 3 4");
+    expect(&mut member, "1 5");
+}
+
 /// A closure that publishes, and then sends to its own connection, takes its publication ahead of those that wait.
 #[test]
 fn publications_of_a_closure_and_of_its_callback_reach_all() {
