@@ -6,14 +6,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::deflate::{Agreed, Deflate, Deflater, InflateError, Inflater};
+use super::deflate::{Agreed, Deflate, Deflater, InflateError, Inflater, WINDOW_BITS};
 use super::error::WebSocketError;
 use super::frame::{FirstByte, FrameHeader};
 use super::message::Message;
 use super::session::Inflated;
-
-/// Window bits of a peer that has not asked for fewer.
-const LARGEST_WINDOW: u8 = 15;
 
 /// Compresses the messages that are sent.
 #[derive(Debug)]
@@ -48,11 +45,15 @@ impl Compression {
         if !self.settings.compresses(payload.len()) {
             return false;
         }
-        let of_bytes = payload.len().saturating_mul(BYTE_COST);
-        self.work = self
-            .work
-            .saturating_add(of_bytes.saturating_add(MESSAGE_COST));
+        self.charge(payload.len());
         self.deflater.deflate(payload, out)
+    }
+
+    /// Counts the work of compressing a message with so many bytes.
+    fn charge(&mut self, length: usize) {
+        let of_bytes = length.saturating_mul(BYTE_COST);
+        let of_message = of_bytes.saturating_add(MESSAGE_COST);
+        self.work = self.work.saturating_add(of_message);
     }
 
     /// Takes the work since the last call.
@@ -66,16 +67,18 @@ impl Compression {
         self.deflater.reset_context();
     }
 
-    /// True if the peer accepts a message that was compressed with the largest window.
-    pub(crate) fn can_share(&self) -> bool {
-        self.agreed.ours.window_bits == LARGEST_WINDOW
+    /// The window bits of messages that are shared with other connections; `None` if the window is too small to compress with.
+    pub(crate) fn shared_window(&self) -> Option<u8> {
+        Some(self.agreed.ours.window_bits).filter(|bits| WINDOW_BITS.contains(bits))
     }
 
     /// A whole frame with a message that is compressed by itself, if that makes it shorter.
-    pub(crate) fn shared_frame(&self, message: Message<'_>) -> Option<Bytes> {
-        if !self.settings.compresses(message.as_bytes().len()) {
+    pub(crate) fn shared_frame(&mut self, message: Message<'_>) -> Option<Bytes> {
+        let length = message.as_bytes().len();
+        if !self.settings.compresses(length) {
             return None;
         }
+        self.charge(length);
         let mut payload = super::deflate::frame_buffer();
         let mut alone = self.agreed;
         alone.ours.context_takeover = false;

@@ -109,9 +109,8 @@ struct Shared {
     /// The header of the frame that a server sends.
     header: FrameHeader,
     may_be_compressed: bool,
-    /// The compressed frame, which refers to no other message; `None` if compression does not make it shorter.
     #[cfg(feature = "deflate")]
-    compressed: std::sync::OnceLock<Option<Bytes>>,
+    compressed: super::compressed_frames::CompressedFrames,
 }
 
 #[derive(Clone, Debug)]
@@ -138,7 +137,7 @@ impl MessageBuf {
             header,
             may_be_compressed,
             #[cfg(feature = "deflate")]
-            compressed: std::sync::OnceLock::new(),
+            compressed: super::compressed_frames::CompressedFrames::default(),
         }))
     }
 
@@ -190,16 +189,16 @@ impl MessageBuf {
         self.0.header.as_slice()
     }
 
-    /// The compressed frame, made by `make` at the first call.
+    /// The compressed frame for a window with this base-2 logarithm of its size, 9 to 15. It is made by `make` at
+    /// the first call.
     #[cfg(feature = "deflate")]
     pub(crate) fn compressed_frame(
         &self,
+        window_bits: u8,
         make: impl FnOnce(Message<'_>) -> Option<Bytes>,
     ) -> Option<&Bytes> {
-        self.0
-            .compressed
-            .get_or_init(|| make(self.as_message()))
-            .as_ref()
+        let frame = self.0.compressed.of_window(window_bits);
+        frame.get_or_init(|| make(self.as_message())).as_ref()
     }
 }
 

@@ -99,6 +99,8 @@ mod assembly;
 mod client;
 mod close;
 #[cfg(feature = "deflate")]
+mod compressed_frames;
+#[cfg(feature = "deflate")]
 mod compression;
 mod conn;
 mod decoder;

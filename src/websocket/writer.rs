@@ -90,13 +90,14 @@ impl FrameWriter {
         }
     }
 
-    /// Appends a message of a server that others may share: it is compressed once for all of them.
+    /// Appends a message of a server that others may share: it is compressed once for all of them that have a window of one size.
     pub(crate) fn put_shared(&mut self, item: &MessageBuf, output: &mut Output) {
         let compression = self.compression.as_mut();
-        let Some(compression) = compression.filter(|compression| compression.can_share()) else {
+        let shared = compression.and_then(|it| Some((it.shared_window()?, it)));
+        let Some((window, compression)) = shared else {
             return self.put_compressed(item.as_message(), output);
         };
-        match item.compressed_frame(|message| compression.shared_frame(message)) {
+        match item.compressed_frame(window, |message| compression.shared_frame(message)) {
             Some(frame) => {
                 output.put_slice(frame);
                 compression.forget_context();

@@ -75,7 +75,7 @@ pub(crate) const DECOMPRESSOR_BYTES: usize = 47 * 1024;
 
 /// Window bits that can be compressed with. The RFC knows 8 too, which zlib cannot do on a stream without header. A server
 /// declines an offer of 8, and a client that is told 8 sends its messages as they are.
-const WINDOW_BITS: RangeInclusive<u8> = 9..=15;
+pub(super) const WINDOW_BITS: RangeInclusive<u8> = 9..=15;
 
 /// The window bits unless fewer were agreed on.
 const MAX_WINDOW_BITS: u8 = *WINDOW_BITS.end();
