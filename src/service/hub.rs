@@ -45,7 +45,7 @@ pub(crate) struct Hub<H: Handler> {
     /// The latest stamp of the publications that were carried out as mail. It is later than that of a letter behind them if a
     /// callback in between has published to its own connection ahead of its turn.
     pub(super) latest_stamp: u64,
-    /// The tick in which subscribers that lag were last looked at because the mailboxes fill up.
+    /// The tick in which subscribers that lag were last waited for although the mailboxes fill up.
     pub(super) laggards_seen: u64,
 }
 
