@@ -481,8 +481,10 @@ impl Peer {
         let is_everybodys = matches!(mailing.to, Address::All { .. });
         let in_program_order = mailing.is_local && !is_everybodys;
         let last = &mut self.last_mail[usize::from(in_program_order)];
-        let is_later = last.is_none_or(|last| last < mailed);
-        *last = Some(mailed);
+        // A job that subscribes comes after the callback that has posted it, which may have sent later publications already.
+        let has_joined_late = mailing.is_behind_jobs && !mailing.must.contains(&number);
+        let is_later = last.is_none_or(|last| last < mailed) || has_joined_late;
+        *last = (*last).max(Some(mailed));
         mailing.arrived_at.push(number);
         let is_addressed = match mailing.to {
             Address::All { service: whose } => whose == service,
