@@ -254,6 +254,8 @@ impl<P> Listen<P> {
     /// received as the least rate has, which is what a slow reader pays, too. Input is read and discarded meanwhile; beyond
     /// this timeout at most 256 KiB in each (of at least 1 s), so that a flood waits in the kernel.
     ///
+    /// On a Unix socket the kernel holds nothing that a close could lose, so none of these waits is longer than this timeout.
+    ///
     /// **Sources.** While a close waits for a [source](crate::Conn::send_from), it must send something within this time, and the
     /// peer must take what is pending at the least rate. Otherwise the connection ends with a reset and
     /// [`Timeout::SourceStall`](crate::Timeout::SourceStall) or [`Timeout::WriteStall`](crate::Timeout::WriteStall).

@@ -7,6 +7,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process;
+use std::slice::from_ref;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Barrier};
@@ -125,7 +126,7 @@ fn bytes_are_echoed_and_addresses_are_those_of_the_listener() {
     });
     let server = TestServer::start(Listen::unix(&path), recorder);
     let address = Address::Unix(Some(path.as_path().into()));
-    assert_eq!(server.handle().local_addrs(), [address.clone()]);
+    assert_eq!(server.handle().local_addrs(), from_ref(&address));
     assert_eq!(server.handle().local_addr(), None);
     let mut client = connect(&path);
     ping(&mut client);
@@ -246,7 +247,7 @@ fn input_behind_a_passed_descriptor_is_read() {
     use std::os::fd::AsRawFd;
 
     let directory = Directory::new();
-    let (echo, events) = raw_echo();
+    let (echo, events) = line_echo();
     let builder = Server::builder().workers(1);
     let builder = builder.listen_with(Listen::unix(directory.socket()), echo);
     let mut client = connect(&directory.socket());
@@ -256,14 +257,14 @@ fn input_behind_a_passed_descriptor_is_read() {
     for number in [1, 1, descriptor, 0] {
         control.extend(number.to_ne_bytes());
     }
-    let bytes = [IoSlice::new(b"first")];
+    let bytes = [IoSlice::new(b"one line ")];
     let message = MsgHdr::new().with_buffers(&bytes).with_control(&control);
     let sent = SockRef::from(&client).sendmsg(&message, 0);
-    assert_eq!(sent.unwrap(), 5);
-    client.write_all(b"second").unwrap();
+    assert_eq!(sent.unwrap(), 9);
+    client.write_all(b"in two\n").unwrap();
     // Only now, so that both wait for one event.
     let server = TestServer::spawn(builder.unwrap());
-    assert_eq!(receive(&mut client, 11), b"firstsecond");
+    assert_eq!(receive(&mut client, 16), b"one line in two\n");
     server.finish(&events);
 }
 
@@ -575,7 +576,7 @@ fn an_abstract_name_is_served() {
     });
     let server = TestServer::start(Listen::abstract_name(&name), recorder.clone());
     let address = Address::Abstract(name.as_bytes().into());
-    assert_eq!(server.handle().local_addrs(), [address.clone()]);
+    assert_eq!(server.handle().local_addrs(), from_ref(&address));
     assert_eq!(address.to_string(), format!("unix:@{name}"));
     let target = SocketAddr::from_abstract_name(&name).unwrap();
     let connect = || with_deadlines(UnixStream::connect_addr(&target).unwrap());
