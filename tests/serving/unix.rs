@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use ringwheel::protocol::{Lines, Raw};
 use ringwheel::{Address, Listen, SendStatus, Server, ServerBuilder};
-use socket2::{Domain, MsgHdr, SockAddr, SockRef, Socket, Type};
+use socket2::{Domain, SockAddr, Socket, Type};
 use support::{
     DEADLINE, Events, Hold, Recorder, TestServer, eventually, listen, pattern, raw_echo, take, text,
 };
@@ -245,6 +245,8 @@ fn a_peer_sees_a_clean_end_after_an_abort_unless_its_input_was_left_unread() {
 fn input_behind_a_passed_descriptor_is_read() {
     use std::io::IoSlice;
     use std::os::fd::AsRawFd;
+
+    use socket2::{MsgHdr, SockRef};
 
     let directory = Directory::new();
     let (echo, events) = line_echo();
