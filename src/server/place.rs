@@ -33,23 +33,22 @@ impl Place {
     /// Refuses options that the place cannot have.
     #[cfg(unix)]
     pub(super) fn check(&self, options: &SocketOptions) -> io::Result<()> {
-        if let (Some(mode), true) = (options.mode, matches!(self, Place::Path(_))) {
-            let text = || format!("`mode` is {mode:#o}, and must be at most {MODE_MAX:#o}");
-            return (mode <= MODE_MAX)
-                .then_some(())
-                .ok_or_else(|| invalid(text()));
-        }
-        if options.mode.is_some() {
+        if options.mode.is_some() && !matches!(self, Place::Path(_)) {
             let text = "`mode` is of the file of a Unix socket, and there is none";
             return Err(invalid(text));
         }
-        match self.unix_address() {
-            Some(address) if options.reuse_port => {
-                let error = invalid("`reuse_port` is not for Unix sockets");
-                Err(named(&address, &error))
-            }
-            _ => Ok(()),
-        }
+        let mode = options.mode.unwrap_or(0);
+        let Some(address) = self.unix_address() else {
+            return Ok(());
+        };
+        let wrong = if mode > MODE_MAX {
+            format!("`mode` is {mode:#o}, and must be at most {MODE_MAX:#o}")
+        } else if options.reuse_port {
+            "`reuse_port` is not for Unix sockets".into()
+        } else {
+            return Ok(());
+        };
+        Err(named(&address, &invalid(wrong)))
     }
 
     #[cfg(not(unix))]
