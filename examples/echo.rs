@@ -1,8 +1,17 @@
 //! Sends back whatever arrives.
 //!
-//! Try it: `cargo run --release --example echo`, then `nc 127.0.0.1 1833`. An argument is the address to listen on.
+//! Try it: `cargo run --release --example echo`, then `nc 127.0.0.1 1833`. An argument is the address to listen on. With
+//! `-- --unix /tmp/echo.sock` it is a Unix socket; then `nc -U /tmp/echo.sock`.
 
 use ringwheel::{Conn, Handler, Server, protocol::Raw};
+
+const USAGE: &str = "\
+Sends back whatever arrives.
+
+Usage: echo [ADDRESS | --unix PATH]
+
+  ADDRESS      Address to listen on; port 0 takes a free one [default: 127.0.0.1:1833]
+  --unix PATH  Listen on a Unix socket at this path instead";
 
 #[derive(Clone)]
 struct Echo;
@@ -19,9 +28,23 @@ impl Handler for Echo {
 }
 
 fn main() -> std::io::Result<()> {
-    let address = std::env::args().nth(1);
-    let address = address.unwrap_or("127.0.0.1:1833".into());
-    let server = Server::builder().listen(address, Echo)?.build()?;
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let builder = match arguments[..] {
+        ["--help" | "-h"] => {
+            println!("{USAGE}");
+            return Ok(());
+        }
+        [] => Server::builder().listen("127.0.0.1:1833", Echo)?,
+        #[cfg(unix)]
+        ["--unix", path] => Server::builder().listen_with(ringwheel::Listen::unix(path), Echo)?,
+        [address] if !address.starts_with('-') => Server::builder().listen(address, Echo)?,
+        _ => {
+            eprintln!("{USAGE}");
+            std::process::exit(2)
+        }
+    };
+    let server = builder.build()?;
     println!("listening on {}", server.local_addrs()[0]);
     server.run()
 }

@@ -1,4 +1,4 @@
-//! A multi-core reactor for TCP and WebSocket servers, without an async runtime.
+//! A multi-core reactor for TCP, Unix socket and WebSocket servers, without an async runtime.
 //!
 //! You implement [`Handler`], choose or write a [`Protocol`](protocol::Protocol), and the worker loops call you. There are
 //! no futures and no tasks: a callback runs to its end, on the thread of the connection's worker, and must not block.
@@ -68,6 +68,10 @@
 #![cfg_attr(
     not(feature = "websocket"),
     doc = "| serve browsers | feature `websocket` |"
+)]
+#![cfg_attr(
+    unix,
+    doc = "| listen on a Unix socket | [`Listen::unix`], [`guide::unix_sockets`] |"
 )]
 //! | end the server without losing answers | [`guide::shutdown`] |
 //! | set addresses, socket options, timeouts | [`Listen`] |
@@ -206,6 +210,9 @@ pub mod guide {
     pub mod own_protocol {}
     #[doc = include_str!("guide/shutdown.md")]
     pub mod shutdown {}
+    #[cfg(unix)]
+    #[doc = include_str!("guide/unix_sockets.md")]
+    pub mod unix_sockets {}
     #[cfg(feature = "websocket")]
     #[cfg_attr(docsrs, doc(cfg(feature = "websocket")))]
     #[doc = include_str!("guide/browsers.md")]

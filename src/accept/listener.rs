@@ -4,12 +4,12 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mio::net::{TcpListener, TcpStream};
-use mio::{Interest, Registry};
+use mio::Registry;
 
 use crate::accept::admission::Admission;
 use crate::accept::spare::{Shed, Spare, is_out_of_descriptors};
 use crate::io::address::Address;
+use crate::io::listening_socket::{AcceptedSocket, ListeningSocket};
 use crate::io::socket_options::SocketOptions;
 use crate::shared::arrival::Arrival;
 use crate::shared::token::Token;
@@ -22,7 +22,7 @@ pub(crate) type Take<'a> = dyn FnMut(Arrival) -> bool + 'a;
 
 /// A listening socket, polled by the acceptor or by a worker.
 pub(crate) struct Listener {
-    socket: TcpListener,
+    socket: ListeningSocket,
     /// The index among the server's listeners.
     index: u16,
     options: SocketOptions,
@@ -48,7 +48,7 @@ enum Backlog {
 
 impl Listener {
     pub(crate) fn new(
-        socket: TcpListener,
+        socket: ListeningSocket,
         index: u16,
         options: SocketOptions,
         burst: usize,
@@ -66,7 +66,7 @@ impl Listener {
     }
 
     pub(super) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
-        registry.register(&mut self.socket, token.encode(), Interest::READABLE)
+        self.socket.register(registry, token.encode())
     }
 
     /// Notes that connections wait.
@@ -108,8 +108,10 @@ impl Listener {
         wants_more
     }
 
-    /// Accepts the connections that wait, in at most so many bursts, also during a rest.
+    /// Lets no further client find the listener where that is possible, and accepts the connections that wait, in at most so
+    /// many bursts, also during a rest.
     pub(super) fn drain(&mut self, bursts: usize, admission: &Admission, take: &mut Take<'_>) {
+        self.socket.withdraw();
         for _ in 0..bursts {
             self.accept(admission, take);
             if self.backlog != Backlog::Waiting {
@@ -121,9 +123,9 @@ impl Listener {
     fn accept_burst(&mut self, admission: &Admission, take: &mut Take<'_>) -> Backlog {
         for _ in 0..self.burst {
             match self.socket.accept() {
-                Ok((stream, peer)) => {
+                Ok((socket, peer)) => {
                     self.is_failing = false;
-                    let arrival = self.admit(stream, peer.into(), admission);
+                    let arrival = self.admit(socket, peer, admission);
                     if arrival.is_some_and(|arrival| !take(arrival)) {
                         return Backlog::Waiting;
                     }
@@ -137,10 +139,15 @@ impl Listener {
     }
 
     /// Counts a connection in and sets its options; a connection for which there is no room is closed.
-    fn admit(&self, stream: TcpStream, peer: Address, admission: &Admission) -> Option<Arrival> {
+    fn admit(
+        &self,
+        socket: AcceptedSocket,
+        peer: Address,
+        admission: &Admission,
+    ) -> Option<Arrival> {
         if !self.spare.ensure() {
             // This connection took the last descriptor: close it and reopen the spare, or later peers hang in the backlog.
-            drop(stream);
+            drop(socket);
             self.spare.ensure();
             admission.count_shed();
             return None;
@@ -148,9 +155,9 @@ impl Listener {
         if !admission.admit(peer.ip()) {
             return None;
         }
-        self.options.apply_to_accepted(&stream);
+        self.options.apply_to_accepted(&socket);
         Some(Arrival {
-            stream,
+            socket,
             peer,
             listener: self.index,
         })

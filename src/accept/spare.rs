@@ -4,8 +4,9 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use mio::net::TcpListener;
 use socket2::{Domain, Socket, Type};
+
+use crate::io::listening_socket::ListeningSocket;
 
 /// A descriptor that is kept open to be closed when there are no others: then a waiting peer can be accepted and closed,
 /// and learns that there is no room, instead of hanging in the backlog.
@@ -43,12 +44,12 @@ impl Spare {
 
     pub(crate) fn new() -> Self {
         let original = match Self::IS_OF_USE {
-            true => Socket::new(Domain::IPV4, Type::STREAM, None),
+            true => socket(),
             false => Err(io::ErrorKind::Unsupported.into()),
         };
         Spare::with(move || match &original {
             Ok(original) => original.try_clone(),
-            Err(_) => Socket::new(Domain::IPV4, Type::STREAM, None),
+            Err(_) => socket(),
         })
     }
 
@@ -101,7 +102,7 @@ impl Spare {
     }
 
     /// Closes the spare, accepts one waiting peer with the descriptor, closes that, and opens the spare again.
-    pub(crate) fn shed(&self, listener: &TcpListener) -> Shed {
+    pub(crate) fn shed(&self, listener: &ListeningSocket) -> Shed {
         let mut socket = self.lock();
         self.open(&mut socket);
         if socket.is_none() {
@@ -127,6 +128,15 @@ impl Spare {
     }
 }
 
+/// Makes a socket. A sandbox may have left the server nothing but Unix sockets.
+fn socket() -> io::Result<Socket> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None);
+    #[cfg(unix)]
+    let socket =
+        socket.or_else(|error| Socket::new(Domain::UNIX, Type::STREAM, None).map_err(|_| error));
+    socket
+}
+
 /// True for EMFILE and ENFILE, for which std has no kind; their numbers are the same on every Unix that mio supports.
 pub(super) fn is_out_of_descriptors(error: &io::Error) -> bool {
     cfg!(unix) && matches!(error.raw_os_error(), Some(23 | 24))
@@ -137,6 +147,8 @@ mod tests {
     use super::*;
     use std::sync::Arc;
     use std::sync::atomic::AtomicUsize;
+
+    use mio::net::TcpListener;
 
     /// A spare that can be opened once, and then fails with this error.
     fn opened_once(then: fn() -> io::Error) -> (Spare, Arc<AtomicUsize>) {
@@ -149,8 +161,9 @@ mod tests {
         (spare, attempts)
     }
 
-    fn listener() -> TcpListener {
-        TcpListener::bind("127.0.0.1:0".parse().unwrap()).unwrap()
+    fn listener() -> ListeningSocket {
+        let address = "127.0.0.1:0".parse().unwrap();
+        ListeningSocket::Tcp(TcpListener::bind(address).unwrap())
     }
 
     /// A sandbox forbids to open it again.
@@ -192,7 +205,7 @@ mod tests {
     #[test]
     fn a_waiting_peer_is_shed_and_the_spare_is_open_again() {
         let spare = Spare::new();
-        let listener = TcpListener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let listener = listener();
         if !Spare::IS_OF_USE {
             return assert_eq!(spare.shed(&listener), Shed::Unknown);
         }

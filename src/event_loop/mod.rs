@@ -250,18 +250,21 @@ fn readiness(event: &Event) -> Readiness {
 
 /// Registers a connection and gives it to the reactor.
 fn adopt(reactor: &mut Reactor, registry: &Registry, arrival: Arrival) {
-    let register = |socket: &mut Stream, id: ConnId| match socket {
-        Stream::Tcp(stream) => {
-            registry.register(stream, Token::Connection(id.token()).encode(), interest())
+    let register = |stream: &mut Stream, id: ConnId| {
+        let token = Token::Connection(id.token()).encode();
+        match stream {
+            Stream::Tcp(socket) => registry.register(socket, token, interest()),
+            #[cfg(unix)]
+            Stream::Unix(socket) => registry.register(socket, token, interest()),
+            _ => Ok(()),
         }
-        _ => Ok(()),
     };
     let Arrival {
-        stream,
+        socket,
         peer,
         listener,
     } = arrival;
-    reactor.adopt(listener, Stream::Tcp(stream), peer, register);
+    reactor.adopt(listener, socket.into(), peer, register);
 }
 
 /// The events of a connection, registered once for its life. Urgent data is among them where the system reports it: a short

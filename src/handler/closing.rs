@@ -49,7 +49,7 @@ impl<P: Protocol> Conn<'_, P> {
         }
     }
 
-    /// Ends the connection at once with a reset. Pending output is lost.
+    /// Ends the connection at once with a reset. Pending output is lost. A Unix socket has no reset: its peer may see a clean end.
     pub fn abort(&mut self) {
         self.connection.abort(Cause::Aborted);
     }

@@ -142,17 +142,21 @@ impl<P: Protocol> Conn<'_, P> {
         self.connection.id
     }
 
-    /// The address of the peer's end.
+    /// The address of the peer's end. The peer of a Unix socket has one only if it was bound to one; it can be any that the
+    /// peer could bind, and says nothing of who the peer is.
     pub fn peer_addr(&self) -> &Address {
         &self.connection.peer
     }
 
-    /// The address of our end; asks the kernel each time.
+    /// The address of our end. For TCP the kernel is asked each time; for a Unix socket it is the listener's.
     ///
     /// # Errors
     /// The kernel's error, for example when the connection was reset.
     pub fn local_addr(&self) -> io::Result<Address> {
-        self.connection.output.local_addr().map(Address::Ip)
+        match &self.link.unix_address {
+            Some(address) => Ok(address.clone()),
+            None => self.connection.output.local_addr().map(Address::Ip),
+        }
     }
 
     /// Bytes that have arrived and are not part of a delivered message yet.

@@ -11,6 +11,7 @@ use crate::connection::id::ConnId;
 use crate::connection::limits::Limits;
 use crate::connection::loop_state::LoopState;
 use crate::connection::topics::Topics;
+use crate::io::address::Address;
 use crate::protocol::Protocol;
 use crate::shared::places::Charge;
 use crate::shared::sync::atomic::AtomicUsize;
@@ -22,6 +23,8 @@ pub(crate) struct Link<P: Protocol> {
     /// reach a limit only because the turn is long.
     pub(crate) flush_at: usize,
     pub(crate) outbox: Arc<dyn Outbox<P>>,
+    /// The address of the listener if it is a Unix socket. Its accepted sockets know only the name to which it was bound first.
+    pub(crate) unix_address: Option<Address>,
     /// The topics of this service on this worker.
     pub(crate) topics: RefCell<Topics<Published<P>>>,
     /// True while the log of a topic has entries, so that a connection may have to read before it is called.
@@ -80,6 +83,7 @@ impl<P: Protocol> Link<P> {
             limits,
             flush_at,
             outbox,
+            unix_address: None,
             topics: RefCell::new(Topics::new(resting)),
             has_news: Cell::new(false),
             begun: Cell::new(u64::MAX),

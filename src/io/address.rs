@@ -1,4 +1,4 @@
-//! The address of one end of a connection: IP address and port, or a Unix socket's path.
+//! The address of one end of a connection: IP address and port, or a Unix socket's path or name.
 
 use std::fmt;
 use std::io;
@@ -26,6 +26,9 @@ use std::path::Path;
 /// let unix = Address::Unix(Some(Path::new("/run/echo.sock").into()));
 /// assert_eq!(unix.ip(), None);
 /// assert_eq!(unix.to_string(), "unix:/run/echo.sock");
+///
+/// let name = Address::Abstract(Box::from(*b"echo"));
+/// assert_eq!(name.to_string(), "unix:@echo");
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
@@ -34,6 +37,8 @@ pub enum Address {
     Ip(SocketAddr),
     /// The path of a Unix socket. `None` if the socket has no path: the client's end of most connections.
     Unix(Option<Box<Path>>),
+    /// The abstract name of a Unix socket, which is no file. Only on Linux and Android.
+    Abstract(Box<[u8]>),
 }
 
 impl Address {
@@ -57,7 +62,7 @@ impl Address {
     pub fn socket_addr(&self) -> Option<SocketAddr> {
         match self {
             Address::Ip(address) => Some(*address),
-            Address::Unix(_) => None,
+            Address::Unix(_) | Address::Abstract(_) => None,
         }
     }
 }
@@ -101,6 +106,7 @@ impl fmt::Display for Address {
             Address::Ip(address) => address.fmt(f),
             Address::Unix(Some(path)) => write!(f, "unix:{}", path.display()),
             Address::Unix(None) => f.write_str("unix"),
+            Address::Abstract(name) => write!(f, "unix:@{}", name.escape_ascii()),
         }
     }
 }
@@ -121,6 +127,13 @@ mod tests {
         let address: SocketAddr = "[::1]:80".parse().unwrap();
         let resolved = Address::Ip(address).to_socket_addrs().unwrap();
         assert_eq!(resolved.collect::<Vec<_>>(), [address]);
+    }
+
+    /// A peer chooses its name, which ends up in logs.
+    #[test]
+    fn an_abstract_name_is_printed_in_one_line() {
+        let name = Address::Abstract(Box::from(*b"one\n\0\xfftwo"));
+        assert_eq!(name.to_string(), "unix:@one\\n\\x00\\xfftwo");
     }
 
     #[test]

@@ -1,6 +1,13 @@
 //! Bytes in and out: the streams that carry a connection's bytes, and the output that collects what is sent.
 
 pub(crate) mod address;
+pub(crate) mod listening_socket;
 pub(crate) mod output;
+#[cfg(unix)]
+pub(crate) mod socket_file;
 pub(crate) mod socket_options;
 pub(crate) mod stream;
+#[cfg(unix)]
+pub(crate) mod unix_listener;
+#[cfg(unix)]
+mod unix_stream;

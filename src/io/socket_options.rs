@@ -4,8 +4,10 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use mio::net::{TcpListener, TcpStream};
+use mio::net::TcpListener;
 use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
+
+use crate::io::listening_socket::AcceptedSocket;
 
 /// Options of a listening socket and of the sockets that it accepts.
 #[derive(Clone, Copy, Debug)]
@@ -17,6 +19,9 @@ pub(crate) struct SocketOptions {
     pub(crate) receive_buffer: Option<usize>,
     pub(crate) send_buffer: Option<usize>,
     pub(crate) v6_only: Option<bool>,
+    /// Permission bits of the file of a Unix socket.
+    #[cfg(unix)]
+    pub(crate) mode: Option<u32>,
 }
 
 impl Default for SocketOptions {
@@ -29,6 +34,8 @@ impl Default for SocketOptions {
             receive_buffer: None,
             send_buffer: None,
             v6_only: None,
+            #[cfg(unix)]
+            mode: None,
         }
     }
 }
@@ -62,18 +69,39 @@ impl SocketOptions {
             self.apply(SockRef::from(&socket))?;
         }
         socket.bind(&address.into())?;
-        socket.listen(i32::try_from(self.backlog).unwrap_or(i32::MAX))?;
+        socket.listen(self.backlog())?;
         Ok(TcpListener::from_std(socket.into()))
+    }
+
+    /// The backlog, as the kernel takes it.
+    pub(crate) fn backlog(&self) -> i32 {
+        i32::try_from(self.backlog).unwrap_or(i32::MAX)
     }
 
     /// Sets the options that an accepted socket has not inherited. A failure is only logged: it costs latency, not the
     /// connection.
-    pub(crate) fn apply_to_accepted(&self, stream: &TcpStream) {
-        if !Self::INHERITED {
-            if let Err(error) = self.apply(SockRef::from(stream)) {
-                log::warn!("socket options could not be set: {error}");
-            }
+    pub(crate) fn apply_to_accepted(&self, socket: &AcceptedSocket) {
+        let outcome = match socket {
+            AcceptedSocket::Tcp(_) if Self::INHERITED => Ok(()),
+            AcceptedSocket::Tcp(stream) => self.apply(SockRef::from(stream)),
+            #[cfg(unix)]
+            AcceptedSocket::Unix(stream) => self.apply_buffers(SockRef::from(stream)),
+        };
+        if let Err(error) = outcome {
+            log::warn!("socket options could not be set: {error}");
         }
+    }
+
+    /// Sets the sizes of the buffers. Accepted Unix sockets inherit them nowhere.
+    #[cfg(unix)]
+    fn apply_buffers(&self, socket: SockRef<'_>) -> io::Result<()> {
+        if let Some(bytes) = self.receive_buffer {
+            socket.set_recv_buffer_size(bytes)?;
+        }
+        if let Some(bytes) = self.send_buffer {
+            socket.set_send_buffer_size(bytes)?;
+        }
+        Ok(())
     }
 
     /// Sets the options that matter to connections, not to listening.

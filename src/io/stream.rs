@@ -1,4 +1,4 @@
-//! The byte streams that carry connections: TCP, and a double for the simulation.
+//! The byte streams that carry connections: TCP, Unix sockets, and a double for the simulation.
 
 use std::fmt;
 use std::io::{self, IoSlice, Read, Write};
@@ -6,12 +6,17 @@ use std::net::{Shutdown, SocketAddr};
 use std::time::Duration;
 
 use mio::net::TcpStream;
+#[cfg(unix)]
+use mio::net::UnixStream;
 use socket2::SockRef;
 
 /// True where a read that fills less than the buffer proves the socket empty, and a write that is cut short proves it full.
 ///
 /// epoll(7) documents that for stream sockets, and kqueue's edge (`EV_CLEAR`) behaves alike. Where mio emulates edges
 /// (Windows, poll(2)), only `WouldBlock` re-arms the interest, so there a socket is used until it returns that.
+///
+/// For reads of Unix sockets it does not hold, whatever epoll(7) says: see [`Stream::is_drained_by_short_read`]. A write to one
+/// is cut short when its buffer is full, and each piece that the peer has read announces room.
 pub(crate) const SHORT_MEANS_DRAINED: bool = cfg!(all(
     any(
         target_os = "linux",
@@ -29,7 +34,7 @@ pub(crate) const SHORT_MEANS_DRAINED: bool = cfg!(all(
 /// `MSG_NOSIGNAL`: a write to a stream that the peer has reset is an error, and no SIGPIPE, which would end a process that
 /// has not ignored it. Zero where the socket option `SO_NOSIGPIPE` does the same: socket2 sets it on every listener, and
 /// accepted sockets inherit it.
-const NO_SIGNAL: i32 = if cfg!(any(target_os = "linux", target_os = "android")) {
+pub(super) const NO_SIGNAL: i32 = if cfg!(any(target_os = "linux", target_os = "android")) {
     0x4000
 } else if cfg!(target_os = "freebsd") {
     0x2_0000
@@ -62,7 +67,7 @@ pub(crate) trait ByteStream {
     fn write_vectored(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize>;
     /// Sends the end of stream behind all that was written.
     fn shutdown_write(&mut self) -> io::Result<()>;
-    /// Turns the coming drop into a reset instead of an orderly end.
+    /// Turns the coming drop into a reset instead of an orderly end, where the stream has such a thing.
     fn reset_on_drop(&mut self);
     /// Takes the error that is pending on the stream, if there is one.
     fn take_error(&mut self) -> io::Result<Option<io::Error>>;
@@ -120,9 +125,11 @@ impl ByteStream for TcpStream {
     }
 }
 
-/// The stream of a connection. TCP is inline, so that an idle connection needs no allocation for it.
+/// The stream of a connection. Sockets are inline, so that an idle connection needs no allocation for them.
 pub(crate) enum Stream {
     Tcp(TcpStream),
+    #[cfg(unix)]
+    Unix(UnixStream),
     /// A stream of the simulated network.
     #[cfg(test)]
     // Two boxes, so that a connection is hardly larger than in production.
@@ -136,6 +143,8 @@ macro_rules! delegate {
     ($socket:expr, $method:ident ( $($argument:expr),* ), $detached:expr) => {
         match $socket {
             Stream::Tcp(stream) => ByteStream::$method(stream $(, $argument)*),
+            #[cfg(unix)]
+            Stream::Unix(stream) => ByteStream::$method(stream $(, $argument)*),
             #[cfg(test)]
             Stream::Simulated(stream) => stream.$method($($argument),*),
             Stream::Detached => $detached,
@@ -147,6 +156,24 @@ impl Stream {
     #[inline]
     pub(crate) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         retry_interrupted(|| delegate!(self, read(buffer), would_block()))
+    }
+
+    /// True if a read that fills less than the buffer proves the socket empty.
+    ///
+    /// A read of a Unix socket ends behind bytes with which the peer has passed descriptors (unix(7), `SCM_RIGHTS`), although
+    /// more may wait, and no further event announces that.
+    #[inline]
+    pub(crate) fn is_drained_by_short_read(&self) -> bool {
+        SHORT_MEANS_DRAINED && !self.is_unix()
+    }
+
+    #[inline]
+    fn is_unix(&self) -> bool {
+        #[cfg(unix)]
+        let is_unix = matches!(self, Stream::Unix(_));
+        #[cfg(not(unix))]
+        let is_unix = false;
+        is_unix
     }
 
     /// True if a read would find something: bytes, the end of stream, or an error.
@@ -206,6 +233,8 @@ impl fmt::Debug for Stream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Stream::Tcp(_) => "Tcp",
+            #[cfg(unix)]
+            Stream::Unix(_) => "Unix",
             #[cfg(test)]
             Stream::Simulated(_) => "Simulated",
             Stream::Detached => "Detached",

@@ -7,7 +7,6 @@ use crate::connection::Connection;
 use crate::connection::burdens::Burdens;
 use crate::connection::close_reason::Cause;
 use crate::connection::loop_state::LoopState;
-use crate::io::stream::SHORT_MEANS_DRAINED;
 use crate::service::Service;
 
 use super::{Reactor, ServiceEntry};
@@ -50,9 +49,10 @@ pub(super) fn fast_turn(
 ) -> bool {
     state.budget.begin();
     let room = buffer.len();
-    let outcome = connection.output.stream().read(buffer);
+    let stream = connection.output.stream();
+    let outcome = stream.read(buffer);
     let count = match outcome {
-        Ok(count) if SHORT_MEANS_DRAINED && count > 0 && count < room => count,
+        Ok(count) if stream.is_drained_by_short_read() && count > 0 && count < room => count,
         _ => {
             connection.readable = true;
             ReadTurn::new(connection, slot, state, buffer).run_after_first_read(outcome, room);
@@ -164,8 +164,10 @@ impl<'a> ReadTurn<'a> {
             Ok(count) => {
                 self.connection.received += count as u64;
                 self.connection.active_at = self.state.tick;
-                if SHORT_MEANS_DRAINED && count < room && !self.connection.drain_fully {
-                    self.connection.readable = false;
+                let connection = &mut *self.connection;
+                let short_is_all = connection.output.stream().is_drained_by_short_read();
+                if short_is_all && count < room && !connection.drain_fully {
+                    connection.readable = false;
                 }
                 self.deliver();
                 // The bytes are charged behind their delivery: a read that is allowed is also delivered.

@@ -3,23 +3,48 @@
 use std::any::TypeId;
 use std::collections::HashMap;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
-
-use mio::net::TcpListener;
 
 use crate::accept::listener::Listener;
 use crate::accept::spare::Spare;
+use crate::handler::Handler;
 use crate::handler::mailbox::AnyMailbox;
+use crate::io::address::Address;
+use crate::io::listening_socket::ListeningSocket;
 use crate::io::socket_options::SocketOptions;
-use crate::server::endpoint::AnyEndpoint;
+use crate::server::endpoint::{AnyEndpoint, Endpoint, HandlerSource};
+use crate::server::listen::Listen;
 use crate::server::worker::Worker;
 
 /// A bound listener with one socket for each of its addresses, and the endpoint of its connections.
 pub(super) struct BoundListener {
-    pub(super) sockets: Vec<(SocketAddr, TcpListener)>,
+    pub(super) sockets: Vec<(Address, ListeningSocket)>,
     pub(super) options: SocketOptions,
     pub(super) endpoint: Box<dyn AnyEndpoint>,
+}
+
+impl BoundListener {
+    /// Binds the addresses of `listen`.
+    pub(super) fn bind<H: Handler>(
+        mut listen: Listen<H::Protocol>,
+        handlers: Box<dyn HandlerSource<H>>,
+    ) -> io::Result<BoundListener> {
+        let sockets = listen.bind()?;
+        let mut addresses = sockets.iter().map(|(address, _)| address);
+        let unix_address = addresses.find(|address| address.ip().is_none()).cloned();
+        Ok(BoundListener {
+            sockets,
+            options: listen.options,
+            endpoint: Box::new(Endpoint {
+                protocol: listen.protocol,
+                limits: listen.limits,
+                timeouts: listen.timeouts,
+                tick: listen.tick,
+                unix_address,
+                handlers,
+            }),
+        })
+    }
 }
 
 /// Gives each worker a service for each listener. Returns the mailboxes of the services, by the type of their handler.
@@ -55,9 +80,12 @@ pub(super) fn place_listeners(
                 for_acceptor.push(listener(socket));
                 continue;
             }
-            for worker in workers.iter_mut().skip(1) {
-                let socket = bound.options.listen(address)?;
-                worker.listeners.push(listener(socket));
+            // A Unix socket shares nothing, and so is here only if there is a single worker.
+            if let Some(address) = address.socket_addr() {
+                for worker in workers.iter_mut().skip(1) {
+                    let socket = ListeningSocket::Tcp(bound.options.listen(address)?);
+                    worker.listeners.push(listener(socket));
+                }
             }
             workers[0].listeners.push(listener(socket));
         }

@@ -10,7 +10,6 @@ use std::thread;
 use std::time::Duration;
 
 use mio::Poll;
-use mio::net::TcpListener;
 use ringwheel_ringbuffer::PoolConfig;
 
 use crate::accept::acceptor::Acceptor;
@@ -21,7 +20,7 @@ use crate::handler::Handler;
 use crate::io::address::Address;
 use crate::reactor::{MailBudget, ReactorConfig};
 use crate::server::bound_listener::{BoundListener, make_services, place_listeners};
-use crate::server::endpoint::{Clones, Endpoint, Factory, HandlerSource};
+use crate::server::endpoint::{Clones, Factory, HandlerSource};
 use crate::server::handle::{ServerHandle, ServerShared};
 use crate::server::listen::Listen;
 use crate::server::running::RunningServer;
@@ -329,29 +328,15 @@ impl ServerBuilder {
 
     fn bind<H: Handler>(
         mut self,
-        mut listen: Listen<H::Protocol>,
+        listen: Listen<H::Protocol>,
         handlers: Box<dyn HandlerSource<H>>,
     ) -> io::Result<Self> {
-        let sockets = listen.bind()?;
-        if self.local_addrs().len() + sockets.len() > MAX_LISTENERS {
+        let bound = BoundListener::bind(listen, handlers)?;
+        if self.local_addrs().len() + bound.sockets.len() > MAX_LISTENERS {
             let text = format!("a server listens on at most {MAX_LISTENERS} addresses");
             return Err(invalid_input(text));
         }
-        let with_address = |socket: TcpListener| Ok((socket.local_addr()?, socket));
-        self.listeners.push(BoundListener {
-            sockets: sockets
-                .into_iter()
-                .map(with_address)
-                .collect::<io::Result<_>>()?,
-            options: listen.options,
-            endpoint: Box::new(Endpoint {
-                protocol: listen.protocol,
-                limits: listen.limits,
-                timeouts: listen.timeouts,
-                tick: listen.tick,
-                handlers,
-            }),
-        });
+        self.listeners.push(bound);
         Ok(self)
     }
 
@@ -359,13 +344,13 @@ impl ServerBuilder {
     #[must_use]
     pub fn local_addrs(&self) -> Vec<Address> {
         let sockets = self.listeners.iter().flat_map(|listener| &listener.sockets);
-        sockets.map(|(address, _)| Address::Ip(*address)).collect()
+        sockets.map(|(address, _)| address.clone()).collect()
     }
 
     /// The first of [`local_addrs`](Self::local_addrs) that is an IP address.
     #[must_use]
     pub fn local_addr(&self) -> Option<SocketAddr> {
-        self.local_addrs().first().and_then(Address::socket_addr)
+        self.local_addrs().iter().find_map(Address::socket_addr)
     }
 
     /// Makes the workers' polls and all that they share; nothing is accepted yet.

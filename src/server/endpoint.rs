@@ -8,6 +8,7 @@ use crate::connection::limits::{Limits, Timeouts};
 use crate::handler::Handler;
 use crate::handler::mailbox::{AnyMailbox, Mailbox};
 use crate::handler::outbox::WorkerOutbox;
+use crate::io::address::Address;
 use crate::reactor::ServiceEntry;
 use crate::server::worker::WorkerStart;
 use crate::service::hub::Hub;
@@ -20,6 +21,8 @@ pub(crate) struct Endpoint<H: Handler> {
     pub(crate) timeouts: Timeouts,
     /// Interval of [`Handler::on_tick`].
     pub(crate) tick: Option<Duration>,
+    /// The address of the listener if it is a Unix socket.
+    pub(crate) unix_address: Option<Address>,
     pub(crate) handlers: Box<dyn HandlerSource<H>>,
 }
 
@@ -46,21 +49,22 @@ impl<H: Handler> AnyEndpoint for Endpoint<H> {
         let any_mailbox: AnyMailbox = mailbox.clone();
         let make_handler = self.handlers.for_worker();
         let (protocol, limits, timeouts) = (self.protocol.clone(), self.limits, self.timeouts);
-        let tick = self.tick;
+        let (tick, unix_address) = (self.tick, self.unix_address.clone());
         let seed = move |start: WorkerStart<'_>| {
             let connections = start.server().connections_of::<H>();
             let connections = connections.expect("this endpoint is of a listener");
             let outbox = WorkerOutbox::new(mailbox.clone(), connections);
             let handler = make_handler(start);
+            let hub = Hub::new(
+                handler,
+                protocol,
+                limits,
+                timeouts,
+                Arc::new(outbox),
+                (mailbox, mail),
+            );
             ServiceEntry {
-                service: Box::new(Hub::new(
-                    handler,
-                    protocol,
-                    limits,
-                    timeouts,
-                    Arc::new(outbox),
-                    (mailbox, mail),
-                )),
+                service: Box::new(hub.reached_at(unix_address)),
                 limits,
                 timeouts,
                 tick,

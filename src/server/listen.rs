@@ -1,17 +1,19 @@
 //! Terms of a listener: its address, protocol, socket options, limits and timeouts.
 
-use std::collections::HashSet;
 use std::fmt;
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::ToSocketAddrs;
 use std::ops::RangeInclusive;
+#[cfg(unix)]
+use std::path::Path;
 use std::time::Duration;
 
-use mio::net::TcpListener;
-
 use crate::connection::limits::{Limits, Timeouts};
+use crate::io::address::Address;
+use crate::io::listening_socket::ListeningSocket;
 use crate::io::socket_options::SocketOptions;
 use crate::protocol::Protocol;
+use crate::server::place::Place;
 use crate::server::setting_error::check;
 
 /// The address of a listener and the terms of its connections, for
@@ -29,7 +31,7 @@ use crate::server::setting_error::check;
 #[derive(Debug)]
 #[must_use = "nothing is bound before it is given to a server's builder"]
 pub struct Listen<P> {
-    addresses: io::Result<Vec<SocketAddr>>,
+    place: Place,
     pub(crate) protocol: P,
     pub(crate) options: SocketOptions,
     pub(crate) limits: Limits,
@@ -52,17 +54,105 @@ impl<P: Protocol + Default> Listen<P> {
     pub fn on(address: impl ToSocketAddrs + fmt::Debug) -> Self {
         Listen::with(P::default(), address)
     }
+
+    /// Terms for a Unix socket at a path, with the handler's protocol in its default form. See [`unix_with`](Self::unix_with).
+    #[cfg(unix)]
+    pub fn unix(path: impl AsRef<Path>) -> Self {
+        Listen::unix_with(P::default(), path)
+    }
+
+    /// Terms for a Unix socket with an abstract name, with the handler's protocol in its default form. See
+    /// [`abstract_with`](Self::abstract_with).
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    pub fn abstract_name(name: impl AsRef<[u8]>) -> Self {
+        Listen::abstract_with(P::default(), name)
+    }
 }
 
 impl<P: Protocol> Listen<P> {
     /// Terms for an address, as with [`on`](Self::on), and the given protocol.
     pub fn with(protocol: P, address: impl ToSocketAddrs + fmt::Debug) -> Self {
         let addresses = address.to_socket_addrs().map(Iterator::collect);
+        let addresses = addresses.map_err(|error| {
+            io::Error::new(error.kind(), format!("cannot resolve {address:?}: {error}"))
+        });
+        Listen::at(protocol, Place::Ip(addresses))
+    }
+
+    /// Terms for a Unix socket at a path, and the given protocol. Only on Unix.
+    ///
+    /// **Binding.** The socket is bound to a temporary name beside the path, gets its [mode](Self::mode), listens, and then takes
+    /// its place at the path at one blow. A socket file on which nobody listens is replaced: a server that was killed leaves one.
+    /// One on which a server listens is an error of kind [`AddrInUse`](io::ErrorKind::AddrInUse); to find out, that server is
+    /// connected to, and sees a connection that ends at once. (The BSDs refuse a client also while the backlog is full, and so a
+    /// server that is overloaded is taken for gone.) Of several servers that start at one time one gets the path, and the
+    /// others get that error; only where the file system has no hard links does the last one get it. A file that is no socket
+    /// is an error of kind [`AlreadyExists`](io::ErrorKind::AlreadyExists), and is never touched.
+    ///
+    /// **The end.** The file is removed when the server begins to drain, before it accepts those who wait, or when it stops, or
+    /// is dropped without having run; but not if another file has taken its place. From then on clients find nothing, and the
+    /// next server can start at the path.
+    ///
+    /// **Limits.** A path has at most 102 bytes on Linux and 98 on the BSDs and macOS: 5 less than the kernel's limit, for the
+    /// temporary name. (Tools that list sockets show that name, the path with `~` and four digits.) The directory must exist, and
+    /// the server must be able to write to it; a path that is not absolute begins at the working directory of this moment.
+    ///
+    /// **Options.** [`nodelay`](Self::nodelay), [`keepalive`](Self::keepalive) and [`v6_only`](Self::v6_only) have no effect.
+    /// [`reuse_port`](Self::reuse_port) is an error: a path has one socket. Limits per IP address do not count the clients.
+    ///
+    /// All errors come from [`ServerBuilder::listen_with`](crate::ServerBuilder::listen_with), and name the path.
+    ///
+    /// ```
+    /// use ringwheel::{Address, Conn, Handler, Listen, Server, protocol::Lines};
+    ///
+    /// #[derive(Clone)]
+    /// struct Hello;
+    ///
+    /// impl Handler for Hello {
+    ///     type Protocol = Lines;
+    ///     type Session = ();
+    ///     fn on_open(&mut self, conn: &mut Conn<'_, Lines>) {
+    ///         conn.send("hello");
+    ///     }
+    ///     fn on_message(&mut self, _conn: &mut Conn<'_, Lines>, _session: &mut (), _line: &str) {}
+    /// }
+    ///
+    /// let path = std::env::temp_dir().join(format!("hello-{}.sock", std::process::id()));
+    /// let listen = Listen::unix_with(Lines::new(), &path).mode(0o600);
+    /// let server = Server::builder().listen_with(listen, Hello)?.build()?;
+    /// assert_eq!(server.local_addrs(), [Address::Unix(Some(path.as_path().into()))]);
+    /// assert!(path.exists());
+    /// drop(server);
+    /// assert!(!path.exists());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[cfg(unix)]
+    pub fn unix_with(protocol: P, path: impl AsRef<Path>) -> Self {
+        Listen::at(protocol, Place::Path(path.as_ref().into()))
+    }
+
+    /// Terms for a Unix socket with an abstract name, and the given protocol. Only on Linux and Android.
+    ///
+    /// The name is the kernel's own, and no file: it has no permissions, so every process of the network namespace can connect,
+    /// and it is gone when the server is. It has 1 to 107 bytes of any kind. If it is taken, the error is of kind
+    /// [`AddrInUse`](io::ErrorKind::AddrInUse). [`mode`](Self::mode) is an error; other options are as for
+    /// [`unix_with`](Self::unix_with).
+    ///
+    /// ```
+    /// use ringwheel::{Listen, protocol::Lines};
+    ///
+    /// let listen = Listen::abstract_with(Lines::new(), "hello");
+    /// # drop(listen);
+    /// ```
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    pub fn abstract_with(protocol: P, name: impl AsRef<[u8]>) -> Self {
+        Listen::at(protocol, Place::Abstract(name.as_ref().into()))
+    }
+
+    fn at(protocol: P, place: Place) -> Self {
         let message = protocol.message_timeout();
         Listen {
-            addresses: addresses.map_err(|error| {
-                io::Error::new(error.kind(), format!("cannot resolve {address:?}: {error}"))
-            }),
+            place,
             protocol,
             options: SocketOptions::default(),
             limits: Limits::default(),
@@ -164,6 +254,8 @@ impl<P> Listen<P> {
     /// received as the least rate has, which is what a slow reader pays, too. Input is read and discarded meanwhile; beyond
     /// this timeout at most 256 KiB in each (of at least 1 s), so that a flood waits in the kernel.
     ///
+    /// On a Unix socket the kernel holds nothing that a close could lose, so none of these waits is longer than this timeout.
+    ///
     /// **Sources.** While a close waits for a [source](crate::Conn::send_from), it must send something within this time, and the
     /// peer must take what is pending at the least rate. Otherwise the connection ends with a reset and
     /// [`Timeout::SourceStall`](crate::Timeout::SourceStall) or [`Timeout::WriteStall`](crate::Timeout::WriteStall).
@@ -185,9 +277,20 @@ impl<P> Listen<P> {
     /// `SO_REUSEPORT`: each worker accepts by itself on a socket of its own, and the kernel spreads the connections instead
     /// of the balancer. Default off: one acceptor hands over.
     ///
-    /// On a system without this option listening fails.
+    /// On a system without this option listening fails, and so it does for a Unix socket.
     pub fn reuse_port(mut self, on: bool) -> Self {
         self.options.reuse_port = on;
+        self
+    }
+
+    /// The permission bits of the file of a [Unix socket](Self::unix_with), such as `0o660`, at most `0o777`: a client needs the
+    /// permission to write (unix(7), "Pathname socket ownership and permissions"). They are exact, whatever the umask.
+    /// Default: all, without those that the umask takes away.
+    ///
+    /// For any other listener it is an error.
+    #[cfg(unix)]
+    pub fn mode(mut self, mode: u32) -> Self {
+        self.options.mode = Some(mode);
         self
     }
 
@@ -209,7 +312,8 @@ impl<P> Listen<P> {
         self
     }
 
-    /// `SO_RCVBUF`, in bytes, up to 2 GiB. Default: the kernel's own tuning.
+    /// `SO_RCVBUF`, in bytes, up to 2 GiB. Default: the kernel's own tuning. Linux ignores it for Unix sockets: there the sender's
+    /// buffer counts.
     pub fn receive_buffer_size(mut self, bytes: usize) -> Self {
         self.options.receive_buffer = Some(bytes);
         self
@@ -227,21 +331,13 @@ impl<P> Listen<P> {
         self
     }
 
-    /// Binds the addresses, and listens.
-    pub(crate) fn bind(&mut self) -> io::Result<Vec<TcpListener>> {
+    /// Binds the addresses, and listens. Returns the sockets with the addresses at which clients reach them.
+    pub(crate) fn bind(&mut self) -> io::Result<Vec<(Address, ListeningSocket)>> {
         self.check()?;
-        let mut addresses = std::mem::replace(&mut self.addresses, Ok(Vec::new()))?;
-        let mut seen = HashSet::new();
-        addresses.retain(|address| seen.insert(*address));
-        let must_share_port = addresses.len() > 1 && addresses[0].port() == 0;
-        for _ in 1..SHARED_PORT_ATTEMPTS {
-            match bind_all(&self.options, &addresses) {
-                // The port that was free at the first address is taken at another.
-                Err(error) if must_share_port && error.kind() == io::ErrorKind::AddrInUse => {}
-                outcome => return outcome,
-            }
-        }
-        bind_all(&self.options, &addresses)
+        let place = std::mem::replace(&mut self.place, Place::Ip(Ok(Vec::new())));
+        let sockets = place.bind(&self.options)?;
+        let with_address = |socket: ListeningSocket| Ok((socket.local_addr()?, socket));
+        sockets.into_iter().map(with_address).collect()
     }
 
     fn check(&self) -> io::Result<()> {
@@ -256,66 +352,15 @@ impl<P> Listen<P> {
             check(setting, bytes.unwrap_or(0), 0..=MAX_SOCKET_BUFFER)?;
         }
         let keepalive = options.keepalive.unwrap_or(*KEEPALIVE.start());
-        check("keepalive", keepalive, KEEPALIVE)
+        check("keepalive", keepalive, KEEPALIVE)?;
+        self.place.check(options)
     }
 }
 
-/// Attempts to find a port that is free at several addresses.
-const SHARED_PORT_ATTEMPTS: usize = 16;
 /// The kernel takes the size as a C int.
 const MAX_SOCKET_BUFFER: usize = i32::MAX as usize;
 /// The range that Linux takes (tcp(7), `TCP_KEEPIDLE`).
 const KEEPALIVE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(32_767);
-
-/// Binds all addresses that the machine has, and at least one.
-fn bind_all(options: &SocketOptions, addresses: &[SocketAddr]) -> io::Result<Vec<TcpListener>> {
-    let mut listeners = Vec::new();
-    let mut missing = None;
-    let mut shared_port = 0;
-    for mut address in addresses.iter().copied() {
-        if address.port() == 0 {
-            address.set_port(shared_port);
-        }
-        let named = |error: io::Error| {
-            io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"))
-        };
-        match options.listen(address) {
-            Ok(listener) => {
-                if address.port() == 0 {
-                    shared_port = listener.local_addr()?.port();
-                }
-                listeners.push(listener);
-            }
-            Err(error) if is_of_no_interface(&error) => _ = missing.get_or_insert(named(error)),
-            Err(error) => return Err(named(error)),
-        }
-    }
-    match missing {
-        Some(missing) if listeners.is_empty() => return Err(missing),
-        Some(missing) => log::warn!("{missing}"),
-        None => {}
-    }
-    if listeners.is_empty() {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "no address to listen on",
-        ));
-    }
-    Ok(listeners)
-}
-
-/// True if the machine does not have the address, or none of its family (EAFNOSUPPORT: 97 on Linux, 47 on macOS and the
-/// BSDs, 10047 on Windows).
-fn is_of_no_interface(error: &io::Error) -> bool {
-    let no_family = if cfg!(any(target_os = "linux", target_os = "android")) {
-        97
-    } else if cfg!(windows) {
-        10_047
-    } else {
-        47
-    };
-    error.kind() == io::ErrorKind::AddrNotAvailable || error.raw_os_error() == Some(no_family)
-}
 
 #[cfg(test)]
 mod tests {
@@ -361,7 +406,10 @@ mod tests {
 
     #[test]
     fn an_address_that_cannot_be_resolved_is_named() {
-        let error = Listen::<Raw>::on("no port here").bind().unwrap_err();
+        let error = Listen::<Raw>::on("no port here")
+            .bind()
+            .map(drop)
+            .unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
         let text = error.to_string();
         assert!(

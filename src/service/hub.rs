@@ -20,6 +20,7 @@ use crate::handler::mailbox::Mailbox;
 use crate::handler::outbox::Outbox;
 use crate::handler::timeout::TimeoutDecision;
 use crate::handler::timers::TimerId;
+use crate::io::address::Address;
 use crate::io::output::{Packed, Reply};
 use crate::panics::contain_drop;
 use crate::protocol::{Decode, Encode, Farewell, Protocol};
@@ -72,6 +73,12 @@ impl<H: Handler> Hub<H> {
             latest_stamp: 0,
             laggards_seen: 0,
         }
+    }
+
+    /// Sets the address of the listener if it is a Unix socket.
+    pub(crate) fn reached_at(mut self, unix_address: Option<Address>) -> Self {
+        self.table.link.unix_address = unix_address;
+        self
     }
 
     /// Calls the handler, if it knows the connection and has not closed it: a close may wait for sources. `None` if it is not

@@ -1,12 +1,11 @@
 //! A connection that was admitted, on its way from the listener to a worker.
 
-use mio::net::TcpStream;
-
 use crate::io::address::Address;
+use crate::io::listening_socket::AcceptedSocket;
 
 /// An accepted connection that no worker has taken yet.
 pub(crate) struct Arrival {
-    pub(crate) stream: TcpStream,
+    pub(crate) socket: AcceptedSocket,
     pub(crate) peer: Address,
     /// The index of the listener, which is also the index of the service.
     pub(crate) listener: u16,

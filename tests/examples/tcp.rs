@@ -85,6 +85,31 @@ fn echo_sends_back_what_arrives() {
 }
 
 #[test]
+#[cfg(unix)]
+fn echo_listens_on_a_unix_socket() {
+    let path = std::env::temp_dir().join(format!("ringwheel-echo-{}", std::process::id()));
+    let path = path.to_str().expect("the path is text");
+    let server = Example::start("echo", &["--unix", path]);
+    assert_eq!(server.next_line(), format!("listening on unix:{path}"));
+    let mut client = std::os::unix::net::UnixStream::connect(path).expect("the example listens");
+    client.write_all(b"hello").unwrap();
+    let mut answer = [0; 5];
+    client.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"hello");
+    // The example is killed, which leaves its file.
+    fs::remove_file(path).unwrap();
+}
+
+#[test]
+fn echo_explains_its_arguments() {
+    let Output { status, stdout, .. } = Example::run_to_end("echo", &["--help"]);
+    assert!(status.success(), "{status}");
+    assert!(String::from_utf8_lossy(&stdout).contains("--unix PATH"));
+    let wrong = Example::run_to_end("echo", &["--nothing"]);
+    assert_eq!(wrong.status.code(), Some(2));
+}
+
+#[test]
 fn balance_serves_whatever_the_balancer() {
     for options in [
         "--balance=round-robin",

@@ -2,13 +2,19 @@
 //! in time. SIGPIPE: no peer can raise it.
 
 use std::io::Read;
+#[cfg(unix)]
+use std::io::Write;
 use std::net::SocketAddr;
+#[cfg(unix)]
+use std::os::unix::net::UnixStream;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+#[cfg(unix)]
+use ringwheel::Listen;
 use ringwheel::protocol::{ErrorOf, Lines, Raw};
 use ringwheel::websocket::{Message, WebSocket};
 use ringwheel::{CloseReason, Conn, Handler, Server};
@@ -270,6 +276,20 @@ fn sigterm_under_load_answers_all_and_ends_in_time() {
     );
 }
 
+/// Answers in one slice, in a slice behind pending output, and in a ring that goes round.
+const ANSWERS: [fn(&mut Conn<'_, Raw>); 3] = [
+    |conn| _ = conn.send(&[7; 20_000]),
+    |conn| {
+        conn.send(b"header");
+        conn.send(&[7; 20_000]);
+    },
+    |conn| {
+        for _ in 0..10 {
+            conn.send(&[7; 1000]);
+        }
+    },
+];
+
 /// A server answers a peer that has ended its stream and then reset it, which fails with `EPIPE`. Programs may have put
 /// SIGPIPE back to its default action, the end of the process; here a handler of it is installed, and must not be called.
 #[test]
@@ -280,20 +300,7 @@ fn a_write_to_a_peer_that_has_reset_raises_no_signal() {
     }
     let is_raised = Arc::new(AtomicBool::new(false));
     signal_hook::flag::register(SIGPIPE, is_raised.clone()).expect("a signal");
-    // In one slice, in a slice behind pending output, and in a ring that goes round.
-    let answers: [fn(&mut Conn<'_, Raw>); 3] = [
-        |conn| _ = conn.send(&[7; 20_000]),
-        |conn| {
-            conn.send(b"header");
-            conn.send(&[7; 20_000]);
-        },
-        |conn| {
-            for _ in 0..10 {
-                conn.send(&[7; 1000]);
-            }
-        },
-    ];
-    for answer in answers {
+    for answer in ANSWERS {
         let (hold, grip) = Hold::new();
         let (recorder, events) = Recorder::<Raw>::new();
         let recorder = recorder.on_message(move |conn, _| {
@@ -317,4 +324,34 @@ fn a_write_to_a_peer_that_has_reset_raises_no_signal() {
     let server = TestServer::start(listen(Raw), echo);
     server.connect().ping();
     server.finish(&events);
+}
+
+#[test]
+#[cfg(unix)]
+fn a_write_to_a_unix_peer_that_has_gone_raises_no_signal() {
+    let test = "signals::a_write_to_a_unix_peer_that_has_gone_raises_no_signal";
+    if !Child::is_here() {
+        return Child::pass(test, 1024);
+    }
+    let is_raised = Arc::new(AtomicBool::new(false));
+    signal_hook::flag::register(SIGPIPE, is_raised.clone()).expect("a signal");
+    let path = std::env::temp_dir().join(format!("ringwheel-signals-{}", std::process::id()));
+    for answer in ANSWERS {
+        let (hold, grip) = Hold::new();
+        let (recorder, events) = Recorder::<Raw>::new();
+        let recorder = recorder.on_message(move |conn, _| {
+            hold.enter();
+            answer(conn);
+        });
+        let server = TestServer::start(Listen::unix(&path), recorder);
+        let mut client = UnixStream::connect(&path).expect("the server accepts");
+        client.write_all(b"x").expect("the server reads");
+        grip.wait();
+        drop(client);
+        grip.release();
+        let reason = events.close_reason();
+        assert!(reason.starts_with("Io("), "{reason}");
+        server.finish(&events);
+    }
+    assert!(!is_raised.load(Ordering::Relaxed), "SIGPIPE was raised");
 }

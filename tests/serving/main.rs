@@ -15,6 +15,8 @@ mod limits;
 mod memory;
 mod own_words;
 mod sources;
+#[cfg(unix)]
+mod unix;
 
 // Defects found earlier, each reduced to its smallest form.
 mod output_regressions;

@@ -1,0 +1,80 @@
+//! A listening socket of any family, and the sockets that it accepts.
+
+use std::io;
+
+use mio::net::{TcpListener, TcpStream};
+use mio::{Interest, Registry, Token};
+
+use crate::io::address::Address;
+use crate::io::stream::Stream;
+#[cfg(unix)]
+use crate::io::unix_listener::UnixListener;
+
+/// A listening socket, which accepts TCP or Unix connections.
+pub(crate) enum ListeningSocket {
+    Tcp(TcpListener),
+    #[cfg(unix)]
+    Unix(UnixListener),
+}
+
+/// A socket that was accepted, on its way to the thread that makes a [`Stream`] of it.
+pub(crate) enum AcceptedSocket {
+    Tcp(TcpStream),
+    #[cfg(unix)]
+    Unix(mio::net::UnixStream),
+}
+
+impl ListeningSocket {
+    /// Has the poll announce connections that wait.
+    pub(crate) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        match self {
+            ListeningSocket::Tcp(socket) => registry.register(socket, token, Interest::READABLE),
+            #[cfg(unix)]
+            ListeningSocket::Unix(socket) => socket.register(registry, token),
+        }
+    }
+
+    /// Takes one of the connections that wait, with the address of its peer.
+    pub(crate) fn accept(&self) -> io::Result<(AcceptedSocket, Address)> {
+        match self {
+            ListeningSocket::Tcp(socket) => {
+                let (stream, peer) = socket.accept()?;
+                Ok((AcceptedSocket::Tcp(stream), peer.into()))
+            }
+            #[cfg(unix)]
+            ListeningSocket::Unix(socket) => {
+                let (stream, peer) = socket.accept()?;
+                Ok((AcceptedSocket::Unix(stream), peer))
+            }
+        }
+    }
+
+    /// The address at which clients reach the socket.
+    pub(crate) fn local_addr(&self) -> io::Result<Address> {
+        match self {
+            ListeningSocket::Tcp(socket) => socket.local_addr().map(Address::Ip),
+            #[cfg(unix)]
+            ListeningSocket::Unix(socket) => Ok(socket.local_addr()),
+        }
+    }
+
+    /// Takes the address away from new clients where that is possible before the socket is closed: those of a Unix socket
+    /// then find no file, and no connection comes between the last that is accepted and the close.
+    pub(crate) fn withdraw(&mut self) {
+        match self {
+            ListeningSocket::Tcp(_) => {}
+            #[cfg(unix)]
+            ListeningSocket::Unix(socket) => socket.withdraw(),
+        }
+    }
+}
+
+impl From<AcceptedSocket> for Stream {
+    fn from(socket: AcceptedSocket) -> Self {
+        match socket {
+            AcceptedSocket::Tcp(stream) => Stream::Tcp(stream),
+            #[cfg(unix)]
+            AcceptedSocket::Unix(stream) => Stream::Unix(stream),
+        }
+    }
+}
