@@ -39,10 +39,11 @@ fn shared_loop(
 fn every_command_reaches_the_loop() {
     model(|| {
         let (shared, commands, bell) = shared_loop(1);
-        let threads = [Command::Drain(Duration::ZERO), Command::Stop].map(|command| {
-            let shared = shared.clone();
-            thread::spawn(move || assert!(shared.command(command).is_ok()))
-        });
+        let threads =
+            [Command::Drain(Duration::ZERO, Arc::new([])), Command::Stop].map(|command| {
+                let shared = shared.clone();
+                thread::spawn(move || assert!(shared.command(command).is_ok()))
+            });
         let mut obeyed = 0;
         while obeyed < threads.len() {
             bell.poll(shared.prepare_to_sleep());
