@@ -1,9 +1,10 @@
 //! The end of a server with topics: a subscriber does not miss what others publish in answer to input that had arrived.
 
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use ringwheel::protocol::Lines;
-use ringwheel::{Server, ServerBuilder};
+use ringwheel::{ConnHandle, Server, ServerBuilder};
 use support::{
     Client, DEADLINE, Events, Grip, Hold, Recorder, TestServer, eventually, listen, text,
 };
@@ -190,4 +191,47 @@ fn subscribers_of_an_idle_server_are_told_at_once() {
         server.join();
         events.assert_lifecycles();
     }
+}
+
+/// The mail of the answers is carried out before anybody is told, and what that mails in its turn.
+#[test]
+fn a_subscriber_hears_what_closures_on_other_workers_publish_in_a_shutdown() {
+    const ERRANDS: usize = 300;
+    let relays: Arc<Mutex<Vec<ConnHandle<Lines>>>> = Arc::default();
+    let (hold, grip) = Hold::new();
+    let (recorder, events) = Recorder::<Lines>::new();
+    let lent = relays.clone();
+    let recorder = recorder.on_message(move |conn, line| match text(line) {
+        "subscribe" => {
+            conn.subscribe("topic").unwrap();
+            lent.lock().unwrap().push(conn.handle());
+            conn.send("subscribed");
+        }
+        "hold" => hold.enter(),
+        _ => {
+            for relay in &*lent.lock().unwrap() {
+                relay
+                    .run(|conn| conn.publish("topic", "errand").unwrap())
+                    .unwrap();
+            }
+        }
+    });
+    let builder = Server::builder().workers(2);
+    let server = TestServer::start_on(builder, listen(Lines::new()), recorder);
+    let mut subscribers = [subscribe(&server), subscribe(&server)];
+    let mut publisher = server.connect();
+    publisher.send(b"hold\n");
+    grip.wait();
+    publisher.send(&b"go\n".repeat(ERRANDS));
+    server.handle().shutdown(DEADLINE);
+    server.wait_until_draining();
+    grip.release();
+    for subscriber in &mut subscribers {
+        let heard = String::from_utf8(subscriber.receive_rest()).unwrap();
+        assert_eq!(heard.lines().count(), 2 * ERRANDS);
+    }
+    drop((subscribers, publisher));
+    relays.lock().unwrap().clear();
+    server.join();
+    events.assert_lifecycles();
 }
