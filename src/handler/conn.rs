@@ -50,6 +50,8 @@ pub struct Conn<'a, P: Protocol> {
     pub(crate) unread: usize,
     /// The stamp of the last publication that comes before what is sent now.
     pub(crate) horizon: u64,
+    /// Bytes of output that had left when this turn of the connection's code began.
+    pub(crate) written_before: u64,
 }
 
 impl<P: Protocol> Conn<'_, P> {

@@ -10,6 +10,9 @@ use crate::connection::send_status::{Refusal, SendStatus};
 use crate::io::output::{Output, Packed};
 use crate::protocol::{Encode, EncodeParts, ItemOf, OwnedOf, PackError, Protocol};
 
+/// Bytes that may leave in one turn of a connection's code before it is asked to let others have theirs.
+const SENT_AT_ONCE: u64 = 512 * 1024;
+
 impl<P: Protocol> Conn<'_, P> {
     /// Sends one message. It is packed at once and leaves together with everything else that this turn sends.
     #[inline]
@@ -184,8 +187,11 @@ impl<P: Protocol> Conn<'_, P> {
             packed => return self.overflow(packed, overflow),
         }
         self.connection.messages_out += 1;
-        self.connection.output.flush();
-        if self.connection.output.len() > self.link.limits.high_water {
+        let output = &mut self.connection.output;
+        output.flush();
+        let is_above = output.len() > self.link.limits.high_water;
+        // A peer that reads fast never lets the mark be reached, and a handler that sends until then would keep the worker.
+        if is_above || output.written() - self.written_before > SENT_AT_ONCE {
             self.connection.hold_back(Gate::PRESSURE);
             return SendStatus::AboveHighWater;
         }

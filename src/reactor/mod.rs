@@ -25,6 +25,16 @@ mod flush;
 mod mail;
 mod memory;
 mod read;
+/// Ends a connection whose socket has an error, if nothing will be read: no read would meet it.
+fn meet_error(connection: &mut Connection) {
+    if connection.wants_input() {
+        return;
+    }
+    if let Ok(Some(error)) = connection.output.stream().take_error() {
+        connection.fail(error);
+    }
+}
+
 #[cfg(test)]
 mod simulation;
 mod tasks;
@@ -283,16 +293,19 @@ impl Reactor {
         if readiness.writable {
             connection.output.unblock();
         }
-        if readiness.error && !connection.wants_input() {
-            // Nothing will be read, so no read will meet the error.
-            if let Ok(Some(error)) = connection.output.stream().take_error() {
-                connection.fail(error);
-            }
+        if readiness.error {
+            meet_error(connection);
         }
         if connection.burdens.has(Burdens::HEAVY) {
-            self.state.queue(connection);
-        } else {
-            self.turn(slot);
+            return self.state.queue(connection);
+        }
+        self.turn(slot);
+        if readiness.error {
+            // A reset may come directly behind the end of the stream, in the same event.
+            if let Some(connection) = self.table.by_token(token) {
+                meet_error(connection);
+                self.settle(slot);
+            }
         }
     }
 

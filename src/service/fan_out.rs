@@ -3,6 +3,7 @@
 use super::Service;
 use super::hub::Hub;
 use super::local_access::finish_visit;
+use super::visit_cost::VisitCost;
 use crate::connection::Connection;
 use crate::connection::gate::Gate;
 use crate::connection::id::ConnId;
@@ -17,12 +18,6 @@ use crate::panics::contain_drop;
 use crate::protocol::Encode;
 use crate::shared::places::Places;
 
-/// Cost of a visit to a subscriber, of which a write is the greatest part. A message costs 1 besides.
-const VISIT_COST: usize = 32;
-/// Bytes that cost 1.
-const BYTES_OF_COST: u64 = 1024;
-/// Work of the encoder that costs 1, in the unit of a received byte.
-const WORK_OF_COST: usize = 256;
 /// Number of laggards from which on those are forgotten that wait no more.
 const LAGGARDS: usize = 64;
 
@@ -157,14 +152,7 @@ impl<H: Handler> Hub<H> {
         let Some(connection) = connection.filter(|connection| connection.life.is_active()) else {
             return 1;
         };
-        let sent = |connection: &Connection| {
-            let output = &connection.output;
-            (
-                connection.messages_out,
-                output.written() + output.len() as u64,
-            )
-        };
-        let (messages, bytes) = sent(connection);
+        let cost = VisitCost::begin(connection);
         let unread = connection.kept();
         // Entering a connection sends what was published to it; there is nothing else to do.
         let work = self
@@ -172,15 +160,12 @@ impl<H: Handler> Hub<H> {
             .deliver_and_enter(connection, state, unread, delivery, |entry| {
                 entry.conn.encoder.take_work()
             });
-        let (messages_now, bytes_now) = sent(connection);
-        let bytes = bytes_now.saturating_sub(bytes);
-        let cost = (messages_now - messages) + bytes / BYTES_OF_COST;
-        let cost = cost as usize + work.unwrap_or(0) / WORK_OF_COST;
+        let cost = cost.end(connection, work.unwrap_or(0));
         if !finish_visit(connection, state) {
             state.queue(connection);
         }
         connection.note_progress(state.tick);
-        VISIT_COST + cost
+        cost
     }
 
     /// Sends the publications that have waited until the connection's output has fallen to the low-water mark, and tells the

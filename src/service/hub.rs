@@ -274,6 +274,7 @@ impl<H: Handler> Service for Hub<H> {
                 link,
                 unread: 0,
                 horizon: u64::MAX,
+                written_before: 0,
             };
             handler.on_close(&conn, session, reason);
         });

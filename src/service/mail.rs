@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::hub::Hub;
 use super::local_access::{finish_visit, finish_visit_later};
+use super::visit_cost::VisitCost;
 use crate::connection::burdens::Burdens;
 use crate::connection::id::ConnId;
 use crate::connection::loop_state::LoopState;
@@ -14,7 +15,7 @@ use crate::handler::conn::Conn;
 use crate::handler::letter::{Letter, Mail, Named, Posted, Request, Visit};
 use crate::handler::link::Published;
 use crate::panics::contain_drop;
-use crate::protocol::Protocol;
+use crate::protocol::{Encode, Protocol};
 use crate::shared::batch::Batch;
 use crate::shared::current;
 use crate::shared::places::Charge;
@@ -119,7 +120,7 @@ impl<H: Handler> Hub<H> {
         }
     }
 
-    /// Carries out one piece of mail. Returns about how many connections it has reached, at least 1.
+    /// Carries out one piece of mail. Returns its cost: about how many connections it has reached, at least 1.
     fn carry_out(
         &mut self,
         posted: Posted<H>,
@@ -140,15 +141,12 @@ impl<H: Handler> Hub<H> {
             Mail::One(letter) => {
                 let sender = Sender::of(&charge, &batch, is_local);
                 state.shared.release_places(charge);
-                self.hand_letter(letter, sender, table, state);
-                1
+                self.hand_letter(letter, sender, table, state)
             }
             Mail::Several(named) => {
                 let sender = Sender::of(&charge, &batch, is_local);
                 state.shared.release_places(charge);
-                let reached = named.to.len();
-                self.hand_message(named, sender, table, state);
-                reached.max(1)
+                self.hand_message(named, sender, table, state).max(1)
             }
             Mail::Each(visit) => {
                 let mut left = table.ids();
@@ -179,14 +177,14 @@ impl<H: Handler> Hub<H> {
         reached
     }
 
-    /// Does what a letter asks for.
+    /// Does what a letter asks for. Returns the cost, in letters.
     fn hand_letter(
         &mut self,
         letter: Letter<H::Protocol>,
         sender: Sender<'_>,
         table: &mut ConnTable,
         state: &mut LoopState,
-    ) {
+    ) -> usize {
         let Letter {
             to,
             request,
@@ -198,43 +196,57 @@ impl<H: Handler> Hub<H> {
         keep_bound(table, state);
         let connection = table.get(to);
         let Some(connection) = connection.filter(|connection| connection.life.is_active()) else {
-            return contain_drop(request);
+            contain_drop(request);
+            return 1;
         };
-        self.call(connection, state, |_, conn, _| match request {
-            Request::Send(item, done) => {
-                conn.keep_order();
-                conn.send_owned_with(&item, done);
-                sender.hold_if_there_is_no_room(conn);
+        let cost = VisitCost::begin(connection);
+        let work = self.call(connection, state, |_, conn, _| {
+            let _ = conn.encoder.take_work();
+            match request {
+                Request::Send(item, done) => {
+                    conn.keep_order();
+                    conn.send_owned_with(&item, done);
+                    sender.hold_if_there_is_no_room(conn);
+                }
+                Request::Run(job) => job(conn),
             }
-            Request::Run(job) => job(conn),
+            conn.encoder.take_work()
         });
+        let cost = cost.end_letter(connection, work.unwrap_or(0));
         self.close_after_letters(connection, state);
         finish_visit_later(connection, state);
+        cost
     }
 
-    /// Sends a message to each of the connections that are open.
+    /// Sends a message to each of the connections that are open. Returns the cost, in letters.
     fn hand_message(
         &mut self,
         named: Named<H::Protocol>,
         sender: Sender<'_>,
         table: &mut ConnTable,
         state: &mut LoopState,
-    ) {
+    ) -> usize {
+        let mut cost = 0;
         for id in named.to {
             keep_bound(table, state);
             let connection = table.get(id);
             if let Some(connection) = connection.filter(|connection| connection.life.is_active()) {
-                self.call(connection, state, |_, conn, _| {
+                let before = VisitCost::begin(connection);
+                let work = self.call(connection, state, |_, conn, _| {
+                    let _ = conn.encoder.take_work();
                     conn.keep_order();
                     conn.send_owned_now(&named.item);
                     sender.hold_if_there_is_no_room(conn);
+                    conn.encoder.take_work()
                 });
+                cost += before.end_letter(connection, work.unwrap_or(0));
                 finish_visit_later(connection, state);
             }
         }
+        cost
     }
 
-    /// Goes on with a visit, to `budget` connections at most. Returns what is left of the budget.
+    /// Goes on with a visit, until it has cost as much as `budget` letters. Returns what is left of the budget.
     fn walk_on(
         &mut self,
         mut walk: Walk<H>,
@@ -242,10 +254,11 @@ impl<H: Handler> Hub<H> {
         state: &mut LoopState,
         budget: usize,
     ) -> usize {
-        for left in (0..budget).rev() {
+        let mut left = budget;
+        while left > 0 {
             if current::posted() > 0 {
                 self.walk = Some(walk);
-                return left + 1;
+                return left;
             }
             let Some(id) = walk.left.pop() else {
                 state.shared.release_places(walk.charge);
@@ -259,9 +272,13 @@ impl<H: Handler> Hub<H> {
             else {
                 continue;
             };
-            self.call(connection, state, |_, conn, session| {
+            let before = VisitCost::begin(connection);
+            let work = self.call(connection, state, |_, conn, session| {
+                let _ = conn.encoder.take_work();
                 (walk.visit.visitor)(conn, session);
+                conn.encoder.take_work()
             });
+            left = left.saturating_sub(before.end_letter(connection, work.unwrap_or(0)));
             if !finish_visit(connection, state) {
                 state.queue(connection);
             }

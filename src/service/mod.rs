@@ -11,6 +11,7 @@ mod local_access;
 mod mail;
 mod requests;
 mod typed_table;
+mod visit_cost;
 
 use crate::connection::Connection;
 use crate::connection::close_reason::Timeout;

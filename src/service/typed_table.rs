@@ -97,6 +97,7 @@ impl<H: Handler> TypedTable<H> {
         connection
             .output
             .borrow_ring(&mut state.pool, link.limits.output);
+        let written_before = connection.output.written();
         let result = contain(connection, |connection| {
             let mut entry = Entry {
                 decoder,
@@ -109,6 +110,7 @@ impl<H: Handler> TypedTable<H> {
                     link,
                     unread,
                     horizon: *horizon,
+                    written_before,
                 },
             };
             if link.has_news.get() {

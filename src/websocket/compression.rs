@@ -161,6 +161,7 @@ mod tests {
                 let shared = compression.shared_frame(Message::Binary(&payload));
                 // A frame of 10 letters that is compressed by itself is shorter, too.
                 assert_eq!(shared.is_some(), is_compressed, "{length}");
+                assert_eq!(compression.take_work() > 0, is_compressed, "{length}");
             }
         }
     }

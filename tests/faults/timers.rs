@@ -18,10 +18,9 @@ use crate::measure::{Times, thread_processor_time};
 /// Longest time that other connections may wait while timers fire.
 const LONGEST_STALL: Duration = Duration::from_millis(25);
 
-/// The expected and observed times of all timers, by a clock of the test.
+/// The expected and observed times of all timers, by the clock of the loop, from which their delays count.
 struct Ledger {
-    start: Instant,
-    /// The due time of each timer in nanoseconds since the start; [`FIRED`] after it has fired.
+    /// The due time of each timer in nanoseconds; [`FIRED`] after it has fired.
     due: Vec<AtomicU64>,
     fired: AtomicUsize,
     early: AtomicUsize,
@@ -32,10 +31,13 @@ struct Ledger {
 
 const FIRED: u64 = u64::MAX;
 
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).expect("less than five centuries")
+}
+
 impl Ledger {
     fn new(timers: usize) -> Self {
         Ledger {
-            start: Instant::now(),
             due: (0..timers).map(|_| AtomicU64::new(0)).collect(),
             fired: AtomicUsize::new(0),
             early: AtomicUsize::new(0),
@@ -44,12 +46,8 @@ impl Ledger {
         }
     }
 
-    fn now(&self) -> u64 {
-        u64::try_from(self.start.elapsed().as_nanos()).expect("less than five centuries")
-    }
-
-    fn fire(&self, timer: u64) {
-        let now = self.now();
+    fn fire(&self, timer: u64, now: Duration) {
+        let now = nanoseconds(now);
         match self.due[timer as usize].swap(FIRED, Ordering::Relaxed) {
             FIRED => drop(self.twice.fetch_add(1, Ordering::Relaxed)),
             due if now < due => drop(self.early.fetch_add(1, Ordering::Relaxed)),
@@ -105,8 +103,8 @@ impl Handler for Clockwork {
         }
     }
 
-    fn on_timer(&mut self, _: &mut Conn<'_, Raw>, _: &mut (), _: TimerId, token: u64) {
-        self.ledger.fire(token);
+    fn on_timer(&mut self, conn: &mut Conn<'_, Raw>, _: &mut (), _: TimerId, token: u64) {
+        self.ledger.fire(token, conn.now());
     }
 }
 
@@ -147,12 +145,10 @@ impl Clocks {
         let (next, each, timers) = (AtomicUsize::new(0), self.each, ledger.clone());
         let (set, is_set) = channel();
         let total = delays.len();
-        // The loop is asleep, so its next iteration begins after this moment.
-        let begin = ledger.now();
         let visit = move |conn: &mut Conn<'_, Raw>, _: &mut ()| {
             let first = next.fetch_add(each, Ordering::Relaxed);
             for timer in first..first + each {
-                let due = begin + u64::try_from(delays[timer].as_nanos()).expect("soon");
+                let due = nanoseconds(conn.now() + delays[timer]);
                 timers.due[timer].store(due, Ordering::Relaxed);
                 conn.set_timer(delays[timer], timer as u64)
                     .expect("as many as are allowed");

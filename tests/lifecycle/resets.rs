@@ -3,9 +3,9 @@
 use std::io::ErrorKind;
 use std::sync::mpsc::channel;
 
-use ringwheel::SendOutcome;
 use ringwheel::protocol::Raw;
-use support::{Client, DEADLINE, Recorder, TestServer, listen, listen_roomy, take};
+use ringwheel::{SendOutcome, Server};
+use support::{Client, DEADLINE, Hold, Recorder, TestServer, listen, listen_roomy, take};
 
 use crate::closing::{eventually_left, send_more_than_fits};
 use crate::fragile::{Fragile, obedient};
@@ -106,6 +106,26 @@ fn a_reset_is_noticed_although_the_peer_had_ended_its_stream() {
     client.reset();
     assert!(events.close_reason().starts_with("Io("));
     server.finish(&events);
+}
+
+/// Both come in one event, and the read that meets the end of the stream meets no error: such connections stayed for ever.
+#[test]
+fn a_reset_directly_behind_the_end_of_the_stream_is_noticed() {
+    let (recorder, events) = Recorder::<Raw>::new();
+    let (hold, grip) = Hold::new();
+    let recorder = recorder.on_half_close(|_| {});
+    let recorder = recorder.on_message(move |_, _| hold.enter());
+    let server = TestServer::start_on(Server::builder().workers(1), listen(Raw), recorder);
+    let mut client = server.connect();
+    let mut other = server.connect();
+    other.send(b"hold");
+    grip.wait();
+    client.finish();
+    client.reset_and_arrive();
+    grip.release();
+    assert!(events.close_reason().starts_with("Io("));
+    drop(other);
+    drop(server);
 }
 
 #[test]
