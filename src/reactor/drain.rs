@@ -277,6 +277,7 @@ impl Reactor {
     /// Checks that the drain waits for connections that live, and for no others.
     #[cfg(test)]
     pub(super) fn check_drain(&mut self) {
+        use crate::connection::marks::Marks;
         let Some(drain) = &self.drain else {
             return;
         };
@@ -296,9 +297,7 @@ impl Reactor {
         for connection in self.table.iter_mut() {
             let is_forgotten = is_telling
                 && connection.draining == Draining::Answered
-                && !connection
-                    .marks
-                    .has(crate::connection::marks::Marks::ON_READY_LIST)
+                && !connection.marks.has(Marks::ON_READY_LIST)
                 && !matches!(connection.lag(), Lag::Waiting(_));
             assert!(!is_forgotten, "a subscriber is not told of the drain");
         }
