@@ -100,17 +100,37 @@ impl Patience {
         holds_senders: bool,
         (tick, patience): (u64, u64),
     ) -> bool {
-        let is_past = |since: u64| since.saturating_add(patience) <= tick;
-        let past = self.looks.iter().filter(|look| is_past(look.tick));
-        let stamp = past.map(|look| look.stamp).max().unwrap_or(0);
+        let has_waited = self.has_waited(oldest, (tick, patience));
         self.note(tick);
         let held_since = holds_senders.then(|| self.held_since.unwrap_or(tick));
         self.held_since = held_since;
-        oldest.is_some_and(|oldest| oldest <= stamp) || held_since.is_some_and(is_past)
+        has_waited || held_since.is_some_and(|since| since.saturating_add(patience) <= tick)
+    }
+
+    /// True if the oldest publication that waits was there at a look so many ticks ago.
+    fn has_waited(&self, oldest: Option<u64>, (tick, time): (u64, u64)) -> bool {
+        let past = self
+            .looks
+            .iter()
+            .filter(|look| look.tick.saturating_add(time) <= tick);
+        let stamp = past.map(|look| look.stamp).max().unwrap_or(0);
+        oldest.is_some_and(|oldest| oldest <= stamp)
     }
 }
 
 impl Lag {
+    /// True if the oldest publication that waits has waited for about an eighth of the patience, which has so many ticks.
+    pub(crate) fn has_waited_for_long(
+        &self,
+        oldest: Option<u64>,
+        (tick, patience): (u64, u64),
+    ) -> bool {
+        match self {
+            Lag::Waiting(waiting) => waiting.has_waited(oldest, (tick, patience / LOOKS as u64)),
+            _ => true,
+        }
+    }
+
     /// The timer of the term, if there is one.
     pub(crate) fn timer(&self) -> Option<TimerKey> {
         match self {

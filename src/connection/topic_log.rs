@@ -112,6 +112,11 @@ impl<T> Log<T> {
         entries.map(|entry| &entry.value)
     }
 
+    /// The stamp of the last entry; 0 if there is none.
+    pub(super) fn last_stamp(&self) -> u64 {
+        self.entries.back().map_or(0, |entry| entry.stamp)
+    }
+
     /// Number of entries with a later stamp than this, of those that no round has begun to deliver.
     pub(super) fn count_later(&self, horizon: u64) -> usize {
         let under_way = self.round.as_ref().map_or(0, |round| round.horizon);

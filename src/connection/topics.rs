@@ -124,13 +124,27 @@ impl<T> Topic<T> {
 }
 
 impl<T, S: BuildHasher> Topics<T, S> {
-    /// Adds a subscriber, which gets the entries with a later stamp than `horizon`: `u64::MAX` for those to come only. The caller
-    /// makes sure that it does not subscribe twice.
-    pub(crate) fn join(&mut self, name: &str, id: ConnId, horizon: u64) -> Subscription {
+    /// Adds a subscriber, which gets the entries that come.
+    #[cfg(test)]
+    pub(crate) fn join(&mut self, name: &str, id: ConnId) -> Subscription {
+        self.join_behind(name, id, u64::MAX, u64::MAX)
+    }
+
+    /// Adds a subscriber in an event with the stamp `event`, `u64::MAX` for now. It gets the entries that come, and those behind the
+    /// event, if it happens after later ones; these are known if the event has appended none itself, since the stamp `begun`. The
+    /// caller makes sure that it does not subscribe twice.
+    pub(crate) fn join_behind(
+        &mut self,
+        name: &str,
+        id: ConnId,
+        event: u64,
+        begun: u64,
+    ) -> Subscription {
         let key = self.topics.find_or_insert(name, Topic::new);
         let topic = &mut self.topics[key];
         let log = topic.log.as_ref();
-        let later = log.map_or(0, |log| log.count_later(horizon));
+        let log = log.filter(|log| log.last_stamp() <= begun);
+        let later = log.map_or(0, |log| log.count_later(event));
         let next = topic.end() - later as u64;
         let place = self.subscribers.insert(&mut topic.subscribers, id, next);
         Subscription { topic: key, place }
@@ -500,9 +514,9 @@ mod tests {
     #[test]
     fn a_topic_lives_as_long_as_somebody_subscribes() {
         let mut topics = Topics::<u32>::default();
-        let first = topics.join("a", id(1), u64::MAX);
-        let second = topics.join("a", id(2), u64::MAX);
-        let other = topics.join("b", id(1), u64::MAX);
+        let first = topics.join("a", id(1));
+        let second = topics.join("a", id(2));
+        let other = topics.join("b", id(1));
         assert_eq!(topics.count("a"), 2);
         assert_eq!(topics.name(other), Some("b"));
         topics.leave(first);
@@ -524,7 +538,7 @@ mod tests {
         assert!(size_of::<Named<Topic<u32>>>() <= 56 && size_of::<Subscription>() == 8);
         let mut topics = Topics::<u32>::default();
         for count in 1..=70_000_usize {
-            topics.join(&format!("{count:010}"), id(count as u32), u64::MAX);
+            topics.join(&format!("{count:010}"), id(count as u32));
             if count.is_power_of_two() || count % 1_000 == 0 {
                 // The subscriptions in the connections' own lists.
                 let held = topics.memory() + 16 * count;
@@ -542,9 +556,7 @@ mod tests {
         let mut stay = Vec::new();
         for topic in 0..64 {
             let name = format!("{topic:010}");
-            let joined: Vec<_> = (0..100)
-                .map(|slot| topics.join(&name, id(slot), u64::MAX))
-                .collect();
+            let joined: Vec<_> = (0..100).map(|slot| topics.join(&name, id(slot))).collect();
             joined[..99].iter().for_each(|it| topics.leave(*it));
             stay.push(joined[99]);
         }
@@ -557,7 +569,7 @@ mod tests {
     fn memory_goes_down_when_all_have_left() {
         let mut topics = Topics::<u32>::default();
         let joined: Vec<_> = (0..20_000)
-            .map(|slot| topics.join(&format!("{slot}"), id(slot), u64::MAX))
+            .map(|slot| topics.join(&format!("{slot}"), id(slot)))
             .collect();
         let most = topics.memory();
         joined.into_iter().for_each(|it| topics.leave(it));
@@ -568,13 +580,13 @@ mod tests {
     #[test]
     fn a_round_goes_on_behind_a_subscriber_that_leaves() {
         let mut topics = Topics::<u32>::default();
-        let joined = [1, 2, 3].map(|slot| topics.join("a", id(slot), u64::MAX));
+        let joined = [1, 2, 3].map(|slot| topics.join("a", id(slot)));
         topics.append("a", 1, 1).unwrap();
         assert!(matches!(topics.step(|_| ()), Some(Step::Visit(to, ..)) if to == id(1)));
         topics.leave(joined[0]);
         topics.leave(joined[1]);
         // Its place is taken by a subscriber of another topic.
-        topics.join("b", id(4), u64::MAX);
+        topics.join("b", id(4));
         assert!(matches!(topics.step(|_| ()), Some(Step::Visit(to, ..)) if to == id(3)));
         assert!(matches!(topics.step(|_| ()), Some(Step::Done(_))));
     }
@@ -583,9 +595,9 @@ mod tests {
     fn a_subscriber_reads_what_was_published_while_it_subscribes() {
         let mut topics = Topics::<u32>::default();
         assert_eq!(topics.append("a", 1, 10), Err(10), "nobody subscribes");
-        let first = topics.join("a", id(1), u64::MAX);
+        let first = topics.join("a", id(1));
         assert_eq!(topics.append("a", 2, 20), Ok(2));
-        let second = topics.join("a", id(2), u64::MAX);
+        let second = topics.join("a", id(2));
         assert_eq!(topics.append("a", 3, 30), Ok(3));
         assert_eq!(read_all(&mut topics, &[first]), [20, 30]);
         assert_eq!(read_all(&mut topics, &[second]), [30]);
@@ -595,10 +607,7 @@ mod tests {
     #[test]
     fn several_topics_are_read_in_order_and_up_to_the_horizon() {
         let mut topics = Topics::<u32>::default();
-        let both = [
-            topics.join("a", id(1), u64::MAX),
-            topics.join("b", id(1), u64::MAX),
-        ];
+        let both = [topics.join("a", id(1)), topics.join("b", id(1))];
         for (name, stamp) in [("b", 1), ("a", 2), ("a", 3), ("b", 4), ("a", 5)] {
             topics.append(name, stamp, stamp as u32).unwrap();
         }
@@ -615,7 +624,7 @@ mod tests {
         let mut places = HashMap::new();
         for slot in 0..200 {
             let name = if slot < 150 { "large" } else { "small" };
-            places.insert(slot, topics.join(name, id(slot), u64::MAX));
+            places.insert(slot, topics.join(name, id(slot)));
         }
         topics.append("large", 1, 1).unwrap();
         topics.append("large", 2, 2).unwrap();
@@ -651,7 +660,7 @@ mod tests {
     #[test]
     fn the_log_of_a_topic_without_subscribers_is_done() {
         let mut topics = Topics::<u32>::default();
-        let only = topics.join("a", id(1), u64::MAX);
+        let only = topics.join("a", id(1));
         topics.append("a", 7, 70).unwrap();
         assert!(topics.has_entries_before(8) && !topics.has_entries_before(7));
         topics.leave(only);
@@ -662,7 +671,7 @@ mod tests {
     #[test]
     fn a_subscriber_that_does_not_read_is_passed_over() {
         let mut topics = Topics::<u32>::default();
-        topics.join("a", id(1), u64::MAX);
+        topics.join("a", id(1));
         topics.append("a", 1, 1).unwrap();
         assert!(matches!(topics.step(|_| ()), Some(Step::Visit(..))));
         assert!(matches!(topics.step(|_| ()), Some(Step::Done(done)) if done == [1]));
@@ -688,7 +697,7 @@ mod tests {
     #[test]
     fn entries_rest_until_those_who_lag_have_read_them() {
         let mut topics = Topics::<u32>::default();
-        let both = [0, 1].map(|slot| topics.join("a", id(slot), u64::MAX));
+        let both = [0, 1].map(|slot| topics.join("a", id(slot)));
         topics.append("a", 1, 1).unwrap();
         assert!(topics.lag(&both[..1]) && topics.is_lagging(&both[..1]));
         assert_eq!(deliver(&mut topics, &both), []);
@@ -711,14 +720,14 @@ mod tests {
     #[test]
     fn nobody_lags_without_an_entry() {
         let mut topics = Topics::<u32>::default();
-        let only = [topics.join("a", id(0), u64::MAX)];
+        let only = [topics.join("a", id(0))];
         assert!(!topics.lag(&only) && !topics.is_lagging(&only));
     }
 
     #[test]
     fn entries_do_not_wait_for_those_who_have_left() {
         let mut topics = Topics::<u32>::default();
-        let both = [0, 1].map(|slot| topics.join("a", id(slot), u64::MAX));
+        let both = [0, 1].map(|slot| topics.join("a", id(slot)));
         topics.append("a", 1, 1).unwrap();
         topics.append("a", 2, 2).unwrap();
         topics.read(&both[1..], 1);
@@ -734,7 +743,7 @@ mod tests {
     #[test]
     fn entries_that_rest_are_cleared() {
         let mut topics = Topics::<u32>::default();
-        let both = [0, 1].map(|slot| topics.join("a", id(slot), u64::MAX));
+        let both = [0, 1].map(|slot| topics.join("a", id(slot)));
         topics.append("a", 1, 1).unwrap();
         topics.lag(&both[..1]);
         assert_eq!(deliver(&mut topics, &both), []);
@@ -750,7 +759,7 @@ mod tests {
     #[test]
     fn a_round_is_bounded() {
         let mut topics = Topics::<u32>::default();
-        let only = topics.join("a", id(1), u64::MAX);
+        let only = topics.join("a", id(1));
         for stamp in 0..100 {
             topics.append("a", stamp, stamp as u32).unwrap();
         }

@@ -26,6 +26,8 @@ pub(crate) struct Link<P: Protocol> {
     pub(crate) topics: RefCell<Topics<Published<P>>>,
     /// True while the log of a topic has entries, so that a connection may have to read before it is called.
     pub(crate) has_news: Cell<bool>,
+    /// The last stamp before the letter that is carried out now.
+    pub(crate) begun: Cell<u64>,
     /// Connections for which publications have begun to wait. They need not wait any more.
     pub(crate) laggards: RefCell<Vec<ConnId>>,
     /// Publications that are done with, and are dropped when no callback runs.
@@ -80,6 +82,7 @@ impl<P: Protocol> Link<P> {
             outbox,
             topics: RefCell::new(Topics::new(resting)),
             has_news: Cell::new(false),
+            begun: Cell::new(u64::MAX),
             laggards: RefCell::default(),
             done: RefCell::default(),
             sources: RefCell::default(),

@@ -83,7 +83,7 @@ impl<P: Protocol> Conn<'_, P> {
             return Err(SubscribeError::Count);
         }
         let mut topics = self.link.topics.borrow_mut();
-        subscriptions.push(topics.join(topic, id, self.horizon));
+        subscriptions.push(topics.join_behind(topic, id, self.horizon, self.link.begun.get()));
         drop(topics);
         self.connection.charge_subscription(self.state, topic.len());
         Ok(true)

@@ -64,7 +64,9 @@ impl<H: Handler> Hub<H> {
     fn look_after_laggards(&mut self, table: &mut ConnTable, state: &mut LoopState) {
         let laggards = self.table.link.laggards.take();
         let is_large = laggards.len() > LAGGARDS.max(2 * self.table.link.topics.borrow().lagging());
-        let is_filling_up = !laggards.is_empty() && state.shared.is_filling_up();
+        // Once in a tick is enough for those that are waited for all the same, as long as the mailboxes are not half full.
+        let is_due = self.laggards_seen != state.tick || state.shared.is_congested();
+        let is_filling_up = !laggards.is_empty() && is_due && state.shared.is_filling_up();
         if !is_large && !is_filling_up {
             self.table.link.laggards.replace(laggards);
             return;
@@ -75,8 +77,14 @@ impl<H: Handler> Hub<H> {
             false => Vec::new(),
         };
         behind.retain(|(id, topics)| {
-            let stays = !topics.iter().any(|topic| given_up.contains(topic));
-            if let Some(connection) = table.get(*id).filter(|_| !stays) {
+            let is_given_up = topics.iter().any(|topic| given_up.contains(topic));
+            let Some(connection) = table.get(*id).filter(|_| is_given_up) else {
+                return true;
+            };
+            let stays = self.may_wait_on(connection, topics, state);
+            if stays {
+                self.laggards_seen = state.tick;
+            } else {
                 state.queue(connection);
                 self.wait_no_longer(connection, state);
             }
@@ -84,6 +92,21 @@ impl<H: Handler> Hub<H> {
         });
         let laggards = behind.into_iter().map(|(id, _)| id);
         self.table.link.laggards.borrow_mut().extend(laggards);
+    }
+
+    /// True if a subscriber of these topics is waited for although the mailboxes fill up: they are not half full, nothing has waited
+    /// for it for long, and no thread has published, which cannot be slowed. So one that reads fast is not driven out by many who
+    /// publish at one time.
+    fn may_wait_on(&self, connection: &Connection, topics: &[u32], state: &LoopState) -> bool {
+        let link = &self.table.link;
+        let time = (state.tick, state.clock.deadline(link.limits.patience));
+        let oldest = link.oldest_news(connection);
+        if state.shared.is_congested() || connection.lag().has_waited_for_long(oldest, time) {
+            return false;
+        }
+        let log = link.topics.borrow();
+        let mut retained = topics.iter().flat_map(|topic| log.retained(*topic));
+        !retained.any(|published| published.charge.is_of_thread())
     }
 
     /// The connections for which publications wait, each with the topics in which they do.

@@ -45,6 +45,8 @@ pub(crate) struct Hub<H: Handler> {
     /// The latest stamp of the publications that were carried out as mail. It is later than that of a letter behind them if a
     /// callback in between has published to its own connection ahead of its turn.
     pub(super) latest_stamp: u64,
+    /// The tick in which subscribers that lag were last waited for although the mailboxes fill up.
+    pub(super) laggards_seen: u64,
 }
 
 impl<H: Handler> Hub<H> {
@@ -68,6 +70,7 @@ impl<H: Handler> Hub<H> {
             noted_letters: 0,
             noted_stamp: 0,
             latest_stamp: 0,
+            laggards_seen: 0,
         }
     }
 

@@ -137,6 +137,7 @@ impl<H: Handler> Hub<H> {
         } = posted;
         // What was published later comes after this letter, and what was published before comes first.
         self.table.horizon = stamp.max(self.latest_stamp);
+        self.table.link.begun.set(current::last_stamp());
         let reached = match mail {
             Mail::One(letter) => {
                 let sender = Sender::of(&charge, &batch, is_local);

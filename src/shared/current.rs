@@ -85,6 +85,11 @@ pub(crate) fn next_stamp() -> u64 {
     stamp
 }
 
+/// The last stamp that this thread has given.
+pub(crate) fn last_stamp() -> u64 {
+    STAMP.get()
+}
+
 /// Bytes of letters that count as one connection which they reach.
 const BYTES_OF_POST: usize = 256;
 

@@ -60,6 +60,11 @@ impl Charge {
     pub(crate) fn bytes(&self) -> usize {
         self.load.bytes() as usize
     }
+
+    /// True if a thread's share was charged, and not a connection that can be held back.
+    pub(crate) fn is_of_thread(&self) -> bool {
+        self.source.is_some()
+    }
 }
 
 /// The fraction of all places that one letter takes at most, however many connections it reaches.
