@@ -41,6 +41,8 @@ pub(crate) enum Due {
     Memory,
     /// End the drain.
     Drain,
+    /// Wait no longer in the drain for connections that are held back, or for any.
+    DrainWait,
 }
 
 impl Due {
@@ -53,7 +55,7 @@ impl Due {
             | Due::Close { id, .. }
             | Due::Sources { id, .. }
             | Due::Handler { id, .. } => Some(id),
-            Due::Task(_) | Due::Tick(_) | Due::Drain | Due::Memory => None,
+            Due::Task(_) | Due::Tick(_) | Due::Drain | Due::DrainWait | Due::Memory => None,
         }
     }
 }

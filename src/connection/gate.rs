@@ -26,6 +26,9 @@ impl Gate {
     pub(crate) const PASSING: Gate =
         Gate(Self::PRESSURE.0 | Self::MEMORY.0 | Self::MAIL.0 | Self::POSTED.0);
 
+    /// The reasons that may last, because the handler or the peer ends them.
+    pub(crate) const LASTING: Gate = Gate(Self::PAUSED.0 | Self::PRESSURE.0 | Self::MEMORY.0);
+
     /// A close waits for the sources: no further message is delivered.
     pub(crate) const FINISHING: Gate = Gate(32);
 

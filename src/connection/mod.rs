@@ -53,8 +53,18 @@ pub(crate) enum Draining {
     No = 0,
     /// It answers what has arrived.
     Answering,
+    /// It has answered, and waits until it can miss nothing more.
+    Answered,
     /// Its handler was told, and closes it now or later.
     Told,
+}
+
+impl Draining {
+    /// True if the connection is to be told, and was not told yet.
+    #[inline]
+    pub(crate) fn is_under_way(self) -> bool {
+        matches!(self, Draining::Answering | Draining::Answered)
+    }
 }
 
 /// One connection.
@@ -174,7 +184,7 @@ impl Connection {
             && !self.burdens.has(Burdens::COMPLETING)
             && self.timers.write.is_none()
             && self.life.accepts_sends()
-            && self.draining != Draining::Answering
+            && !self.draining.is_under_way()
     }
 
     /// True if an end now would lose messages that were accepted for the connection.

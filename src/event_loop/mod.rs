@@ -185,7 +185,9 @@ impl EventLoop {
                 }
                 Command::Schedule(task) => self.reactor.schedule_task(task),
                 Command::Cancel(ticket) => self.reactor.cancel_task(&ticket),
-                Command::Drain(deadline) => self.drain(deadline),
+                Command::Drain(deadline, workers) => self.drain(deadline, workers),
+                // The reactor does so at the end of each iteration.
+                Command::LookAtDrain => {}
                 Command::Stop => is_stopped = true,
             }
         }
@@ -193,11 +195,11 @@ impl EventLoop {
     }
 
     /// Accepts the connections that wait already, closes the listeners, and begins to drain.
-    fn drain(&mut self, deadline: Duration) {
+    fn drain(&mut self, deadline: Duration, workers: Arc<[Arc<LoopShared>]>) {
         self.accept(Listeners::drain);
         // The callbacks of these connections may have taken long, and the deadline counts from now.
         self.reactor.catch_up(self.shared.clock());
-        self.reactor.begin_drain(deadline);
+        self.reactor.begin_drain(deadline, workers);
     }
 
     /// Counts out the connections that came too late, and drops the other commands.

@@ -223,6 +223,10 @@ pub trait Handler: Sized + 'static {
 
     /// The server is draining, and all that had arrived from this peer is answered: the place for a last word.
     ///
+    /// For a connection that subscribes to topics this comes when what had arrived from all others is answered, too, so that
+    /// what they publish comes before; [`ServerHandle::shutdown`](crate::ServerHandle::shutdown) bounds the wait. Messages
+    /// that come meanwhile are delivered.
+    ///
     /// By default the connection now closes, with [`CloseReason::Shutdown`]. A handler with answers still to send may close it
     /// later; what is open when the drain's deadline passes is dropped.
     fn on_shutdown(&mut self, conn: &mut Conn<'_, Self::Protocol>, session: &mut Self::Session) {

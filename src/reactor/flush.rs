@@ -1,5 +1,6 @@
 //! The end of a turn: output leaves, pressure is released, completions are called, and a close moves on.
 
+use crate::connection::Connection;
 use crate::connection::burdens::Burdens;
 use crate::connection::close_reason::Cause;
 use crate::connection::completion::SendOutcome;
@@ -7,7 +8,6 @@ use crate::connection::gate::Gate;
 use crate::connection::lifecycle::Stage;
 use crate::connection::loop_state::LoopState;
 use crate::connection::marks::Marks;
-use crate::connection::{Connection, Draining};
 use crate::service::contain::contain;
 
 use super::closing::{advance_close, say_farewell, tell_of_end};
@@ -37,7 +37,7 @@ impl Reactor {
         }
         let service = &mut self.services[connection.service as usize];
         settle_slowly(connection, service, &mut self.state);
-        if connection.draining == Draining::Answering {
+        if connection.draining.is_under_way() {
             self.advance_drain(slot);
         }
         let Some(connection) = self.table.in_slot(slot) else {

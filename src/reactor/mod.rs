@@ -325,7 +325,7 @@ impl Reactor {
             self.read_mail();
         }
         if self.drain.is_some() {
-            self.advance_mail_of_drain();
+            self.advance_steps_of_drain();
         }
         if self.fired_at != self.state.tick && !self.state.wheel.is_empty() {
             self.fire_timers();
@@ -341,6 +341,9 @@ impl Reactor {
         }
         if !self.state.memory.victims.is_empty() {
             self.close_victims();
+        }
+        if self.drain.is_some() {
+            self.advance_steps_of_drain();
         }
         if !self.closed.is_empty() {
             self.remove_closed();

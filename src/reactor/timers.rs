@@ -49,6 +49,7 @@ impl Reactor {
                 Due::Task(index) => self.run_task(index),
                 Due::Memory => self.lose_patience(),
                 Due::Drain => self.end_drain(),
+                Due::DrainWait => self.shorten_drain(),
             }
             self.after_callbacks(slot);
         }

@@ -86,6 +86,11 @@ impl ServerHandle {
     /// Ends the server in order: no connection is accepted any more, input that has arrived is answered, output is flushed,
     /// and every connection closes with [`CloseReason::Shutdown`](crate::CloseReason).
     ///
+    /// A connection that subscribes to topics is told of the end only once all connections of all workers have answered, and
+    /// what they publish and mail has arrived; so it misses nothing. It waits for connections that are held back (paused by their
+    /// handler, with output above [`Limits::high_water`](crate::Limits::high_water), or for want of memory) for no longer than half of
+    /// `deadline`, and for others for no longer than three quarters. What is published after that may miss it.
+    ///
     /// Connections that are still open after `deadline` are dropped. A second call does not change the deadline of the first.
     pub fn shutdown(&self, deadline: Duration) {
         match &self.shared.acceptor {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::shared::LoopShared;
 use crate::shared::arrival::Arrival;
 use crate::shared::task::{Task, Ticket};
 
@@ -14,8 +15,10 @@ pub(crate) enum Command {
     Schedule(Task),
     /// Forget a cancelled task now rather than when it is due.
     Cancel(Arc<Ticket>),
-    /// Answer what has arrived, flush and close; drop what is left after this time.
-    Drain(Duration),
+    /// Answer what has arrived, flush and close, together with all these workers; drop what is left after this time.
+    Drain(Duration, Arc<[Arc<LoopShared>]>),
+    /// Look how far the others have come with the drain.
+    LookAtDrain,
     /// Drop everything.
     Stop,
 }

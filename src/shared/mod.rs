@@ -53,6 +53,8 @@ pub(crate) struct LoopShared {
     waiting_requests: AtomicUsize,
     /// Connections that were given to the worker and have not ended.
     connections: AtomicUsize,
+    /// The round of the drain to which the worker has come; `usize::MAX` once it has ended.
+    drain_round: AtomicUsize,
     /// Bytes that the worker's connections hold.
     pub(crate) held: AtomicUsize,
     /// Number of times that subscribers were waited for no longer because the mailboxes fill up, since the simulation has looked.
@@ -82,6 +84,7 @@ impl LoopShared {
             requested: unbounded(),
             waiting_requests: AtomicUsize::new(0),
             connections: AtomicUsize::new(0),
+            drain_round: AtomicUsize::new(0),
             held: AtomicUsize::new(0),
             #[cfg(test)]
             given_up: AtomicUsize::new(0),
@@ -202,8 +205,10 @@ impl LoopShared {
         self.next_round.tell(|| true);
     }
 
-    /// Calls back senders that wait: the worker has ended, or will never run.
+    /// Calls back senders that wait, and lets no drain wait for it: the worker has ended, or will never run.
     pub(crate) fn end_mail(&self) {
+        // The others are not told: a worker that ends without a drain stops the server.
+        self.drain_round.store(usize::MAX, Ordering::Release);
         self.room.end();
         self.next_round.end();
     }
@@ -259,8 +264,27 @@ impl LoopShared {
 
     /// Sends workers the command to drain. A worker that has ended has nothing to drain.
     pub(crate) fn drain_all(workers: &[Arc<LoopShared>], deadline: Duration) {
+        let all: Arc<[Arc<LoopShared>]> = workers.into();
         for worker in workers {
-            let _ = worker.command(Command::Drain(deadline));
+            let _ = worker.command(Command::Drain(deadline, all.clone()));
         }
+    }
+
+    /// Notes that this worker has come to a round of the drain, and has the others look. All that its callbacks have posted
+    /// before is in the mailboxes.
+    pub(crate) fn come_to(&self, round: usize, workers: &[Arc<LoopShared>]) {
+        if self.has_come_to(round) {
+            return;
+        }
+        self.drain_round.store(round, Ordering::Release);
+        for worker in workers.iter().filter(|it| it.worker != self.worker) {
+            // One that has ended waits for nobody.
+            let _ = worker.command(Command::LookAtDrain);
+        }
+    }
+
+    /// True if this worker has come to a round of the drain, or has ended.
+    pub(crate) fn has_come_to(&self, round: usize) -> bool {
+        self.drain_round.load(Ordering::Acquire) >= round
     }
 }

@@ -8,6 +8,7 @@ mod panics;
 mod refusals;
 mod resets;
 mod shutdown;
+mod shutdown_publications;
 
 // Defects found earlier, each reduced to its smallest form.
 mod connection_regressions;

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use loom::sync::Mutex;
+use loom::sync::atomic::{AtomicBool, Ordering};
 use loom::thread;
 
 use super::{Bell, model};
@@ -17,6 +19,7 @@ use crate::shared::command::Command;
 
 /// The shared part of a loop, with a bell for its poll.
 fn shared_loop(
+    worker: usize,
     mailbox_limit: usize,
 ) -> (
     Arc<LoopShared>,
@@ -29,7 +32,7 @@ fn shared_loop(
         wake.ring();
         Ok(())
     });
-    let (shared, commands) = LoopShared::new(0, wake, (mailbox_limit, usize::MAX));
+    let (shared, commands) = LoopShared::new(worker, wake, (mailbox_limit, usize::MAX));
     (shared, commands, bell)
 }
 
@@ -38,11 +41,12 @@ fn shared_loop(
 #[test]
 fn every_command_reaches_the_loop() {
     model(|| {
-        let (shared, commands, bell) = shared_loop(1);
-        let threads = [Command::Drain(Duration::ZERO), Command::Stop].map(|command| {
-            let shared = shared.clone();
-            thread::spawn(move || assert!(shared.command(command).is_ok()))
-        });
+        let (shared, commands, bell) = shared_loop(0, 1);
+        let threads =
+            [Command::Drain(Duration::ZERO, Arc::new([])), Command::Stop].map(|command| {
+                let shared = shared.clone();
+                thread::spawn(move || assert!(shared.command(command).is_ok()))
+            });
         let mut obeyed = 0;
         while obeyed < threads.len() {
             bell.poll(shared.prepare_to_sleep());
@@ -56,6 +60,40 @@ fn every_command_reaches_the_loop() {
             thread.join().unwrap();
         }
         assert!(!shared.has_commands());
+    });
+}
+
+/// Two workers come to a round of a drain and wait for each other: no wake-up is lost, and each finds what the other has posted.
+/// The lock stands for the order of the channel, of which loom does not know: a command is received after it was sent.
+#[test]
+fn workers_that_drain_meet() {
+    model(|| {
+        let loops = [shared_loop(0, 1), shared_loop(1, 1)];
+        let workers: Arc<[Arc<LoopShared>]> = loops.iter().map(|it| it.0.clone()).collect();
+        let posts = Arc::new([AtomicBool::new(false), AtomicBool::new(false)]);
+        let channel = Arc::new(Mutex::new(()));
+        let threads = loops.map(|(shared, commands, bell)| {
+            let (workers, posts, channel) = (workers.clone(), posts.clone(), channel.clone());
+            thread::spawn(move || {
+                posts[shared.worker].store(true, Ordering::Relaxed);
+                {
+                    let _sending = channel.lock().unwrap();
+                    shared.come_to(1, &workers);
+                }
+                while !workers.iter().all(|worker| worker.has_come_to(1)) {
+                    bell.poll(shared.prepare_to_sleep());
+                    shared.woke_up();
+                    let _receiving = channel.lock().unwrap();
+                    while shared.has_commands() && commands.try_recv().is_ok() {
+                        shared.command_taken();
+                    }
+                }
+                assert!(posts.iter().all(|post| post.load(Ordering::Relaxed)));
+            })
+        });
+        for thread in threads {
+            thread.join().unwrap();
+        }
     });
 }
 
@@ -73,7 +111,7 @@ impl Handler for Nobody {
 #[test]
 fn every_letter_is_read_or_comes_back() {
     model(|| {
-        let (shared, _commands, bell) = shared_loop(1);
+        let (shared, _commands, bell) = shared_loop(0, 1);
         let (mailbox, letters) = Mailbox::<Nobody>::new(shared.clone(), 0);
         let mailbox = Arc::new(mailbox);
         let threads = [(), ()].map(|()| {

@@ -602,13 +602,16 @@ impl<P: BytesProtocol> Handler for ScriptedHandler<P> {
     fn on_shutdown(&mut self, conn: &mut Conn<'_, P>, session: &mut Session) {
         self.enter(conn, session, "on_shutdown");
         let has_more = conn.connection.input.is_some() || conn.connection.readable;
-        let is_early = conn.connection.gate.has(Gate::MEMORY) && has_more;
+        // A subscriber has answered before, and more may have come while it waited for the others.
+        let has_waited = !self.book.open().records[session.number].topics.is_empty();
+        let is_early = conn.connection.gate.has(Gate::MEMORY) && has_more && !has_waited;
         self.book.open().claim(!is_early, || {
             "on_shutdown is called before input is answered".into()
         });
         {
             let mut ledger = self.book.open();
-            let record = &ledger.records[session.number];
+            let record = &mut ledger.records[session.number];
+            record.told = record.topics.clone();
             let is_answered = record.heard >= record.arrived_by_drain;
             ledger.claim(is_answered, || {
                 format!(

@@ -40,6 +40,8 @@ pub(super) struct Ledger {
     /// Connections that were told of a message although much of their mail was on its way, each with that mail. The check after
     /// the iteration decides if a slow subscriber excuses it.
     pub(super) doubts: Vec<(usize, Vec<usize>)>,
+    /// The time up to which subscribers wait for all connections in a drain, also for those that are held back.
+    pub(super) drain_waits_until: Option<Duration>,
     /// Number of completions that are still to be called.
     pub(super) completions: usize,
     pub(super) tasks: Vec<ExpectedTask>,
@@ -107,6 +109,8 @@ pub(super) struct Record {
     pub(super) arrived: u32,
     /// Number of those messages that had arrived when the drain began, on a network without faults.
     pub(super) arrived_by_drain: u32,
+    /// The topics to which it subscribed when it was told of the drain.
+    pub(super) told: BTreeSet<usize>,
     /// Part of a frame has arrived behind them.
     pub(super) is_cut: bool,
     pub(super) pongs: u32,
@@ -312,7 +316,10 @@ impl Ledger {
     pub(super) fn post(&mut self, to: Address) -> usize {
         let is_local = crate::current_worker().is_some();
         let may = match to {
-            Address::Topic { service, topic } => self.subscribers(service, topic),
+            Address::Topic { service, topic } => {
+                self.claim_nobody_misses(service, topic);
+                self.subscribers(service, topic)
+            }
             Address::One(to) => vec![to],
             Address::All { .. } => Vec::new(),
         };

@@ -11,6 +11,7 @@
 //! | `mail` | letters, jobs and publications |
 //! | `ledger` | the expected state, and the first violation of it |
 //! | `lag` | publications that wait for slow subscribers, and their checks |
+//! | `drain` | the checks of subscribers that wait in a drain until the others have answered |
 //! | `memory` | the bound on the worker's memory, and its checks |
 //! | `invariants` | the checks after each iteration |
 //! | `endings` | the checks of a connection that ends, for its handler and for its socket, and of the whole run at its end |
@@ -20,6 +21,7 @@
 
 mod courtesy;
 mod deadlines;
+mod drain;
 mod endings;
 mod handler;
 mod invariants;
@@ -139,7 +141,7 @@ fn run(seed: u64) -> Tally {
 }
 
 /// Events that must occur in a run of many seeds: without them the invariants would not be put to the test.
-const MUST_HAPPEN: [&str; 67] = [
+const MUST_HAPPEN: [&str; 69] = [
     "Aborted",
     "InputLimit",
     "Io",
@@ -189,6 +191,7 @@ const MUST_HAPPEN: [&str; 67] = [
     "pong late",
     "publication delivered",
     "publication dropped",
+    "publication in a drain",
     "publication in program order",
     "refused",
     "request by a handle",
@@ -199,6 +202,7 @@ const MUST_HAPPEN: [&str; 67] = [
     "source written",
     "subscriber lags",
     "subscriber too late",
+    "subscriber waits in a drain",
     "task run",
     "tick",
     "timeout closed",

@@ -392,6 +392,7 @@ impl World {
             due: now + DRAIN,
             set: now,
         });
+        self.book.open().drain_waits_until = Some(now + DRAIN / 2);
         if self.fault_rarity == 0 {
             // Otherwise a fault may say that bytes have not arrived after all.
             for record in &mut self.book.open().records {
@@ -399,7 +400,8 @@ impl World {
             }
         }
         let _current = CurrentWorker::enter(&self.shared);
-        self.reactor.begin_drain(DRAIN);
+        self.reactor
+            .begin_drain(DRAIN, [self.shared.clone()].into());
         // The command to drain has woken the loop.
         self.sleeps = false;
     }
