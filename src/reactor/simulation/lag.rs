@@ -194,7 +194,9 @@ impl World {
     /// Lets everybody read until no publication waits, and checks that no publisher is held back then.
     pub(super) fn let_publishers_go(&mut self) {
         let mut rounds = 0;
-        while self.shared.letters() > 0 || self.shared.has_requests() {
+        // A subscriber may hold the sender of a publication that it has got, until there is room.
+        let holds = |world: &World| world.reactor.table.iter().any(Connection::holds_senders);
+        while self.shared.letters() > 0 || self.shared.has_requests() || holds(self) {
             self.pass(Duration::from_millis(1));
             self.peers_read(true);
             self.iterate();
