@@ -214,7 +214,7 @@ impl Reactor {
         let is_active = connection.life.is_active();
         let is_answering = is_active && connection.draining == Draining::Answering;
         if is_answering && drain.awaits_answers_of(connection) {
-            if drain.is_late && is_held_back_for_long(connection) {
+            if drain.is_late && connection.gate.has(Gate::LASTING) {
                 drain.await_no_longer(slot);
             }
             return;
@@ -249,11 +249,8 @@ impl Reactor {
         self.state.schedule(drain.deadline / 4, Due::DrainWait);
         let slots: Vec<u32> = drain.targets.keys().copied().collect();
         for slot in slots {
-            if self
-                .table
-                .in_slot(slot)
-                .is_some_and(|connection| is_held_back_for_long(connection))
-            {
+            let connection = self.table.in_slot(slot);
+            if connection.is_some_and(|connection| connection.gate.has(Gate::LASTING)) {
                 drain.await_no_longer(slot);
             }
         }
@@ -309,9 +306,4 @@ impl Reactor {
 fn is_held_back(connection: &Connection) -> bool {
     let has_more = connection.input.is_some() || connection.readable;
     connection.gate.has(Gate::PAUSED) || (connection.gate.has(Gate::PASSING) && has_more)
-}
-
-/// True if the connection is held back for a reason that may last, because its handler or its peer decides when it ends.
-fn is_held_back_for_long(connection: &Connection) -> bool {
-    connection.gate.has(Gate::LASTING) && is_held_back(connection)
 }
