@@ -355,6 +355,9 @@ impl<H: Handler> Connections<H> {
     /// Calls back once the mailbox of each worker has been no more than a quarter full, or its worker has ended. For a sender that
     /// was refused with [`SendError::Full`]. The callback runs on the thread of the last of these workers, on this one if
     /// there is room already, or on that of another sender that begins to wait just then; it must not block.
+    ///
+    /// An item that is larger than [`ServerBuilder::mailbox_bytes`](crate::ServerBuilder::mailbox_bytes) never finds room, so do not
+    /// try it again.
     pub fn when_room(&self, callback: impl FnOnce() + Send + 'static) {
         let count = Arc::new(Count::new(|_| callback()));
         for mailbox in self.mailboxes.iter() {

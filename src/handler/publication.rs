@@ -29,7 +29,8 @@ pub struct Published {
     /// Subscribers that did not get the message, because their output was full (whatever
     /// [`Limits::overflow`](crate::Limits::overflow) then does) or the protocol could not express it.
     pub dropped: u64,
-    /// Workers that were not reached: their mailbox was full, or they ended before all their subscribers had the message.
+    /// Workers that were not reached: their mailbox was full, or they ended before all their subscribers had the message. If several
+    /// listeners have this handler type, a worker counts once for each of them.
     pub unreached_workers: u64,
 }
 
