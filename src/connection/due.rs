@@ -41,7 +41,7 @@ pub(crate) enum Due {
     Memory,
     /// End the drain.
     Drain,
-    /// Wait no longer in the drain for connections that are held back, or for any.
+    /// End the drain's wait for answers: at first that for connections that are held back, later that for all.
     DrainWait,
 }
 

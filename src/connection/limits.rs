@@ -85,8 +85,9 @@ pub struct Limits {
     /// The patience with a subscriber is over if a publication has waited for this time, and up to an eighth more, or if no
     /// byte has left for it. Then the subscriber gets all waiting publications and all that follow at once, up to
     /// [`output`](Self::output), where [`overflow`](Self::overflow) decides, until its output has fallen to the low-water mark.
-    /// Where waiting publications take more than a quarter of the worker's mailboxes, the patience is over with the subscribers of
-    /// the topics that have most of them; with all subscribers that lag it is over when a drain begins.
+    /// Where waiting publications take more than a quarter of the worker's mailboxes, the patience is over with subscribers of the
+    /// topics that have most of them, if one has waited for an eighth of this time, if a thread has published to the topic, or if
+    /// the mailboxes are more than half full. With all subscribers that lag it is over when a drain begins.
     ///
     /// So one subscriber can slow each of its publishers to 512 publications or 256 KiB in this time, by the default of
     /// [`publications`](Self::publications). It is waited for if it reads within this time all that its publishers may have on

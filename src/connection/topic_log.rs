@@ -99,7 +99,7 @@ impl<T> Log<T> {
         self.walked - before
     }
 
-    /// Those of the last `count` entries that rounds have delivered which wait for subscribers that lag.
+    /// The entries that wait for subscribers that lag, of the last `count` that rounds have delivered.
     pub(super) fn last_delivered(&self, count: usize) -> impl Iterator<Item = &T> {
         let first = self.walked.saturating_sub(count);
         let entries = self.entries.range(first..self.walked);

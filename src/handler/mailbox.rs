@@ -8,7 +8,7 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use super::Handler;
 use super::letter::{Letter, Mail, Posted};
-use super::publication::Publication;
+use super::link::Published;
 use crate::connection::id::ConnId;
 use crate::connection::send_error::SendError;
 use crate::protocol::{OwnedOf, Protocol};
@@ -38,7 +38,12 @@ pub(crate) enum OwnMail<P: Protocol> {
     Send(Letter<P>, Charge),
     /// A message to several connections, of which the others still get theirs.
     Named(Arc<OwnedOf<P>>),
-    Topic(Arc<Publication<P>>, Charge, u64),
+    /// A publication with its stamp. `is_early` if mail that was posted before it waits on: that may subscribe somebody to the topic.
+    Topic {
+        published: Published<P>,
+        stamp: u64,
+        is_early: bool,
+    },
 }
 
 /// A mailbox of any handler type, to be found again by that type.
@@ -161,7 +166,11 @@ impl<H: Handler> Mailbox<H> {
             } = queue.remove(index)?;
             return match mail {
                 Mail::One(letter) => Some(OwnMail::Send(letter, charge)),
-                Mail::Topic(publication) => Some(OwnMail::Topic(publication, charge, stamp)),
+                Mail::Topic(publication) => Some(OwnMail::Topic {
+                    published: Published::new(publication, charge),
+                    stamp,
+                    is_early: index > 0,
+                }),
                 _ => None,
             };
         }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use super::conn::Conn;
 use super::letter::{Letter, Request};
-use super::link::Published;
 use super::mailbox::OwnMail;
 use super::publication::Publication;
 use crate::connection::id::ConnId;
@@ -300,9 +299,15 @@ impl<P: Protocol> Conn<'_, P> {
                     self.carry_out_send(letter);
                 }
                 OwnMail::Named(item) => _ = self.send_owned_now(&item),
-                OwnMail::Topic(publication, charge, stamp) => {
-                    let published = Published::new(publication, charge);
-                    let stamp = self.link.append_early(stamp, published);
+                OwnMail::Topic {
+                    published,
+                    stamp,
+                    is_early,
+                } => {
+                    let stamp = match is_early {
+                        true => self.link.append_early(stamp, published),
+                        false => self.link.append(stamp, published),
+                    };
                     self.read_topics(Delivery::up_to(stamp));
                 }
             }

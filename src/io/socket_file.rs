@@ -33,7 +33,7 @@ const ATTEMPTS: usize = 16;
 ///
 /// The socket is bound to a temporary name beside the path, is given its mode, listens, and only then takes the place at the
 /// path: no client finds it with another mode, or before it listens, and a file that an earlier server has left is replaced
-/// at one blow.
+/// in one step.
 pub(crate) struct SocketFile {
     /// Absolute, in case the working directory changes. `None` once the file is removed.
     path: Option<PathBuf>,
@@ -43,7 +43,7 @@ pub(crate) struct SocketFile {
 /// Device and inode: they tell whether a file is still the same.
 type Identity = (u64, u64);
 
-/// A thing that is at a path.
+/// The kind of file that a path leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Occupant {
     Nothing,

@@ -82,7 +82,7 @@ impl<P: Protocol> Listen<P> {
     /// Terms for a Unix socket at a path, and the given protocol. Only on Unix.
     ///
     /// **Binding.** The socket is bound to a temporary name beside the path, gets its [mode](Self::mode), listens, and then takes
-    /// its place at the path at one blow. A socket file on which nobody listens is replaced: a server that was killed leaves one.
+    /// its place at the path in one step. A socket file on which nobody listens is replaced: a server that was killed leaves one.
     /// One on which a server listens is an error of kind [`AddrInUse`](io::ErrorKind::AddrInUse); to find out, that server is
     /// connected to, and sees a connection that ends at once. (The BSDs refuse a client also while the backlog is full, and so a
     /// server that is overloaded is taken for gone.) Of several servers that start at one time one gets the path, and the

@@ -64,7 +64,7 @@ impl<H: Handler> Hub<H> {
     fn look_after_laggards(&mut self, table: &mut ConnTable, state: &mut LoopState) {
         let laggards = self.table.link.laggards.take();
         let is_large = laggards.len() > LAGGARDS.max(2 * self.table.link.topics.borrow().lagging());
-        // Once in a tick is enough for those that are waited for all the same, as long as the mailboxes are not half full.
+        // After a look that lets a subscriber wait on, the next one is in the next tick, unless the mailboxes are half full.
         let is_due = self.laggards_seen != state.tick || state.shared.is_congested();
         let is_filling_up = !laggards.is_empty() && is_due && state.shared.is_filling_up();
         if !is_large && !is_filling_up {

@@ -13,16 +13,14 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-#[cfg(unix)]
-use ringwheel::Listen;
 use ringwheel::protocol::{ErrorOf, Lines, Raw};
 use ringwheel::websocket::{Message, WebSocket};
-use ringwheel::{CloseReason, Conn, Handler, Server};
+use ringwheel::{CloseReason, Conn, Handler, Listen, Server};
 use signal_hook::consts::{SIGPIPE, SIGTERM};
 use signal_hook::iterator::Signals;
 use support::scale::{is_full, report, sized};
 use support::websocket::{Frame, KEY};
-use support::{Child, Client, DEADLINE, Hold, Recorder, TestServer, listen, raw_echo};
+use support::{Child, Client, DEADLINE, Grip, Hold, Recorder, TestServer, listen, raw_echo};
 
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: here\r\nUpgrade: websocket\r\n\
     Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
@@ -290,14 +288,9 @@ const ANSWERS: [fn(&mut Conn<'_, Raw>); 3] = [
     },
 ];
 
-/// A server answers a peer that has ended its stream and then reset it, which fails with `EPIPE`. Programs may have put
-/// SIGPIPE back to its default action, the end of the process; here a handler of it is installed, and must not be called.
-#[test]
-fn a_write_to_a_peer_that_has_reset_raises_no_signal() {
-    let test = "signals::a_write_to_a_peer_that_has_reset_raises_no_signal";
-    if !Child::is_here() {
-        return Child::pass(test, 1024);
-    }
+/// Checks that answers to a peer that has gone fail without a signal. `meet` lets a client ask, and has gone when it returns.
+#[track_caller]
+fn assert_no_signal(terms: impl Fn() -> Listen<Raw>, meet: impl Fn(&TestServer, &Grip)) {
     let is_raised = Arc::new(AtomicBool::new(false));
     signal_hook::flag::register(SIGPIPE, is_raised.clone()).expect("a signal");
     for answer in ANSWERS {
@@ -307,18 +300,34 @@ fn a_write_to_a_peer_that_has_reset_raises_no_signal() {
             hold.enter();
             answer(conn);
         });
-        let server = TestServer::start(listen(Raw), recorder);
-        let mut client = server.connect();
-        client.send(b"x");
-        grip.wait();
-        client.finish();
-        client.reset_and_arrive();
+        let server = TestServer::start(terms(), recorder);
+        meet(&server, &grip);
         grip.release();
         let reason = events.close_reason();
         assert!(reason.starts_with("Io("), "{reason}");
         server.finish(&events);
     }
     assert!(!is_raised.load(Ordering::Relaxed), "SIGPIPE was raised");
+}
+
+/// A server answers a peer that has ended its stream and then reset it, which fails with `EPIPE`. Programs may have put
+/// SIGPIPE back to its default action, the end of the process; here a handler of it is installed, and must not be called.
+#[test]
+fn a_write_to_a_peer_that_has_reset_raises_no_signal() {
+    let test = "signals::a_write_to_a_peer_that_has_reset_raises_no_signal";
+    if !Child::is_here() {
+        return Child::pass(test, 1024);
+    }
+    assert_no_signal(
+        || listen(Raw),
+        |server, grip| {
+            let mut client = server.connect();
+            client.send(b"x");
+            grip.wait();
+            client.finish();
+            client.reset_and_arrive();
+        },
+    );
     // The process lives, and serves.
     let (echo, events) = raw_echo();
     let server = TestServer::start(listen(Raw), echo);
@@ -333,25 +342,13 @@ fn a_write_to_a_unix_peer_that_has_gone_raises_no_signal() {
     if !Child::is_here() {
         return Child::pass(test, 1024);
     }
-    let is_raised = Arc::new(AtomicBool::new(false));
-    signal_hook::flag::register(SIGPIPE, is_raised.clone()).expect("a signal");
     let path = std::env::temp_dir().join(format!("ringwheel-signals-{}", std::process::id()));
-    for answer in ANSWERS {
-        let (hold, grip) = Hold::new();
-        let (recorder, events) = Recorder::<Raw>::new();
-        let recorder = recorder.on_message(move |conn, _| {
-            hold.enter();
-            answer(conn);
-        });
-        let server = TestServer::start(Listen::unix(&path), recorder);
-        let mut client = UnixStream::connect(&path).expect("the server accepts");
-        client.write_all(b"x").expect("the server reads");
-        grip.wait();
-        drop(client);
-        grip.release();
-        let reason = events.close_reason();
-        assert!(reason.starts_with("Io("), "{reason}");
-        server.finish(&events);
-    }
-    assert!(!is_raised.load(Ordering::Relaxed), "SIGPIPE was raised");
+    assert_no_signal(
+        || Listen::unix(&path),
+        |_server, grip| {
+            let mut client = UnixStream::connect(&path).expect("the server accepts");
+            client.write_all(b"x").expect("the server reads");
+            grip.wait();
+        },
+    );
 }
