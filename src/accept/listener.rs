@@ -8,8 +8,9 @@ use mio::Registry;
 
 use crate::accept::admission::Admission;
 use crate::accept::spare::{Shed, Spare, is_out_of_descriptors};
+use crate::io::accepted_socket::AcceptedSocket;
 use crate::io::address::Address;
-use crate::io::listening_socket::{AcceptedSocket, ListeningSocket};
+use crate::io::listening_socket::ListeningSocket;
 use crate::io::socket_options::SocketOptions;
 use crate::shared::arrival::Arrival;
 use crate::shared::token::Token;

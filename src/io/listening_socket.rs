@@ -1,12 +1,12 @@
-//! A listening socket of any family, and the sockets that it accepts.
+//! A listening socket of any family.
 
 use std::io;
 
-use mio::net::{TcpListener, TcpStream};
+use mio::net::TcpListener;
 use mio::{Interest, Registry, Token};
 
+use crate::io::accepted_socket::AcceptedSocket;
 use crate::io::address::Address;
-use crate::io::stream::Stream;
 #[cfg(unix)]
 use crate::io::unix_listener::UnixListener;
 
@@ -15,13 +15,6 @@ pub(crate) enum ListeningSocket {
     Tcp(TcpListener),
     #[cfg(unix)]
     Unix(UnixListener),
-}
-
-/// A socket that was accepted, on its way to the thread that makes a [`Stream`] of it.
-pub(crate) enum AcceptedSocket {
-    Tcp(TcpStream),
-    #[cfg(unix)]
-    Unix(mio::net::UnixStream),
 }
 
 impl ListeningSocket {
@@ -65,16 +58,6 @@ impl ListeningSocket {
             ListeningSocket::Tcp(_) => {}
             #[cfg(unix)]
             ListeningSocket::Unix(socket) => socket.withdraw(),
-        }
-    }
-}
-
-impl From<AcceptedSocket> for Stream {
-    fn from(socket: AcceptedSocket) -> Self {
-        match socket {
-            AcceptedSocket::Tcp(stream) => Stream::Tcp(stream),
-            #[cfg(unix)]
-            AcceptedSocket::Unix(stream) => Stream::Unix(stream),
         }
     }
 }

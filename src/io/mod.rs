@@ -1,5 +1,6 @@
 //! Bytes in and out: the streams that carry a connection's bytes, and the output that collects what is sent.
 
+pub(crate) mod accepted_socket;
 pub(crate) mod address;
 pub(crate) mod listening_socket;
 pub(crate) mod output;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use mio::net::TcpListener;
 use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
 
-use crate::io::listening_socket::AcceptedSocket;
+use crate::io::accepted_socket::AcceptedSocket;
 
 /// Options of a listening socket and of the sockets that it accepts.
 #[derive(Clone, Copy, Debug)]

@@ -1,7 +1,7 @@
 //! A connection that was admitted, on its way from the listener to a worker.
 
+use crate::io::accepted_socket::AcceptedSocket;
 use crate::io::address::Address;
-use crate::io::listening_socket::AcceptedSocket;
 
 /// An accepted connection that no worker has taken yet.
 pub(crate) struct Arrival {
