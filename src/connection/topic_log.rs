@@ -29,6 +29,8 @@ pub(super) struct Entry<T> {
     pub(super) stamp: u64,
     /// Number of subscribers that lag and get this entry next.
     pub(super) lagging: usize,
+    /// Number of subscribers when it was published.
+    pub(super) reach: usize,
     pub(super) value: T,
 }
 
@@ -55,13 +57,14 @@ impl<T> Log<T> {
         self.entries.get_mut(position)
     }
 
-    /// Appends an entry, and returns its stamp: no earlier one than that of the last entry.
-    pub(super) fn push(&mut self, stamp: u64, value: T) -> u64 {
+    /// Appends an entry to so many subscribers, and returns its stamp: no earlier one than that of the last entry.
+    pub(super) fn push(&mut self, stamp: u64, value: T, reach: usize) -> u64 {
         let last = self.entries.back();
         let stamp = last.map_or(stamp, |last| last.stamp.max(stamp));
         self.entries.push_back(Entry {
             stamp,
             lagging: 0,
+            reach,
             value,
         });
         stamp
@@ -90,13 +93,15 @@ impl<T> Log<T> {
     }
 
     /// Ends the round that is under way. `first` is the number of the first entry. Returns the number of entries that the round
-    /// has delivered.
-    pub(super) fn end_round(&mut self, first: u64) -> usize {
+    /// has delivered, and that of the subscribers to which they were published.
+    pub(super) fn end_round(&mut self, first: u64) -> (usize, usize) {
         let before = self.walked;
         if let Some(round) = self.round.take() {
             self.walked = (round.until - first) as usize;
         }
-        self.walked - before
+        let delivered = self.entries.range(before..self.walked);
+        let reach = delivered.map(|entry| entry.reach).sum();
+        (self.walked - before, reach)
     }
 
     /// The entries that wait for subscribers that lag, of the last `count` that rounds have delivered.

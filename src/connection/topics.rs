@@ -9,7 +9,8 @@ use crate::connection::id::ConnId;
 use crate::connection::name_table::NameTable;
 use crate::connection::subscribers::{List, Subscribers};
 use crate::connection::topic_log::Log;
-use crate::shared::sync::atomic::{AtomicUsize, Ordering};
+use crate::shared::backlog::{Backlog, Lateness};
+use crate::shared::sync::atomic::Ordering;
 
 /// Cost of the deliveries of a topic before the other topics have their turn: about 64 visits to subscribers.
 const TURN: usize = 2048;
@@ -40,8 +41,10 @@ pub(crate) struct Topics<T, S = RandomState> {
     used: usize,
     /// Number of subscriptions that lag.
     lagging: usize,
-    /// Number of entries in the logs of topics that are not active, on the whole worker.
-    resting: Arc<AtomicUsize>,
+    /// The entries that rounds have to deliver.
+    lateness: Lateness,
+    /// The backlog of the worker; entries in the logs of topics that are not active rest there.
+    backlog: Arc<Backlog>,
 }
 
 struct Topic<T> {
@@ -86,23 +89,24 @@ pub(crate) enum Step<T> {
 }
 
 /// Adds the topic of a log to the active ones, unless it is one.
-fn activate<T>(topic: u32, log: &mut Log<T>, active: &mut VecDeque<u32>, resting: &AtomicUsize) {
+fn activate<T>(topic: u32, log: &mut Log<T>, active: &mut VecDeque<u32>, backlog: &Backlog) {
     if !std::mem::replace(&mut log.is_active, true) {
         active.push_back(topic);
-        resting.fetch_sub(log.len(), Ordering::Relaxed);
+        backlog.resting.fetch_sub(log.len(), Ordering::Relaxed);
     }
 }
 
 impl<T, S: Default> Topics<T, S> {
-    /// `resting` counts the entries that wait only for subscribers that lag.
-    pub(crate) fn new(resting: Arc<AtomicUsize>) -> Self {
+    /// `backlog` is that of the worker.
+    pub(crate) fn new(backlog: Arc<Backlog>) -> Self {
         Topics {
             topics: NameTable::default(),
             subscribers: Subscribers::default(),
             active: VecDeque::new(),
             used: 0,
             lagging: 0,
-            resting,
+            lateness: Lateness::default(),
+            backlog,
         }
     }
 }
@@ -197,7 +201,7 @@ impl<T, S: BuildHasher> Topics<T, S> {
     pub(crate) fn append(&mut self, name: &str, stamp: u64, value: T) -> Result<u64, T> {
         let key = self.find(name);
         match key.filter(|key| !self.topics[*key].subscribers.is_empty()) {
-            Some(key) => Ok(self.activate(key).push(stamp, value)),
+            Some(key) => Ok(self.push(key, stamp, value)),
             None => Err(value),
         }
     }
@@ -206,14 +210,20 @@ impl<T, S: BuildHasher> Topics<T, S> {
     /// [joins](Self::join) with its own stamp as the horizon.
     pub(crate) fn append_early(&mut self, name: &str, stamp: u64, value: T) -> u64 {
         let key = self.topics.find_or_insert(name, Topic::new);
-        self.activate(key).push(stamp, value)
+        self.push(key, stamp, value)
+    }
+
+    fn push(&mut self, key: u32, stamp: u64, value: T) -> u64 {
+        let reach = self.topics[key].subscribers.len();
+        self.lateness.add(reach, &self.backlog);
+        self.activate(key).push(stamp, value, reach)
     }
 
     /// Lets a topic have its turn: it gets an entry to deliver, or has some that are done. Returns its log.
     fn activate(&mut self, key: u32) -> &mut Log<T> {
         let log = &mut self.topics[key].log;
         let log = log.get_or_insert_with(|| Box::new(Log::new()));
-        activate(key, log, &mut self.active, &self.resting);
+        activate(key, log, &mut self.active, &self.backlog);
         log
     }
 
@@ -292,7 +302,7 @@ impl<T, S: BuildHasher> Topics<T, S> {
                 self.lagging -= 1;
             }
             if log.is_first_done() {
-                activate(by.topic, log, &mut self.active, &self.resting);
+                activate(by.topic, log, &mut self.active, &self.backlog);
             }
         }
         let has_more = log
@@ -379,7 +389,8 @@ impl<T, S: BuildHasher> Topics<T, S> {
             let only = only.map(|topic| Subscription { topic, place });
             return Some(Step::Visit(id, horizon, only));
         }
-        let count = log.end_round(topic.first);
+        let (count, reach) = log.end_round(topic.first);
+        self.lateness.remove(count, reach, &self.backlog);
         let done = log.take_done();
         log.last_delivered(count).for_each(delivered);
         topic.first += done.len() as u64;
@@ -430,7 +441,7 @@ impl<T, S: BuildHasher> Topics<T, S> {
         match &mut topic.log {
             Some(log) if log.len() > 0 => {
                 log.is_active = false;
-                self.resting.fetch_add(log.len(), Ordering::Relaxed);
+                self.backlog.resting.fetch_add(log.len(), Ordering::Relaxed);
             }
             _ => {
                 topic.log = None;
@@ -461,7 +472,7 @@ impl<T, S: BuildHasher> Topics<T, S> {
             };
             topic.first = end;
             if !log.is_active {
-                self.resting.fetch_sub(log.len(), Ordering::Relaxed);
+                self.backlog.resting.fetch_sub(log.len(), Ordering::Relaxed);
             }
             values.extend(log.into_values());
             if topic.subscribers.is_empty() {
@@ -473,6 +484,7 @@ impl<T, S: BuildHasher> Topics<T, S> {
         self.active.clear();
         self.used = 0;
         self.lagging = 0;
+        self.lateness.clear(&self.backlog);
         values
     }
 
@@ -493,7 +505,7 @@ mod tests {
 
     impl<T, S: Default> Default for Topics<T, S> {
         fn default() -> Self {
-            Topics::new(Arc::new(AtomicUsize::new(0)))
+            Topics::new(Arc::new(Backlog::new()))
         }
     }
 
@@ -691,7 +703,7 @@ mod tests {
     }
 
     fn resting(topics: &Topics<u32>) -> usize {
-        topics.resting.load(Ordering::Relaxed)
+        topics.backlog.resting.load(Ordering::Relaxed)
     }
 
     #[test]

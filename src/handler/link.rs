@@ -13,8 +13,8 @@ use crate::connection::loop_state::LoopState;
 use crate::connection::topics::Topics;
 use crate::io::address::Address;
 use crate::protocol::Protocol;
+use crate::shared::backlog::Backlog;
 use crate::shared::places::Charge;
-use crate::shared::sync::atomic::AtomicUsize;
 
 /// The parts that all connections of one service on one worker share.
 pub(crate) struct Link<P: Protocol> {
@@ -72,19 +72,15 @@ impl<P: Protocol> Link<P> {
     /// About the size of a socket's send buffer: one write mostly takes this much.
     const FLUSH_AT: usize = 64 * 1024;
 
-    /// `resting` counts the publications that wait for nothing but slow subscribers.
-    pub(crate) fn new(
-        limits: Limits,
-        outbox: Arc<dyn Outbox<P>>,
-        resting: Arc<AtomicUsize>,
-    ) -> Self {
+    /// `backlog` is that of the worker.
+    pub(crate) fn new(limits: Limits, outbox: Arc<dyn Outbox<P>>, backlog: Arc<Backlog>) -> Self {
         let flush_at = Self::FLUSH_AT.min(limits.high_water).max(1);
         Link {
             limits,
             flush_at,
             outbox,
             unix_address: None,
-            topics: RefCell::new(Topics::new(resting)),
+            topics: RefCell::new(Topics::new(backlog)),
             has_news: Cell::new(false),
             begun: Cell::new(u64::MAX),
             laggards: RefCell::default(),

@@ -59,12 +59,12 @@ impl<H: Handler> Hub<H> {
         outbox: Arc<dyn Outbox<H::Protocol>>,
         (mailbox, mail): (Arc<Mailbox<H>>, Receiver<Posted<H>>),
     ) -> Self {
-        let resting = mailbox.shared.resting.clone();
+        let backlog = mailbox.shared.backlog.clone();
         Hub {
             handler,
             protocol,
             timeouts,
-            table: TypedTable::new(limits, outbox, resting),
+            table: TypedTable::new(limits, outbox, backlog),
             mail,
             mailbox,
             walk: None,

@@ -16,7 +16,7 @@ use crate::handler::outbox::Outbox;
 use crate::handler::subscribing::Delivery;
 use crate::panics::contain_drop;
 use crate::protocol::{Decode, ErrorOf, Protocol};
-use crate::shared::sync::atomic::AtomicUsize;
+use crate::shared::backlog::Backlog;
 use std::sync::Arc;
 
 /// The typed side of one connection.
@@ -39,15 +39,15 @@ pub(super) struct TypedTable<H: Handler> {
 }
 
 impl<H: Handler> TypedTable<H> {
-    /// `resting` counts the publications that wait for nothing but slow subscribers.
+    /// `backlog` is that of the worker.
     pub(super) fn new(
         limits: Limits,
         outbox: Arc<dyn Outbox<H::Protocol>>,
-        resting: Arc<AtomicUsize>,
+        backlog: Arc<Backlog>,
     ) -> Self {
         TypedTable {
             typed: Slab::with_capacity(INITIAL_CAPACITY),
-            link: Link::new(limits, outbox, resting),
+            link: Link::new(limits, outbox, backlog),
             horizon: u64::MAX,
         }
     }

@@ -103,7 +103,7 @@ pub(crate) fn note_post(to: &LoopShared, reach: usize, bytes: usize) {
     let posts = u32::try_from(posts).unwrap_or(u32::MAX);
     POSTED.set(POSTED.get().saturating_add(posts));
     UNSEEN.set(true);
-    if to.is_congested() {
+    if to.is_crowded() {
         end_turn();
         IS_CROWDED.set(true);
     }

@@ -2,6 +2,7 @@
 //! coalesced wake-up.
 
 pub(crate) mod arrival;
+pub(crate) mod backlog;
 pub(crate) mod batch;
 pub(crate) mod callback;
 pub(crate) mod command;
@@ -20,6 +21,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
+use crate::shared::backlog::Backlog;
 use crate::shared::command::Command;
 use crate::shared::places::{Charge, Places};
 use crate::shared::room::{Room, RoomCallback};
@@ -39,8 +41,8 @@ pub(crate) struct LoopShared {
     wake_flag: WakeFlag,
     /// Letters that wait in the worker's mailboxes.
     letters: Places,
-    /// Number of those letters that rest: publications that wait for nothing but slow subscribers. The loop sleeps beside them.
-    pub(crate) resting: Arc<AtomicUsize>,
+    /// The publications among them that are to be delivered, or wait for slow subscribers.
+    pub(crate) backlog: Arc<Backlog>,
     /// Senders that wait until the mailboxes have room.
     room: Room,
     /// Connections that wait until the worker has read mail, because it has refused theirs.
@@ -77,7 +79,7 @@ impl LoopShared {
             wake: Waker::new(wake),
             wake_flag: WakeFlag::new(),
             letters: Places::new(letters, bytes),
-            resting: Arc::new(AtomicUsize::new(0)),
+            backlog: Arc::new(Backlog::new()),
             room: Room::new(),
             next_round: Room::new(),
             waiting_commands: AtomicUsize::new(0),
@@ -183,6 +185,12 @@ impl LoopShared {
         self.letters.is_congested()
     }
 
+    /// True if senders that can be slowed should be: the mailboxes are more than half full, or so many deliveries of publications
+    /// wait that others are late.
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.is_congested() || self.backlog.is_late()
+    }
+
     /// Calls back once the mailboxes are no more than a quarter full, or the worker has ended: at once if that is so already.
     pub(crate) fn when_room(&self, callback: RoomCallback) {
         self.room.wait(callback, || self.letters.has_room());
@@ -221,7 +229,7 @@ impl LoopShared {
     /// True if letters wait that the worker can do something about.
     pub(crate) fn has_mail(&self) -> bool {
         let letters = self.letters();
-        letters > 0 && letters > self.resting.load(Ordering::Relaxed)
+        letters > 0 && letters > self.backlog.resting.load(Ordering::Relaxed)
     }
 
     /// Wakes the loop, unless it is awake or being woken already.

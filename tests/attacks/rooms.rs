@@ -148,6 +148,62 @@ fn a_flooded_room_does_not_hold_up_another_and_loses_nothing() {
     }
 }
 
+/// Lets `flooders` of the 200 members of a room publish as fast as they can. Returns the numbers of their publications that came
+/// between those of another member, who publishes one after another.
+fn flood_own_room(flooders: usize, words: usize) -> Vec<usize> {
+    const MEMBERS: usize = 200;
+    let rooms = Rooms::default();
+    let builder = Server::builder().workers(1);
+    let server = TestServer::start_on(builder, listen(Lines::new()), rooms.clone());
+    let mut members = join(&server, &rooms, "loud", MEMBERS);
+    let mut speaker = members.pop().unwrap();
+    let floods: Vec<_> = members
+        .iter_mut()
+        .take(flooders)
+        .map(|member| {
+            let mut writer = member.second_half();
+            thread::spawn(move || while writer.try_send(&b"noise!\n".repeat(100)).is_ok() {})
+        })
+        .collect();
+    let listeners: Vec<_> = members
+        .into_iter()
+        .map(|member| {
+            thread::spawn(move || {
+                // It ends with the server.
+                let _ = std::io::copy(&mut member.stream(), &mut std::io::sink());
+            })
+        })
+        .collect();
+    let between = (0..words).map(|_| {
+        speaker.send(b"a word\n");
+        let lines = std::iter::repeat_with(|| speaker.receive(7));
+        lines.take_while(|line| line != b"a word\n").count()
+    });
+    let between = between.collect();
+    drop(server);
+    floods.into_iter().for_each(|it| it.join().unwrap());
+    listeners.into_iter().for_each(|it| it.join().unwrap());
+    assert_eq!(rooms.refused.load(Ordering::Relaxed), 0);
+    between
+}
+
+/// Each flooder may have 64 publications on their way, but not all of them at one time: where many wait, each waits for its own.
+#[test]
+fn many_who_flood_a_room_delay_others_little_more_than_one_does() {
+    let flooders = sized(20, 100);
+    let mut between = flood_own_room(flooders, sized(20, 200));
+    between.sort_unstable();
+    let half = between[between.len() / 2];
+    report(
+        "rooms",
+        format_args!(
+            "beside {flooders} flooders of the same room a word comes behind {half} of theirs, at most {}",
+            between[between.len() - 1]
+        ),
+    );
+    assert!(half < 64 * flooders / 3, "{between:?}");
+}
+
 #[test]
 fn a_shutdown_keeps_its_time_whatever_waits() {
     const TIME: Duration = Duration::from_secs(1);

@@ -223,11 +223,19 @@ impl World {
         let ledger = &mut *ledger;
         let (letters, bytes) = self.mailbox;
         assert!(self.shared.letters() <= letters && self.shared.letter_bytes() <= bytes);
-        let resting = self.shared.resting.load(Ordering::Relaxed);
+        let resting = self.shared.backlog.resting.load(Ordering::Relaxed);
         let has_rest = self.shared.letters() > resting || self.shared.has_requests();
         assert!(
             self.sleeps || has_rest,
             "publications that wait for slow subscribers keep the loop awake"
+        );
+        let is_late = self.shared.backlog.is_late();
+        if is_late {
+            ledger.tally.count("worker is late");
+        }
+        assert!(
+            !is_late || self.shared.letters() > resting,
+            "the worker is late with nothing"
         );
         for mailing in &mut ledger.mail {
             let is_publication = matches!(mailing.to, Address::Topic { .. });

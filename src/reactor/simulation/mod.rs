@@ -141,7 +141,7 @@ fn run(seed: u64) -> Tally {
 }
 
 /// Events that must occur in a run of many seeds: without them the invariants would not be put to the test.
-const MUST_HAPPEN: [&str; 69] = [
+const MUST_HAPPEN: [&str; 70] = [
     "Aborted",
     "InputLimit",
     "Io",
@@ -210,6 +210,7 @@ const MUST_HAPPEN: [&str; 69] = [
     "timer cancelled",
     "timer fired",
     "waited for nobody",
+    "worker is late",
     "written after on_close",
 ];
 
