@@ -18,6 +18,9 @@ use crate::shared::token::Token;
 /// The rest of a listener after a failure: at most 100 attempts a second while descriptors are out.
 const REST: Duration = Duration::from_millis(10);
 
+/// Number of connections that a listener which closes takes at least, if so many wait: more come while it does.
+const DRAIN_LEAST: usize = 4096;
+
 /// Takes an admitted connection. False if it wants no more for now: then the others stay in the kernel's backlog.
 pub(crate) type Take<'a> = dyn FnMut(Arrival) -> bool + 'a;
 
@@ -109,11 +112,12 @@ impl Listener {
         wants_more
     }
 
-    /// Lets no further client find the listener where that is possible, and accepts the connections that wait, in at most so
-    /// many bursts, also during a rest.
-    pub(super) fn drain(&mut self, bursts: usize, admission: &Admission, take: &mut Take<'_>) {
+    /// Lets no further client find the listener where that is possible, and accepts the connections that wait, also during a rest:
+    /// as many as the backlog may hold, so that a flood does not keep the listener open.
+    pub(super) fn drain(&mut self, admission: &Admission, take: &mut Take<'_>) {
         self.socket.withdraw();
-        for _ in 0..bursts {
+        let most = usize::try_from(self.options.backlog()).unwrap_or(0);
+        for _ in 0..=most.max(DRAIN_LEAST) / self.burst {
             self.accept(admission, take);
             if self.backlog != Backlog::Waiting {
                 return;

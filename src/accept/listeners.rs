@@ -9,9 +9,6 @@ use crate::accept::admission::Admission;
 use crate::accept::listener::{Listener, Take};
 use crate::shared::token::Token;
 
-/// Bursts in which a listener that closes takes the connections that wait: a flood does not keep it open.
-const DRAIN_BURSTS: usize = 32;
-
 /// The listeners of one loop. They accept in turn, a burst each, so that none starves the others.
 pub(crate) struct Listeners {
     listeners: Vec<Listener>,
@@ -79,7 +76,7 @@ impl Listeners {
     /// Accepts the connections that wait already, then closes the listeners.
     pub(crate) fn drain(&mut self, admission: &Admission, take: &mut Take<'_>) {
         for mut listener in self.listeners.drain(..) {
-            listener.drain(DRAIN_BURSTS, admission, take);
+            listener.drain(admission, take);
         }
         self.are_quiet = true;
     }

@@ -227,17 +227,32 @@ pub(crate) struct Timeouts {
     pub(crate) least_rate: u32,
 }
 
+/// Bytes that a peer may have read before the kernel is seen to take more. It takes output in steps: a Unix socket when three
+/// quarters of its buffer are free, TCP when the peer announces a window, which is at least a segment of up to 64 KiB. The
+/// simulated network has no steps.
+const STEP: u64 = if cfg!(test) { 0 } else { 192 * 1024 };
+
 impl Timeouts {
     const DEFAULT_RATE: u32 = 1024;
 
-    /// Bytes that a peer must take within this time of output of which so much is pending: at the least rate, but at least one
-    /// and no more than there are.
+    /// Bytes that the kernel must be seen to take within this time of output of which so much is pending: at the least rate, but
+    /// for a [`STEP`] that the peer may have read unseen, at least one byte, and no more than there are.
     pub(crate) fn least_progress(&self, time: Duration, pending: usize) -> usize {
         let at_rate = time.as_nanos().saturating_mul(u128::from(self.least_rate)) / 1_000_000_000;
         usize::try_from(at_rate)
             .unwrap_or(usize::MAX)
+            .saturating_sub(STEP as usize)
             .max(1)
             .min(pending)
+    }
+
+    /// The time for a part of a close with so many bytes pending: `close`, but with output not less than a peer at the least rate
+    /// needs for a [`STEP`], so that its progress can be seen.
+    pub(crate) fn close_with(&self, pending: usize) -> Duration {
+        match pending {
+            0 => self.close,
+            _ => self.close.max(self.time_at_least_rate(STEP)),
+        }
     }
 
     /// The time that a connection lingers once our end of stream is sent, if the kernel may still hold so many bytes: a peer
@@ -245,12 +260,16 @@ impl Timeouts {
     ///
     /// Without a least rate the default one counts, since the kernel does not tell of progress.
     pub(crate) fn linger(&self, held: u64) -> Duration {
+        self.time_at_least_rate(held).max(self.close)
+    }
+
+    fn time_at_least_rate(&self, bytes: u64) -> Duration {
         let rate = match self.least_rate {
             0 => Self::DEFAULT_RATE,
             rate => rate,
         };
-        let nanos = u128::from(held) * 1_000_000_000 / u128::from(rate);
-        Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX)).max(self.close)
+        let nanos = u128::from(bytes) * 1_000_000_000 / u128::from(rate);
+        Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
 }
 

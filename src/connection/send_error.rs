@@ -47,7 +47,7 @@ impl<T> SendError<T> {
 impl<T> fmt::Display for SendError<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            SendError::Closed(_) => "the connection has ended",
+            SendError::Closed(_) => "the connection, or a worker, has ended",
             SendError::Full(_) => "the worker's mailbox is full",
         })
     }

@@ -159,16 +159,16 @@ impl Connection {
             }
             Stage::Open | Stage::Closed => {}
             _ if self.marks.has(Marks::CLOSE_LIMITED) => {}
-            _ => self.limit_close(state, timeouts.close),
+            _ => self.limit_close(state, timeouts),
         }
     }
 
     /// Sets the deadline of the current part of a close; a drain has its own.
-    fn limit_close(&mut self, state: &mut LoopState, close: Duration) {
+    fn limit_close(&mut self, state: &mut LoopState, timeouts: &Timeouts) {
         self.marks.set(Marks::CLOSE_LIMITED, true);
         cancel(&mut self.timers.write, &mut state.wheel);
         if self.draining == Draining::No {
-            self.set_close_deadline(state, close, false);
+            self.set_close_deadline(state, timeouts, false);
         }
     }
 
@@ -181,20 +181,21 @@ impl Connection {
     ) {
         self.marks.set(Marks::CLOSE_LIMITED, true);
         cancel(&mut self.timers.write, &mut state.wheel);
-        let least = timeouts.least_progress(timeouts.close, self.output.len());
+        let time = timeouts.close_with(self.output.len());
+        let least = timeouts.least_progress(time, self.output.len());
         let due = Due::Sources {
             id: self.id,
             extended,
             target: self.output.written().saturating_add(least.max(1) as u64),
         };
-        self.timers.write = Some(state.schedule(timeouts.close, due));
+        self.timers.write = Some(state.schedule(time, due));
     }
 
     /// Gives a close its time, from now, for the output that is pending now.
     pub(crate) fn set_close_deadline(
         &mut self,
         state: &mut LoopState,
-        close: Duration,
+        timeouts: &Timeouts,
         extended: bool,
     ) {
         let due = Due::Close {
@@ -203,7 +204,8 @@ impl Connection {
             // No output limit reaches 4 GiB.
             pending: self.output.len() as u32,
         };
-        self.timers.write = Some(state.schedule(close, due));
+        let time = timeouts.close_with(self.output.len());
+        self.timers.write = Some(state.schedule(time, due));
     }
 
     /// Lingers on beyond the close timeout, which has passed once, while the kernel may hold output that a peer at the least

@@ -7,6 +7,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{self, Path, PathBuf};
+use std::time::Duration;
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
@@ -77,6 +78,7 @@ impl SocketFile {
             identity: identity(&temporary.path)?,
         };
         let _turn = Turn::take(&temporary.path, path)?;
+        remove_old_temporaries(path);
         temporary.move_to(path)?;
         Ok(SocketFile {
             path: Some(absolute),
@@ -174,6 +176,34 @@ impl Drop for Temporary {
     }
 }
 
+/// Removes the temporary names of servers that were killed while they started, at least a minute ago: one that starts now does
+/// not listen yet, either. Nothing depends on it, so failures are passed over.
+fn remove_old_temporaries(path: &Path) {
+    const OLD: Duration = Duration::from_secs(60);
+    let (Some(name), Some(directory)) = (path.file_name(), path.parent()) else {
+        return;
+    };
+    let directory = match directory.as_os_str().is_empty() {
+        true => Path::new("."),
+        false => directory,
+    };
+    let Ok(entries) = fs::read_dir(directory) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let file = entry.file_name();
+        let suffix = file.as_bytes().strip_prefix(name.as_bytes());
+        let is_temporary = suffix.is_some_and(|it| it.len() == SUFFIX && it.starts_with(b"~"));
+        let age = || entry.metadata().ok()?.modified().ok()?.elapsed().ok();
+        if is_temporary
+            && age().is_some_and(|age| age >= OLD)
+            && matches!(Occupant::of(&entry.path()), Ok(Occupant::Stale))
+        {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
 /// The right to change the file at a path, which one server at a time has: a second name of its socket, which listens
 /// already. So others can tell it from the name that a server has left which ended at this very moment.
 struct Turn(Option<PathBuf>);
@@ -226,7 +256,13 @@ impl Occupant {
                 io::ErrorKind::WouldBlock => Ok(Occupant::Live),
                 io::ErrorKind::ConnectionRefused => Ok(Occupant::Stale),
                 io::ErrorKind::NotFound => Ok(Occupant::Nothing),
-                _ => Err(error),
+                kind => {
+                    let text = format!(
+                        "the socket at {} cannot be reached: {error}",
+                        path.display()
+                    );
+                    Err(io::Error::new(kind, text))
+                }
             },
         }
     }

@@ -14,13 +14,14 @@ use crate::io::socket_options::SocketOptions;
 
 /// A listening Unix socket, and the file at which it is reached.
 pub(crate) struct UnixListener {
+    /// `None` for an abstract name. It is dropped before the socket: the next server takes the path as soon as nobody listens,
+    /// and the file would be its own by then.
+    file: Option<SocketFile>,
     /// The listening socket, which is polled as if it were a stream: mio's own listener panics when a peer is bound to a path
     /// of 108 bytes, which the kernel reports with a length beyond that of the address.
     socket: UnixStream,
     /// The path or the name that was asked for. The kernel has the temporary name to which the socket was bound.
     address: Address,
-    /// `None` for an abstract name.
-    file: Option<SocketFile>,
 }
 
 impl UnixListener {
@@ -60,9 +61,9 @@ impl UnixListener {
 
     fn around(socket: Socket, address: Address, file: Option<SocketFile>) -> Self {
         UnixListener {
+            file,
             socket: UnixStream::from_std(socket.into()),
             address,
-            file,
         }
     }
 

@@ -93,19 +93,21 @@ impl Reactor {
         connection.timers.write = None;
         connection.output.try_again();
         let timeouts = &self.services[connection.service as usize].timeouts;
-        let close = timeouts.close;
-        let least = timeouts.least_progress(close, pending);
+        let least = timeouts.least_progress(timeouts.close_with(pending), pending);
         let left = connection.output.len();
         let stage = connection.life.stage();
         let state = &mut self.state;
         if pending > 0 && left <= pending - least {
-            connection.set_close_deadline(state, close, false);
+            connection.set_close_deadline(state, timeouts, false);
         } else if stage == Stage::Lingering && connection.linger_on(state, timeouts) {
             // It goes on, and what was not read any more may be read again.
         } else if state.was_behind && !extended && (is_held_up || stage != Stage::Lingering) {
             // The loop was late, perhaps for all of the time, so the peer had no chance. One that lingers need only be read.
-            connection.set_close_deadline(state, close, true);
-        } else if stage == Stage::Parting && left == 0 && connection.linger_time(timeouts) > close {
+            connection.set_close_deadline(state, timeouts, true);
+        } else if stage == Stage::Parting
+            && left == 0
+            && connection.linger_time(timeouts) > timeouts.close
+        {
             // The kernel may still hold our last words, so no answer proves nothing: it lingers without one.
             connection.close(Cause::Aborted);
         } else {

@@ -15,13 +15,13 @@ use crate::connection::gate::Gate;
 use crate::connection::id::ConnId;
 use crate::connection::lag::Lag;
 use crate::connection::{Connection, Draining};
-use crate::shared::LoopShared;
+use crate::shared::{LoopShared, current};
 
 use super::Reactor;
 
 /// Number of times that the workers wait for each other. After the first meeting the mail that answers have led to is carried
-/// out, after the second what that mail has led to in its turn.
-const ROUNDS: usize = 2;
+/// out, after each further one what that mail has led to in its turn.
+const ROUNDS: usize = 8;
 
 /// A drain that is under way.
 pub(super) struct Drain {
@@ -218,6 +218,11 @@ impl Reactor {
                 drain.await_no_longer(slot);
             }
             return;
+        }
+        if is_active && current::posted() > 0 {
+            // What its callbacks have just posted comes first: closures that answer, or publish.
+            self.after_callbacks(slot);
+            return self.advance_drain(slot);
         }
         drain.remove_target(slot);
         let is_closing = connection.life.is_parting() || connection.is_finishing();

@@ -1,15 +1,17 @@
 //! Drawing from sources: what is larger than the output is sent while the peer reads.
 
 use crate::connection::Connection;
+use crate::connection::burdens::Burdens;
 use crate::connection::lifecycle::Stage;
 use crate::connection::loop_state::LoopState;
 
 use super::ServiceEntry;
 
-/// Bytes drawn from the sources of one connection before the others have their turn. The simulation's messages are small.
-const DRAW_BUDGET: u64 = if cfg!(test) { 1_000 } else { 256 * 1024 };
+/// Calls of the sources of one connection before the others have their turn, however little they send.
+const CALLS: usize = 256;
 
-/// Draws from a connection's sources while there is room, within the budget; the end of the turn queues the connection if there
+/// Draws from a connection's sources while there is room, within the budget of the turn: a byte counts 1, and the time of many
+/// calls counts, too. Something is drawn in each turn, whatever the input has cost. The end of the turn queues the connection if there
 /// is room still. Drops the sources once the connection closes without them.
 pub(super) fn draw_from_sources(
     connection: &mut Connection,
@@ -23,18 +25,32 @@ pub(super) fn draw_from_sources(
 }
 
 fn draw(connection: &mut Connection, slot: &mut ServiceEntry, state: &mut LoopState) {
-    let begin = position(connection);
-    loop {
+    let low_water = slot.limits.low_water;
+    for call in 0..CALLS {
         if connection.life.stage() != Stage::Open || connection.output.has_failed() {
-            return slot.service.drop_sources(connection);
+            slot.service.drop_sources(connection);
+            break;
         }
-        let is_spent = position(connection) - begin >= DRAW_BUDGET;
-        if is_spent || !connection.may_draw(slot.limits.low_water) {
-            return;
+        if !connection.may_draw(low_water) {
+            // Small pieces leave together, and make room for more.
+            connection.output.flush();
         }
+        let is_spent = call > 0 && state.budget.is_spent();
+        if is_spent || !connection.may_draw(low_water) {
+            break;
+        }
+        let before = position(connection);
         slot.service.draw(connection, state);
-        connection.output.flush();
+        state
+            .budget
+            .charge((position(connection) - before) as usize);
+        if state.budget.count_call() {
+            state.look_at_clock();
+        }
     }
+    connection.output.flush();
+    let is_heavy = state.budget.is_heavy();
+    connection.burdens.set(Burdens::HEAVY, is_heavy);
 }
 
 /// A peer that takes output of a source gives a sign of life.

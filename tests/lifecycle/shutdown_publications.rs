@@ -235,3 +235,91 @@ fn a_subscriber_hears_what_closures_on_other_workers_publish_in_a_shutdown() {
     server.join();
     events.assert_lifecycles();
 }
+
+/// Sends a closure through handles, one hop after another, which publishes at the last of them.
+fn pass_on(mut hops: Vec<ConnHandle<Lines>>) {
+    if let Some(next) = hops.pop() {
+        let run = next.run(move |conn| match hops.is_empty() {
+            true => conn.publish("topic", "errand").unwrap(),
+            false => pass_on(hops),
+        });
+        run.unwrap();
+    }
+}
+
+/// A chain of closures from worker to worker was cut after its first.
+#[test]
+fn a_subscriber_hears_what_a_chain_of_closures_publishes_in_a_shutdown() {
+    const ERRANDS: usize = 100;
+    const HOPS: usize = 6;
+    let relays: Arc<Mutex<Vec<ConnHandle<Lines>>>> = Arc::default();
+    let (hold, grip) = Hold::new();
+    let (recorder, events) = Recorder::<Lines>::new();
+    let lent = relays.clone();
+    let recorder = recorder.on_message(move |conn, line| match text(line) {
+        "subscribe" => {
+            conn.subscribe("topic").unwrap();
+            lent.lock().unwrap().push(conn.handle());
+            conn.send("subscribed");
+        }
+        "hold" => hold.enter(),
+        _ => pass_on(
+            lent.lock()
+                .unwrap()
+                .iter()
+                .cycle()
+                .take(HOPS)
+                .cloned()
+                .collect(),
+        ),
+    });
+    let builder = Server::builder().workers(2);
+    let server = TestServer::start_on(builder, listen(Lines::new()), recorder);
+    let mut subscribers = [subscribe(&server), subscribe(&server)];
+    let mut publisher = server.connect();
+    publisher.send(b"hold\n");
+    grip.wait();
+    publisher.send(&b"go\n".repeat(ERRANDS));
+    server.handle().shutdown(DEADLINE);
+    server.wait_until_draining();
+    grip.release();
+    for subscriber in &mut subscribers {
+        let heard = String::from_utf8(subscriber.receive_rest()).unwrap();
+        assert_eq!(heard.lines().count(), ERRANDS);
+    }
+    drop((subscribers, publisher));
+    relays.lock().unwrap().clear();
+    server.join();
+    events.assert_lifecycles();
+}
+
+/// The closures of the last turn were overtaken by the end.
+#[test]
+fn answers_by_closures_come_before_the_last_word() {
+    let (hold, grip) = Hold::new();
+    let (recorder, events) = Recorder::<Lines>::new();
+    let recorder = recorder
+        .on_message(move |conn, line| match text(line) {
+            "hold" => hold.enter(),
+            _ => {
+                let answer = |conn: &mut ringwheel::Conn<'_, Lines>| _ = conn.send("answer");
+                conn.handle().run(answer).unwrap();
+            }
+        })
+        .on_shutdown(|conn| {
+            conn.send("bye");
+        });
+    let server = TestServer::start_on(Server::builder().workers(1), listen(Lines::new()), recorder);
+    let mut client = server.connect();
+    client.send(b"hold\n");
+    grip.wait();
+    client.send(&b"question\n".repeat(1_000));
+    server.handle().shutdown(DEADLINE);
+    grip.release();
+    let heard = String::from_utf8(client.receive_rest()).unwrap();
+    let answers = heard.lines().take_while(|line| *line == "answer").count();
+    assert_eq!((answers, heard.lines().last()), (1_000, Some("bye")));
+    drop(client);
+    server.join();
+    events.assert_lifecycles();
+}

@@ -27,7 +27,7 @@ fn a_shutdown_serves_all_connections_in_the_backlog() {
             .unwrap();
         let address = builder.local_addr().unwrap();
         let server = builder.build().unwrap();
-        let mut clients: Vec<Client> = (0..20).map(|_| Client::connect(address)).collect();
+        let mut clients: Vec<Client> = (0..200).map(|_| Client::connect(address)).collect();
         clients.iter_mut().for_each(|client| client.send(b"hello"));
         server.handle().shutdown(DEADLINE);
         let server = TestServer::adopt(server.spawn().unwrap());

@@ -3,7 +3,8 @@
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::mpsc::channel;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use ringwheel::protocol::{Lines, Raw};
 use ringwheel::{Conn, Limits, Overflow, Refusal, SendOutcome, SendStatus, SourceStep};
@@ -316,4 +317,36 @@ fn a_source_does_not_keep_the_worker_to_itself() {
         most <= 2 * (256 * 1024 + PIECE),
         "{most} bytes in one iteration"
     );
+}
+
+/// Progress that the kernel shows in large steps was taken for none, and the peer was reset.
+#[test]
+fn a_peer_that_reads_steadily_gets_all_of_a_source_before_the_close() {
+    const RATE: u32 = 64 * 1024;
+    let body = pattern(5, 640 * 1024);
+    let (recorder, events) = Recorder::<Raw>::new();
+    let to_send = body.clone();
+    let recorder = recorder.on_message(move |conn, _| {
+        conn.send_from(source(to_send.clone()));
+        conn.close();
+    });
+    let listen = listen(Raw)
+        .limits(limits())
+        .min_send_rate(RATE)
+        .close_timeout(Duration::from_millis(100));
+    let server = TestServer::start(listen, recorder);
+    let mut client = server.connect();
+    client.send(b"go");
+    let begin = Instant::now();
+    let mut received = Vec::new();
+    while received.len() < body.len() {
+        received.extend(client.receive(4 * 1024));
+        // Twice the least rate.
+        let due = Duration::from_secs(received.len() as u64) / (2 * RATE);
+        thread::sleep(due.saturating_sub(begin.elapsed()));
+    }
+    assert!(received == body);
+    client.expect_eof();
+    drop(client);
+    server.finish(&events);
 }

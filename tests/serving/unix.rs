@@ -438,6 +438,25 @@ fn the_next_server_can_start_while_one_drains() {
     second.finish(&other_events);
 }
 
+/// The file was looked at when nobody listened any more, and removed although the next server had taken it.
+#[test]
+fn a_server_that_is_dropped_leaves_the_file_of_the_next() {
+    let directory = Directory::new();
+    let path = directory.socket();
+    for round in 0..300 {
+        let old = bind(&path).unwrap().workers(1).build().unwrap();
+        let end = thread::spawn(move || drop(old));
+        let new = std::iter::repeat_with(|| bind(&path))
+            .find_map(Result::ok)
+            .unwrap();
+        end.join().unwrap();
+        assert!(path.exists(), "round {round}");
+        connect(&path);
+        drop(new);
+        assert!(directory.names().is_empty(), "{:?}", directory.names());
+    }
+}
+
 #[test]
 fn of_servers_that_start_at_one_time_one_gets_the_path() {
     const SERVERS: usize = 4;
