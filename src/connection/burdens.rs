@@ -9,8 +9,8 @@ impl Burdens {
     /// The end of the turn has something to do: there are completions to call or sources to draw from, or subscriptions have
     /// changed what the connection holds.
     pub(crate) const COMPLETING: Burdens = Burdens(1);
-    /// The last turn that had input did much work. Further turns wait on the list of heavy connections, so that many
-    /// such connections do not add up to a long iteration.
+    /// A turn of the last seconds did much work. Further turns wait on the list of heavy connections, so that many such connections
+    /// do not add up to a long iteration.
     pub(crate) const HEAVY: Burdens = Burdens(2);
 
     /// Messages that were accepted for the connection are lost, so its end is a reset.

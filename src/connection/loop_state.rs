@@ -85,6 +85,16 @@ impl LoopState {
         self.budget.look(now);
     }
 
+    /// Begins a turn of a connection.
+    #[inline]
+    pub(crate) fn begin_turn(&mut self) {
+        self.budget.begin();
+        if self.budget.is_late() {
+            let now = self.measures_time.then(Instant::now);
+            self.budget.cut(now);
+        }
+    }
+
     /// The first tick that lies `after` from now or later.
     pub(crate) fn deadline(&self, after: Duration) -> u64 {
         self.clock.deadline(self.now.saturating_add(after))

@@ -26,6 +26,7 @@ pub(crate) mod timers;
 mod topic_log;
 pub(crate) mod topics;
 pub(crate) mod victims;
+mod weight;
 
 use std::sync::Arc;
 

@@ -23,7 +23,7 @@ pub enum SendStatus {
     /// The message is in the output, or has left already.
     Queued,
     /// As `Queued`, and the pending output is now above [`Limits::high_water`](crate::Limits::high_water), or more than 512 KiB
-    /// have left in this turn, to a peer that reads fast: send no more before [`Handler::on_drained`](crate::Handler::on_drained)
+    /// have left in this turn, to a peer that reads fast, or 128 KiB were compressed: send no more before [`Handler::on_drained`](crate::Handler::on_drained)
     /// if you can, so that other connections have their turns. The connection's input is not read meanwhile.
     AboveHighWater,
     /// Nothing of it will be sent.

@@ -12,7 +12,8 @@ impl<P: Protocol> Conn<'_, P> {
     /// [`Listen::close_timeout`](crate::Listen::close_timeout). No further message is delivered, and
     /// [`Handler::on_close`](crate::Handler::on_close) follows when the callback has returned, without waiting for the peer.
     ///
-    /// [Sources](Self::send_from) go on: all that they send leaves before. The close timeout begins anew whenever one of them has
+    /// [Sources](Self::send_from) go on: all that they send leaves before, and the close, with its `on_close`, begins behind them.
+    /// [`abort`](Self::abort) does not wait. The close timeout begins anew whenever one of them has
     /// sent something and the peer has taken it, and runs behind them.
     ///
     /// A protocol with last words (a close frame) says them behind everything that was sent, and awaits the peer's answer to

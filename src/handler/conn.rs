@@ -52,6 +52,10 @@ pub struct Conn<'a, P: Protocol> {
     pub(crate) horizon: u64,
     /// Bytes of output that had left when this turn of the connection's code began.
     pub(crate) written_before: u64,
+    /// Work of the messages that were sent since it was [taken](Self::take_work), in the unit of a received byte.
+    pub(crate) work: usize,
+    /// All such work of this turn.
+    pub(crate) all_work: u64,
 }
 
 impl<P: Protocol> Conn<'_, P> {

@@ -132,7 +132,8 @@ pub trait Handler: Sized + 'static {
     /// It is called at the end of the turn in which the connection has ended or has begun to close: by [`Conn::close`], by the
     /// peer's end, by a protocol error, a deadline or a panic. Its timers and subscriptions have ended then, and its
     /// [`ConnHandle`](crate::ConnHandle)s say that it is closed. So a peer that is silent, or has gone without a word, is in
-    /// the handler's tables no longer than the handler wants.
+    /// the handler's tables no longer than the handler wants. One exception: a close that waits for
+    /// [sources](Conn::send_from) begins when they are done, or are given up.
     ///
     /// Output that was sent before may still be on its way. The server goes on without the handler: it sends the output, awaits
     /// the protocol's answer to its last words, then the peer's end of stream, as

@@ -10,8 +10,11 @@ use crate::connection::send_status::{Refusal, SendStatus};
 use crate::io::output::{Output, Packed};
 use crate::protocol::{Encode, EncodeParts, ItemOf, OwnedOf, PackError, Protocol};
 
-/// Bytes that may leave in one turn of a connection's code before it is asked to let others have theirs.
+/// Bytes that may leave in one turn of a connection's code, with the work of encoding, before it is asked to let others have their
+/// turns.
 const SENT_AT_ONCE: u64 = 512 * 1024;
+/// Work of encoding that counts as one such byte: 128 KiB that are compressed are as many as 512 KiB that are not.
+const WORK_OF_BYTE: u64 = 8;
 
 impl<P: Protocol> Conn<'_, P> {
     /// Sends one message. It is packed at once and leaves together with everything else that this turn sends.
@@ -166,7 +169,8 @@ impl<P: Protocol> Conn<'_, P> {
             return self.refuse(reason);
         }
         let pending = connection.output.len();
-        if pending >= self.link.flush_at {
+        // A large message has left already.
+        if pending >= self.link.flush_at || connection.output.has_incident() {
             return self.finish_under_pressure(overflow);
         }
         match connection.output.finish_at(pending) {
@@ -174,7 +178,35 @@ impl<P: Protocol> Conn<'_, P> {
             packed => return self.overflow(packed, overflow),
         }
         connection.messages_out += 1;
+        match self.encoder.take_work() {
+            0 => SendStatus::Queued,
+            work => self.note_work(work),
+        }
+    }
+
+    /// Notes the work that a message has been.
+    #[cold]
+    fn note_work(&mut self, work: usize) -> SendStatus {
+        self.work += work;
+        self.all_work += work as u64;
+        if self.has_done_much() {
+            self.connection.hold_back(Gate::PRESSURE);
+            return SendStatus::AboveHighWater;
+        }
         SendStatus::Queued
+    }
+
+    /// True if so much has left in this turn, or was encoded, that others should have theirs. A peer that reads fast never lets the
+    /// high-water mark be reached, and code that sends until then would keep the worker.
+    fn has_done_much(&self) -> bool {
+        let sent = self.connection.output.written() - self.written_before;
+        sent + self.all_work / WORK_OF_BYTE > SENT_AT_ONCE
+    }
+
+    /// Takes the work that messages have been since the last call.
+    #[inline]
+    pub(crate) fn take_work(&mut self) -> usize {
+        std::mem::take(&mut self.work) + self.encoder.take_work()
     }
 
     /// Ends a message when much output is pending: applies the limit, tries the socket, then applies the high-water mark.
@@ -187,15 +219,16 @@ impl<P: Protocol> Conn<'_, P> {
             packed => return self.overflow(packed, overflow),
         }
         self.connection.messages_out += 1;
+        let work = self.encoder.take_work();
         let output = &mut self.connection.output;
         output.flush();
         let is_above = output.len() > self.link.limits.high_water;
-        // A peer that reads fast never lets the mark be reached, and a handler that sends until then would keep the worker.
-        if is_above || output.written() - self.written_before > SENT_AT_ONCE {
+        let status = self.note_work(work);
+        if is_above {
             self.connection.hold_back(Gate::PRESSURE);
             return SendStatus::AboveHighWater;
         }
-        SendStatus::Queued
+        status
     }
 
     #[cold]

@@ -60,8 +60,9 @@ impl<P: Protocol> Conn<'_, P> {
     /// The source is called on this worker, for the first time at the end of this turn, and again whenever the pending output
     /// has fallen to [`Limits::low_water`](crate::Limits::low_water). It sends with the ordinary calls: a message or a few, best
     /// about 64 KiB at a time, and at least until [`SendStatus::AboveHighWater`] tells that the peer is slower. It says
-    /// [`SourceStep::Done`] with its last message. It must not block. In one turn about 256 KiB are drawn, so that a peer that
-    /// reads fast does not keep the others waiting.
+    /// [`SourceStep::Done`] with its last message. It must not block. What small calls send leaves together. In one
+    /// turn it is called up to 256 times, within [`ServerBuilder::read_budget`](crate::ServerBuilder::read_budget): about 256 KiB are
+    /// drawn, or 2.6 ms are used, so that a peer that reads fast does not keep the others waiting.
     ///
     /// **Order.** Several sources of a connection are drawn from one after the other, in the order in which they were given. An
     /// ordinary send waits for none of them: it goes out between two messages of a source. What must follow a source is sent

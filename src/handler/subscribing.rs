@@ -58,7 +58,9 @@ impl<P: Protocol> Conn<'_, P> {
     /// Subscribes to a topic: messages that are [published](Self::publish) to it are sent to this connection too. True if the
     /// subscription is new.
     ///
-    /// The connection gets all messages that are published from now on, and no earlier ones. A topic exists while it has
+    /// The connection gets all messages that are published from now on, and on one worker no earlier ones. A message that another
+    /// worker or thread has published just before may still be on its way to this worker, and arrives: who sends a history first and
+    /// then subscribes gives messages numbers, and leaves out what the history has. A topic exists while it has
     /// subscribers. It is shared by all connections with the same handler type, on all workers. Subscriptions end with the
     /// connection.
     ///

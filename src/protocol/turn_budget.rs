@@ -4,6 +4,12 @@ use std::time::Instant;
 
 /// Calls of the protocol between two looks at the clock: seldom enough that a look costs nothing beside the calls.
 const CALLS_PER_LOOK: u32 = 32;
+/// The same in a turn that is [cut](TurnBudget::cut).
+const CALLS_PER_LOOK_OF_CUT: u32 = 4;
+/// Number of whole budgets that the turns of an iteration may use before the turns of the others are cut.
+const LATE: usize = 2;
+/// The divisor of a budget that is cut.
+const CUT: usize = 32;
 /// Nanoseconds of a turn that count as one unit.
 const NANOS_PER_UNIT: u128 = 10;
 
@@ -33,7 +39,13 @@ const NANOS_PER_UNIT: u128 = 10;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TurnBudget {
     whole: usize,
+    /// The part of it that the current turn may use.
+    share: usize,
     used: usize,
+    /// Work of the earlier turns of this iteration.
+    before: usize,
+    /// Calls of the protocol between two looks at the clock in this turn.
+    calls_per_look: u32,
     /// Calls of the protocol until the clock is looked at.
     calls_to_look: u32,
     /// True once the clock was looked at in this turn.
@@ -47,7 +59,10 @@ impl TurnBudget {
     pub fn new(whole: usize) -> Self {
         TurnBudget {
             whole: whole.max(1),
+            share: whole.max(1),
             used: 0,
+            before: 0,
+            calls_per_look: CALLS_PER_LOOK,
             calls_to_look: CALLS_PER_LOOK,
             has_looked: false,
             looked_at: None,
@@ -62,9 +77,32 @@ impl TurnBudget {
     /// Begins a turn: all of the budget is left again.
     #[inline]
     pub fn begin(&mut self) {
+        self.before = self.before.saturating_add(self.used);
+        self.share = self.whole;
         self.used = 0;
+        self.calls_per_look = CALLS_PER_LOOK;
         self.calls_to_look = CALLS_PER_LOOK;
         self.has_looked = false;
+    }
+
+    /// Begins an iteration of the loop, in which all connections may have turns.
+    pub(crate) fn begin_iteration(&mut self) {
+        (self.before, self.used) = (0, 0);
+    }
+
+    /// True if the earlier turns of this iteration have been so much work that the others have only a look at what has come.
+    #[inline]
+    pub(crate) fn is_late(&self) -> bool {
+        self.before > LATE * self.whole
+    }
+
+    /// Leaves the turn that has just begun a small part of the budget. If it needs more, its connection is heavy, and goes on when
+    /// those have had a turn that do little. `now` as in [`look`](Self::look).
+    #[cold]
+    pub(crate) fn cut(&mut self, now: Option<Instant>) {
+        self.share = (self.whole / CUT).max(1);
+        self.calls_per_look = CALLS_PER_LOOK_OF_CUT;
+        self.look(now);
     }
 
     /// Takes work from the budget. The last work of a turn may be more than is left.
@@ -84,7 +122,7 @@ impl TurnBudget {
     /// `now` is `None` in a loop that measures no time.
     #[cold]
     pub(crate) fn look(&mut self, now: Option<Instant>) {
-        self.calls_to_look = CALLS_PER_LOOK;
+        self.calls_to_look = self.calls_per_look;
         let before = std::mem::replace(&mut self.looked_at, now);
         let is_first = !std::mem::replace(&mut self.has_looked, true);
         if let (false, Some(before), Some(now)) = (is_first, before, now) {
@@ -102,19 +140,20 @@ impl TurnBudget {
     /// The work that is left to this turn.
     #[inline]
     pub fn left(&self) -> usize {
-        self.whole.saturating_sub(self.used)
+        self.share.saturating_sub(self.used)
     }
 
     /// True if nothing is left to this turn.
     #[inline]
     pub fn is_spent(&self) -> bool {
-        self.used >= self.whole
+        self.used >= self.share
     }
 
-    /// True if this turn has used so much that the next turn of its connection must wait for others: an eighth of the budget.
+    /// True if this turn has used so much that the next turn of its connection must wait for others: an eighth of the budget,
+    /// or all that it had.
     #[inline]
     pub(crate) fn is_heavy(&self) -> bool {
-        self.used > self.whole / 8
+        self.used > self.whole / 8 || self.used >= self.share
     }
 }
 
@@ -156,6 +195,28 @@ mod tests {
         assert_eq!(calls_to_look(&mut budget), 32);
         budget.look(Some(start + Duration::from_secs(60)));
         assert_eq!(budget.used(), 0);
+    }
+
+    #[test]
+    fn turns_are_cut_once_others_have_done_much() {
+        let mut budget = TurnBudget::new(3_200);
+        for turn in 0..3 {
+            budget.begin();
+            assert!(!budget.is_late(), "turn {turn}");
+            budget.charge(3_200);
+        }
+        budget.begin();
+        assert!(budget.is_late() && budget.left() == 3_200);
+        let start = Instant::now();
+        budget.cut(Some(start));
+        assert_eq!((budget.left(), budget.is_heavy()), (100, false));
+        assert_eq!(calls_to_look(&mut budget), 4);
+        budget.look(Some(start + Duration::from_micros(1)));
+        assert!(budget.is_spent() && budget.is_heavy());
+        budget.begin_iteration();
+        budget.begin();
+        assert!(!budget.is_late() && budget.left() == 3_200 && !budget.is_heavy());
+        assert_eq!(calls_to_look(&mut budget), 32);
     }
 
     #[test]

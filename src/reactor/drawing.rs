@@ -1,7 +1,6 @@
 //! Drawing from sources: what is larger than the output is sent while the peer reads.
 
 use crate::connection::Connection;
-use crate::connection::burdens::Burdens;
 use crate::connection::lifecycle::Stage;
 use crate::connection::loop_state::LoopState;
 
@@ -49,8 +48,7 @@ fn draw(connection: &mut Connection, slot: &mut ServiceEntry, state: &mut LoopSt
         }
     }
     connection.output.flush();
-    let is_heavy = state.budget.is_heavy();
-    connection.burdens.set(Burdens::HEAVY, is_heavy);
+    connection.note_turn(state);
 }
 
 /// A peer that takes output of a source gives a sign of life.

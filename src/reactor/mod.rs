@@ -181,6 +181,7 @@ impl Reactor {
     /// Sets the time, as time since the start.
     #[inline]
     pub(crate) fn set_now(&mut self, now: Duration) {
+        self.state.budget.begin_iteration();
         self.state.set_now(now);
     }
 
@@ -386,6 +387,8 @@ impl Reactor {
                 continue;
             };
             connection.marks.set(Marks::ON_READY_LIST, false);
+            // It has a whole budget, whatever the others have used.
+            self.state.budget.begin_iteration();
             self.turn(id.slot);
             let used = self.state.budget.used();
             #[cfg(test)]

@@ -4,7 +4,6 @@
 use std::io;
 
 use crate::connection::Connection;
-use crate::connection::burdens::Burdens;
 use crate::connection::close_reason::Cause;
 use crate::connection::loop_state::LoopState;
 use crate::service::Service;
@@ -47,7 +46,7 @@ pub(super) fn fast_turn(
     state: &mut LoopState,
     buffer: &mut [u8],
 ) -> bool {
-    state.budget.begin();
+    state.begin_turn();
     let room = buffer.len();
     let stream = connection.output.stream();
     let outcome = stream.read(buffer);
@@ -65,7 +64,7 @@ pub(super) fn fast_turn(
         .service
         .receive(connection, state, &mut buffer[..count]);
     if state.budget.is_heavy() {
-        connection.burdens.set(Burdens::HEAVY, true);
+        connection.note_heavy_turn(state);
     }
     if taken < count || !connection.is_undisturbed() {
         ReadTurn::new(connection, slot, state, buffer).run_after_delivery(count, taken);
@@ -110,7 +109,7 @@ impl<'a> ReadTurn<'a> {
     }
 
     fn run(mut self) {
-        self.state.budget.begin();
+        self.state.begin_turn();
         // Behind a shut gate the kept input stays where it is.
         let is_held_back = !self.connection.gate.is_open() && self.connection.life.takes_input();
         if self.connection.input.is_some() && !is_held_back {
@@ -144,7 +143,7 @@ impl<'a> ReadTurn<'a> {
     fn read_on(&mut self) {
         while self.connection.readable && self.connection.wants_input() {
             if self.state.budget.is_spent() {
-                self.connection.burdens.set(Burdens::HEAVY, true);
+                self.connection.note_heavy_turn(self.state);
                 self.state.queue(self.connection);
                 break;
             }
@@ -190,8 +189,7 @@ impl<'a> ReadTurn<'a> {
             self.keep_input();
         }
         if self.state.budget.used() > 0 {
-            let is_heavy = self.state.budget.is_heavy();
-            self.connection.burdens.set(Burdens::HEAVY, is_heavy);
+            self.connection.note_turn(self.state);
         }
         if self.connection.has_deliverable() {
             // The budget was spent between two messages.

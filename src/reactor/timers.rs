@@ -1,6 +1,6 @@
 //! Deadlines that have come: of connections, of handlers, of tasks.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::connection::Connection;
 use crate::connection::close_reason::{Cause, Timeout};
@@ -17,15 +17,20 @@ use super::beat::next_round;
 
 /// Number of timers that may fire in one iteration before events have their turn again.
 const TIMER_BUDGET: usize = 4096;
+/// Time that the callbacks of timers may take in one iteration. The one that passes it is finished, and the others that are due
+/// fire in the next iteration.
+const TIMER_TIME: Duration = Duration::from_millis(3);
 
 impl Reactor {
     pub(super) fn fire_timers(&mut self) {
         let mut budget = TIMER_BUDGET;
+        let begin = self.state.measures_time.then(Instant::now);
         while let Some((_, due)) = self
             .state
             .wheel
             .pop_expired_within(self.state.tick, &mut budget)
         {
+            let runs_code = matches!(due, Due::Handler { .. } | Due::Task(_) | Due::Protocol(_));
             let slot = due.connection().map_or(u32::MAX, |id| id.slot);
             match due {
                 Due::Idle(id) => self.check_idle(id),
@@ -52,6 +57,9 @@ impl Reactor {
                 Due::DrainWait => self.shorten_drain(),
             }
             self.after_callbacks(slot);
+            if runs_code && begin.is_some_and(|begin| begin.elapsed() > TIMER_TIME) {
+                budget = 0;
+            }
         }
         if budget > 0 {
             self.fired_at = self.state.tick;

@@ -216,9 +216,10 @@ impl ServerBuilder {
     /// inflated bytes, each byte of output that the kernel takes meanwhile, and 1 for each 10 ns of a turn from its 32nd message
     /// on. Once the budget is spent the turn ends behind the current message, and the rest is kept for the next turn.
     ///
-    /// A connection whose last turn took more than an eighth of the budget is heavy: its next turn comes behind those of light
-    /// connections. One iteration of the loop gives heavy connections turns until they have done the work of four budgets
-    /// together, so that others wait for these, and not for all heavy ones.
+    /// A connection of which a turn of the last 10 s took more than an eighth of the budget is heavy: its turns come behind those of
+    /// light connections. One iteration of the loop gives heavy connections turns until they have done the work of four budgets
+    /// together, so that others wait for these, and not for all heavy ones. Once light connections have done the work of two budgets
+    /// in an iteration, each further one has only a 32nd part of it, but at least one message, and is heavy if it needs more.
     pub fn read_budget(mut self, bytes: usize) -> Self {
         self.reactor.read_budget = bytes.max(1);
         self

@@ -223,8 +223,10 @@ impl<P> Listen<P> {
     /// enough; the wait for what the kernel holds at a [close](Self::close_timeout), where no progress can be seen, then counts
     /// with 1,024.
     ///
-    /// It is measured over each [`write_stall_timeout`](Self::write_stall_timeout), by default 60 KiB in 60 s, and while the
-    /// connection closes over each [`close_timeout`](Self::close_timeout). A peer need not take more than what was pending when
+    /// It is measured over each [`write_stall_timeout`](Self::write_stall_timeout), and while the connection closes over each
+    /// [`close_timeout`](Self::close_timeout). The kernel takes output in steps of up to 192 KiB, so a peer may have read that much
+    /// unseen: this much less is demanded in each time, but at least a byte. So a stall of `T` seconds cannot be told from a peer that
+    /// reads less than `192 KiB / T` in a second, which is 3.2 KiB by default; a close waits for long enough to see it. A peer need not take more than what was pending when
     /// the time began. So nobody keeps the server's memory by reading a byte now and then: the output that is pending at a
     /// close, at most [`Limits::output`] of `P` bytes, is out or given up after `P / rate` seconds and some times
     /// `close_timeout`.
@@ -236,7 +238,8 @@ impl<P> Listen<P> {
     /// The time for each part of an orderly close: for the protocol's answer to our last words, for the output to leave, for the
     /// peer's end of stream. Default 10 s.
     ///
-    /// While output leaves at [`min_send_rate`](Self::min_send_rate), measured over this time, the time begins anew: a peer that
+    /// While output is pending the time is at least that in which a peer at the least rate reads a step of the kernel, 192 KiB: 192 s
+    /// by default. While output leaves at [`min_send_rate`](Self::min_send_rate), measured over this time, it begins anew: a peer that
     /// reads gets all of it. A peer that does not is cut off with a reset, and completions of what it has not got tell
     /// [`SendOutcome::Lost`](crate::SendOutcome::Lost). [`Handler::on_close`](crate::Handler::on_close) does not wait for any of
     /// this.
@@ -257,7 +260,7 @@ impl<P> Listen<P> {
     /// On a Unix socket the kernel holds nothing that a close could lose, so none of these waits is longer than this timeout.
     ///
     /// **Sources.** While a close waits for a [source](crate::Conn::send_from), it must send something within this time, and the
-    /// peer must take what is pending at the least rate. Otherwise the connection ends with a reset and
+    /// peer must take what is pending at the least rate, as for other output. Otherwise the connection ends with a reset and
     /// [`Timeout::SourceStall`](crate::Timeout::SourceStall) or [`Timeout::WriteStall`](crate::Timeout::WriteStall).
     ///
     /// While the server drains, the deadline of the drain counts instead, whatever leaves. A loop that was late grants the time

@@ -9,7 +9,7 @@ use crate::connection::loop_state::LoopState;
 use crate::connection::marks::Marks;
 use crate::handler::Handler;
 use crate::io::output::Reply;
-use crate::protocol::{Decode, Encode, ErrorOf, UnpackContext, Unpacked};
+use crate::protocol::{Decode, ErrorOf, UnpackContext, Unpacked};
 use crate::shared::current;
 
 /// Number of letters that the callbacks of a turn may post before they are carried out, or of 256 bytes of them.
@@ -91,7 +91,7 @@ impl<H: Handler> Entry<'_, H> {
         let mut written = self.conn.connection.output.written();
         self.conn.connection.needed = 1;
         // Work for mail and timers is not the turn's.
-        let _ = self.conn.encoder.take_work();
+        let _ = self.conn.take_work();
         loop {
             while consumed < input.len() && self.may_deliver() {
                 match self.deliver_next(handler, &mut input[consumed..]) {
@@ -119,7 +119,7 @@ impl<H: Handler> Entry<'_, H> {
         let available = input.len();
         let (found, consumed) = self.unpack(handler, input)?;
         self.follow_up(handler, found, available);
-        let work = self.conn.encoder.take_work();
+        let work = self.conn.take_work();
         self.conn.state.budget.charge(work);
         consumed
     }

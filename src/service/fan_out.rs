@@ -15,7 +15,6 @@ use crate::connection::victims::keep_bound;
 use crate::handler::Handler;
 use crate::handler::subscribing::Delivery;
 use crate::panics::contain_drop;
-use crate::protocol::Encode;
 use crate::shared::places::Places;
 
 /// Number of laggards from which on those are forgotten that wait no more.
@@ -181,7 +180,7 @@ impl<H: Handler> Hub<H> {
         let work = self
             .table
             .deliver_and_enter(connection, state, unread, delivery, |entry| {
-                entry.conn.encoder.take_work()
+                entry.conn.take_work()
             });
         let cost = cost.end(connection, work.unwrap_or(0));
         if !finish_visit(connection, state) {

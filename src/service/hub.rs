@@ -285,6 +285,8 @@ impl<H: Handler> Service for Hub<H> {
                 unread: 0,
                 horizon: u64::MAX,
                 written_before: 0,
+                work: 0,
+                all_work: 0,
             };
             handler.on_close(&conn, session, reason);
         });

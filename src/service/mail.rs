@@ -15,7 +15,7 @@ use crate::handler::conn::Conn;
 use crate::handler::letter::{Letter, Mail, Named, Posted, Request, Visit};
 use crate::handler::link::Published;
 use crate::panics::contain_drop;
-use crate::protocol::{Encode, Protocol};
+use crate::protocol::Protocol;
 use crate::shared::batch::Batch;
 use crate::shared::current;
 use crate::shared::places::Charge;
@@ -202,7 +202,7 @@ impl<H: Handler> Hub<H> {
         };
         let cost = VisitCost::begin(connection);
         let work = self.call(connection, state, |_, conn, _| {
-            let _ = conn.encoder.take_work();
+            let _ = conn.take_work();
             match request {
                 Request::Send(item, done) => {
                     conn.keep_order();
@@ -211,7 +211,7 @@ impl<H: Handler> Hub<H> {
                 }
                 Request::Run(job) => job(conn),
             }
-            conn.encoder.take_work()
+            conn.take_work()
         });
         let cost = cost.end_letter(connection, work.unwrap_or(0));
         self.close_after_letters(connection, state);
@@ -234,11 +234,11 @@ impl<H: Handler> Hub<H> {
             if let Some(connection) = connection.filter(|connection| connection.life.is_active()) {
                 let before = VisitCost::begin(connection);
                 let work = self.call(connection, state, |_, conn, _| {
-                    let _ = conn.encoder.take_work();
+                    let _ = conn.take_work();
                     conn.keep_order();
                     conn.send_owned_now(&named.item);
                     sender.hold_if_there_is_no_room(conn);
-                    conn.encoder.take_work()
+                    conn.take_work()
                 });
                 cost += before.end_letter(connection, work.unwrap_or(0));
                 finish_visit_later(connection, state);
@@ -275,9 +275,9 @@ impl<H: Handler> Hub<H> {
             };
             let before = VisitCost::begin(connection);
             let work = self.call(connection, state, |_, conn, session| {
-                let _ = conn.encoder.take_work();
+                let _ = conn.take_work();
                 (walk.visit.visitor)(conn, session);
-                conn.encoder.take_work()
+                conn.take_work()
             });
             left = left.saturating_sub(before.end_letter(connection, work.unwrap_or(0)));
             if !finish_visit(connection, state) {

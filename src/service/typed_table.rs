@@ -111,6 +111,8 @@ impl<H: Handler> TypedTable<H> {
                     unread,
                     horizon: *horizon,
                     written_before,
+                    work: 0,
+                    all_work: 0,
                 },
             };
             if link.has_news.get() {

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use ringwheel::protocol::{LengthPrefixed, Lines, Protocol, Raw};
 use ringwheel::{Conn, Limits, Listen, Overflow, Refusal, SendStatus};
 use support::{
-    DEADLINE, Event, Events, Random, Recorder, TestServer, listen, listen_roomy, pattern, text,
+    DEADLINE, Event, Events, Random, Recorder, TestServer, listen, listen_roomy, pattern, take,
+    text,
 };
 
 /// A listener with small kernel buffers, so that output soon stays pending.
@@ -359,6 +360,29 @@ fn a_stream_fed_from_on_drained_arrives_whole() {
     assert_eq!(events.close_reason(), "Local");
     assert!(events.count(|event| matches!(event, Event::Drained(_))) > 1);
     server.finish(&events);
+}
+
+/// Messages that go to the socket directly were not counted, so code that sends until it is told to wait sent for ever.
+#[test]
+fn a_peer_that_reads_fast_is_pressure_too() {
+    for size in [4 * 1024, 16 * 1024, 100_000] {
+        let (counts, sent) = channel();
+        let (recorder, events) = Recorder::<Raw>::new();
+        let recorder = recorder.on_message(move |conn, _| {
+            let piece = vec![7; size];
+            let statuses = std::iter::repeat_with(|| conn.send(&piece)).take(1_000);
+            let queued = statuses.take_while(|status| *status == SendStatus::Queued);
+            counts.send(queued.count() + 1).unwrap();
+        });
+        let server = TestServer::start(listen(Raw), recorder);
+        let mut client = server.connect();
+        client.send(b"go");
+        let bytes = take(&sent) * size;
+        assert!(bytes <= 1 << 20, "{bytes} bytes in one callback");
+        assert_eq!(client.receive(bytes), vec![7; bytes]);
+        drop(client);
+        server.finish(&events);
+    }
 }
 
 #[test]

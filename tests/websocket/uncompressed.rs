@@ -2,14 +2,16 @@
 
 #![cfg(feature = "deflate")]
 
-use ringwheel::Listen;
+use std::sync::mpsc::channel;
+
 use ringwheel::websocket::{Accept, Answer, Deflate, Message, MessageBuf, Request, WebSocket};
+use ringwheel::{Listen, SendStatus};
 
 use crate::opening::{request_with, status_of};
 use crate::probe::Probe;
 use support::websocket::Peer;
 use support::websocket::{Frame, RSV1};
-use support::{TestServer, listen};
+use support::{TestServer, listen, take};
 
 const TEXT: &str = "a text with a text with a text in it";
 
@@ -88,6 +90,29 @@ fn a_message_above_the_largest_size_is_not_compressed() {
             assert!(expected || frame == Frame::text(text), "{frame:?}");
         }
     }
+    reports.finish(server);
+}
+
+/// Little leaves of messages that compress well, so code that sends until it is told to wait compressed for ever.
+#[test]
+fn a_peer_that_reads_fast_is_pressure_too() {
+    let (counts, sent) = channel();
+    let (probe, reports) = Probe::new();
+    let probe = probe.on_message(move |conn, _| {
+        let text = "a".repeat(16_000);
+        let statuses = std::iter::repeat_with(|| conn.send_text(&text)).take(1_000);
+        let queued = statuses.take_while(|status| *status == SendStatus::Queued);
+        counts.send(queued.count() + 1).unwrap();
+    });
+    let server = TestServer::start(compressing(WebSocket::new()), probe);
+    let (mut peer, _) = open(&server, "/");
+    peer.send(Frame::text("go"));
+    let count = take(&sent);
+    assert!(
+        count <= 10,
+        "{count} messages are compressed in one callback"
+    );
+    (0..count).for_each(|_| assert!(is_compressed(&peer.next_frame())));
     reports.finish(server);
 }
 

@@ -88,6 +88,12 @@ impl Output {
         }
     }
 
+    /// True if more has happened to the current message than that it was written: part of it has left, or did not fit.
+    #[inline]
+    pub(crate) fn has_incident(&self) -> bool {
+        self.state != State::PACKING
+    }
+
     /// Ends the message that was begun. The caller has asked if it [overfills](Self::overfills) the output, except for the
     /// protocol's own words.
     #[inline]
