@@ -1,6 +1,8 @@
 //! The listeners of one loop, whether the loop is the acceptor or a worker that accepts for itself.
 
 use std::io;
+#[cfg(unix)]
+use std::slice::Iter;
 use std::time::Duration;
 
 use mio::Registry;
@@ -35,6 +37,19 @@ impl Listeners {
             first: 0,
             are_quiet: true,
         })
+    }
+
+    /// Has the poll announce nothing more, before the listeners close and the poll goes on.
+    pub(crate) fn deregister(&mut self, registry: &Registry) {
+        for listener in &mut self.listeners {
+            // A listener that stays registered costs wake-ups and nothing else: its events are ignored.
+            let _ = listener.deregister(registry);
+        }
+    }
+
+    #[cfg(unix)]
+    pub(super) fn iter(&self) -> Iter<'_, Listener> {
+        self.listeners.iter()
     }
 
     /// Notes that connections wait at a listener. A listener that has closed since is ignored.
