@@ -42,7 +42,7 @@ impl Place {
     #[cfg(unix)]
     pub(super) fn check(&self, options: &SocketOptions) -> io::Result<()> {
         if options.mode.is_some() && !matches!(self, Place::Path(_)) {
-            let text = "`mode` is of the file of a Unix socket, and there is none";
+            let text = "`mode` is of the file of a Unix socket, and the server makes none";
             return Err(invalid(text));
         }
         if options.reuse_port && matches!(self, Place::Adopted(_)) {
