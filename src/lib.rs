@@ -73,6 +73,10 @@
     unix,
     doc = "| listen on a Unix socket | [`Listen::unix`], [`guide::unix_sockets`] |"
 )]
+#![cfg_attr(
+    unix,
+    doc = "| take over a listener, or hand it on to a new version | [`Listen::adopt`], [`Server::duplicate_listeners`] |"
+)]
 //! | end the server without losing answers | [`guide::shutdown`] |
 //! | set addresses, socket options, timeouts | [`Listen`] |
 //! | set workers, connection limits, buffers | [`ServerBuilder`] |
@@ -180,6 +184,8 @@ pub use handler::stats::ConnStats;
 pub use handler::timeout::TimeoutDecision;
 pub use handler::timers::{TimerId, TooManyTimersError};
 pub use io::address::Address;
+#[cfg(unix)]
+pub use io::adopt_error::AdoptError;
 pub use ringwheel_ringbuffer as ringbuffer;
 pub use server::Server;
 pub use server::builder::ServerBuilder;

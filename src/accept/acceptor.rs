@@ -2,6 +2,8 @@
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+#[cfg(unix)]
+use std::slice::Iter;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -59,6 +61,11 @@ impl Acceptor {
     /// Tells the acceptor from any thread to drain or to stop.
     pub(crate) fn control(&self) -> Arc<AcceptorControl> {
         self.control.clone()
+    }
+
+    #[cfg(unix)]
+    pub(crate) fn listeners(&self) -> Iter<'_, Listener> {
+        self.listeners.iter()
     }
 
     /// Accepts until the server ends.

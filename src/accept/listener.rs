@@ -1,6 +1,8 @@
 //! One listening socket: accepts in bursts and rests while the process has no descriptors.
 
 use std::io;
+#[cfg(unix)]
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,6 +10,7 @@ use mio::Registry;
 
 use crate::accept::admission::Admission;
 use crate::accept::spare::{Shed, Spare, is_out_of_descriptors};
+use crate::accept::succession::Succession;
 use crate::io::accepted_socket::AcceptedSocket;
 use crate::io::address::Address;
 use crate::io::listening_socket::ListeningSocket;
@@ -34,6 +37,7 @@ pub(crate) struct Listener {
     burst: usize,
     /// A spare descriptor: with none left, one waiting peer can still be accepted and closed.
     spare: Arc<Spare>,
+    succession: Arc<Succession>,
     backlog: Backlog,
     /// True while accepting fails: the failure is logged once, not at each attempt.
     is_failing: bool,
@@ -57,6 +61,7 @@ impl Listener {
         options: SocketOptions,
         burst: usize,
         spare: Arc<Spare>,
+        succession: Arc<Succession>,
     ) -> Self {
         Listener {
             socket,
@@ -64,6 +69,7 @@ impl Listener {
             options,
             burst,
             spare,
+            succession,
             backlog: Backlog::Empty,
             is_failing: false,
         }
@@ -71,6 +77,22 @@ impl Listener {
 
     pub(super) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
         self.socket.register(registry, token.encode())
+    }
+
+    pub(super) fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
+        self.socket.deregister(registry)
+    }
+
+    /// The index among the server's listeners.
+    #[cfg(unix)]
+    pub(crate) fn index(&self) -> u16 {
+        self.index
+    }
+
+    /// The address, and another descriptor of the same socket.
+    #[cfg(unix)]
+    pub(crate) fn duplicate(&self) -> io::Result<(Address, OwnedFd)> {
+        Ok((self.socket.local_addr()?, self.socket.duplicate()?))
     }
 
     /// Notes that connections wait.
@@ -113,8 +135,12 @@ impl Listener {
     }
 
     /// Lets no further client find the listener where that is possible, and accepts the connections that wait, also during a rest:
-    /// as many as the backlog may hold, so that a flood does not keep the listener open.
+    /// as many as the backlog may hold, so that a flood does not keep the listener open. If there is a successor, both are left to
+    /// it.
     pub(super) fn drain(&mut self, admission: &Admission, take: &mut Take<'_>) {
+        if self.succession.has_begun() {
+            return;
+        }
         self.socket.withdraw();
         let most = usize::try_from(self.options.backlog()).unwrap_or(0);
         for _ in 0..=most.max(DRAIN_LEAST) / self.burst {
@@ -181,6 +207,14 @@ impl Listener {
             }
         }
         Backlog::Resting(Instant::now() + REST)
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if self.succession.has_begun() {
+            self.socket.leave();
+        }
     }
 }
 

@@ -1,6 +1,8 @@
 //! The listeners of one loop, whether the loop is the acceptor or a worker that accepts for itself.
 
 use std::io;
+#[cfg(unix)]
+use std::slice::Iter;
 use std::time::Duration;
 
 use mio::Registry;
@@ -32,6 +34,19 @@ impl Listeners {
             first: 0,
             are_quiet: true,
         })
+    }
+
+    /// Has the poll announce nothing more, before the listeners close and the poll goes on.
+    pub(crate) fn deregister(&mut self, registry: &Registry) {
+        for listener in &mut self.listeners {
+            // A listener that stays registered costs wake-ups and nothing else: its events are ignored.
+            let _ = listener.deregister(registry);
+        }
+    }
+
+    #[cfg(unix)]
+    pub(super) fn iter(&self) -> Iter<'_, Listener> {
+        self.listeners.iter()
     }
 
     /// Notes that connections wait at a listener. A listener that has closed since is ignored.
@@ -79,5 +94,43 @@ impl Listeners {
             listener.drain(admission, take);
         }
         self.are_quiet = true;
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+    use std::net::TcpStream;
+    use std::sync::Arc;
+
+    use mio::{Events, Poll};
+
+    use crate::accept::spare::Spare;
+    use crate::io::address::Address;
+    use crate::io::listening_socket::ListeningSocket;
+    use crate::io::socket_options::SocketOptions;
+
+    /// A worker that drains goes on polling while a successor accepts at a duplicate of its listener.
+    #[test]
+    fn clients_of_a_successor_wake_no_loop_that_has_closed_its_listener() {
+        let options = SocketOptions::default();
+        let socket = options.listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        let socket = ListeningSocket::Tcp(socket);
+        let spare = Arc::new(Spare::new());
+        let listener = Listener::new(socket, 0, options, 1, spare, Arc::default());
+        let (address, _duplicate) = listener.duplicate().unwrap();
+        let mut poll = Poll::new().unwrap();
+        let mut listeners = Listeners::register(vec![listener], poll.registry()).unwrap();
+        assert!(is_woken_by_client(&mut poll, &address));
+        listeners.deregister(poll.registry());
+        listeners.listeners.clear();
+        assert!(!is_woken_by_client(&mut poll, &address));
+    }
+
+    fn is_woken_by_client(poll: &mut Poll, address: &Address) -> bool {
+        let _client = TcpStream::connect(address).unwrap();
+        let mut events = Events::with_capacity(4);
+        poll.poll(&mut events, Some(Duration::ZERO)).unwrap();
+        !events.is_empty()
     }
 }

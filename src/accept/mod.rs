@@ -8,3 +8,4 @@ pub(crate) mod handover;
 pub(crate) mod listener;
 pub(crate) mod listeners;
 pub(crate) mod spare;
+pub(crate) mod succession;

@@ -196,6 +196,7 @@ impl EventLoop {
 
     /// Accepts the connections that wait already, closes the listeners, and begins to drain.
     fn drain(&mut self, deadline: Duration, workers: Arc<[Arc<LoopShared>]>) {
+        self.listeners.deregister(self.poll.registry());
         self.accept(Listeners::drain);
         // The callbacks of these connections may have taken long, and the deadline counts from now.
         self.reactor.catch_up(self.shared.clock());

@@ -1,6 +1,8 @@
 //! A listening socket of any family.
 
 use std::io;
+#[cfg(unix)]
+use std::os::fd::{AsFd, OwnedFd};
 
 use mio::net::TcpListener;
 use mio::{Interest, Registry, Token};
@@ -48,6 +50,34 @@ impl ListeningSocket {
             ListeningSocket::Tcp(socket) => socket.local_addr().map(Address::Ip),
             #[cfg(unix)]
             ListeningSocket::Unix(socket) => Ok(socket.local_addr()),
+        }
+    }
+
+    /// Has the poll announce nothing more. A socket of which somebody holds a duplicate would stay registered when it is
+    /// closed (epoll(7), "Questions and answers").
+    pub(crate) fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
+        match self {
+            ListeningSocket::Tcp(socket) => registry.deregister(socket),
+            #[cfg(unix)]
+            ListeningSocket::Unix(socket) => socket.deregister(registry),
+        }
+    }
+
+    /// Another descriptor of the same socket.
+    #[cfg(unix)]
+    pub(crate) fn duplicate(&self) -> io::Result<OwnedFd> {
+        match self {
+            ListeningSocket::Tcp(socket) => socket.as_fd().try_clone_to_owned(),
+            ListeningSocket::Unix(socket) => socket.duplicate(),
+        }
+    }
+
+    /// Leaves the address to a successor: the file of a Unix socket stays when the socket is closed.
+    pub(crate) fn leave(&mut self) {
+        match self {
+            ListeningSocket::Tcp(_) => {}
+            #[cfg(unix)]
+            ListeningSocket::Unix(socket) => socket.leave(),
         }
     }
 

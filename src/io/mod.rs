@@ -2,6 +2,10 @@
 
 pub(crate) mod accepted_socket;
 pub(crate) mod address;
+#[cfg(unix)]
+pub(crate) mod adopt_error;
+#[cfg(unix)]
+pub(crate) mod adopted_listener;
 pub(crate) mod listening_socket;
 pub(crate) mod output;
 #[cfg(unix)]

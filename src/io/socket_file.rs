@@ -1,6 +1,6 @@
 //! The file of a listening Unix socket: put at its path as a whole, and removed at the end if it is still ours.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, Permissions};
 use std::hash::{BuildHasher, RandomState};
 use std::io;
@@ -86,6 +86,11 @@ impl SocketFile {
         })
     }
 
+    /// Gives the file up without removing it.
+    pub(crate) fn leave(mut self) {
+        self.path = None;
+    }
+
     /// Removes the file, unless another has taken its place.
     pub(crate) fn remove(&mut self) {
         let Some(path) = self.path.take() else {
@@ -112,6 +117,22 @@ impl Drop for SocketFile {
     fn drop(&mut self) {
         self.remove();
     }
+}
+
+/// The path at which a socket is reached that the kernel knows by this name. They differ for sockets of this library,
+/// which were bound to a temporary name that is gone.
+pub(super) fn path_of(bound: &Path) -> &Path {
+    let name = bound.as_os_str().as_bytes();
+    let Some((stem, suffix)) = name.split_at_checked(name.len().saturating_sub(SUFFIX)) else {
+        return bound;
+    };
+    let is_temporary = suffix.len() == SUFFIX
+        && suffix[0] == b'~'
+        && suffix[1..].iter().all(u8::is_ascii_hexdigit);
+    if !is_temporary || stem.is_empty() || bound.symlink_metadata().is_ok() {
+        return bound;
+    }
+    Path::new(OsStr::from_bytes(stem))
 }
 
 /// A name beside the path, of which nobody knows. Dropping it removes the file.
@@ -303,4 +324,27 @@ fn in_use(text: &str) -> io::Error {
 fn no_socket(path: &Path) -> io::Error {
     let text = format!("{} is there and is no socket", path.display());
     io::Error::new(io::ErrorKind::AlreadyExists, text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_is_reached_at_the_path_from_which_its_temporary_name_was_made() {
+        let path_of = |bound: &str| path_of(Path::new(bound)).to_owned();
+        assert_eq!(
+            path_of("/nowhere/socket~09af"),
+            Path::new("/nowhere/socket")
+        );
+        for other in ["/nowhere/socket", "/nowhere/socket~09ag", "~09af", "~1", ""] {
+            assert_eq!(path_of(other), Path::new(other));
+        }
+        // A file of that very name is there, so it is the path.
+        let directory = std::env::temp_dir();
+        let file = directory.join(format!("ringwheel-{}~0000", std::process::id()));
+        fs::write(&file, "").unwrap();
+        assert_eq!(super::path_of(&file), file);
+        fs::remove_file(&file).unwrap();
+    }
 }

@@ -92,7 +92,7 @@ impl SocketOptions {
         }
     }
 
-    /// Sets the sizes of the buffers. Accepted Unix sockets inherit them nowhere.
+    /// Sets the sizes of the buffers. Accepted Unix sockets inherit them nowhere, and an adopted listener has those of its giver.
     #[cfg(unix)]
     fn apply_buffers(&self, socket: SockRef<'_>) -> io::Result<()> {
         if let Some(bytes) = self.receive_buffer {
@@ -102,6 +102,17 @@ impl SocketOptions {
             socket.set_send_buffer_size(bytes)?;
         }
         Ok(())
+    }
+
+    /// Sets the options of a socket that listens already, for the connections that it will accept. What is not set stays
+    /// as the socket has it.
+    #[cfg(unix)]
+    pub(crate) fn apply_to_adopted(&self, socket: SockRef<'_>) -> io::Result<()> {
+        socket.set_tcp_nodelay(self.nodelay)?;
+        if let Some(after) = self.keepalive {
+            socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(after))?;
+        }
+        self.apply_buffers(socket)
     }
 
     /// Sets the options that matter to connections, not to listening.

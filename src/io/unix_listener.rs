@@ -1,6 +1,7 @@
 //! A listening Unix socket, at a path or under an abstract name.
 
 use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net;
 use std::path::Path;
 
@@ -9,12 +10,12 @@ use mio::{Interest, Registry, Token};
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
 use crate::io::address::Address;
-use crate::io::socket_file::SocketFile;
+use crate::io::socket_file::{SocketFile, path_of};
 use crate::io::socket_options::SocketOptions;
 
 /// A listening Unix socket, and the file at which it is reached.
 pub(crate) struct UnixListener {
-    /// `None` for an abstract name. It is dropped before the socket: the next server takes the path as soon as nobody listens,
+    /// `None` for an abstract name, and for a socket that was adopted. It is dropped before the socket: the next server takes the path as soon as nobody listens,
     /// and the file would be its own by then.
     file: Option<SocketFile>,
     /// The listening socket, which is polled as if it were a stream: mio's own listener panics when a peer is bound to a path
@@ -53,6 +54,15 @@ impl UnixListener {
         Ok(Self::around(socket, Address::Abstract(name.into()), None))
     }
 
+    /// Takes over a socket that listens already. Its file, if it has one, is not ours to remove.
+    pub(super) fn adopted(socket: Socket) -> io::Result<Self> {
+        let address = match address_of(&socket.local_addr()?) {
+            Address::Unix(Some(bound)) => Address::Unix(Some(path_of(&bound).into())),
+            other => other,
+        };
+        Ok(Self::around(socket, address, None))
+    }
+
     fn socket() -> io::Result<Socket> {
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         socket.set_nonblocking(true)?;
@@ -71,6 +81,10 @@ impl UnixListener {
         registry.register(&mut self.socket, token, Interest::READABLE)
     }
 
+    pub(super) fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
+        registry.deregister(&mut self.socket)
+    }
+
     pub(super) fn accept(&self) -> io::Result<(UnixStream, Address)> {
         let accept = || SockRef::from(&self.socket).accept();
         let (socket, peer) = self.socket.try_io(accept)?;
@@ -87,9 +101,20 @@ impl UnixListener {
     pub(super) fn withdraw(&mut self) {
         self.file = None;
     }
+
+    /// Leaves the socket's file to a successor.
+    pub(super) fn leave(&mut self) {
+        if let Some(file) = self.file.take() {
+            file.leave();
+        }
+    }
+
+    pub(super) fn duplicate(&self) -> io::Result<OwnedFd> {
+        self.socket.as_fd().try_clone_to_owned()
+    }
 }
 
-/// The address of a peer, which has none unless it was bound to one.
+/// The address of a socket, which has none unless it was bound to one, such as that of most peers.
 fn address_of(peer: &SockAddr) -> Address {
     if let Some(path) = peer.as_pathname() {
         return Address::Unix(Some(path.into()));

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::accept::listener::Listener;
 use crate::accept::spare::Spare;
+use crate::accept::succession::Succession;
 use crate::handler::Handler;
 use crate::handler::mailbox::AnyMailbox;
 use crate::io::address::Address;
@@ -69,18 +70,22 @@ pub(super) fn make_services(
 pub(super) fn place_listeners(
     listeners: Vec<BoundListener>,
     burst: usize,
+    succession: &Arc<Succession>,
     workers: &mut [Worker],
 ) -> io::Result<Vec<Listener>> {
     let spare = Arc::new(Spare::new());
     let mut for_acceptor = Vec::new();
     for (index, bound) in (0u16..).zip(listeners) {
-        let listener = |socket| Listener::new(socket, index, bound.options, burst, spare.clone());
+        let listener = |socket| {
+            let (spare, succession) = (spare.clone(), succession.clone());
+            Listener::new(socket, index, bound.options, burst, spare, succession)
+        };
         for (address, socket) in bound.sockets {
             if workers.len() > 1 && !bound.options.reuse_port {
                 for_acceptor.push(listener(socket));
                 continue;
             }
-            // A Unix socket shares nothing, and so is here only if there is a single worker.
+            // A Unix socket and one that was adopted share nothing, and so are here only if there is a single worker.
             if let Some(address) = address.socket_addr() {
                 for worker in workers.iter_mut().skip(1) {
                     let socket = ListeningSocket::Tcp(bound.options.listen(address)?);

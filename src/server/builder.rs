@@ -300,8 +300,8 @@ impl ServerBuilder {
     /// handler on each worker.
     ///
     /// # Errors
-    /// When the address cannot be resolved or bound, the limits contradict one another, or a socket option is out of its range
-    /// ([`SettingError`](crate::SettingError)).
+    /// When the address cannot be resolved or bound, a descriptor cannot be adopted (`AdoptError`), the limits contradict one
+    /// another, or a socket option is out of its range ([`SettingError`](crate::SettingError)).
     pub fn listen_with<H>(self, listen: Listen<H::Protocol>, handler: H) -> io::Result<Self>
     where
         H: Handler + Clone + Send,
@@ -375,7 +375,9 @@ impl ServerBuilder {
         let mut workers = self.make_workers(&admission)?;
         let loops: Vec<_> = workers.iter().map(|worker| worker.shared.clone()).collect();
         let mailboxes = make_services(&listeners, &mut workers);
-        let for_acceptor = place_listeners(listeners, self.accept_burst, &mut workers)?;
+        let succession = Arc::default();
+        let for_acceptor =
+            place_listeners(listeners, self.accept_burst, &succession, &mut workers)?;
         let acceptor = match for_acceptor.is_empty() {
             true => None,
             false => Some(Acceptor::new(
@@ -393,6 +395,7 @@ impl ServerBuilder {
             loops,
             acceptor: acceptor.as_ref().map(Acceptor::control),
             admission,
+            succession,
             mailboxes,
             addresses,
         });

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::accept::admission::{Admission, ServerStats};
 use crate::accept::control::{AcceptorControl, Course};
+use crate::accept::succession::Succession;
 use crate::handler::Handler;
 use crate::handler::connections::Connections;
 use crate::handler::mailbox::{AnyMailbox, Mailbox};
@@ -26,6 +27,8 @@ pub(crate) struct ServerShared {
     /// `None` if all workers accept by themselves.
     pub(crate) acceptor: Option<Arc<AcceptorControl>>,
     pub(crate) admission: Arc<Admission>,
+    #[cfg_attr(not(unix), allow(dead_code, reason = "only Unix has duplicates"))]
+    pub(crate) succession: Arc<Succession>,
     /// The mailboxes of all workers, by the type of their handler.
     pub(crate) mailboxes: HashMap<TypeId, Vec<AnyMailbox>>,
     pub(crate) addresses: Vec<Address>,
@@ -98,6 +101,56 @@ impl ServerHandle {
             Some(acceptor) => acceptor.steer(Course::Drain(deadline)),
             None => LoopShared::drain_all(&self.shared.loops, deadline),
         }
+    }
+
+    /// Ends the server in order, as [`shutdown`](Self::shutdown) does, in favour of a successor that holds
+    /// [duplicates](crate::Server::duplicate_listeners) of its listeners. Only on Unix.
+    ///
+    /// Connections that wait in the backlog are left to the successor, where `shutdown` accepts and soon closes them, and so are
+    /// the files of Unix sockets, which `shutdown` removes. So clients notice nothing: neither is one refused, nor is one that
+    /// has just come told of an end. Connections that this server has accepted already are drained as by `shutdown`. A client may
+    /// be about to ask something on them: a handler that must lose no answer says a last word in
+    /// [`on_shutdown`](crate::Handler::on_shutdown), and lets the client close.
+    ///
+    /// If nobody else holds the listeners, clients that wait are reset, and files stay on which nobody listens.
+    ///
+    /// ```
+    /// # use ringwheel::{Conn, Handler, protocol::Lines};
+    /// # #[derive(Clone)]
+    /// # struct Echo;
+    /// # impl Handler for Echo {
+    /// #     type Protocol = Lines;
+    /// #     type Session = ();
+    /// #     fn on_open(&mut self, _conn: &mut Conn<'_, Lines>) {}
+    /// #     fn on_message(&mut self, conn: &mut Conn<'_, Lines>, _session: &mut (), line: &str) {
+    /// #         conn.send(line);
+    /// #     }
+    /// # }
+    /// use std::io::{BufRead, BufReader, Write};
+    /// use std::net::TcpStream;
+    /// use std::time::Duration;
+    /// use ringwheel::{Listen, Server};
+    ///
+    /// let old = Server::builder().listen("127.0.0.1:0", Echo)?.build()?;
+    /// let (address, descriptor) = old.duplicate_listeners()?.remove(0);
+    /// let old = old.spawn()?;
+    /// // The successor may be another process, to which the descriptor is passed.
+    /// let new = Server::builder().listen_with(Listen::adopt(descriptor), Echo)?.spawn()?;
+    /// assert_eq!(new.local_addrs(), [address.clone()]);
+    /// old.handle().retire(Duration::from_secs(10));
+    /// old.join()?;
+    ///
+    /// let mut client = TcpStream::connect(address)?;
+    /// client.write_all(b"hello\n")?;
+    /// assert_eq!(BufReader::new(&client).lines().next().unwrap()?, "hello");
+    /// drop(client);
+    /// new.shutdown(Duration::from_secs(10))?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[cfg(unix)]
+    pub fn retire(&self, deadline: Duration) {
+        self.shared.succession.begin();
+        self.shutdown(deadline);
     }
 
     /// Ends the server at once; pending input and output is lost. Every open connection still gets its `on_close`.

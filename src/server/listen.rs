@@ -5,6 +5,8 @@ use std::io;
 use std::net::ToSocketAddrs;
 use std::ops::RangeInclusive;
 #[cfg(unix)]
+use std::os::fd::OwnedFd;
+#[cfg(unix)]
 use std::path::Path;
 use std::time::Duration;
 
@@ -59,6 +61,13 @@ impl<P: Protocol + Default> Listen<P> {
     #[cfg(unix)]
     pub fn unix(path: impl AsRef<Path>) -> Self {
         Listen::unix_with(P::default(), path)
+    }
+
+    /// Terms for a socket that listens already, with the handler's protocol in its default form. See
+    /// [`adopt_with`](Self::adopt_with).
+    #[cfg(unix)]
+    pub fn adopt(descriptor: OwnedFd) -> Self {
+        Listen::adopt_with(P::default(), descriptor)
     }
 
     /// Terms for a Unix socket with an abstract name, with the handler's protocol in its default form. See
@@ -147,6 +156,52 @@ impl<P: Protocol> Listen<P> {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     pub fn abstract_with(protocol: P, name: impl AsRef<[u8]>) -> Self {
         Listen::at(protocol, Place::Abstract(name.as_ref().into()))
+    }
+
+    /// Terms for a socket that is bound and listens already, and the given protocol: one that a service manager has passed to
+    /// this process, or that a [predecessor](crate::Server::duplicate_listeners) hands on. Only on Unix.
+    ///
+    /// It may be a TCP socket of IPv4 or IPv6, or a Unix stream socket at a path or with an abstract name. It is checked by
+    /// [`ServerBuilder::listen_with`](crate::ServerBuilder::listen_with), and the [`AdoptError`](crate::AdoptError) names what is
+    /// wrong with it. (That it listens, only Linux, Android and FreeBSD tell; elsewhere nothing is accepted from a socket that
+    /// does not.) Clients who connected before and wait in the backlog are served.
+    ///
+    /// **The socket** becomes non-blocking, and its descriptor is closed in programs that this one starts. Others that hold the
+    /// socket share the first, and the options below: these are of the socket, and not of a descriptor.
+    ///
+    /// **Options.** [`nodelay`](Self::nodelay), [`keepalive`](Self::keepalive) and the sizes of the buffers are set; keepalive and
+    /// sizes that are not given stay as the socket has them. [`backlog`](Self::backlog) and [`v6_only`](Self::v6_only) have no
+    /// effect: they were settled when the socket was bound. [`mode`](Self::mode) and [`reuse_port`](Self::reuse_port) are
+    /// errors. With several workers one acceptor hands over; to go on with sockets that share a port, adopt each of them as a
+    /// listener.
+    ///
+    /// **The end.** A drain accepts those who wait and closes the descriptor, unless the server [retires](crate::ServerHandle::retire).
+    /// The file of a Unix socket is never removed: it belongs to whoever has bound the socket. A server that binds the path
+    /// anew replaces it once nobody listens.
+    ///
+    /// ```
+    /// # use ringwheel::{Conn, Handler};
+    /// # #[derive(Clone)]
+    /// # struct Echo;
+    /// # impl Handler for Echo {
+    /// #     type Protocol = Lines;
+    /// #     type Session = ();
+    /// #     fn on_open(&mut self, _conn: &mut Conn<'_, Lines>) {}
+    /// #     fn on_message(&mut self, _conn: &mut Conn<'_, Lines>, _session: &mut (), _line: &str) {}
+    /// # }
+    /// use std::net::TcpListener;
+    /// use ringwheel::{Listen, Server, protocol::Lines};
+    ///
+    /// let listener = TcpListener::bind("127.0.0.1:0")?;
+    /// let address = listener.local_addr()?;
+    /// let listen = Listen::adopt_with(Lines::new().max_length(512), listener.into());
+    /// let server = Server::builder().listen_with(listen, Echo)?.build()?;
+    /// assert_eq!(server.local_addr(), Some(address));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[cfg(unix)]
+    pub fn adopt_with(protocol: P, descriptor: OwnedFd) -> Self {
+        Listen::at(protocol, Place::Adopted(descriptor))
     }
 
     fn at(protocol: P, place: Place) -> Self {
@@ -280,7 +335,7 @@ impl<P> Listen<P> {
     /// `SO_REUSEPORT`: each worker accepts by itself on a socket of its own, and the kernel spreads the connections instead
     /// of the balancer. Default off: one acceptor hands over.
     ///
-    /// On a system without this option listening fails, and so it does for a Unix socket.
+    /// On a system without this option listening fails, and so it does for a Unix socket and for one that is adopted.
     pub fn reuse_port(mut self, on: bool) -> Self {
         self.options.reuse_port = on;
         self
@@ -297,7 +352,8 @@ impl<P> Listen<P> {
         self
     }
 
-    /// Connections that the kernel lets wait to be accepted, up to its own limit. Default 1,024.
+    /// Connections that the kernel lets wait to be accepted, up to its own limit. Default 1,024. A socket that is adopted keeps
+    /// the backlog with which it was made to listen.
     pub fn backlog(mut self, connections: u32) -> Self {
         self.options.backlog = connections;
         self

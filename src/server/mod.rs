@@ -15,10 +15,14 @@ pub(crate) mod worker;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+#[cfg(unix)]
+use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread::{self, JoinHandle};
 
 use crate::accept::acceptor::Acceptor;
+#[cfg(unix)]
+use crate::accept::listener::Listener;
 use crate::io::address::Address;
 use crate::panics::contain_drop;
 use crate::server::builder::ServerBuilder;
@@ -77,6 +81,36 @@ impl Server {
     #[must_use]
     pub fn handle(&self) -> ServerHandle {
         self.handle.clone()
+    }
+
+    /// Another descriptor of each listening socket, with its address, for a successor that goes on listening: a new version
+    /// of the program, which [adopts](crate::Listen::adopt) them. Only on Unix.
+    ///
+    /// They are in the order in which the listeners were added; with [`reuse_port`](crate::Listen::reuse_port) each worker has a
+    /// socket of its own, and the successor must adopt all of them, or those who wait at the others are reset. The descriptors
+    /// are closed in programs that are started, unless they are passed on.
+    ///
+    /// An address stays taken while there is a duplicate: drop them before [`shutdown`](ServerHandle::shutdown), so that new
+    /// clients are refused and do not wait in vain. Once a successor serves, end this server with
+    /// [`retire`](ServerHandle::retire), which has an example.
+    ///
+    /// # Errors
+    /// When the process is out of descriptors.
+    #[cfg(unix)]
+    pub fn duplicate_listeners(&self) -> io::Result<Vec<(Address, OwnedFd)>> {
+        let (of_acceptor, lead) = match &self.lead {
+            Lead::Acceptor(acceptor) => (Some(acceptor.listeners()), None),
+            Lead::Worker(worker) => (None, Some(worker)),
+        };
+        let workers = lead.into_iter().chain(&self.workers);
+        let of_workers = workers.flat_map(|worker| &worker.listeners);
+        let mut listeners: Vec<_> = of_acceptor
+            .into_iter()
+            .flatten()
+            .chain(of_workers)
+            .collect();
+        listeners.sort_by_key(|listener| listener.index());
+        listeners.into_iter().map(Listener::duplicate).collect()
     }
 
     /// Runs the server until it is shut down.

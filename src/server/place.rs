@@ -1,12 +1,17 @@
-//! The place at which a listener is reached: IP addresses, the path of a Unix socket, or an abstract name.
+//! The place at which a listener is reached: IP addresses, the path of a Unix socket, an abstract name, or wherever a
+//! descriptor listens that is adopted.
 
 use std::collections::HashSet;
 use std::io;
 use std::net::SocketAddr;
 #[cfg(unix)]
+use std::os::fd::OwnedFd;
+#[cfg(unix)]
 use std::path::Path;
 
 use crate::io::address::Address;
+#[cfg(unix)]
+use crate::io::adopted_listener::adopt;
 use crate::io::listening_socket::ListeningSocket;
 use crate::io::socket_options::SocketOptions;
 #[cfg(unix)]
@@ -21,6 +26,9 @@ pub(crate) enum Place {
     Path(Box<Path>),
     #[cfg(any(target_os = "linux", target_os = "android"))]
     Abstract(Box<[u8]>),
+    /// A socket that listens already.
+    #[cfg(unix)]
+    Adopted(OwnedFd),
 }
 
 /// Attempts to find a port that is free at several addresses.
@@ -34,7 +42,11 @@ impl Place {
     #[cfg(unix)]
     pub(super) fn check(&self, options: &SocketOptions) -> io::Result<()> {
         if options.mode.is_some() && !matches!(self, Place::Path(_)) {
-            let text = "`mode` is of the file of a Unix socket, and there is none";
+            let text = "`mode` is of the file of a Unix socket, and the server makes none";
+            return Err(invalid(text));
+        }
+        if options.reuse_port && matches!(self, Place::Adopted(_)) {
+            let text = "`reuse_port` is not for a listener that is adopted: there is one socket";
             return Err(invalid(text));
         }
         let mode = options.mode.unwrap_or(0);
@@ -56,11 +68,11 @@ impl Place {
         Ok(())
     }
 
-    /// The address of a Unix socket; `None` for IP addresses.
+    /// The address of a Unix socket that is to be bound; `None` for any other place.
     #[cfg(unix)]
     fn unix_address(&self) -> Option<Address> {
         match self {
-            Place::Ip(_) => None,
+            Place::Ip(_) | Place::Adopted(_) => None,
             Place::Path(path) => Some(Address::Unix(Some(path.clone()))),
             #[cfg(any(target_os = "linux", target_os = "android"))]
             Place::Abstract(name) => Some(Address::Abstract(name.clone())),
@@ -82,6 +94,8 @@ impl Place {
             Place::Path(path) => listening(UnixListener::at_path(&path, options)),
             #[cfg(any(target_os = "linux", target_os = "android"))]
             Place::Abstract(name) => listening(UnixListener::with_name(&name, options)),
+            #[cfg(unix)]
+            Place::Adopted(descriptor) => Ok(vec![adopt(descriptor, options)?]),
         }
     }
 }

@@ -3,6 +3,8 @@
 //! Tests that need more or fewer descriptors than a process has by default run again in a child process with its own
 //! limit (`support::Child`), so that they do not disturb other tests.
 
+#[cfg(unix)]
+mod adopted;
 mod backpressure;
 #[cfg(unix)]
 mod balance;
