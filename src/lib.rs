@@ -183,6 +183,7 @@ pub use io::address::Address;
 pub use io::proxy_header::error::ProxyHeaderError;
 pub use io::proxy_header::tls::ProxyTls;
 pub use io::proxy_header::{ParsedProxyHeader, ProxyHeader, ProxyVersion};
+pub use io::trusted_networks::{NetworkError, TrustedNetworks};
 pub use ringwheel_ringbuffer as ringbuffer;
 pub use server::Server;
 pub use server::builder::ServerBuilder;

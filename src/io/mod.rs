@@ -10,6 +10,7 @@ pub(crate) mod proxy_header;
 pub(crate) mod socket_file;
 pub(crate) mod socket_options;
 pub(crate) mod stream;
+pub(crate) mod trusted_networks;
 #[cfg(unix)]
 pub(crate) mod unix_listener;
 #[cfg(unix)]

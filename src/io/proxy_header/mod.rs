@@ -24,7 +24,7 @@ use tlv::Tlvs;
 /// `proxy-protocol.txt` of HAProxy.
 ///
 /// [`parse`](Self::parse) does no input and no output: it is handed what has arrived. Whoever reads a header must trust the peer
-/// that sends it, since anybody can write any address into one.
+/// that sends it, since anybody can write any address into one; [`TrustedNetworks`](crate::TrustedNetworks) helps with that.
 ///
 /// | limit | value | beyond it |
 /// | --- | --- | --- |
