@@ -76,6 +76,7 @@
 //! | end the server without losing answers | [`guide::shutdown`] |
 //! | set addresses, socket options, timeouts | [`Listen`] |
 //! | set workers, connection limits, buffers | [`ServerBuilder`] |
+//! | read the header that a proxy sends | [`ProxyHeader`], [`TrustedNetworks`] |
 //! | spread connections over workers your way | [`balance`] |
 //! | see whole programs | the folder `examples/` |
 //!
@@ -129,7 +130,7 @@
 //! | `protocol` | how bytes become messages and messages become bytes |
 //! | `accept` | takes connections from listening sockets, within limits, and picks a worker for each |
 //! | `http` | HTTP message heads, for WebSocket's opening handshake |
-//! | `io` | the output of a connection, its socket, its address |
+//! | `io` | the output of a connection, its socket, its address, and the header in which a proxy tells it |
 //! | `shared` | the part of a worker that other threads reach |
 //! | `wheel` | the timing wheel |
 //!
