@@ -183,6 +183,14 @@ fn masked(ip: IpAddr, prefix: u8) -> IpAddr {
 /// The reason why a text is not a network for [`TrustedNetworks`].
 ///
 /// It converts into an [`io::Error`] of kind [`io::ErrorKind::InvalidInput`], so that `?` works where servers are built.
+///
+/// ```
+/// use ringwheel::{NetworkError, TrustedNetworks};
+///
+/// let error = TrustedNetworks::of(["10.0.0.0/33"]).unwrap_err();
+/// assert!(matches!(error, NetworkError::Prefix { max: 32, .. }));
+/// assert_eq!(error.to_string(), "`10.0.0.0/33` does not end in a prefix of 0 to 32 bits");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NetworkError {

@@ -6,6 +6,14 @@ use std::fmt;
 /// The reason why [`ProxyHeader`](crate::ProxyHeader) refused input, or could not be made.
 ///
 /// A `kind` is the type of a TLV, or of a TLV within the one about TLS.
+///
+/// ```
+/// use ringwheel::{ProxyHeader, ProxyHeaderError};
+///
+/// let error = ProxyHeader::parse(b"GET / HTTP/1.1\r\n").unwrap_err();
+/// assert_eq!(error, ProxyHeaderError::Signature);
+/// assert_eq!(error.to_string(), "the input does not begin a PROXY header");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ProxyHeaderError {

@@ -74,9 +74,17 @@ pub struct ProxyHeader {
     tlvs: Tlvs,
 }
 
-/// A version of the PROXY protocol.
+/// A version of the PROXY protocol, so that logs can tell how a proxy speaks: [`ProxyHeader::version`].
 ///
-/// See [`ProxyHeader::version`].
+/// ```
+/// use ringwheel::{ParsedProxyHeader, ProxyHeader, ProxyVersion};
+///
+/// let parsed = ProxyHeader::parse(b"PROXY UNKNOWN\r\n");
+/// let Ok(ParsedProxyHeader::Complete { header, .. }) = parsed else {
+///     panic!("the header is whole");
+/// };
+/// assert_eq!(header.version(), ProxyVersion::V1);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum ProxyVersion {
@@ -86,7 +94,32 @@ pub enum ProxyVersion {
     V2,
 }
 
-/// The result of [`ProxyHeader::parse`] for input that is not wrong.
+/// The result of [`ProxyHeader::parse`] for input that is not wrong: a header, or the number of bytes to read before the next try.
+///
+/// ```
+/// use std::io::{self, Read};
+/// use ringwheel::{ParsedProxyHeader, ProxyHeader};
+///
+/// /// Reads a header, and not a byte of the client's.
+/// fn read_header(stream: &mut impl Read) -> io::Result<ProxyHeader> {
+///     let mut input = Vec::new();
+///     loop {
+///         match ProxyHeader::parse(&input).map_err(io::Error::other)? {
+///             ParsedProxyHeader::Complete { header, .. } => return Ok(header),
+///             ParsedProxyHeader::NeedMore { at_least } => {
+///                 let length = input.len();
+///                 input.resize(length + at_least, 0);
+///                 stream.read_exact(&mut input[length..])?;
+///             }
+///         }
+///     }
+/// }
+///
+/// let mut stream = &b"PROXY TCP4 192.0.2.7 198.51.100.1 56324 443\r\nhello"[..];
+/// assert!(read_header(&mut stream)?.source().is_some());
+/// assert_eq!(stream, b"hello");
+/// # Ok::<(), io::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ParsedProxyHeader {
     /// The header is whole.
