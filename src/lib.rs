@@ -80,6 +80,7 @@
 //! | end the server without losing answers | [`guide::shutdown`] |
 //! | set addresses, socket options, timeouts | [`Listen`] |
 //! | set workers, connection limits, buffers | [`ServerBuilder`] |
+//! | read the header that a proxy sends | [`ProxyHeader`], [`TrustedNetworks`] |
 //! | spread connections over workers your way | [`balance`] |
 //! | see whole programs | the folder `examples/` |
 //!
@@ -133,7 +134,7 @@
 //! | `protocol` | how bytes become messages and messages become bytes |
 //! | `accept` | takes connections from listening sockets, within limits, and picks a worker for each |
 //! | `http` | HTTP message heads, for WebSocket's opening handshake |
-//! | `io` | the output of a connection, its socket, its address |
+//! | `io` | the output of a connection, its socket, its address, and the header in which a proxy tells it |
 //! | `shared` | the part of a worker that other threads reach |
 //! | `wheel` | the timing wheel |
 //!
@@ -186,6 +187,10 @@ pub use handler::timers::{TimerId, TooManyTimersError};
 pub use io::address::Address;
 #[cfg(unix)]
 pub use io::adopt_error::AdoptError;
+pub use io::proxy_header::error::ProxyHeaderError;
+pub use io::proxy_header::tls::ProxyTls;
+pub use io::proxy_header::{ParsedProxyHeader, ProxyHeader, ProxyVersion};
+pub use io::trusted_networks::{NetworkError, TrustedNetworks};
 pub use ringwheel_ringbuffer as ringbuffer;
 pub use server::Server;
 pub use server::builder::ServerBuilder;

@@ -4,14 +4,17 @@
 
 use std::fs;
 use std::io;
+use std::net::SocketAddr;
 use std::path::Path;
 
 use ringwheel::protocol::{Encode, Output, Protocol};
 use ringwheel::websocket::{AcceptAll, Deflate, Message, WebSocket, WebSocketClient};
+use ringwheel::{Address, ProxyHeader, ProxyHeaderError};
 
 fn main() -> io::Result<()> {
     framings()?;
     http_head()?;
+    proxy_header()?;
     frames()?;
     deflate()?;
     connection()
@@ -23,6 +26,56 @@ fn write(target: &str, name: &str, parts: &[&[u8]]) -> io::Result<()> {
         .join(target);
     fs::create_dir_all(&directory)?;
     fs::write(directory.join(name), parts.concat())
+}
+
+/// Lines and binary headers, with bytes of the client's behind them.
+fn proxy_header() -> io::Result<()> {
+    let lines = [
+        ("line-ipv4", "PROXY TCP4 192.0.2.7 198.51.100.1 56324 443"),
+        (
+            "line-ipv6",
+            "PROXY TCP6 2001:db8::7 1:2:3:4:5:6:7:8 1 65535",
+        ),
+        ("line-mapped", "PROXY TCP6 ::ffff:192.0.2.7 ::1 1 2"),
+        ("line-unknown", "PROXY UNKNOWN"),
+        ("line-unknown-long", "PROXY UNKNOWN \r some \n text"),
+    ];
+    for (name, line) in lines {
+        write("proxy_header", name, &[line.as_bytes(), b"\r\nGET /"])?;
+    }
+    for (name, header) in headers().map_err(io::Error::other)? {
+        let mut output = Vec::new();
+        header.encode_v2(&mut output);
+        write("proxy_header", name, &[&output, b"GET /"])?;
+    }
+    let wrong_checksum = b"\r\n\r\n\0\r\nQUIT\n\x21\0\0\x0B\x04\0\x01p\x03\0\x04....";
+    let local = b"\r\n\r\n\0\r\nQUIT\n\x20\x11\0\x10whatever it has.";
+    write("proxy_header", "wrong-checksum", &[wrong_checksum])?;
+    write("proxy_header", "local-with-block", &[local])
+}
+
+fn headers() -> Result<[(&'static str, ProxyHeader); 5], ProxyHeaderError> {
+    let ipv4 = [7, 1].map(|byte| SocketAddr::from(([192, 0, 2, byte], 443)));
+    let ipv6 = [7, 1].map(|byte| SocketAddr::from(([0x2001, 0xDB8, 0, 0, 0, 0, 0, byte], 443)));
+    let path = Address::Unix(Some(Path::new("/run/a.sock").into()));
+    let name = Address::Abstract(Box::from(*b"name"));
+    let mut all = ProxyHeader::new(ipv4[0], ipv4[1])?;
+    all.add_tlv(ProxyHeader::ALPN, b"h2")?;
+    all.add_tlv(ProxyHeader::AUTHORITY, b"chat.example")?;
+    all.add_tlv(ProxyHeader::UNIQUE_ID, b"7F000001:8F14")?;
+    let tls =
+        b"\x07\0\0\0\0\x21\0\x07TLSv1.3\x22\0\x05J\xC3\xB6rg\x23\0\x01c\x24\0\x01s\x25\0\x01k";
+    all.add_tlv(ProxyHeader::TLS, tls)?;
+    all.add_tlv(ProxyHeader::NETWORK_NAMESPACE, b"blue")?;
+    all.add_tlv(0xEA, b"own")?;
+    all.add_checksum()?;
+    Ok([
+        ("binary-ipv4", all),
+        ("binary-ipv6", ProxyHeader::new(ipv6[0], ipv6[1])?),
+        ("binary-unix", ProxyHeader::new(path, name)?),
+        ("binary-unknown", ProxyHeader::unknown()),
+        ("binary-local", ProxyHeader::local()),
+    ])
 }
 
 /// Protocol, limit, three bytes of settings, the lengths of pieces, and the stream.

@@ -6,6 +6,7 @@ pub mod connection;
 pub mod deflate;
 pub mod framings;
 pub mod http_head;
+pub mod proxy_header;
 pub mod ring;
 pub mod websocket_frames;
 pub mod websocket_pieces;
@@ -19,11 +20,12 @@ mod websocket;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 8] = [
+pub const TARGETS: [Target; 9] = [
     ("connection", connection::run),
     ("deflate", deflate::run),
     ("framings", framings::run),
     ("http_head", http_head::run),
+    ("proxy_header", proxy_header::run),
     ("ring", ring::run),
     ("websocket_frames", websocket_frames::run),
     ("websocket_pieces", websocket_pieces::run),

@@ -1,4 +1,5 @@
-//! Bytes in and out: the streams that carry a connection's bytes, and the output that collects what is sent.
+//! Bytes in and out: the streams that carry a connection's bytes, the output that collects what is sent, and the header by which a
+//! proxy tells whose bytes they are.
 
 pub(crate) mod accepted_socket;
 pub(crate) mod address;
@@ -8,10 +9,12 @@ pub(crate) mod adopt_error;
 pub(crate) mod adopted_listener;
 pub(crate) mod listening_socket;
 pub(crate) mod output;
+pub(crate) mod proxy_header;
 #[cfg(unix)]
 pub(crate) mod socket_file;
 pub(crate) mod socket_options;
 pub(crate) mod stream;
+pub(crate) mod trusted_networks;
 #[cfg(unix)]
 pub(crate) mod unix_listener;
 #[cfg(unix)]
