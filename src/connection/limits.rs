@@ -247,11 +247,14 @@ impl Timeouts {
     }
 
     /// The time for a part of a close with so many bytes pending: `close`, but with output not less than a peer at the least rate
-    /// needs for a [`STEP`], so that its progress can be seen.
+    /// needs for a [`STEP`], so that its progress can be seen, and no more than 20 times `close`.
     pub(crate) fn close_with(&self, pending: usize) -> Duration {
         match pending {
             0 => self.close,
-            _ => self.close.max(self.time_at_least_rate(STEP)),
+            _ => {
+                let most = self.close.saturating_mul(20);
+                self.time_at_least_rate(STEP).clamp(self.close, most)
+            }
         }
     }
 

@@ -26,8 +26,6 @@ const ROUNDS: usize = 8;
 /// A drain that is under way.
 pub(super) struct Drain {
     step: Step,
-    /// The time that it has.
-    deadline: Duration,
     /// All workers of the server, which drain together.
     workers: Arc<[Arc<LoopShared>]>,
     /// The connections that answer what has arrived, by slot.
@@ -105,10 +103,11 @@ impl Reactor {
             return;
         }
         self.state.schedule(deadline, Due::Drain);
-        self.state.schedule(deadline / 2, Due::DrainWait);
+        for time in [deadline / 2, deadline - deadline / 4] {
+            self.state.schedule(time, Due::DrainWait);
+        }
         self.drain = Some(Drain {
             step: Step::Mail,
-            deadline,
             workers,
             targets: HashMap::new(),
             awaited: 0,
@@ -251,7 +250,6 @@ impl Reactor {
             return self.begin_step(Step::Telling);
         }
         drain.is_late = true;
-        self.state.schedule(drain.deadline / 4, Due::DrainWait);
         let slots: Vec<u32> = drain.targets.keys().copied().collect();
         for slot in slots {
             let connection = self.table.in_slot(slot);

@@ -293,8 +293,8 @@ impl<P> Listen<P> {
     /// The time for each part of an orderly close: for the protocol's answer to our last words, for the output to leave, for the
     /// peer's end of stream. Default 10 s.
     ///
-    /// While output is pending the time is at least that in which a peer at the least rate reads a step of the kernel, 192 KiB: 192 s
-    /// by default. While output leaves at [`min_send_rate`](Self::min_send_rate), measured over this time, it begins anew: a peer that
+    /// While output is pending the time is longer: that in which a peer at the least rate reads 192 KiB, a step of the kernel, but at
+    /// most 20 times this; 192 s by default. While output leaves at [`min_send_rate`](Self::min_send_rate), measured over this time, it begins anew: a peer that
     /// reads gets all of it. A peer that does not is cut off with a reset, and completions of what it has not got tell
     /// [`SendOutcome::Lost`](crate::SendOutcome::Lost). [`Handler::on_close`](crate::Handler::on_close) does not wait for any of
     /// this.

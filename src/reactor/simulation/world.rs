@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use crate::connection::Connection;
 use crate::connection::burdens::Burdens;
 use crate::connection::limits::{Limits, Overflow, Timeouts};
 use crate::handler::connections::Connections;
@@ -66,6 +67,8 @@ pub(super) struct World {
     pub(super) shortage: Shortage,
     /// Decides on what is published to a topic that is flooded; `None` in most runs.
     flood: Option<Random>,
+    /// Decides when the loop stands still although connections wait for a turn; `None` in most runs.
+    stalls: Option<Random>,
     /// The loop sleeps, or would in production.
     pub(super) sleeps: bool,
     /// Another thread has woken the loop since its last iteration.
@@ -168,6 +171,7 @@ impl World {
             tickets: Vec::new(),
             shortage,
             flood: lag::flood(seed),
+            stalls: stalls(seed, &timeouts),
             sleeps: false,
             was_woken,
             tokens: Vec::new(),
@@ -196,6 +200,18 @@ impl World {
                 _ => self.iterate(),
             }
             self.flood_topic();
+            self.stand_still();
+        }
+    }
+
+    /// Lets the idle time pass while a connection has more input to deliver than a turn does, as if a callback had taken so long.
+    fn stand_still(&mut self) {
+        let has_much = |it: &Connection| it.has_deliverable() && it.kept() > BUDGET;
+        let is_waiting = self.reactor.table.iter().any(has_much);
+        let stalls = self.stalls.as_mut().filter(|_| is_waiting);
+        if stalls.is_some_and(|random| random.one_in(2)) {
+            self.pass(IDLE + Duration::from_millis(20));
+            self.iterate();
         }
     }
 
@@ -538,6 +554,14 @@ impl World {
         }
         events
     }
+}
+
+/// Decides when the loop stands still in the run of a seed in which only the idle time is limited. It is a generator of its own, so
+/// that the other runs do not depend on it.
+fn stalls(seed: u64, timeouts: &Timeouts) -> Option<Random> {
+    let mut random = Random(seed ^ 0x57a1_15ee);
+    let is_plain = timeouts.first_message.is_none() && timeouts.message.is_none();
+    (is_plain && random.one_in(2)).then_some(random)
 }
 
 /// Notes that a task runs.
