@@ -48,3 +48,35 @@ impl Connection {
         was_held_back || self.has_unheard_input()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ringwheel_ringbuffer::RingBuffer;
+
+    use super::*;
+    use crate::connection::id::ConnId;
+    use crate::io::address::Address;
+    use crate::io::stream::Stream;
+
+    #[test]
+    fn input_that_was_not_looked_at_is_unheard() {
+        let id = ConnId {
+            worker: 0,
+            service: 0,
+            slot: 0,
+            serial: 0,
+        };
+        let mut connection = Connection::new(id, 0, Stream::Detached, Address::Unix(None), 0);
+        assert!(!connection.has_unheard_input());
+        connection.readable = true;
+        assert!(connection.has_unheard_input(), "unread in the socket");
+        connection.readable = false;
+        let mut ring = RingBuffer::with_limit(100);
+        ring.extend_from_slice(&[0; 10]).unwrap();
+        connection.input = Some(Box::new(ring));
+        connection.needed = 11;
+        assert!(!connection.has_unheard_input(), "a part of a message");
+        connection.needed = 10;
+        assert!(connection.has_unheard_input(), "a whole message");
+    }
+}

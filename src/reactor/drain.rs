@@ -207,6 +207,10 @@ impl Reactor {
     /// After a turn of a draining connection: tells its handler once all that has arrived is answered, and there is nothing that
     /// it could miss.
     pub(super) fn advance_drain(&mut self, slot: u32) {
+        if current::posted() > 0 && self.has_answered(slot) {
+            // What its callbacks have just posted comes first: closures that answer, or publish.
+            self.after_callbacks(slot);
+        }
         let (Some(drain), Some(connection)) = (&mut self.drain, self.table.in_slot(slot)) else {
             return;
         };
@@ -217,11 +221,6 @@ impl Reactor {
                 drain.await_no_longer(slot);
             }
             return;
-        }
-        if is_active && current::posted() > 0 {
-            // What its callbacks have just posted comes first: closures that answer, or publish.
-            self.after_callbacks(slot);
-            return self.advance_drain(slot);
         }
         drain.remove_target(slot);
         let is_closing = connection.life.is_parting() || connection.is_finishing();
@@ -239,6 +238,16 @@ impl Reactor {
             service.shutdown(connection, &mut self.state);
             self.settle(slot);
         }
+    }
+
+    /// True if an open connection has answered what had arrived.
+    fn has_answered(&mut self, slot: u32) -> bool {
+        let (Some(drain), Some(connection)) = (&self.drain, self.table.in_slot(slot)) else {
+            return false;
+        };
+        let is_answering = connection.draining == Draining::Answering;
+        let is_behind = is_answering && drain.awaits_answers_of(connection);
+        connection.life.is_active() && !is_behind
     }
 
     /// Half of the drain's time is over, or three quarters: ends the wait for connections that are held back, then for all.

@@ -78,7 +78,7 @@ const PATIENCE: Duration = Duration::from_millis(25);
 const TOPICS: [&str; 5] = ["a", "b", "news", "weather", "elsewhere"];
 
 /// Number of seeds that run by default, as in CI.
-const SEEDS: u64 = 10_000;
+const SEEDS: u64 = 12_000;
 
 /// Bytes that a peer must take within a time, however many are pending.
 fn least(timeouts: &Timeouts, time: Duration) -> usize {
