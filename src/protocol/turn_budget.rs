@@ -93,7 +93,7 @@ impl TurnBudget {
     /// True if the earlier turns of this iteration have been so much work that the others have only a look at what has come.
     #[inline]
     pub(crate) fn is_late(&self) -> bool {
-        self.before > LATE * self.whole
+        self.before / LATE > self.whole
     }
 
     /// Leaves the turn that has just begun a small part of the budget. If it needs more, its connection is heavy, and goes on when

@@ -378,7 +378,7 @@ impl Reactor {
     /// Gives turns to heavy connections until they have done the work of some whole turns. So light connections, whose events
     /// are handled at once, wait for this much and not for all heavy ones.
     fn serve_heavy(&mut self) {
-        let mut left = HEAVY_TURNS * self.state.budget.whole();
+        let mut left = self.state.budget.whole().saturating_mul(HEAVY_TURNS);
         for _ in 0..self.state.heavy.len() {
             let Some(id) = self.state.heavy.pop_front() else {
                 break;
