@@ -249,7 +249,7 @@ pub(super) fn encode(header: &ProxyHeader, output: &mut Vec<u8>) {
     // The limit on a header is below that on the field.
     let block = (length(header) - FIXED) as u16;
     output.extend(SIGNATURE);
-    output.extend([VERSION << 4 | command as u8, family as u8]);
+    output.extend([(VERSION << 4) | command as u8, family as u8]);
     output.extend(block.to_be_bytes());
     encode_addresses(header.addresses.as_ref(), output);
     output.extend(header.tlvs.encoded());
