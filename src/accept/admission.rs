@@ -1,9 +1,11 @@
 //! Admission of connections: enforces the limits in all and per IP address, and counts what became of each peer.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::io::trusted_networks::masked;
 
 /// The counts of a server's connections, and the limits on them.
 ///
@@ -136,12 +138,8 @@ impl Admission {
     /// The address that stands for all that count as one. An IPv4 address is the same whichever way it came.
     fn network(&self, ip: IpAddr) -> IpAddr {
         match ip.to_canonical() {
-            IpAddr::V6(ip) => {
-                let host_bits = 128 - u32::from(self.ipv6_prefix);
-                let mask = u128::MAX.checked_shl(host_bits).unwrap_or(0);
-                IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() & mask))
-            }
-            ip => ip,
+            ip @ IpAddr::V6(_) => masked(ip, self.ipv6_prefix),
+            ip @ IpAddr::V4(_) => ip,
         }
     }
 
@@ -156,7 +154,7 @@ mod tests {
     use super::*;
 
     const HERE: Option<IpAddr> = Some(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST));
-    const THERE: Option<IpAddr> = Some(IpAddr::V6(Ipv6Addr::LOCALHOST));
+    const THERE: Option<IpAddr> = Some(IpAddr::V6(std::net::Ipv6Addr::LOCALHOST));
 
     #[test]
     fn limits_hold_and_places_come_back() {

@@ -6,8 +6,8 @@ use super::Connection;
 use super::burdens::Burdens;
 use super::loop_state::LoopState;
 
-/// The time for which a connection stays heavy after a turn with much work. Without it a peer that does little and much in turn
-/// would do its much work among those that do little. The simulation is short.
+/// The time for which a connection stays heavy after a turn with much work. Without it a peer could send one
+/// short message between two floods, and have each flood handled among the light connections. The simulation has a shorter time.
 const MEMORY: Duration = if cfg!(test) {
     Duration::from_millis(20)
 } else {

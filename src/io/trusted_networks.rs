@@ -166,7 +166,7 @@ fn parse_prefix(text: &str, max: u8) -> Option<u8> {
 }
 
 /// The address with zeros behind the prefix.
-fn masked(ip: IpAddr, prefix: u8) -> IpAddr {
+pub(crate) fn masked(ip: IpAddr, prefix: u8) -> IpAddr {
     let prefix = u32::from(prefix);
     match ip {
         IpAddr::V4(ip) => {

@@ -15,8 +15,8 @@ use crate::io::socket_options::SocketOptions;
 
 /// A listening Unix socket, and the file at which it is reached.
 pub(crate) struct UnixListener {
-    /// `None` for an abstract name, and for a socket that was adopted. It is dropped before the socket: the next server takes the path as soon as nobody listens,
-    /// and the file would be its own by then.
+    /// `None` for an abstract name, and for a socket that was adopted. It is dropped before the socket: the next server takes the
+    /// path as soon as nobody listens, and the file would be its own by then.
     file: Option<SocketFile>,
     /// The listening socket, which is polled as if it were a stream: mio's own listener panics when a peer is bound to a path
     /// of 108 bytes, which the kernel reports with a length beyond that of the address.

@@ -44,8 +44,6 @@ pub struct TurnBudget {
     used: usize,
     /// Work of the earlier turns of this iteration.
     before: usize,
-    /// Calls of the protocol between two looks at the clock in this turn.
-    calls_per_look: u32,
     /// Calls of the protocol until the clock is looked at.
     calls_to_look: u32,
     /// True once the clock was looked at in this turn.
@@ -62,7 +60,6 @@ impl TurnBudget {
             share: whole.max(1),
             used: 0,
             before: 0,
-            calls_per_look: CALLS_PER_LOOK,
             calls_to_look: CALLS_PER_LOOK,
             has_looked: false,
             looked_at: None,
@@ -80,7 +77,6 @@ impl TurnBudget {
         self.before = self.before.saturating_add(self.used);
         self.share = self.whole;
         self.used = 0;
-        self.calls_per_look = CALLS_PER_LOOK;
         self.calls_to_look = CALLS_PER_LOOK;
         self.has_looked = false;
     }
@@ -90,18 +86,18 @@ impl TurnBudget {
         (self.before, self.used) = (0, 0);
     }
 
-    /// True if the earlier turns of this iteration have been so much work that the others have only a look at what has come.
+    /// True if the earlier turns of this iteration have used more than two budgets, so that the remaining turns must be
+    /// [cut](Self::cut).
     #[inline]
     pub(crate) fn is_late(&self) -> bool {
         self.before / LATE > self.whole
     }
 
-    /// Leaves the turn that has just begun a small part of the budget. If it needs more, its connection is heavy, and goes on when
-    /// those have had a turn that do little. `now` as in [`look`](Self::look).
+    /// Limits the turn that has just begun to a 32nd part of the budget. If its connection needs more, it is heavy, and its next
+    /// turn comes behind those of the light connections. `now` as in [`look`](Self::look).
     #[cold]
     pub(crate) fn cut(&mut self, now: Option<Instant>) {
         self.share = (self.whole / CUT).max(1);
-        self.calls_per_look = CALLS_PER_LOOK_OF_CUT;
         self.look(now);
     }
 
@@ -122,7 +118,12 @@ impl TurnBudget {
     /// `now` is `None` in a loop that measures no time.
     #[cold]
     pub(crate) fn look(&mut self, now: Option<Instant>) {
-        self.calls_to_look = self.calls_per_look;
+        let is_cut = self.share < self.whole;
+        self.calls_to_look = if is_cut {
+            CALLS_PER_LOOK_OF_CUT
+        } else {
+            CALLS_PER_LOOK
+        };
         let before = std::mem::replace(&mut self.looked_at, now);
         let is_first = !std::mem::replace(&mut self.has_looked, true);
         if let (false, Some(before), Some(now)) = (is_first, before, now) {

@@ -10,8 +10,8 @@ use super::ServiceEntry;
 const CALLS: usize = 256;
 
 /// Draws from a connection's sources while there is room, within the budget of the turn: a byte counts 1, and the time of many
-/// calls counts, too. Something is drawn in each turn, whatever the input has cost. The end of the turn queues the connection if there
-/// is room still. Drops the sources once the connection closes without them.
+/// calls counts, too. Each turn makes at least one call, whatever its input has cost. The end of the turn queues the connection if
+/// there is still room. Drops the sources once the connection closes without them.
 pub(super) fn draw_from_sources(
     connection: &mut Connection,
     slot: &mut ServiceEntry,

@@ -90,8 +90,8 @@ impl ServerHandle {
     /// and every connection closes with [`CloseReason::Shutdown`](crate::CloseReason).
     ///
     /// A connection that subscribes to topics is told of the end only once all connections of all workers have answered, and
-    /// what they publish and mail has arrived, and what closures on other workers that they have mailed publish, through up to six
-    /// workers one after another. It waits for connections that are held back (paused by their
+    /// what they publish and mail has arrived. What a closure publishes that they have sent to another worker arrives, too, and
+    /// what the next closure of such a chain publishes, up to the sixth. It waits for connections that are held back (paused by their
     /// handler, with output above [`Limits::high_water`](crate::Limits::high_water), or for want of memory) for no longer than half of
     /// `deadline`, and for others for no longer than three quarters. What is published after that may miss it.
     ///
