@@ -25,6 +25,8 @@ pub(crate) struct Session<S> {
     // Together with the flags: on its own it would take another word of each connection.
     state: Option<S>,
     flags: Flags,
+    /// The pings and pongs: most servers send pings, so this is there for each connection, apart from what is rare.
+    keepalive: Option<Box<Keepalive>>,
     rare: Option<Box<Rare>>,
 }
 
@@ -35,7 +37,6 @@ struct Rare {
     /// The code and the reason to close with.
     closing_words: Option<(CloseCode, Box<str>)>,
     peer_close: Option<CloseFrame>,
-    keepalive: Keepalive,
     /// A client's opening request, until it is sent.
     greeting: Option<Vec<u8>>,
     writer: FrameWriter,
@@ -64,6 +65,7 @@ impl<S> Session<S> {
         Session {
             state: None,
             flags: Flags::OPENING,
+            keepalive: None,
             rare: None,
         }
     }
@@ -82,6 +84,10 @@ impl<S> Session<S> {
         self.rare.get_or_insert_with(Box::default)
     }
 
+    fn keepalive(&mut self) -> &mut Keepalive {
+        self.keepalive.get_or_insert_with(Box::default)
+    }
+
     /// Begins the conversation, with what the opening handshake has agreed on.
     pub(crate) fn open(&mut self, opened: Opened<S>, settings: &Settings, now: Duration) {
         self.flags.clear(Flags::OPENING);
@@ -91,7 +97,7 @@ impl<S> Session<S> {
         }
         self.flags.set(Flags::NEW_DEADLINE);
         if let Some(every) = settings.ping_every {
-            self.rare().keepalive.begin(now.saturating_add(every));
+            self.keepalive().begin(now.saturating_add(every));
         }
         #[cfg(feature = "deflate")]
         if let (Some(agreed), Some(deflate)) = (opened.agreed, &settings.deflate) {
@@ -118,7 +124,7 @@ impl<S> Session<S> {
     }
 
     pub(crate) fn round_trip_time(&self) -> Option<Duration> {
-        self.rare.as_ref()?.keepalive.round_trip_time()
+        self.keepalive.as_ref()?.round_trip_time()
     }
 
     /// True if the peer may compress its messages.
@@ -255,7 +261,7 @@ impl<S> Session<S> {
     /// Sends a ping whose answer tells the round-trip time.
     pub(crate) fn ping(&mut self, now: Duration, output: &mut Output) -> Result<(), PackError> {
         self.check_open()?;
-        let payload = self.rare().keepalive.ping(now);
+        let payload = self.keepalive().ping(now);
         debug_assert!(payload.len() <= CONTROL_MAX);
         self.put(FirstByte::last(Opcode::Ping), &payload, output);
         Ok(())
@@ -284,8 +290,8 @@ impl<S> Session<S> {
 
     /// Registers a pong (section 5.5.3). True if it answers a ping whose answer tells the round-trip time.
     pub(crate) fn take_pong(&mut self, payload: &[u8], now: Duration) -> bool {
-        let rare = self.rare.as_mut();
-        rare.is_some_and(|rare| rare.keepalive.take_pong(payload, now))
+        let keepalive = self.keepalive.as_mut();
+        keepalive.is_some_and(|keepalive| keepalive.take_pong(payload, now))
     }
 
     /// Sets the code and the reason to close with.
@@ -364,19 +370,20 @@ impl<S> Session<S> {
     /// The time for [`on_deadline`](Self::on_deadline).
     pub(crate) fn next_deadline(&mut self, now: Duration) -> Option<Duration> {
         self.flags.clear(Flags::NEW_DEADLINE);
-        let rare = self.rare.as_mut()?;
         if self.flags.has_any(Flags::CLOSE_SENT) {
             return None;
         }
-        let mut ping = rare.keepalive.next_deadline();
+        let keepalive = self.keepalive.as_mut();
+        let mut ping = keepalive.and_then(|keepalive| keepalive.next_deadline());
         if self.flags.has_any(Flags::ENDED) {
             // The deadline of the peer's end of stream is set as soon as possible.
             ping = ping.or(Some(now));
         }
         #[cfg(feature = "deflate")]
-        let release = rare
-            .writer
-            .compression()
+        let release = self
+            .rare
+            .as_mut()
+            .and_then(|rare| rare.writer.compression())
             .and_then(|compression| compression.next_release(now));
         #[cfg(not(feature = "deflate"))]
         let (release, _) = (None, now);
@@ -389,7 +396,7 @@ impl<S> Session<S> {
     /// Hears that our side of the stream ends: instead of pongs, the peer's end of stream is awaited.
     pub(crate) fn end_stream(&mut self) {
         self.flags.set(Flags::ENDED);
-        self.rare().keepalive.end();
+        self.keepalive().end();
     }
 
     /// Releases an idle compressor, sends an automatic ping, or finds that the peer has not answered one: those that are due.
@@ -400,14 +407,18 @@ impl<S> Session<S> {
         let (now, peer_is_held_back) = (context.now, context.peer_is_held_back);
         let session = &mut *context.encoder;
         session.flags.set(Flags::NEW_DEADLINE);
-        let Some(rare) = &mut session.rare else {
-            return Ok(());
-        };
         #[cfg(feature = "deflate")]
-        if let Some(compression) = rare.writer.compression() {
+        let compression = session
+            .rare
+            .as_mut()
+            .and_then(|rare| rare.writer.compression());
+        #[cfg(feature = "deflate")]
+        if let Some(compression) = compression {
             compression.release_if_idle(now);
         }
-        let keepalive = &mut rare.keepalive;
+        let Some(keepalive) = &mut session.keepalive else {
+            return Ok(());
+        };
         let timeout = settings.pong_timeout;
         if session.flags.has_any(Flags::ENDED) {
             keepalive.await_end(now, timeout);
