@@ -30,7 +30,8 @@ use crate::protocol::Farewell;
 pub enum CloseReason<E> {
     /// The peer ended its stream between two messages.
     Peer,
-    /// The peer ended its stream in the middle of a message.
+    /// The peer ended its stream in the middle of a message; or, over TLS, without the alert `close_notify` with which a peer says
+    /// that it has sent all, so that anybody on the way may have cut the stream.
     Truncated,
     /// [`Conn::close`](crate::Conn::close) or [`ConnHandle::close`](crate::ConnHandle::close).
     Local,

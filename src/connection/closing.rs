@@ -72,7 +72,7 @@ impl Connection {
     /// Ends the connection at once with a reset; pending output is lost.
     pub(crate) fn abort(&mut self, cause: Cause) {
         if !self.life.is_closed() {
-            self.output.stream().reset_on_drop();
+            self.output.wire().reset_on_drop();
             self.end_now(cause);
         }
     }
@@ -97,7 +97,10 @@ impl Connection {
         }
         if is_output_lost && !self.output.has_failed() {
             // The peer must not take a stream that was cut for a whole one.
-            self.output.stream().reset_on_drop();
+            self.output.wire().reset_on_drop();
+        } else if cause.is_orderly() {
+            // As far as the kernel takes it at once: the stream is whole.
+            self.output.say_end();
         }
         self.life.end();
         self.output.shut();

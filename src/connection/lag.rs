@@ -294,7 +294,8 @@ mod tests {
             slot: 0,
             serial: 0,
         };
-        let mut connection = Connection::new(id, 0, Stream::Detached, Address::Unix(None), 0);
+        let mut connection =
+            Connection::new(id, 0, Stream::Detached.into(), Address::Unix(None), 0);
         connection
             .output
             .borrow_ring(&mut state.pool, usize::MAX - 512);

@@ -222,6 +222,14 @@ impl Lifecycle {
         self.peer = PeerSide::Announced;
     }
 
+    /// True if our end is the next that leaves, once all output has.
+    pub(crate) fn sends_end_next(self) -> bool {
+        match self.stage {
+            Stage::Open => self.own == OwnSide::EndRequested,
+            stage => stage == Stage::Flushing,
+        }
+    }
+
     /// All output is with the kernel. True if our end of stream is to be sent now.
     pub(crate) fn on_all_sent(&mut self) -> bool {
         match self.stage {

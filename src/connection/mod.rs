@@ -43,7 +43,7 @@ use crate::connection::memory::Charge;
 use crate::connection::timers::Timers;
 use crate::io::address::Address;
 use crate::io::output::Output;
-use crate::io::stream::Stream;
+use crate::io::wire::Wire;
 use crate::shared::LoopShared;
 use crate::shared::control::Control;
 
@@ -118,7 +118,7 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(crate) fn new(id: ConnId, service: u16, stream: Stream, peer: Address, tick: u64) -> Self {
+    pub(crate) fn new(id: ConnId, service: u16, wire: Wire, peer: Address, tick: u64) -> Self {
         Connection {
             id,
             service,
@@ -134,7 +134,7 @@ impl Connection {
             needed: 1,
             charge: Charge::default(),
             input: None,
-            output: Output::new(stream),
+            output: Output::new(wire),
             received: 0,
             messages_in: 0,
             messages_out: 0,
@@ -181,6 +181,7 @@ impl Connection {
     pub(crate) fn is_settled(&self) -> bool {
         self.gate.is_open()
             && self.output.is_empty()
+            && !self.output.has_unsent()
             && !self.output.has_failed()
             && !self.burdens.has(Burdens::COMPLETING)
             && self.timers.write.is_none()

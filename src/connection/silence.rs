@@ -23,7 +23,7 @@ impl Connection {
 
     /// Asks the socket whether input waits, where reading is held back: a socket that was not drained need not have any.
     pub(crate) fn recheck_readable(&mut self) {
-        if self.readable && !self.gate.is_open() && !self.output.stream().has_news() {
+        if self.readable && !self.gate.is_open() && !self.output.wire().has_news() {
             self.readable = false;
             self.drain_fully = false;
         }
@@ -66,7 +66,8 @@ mod tests {
             slot: 0,
             serial: 0,
         };
-        let mut connection = Connection::new(id, 0, Stream::Detached, Address::Unix(None), 0);
+        let mut connection =
+            Connection::new(id, 0, Stream::Detached.into(), Address::Unix(None), 0);
         assert!(!connection.has_unheard_input());
         connection.readable = true;
         assert!(connection.has_unheard_input(), "unread in the socket");

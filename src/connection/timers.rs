@@ -242,7 +242,7 @@ impl Connection {
 
     /// The time within which a peer that reads at the least rate gets all that the kernel may hold.
     pub(crate) fn linger_time(&mut self, timeouts: &Timeouts) -> Duration {
-        let capacity = self.output.stream().send_capacity() as u64;
+        let capacity = self.output.wire().send_capacity() as u64;
         timeouts.linger(self.output.written().min(capacity))
     }
 

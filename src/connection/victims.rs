@@ -104,7 +104,7 @@ mod tests {
     /// Adds a connection that keeps input of `kept` bytes in a ring of `capacity` bytes or a little more.
     fn add(table: &mut ConnTable, state: &mut LoopState, kept: usize, capacity: usize) -> ConnId {
         let id = table.insert(0, |id| {
-            Connection::new(id, 0, Stream::Detached, Address::Unix(None), 0)
+            Connection::new(id, 0, Stream::Detached.into(), Address::Unix(None), 0)
         });
         let connection = table.get(id).unwrap();
         let mut ring = state.pool.lend(usize::MAX);
@@ -141,7 +141,7 @@ mod tests {
         let subscriptions = [10, 300, 2_000, 20, 500];
         let ids = subscriptions.map(|count| {
             let id = table.insert(0, |id| {
-                Connection::new(id, 0, Stream::Detached, Address::Unix(None), 0)
+                Connection::new(id, 0, Stream::Detached.into(), Address::Unix(None), 0)
             });
             let connection = table.get(id).unwrap();
             connection.extra_or_new();

@@ -267,7 +267,7 @@ fn adopt(reactor: &mut Reactor, registry: &Registry, arrival: Arrival) {
         peer,
         listener,
     } = arrival;
-    reactor.adopt(listener, socket.into(), peer, register);
+    reactor.adopt(listener, Stream::from(socket).into(), peer, register);
 }
 
 /// The events of a connection, registered once for its life. Urgent data is among them where the system reports it: a short

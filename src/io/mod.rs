@@ -1,4 +1,4 @@
-//! Bytes in and out: the streams that carry a connection's bytes, the output that collects what is sent, and the header by which a
+//! Bytes in and out: the streams that carry a connection's bytes, the wire that may seal them, the output that collects what is sent, and the header by which a
 //! proxy tells whose bytes they are.
 
 pub(crate) mod accepted_socket;
@@ -19,3 +19,4 @@ pub(crate) mod trusted_networks;
 pub(crate) mod unix_listener;
 #[cfg(unix)]
 mod unix_stream;
+pub(crate) mod wire;

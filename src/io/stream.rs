@@ -15,7 +15,7 @@ use socket2::SockRef;
 /// epoll(7) documents that for stream sockets, and kqueue's edge (`EV_CLEAR`) behaves alike. Where mio emulates edges
 /// (Windows, poll(2)), only `WouldBlock` re-arms the interest, so there a socket is used until it returns that.
 ///
-/// For reads of Unix sockets it does not hold, whatever epoll(7) says: see [`Stream::is_drained_by_short_read`]. A write to one
+/// For reads of Unix sockets it does not hold, whatever epoll(7) says: see [`Stream::is_drained_by`]. A write to one
 /// is cut short when its buffer is full, and each piece that the peer has read announces room.
 pub(crate) const SHORT_MEANS_DRAINED: bool = cfg!(all(
     any(
@@ -158,13 +158,13 @@ impl Stream {
         retry_interrupted(|| delegate!(self, read(buffer), would_block()))
     }
 
-    /// True if a read that fills less than the buffer proves the socket empty.
+    /// True if a read of `count` bytes into `room` proves the socket empty, because it has filled less than the room.
     ///
     /// A read of a Unix socket ends behind bytes with which the peer has passed descriptors (unix(7), `SCM_RIGHTS`), although
     /// more may wait, and no further event announces that.
     #[inline]
-    pub(crate) fn is_drained_by_short_read(&self) -> bool {
-        SHORT_MEANS_DRAINED && !self.is_unix()
+    pub(crate) fn is_drained_by(&self, count: usize, room: usize) -> bool {
+        SHORT_MEANS_DRAINED && count < room && !self.is_unix()
     }
 
     #[inline]

@@ -34,7 +34,9 @@ pub(super) fn say_farewell(
 /// Sends our end of stream once all output has left, and ends the connection once both sides have ended.
 pub(super) fn advance_close(connection: &mut Connection) {
     let has_sent_all = connection.output.is_empty() && connection.sources() == 0;
-    if has_sent_all && connection.life.on_all_sent() {
+    let may_end =
+        has_sent_all && (!connection.life.sends_end_next() || connection.output.say_end());
+    if may_end && connection.life.on_all_sent() {
         if let Err(error) = connection.output.shutdown_write() {
             connection.fail(error);
             return;

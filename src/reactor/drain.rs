@@ -186,7 +186,7 @@ impl Reactor {
         if !connection.life.is_active() || drain.step == Step::Mail {
             return;
         }
-        let arrived = connection.output.stream().receive_capacity();
+        let arrived = connection.output.wire().receive_capacity();
         let target = Target {
             received: connection.received.saturating_add(arrived as u64),
             is_awaited: drain.step == Step::Answering,

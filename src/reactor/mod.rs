@@ -30,7 +30,7 @@ fn meet_error(connection: &mut Connection) {
     if connection.wants_input() {
         return;
     }
-    if let Ok(Some(error)) = connection.output.stream().take_error() {
+    if let Ok(Some(error)) = connection.output.wire().take_error() {
         connection.fail(error);
     }
 }
@@ -59,6 +59,7 @@ use crate::connection::memory::Bounds;
 use crate::connection::table::ConnTable;
 use crate::io::address::Address;
 use crate::io::stream::Stream;
+use crate::io::wire::Wire;
 use crate::panics::contain_drop;
 use crate::service::Service;
 use crate::shared::{LoopShared, current};
@@ -211,7 +212,7 @@ impl Reactor {
     pub(crate) fn adopt(
         &mut self,
         service: u16,
-        mut socket: Stream,
+        mut wire: Wire,
         peer: Address,
         register: impl FnOnce(&mut Stream, ConnId) -> io::Result<()>,
     ) {
@@ -219,8 +220,8 @@ impl Reactor {
         let (timeouts, tick) = (slot.timeouts, self.state.tick);
         let mut registered = Ok(());
         let id = self.table.insert(service, |id| {
-            registered = register(&mut socket, id);
-            Connection::new(id, service, socket, peer, tick)
+            registered = register(wire.stream_mut(), id);
+            Connection::new(id, service, wire, peer, tick)
         });
         let connection = self.table.get(id).expect("it was just inserted");
         if let Err(error) = &registered {

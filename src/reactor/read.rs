@@ -6,6 +6,7 @@ use std::io;
 use crate::connection::Connection;
 use crate::connection::close_reason::Cause;
 use crate::connection::loop_state::LoopState;
+use crate::io::wire::Wire;
 use crate::service::Service;
 
 use super::{Reactor, ServiceEntry};
@@ -17,6 +18,8 @@ const JOIN_MAX: usize = 4 * 1024;
 const RING_READ_MIN: usize = 4 * 1024;
 /// The multiple of the bytes that have arrived up to which the announced length of a message is believed.
 const ANNOUNCED_MAX: usize = 4;
+/// The work of a read, beyond that of its bytes, up to which its turn may take the fast path, which charges nothing.
+const COSTLY_READ: usize = 8 * 1024;
 
 impl Reactor {
     /// Has long turns charged with the time that they take, from now on.
@@ -48,10 +51,10 @@ pub(super) fn fast_turn(
 ) -> bool {
     state.begin_turn();
     let room = buffer.len();
-    let stream = connection.output.stream();
-    let outcome = stream.read(buffer);
+    let wire = connection.output.wire();
+    let outcome = wire.read(buffer);
     let count = match outcome {
-        Ok(count) if stream.is_drained_by_short_read() && count > 0 && count < room => count,
+        Ok(count) if count > 0 && wire.is_drained_by(count, room) && !is_costly(wire) => count,
         _ => {
             connection.readable = true;
             ReadTurn::new(connection, slot, state, buffer).run_after_first_read(outcome, room);
@@ -71,6 +74,12 @@ pub(super) fn fast_turn(
         return false;
     }
     connection.output.send_off(&mut state.pool)
+}
+
+/// True if the last read has caused work that counts against the budget of the turn.
+#[inline]
+fn is_costly(wire: &Wire) -> bool {
+    wire.work_of_read() > COSTLY_READ
 }
 
 /// The bytes to make room for, in all, where `needed` were announced and `arrived` have come. A header may claim any length, so
@@ -164,13 +173,14 @@ impl<'a> ReadTurn<'a> {
                 self.connection.received += count as u64;
                 self.connection.active_at = self.state.tick;
                 let connection = &mut *self.connection;
-                let short_is_all = connection.output.stream().is_drained_by_short_read();
-                if short_is_all && count < room && !connection.drain_fully {
+                let wire = connection.output.wire();
+                let work = wire.work_of_read();
+                if wire.is_drained_by(count, room) && !connection.drain_fully {
                     connection.readable = false;
                 }
                 self.deliver();
                 // The bytes are charged behind their delivery: a read that is allowed is also delivered.
-                self.state.budget.charge(count);
+                self.state.budget.charge(count + work);
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 self.connection.readable = false;
@@ -222,7 +232,7 @@ impl<'a> ReadTurn<'a> {
             return self.read_into_ring();
         }
         let room = &mut self.buffer[self.held..];
-        let outcome = self.connection.output.stream().read(room);
+        let outcome = self.connection.output.wire().read(room);
         let room = room.len();
         if let Ok(count) = outcome {
             self.held += count;
@@ -244,7 +254,7 @@ impl<'a> ReadTurn<'a> {
         let (spare, _) = ring.spare();
         let room = room.min(spare.len());
         let spare = &mut spare[..room];
-        let outcome = self.connection.output.stream().read(spare);
+        let outcome = self.connection.output.wire().read(spare);
         if let Ok(count) = outcome {
             ring.commit(count);
         }
@@ -345,7 +355,7 @@ impl<'a> ReadTurn<'a> {
             self.connection.life.announce_peer_end();
         } else if self.connection.gate.is_open() {
             self.connection.life.announce_peer_end();
-            if self.connection.input.is_some() {
+            if self.connection.input.is_some() || self.connection.output.wire().was_cut_off() {
                 self.connection.close(Cause::Truncated);
             } else if self.connection.life.is_parting() {
                 self.connection.close(Cause::Local);

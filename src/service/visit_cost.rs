@@ -54,7 +54,7 @@ mod tests {
             slot: 0,
             serial: 0,
         };
-        let connection = Connection::new(id, 0, Stream::Detached, Address::Unix(None), 0);
+        let connection = Connection::new(id, 0, Stream::Detached.into(), Address::Unix(None), 0);
         let none = || VisitCost::begin(&connection);
         assert_eq!(none().end(&connection, 0), VISIT_COST);
         assert_eq!(none().end_letter(&connection, 0), 1);

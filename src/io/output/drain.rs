@@ -7,7 +7,7 @@ use ringwheel_ringbuffer::RingPool;
 use super::Output;
 use super::message::State;
 use super::outlet::Outlet;
-use crate::io::stream::Stream;
+use crate::io::wire::Wire;
 
 impl Output {
     /// Hands the pending output and `bytes` to the socket, and keeps the rest that it does not take.
@@ -21,10 +21,10 @@ impl Output {
         let pending = ring.len();
         let (front, back) = ring.as_slices();
         let outcome = if pending == 0 {
-            self.stream.write(bytes)
+            self.wire.write(bytes)
         } else {
             let parts = [IoSlice::new(front), IoSlice::new(back), IoSlice::new(bytes)];
-            self.stream.write_vectored(&parts)
+            self.wire.write_vectored(&parts)
         };
         match outcome {
             Ok(count) => {
@@ -49,12 +49,15 @@ impl Output {
                 self.cannot_write(error);
             }
         }
+        if self.wire.committed() > self.mark as usize {
+            self.state.add(State::TORN);
+        }
     }
 
     /// True if the socket may take something now.
     #[inline]
     fn can_leave(&self) -> bool {
-        self.outlet == Outlet::Open && self.failure.is_none() && self.stream.is_attached()
+        self.outlet == Outlet::Open && self.failure.is_none() && self.wire.is_attached()
     }
 
     /// Hands all that is pending, which is whole, to the socket, until it is empty or takes no more.
@@ -66,6 +69,19 @@ impl Output {
             self.mark = self.len() as u32;
             self.state.clear(State::TORN);
         }
+        if self.wire.has_unsent() {
+            self.push_unsent();
+        }
+    }
+
+    /// Hands records of the seal to the socket that no write has pushed on.
+    #[cold]
+    fn push_unsent(&mut self) {
+        if self.can_leave() {
+            if let Err(error) = self.wire.push_unsent() {
+                self.cannot_write(error);
+            }
+        }
     }
 
     /// Offers the socket the messages before the current one, because that one does not fit behind them. True if `bytes` more
@@ -73,10 +89,11 @@ impl Output {
     #[cold]
     pub(super) fn make_room(&mut self, bytes: usize) -> bool {
         let pending = self.len();
-        let earlier = self.mark as usize;
+        // A sealed stream goes on with what it is committed to, and then the current message is torn already.
+        let earlier = (self.mark as usize).max(self.wire.committed());
         while self.flush_once(earlier - (pending - self.len())) {}
         // The earlier messages are fewer than 4 GiB.
-        self.mark -= (pending - self.len()) as u32;
+        self.mark = self.mark.saturating_sub((pending - self.len()) as u32);
         self.has_room(bytes)
     }
 
@@ -94,10 +111,10 @@ impl Output {
         let front = &front[..front.len().min(offered)];
         let back = &back[..offered - front.len()];
         let outcome = if back.is_empty() {
-            self.stream.write(front)
+            self.wire.write(front)
         } else {
             let parts = [IoSlice::new(front), IoSlice::new(back)];
-            self.stream.write_vectored(&parts)
+            self.wire.write_vectored(&parts)
         };
         match outcome {
             Ok(count) => {
@@ -135,7 +152,7 @@ impl Output {
             if self.outlet != Outlet::Open || !back.is_empty() || self.failure.is_some() {
                 return false;
             }
-            match self.stream.write(front) {
+            match self.wire.write(front) {
                 Ok(count) if count == front.len() => self.written += count as u64,
                 outcome => {
                     self.wrote_part(outcome);
@@ -179,12 +196,12 @@ impl Output {
     }
 
     #[inline]
-    pub(crate) fn stream(&mut self) -> &mut Stream {
-        &mut self.stream
+    pub(crate) fn wire(&mut self) -> &mut Wire {
+        &mut self.wire
     }
 
     pub(crate) fn local_addr(&self) -> io::Result<std::net::SocketAddr> {
-        self.stream.local_addr()
+        self.wire.local_addr()
     }
 
     #[inline]
@@ -198,13 +215,35 @@ impl Output {
         self.outlet.unblock();
     }
 
+    /// Says the end in the words of the seal, if there is one, behind all that has left. True once that is with the kernel; until
+    /// then it is to be called again.
+    pub(crate) fn say_end(&mut self) -> bool {
+        let has_said = !self.wire.has_end_to_say() || self.outlet == Outlet::Shut;
+        if has_said || !self.can_leave() {
+            return has_said;
+        }
+        match self.wire.say_end() {
+            Ok(()) => true,
+            Err(error) => {
+                self.cannot_write(error);
+                false
+            }
+        }
+    }
+
+    /// True if the seal has records of its own to send, such as answers to its peer.
+    #[inline]
+    pub(crate) fn has_unsent(&self) -> bool {
+        self.wire.has_unsent()
+    }
+
     /// Sends our end of the stream. Whatever is put into the output from now on is dropped.
     ///
     /// # Errors
     /// The socket's error.
     pub(crate) fn shutdown_write(&mut self) -> io::Result<()> {
         self.outlet = Outlet::Shut;
-        self.stream.shutdown_write()
+        self.wire.shutdown_write()
     }
 
     /// Lets nothing more leave, because the connection has ended.

@@ -13,6 +13,7 @@ use std::io;
 use ringwheel_ringbuffer::{RingBuffer, RingPool};
 
 use crate::io::stream::Stream;
+use crate::io::wire::Wire;
 use message::State;
 use outlet::Outlet;
 
@@ -43,7 +44,7 @@ pub(crate) const LAST_WORDS_ROOM: usize = 512;
 pub struct Output {
     /// Lent by the worker's pool while there is output. Its limit is the connection's output limit and [`OWN_ROOM`].
     ring: Option<Box<RingBuffer>>,
-    stream: Stream,
+    wire: Wire,
     /// Bytes that the socket has taken since the connection opened.
     written: u64,
     /// Pending bytes that belong to earlier messages, at most all of them: the end of a whole message. A direct write lowers
@@ -63,10 +64,10 @@ pub struct Output {
 pub struct Patch(Option<ringwheel_ringbuffer::Patch>);
 
 impl Output {
-    pub(crate) fn new(stream: Stream) -> Self {
+    pub(crate) fn new(wire: Wire) -> Self {
         Output {
             ring: None,
-            stream,
+            wire,
             written: 0,
             mark: 0,
             outlet: Outlet::Open,
@@ -87,7 +88,7 @@ impl Output {
     /// assert_eq!(output.take(), b"\0\0\0\x05hello");
     /// ```
     pub fn detached() -> Self {
-        Output::new(Stream::Detached)
+        Output::new(Stream::Detached.into())
     }
 
     /// Bytes that are pending: packed, and not yet taken by the socket.
@@ -104,7 +105,7 @@ impl Output {
 
     /// Takes all that a [`detached`](Self::detached) output has collected; from a connection's output nothing.
     pub fn take(&mut self) -> Vec<u8> {
-        let Some(ring) = self.ring.as_mut().filter(|_| !self.stream.is_attached()) else {
+        let Some(ring) = self.ring.as_mut().filter(|_| !self.wire.is_attached()) else {
             return Vec::new();
         };
         let taken = ring.contiguous().to_vec();
@@ -257,7 +258,7 @@ impl Output {
 
     /// The ring; a detached output, to which no pool lends one, gets its own.
     fn ring_or_own(&mut self) -> &mut RingBuffer {
-        debug_assert!(self.ring.is_some() || !self.stream.is_attached());
+        debug_assert!(self.ring.is_some() || !self.wire.is_attached());
         self.ring
             .get_or_insert_with(|| Box::new(RingBuffer::with_limit(usize::MAX)))
     }
@@ -276,10 +277,10 @@ impl Output {
         self.ring.is_some()
     }
 
-    /// Bytes of the ring, if there is one.
+    /// Bytes of memory that the output and the wire hold.
     #[inline]
     pub(crate) fn capacity(&self) -> usize {
-        self.ring.as_ref().map_or(0, |ring| ring.capacity())
+        self.ring.as_ref().map_or(0, |ring| ring.capacity()) + self.wire.held()
     }
 
     /// Gives what is unused of the ring back to the allocator, except for `kept` bytes.

@@ -50,7 +50,7 @@ impl ByteStream for Sink {
 
 fn attached(pool: &mut RingPool, limit: usize) -> (Output, Rc<RefCell<Vec<u8>>>) {
     let taken = Rc::new(RefCell::new(Vec::new()));
-    let mut output = Output::new(Stream::Simulated(Box::new(Box::new(Sink(taken.clone())))));
+    let mut output = Output::new(Stream::Simulated(Box::new(Box::new(Sink(taken.clone())))).into());
     output.borrow_ring(pool, limit);
     (output, taken)
 }
