@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use crossbeam_channel::{Sender, unbounded};
 use mio::Poll;
 use ringwheel_ringbuffer::PoolConfig;
 
@@ -16,13 +17,15 @@ use crate::accept::acceptor::Acceptor;
 use crate::accept::admission::Admission;
 use crate::accept::balance::{Balance, RoundRobin};
 use crate::connection::memory::Bounds;
+use crate::event_loop::change::LoopChange;
 use crate::handler::Handler;
 use crate::io::address::Address;
 use crate::reactor::{MailBudget, ReactorConfig};
-use crate::server::bound_listener::{BoundListener, make_services, place_listeners};
+use crate::server::bound_listener::{BoundListener, ListenerKit};
 use crate::server::endpoint::{Clones, Factory, HandlerSource};
 use crate::server::handle::{ServerHandle, ServerShared};
 use crate::server::listen::Listen;
+use crate::server::listening::Listening;
 use crate::server::running::RunningServer;
 use crate::server::setting_error::check;
 use crate::server::worker::{MailEnd, Worker, WorkerHook, WorkerStart};
@@ -362,7 +365,6 @@ impl ServerBuilder {
     pub fn build(mut self) -> io::Result<Server> {
         self.check()?;
         self.reactor.clock = TickClock::new(self.tick);
-        let addresses = self.local_addrs();
         let listeners = std::mem::take(&mut self.listeners);
         if listeners.is_empty() {
             return Err(invalid_input("a server needs a listener"));
@@ -372,12 +374,16 @@ impl ServerBuilder {
             self.max_connections_per_ip,
             self.ipv6_prefix,
         ));
-        let mut workers = self.make_workers(&admission)?;
+        let (mut workers, changes) = self.make_workers(&admission)?;
         let loops: Vec<_> = workers.iter().map(|worker| worker.shared.clone()).collect();
-        let mailboxes = make_services(&listeners, &mut workers);
         let succession = Arc::default();
-        let for_acceptor =
-            place_listeners(listeners, self.accept_burst, &succession, &mut workers)?;
+        let kit = ListenerKit::new(self.accept_burst, Arc::clone(&succession));
+        let listening = Listening::new(kit, changes);
+        let mut for_acceptor = Vec::new();
+        for bound in listeners {
+            let parts = listening.prepare(bound, &loops)?;
+            parts.give_out(&mut workers, &mut for_acceptor);
+        }
         let acceptor = match for_acceptor.is_empty() {
             true => None,
             false => Some(Acceptor::new(
@@ -396,8 +402,7 @@ impl ServerBuilder {
             acceptor: acceptor.as_ref().map(Acceptor::control),
             admission,
             succession,
-            mailboxes,
-            addresses,
+            listening,
         });
         let lead = match acceptor {
             Some(acceptor) => Lead::Acceptor(acceptor),
@@ -449,7 +454,10 @@ impl ServerBuilder {
     }
 
     /// Makes the workers, without listeners and services.
-    fn make_workers(&self, admission: &Arc<Admission>) -> io::Result<Vec<Worker>> {
+    fn make_workers(
+        &self,
+        admission: &Arc<Admission>,
+    ) -> io::Result<(Vec<Worker>, Vec<Sender<LoopChange>>)> {
         let unmade = |index, error: io::Error| {
             io::Error::new(error.kind(), format!("worker {index} has no poll: {error}"))
         };
@@ -457,11 +465,13 @@ impl ServerBuilder {
             let poll = Poll::new().map_err(|error| unmade(index, error))?;
             let wake = waker(poll.registry()).map_err(|error| unmade(index, error))?;
             let (shared, commands) = LoopShared::new(index, wake, self.mailbox);
-            Ok(Worker {
+            let (sender, changes) = unbounded();
+            let worker = Worker {
                 mail_end: MailEnd(shared.clone()),
                 poll,
                 shared,
                 commands,
+                changes,
                 listeners: Vec::new(),
                 services: Vec::new(),
                 config: self.reactor.clone(),
@@ -469,9 +479,11 @@ impl ServerBuilder {
                 acceptor: None,
                 busy_poll: self.busy_poll,
                 on_start: self.on_worker_start.clone(),
-            })
+            };
+            Ok((worker, sender))
         };
-        (0..self.worker_count()).map(make).collect()
+        let made: io::Result<Vec<_>> = (0..self.worker_count()).map(make).collect();
+        Ok(made?.into_iter().unzip())
     }
 }
 

@@ -7,6 +7,6 @@ use crate::io::address::Address;
 pub(crate) struct Arrival {
     pub(crate) socket: AcceptedSocket,
     pub(crate) peer: Address,
-    /// The index of the listener, which is also the index of the service.
-    pub(crate) listener: u16,
+    /// The index of the service to which it belongs.
+    pub(crate) service: u16,
 }
