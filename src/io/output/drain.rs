@@ -200,6 +200,11 @@ impl Output {
         &mut self.wire
     }
 
+    #[cfg(feature = "tls")]
+    pub(crate) fn tls(&self) -> Option<crate::io::tls::session::TlsSession<'_>> {
+        self.wire.tls()
+    }
+
     pub(crate) fn local_addr(&self) -> io::Result<std::net::SocketAddr> {
         self.wire.local_addr()
     }
