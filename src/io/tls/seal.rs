@@ -1,6 +1,7 @@
 //! The two directions of a TLS connection once its handshake is done.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{
@@ -27,6 +28,8 @@ pub(super) struct TlsSeal {
     rest: Vec<u8>,
     taken: usize,
     incoming: Incoming,
+    /// True once our own `close_notify` is sealed.
+    has_said_end: bool,
     server_name: Option<Box<str>>,
 }
 
@@ -53,6 +56,7 @@ impl TlsSeal {
             rest: Vec::new(),
             taken: 0,
             incoming: Incoming::New,
+            has_said_end: false,
             server_name,
         }
     }
@@ -159,6 +163,22 @@ impl TlsSeal {
         }
     }
 
+    /// Does the same as [`open`](Self::open), after our own end.
+    ///
+    /// With debug assertions rustls panics if it has to answer a bad record with an alert when `close_notify` is sealed already. A
+    /// peer must not cause a panic, so it is caught and counts as the error that it stands for.
+    fn open_behind_end(
+        &mut self,
+        input: &mut [u8],
+        plain: &mut [u8],
+        answers: &mut Vec<u8>,
+        turn: &mut Unsealed,
+    ) -> Result<(), rustls::Error> {
+        let open = AssertUnwindSafe(|| self.open(input, plain, answers, turn));
+        let refused = "the peer's record is refused after the end of our stream";
+        catch_unwind(open).unwrap_or_else(|_| Err(rustls::Error::General(refused.to_owned())))
+    }
+
     /// Bytes that encryption adds to a record at least: the authentication tag and, from TLS 1.3 on, the type.
     fn overhead(&self) -> usize {
         match self.connection.protocol_version() {
@@ -186,7 +206,11 @@ impl Seal for TlsSeal {
             return Ok(turn);
         }
         if matches!(self.incoming, Incoming::New | Incoming::Open) {
-            if let Err(error) = self.open(input, plain, answers, &mut turn) {
+            let opened = match self.has_said_end {
+                true => self.open_behind_end(input, plain, answers, &mut turn),
+                false => self.open(input, plain, answers, &mut turn),
+            };
+            if let Err(error) = opened {
                 answers::append_all(&mut self.connection, answers);
                 self.incoming = Incoming::Refused(Box::new(error));
             }
@@ -235,6 +259,7 @@ impl Seal for TlsSeal {
         if matches!(self.incoming, Incoming::Refused(_)) {
             return;
         }
+        self.has_said_end = true;
         answers::append_all(&mut self.connection, answers);
         let mut skipped = vec![0; self.offered];
         loop {

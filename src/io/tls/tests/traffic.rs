@@ -200,3 +200,16 @@ fn a_users_limit_for_records_is_kept() {
         assert!(hear(&mut server, &mut client) == plain);
     }
 }
+
+#[test]
+fn a_bad_record_after_our_end_is_refused() {
+    let authority = Authority::new("root");
+    let tls = authority.tls();
+    for version in VERSIONS {
+        let (mut server, mut client) = connect(&tls, authority.client(version));
+        server.end();
+        let mut bytes = write(&mut client, b"bad");
+        *bytes.last_mut().unwrap() ^= 1;
+        server.receive(&bytes).unwrap_err();
+    }
+}
