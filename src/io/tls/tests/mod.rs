@@ -8,3 +8,4 @@ mod reloads;
 mod settings;
 mod support;
 mod traffic;
+mod wires;
