@@ -1,6 +1,8 @@
 use std::error::Error;
-use std::io;
+use std::io::{self, Write};
+use std::sync::Arc;
 
+use super::super::Tls;
 use super::super::session::TlsSession;
 use super::support::*;
 use rustls::{AlertDescription, CipherSuite, ProtocolVersion};
@@ -247,6 +249,39 @@ fn an_alert_of_the_client_ends_the_handshake() {
             .and_then(|error| error.downcast_ref::<rustls::Error>());
         assert!(source == Some(&expected) || source.is_some(), "{error}");
     }
+}
+
+#[test]
+fn early_data_is_refused_although_the_users_settings_allow_it() {
+    let authority = Authority::new("root");
+    let mut config = authority.server_config();
+    config.max_early_data_size = 1000;
+    let mut client_config = authority.client_config(&rustls::version::TLS13, None);
+    client_config.enable_early_data = true;
+    let client_config = Arc::new(client_config);
+
+    // Another server with the same settings gives the client a ticket for early data.
+    let mut other = rustls::ServerConnection::new(Arc::new(config.clone())).unwrap();
+    let mut first = client(&client_config, "a.test");
+    while first.wants_write() || other.wants_write() {
+        other.read_tls(&mut flight(&mut first).as_slice()).unwrap();
+        other.process_new_packets().unwrap();
+        let mut answers = Vec::new();
+        while other.wants_write() {
+            other.write_tls(&mut answers).unwrap();
+        }
+        first.read_tls(&mut answers.as_slice()).unwrap();
+        first.process_new_packets().unwrap();
+    }
+
+    let tls = Tls::from_config(Arc::new(config));
+    let mut second = client(&client_config, "a.test");
+    let mut early = second.early_data().unwrap();
+    early.write_all(&[1; 500]).unwrap();
+    early.write_all(&[2; 500]).unwrap();
+    let (mut server, mut second) = connect(&tls, second);
+    assert!(!second.is_early_data_accepted());
+    echo(&mut server, &mut second);
 }
 
 #[test]

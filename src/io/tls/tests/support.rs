@@ -11,7 +11,9 @@ use rustls::client::WebPkiServerVerifier;
 use rustls::crypto::ring;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::version::{TLS12, TLS13};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, SupportedProtocolVersion};
+use rustls::{
+    ClientConfig, ClientConnection, RootCertStore, ServerConfig, SupportedProtocolVersion,
+};
 
 use crate::io::tls::Tls;
 use crate::io::tls::builder::TlsBuilder;
@@ -117,6 +119,18 @@ impl Authority {
             None => Ok(builder.with_no_client_auth()),
         }
         .unwrap()
+    }
+
+    /// Settings of a user's own.
+    pub(super) fn server_config(&self) -> ServerConfig {
+        let issued = self.issue(&["a.test"], 7);
+        let key = PrivateKeyDer::try_from(issued.key_der).unwrap();
+        ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![issued.der], key)
+            .unwrap()
     }
 
     pub(super) fn client(&self, version: Version) -> ClientConnection {

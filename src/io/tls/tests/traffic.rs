@@ -174,24 +174,9 @@ fn plaintext_amid_the_records_is_refused() {
 #[test]
 fn a_users_limit_for_records_is_kept() {
     let authority = Authority::new("root");
-    let issued = authority.issue(&["a.test"], 1);
-    let key = rustls::pki_types::PrivateKeyDer::try_from(
-        rcgen::KeyPair::from_pem(&issued.key)
-            .unwrap()
-            .serialize_der(),
-    );
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![issued.der.clone()], key.unwrap())
-        .unwrap();
+    let mut config = authority.server_config();
     config.max_fragment_size = Some(32);
-    // Early data is refused whatever the user's settings are.
-    config.max_early_data_size = 1000;
     let tls = super::super::Tls::from_config(Arc::new(config));
-    assert_eq!(tls.shared.config.read().unwrap().max_early_data_size, 0);
     for version in VERSIONS {
         let (mut server, mut client) = connect(&tls, authority.client(version));
         let plain = Numbers(3).bytes(50_000);
