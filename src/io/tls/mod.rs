@@ -103,7 +103,7 @@ impl Tls {
         builder.build()
     }
 
-    /// Your own settings. Each is used as it is, except that early data (0-RTT) is refused: an attacker can send it again, and a
+    /// Your own settings. They are used as they are, except that early data (0-RTT) is refused: an attacker can send it again, and a
     /// handler could not tell.
     ///
     /// ```
