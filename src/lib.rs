@@ -117,6 +117,7 @@
 //! | --- | --- |
 //! | `websocket` | WebSocket (RFC 6455) as a protocol, server and client codec, and HTTP message heads |
 //! | `deflate` | compression of WebSocket messages (permessage-deflate, RFC 7692); includes `websocket` |
+//! | `tls` | TLS 1.2 and 1.3 by rustls, with ring: certificates by server name, certificates of clients, reload while serving |
 //!
 //! # The floor plan
 //!
@@ -190,6 +191,21 @@ pub use io::adopt_error::AdoptError;
 pub use io::proxy_header::error::ProxyHeaderError;
 pub use io::proxy_header::tls::ProxyTls;
 pub use io::proxy_header::{ParsedProxyHeader, ProxyHeader, ProxyVersion};
+#[cfg(feature = "tls")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
+pub use io::tls::Tls;
+#[cfg(feature = "tls")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
+pub use io::tls::builder::TlsBuilder;
+#[cfg(feature = "tls")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
+pub use io::tls::error::{TlsError, TlsErrorKind};
+#[cfg(feature = "tls")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
+pub use io::tls::pem::Pem;
+#[cfg(feature = "tls")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
+pub use io::tls::session::TlsSession;
 pub use io::trusted_networks::{NetworkError, TrustedNetworks};
 pub use ringwheel_ringbuffer as ringbuffer;
 pub use server::Server;

@@ -13,6 +13,8 @@ use crate::connection::gate::Gate;
 use crate::connection::id::ConnId;
 use crate::connection::loop_state::LoopState;
 use crate::io::address::Address;
+#[cfg(feature = "tls")]
+use crate::io::tls::session::TlsSession;
 use crate::protocol::Protocol;
 use crate::shared::control::Control;
 
@@ -161,6 +163,13 @@ impl<P: Protocol> Conn<'_, P> {
             Some(address) => Ok(address.clone()),
             None => self.connection.output.local_addr().map(Address::Ip),
         }
+    }
+
+    /// The TLS session of the connection; `None` if it does not use TLS.
+    #[cfg(feature = "tls")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
+    pub fn tls(&self) -> Option<TlsSession<'_>> {
+        self.connection.output.tls()
     }
 
     /// Bytes that have arrived and are not part of a delivered message yet.

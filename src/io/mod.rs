@@ -14,6 +14,8 @@ pub(crate) mod proxy_header;
 pub(crate) mod socket_file;
 pub(crate) mod socket_options;
 pub(crate) mod stream;
+#[cfg(feature = "tls")]
+pub(crate) mod tls;
 pub(crate) mod trusted_networks;
 #[cfg(unix)]
 pub(crate) mod unix_listener;

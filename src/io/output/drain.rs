@@ -206,6 +206,11 @@ impl Output {
         self.wire.stream().socket()
     }
 
+    #[cfg(feature = "tls")]
+    pub(crate) fn tls(&self) -> Option<crate::io::tls::session::TlsSession<'_>> {
+        self.wire.tls()
+    }
+
     pub(crate) fn local_addr(&self) -> io::Result<std::net::SocketAddr> {
         self.wire.local_addr()
     }

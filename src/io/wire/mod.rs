@@ -10,6 +10,8 @@ use std::net::SocketAddr;
 
 use self::sealed::Sealed;
 use crate::io::stream::Stream;
+#[cfg(feature = "tls")]
+use crate::io::tls::session::TlsSession;
 
 /// See the [module](self).
 ///
@@ -173,6 +175,15 @@ impl Wire {
         match self {
             Wire::Plain(stream) => stream.receive_capacity(),
             Wire::Sealed(sealed) => sealed.receive_capacity(),
+        }
+    }
+
+    /// The TLS session; `None` for a wire without TLS.
+    #[cfg(feature = "tls")]
+    pub(crate) fn tls(&self) -> Option<TlsSession<'_>> {
+        match self {
+            Wire::Plain(_) => None,
+            Wire::Sealed(sealed) => sealed.tls(),
         }
     }
 

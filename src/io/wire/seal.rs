@@ -2,6 +2,9 @@
 
 use std::io;
 
+#[cfg(feature = "tls")]
+use crate::io::tls::session::TlsSession;
+
 /// The two directions of a sealed stream once its handshake is done.
 ///
 /// TLS is one, and a double without cryptography checks the connection's life cycle in the simulation. The plaintext goes into the
@@ -31,6 +34,17 @@ pub(crate) trait Seal {
 
     /// Appends the end of our stream, behind all that was sealed.
     fn end(&mut self, answers: &mut Vec<u8>);
+
+    /// Bytes of memory that the seal holds beyond what an idle one needs: plaintext of an opened record that had no room.
+    fn held(&self) -> usize {
+        0
+    }
+
+    /// The TLS session, if the seal is of TLS.
+    #[cfg(feature = "tls")]
+    fn tls(&self) -> Option<TlsSession<'_>> {
+        None
+    }
 }
 
 /// The outcome of [`Seal::unseal`].

@@ -6,6 +6,8 @@ use std::io::{self, IoSlice};
 
 use super::seal::{Rest, Seal, SealedPiece};
 use crate::io::stream::{SHORT_MEANS_DRAINED, Stream};
+#[cfg(feature = "tls")]
+use crate::io::tls::session::TlsSession;
 
 /// Bytes of plaintext that are sealed at a time, and that a stream may be committed to: two of the largest records of TLS.
 pub(crate) const PIECE: usize = 32 * 1024;
@@ -319,12 +321,17 @@ impl Sealed {
     }
 
     pub(super) fn held(&self) -> usize {
-        self.held.capacity() + self.unsent.capacity()
+        self.held.capacity() + self.unsent.capacity() + self.seal.held()
     }
 
     pub(super) fn receive_capacity(&self) -> usize {
         // Opened records never have more plaintext than they are long.
         self.stream.receive_capacity() + self.held.len() + PIECE
+    }
+
+    #[cfg(feature = "tls")]
+    pub(super) fn tls(&self) -> Option<TlsSession<'_>> {
+        self.seal.tls()
     }
 
     pub(super) fn stream(&self) -> &Stream {

@@ -1,0 +1,187 @@
+//! TLS settings before they are checked and put to use.
+
+use std::sync::Arc;
+
+use rustls::crypto::ring;
+use rustls::server::{ProducesTickets, ServerSessionMemoryCache, StoresServerSessions};
+use rustls::version::{TLS12, TLS13};
+use rustls::{ServerConfig, SupportedProtocolVersion};
+
+use super::Tls;
+use super::certificates::{Certificates, Identity};
+use super::client_auth::{ClientAuth, Demand, LoadedClientAuth};
+use super::error::{TlsError, TlsErrorKind};
+use super::pem::Pem;
+
+/// Sessions that the server itself remembers, for clients of TLS 1.2 that cannot keep a ticket.
+const CACHED_SESSIONS: usize = 256;
+
+static ONLY_TLS13: [&SupportedProtocolVersion; 1] = [&TLS13];
+static BOTH_VERSIONS: [&SupportedProtocolVersion; 2] = [&TLS13, &TLS12];
+
+/// TLS settings before they are checked and put to use: [`Tls::builder`].
+///
+/// A certificate of the server is needed. The defaults of the rest:
+///
+/// | setting | default |
+/// | --- | --- |
+/// | versions | TLS 1.2 and 1.3 |
+/// | certificates of clients | not asked for |
+/// | ALPN | none |
+/// | resumption | by tickets, with keys that change every 6 hours; a ticket is good for at most 12 hours. 256 sessions of clients of TLS 1.2 without tickets are remembered |
+/// | early data (0-RTT) | refused, because an attacker can send it again |
+/// | cryptography | ring |
+///
+/// The cost of a full handshake is mostly the signature: some 0.2 ms with an ECDSA key, 1 ms and more with RSA of 2048 bits.
+///
+/// ```no_run
+/// use ringwheel::{Pem, Tls};
+///
+/// let tls = Tls::builder()
+///     .certificate(Pem::file("chain.pem"), Pem::file("key.pem"))
+///     .named_certificate("*.example.org", Pem::file("org/chain.pem"), Pem::file("org/key.pem"))
+///     .alpn(["http/1.1"])
+///     .request_client_certificates(Pem::file("client-roots.pem"))
+///     .revocation_list(Pem::file("revoked.pem"))
+///     .build()?;
+/// # Ok::<(), ringwheel::TlsError>(())
+/// ```
+#[derive(Clone, Debug, Default)]
+#[must_use]
+pub struct TlsBuilder {
+    default: Option<Identity>,
+    named: Vec<(String, Identity)>,
+    alpn: Vec<Vec<u8>>,
+    clients: ClientAuth,
+    only_tls13: bool,
+}
+
+impl TlsBuilder {
+    /// Sets the certificate for clients that ask for a name without a certificate of its own, or for none. The chain begins with the
+    /// server's certificate, behind which those follow that it was issued by. Without this, such clients are refused.
+    pub fn certificate(mut self, chain: Pem, key: Pem) -> Self {
+        self.default = Some(Identity { chain, key });
+        self
+    }
+
+    /// Adds a certificate for clients that ask for `name` (SNI), such as `example.org` or `*.example.org`. The asterisk stands for
+    /// exactly one label. An exact name goes before a wildcard. Upper and lower case are the same, and international names are
+    /// written in their ASCII form.
+    pub fn named_certificate(mut self, name: impl Into<String>, chain: Pem, key: Pem) -> Self {
+        self.named.push((name.into(), Identity { chain, key }));
+        self
+    }
+
+    /// Sets the protocols that the server speaks (ALPN), the preferred first, such as `http/1.1`. With them a client whose own list has
+    /// none in common is refused; a client without a list is served.
+    pub fn alpn<T: AsRef<[u8]>>(mut self, protocols: impl IntoIterator<Item = T>) -> Self {
+        let protocols = protocols.into_iter();
+        self.alpn = protocols.map(|name| name.as_ref().to_vec()).collect();
+        self
+    }
+
+    /// Asks clients for certificates, and refuses those without one that leads to one of `roots`. The roots of several calls add up.
+    pub fn require_client_certificates(mut self, roots: Pem) -> Self {
+        self.clients.demand = Demand::Required;
+        self.clients.roots.push(roots);
+        self
+    }
+
+    /// Asks clients for certificates, and also serves clients that have none; a certificate that does not lead to one of `roots` is
+    /// refused. The roots of several calls add up. See [`TlsSession::peer_certificates`](crate::TlsSession::peer_certificates).
+    pub fn request_client_certificates(mut self, roots: Pem) -> Self {
+        if self.clients.demand == Demand::None {
+            self.clients.demand = Demand::Optional;
+        }
+        self.clients.roots.push(roots);
+        self
+    }
+
+    /// Adds lists of revoked certificates (CRLs), for the verification of clients. With any, each client's own certificate must be on
+    /// no list, and its issuer must have a list here. A list's date of expiry is not looked at.
+    pub fn revocation_list(mut self, lists: Pem) -> Self {
+        self.clients.revocation_lists.push(lists);
+        self
+    }
+
+    /// Refuses clients that do not speak TLS 1.3.
+    pub fn only_tls13(mut self) -> Self {
+        self.only_tls13 = true;
+        self
+    }
+
+    /// Reads all files, checks everything, and puts the settings to use.
+    ///
+    /// # Errors
+    /// A [`TlsError`] says which file or setting cannot be used.
+    pub fn build(self) -> Result<Tls, TlsError> {
+        Tls::from_builder(self)
+    }
+
+    /// The settings for rustls. Sessions of `earlier` settings are resumed if they were made under the same terms.
+    pub(super) fn load(
+        &self,
+        earlier: Option<&Resumption>,
+    ) -> Result<(ServerConfig, Resumption), TlsError> {
+        let provider = Arc::new(ring::default_provider());
+        if self
+            .alpn
+            .iter()
+            .any(|name| !(1..=255).contains(&name.len()))
+        {
+            return Err(TlsError::new(TlsErrorKind::Alpn));
+        }
+        let certificates = Certificates::load(self.default.as_ref(), &self.named, &provider)?;
+        let clients = self.clients.load(&provider)?;
+        let verifier = clients.verifier(&provider)?;
+        let resumption = match earlier {
+            Some(earlier) if *earlier.clients == clients => earlier.clone(),
+            _ => Resumption::new(clients)?,
+        };
+        let builder = ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(self.versions())
+            .map_err(refused)?;
+        let builder = match verifier {
+            Some(verifier) => builder.with_client_cert_verifier(verifier),
+            None => builder.with_no_client_auth(),
+        };
+        let mut config = builder.with_cert_resolver(Arc::new(certificates));
+        config.alpn_protocols.clone_from(&self.alpn);
+        config.ticketer = resumption.ticketer.clone();
+        config.session_storage = resumption.sessions.clone();
+        Ok((config, resumption))
+    }
+
+    fn versions(&self) -> &'static [&'static SupportedProtocolVersion] {
+        match self.only_tls13 {
+            true => &ONLY_TLS13,
+            false => &BOTH_VERSIONS,
+        }
+    }
+}
+
+/// The keys of tickets and the remembered sessions, with the terms under which they were made.
+///
+/// A resumed session is not verified again: the client's certificate is the one in the ticket. So sessions must not survive a change
+/// of the roots, of the revocation lists, or of the demand for certificates. A new certificate of the server does not concern them.
+#[derive(Clone)]
+pub(super) struct Resumption {
+    ticketer: Arc<dyn ProducesTickets>,
+    sessions: Arc<dyn StoresServerSessions>,
+    clients: Arc<LoadedClientAuth>,
+}
+
+impl Resumption {
+    fn new(clients: LoadedClientAuth) -> Result<Self, TlsError> {
+        let ticketer = ring::Ticketer::new().map_err(refused)?;
+        Ok(Resumption {
+            ticketer,
+            sessions: ServerSessionMemoryCache::new(CACHED_SESSIONS),
+            clients: Arc::new(clients),
+        })
+    }
+}
+
+fn refused(error: rustls::Error) -> TlsError {
+    TlsError::new(TlsErrorKind::Refused).because(error)
+}

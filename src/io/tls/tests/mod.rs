@@ -1,0 +1,11 @@
+//! Servers and rustls's own clients in one process, without a socket.
+
+mod client_certificates;
+mod forged;
+mod handshakes;
+mod names;
+mod reloads;
+mod settings;
+mod support;
+mod traffic;
+mod wires;
