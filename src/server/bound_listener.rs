@@ -13,6 +13,7 @@ use crate::handler::mailbox::AnyMailbox;
 use crate::io::address::Address;
 use crate::io::listening_socket::ListeningSocket;
 use crate::io::socket_options::SocketOptions;
+use crate::opening::terms::OpeningTerms;
 use crate::server::endpoint::{AnyEndpoint, Endpoint, HandlerSource};
 use crate::server::listen::Listen;
 use crate::server::worker::Worker;
@@ -22,6 +23,8 @@ pub(super) struct BoundListener {
     pub(super) sockets: Vec<(Address, ListeningSocket)>,
     pub(super) options: SocketOptions,
     pub(super) endpoint: Box<dyn AnyEndpoint>,
+    /// The stages in which connections open; `None` if there are none.
+    pub(super) opening: Option<Arc<OpeningTerms>>,
 }
 
 impl BoundListener {
@@ -36,6 +39,7 @@ impl BoundListener {
         Ok(BoundListener {
             sockets,
             options: listen.options,
+            opening: listen.opening.has_stages().then(|| listen.opening.into()),
             endpoint: Box::new(Endpoint {
                 protocol: listen.protocol,
                 limits: listen.limits,
@@ -54,11 +58,15 @@ pub(super) fn make_services(
     workers: &mut [Worker],
 ) -> HashMap<TypeId, Vec<AnyMailbox>> {
     let mut mailboxes: HashMap<TypeId, Vec<AnyMailbox>> = HashMap::new();
-    for (index, BoundListener { endpoint, .. }) in (0u16..).zip(listeners) {
+    for (index, listener) in (0u16..).zip(listeners) {
+        let BoundListener {
+            endpoint, opening, ..
+        } = listener;
         let of_handler = mailboxes.entry(endpoint.handler_type()).or_default();
         for worker in workers.iter_mut() {
             let (service, mailbox) = endpoint.for_worker(&worker.shared, index);
             worker.services.push(service);
+            worker.openings.push(opening.clone());
             of_handler.push(mailbox);
         }
     }
@@ -76,9 +84,12 @@ pub(super) fn place_listeners(
     let spare = Arc::new(Spare::new());
     let mut for_acceptor = Vec::new();
     for (index, bound) in (0u16..).zip(listeners) {
+        let opening = bound.opening.as_ref();
+        let peers_are_proxies = opening.is_some_and(|opening| opening.proxies.is_some());
         let listener = |socket| {
             let (spare, succession) = (spare.clone(), succession.clone());
             Listener::new(socket, index, bound.options, burst, spare, succession)
+                .with_proxies(peers_are_proxies)
         };
         for (address, socket) in bound.sockets {
             if workers.len() > 1 && !bound.options.reuse_port {

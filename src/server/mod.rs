@@ -5,6 +5,7 @@ pub(crate) mod builder;
 mod endpoint;
 pub(crate) mod handle;
 pub(crate) mod listen;
+pub(crate) mod opening_settings;
 pub(crate) mod place;
 pub(crate) mod running;
 pub(crate) mod setting_error;

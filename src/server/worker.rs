@@ -12,6 +12,8 @@ use crate::accept::control::AcceptorControl;
 use crate::accept::listener::Listener;
 use crate::accept::listeners::Listeners;
 use crate::event_loop::EventLoop;
+use crate::opening::Openings;
+use crate::opening::terms::OpeningTerms;
 use crate::reactor::{Reactor, ReactorConfig};
 use crate::server::endpoint::ServiceSeed;
 use crate::server::handle::ServerHandle;
@@ -80,6 +82,10 @@ pub(crate) struct Worker {
     pub(crate) listeners: Vec<Listener>,
     /// The services, by the index of their listener.
     pub(crate) services: Vec<ServiceSeed>,
+    /// The stages in which the connections of each service open.
+    pub(crate) openings: Vec<Option<Arc<OpeningTerms>>>,
+    /// The number of connections that may be opening at a time.
+    pub(crate) opening_limit: usize,
     pub(crate) config: ReactorConfig,
     pub(crate) admission: Arc<Admission>,
     /// The acceptor that hands connections over, if there is one.
@@ -116,6 +122,8 @@ impl Worker {
             commands,
             listeners,
             services,
+            openings,
+            opening_limit,
             config,
             admission,
             acceptor,
@@ -129,10 +137,18 @@ impl Worker {
         let services = services.into_iter().map(|make| make(start)).collect();
         let reactor = Reactor::new(&config, shared.clone(), services, shared.clock());
         let listeners = Listeners::register(listeners, poll.registry())?;
+        let openings = Openings::new(
+            openings,
+            opening_limit,
+            config.clock,
+            shared.clone(),
+            admission.clone(),
+        );
         let event_loop = EventLoop {
             poll,
             reactor,
             listeners,
+            openings,
             shared,
             commands,
             admission,
