@@ -337,9 +337,8 @@ fn adopt_opened(reactor: &mut Reactor, registry: &Registry, opened: Opened) {
 
 /// Registers a connection and gives it to the reactor.
 fn adopt(reactor: &mut Reactor, registry: &Registry, arrival: Arrival) {
-    let register = |stream: &mut Stream, id: ConnId| {
-        register(registry, stream, Token::Connection(id.token()))
-    };
+    let register =
+        |stream: &mut Stream, id: ConnId| register(registry, stream, Token::Connection(id.token()));
     let Arrival {
         socket,
         peer,

@@ -6,7 +6,6 @@ pub(crate) mod terms;
 #[cfg(test)]
 mod tests;
 
-
 use std::collections::VecDeque;
 use std::io;
 use std::net::IpAddr;
@@ -294,8 +293,9 @@ impl Openings {
             self.count_out(opened.peer.ip());
             contain_drop(opened);
         }
-        for entry in self.entries.drain().collect::<Vec<_>>() {
-            self.discard(entry.opening);
+        let names: Vec<OpeningName> = self.entries.iter().map(|(_, entry)| entry.name).collect();
+        for name in names {
+            self.remove(name);
         }
         self.ready.clear();
         self.by_progress.clear();
@@ -353,7 +353,8 @@ impl Openings {
         }
     }
 
-    /// Ends an opening that has failed: resets the connection, or closes it if it only lingers, because that one is counted.
+    /// Ends an opening that has failed: resets the connection, or closes it if the peer has left. One that only lingers has failed
+    /// before, and is counted.
     fn fail(&mut self, name: OpeningName, failure: &OpeningFailure) {
         match self.take(name) {
             Some(opening) if opening.is_parting() => self.discard(opening),
@@ -363,7 +364,9 @@ impl Openings {
     }
 
     fn refuse(&mut self, mut opening: Opening, failure: &OpeningFailure) {
-        opening.stream_mut().reset_on_drop();
+        if !matches!(failure, OpeningFailure::Abandoned(_)) {
+            opening.stream_mut().reset_on_drop();
+        }
         self.report(&opening.peer, failure);
         self.discard(opening);
     }

@@ -94,7 +94,10 @@ enum Stage {
     /// `None` until the peer has sent something, so that silent peers cost little.
     Handshake(Option<Box<dyn Handshake>>),
     /// The handshake has failed, and the peer is to be told why.
-    Parting { is_shut: bool, room: usize },
+    Parting {
+        is_shut: bool,
+        room: usize,
+    },
 }
 
 impl Opening {

@@ -16,6 +16,7 @@ mod fairness;
 mod limits;
 mod memory;
 mod own_words;
+mod proxy_protocol;
 mod sources;
 #[cfg(unix)]
 mod unix;
