@@ -334,7 +334,7 @@ impl Openings {
         match opening.finish() {
             Ok(opened) => self.opened.push(opened),
             Err(failure) => {
-                self.report(&peer, &failure);
+                report(&self.admission, &peer, &failure);
                 self.count_out(counted);
             }
         }
@@ -343,12 +343,15 @@ impl Openings {
     /// Begins the end of an opening whose handshake has failed.
     fn part(&mut self, name: OpeningName, failure: &OpeningFailure, now: Duration) {
         let Openings {
-            entries, scratch, ..
+            entries,
+            scratch,
+            admission,
+            ..
         } = self;
         if let Some(entry) = find(entries, name) {
+            // First, so that a peer that has read the last words finds itself counted.
+            report(admission, &entry.opening.peer, failure);
             let next = entry.opening.begin_parting(scratch);
-            let peer = entry.opening.peer.clone();
-            self.report(&peer, failure);
             self.obey(name, Ok(next), now);
         }
     }
@@ -367,16 +370,8 @@ impl Openings {
         if !matches!(failure, OpeningFailure::Abandoned(_)) {
             opening.stream_mut().reset_on_drop();
         }
-        self.report(&opening.peer, failure);
+        report(&self.admission, &opening.peer, failure);
         self.discard(opening);
-    }
-
-    /// Logs and counts a failure.
-    fn report(&self, peer: &Address, failure: &OpeningFailure) {
-        log::debug!("a connection from {peer} does not open: {failure}");
-        if let Some(counter) = failure.counter() {
-            self.admission.count_failed_opening(counter);
-        }
     }
 
     /// Moves the deadline of an opening forward.
@@ -414,6 +409,14 @@ impl Openings {
     fn count_out(&mut self, counted: Option<IpAddr>) {
         self.shared.uncount_connection();
         self.admission.release(counted);
+    }
+}
+
+/// Logs and counts a failure.
+fn report(admission: &Admission, peer: &Address, failure: &OpeningFailure) {
+    log::debug!("a connection from {peer} does not open: {failure}");
+    if let Some(counter) = failure.counter() {
+        admission.count_failed_opening(counter);
     }
 }
 

@@ -254,8 +254,7 @@ fn a_drain_drops_silent_openings_and_answers_the_others() {
         assert_stats(&server, "both are accepted", |stats| stats.accepted == 2);
         server.handle().shutdown(DEADLINE);
         silent.expect_eof();
-        half.send(&V1[20..]);
-        half.send(b"hello");
+        half.send(&[&V1[20..], b"hello"].concat());
         assert_eq!(half.receive_rest(), b"hello");
         drop(half);
         events.close();
