@@ -70,7 +70,7 @@ impl EventLoop {
         let mut events = Events::with_capacity(EVENTS);
         let mut last_event = Instant::now();
         let mut is_stopped = false;
-        while !is_stopped && !(self.reactor.is_drained() && self.openings.is_quiet()) {
+        while !is_stopped && !self.is_drained() {
             self.wait(&mut events, &mut last_event)?;
             self.dispatch(&events);
             if self.listeners.has_ready() {
@@ -88,6 +88,11 @@ impl EventLoop {
             }
         }
         Ok(())
+    }
+
+    /// True once a drain has ended, and no connection is opening that would have to be drained.
+    fn is_drained(&self) -> bool {
+        self.reactor.is_drained() && self.openings.is_quiet()
     }
 
     /// Sleeps until an event, a wake-up or the next deadline, then tells the reactor the time.

@@ -33,8 +33,11 @@ fn behind_proxies() -> Listen<Raw> {
     listen(Raw).proxy_protocol(TrustedNetworks::of(["127.0.0.1"]).unwrap())
 }
 
-/// An echo that tells the test the address and the host name of each client.
-fn telling_echo() -> (Recorder<Raw>, Events, Receiver<(Address, Option<String>)>) {
+/// The address of a client, and the host name that it has asked the proxy for.
+type Told = (Address, Option<String>);
+
+/// An echo that tells the test of each client.
+fn telling_echo() -> (Recorder<Raw>, Events, Receiver<Told>) {
     let (recorder, events) = raw_echo();
     let (clients, told) = channel();
     let recorder = recorder.on_open(move |conn| {
