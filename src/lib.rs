@@ -80,7 +80,7 @@
 //! | end the server without losing answers | [`guide::shutdown`] |
 //! | set addresses, socket options, timeouts | [`Listen`] |
 //! | set workers, connection limits, buffers | [`ServerBuilder`] |
-//! | read the header that a proxy sends | [`ProxyHeader`], [`TrustedNetworks`] |
+//! | know the clients behind a proxy | [`Listen::proxy_protocol`], [`Conn::proxy_header`], [`TrustedNetworks`] |
 //! | spread connections over workers your way | [`balance`] |
 //! | see whole programs | the folder `examples/` |
 //!
@@ -92,6 +92,9 @@
 //! | --- | --- | --- |
 //! | [`ServerBuilder::max_connections`] | 100,000 | the connection is closed at once |
 //! | [`ServerBuilder::max_connections_per_ip`] | none | the connection is closed at once |
+//! | [`ServerBuilder::opening_limit`], connections of a worker whose PROXY header or handshake is not done | 1,024 | the one without progress for longest is reset |
+//! | [`Listen::opening_timeout`], for both | 10 s | a reset |
+//! | bytes before a handshake is done | 64 KiB | a reset |
 //! | [`ServerBuilder::handover_limit`], connections waiting for one worker | 256 | the others wait in the kernel's backlog |
 //! | [`ServerBuilder::mailbox_limit`], [`ServerBuilder::mailbox_bytes`], letters waiting for one worker, by the connections that they reach | 65,536, 64 MiB | the sender gets [`SendError::Full`]; a connection that posts is slowed before |
 //! | [`Limits::publications`], mail of a connection on its way | 64, 256 KiB | its messages wait until half of it is delivered |
@@ -127,6 +130,7 @@
 //! | --- | --- |
 //! | `server` | builds a server from listeners and settings, runs it on threads, and hands out handles to it |
 //! | `event_loop` | a worker's loop: waits for events, tells the reactor the time, and passes on what happened |
+//! | `opening` | connections before their protocol sees them: PROXY header and handshake, within a deadline and limits |
 //! | `reactor` | one worker's connections, timers and mail, without a poll or a clock: events and the time are handed in |
 //! | `service` | hides the types of a handler and its protocol from the reactor |
 //! | `websocket` | WebSocket, a protocol like the others |
@@ -155,6 +159,7 @@ mod handler;
 #[cfg_attr(docsrs, doc(cfg(feature = "websocket")))]
 pub mod http;
 mod io;
+mod opening;
 mod panics;
 pub mod protocol;
 mod reactor;

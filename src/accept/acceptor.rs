@@ -195,7 +195,7 @@ fn hand_over(
     if let Err(Command::Adopt(lost)) = worker.command(Command::Adopt(arrival)) {
         worker.uncount_connection();
         control.handover.take_out(picked);
-        admission.release(lost.peer.ip());
+        admission.release(lost.counted);
     }
     (!had_room).then_some(picked)
 }

@@ -23,6 +23,27 @@ pub(crate) struct Admission {
     refused_per_ip: AtomicU64,
     shed: AtomicU64,
     output_lost: AtomicU64,
+    /// Connections that have failed to open, by [`FailedOpening`].
+    failed_openings: [AtomicU64; FailedOpening::KINDS],
+}
+
+/// The ways in which a connection fails to open, as they are counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FailedOpening {
+    /// It was not done in time.
+    Late,
+    /// The PROXY header was refused.
+    Header,
+    /// The handshake has failed.
+    Handshake,
+    /// It has given way to others.
+    GaveWay,
+    /// The peer has ended it.
+    Abandoned,
+}
+
+impl FailedOpening {
+    const KINDS: usize = 5;
 }
 
 /// Counters of a server since it was built.
@@ -47,7 +68,8 @@ pub struct ServerStats {
     /// Connections that were closed at once because of [`ServerBuilder::max_connections`](crate::ServerBuilder::max_connections).
     pub refused: u64,
     /// Connections that were closed at once because of
-    /// [`ServerBuilder::max_connections_per_ip`](crate::ServerBuilder::max_connections_per_ip).
+    /// [`ServerBuilder::max_connections_per_ip`](crate::ServerBuilder::max_connections_per_ip), or once their PROXY header had told
+    /// the address.
     pub refused_per_ip: u64,
     /// Connections that were closed at once because the process had no descriptor left.
     pub shed: u64,
@@ -55,6 +77,19 @@ pub struct ServerStats {
     /// [source](crate::Conn::send_from) had to send: reset by the peer, aborted, cut off by
     /// a limit, or at a deadline, also after [`Handler::on_close`](crate::Handler::on_close).
     pub output_lost: u64,
+    /// Connections that were closed because their PROXY header and their handshake were not done within
+    /// [`Listen::opening_timeout`](crate::Listen::opening_timeout).
+    pub openings_late: u64,
+    /// Connections that were reset because the peer is no trusted proxy, or its PROXY header is malformed; see
+    /// [`Listen::proxy_protocol`](crate::Listen::proxy_protocol).
+    pub headers_refused: u64,
+    /// Connections that were closed because their handshake, such as that of TLS, has failed.
+    pub handshakes_failed: u64,
+    /// Connections that have given way to others before they were open, because of
+    /// [`ServerBuilder::opening_limit`](crate::ServerBuilder::opening_limit).
+    pub openings_displaced: u64,
+    /// Connections whose peer has gone before PROXY header and handshake were done.
+    pub openings_abandoned: u64,
 }
 
 impl Admission {
@@ -70,6 +105,7 @@ impl Admission {
             refused_per_ip: AtomicU64::new(0),
             shed: AtomicU64::new(0),
             output_lost: AtomicU64::new(0),
+            failed_openings: Default::default(),
         }
     }
 
@@ -81,21 +117,32 @@ impl Admission {
             self.refused.fetch_add(1, Ordering::Relaxed);
             return false;
         }
-        if let (Some(max_per_ip), Some(ip)) = (self.max_per_ip, ip) {
-            let mut per_ip = self.per_ip();
-            let ip = self.network(ip);
-            let count = per_ip.entry(ip).or_insert(0);
-            if *count >= max_per_ip {
-                if *count == 0 {
-                    per_ip.remove(&ip);
-                }
-                self.live.fetch_sub(1, Ordering::Relaxed);
-                self.refused_per_ip.fetch_add(1, Ordering::Relaxed);
-                return false;
-            }
-            *count += 1;
+        if !self.count_address(ip) {
+            self.live.fetch_sub(1, Ordering::Relaxed);
+            return false;
         }
         self.accepted.fetch_add(1, Ordering::Relaxed);
+        true
+    }
+
+    /// Counts the IP address of a connection that is counted among all, unless the limit per address is reached.
+    ///
+    /// A connection from a proxy is admitted without an address, and its client's is counted once the PROXY header has told it.
+    pub(crate) fn count_address(&self, ip: Option<IpAddr>) -> bool {
+        let (Some(max_per_ip), Some(ip)) = (self.max_per_ip, ip) else {
+            return true;
+        };
+        let mut per_ip = self.per_ip();
+        let ip = self.network(ip);
+        let count = per_ip.entry(ip).or_insert(0);
+        if *count >= max_per_ip {
+            if *count == 0 {
+                per_ip.remove(&ip);
+            }
+            self.refused_per_ip.fetch_add(1, Ordering::Relaxed);
+            return false;
+        }
+        *count += 1;
         true
     }
 
@@ -124,6 +171,15 @@ impl Admission {
         self.output_lost.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Counts a connection that has failed to open.
+    pub(crate) fn count_failed_opening(&self, failed: FailedOpening) {
+        self.failed_openings[failed as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn failed_openings(&self, failed: FailedOpening) -> u64 {
+        self.failed_openings[failed as usize].load(Ordering::Relaxed)
+    }
+
     pub(crate) fn stats(&self) -> ServerStats {
         ServerStats {
             connections: self.live.load(Ordering::Relaxed),
@@ -132,6 +188,11 @@ impl Admission {
             refused_per_ip: self.refused_per_ip.load(Ordering::Relaxed),
             shed: self.shed.load(Ordering::Relaxed),
             output_lost: self.output_lost.load(Ordering::Relaxed),
+            openings_late: self.failed_openings(FailedOpening::Late),
+            headers_refused: self.failed_openings(FailedOpening::Header),
+            handshakes_failed: self.failed_openings(FailedOpening::Handshake),
+            openings_displaced: self.failed_openings(FailedOpening::GaveWay),
+            openings_abandoned: self.failed_openings(FailedOpening::Abandoned),
         }
     }
 
@@ -186,6 +247,20 @@ mod tests {
         assert!(admission.admit(HERE));
         let stats = admission.stats();
         assert_eq!((stats.refused, stats.refused_per_ip), (1, 0));
+    }
+
+    #[test]
+    fn the_address_of_a_client_behind_a_proxy_counts_instead_of_the_proxy() {
+        let admission = Admission::new(9, Some(1), 64);
+        assert!(admission.admit(None) && admission.admit(None));
+        assert!(admission.count_address(HERE));
+        assert!(!admission.count_address(HERE), "the other one");
+        admission.release(None);
+        assert_eq!(admission.stats().refused_per_ip, 1);
+        assert_eq!(admission.stats().connections, 1);
+        admission.release(HERE);
+        assert!(admission.per_ip().is_empty());
+        assert_eq!(admission.stats().connections, 0);
     }
 
     #[test]

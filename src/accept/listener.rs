@@ -43,6 +43,8 @@ pub(crate) struct Listener {
     backlog: Backlog,
     /// True while accepting fails: the failure is logged once, not at each attempt.
     is_failing: bool,
+    /// True if the peers are proxies: then the limit per IP address is on their clients, who are not known yet.
+    peers_are_proxies: bool,
 }
 
 /// The connections that wait in the kernel, as far as the loop knows.
@@ -75,7 +77,14 @@ impl Listener {
             succession,
             backlog: Backlog::Empty,
             is_failing: false,
+            peers_are_proxies: false,
         }
+    }
+
+    /// Has the peers counted as proxies, if they are.
+    pub(crate) fn with_proxies(mut self, peers_are_proxies: bool) -> Self {
+        self.peers_are_proxies = peers_are_proxies;
+        self
     }
 
     pub(super) fn register(&mut self, registry: &Registry, token: u16) -> io::Result<()> {
@@ -198,13 +207,15 @@ impl Listener {
             admission.count_shed();
             return None;
         }
-        if !admission.admit(peer.ip()) {
+        let counted = peer.ip().filter(|_| !self.peers_are_proxies);
+        if !admission.admit(counted) {
             return None;
         }
         self.options.apply_to_accepted(&socket);
         Some(Arrival {
             socket,
             peer,
+            counted,
             service: self.service,
         })
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::completion::Completions;
 use super::lag::{Lag, Progress};
 use super::topics::Subscription;
+use crate::io::proxy_header::ProxyHeader;
 use crate::shared::control::Control;
 use crate::wheel::TimerKey;
 
@@ -49,6 +50,8 @@ pub(crate) struct Extra {
     pub(crate) long_linger: Option<LongLinger>,
     /// A handle has asked for a close, which waits for letters that were posted before.
     pub(crate) closes_after_letters: bool,
+    /// The header with which a proxy has begun the connection.
+    pub(crate) proxy_header: Option<Box<ProxyHeader>>,
 }
 
 /// The state of a connection's sources, which the service keeps.

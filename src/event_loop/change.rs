@@ -1,6 +1,9 @@
 //! Changes of what a worker serves, while it serves.
 
+use std::sync::Arc;
+
 use crate::accept::listeners::ListenerChange;
+use crate::opening::terms::OpeningTerms;
 use crate::reactor::ServiceEntry;
 
 /// A change that a handle of the server asks of a worker.
@@ -10,7 +13,11 @@ use crate::reactor::ServiceEntry;
 /// before the first connection that belongs to it.
 pub(crate) enum LoopChange {
     /// Adds a service behind the others.
-    Serve(Box<dyn FnOnce() -> ServiceEntry + Send>),
+    Serve {
+        make: Box<dyn FnOnce() -> ServiceEntry + Send>,
+        /// The stages in which its connections open; `None` if there are none.
+        opening: Option<Arc<OpeningTerms>>,
+    },
     /// Changes the listeners from which the worker accepts by itself.
     Listeners(ListenerChange),
 }

@@ -20,12 +20,13 @@ use crate::accept::listeners::Listeners;
 use crate::connection::id::ConnId;
 use crate::event_loop::change::LoopChange;
 use crate::io::stream::Stream;
+use crate::opening::{Opened, Openings};
 use crate::panics::{contain_drop, panic_text};
 use crate::reactor::{Reactor, Readiness};
 use crate::shared::LoopShared;
 use crate::shared::arrival::Arrival;
 use crate::shared::command::Command;
-use crate::shared::token::Token;
+use crate::shared::token::{OpeningName, Token};
 
 /// Events taken from the kernel at a time.
 const EVENTS: usize = 1024;
@@ -37,6 +38,8 @@ pub(crate) struct EventLoop {
     pub(crate) poll: Poll,
     pub(crate) reactor: Reactor,
     pub(crate) listeners: Listeners,
+    /// The connections that their protocol does not see yet.
+    pub(crate) openings: Openings,
     pub(crate) shared: Arc<LoopShared>,
     pub(crate) commands: Receiver<Command>,
     pub(crate) changes: Receiver<LoopChange>,
@@ -52,6 +55,7 @@ impl EventLoop {
     pub(crate) fn run(mut self) -> io::Result<()> {
         self.reactor.measure_time();
         let outcome = catch_unwind(AssertUnwindSafe(|| self.iterate()));
+        self.openings.stop();
         self.reactor.stop();
         self.count_departed();
         self.return_commands();
@@ -69,7 +73,7 @@ impl EventLoop {
         let mut events = Events::with_capacity(EVENTS);
         let mut last_event = Instant::now();
         let mut is_stopped = false;
-        while !is_stopped && !self.reactor.is_drained() {
+        while !is_stopped && !self.is_drained() {
             self.wait(&mut events, &mut last_event)?;
             self.dispatch(&events);
             if self.listeners.has_ready() {
@@ -78,12 +82,20 @@ impl EventLoop {
             if self.shared.has_commands() {
                 is_stopped = self.obey_commands();
             }
+            if !self.openings.is_quiet() {
+                self.serve_openings();
+            }
             self.reactor.finish_iteration();
             if self.reactor.has_departed() {
                 self.count_departed();
             }
         }
         Ok(())
+    }
+
+    /// True once a drain has ended, and no connection is opening that would have to be drained.
+    fn is_drained(&self) -> bool {
+        self.reactor.is_drained() && self.openings.is_quiet()
     }
 
     /// Sleeps until an event, a wake-up or the next deadline, then tells the reactor the time.
@@ -105,7 +117,11 @@ impl EventLoop {
 
     /// Returns how long the loop may sleep; `None` until an event or a wake-up comes.
     fn prepare_to_sleep(&mut self, last_event: Instant) -> Option<Duration> {
-        let next_accept = self.listeners.timeout();
+        let mut next_accept = self.listeners.timeout();
+        if !self.openings.is_quiet() {
+            let next_opening = self.openings.timeout(|| self.shared.clock());
+            next_accept = earlier(next_accept, next_opening);
+        }
         let has_work = self.shared.prepare_to_sleep() || next_accept == Some(Duration::ZERO);
         let is_spinning = self
             .busy_poll
@@ -114,10 +130,7 @@ impl EventLoop {
             Some(Duration::ZERO)
         } else {
             let next_timer = self.reactor.timeout(|| self.shared.clock());
-            match next_accept {
-                None => next_timer,
-                Some(accept) => Some(next_timer.map_or(accept, |timer| timer.min(accept))),
-            }
+            earlier(next_timer, next_accept)
         };
         // A loop that spins does not sleep either, but that alone does not mean that it is behind.
         let is_behind = timeout == Some(Duration::ZERO) && (has_work || !is_spinning);
@@ -135,16 +148,35 @@ impl EventLoop {
                         self.reactor.on_event(token, readiness(event));
                     }
                 }
-                rare => self.dispatch_rare(rare),
+                rare => self.dispatch_rare(rare, event),
             }
         }
     }
 
     /// Handles an event of another source than a connection.
     #[cold]
-    fn dispatch_rare(&mut self, token: Token) {
-        if let Token::Listener(index) = token {
-            self.listeners.on_event(index);
+    fn dispatch_rare(&mut self, token: Token, event: &Event) {
+        match token {
+            Token::Listener(index) => self.listeners.on_event(index),
+            Token::Opening(name) => {
+                let now = self.shared.clock();
+                self.openings.on_event(name, readiness(event).readable, now);
+            }
+            Token::Waker | Token::Connection(_) => {}
+        }
+    }
+
+    /// Lets connections go on that are opening, and gives the reactor those that are open.
+    #[cold]
+    fn serve_openings(&mut self) {
+        self.openings.serve(self.shared.clock());
+        let opened = self.openings.take_opened();
+        if !opened.is_empty() {
+            // Handshakes may have taken long, and deadlines of new connections count from now.
+            self.reactor.catch_up(self.shared.clock());
+        }
+        for opened in opened {
+            adopt_opened(&mut self.reactor, self.poll.registry(), opened);
         }
     }
 
@@ -160,13 +192,17 @@ impl EventLoop {
             poll,
             reactor,
             listeners,
+            openings,
             shared,
             admission,
             ..
         } = self;
         manner(listeners, admission, &mut |arrival| {
             shared.count_connection();
-            adopt(reactor, poll.registry(), arrival);
+            match openings.has_stages(arrival.service) {
+                false => adopt(reactor, poll.registry(), arrival),
+                true => begin_opening(openings, poll.registry(), arrival, shared.clock()),
+            }
             true
         });
     }
@@ -183,7 +219,14 @@ impl EventLoop {
             self.shared.command_taken();
             match command {
                 Command::Adopt(arrival) => {
-                    adopt(&mut self.reactor, self.poll.registry(), arrival);
+                    let registry = self.poll.registry();
+                    match self.openings.has_stages(arrival.service) {
+                        false => adopt(&mut self.reactor, registry, arrival),
+                        true => {
+                            let now = self.shared.clock();
+                            begin_opening(&mut self.openings, registry, arrival, now);
+                        }
+                    }
                     self.count_adopted();
                 }
                 Command::Schedule(task) => self.reactor.schedule_task(task),
@@ -201,8 +244,9 @@ impl EventLoop {
     /// Makes the change that a command has announced.
     fn make_change(&mut self) {
         match self.changes.try_recv() {
-            Ok(LoopChange::Serve(make)) => {
+            Ok(LoopChange::Serve { make, opening }) => {
                 self.reactor.add_service(make());
+                self.openings.add_service(opening);
                 // Mail may have come for it.
                 self.shared.notify();
             }
@@ -213,6 +257,7 @@ impl EventLoop {
                     poll,
                     reactor,
                     listeners,
+                    openings,
                     shared,
                     admission,
                     ..
@@ -220,7 +265,10 @@ impl EventLoop {
                 let registry = poll.registry();
                 listeners.change(change, registry, admission, &mut |arrival| {
                     shared.count_connection();
-                    adopt(reactor, registry, arrival);
+                    match openings.has_stages(arrival.service) {
+                        false => adopt(reactor, registry, arrival),
+                        true => begin_opening(openings, registry, arrival, shared.clock()),
+                    }
                     true
                 });
             }
@@ -233,7 +281,9 @@ impl EventLoop {
         self.listeners.deregister(self.poll.registry());
         self.accept(Listeners::drain);
         // The callbacks of these connections may have taken long, and the deadline counts from now.
-        self.reactor.catch_up(self.shared.clock());
+        let now = self.shared.clock();
+        self.reactor.catch_up(now);
+        self.openings.begin_drain(deadline, now);
         self.reactor.begin_drain(deadline, workers);
     }
 
@@ -244,7 +294,7 @@ impl EventLoop {
             if let Command::Adopt(late) = &command {
                 self.count_adopted();
                 self.shared.uncount_connection();
-                self.admission.release(late.peer.ip());
+                self.admission.release(late.counted);
             }
             contain_drop(command);
         }
@@ -285,21 +335,59 @@ fn readiness(event: &Event) -> Readiness {
     }
 }
 
-/// Registers a connection and gives it to the reactor.
-fn adopt(reactor: &mut Reactor, registry: &Registry, arrival: Arrival) {
-    let register = |stream: &mut Stream, id: ConnId| {
+/// The earlier of two times to wait, of which `None` is for ever.
+fn earlier(one: Option<Duration>, other: Option<Duration>) -> Option<Duration> {
+    one.into_iter().chain(other).min()
+}
+
+/// Asks for the events of a socket.
+fn register(registry: &Registry, stream: &mut Stream, token: Token) -> io::Result<()> {
+    match stream {
+        Stream::Tcp(socket) => registry.register(socket, token.encode(), interest()),
+        #[cfg(unix)]
+        Stream::Unix(socket) => registry.register(socket, token.encode(), interest()),
+        _ => Ok(()),
+    }
+}
+
+/// Registers a connection that opens in stages.
+#[cold]
+fn begin_opening(openings: &mut Openings, registry: &Registry, arrival: Arrival, now: Duration) {
+    openings.begin(arrival, now, |stream, name: OpeningName| {
+        register(registry, stream, Token::Opening(name))
+    });
+}
+
+/// Registers a connection whose stages are done under its name, and gives it to the reactor. The poll announces anew what has
+/// arrived.
+fn adopt_opened(reactor: &mut Reactor, registry: &Registry, opened: Opened) {
+    let reregister = |stream: &mut Stream, id: ConnId| {
         let token = Token::Connection(id.token()).encode();
         match stream {
-            Stream::Tcp(socket) => registry.register(socket, token, interest()),
+            Stream::Tcp(socket) => registry.reregister(socket, token, interest()),
             #[cfg(unix)]
-            Stream::Unix(socket) => registry.register(socket, token, interest()),
+            Stream::Unix(socket) => registry.reregister(socket, token, interest()),
             _ => Ok(()),
         }
     };
+    let Opened {
+        wire,
+        peer,
+        service,
+        header,
+    } = opened;
+    reactor.adopt_with_header(service, wire, peer, header, reregister);
+}
+
+/// Registers a connection and gives it to the reactor.
+fn adopt(reactor: &mut Reactor, registry: &Registry, arrival: Arrival) {
+    let register =
+        |stream: &mut Stream, id: ConnId| register(registry, stream, Token::Connection(id.token()));
     let Arrival {
         socket,
         peer,
         service,
+        ..
     } = arrival;
     reactor.adopt(service, Stream::from(socket).into(), peer, register);
 }

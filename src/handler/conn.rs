@@ -13,6 +13,7 @@ use crate::connection::gate::Gate;
 use crate::connection::id::ConnId;
 use crate::connection::loop_state::LoopState;
 use crate::io::address::Address;
+use crate::io::proxy_header::ProxyHeader;
 #[cfg(feature = "tls")]
 use crate::io::tls::session::TlsSession;
 use crate::protocol::Protocol;
@@ -148,10 +149,27 @@ impl<P: Protocol> Conn<'_, P> {
         self.connection.id
     }
 
-    /// The address of the peer's end. The peer of a Unix socket has one only if it was bound to one; it can be any that the
+    /// The address of the peer's end, or of the client, if a proxy has told it by a
+    /// [PROXY header](crate::Listen::proxy_protocol). The peer of a Unix socket has one only if it was bound to one; it can be any that the
     /// peer could bind, and says nothing of who the peer is.
     pub fn peer_addr(&self) -> &Address {
         &self.connection.peer
+    }
+
+    /// The header with which a proxy has begun the connection: it tells whose connection the proxy passes on, and more about it,
+    /// such as the host name that the client has asked for. `None` unless the listener takes such headers; see
+    /// [`Listen::proxy_protocol`](crate::Listen::proxy_protocol).
+    ///
+    /// ```
+    /// use ringwheel::{Conn, ProxyHeader, protocol::Lines};
+    ///
+    /// /// The host name that the client has asked the proxy for.
+    /// fn host<'a>(conn: &'a Conn<'_, Lines>) -> Option<&'a str> {
+    ///     conn.proxy_header().and_then(ProxyHeader::authority)
+    /// }
+    /// ```
+    pub fn proxy_header(&self) -> Option<&ProxyHeader> {
+        self.connection.extra.as_ref()?.proxy_header.as_deref()
     }
 
     /// The address of our end. For TCP the kernel is asked each time; for a Unix socket it is the listener's.

@@ -17,6 +17,7 @@
 //! | `Connection::is_settled` in `settle` | `flush::settle_slowly` |
 //! | `Output::put_slice`, `put_pair` | `put_slowly`, `put_large`, `put_pair_apart` |
 
+mod adopting;
 mod beat;
 mod closing;
 mod drain;
@@ -40,7 +41,6 @@ mod simulation;
 mod tasks;
 mod timers;
 
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,7 +50,6 @@ use slab::Slab;
 use crate::connection::Connection;
 use crate::connection::burdens::Burdens;
 use crate::connection::close_reason::Cause;
-use crate::connection::due::Due;
 use crate::connection::id::ConnId;
 use crate::connection::limits::{Limits, Timeouts};
 use crate::connection::loop_state::LoopState;
@@ -58,8 +57,6 @@ use crate::connection::marks::Marks;
 use crate::connection::memory::Bounds;
 use crate::connection::table::ConnTable;
 use crate::io::address::Address;
-use crate::io::stream::Stream;
-use crate::io::wire::Wire;
 use crate::panics::contain_drop;
 use crate::service::Service;
 use crate::shared::{LoopShared, current};
@@ -112,6 +109,7 @@ pub(crate) struct Readiness {
 /// A connection that was removed.
 #[derive(Debug)]
 pub(crate) struct Departed {
+    /// The address of the peer, or of the client for which a proxy is the peer. Admission has counted this one.
     pub(crate) peer: Address,
     /// The kernel has not taken all of its output, or a source was not done.
     pub(crate) has_lost_output: bool,
@@ -212,53 +210,6 @@ impl Reactor {
         }
         let tick = self.state.wheel.next_expiry()?;
         Some(self.state.clock.until(tick, now()))
-    }
-
-    /// Takes a new connection. `register` asks for its events; a connection for which it fails is dropped.
-    pub(crate) fn adopt(
-        &mut self,
-        service: u16,
-        mut wire: Wire,
-        peer: Address,
-        register: impl FnOnce(&mut Stream, ConnId) -> io::Result<()>,
-    ) {
-        let slot = &mut self.services[service as usize];
-        let (timeouts, tick) = (slot.timeouts, self.state.tick);
-        let mut registered = Ok(());
-        let id = self.table.insert(service, |id| {
-            registered = register(wire.stream_mut(), id);
-            Connection::new(id, service, wire, peer, tick)
-        });
-        let connection = self.table.get(id).expect("it was just inserted");
-        if let Err(error) = &registered {
-            log::error!(
-                "a connection from {} could not be registered: {error}",
-                connection.peer
-            );
-        }
-        if registered.is_err() || !slot.service.open(connection, &mut self.state) {
-            connection.end_now(Cause::Panic);
-            self.depart(id.slot);
-            return;
-        }
-        // The handler may have set an idle time of its own.
-        if connection.timers.idle.is_none() {
-            let idle = connection.idle_timeout(timeouts.idle);
-            connection.timers.idle = idle.map(|after| self.state.schedule(after, Due::Idle(id)));
-        }
-        if let Some(after) = timeouts.first_message {
-            let timer = self.state.schedule(after, Due::FirstMessage(id));
-            connection.timers.message = Some(timer);
-            connection.marks.set(Marks::AWAITS_FIRST, true);
-        }
-        if timeouts.first_message.is_some() || timeouts.message.is_some() {
-            connection.marks.set(Marks::TIMED, true);
-        }
-        self.settle(id.slot);
-        self.after_callbacks(id.slot);
-        if self.drain.is_some() {
-            self.drain_connection(id.slot);
-        }
     }
 
     /// Handles an event that reports input and nothing else, if the connection only awaits input. False if it does not:

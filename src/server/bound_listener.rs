@@ -10,6 +10,7 @@ use crate::handler::Handler;
 use crate::io::address::Address;
 use crate::io::listening_socket::ListeningSocket;
 use crate::io::socket_options::SocketOptions;
+use crate::opening::terms::OpeningTerms;
 use crate::server::endpoint::{AnyEndpoint, Endpoint, HandlerSource};
 use crate::server::listen::Listen;
 
@@ -19,6 +20,8 @@ pub(super) struct BoundListener {
     pub(super) sockets: Vec<(Address, ListeningSocket)>,
     pub(super) options: SocketOptions,
     pub(super) endpoint: Box<dyn AnyEndpoint>,
+    /// The stages in which connections open; `None` if there are none.
+    pub(super) opening: Option<Arc<OpeningTerms>>,
 }
 
 /// The loops that accept at an address.
@@ -60,6 +63,7 @@ impl BoundListener {
         Ok(BoundListener {
             sockets,
             options: listen.options,
+            opening: listen.opening.has_stages().then(|| listen.opening.into()),
             endpoint: Box::new(Endpoint {
                 protocol: listen.protocol,
                 limits: listen.limits,
@@ -81,7 +85,12 @@ impl BoundListener {
         kit: &ListenerKit,
     ) -> io::Result<Vec<Placed>> {
         let options = self.options;
-        let listener = |socket| kit.listener(socket, service, options);
+        let opening = self.opening.as_ref();
+        let peers_are_proxies = opening.is_some_and(|opening| opening.proxies.is_some());
+        let listener = |socket| {
+            let listener = kit.listener(socket, service, options);
+            listener.with_proxies(peers_are_proxies)
+        };
         let place = |(address, socket): (Address, ListeningSocket)| {
             let (home, others) = match address.socket_addr() {
                 _ if workers == 1 => (Home::FirstWorker, Vec::new()),

@@ -31,7 +31,7 @@ use crate::server::setting_error::check;
 use crate::server::worker::{MailEnd, Worker, WorkerHook, WorkerStart};
 use crate::server::{Lead, Server};
 use crate::shared::LoopShared;
-use crate::shared::token::MAX_LISTENERS;
+use crate::shared::token::{MAX_LISTENERS, MAX_OPENINGS};
 use crate::shared::waker::waker;
 use crate::wheel::TickClock;
 
@@ -73,6 +73,7 @@ pub struct ServerBuilder {
     ipv6_prefix: u8,
     accept_burst: usize,
     handover_limit: usize,
+    pub(super) opening_limit: usize,
     /// Letters and bytes that may wait for one worker.
     mailbox: (usize, usize),
     busy_poll: Option<Duration>,
@@ -102,6 +103,7 @@ impl ServerBuilder {
             ipv6_prefix: 64,
             accept_burst: 128,
             handover_limit: 256,
+            opening_limit: 1024,
             mailbox: (65_536, 64 * 1024 * 1024),
             busy_poll: None,
             tick: TickClock::DEFAULT_TICK,
@@ -435,6 +437,7 @@ impl ServerBuilder {
     fn check(&self) -> io::Result<()> {
         check("workers", self.worker_count(), WORKERS)?;
         check("ipv6_prefix", self.ipv6_prefix, 1..=128)?;
+        check("opening_limit", self.opening_limit, 1..=MAX_OPENINGS)?;
         check("tick", self.tick, TICK)?;
         let memory = self.reactor.memory.bytes;
         check("worker_memory", memory, MIN_WORKER_MEMORY..=usize::MAX)?;
@@ -474,6 +477,8 @@ impl ServerBuilder {
                 changes,
                 listeners: Vec::new(),
                 services: Vec::new(),
+                openings: Vec::new(),
+                opening_limit: self.opening_limit,
                 config: self.reactor.clone(),
                 admission: admission.clone(),
                 acceptor: None,

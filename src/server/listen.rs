@@ -14,6 +14,7 @@ use crate::connection::limits::{Limits, Timeouts};
 use crate::io::address::Address;
 use crate::io::listening_socket::ListeningSocket;
 use crate::io::socket_options::SocketOptions;
+use crate::opening::terms::OpeningTerms;
 use crate::protocol::Protocol;
 use crate::server::place::Place;
 use crate::server::setting_error::check;
@@ -39,6 +40,7 @@ pub struct Listen<P> {
     pub(crate) limits: Limits,
     pub(crate) timeouts: Timeouts,
     pub(crate) tick: Option<Duration>,
+    pub(crate) opening: OpeningTerms,
 }
 
 impl<P: Protocol + Default> Listen<P> {
@@ -216,6 +218,7 @@ impl<P: Protocol> Listen<P> {
                 ..Timeouts::default()
             },
             tick: None,
+            opening: OpeningTerms::default(),
         }
     }
 }

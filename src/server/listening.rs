@@ -13,6 +13,7 @@ use crate::event_loop::change::LoopChange;
 use crate::handler::Handler;
 use crate::handler::mailbox::AnyMailbox;
 use crate::io::address::Address;
+use crate::opening::terms::OpeningTerms;
 use crate::server::bound_listener::{BoundListener, Home, ListenerKit, Placed};
 use crate::server::endpoint::{Clones, ServiceSeed};
 use crate::server::handle::ServerHandle;
@@ -48,6 +49,8 @@ struct List {
 pub(super) struct Prepared {
     /// The service of each worker.
     seeds: Vec<ServiceSeed>,
+    /// The stages in which its connections open.
+    opening: Option<Arc<OpeningTerms>>,
     placed: Vec<Placed>,
 }
 
@@ -112,12 +115,17 @@ impl List {
         let of_worker = |worker| bound.endpoint.for_worker(worker, service);
         let (seeds, mailboxes): (Vec<_>, Vec<_>) = loops.iter().map(of_worker).unzip();
         let handler = bound.endpoint.handler_type();
+        let opening = bound.opening.clone();
         let placed = bound.place(service, loops.len(), kit)?;
         self.services += 1;
         self.mailboxes.entry(handler).or_default().extend(mailboxes);
         let addresses = placed.iter().map(|it| (it.address.clone(), it.home));
         self.addresses.extend(addresses);
-        Ok(Prepared { seeds, placed })
+        Ok(Prepared {
+            seeds,
+            opening,
+            placed,
+        })
     }
 }
 
@@ -126,6 +134,7 @@ impl Prepared {
     pub(super) fn give_out(self, workers: &mut [Worker], for_acceptor: &mut Vec<Listener>) {
         for (worker, seed) in workers.iter_mut().zip(self.seeds) {
             worker.services.push(seed);
+            worker.openings.push(self.opening.clone());
         }
         for Placed {
             home, listeners, ..
@@ -193,12 +202,21 @@ impl ServerHandle {
         let listening = self.listening();
         // Locked until all workers have got it, so that services have the same index on each.
         let mut list = listening.list();
-        let Prepared { seeds, placed } = list.prepare(bound, self.loops(), &listening.kit)?;
+        let prepared = list.prepare(bound, self.loops(), &listening.kit)?;
+        let Prepared {
+            seeds,
+            opening,
+            placed,
+        } = prepared;
         let addresses = placed.iter().map(|it| it.address.clone()).collect();
         for (worker, seed) in self.loops().iter().zip(seeds) {
             let (index, server) = (worker.worker, self.clone());
             let make = move || seed(WorkerStart::new(index, &server));
-            listening.change(worker, LoopChange::Serve(Box::new(make)));
+            let service = LoopChange::Serve {
+                make: Box::new(make),
+                opening: opening.clone(),
+            };
+            listening.change(worker, service);
         }
         for Placed {
             home, listeners, ..

@@ -6,6 +6,7 @@ mod endpoint;
 pub(crate) mod handle;
 pub(crate) mod listen;
 mod listening;
+pub(crate) mod opening_settings;
 pub(crate) mod place;
 pub(crate) mod running;
 pub(crate) mod setting_error;

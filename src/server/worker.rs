@@ -13,6 +13,8 @@ use crate::accept::listener::Listener;
 use crate::accept::listeners::Listeners;
 use crate::event_loop::EventLoop;
 use crate::event_loop::change::LoopChange;
+use crate::opening::Openings;
+use crate::opening::terms::OpeningTerms;
 use crate::reactor::{Reactor, ReactorConfig};
 use crate::server::endpoint::ServiceSeed;
 use crate::server::handle::ServerHandle;
@@ -86,6 +88,10 @@ pub(crate) struct Worker {
     pub(crate) listeners: Vec<Listener>,
     /// The services, by the index of their listener.
     pub(crate) services: Vec<ServiceSeed>,
+    /// The stages in which the connections of each service open.
+    pub(crate) openings: Vec<Option<Arc<OpeningTerms>>>,
+    /// The number of connections that may be opening at a time.
+    pub(crate) opening_limit: usize,
     pub(crate) config: ReactorConfig,
     pub(crate) admission: Arc<Admission>,
     /// The acceptor that hands connections over, if there is one.
@@ -123,6 +129,8 @@ impl Worker {
             changes,
             listeners,
             services,
+            openings,
+            opening_limit,
             config,
             admission,
             acceptor,
@@ -136,10 +144,18 @@ impl Worker {
         let services = services.into_iter().map(|make| make(start)).collect();
         let reactor = Reactor::new(&config, shared.clone(), services, shared.clock());
         let listeners = Listeners::register(listeners, poll.registry())?;
+        let openings = Openings::new(
+            openings,
+            opening_limit,
+            config.clock,
+            shared.clone(),
+            admission.clone(),
+        );
         let event_loop = EventLoop {
             poll,
             reactor,
             listeners,
+            openings,
             shared,
             commands,
             changes,

@@ -40,8 +40,9 @@ pub(crate) const PLAN: &[Folder] = &[
     on_public_items("websocket", &["io", "http", "protocol", "connection", "handler"]),
     folder("service", &["panics", "io", "shared", "protocol", "connection", "handler"]),
     folder("reactor", &["panics", "wheel", "io", "shared", "connection", "handler", "service"]),
-    folder("event_loop", &["panics", "io", "shared", "accept", "connection", "reactor"]),
-    folder("server", &["panics", "wheel", "io", "shared", "protocol", "accept", "connection", "handler", "service", "reactor", "event_loop"]),
+    folder("opening", &["panics", "wheel", "io", "shared", "accept"]),
+    folder("event_loop", &["panics", "io", "shared", "accept", "opening", "connection", "reactor"]),
+    folder("server", &["panics", "wheel", "io", "shared", "protocol", "accept", "opening", "connection", "handler", "service", "reactor", "event_loop"]),
 ];
 
 /// True for folders whose items are internal unless `src/lib.rs` exports them: all folders except the `public_only`

@@ -17,6 +17,7 @@ mod limits;
 mod listening;
 mod memory;
 mod own_words;
+mod proxy_protocol;
 mod sources;
 #[cfg(unix)]
 mod unix;

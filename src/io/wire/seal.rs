@@ -60,6 +60,7 @@ pub(crate) struct Unsealed {
 }
 
 /// The state of a sealed stream behind the plaintext of a call.
+#[cfg_attr(not(test), allow(dead_code, reason = "seals are made by features"))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Rest {
     /// No whole record is left: more must be received first.

@@ -1,0 +1,438 @@
+//! Connections before their protocol sees them: PROXY header and handshake, within a deadline and limits.
+
+mod failure;
+mod stages;
+pub(crate) mod terms;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use slab::Slab;
+
+use crate::accept::admission::Admission;
+use crate::io::address::Address;
+use crate::io::stream::Stream;
+use crate::panics::contain_drop;
+use crate::shared::LoopShared;
+use crate::shared::arrival::Arrival;
+use crate::shared::token::{OpeningName, Token};
+use crate::wheel::{TickClock, TimerKey, Wheel};
+
+use failure::OpeningFailure;
+pub(crate) use stages::Opened;
+use stages::{Newcomer, Next, Opening};
+use terms::OpeningTerms;
+
+/// Steps of handshakes in one iteration of a loop. Each may take 0.2 ms, such as a signature with ECDSA, during which open
+/// connections wait.
+const HANDSHAKES_PER_ITERATION: usize = 4;
+/// The longest wait for the end of a peer whose handshake has failed, once all was said to it.
+const LINGER: Duration = Duration::from_secs(1);
+/// Entries of the list by progress that may be out of date beyond the number of the others.
+const SLACK: usize = 64;
+/// Bytes that are received at a time.
+const SCRATCH: usize = 16 * 1024;
+
+/// The openings of one worker. As the reactor it has no poll and no clock: events and the time are handed in.
+///
+/// | limit | default | beyond it |
+/// | --- | --- | --- |
+/// | the time for all stages | 10 s | a reset |
+/// | openings at a time | 1,024 | the one that has made no progress for longest gives way, with a reset |
+/// | bytes before the handshake ends | 64 KiB | a reset |
+/// | steps of handshakes in an iteration | 4 | the others wait, the first come first |
+pub(crate) struct Openings {
+    /// The terms of each service. `None` if its connections open without stages.
+    terms: Vec<Option<Arc<OpeningTerms>>>,
+    limit: usize,
+    clock: TickClock,
+    shared: Arc<LoopShared>,
+    admission: Arc<Admission>,
+    entries: Slab<Entry>,
+    wheel: Wheel<OpeningName>,
+    /// Openings whose handshake can go on, the first come first.
+    ready: VecDeque<OpeningName>,
+    /// All openings with the number of their latest progress, the longest without any first. An entry with another number than
+    /// the opening has is out of date.
+    by_progress: VecDeque<(OpeningName, u64)>,
+    /// Counts the openings.
+    generation: u32,
+    /// Counts the progress of all openings.
+    progress: u64,
+    /// Connections that are open, and that the loop has not taken.
+    opened: Vec<Opened>,
+    /// The tick at which a drain drops what is left.
+    drain_ends: Option<u64>,
+    scratch: Box<[u8]>,
+}
+
+struct Entry {
+    opening: Opening,
+    name: OpeningName,
+    deadline: u64,
+    timer: TimerKey,
+    /// The number of the latest progress.
+    progress: u64,
+    is_ready: bool,
+}
+
+impl Openings {
+    pub(crate) fn new(
+        terms: Vec<Option<Arc<OpeningTerms>>>,
+        limit: usize,
+        clock: TickClock,
+        shared: Arc<LoopShared>,
+        admission: Arc<Admission>,
+    ) -> Self {
+        let mut openings = Openings {
+            terms: Vec::new(),
+            limit,
+            clock,
+            shared,
+            admission,
+            entries: Slab::new(),
+            wheel: Wheel::new(),
+            ready: VecDeque::new(),
+            by_progress: VecDeque::new(),
+            generation: 0,
+            progress: 0,
+            opened: Vec::new(),
+            drain_ends: None,
+            scratch: Box::default(),
+        };
+        for terms in terms {
+            openings.add_service(terms);
+        }
+        openings
+    }
+
+    /// Adds the stages of a service, behind those of the others.
+    pub(crate) fn add_service(&mut self, terms: Option<Arc<OpeningTerms>>) {
+        if terms.is_some() && self.scratch.is_empty() {
+            self.scratch = vec![0; SCRATCH].into_boxed_slice();
+        }
+        self.terms.push(terms);
+    }
+
+    /// True if connections of this service open in stages.
+    #[inline]
+    pub(crate) fn has_stages(&self, service: u16) -> bool {
+        matches!(self.terms.get(usize::from(service)), Some(Some(_)))
+    }
+
+    /// True if no connection is opening, and none waits to be [taken](Self::take_opened).
+    #[inline]
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.entries.is_empty() && self.opened.is_empty()
+    }
+
+    /// The time until [`serve`](Self::serve) has something to do; `None` until an event comes.
+    pub(crate) fn timeout(&self, now: impl FnOnce() -> Duration) -> Option<Duration> {
+        if !self.ready.is_empty() || !self.opened.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        let tick = self.wheel.next_expiry()?;
+        Some(self.clock.until(tick, now()))
+    }
+
+    /// Begins to open a connection, whose service [has stages](Self::has_stages). `register` asks for its events.
+    pub(crate) fn begin(
+        &mut self,
+        arrival: Arrival,
+        now: Duration,
+        register: impl FnOnce(&mut Stream, OpeningName) -> io::Result<()>,
+    ) {
+        self.begin_with(arrival.into(), now, register);
+    }
+
+    fn begin_with(
+        &mut self,
+        newcomer: Newcomer,
+        now: Duration,
+        register: impl FnOnce(&mut Stream, OpeningName) -> io::Result<()>,
+    ) {
+        let terms = self.terms[usize::from(newcomer.service)].clone();
+        let terms = terms.expect("the service has stages");
+        let timeout = terms.timeout;
+        let mut opening = Opening::new(newcomer, terms);
+        if !opening.is_trusted() {
+            return self.refuse(opening, &OpeningFailure::Untrusted);
+        }
+        if self.entries.len() >= self.limit && !self.make_room() {
+            return self.refuse(opening, &OpeningFailure::GaveWay);
+        }
+        let name = self.next_name();
+        if let Err(error) = register(opening.stream_mut(), name) {
+            let peer = &opening.peer;
+            log::error!("a connection from {peer} could not be registered: {error}");
+            return self.discard(opening);
+        }
+        let deadline = self.clock.deadline(now.saturating_add(timeout));
+        let deadline = deadline.min(self.drain_ends.unwrap_or(u64::MAX));
+        self.entries.insert(Entry {
+            opening,
+            name,
+            deadline,
+            timer: self.wheel.insert(deadline, name),
+            progress: 0,
+            is_ready: false,
+        });
+        self.note_progress(name);
+    }
+
+    /// The name of the opening that is inserted next.
+    fn next_name(&mut self) -> OpeningName {
+        self.generation = self.generation.wrapping_add(1);
+        let slot = u16::try_from(self.entries.vacant_key());
+        OpeningName {
+            slot: slot.expect("a worker has at most 2^16 openings"),
+            generation: self.generation,
+        }
+    }
+
+    /// Has the opening give way that has made no progress for longest, unless all wait for this loop: then it returns false.
+    fn make_room(&mut self) -> bool {
+        let Openings {
+            entries,
+            by_progress,
+            ..
+        } = self;
+        let victim = by_progress.iter().find(|(name, progress)| {
+            find(entries, *name).is_some_and(|it| it.progress == *progress && !it.is_ready)
+        });
+        let Some((victim, _)) = victim.copied() else {
+            return false;
+        };
+        self.fail(victim, &OpeningFailure::GaveWay);
+        true
+    }
+
+    /// Puts an opening behind the others, because it has made progress.
+    fn note_progress(&mut self, name: OpeningName) {
+        let Openings {
+            entries,
+            by_progress,
+            ..
+        } = self;
+        let Some(entry) = find(entries, name) else {
+            return;
+        };
+        self.progress += 1;
+        entry.progress = self.progress;
+        by_progress.push_back((name, self.progress));
+        if by_progress.len() > 2 * entries.len() + SLACK {
+            by_progress.retain(|(name, progress)| {
+                find(entries, *name).is_some_and(|it| it.progress == *progress)
+            });
+        }
+    }
+
+    /// Handles an event. One that comes after the opening has gone is ignored.
+    pub(crate) fn on_event(&mut self, event: OpeningName, is_readable: bool, now: Duration) {
+        let Openings {
+            entries,
+            admission,
+            scratch,
+            ..
+        } = self;
+        let slot = usize::from(event.slot);
+        let is_meant = |it: &&mut Entry| it.name == event || !Token::KEEPS_GENERATIONS;
+        if let Some(entry) = entries.get_mut(slot).filter(is_meant) {
+            let name = entry.name;
+            let had_header = entry.opening.has_header();
+            let outcome = entry.opening.go_on(is_readable, admission, scratch);
+            let has_progressed = entry.opening.has_header() != had_header;
+            if has_progressed {
+                self.note_progress(name);
+            }
+            self.obey(name, outcome, now);
+        }
+    }
+
+    /// Ends the openings whose time is over, and lets handshakes go on within the budget of an iteration.
+    pub(crate) fn serve(&mut self, now: Duration) {
+        let tick = self.clock.now(now);
+        while let Some((_, name)) = self.wheel.pop_expired(tick) {
+            self.fail(name, &OpeningFailure::Late);
+        }
+        let mut left = HANDSHAKES_PER_ITERATION;
+        while left > 0 {
+            let Some(name) = self.ready.pop_front() else {
+                break;
+            };
+            let Some(entry) = find(&mut self.entries, name) else {
+                continue;
+            };
+            left -= 1;
+            entry.is_ready = false;
+            let outcome = entry.opening.step();
+            self.note_progress(name);
+            self.obey(name, outcome, now);
+        }
+    }
+
+    /// The connections that are open since the last call.
+    pub(crate) fn take_opened(&mut self) -> Vec<Opened> {
+        std::mem::take(&mut self.opened)
+    }
+
+    /// Drops the openings of which nothing was received. The others may go on until the deadline of the drain.
+    pub(crate) fn begin_drain(&mut self, deadline: Duration, now: Duration) {
+        let end = self.clock.deadline(now.saturating_add(deadline));
+        self.drain_ends = Some(end);
+        let names: Vec<OpeningName> = self.entries.iter().map(|(_, entry)| entry.name).collect();
+        for name in names {
+            let Some(entry) = find(&mut self.entries, name) else {
+                continue;
+            };
+            if !entry.opening.has_heard() {
+                self.remove(name);
+            } else {
+                self.set_deadline(name, end);
+            }
+        }
+    }
+
+    /// Drops all openings, and the connections that nobody has taken.
+    pub(crate) fn stop(&mut self) {
+        for opened in self.take_opened() {
+            self.count_out(opened.peer.ip());
+            contain_drop(opened);
+        }
+        let names: Vec<OpeningName> = self.entries.iter().map(|(_, entry)| entry.name).collect();
+        for name in names {
+            self.remove(name);
+        }
+        self.ready.clear();
+        self.by_progress.clear();
+    }
+
+    /// Does what the outcome of a step demands.
+    fn obey(&mut self, name: OpeningName, outcome: Result<Next, OpeningFailure>, now: Duration) {
+        match outcome {
+            Ok(Next::Waits) => {}
+            Ok(Next::WantsStep) => self.queue(name),
+            Ok(Next::Done) => self.finish(name),
+            Ok(Next::Lingers) => {
+                let end = self.clock.deadline(now.saturating_add(LINGER));
+                self.set_deadline(name, end);
+            }
+            Ok(Next::Gone) => self.remove(name),
+            Err(failure @ OpeningFailure::Handshake(_)) => self.part(name, &failure, now),
+            Err(failure) => self.fail(name, &failure),
+        }
+    }
+
+    fn queue(&mut self, name: OpeningName) {
+        if let Some(entry) = find(&mut self.entries, name) {
+            if !std::mem::replace(&mut entry.is_ready, true) {
+                self.ready.push_back(name);
+            }
+        }
+    }
+
+    /// Gives the connection out.
+    fn finish(&mut self, name: OpeningName) {
+        let Some(opening) = self.take(name) else {
+            return;
+        };
+        let (peer, counted) = (opening.peer.clone(), opening.counted);
+        match opening.finish() {
+            Ok(opened) => self.opened.push(opened),
+            Err(failure) => {
+                report(&self.admission, &peer, &failure);
+                self.count_out(counted);
+            }
+        }
+    }
+
+    /// Begins the end of an opening whose handshake has failed.
+    fn part(&mut self, name: OpeningName, failure: &OpeningFailure, now: Duration) {
+        let Openings {
+            entries,
+            scratch,
+            admission,
+            ..
+        } = self;
+        if let Some(entry) = find(entries, name) {
+            // First, so that a peer that has read the last words finds itself counted.
+            report(admission, &entry.opening.peer, failure);
+            let next = entry.opening.begin_parting(scratch);
+            self.obey(name, Ok(next), now);
+        }
+    }
+
+    /// Ends an opening that has failed: resets the connection, or closes it if the peer has left. One that only lingers has failed
+    /// before, and is counted.
+    fn fail(&mut self, name: OpeningName, failure: &OpeningFailure) {
+        match self.take(name) {
+            Some(opening) if opening.is_parting() => self.discard(opening),
+            Some(opening) => self.refuse(opening, failure),
+            None => {}
+        }
+    }
+
+    fn refuse(&mut self, mut opening: Opening, failure: &OpeningFailure) {
+        if !matches!(failure, OpeningFailure::Abandoned(_)) {
+            opening.stream_mut().reset_on_drop();
+        }
+        report(&self.admission, &opening.peer, failure);
+        self.discard(opening);
+    }
+
+    /// Moves the deadline of an opening forward.
+    fn set_deadline(&mut self, name: OpeningName, deadline: u64) {
+        if let Some(entry) = find(&mut self.entries, name) {
+            if deadline < entry.deadline {
+                self.wheel.cancel(entry.timer);
+                entry.deadline = deadline;
+                entry.timer = self.wheel.insert(deadline, name);
+            }
+        }
+    }
+
+    fn remove(&mut self, name: OpeningName) {
+        if let Some(opening) = self.take(name) {
+            self.discard(opening);
+        }
+    }
+
+    /// Takes an opening out of the table. The lists may still have its name, which names nothing then.
+    fn take(&mut self, name: OpeningName) -> Option<Opening> {
+        find(&mut self.entries, name)?;
+        let entry = self.entries.remove(usize::from(name.slot));
+        self.wheel.cancel(entry.timer);
+        Some(entry.opening)
+    }
+
+    /// Drops a connection and counts it out. The drop may run code of the user.
+    fn discard(&mut self, opening: Opening) {
+        let counted = opening.counted;
+        contain_drop(opening);
+        self.count_out(counted);
+    }
+
+    fn count_out(&mut self, counted: Option<IpAddr>) {
+        self.shared.uncount_connection();
+        self.admission.release(counted);
+    }
+}
+
+/// Logs and counts a failure.
+fn report(admission: &Admission, peer: &Address, failure: &OpeningFailure) {
+    log::debug!("a connection from {peer} does not open: {failure}");
+    if let Some(counter) = failure.counter() {
+        admission.count_failed_opening(counter);
+    }
+}
+
+/// The opening with a name, unless it has gone.
+fn find(entries: &mut Slab<Entry>, name: OpeningName) -> Option<&mut Entry> {
+    let entry = entries.get_mut(usize::from(name.slot))?;
+    (entry.name == name).then_some(entry)
+}

@@ -1,0 +1,85 @@
+//! The beginning of a connection in the reactor: its service opens it, and its first deadlines are set.
+
+use std::io;
+
+use crate::connection::Connection;
+use crate::connection::close_reason::Cause;
+use crate::connection::due::Due;
+use crate::connection::id::ConnId;
+use crate::connection::marks::Marks;
+use crate::io::address::Address;
+use crate::io::proxy_header::ProxyHeader;
+use crate::io::stream::Stream;
+use crate::io::wire::Wire;
+
+use super::Reactor;
+
+impl Reactor {
+    /// Takes a new connection. `register` asks for its events; a connection for which it fails is dropped.
+    pub(crate) fn adopt(
+        &mut self,
+        service: u16,
+        wire: Wire,
+        peer: Address,
+        register: impl FnOnce(&mut Stream, ConnId) -> io::Result<()>,
+    ) {
+        self.adopt_with_header(service, wire, peer, None, register);
+    }
+
+    /// Takes a new connection, as [`adopt`](Self::adopt) does, that may have begun with a PROXY header.
+    pub(crate) fn adopt_with_header(
+        &mut self,
+        service: u16,
+        mut wire: Wire,
+        peer: Address,
+        header: Option<Box<ProxyHeader>>,
+        register: impl FnOnce(&mut Stream, ConnId) -> io::Result<()>,
+    ) {
+        let slot = &mut self.services[service as usize];
+        let (timeouts, tick) = (slot.timeouts, self.state.tick);
+        let mut registered = Ok(());
+        let id = self.table.insert(service, |id| {
+            registered = register(wire.stream_mut(), id);
+            Connection::new(id, service, wire, peer, tick)
+        });
+        let connection = self.table.get(id).expect("it was just inserted");
+        if header.is_some() {
+            connection.extra_or_new().proxy_header = header;
+        }
+        if let Err(error) = &registered {
+            log::error!(
+                "a connection from {} could not be registered: {error}",
+                connection.peer
+            );
+        }
+        if registered.is_err() || !slot.service.open(connection, &mut self.state) {
+            connection.end_now(Cause::Panic);
+            self.depart(id.slot);
+            return;
+        }
+        // The handler may have set an idle time of its own.
+        if connection.timers.idle.is_none() {
+            let idle = connection.idle_timeout(timeouts.idle);
+            connection.timers.idle = idle.map(|after| self.state.schedule(after, Due::Idle(id)));
+        }
+        if let Some(after) = timeouts.first_message {
+            let timer = self.state.schedule(after, Due::FirstMessage(id));
+            connection.timers.message = Some(timer);
+            connection.marks.set(Marks::AWAITS_FIRST, true);
+        }
+        if timeouts.first_message.is_some() || timeouts.message.is_some() {
+            connection.marks.set(Marks::TIMED, true);
+        }
+        if connection.output.wire().has_received() {
+            // It came with the end of the handshake, and no event will announce it.
+            connection.readable = true;
+            connection.drain_fully = true;
+            self.state.queue(connection);
+        }
+        self.settle(id.slot);
+        self.after_callbacks(id.slot);
+        if self.drain.is_some() {
+            self.drain_connection(id.slot);
+        }
+    }
+}

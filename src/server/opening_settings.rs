@@ -1,0 +1,111 @@
+//! Settings of the stages in which connections open before their protocol sees them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::io::trusted_networks::TrustedNetworks;
+use crate::io::wire::handshake::SealSource;
+use crate::server::builder::ServerBuilder;
+use crate::server::listen::Listen;
+
+impl<P> Listen<P> {
+    /// Takes connections from these proxies, each of which begins with a PROXY header in version 1 or 2: the proxy tells with it
+    /// whose connection it passes on. Default: no header is expected.
+    ///
+    /// The handler meets the connection after the header. The client's address is then that of the peer, in
+    /// [`Conn::peer_addr`](crate::Conn::peer_addr), in logs, and for
+    /// [`ServerBuilder::max_connections_per_ip`](crate::ServerBuilder::max_connections_per_ip), which does not count the proxy's.
+    /// [`Conn::proxy_header`](crate::Conn::proxy_header) has the rest of the header. A header without the client's address
+    /// (`UNKNOWN` in version 1, `LOCAL` in version 2, as for the health checks of a proxy) leaves the proxy's own address in
+    /// its place, and that one is counted. A [`Balance`](crate::balance::Balance) sees the proxy's address: it picks the worker
+    /// that reads the header.
+    ///
+    /// **Whom to trust.** A header may name any address. A peer that is not among `proxies` is reset at once, whatever it
+    /// sends: a listener is for proxies, or it is not. The clients of a Unix socket have no network, and are trusted with
+    /// [`TrustedNetworks::with_unix_sockets`].
+    ///
+    /// **Refused headers.** A malformed header resets the connection with the first byte that cannot belong to one; one that is
+    /// not whole within [`opening_timeout`](Self::opening_timeout), or is longer than
+    /// [`ProxyHeader`](crate::ProxyHeader) allows, resets it too. [`ServerStats`](crate::ServerStats) counts both, and the log has
+    /// the reason at the level of debug.
+    ///
+    /// ```
+    /// use ringwheel::{Conn, Handler, Listen, Server, TrustedNetworks, protocol::Lines};
+    ///
+    /// #[derive(Clone)]
+    /// struct WhoAmI;
+    ///
+    /// impl Handler for WhoAmI {
+    ///     type Protocol = Lines;
+    ///     type Session = ();
+    ///     fn on_open(&mut self, conn: &mut Conn<'_, Lines>) {
+    ///         let client = conn.peer_addr().to_string();
+    ///         conn.send(&client);
+    ///     }
+    ///     fn on_message(&mut self, _conn: &mut Conn<'_, Lines>, _session: &mut (), _line: &str) {}
+    /// }
+    ///
+    /// let proxies = TrustedNetworks::of(["10.0.0.0/8", "::1"]).expect("these are networks");
+    /// let listen = Listen::on("127.0.0.1:0").proxy_protocol(proxies);
+    /// let server = Server::builder().listen_with(listen, WhoAmI)?.build()?;
+    /// # drop(server);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn proxy_protocol(mut self, proxies: TrustedNetworks) -> Self {
+        self.opening.proxies = Some(proxies);
+        self
+    }
+
+    /// The time in which a connection must be open: its PROXY header has come, and its handshake, such as that of TLS, is
+    /// done. It counts from the moment at which a worker takes the connection. Default 10 s.
+    ///
+    /// A connection that is late is reset, and [`ServerStats::openings_late`](crate::ServerStats::openings_late) counts it.
+    /// Other deadlines, such as [`first_message_timeout`](Self::first_message_timeout), begin once the connection is open.
+    /// Without [`proxy_protocol`](Self::proxy_protocol) and TLS it has no effect.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ringwheel::{Listen, TrustedNetworks, protocol::Lines};
+    ///
+    /// let listen = Listen::<Lines>::on("127.0.0.1:0")
+    ///     .proxy_protocol(TrustedNetworks::of(["127.0.0.1"])?)
+    ///     .opening_timeout(Duration::from_secs(2));
+    /// # drop(listen);
+    /// # Ok::<(), ringwheel::NetworkError>(())
+    /// ```
+    pub fn opening_timeout(mut self, timeout: Duration) -> Self {
+        self.opening.timeout = timeout;
+        self
+    }
+
+    /// Seals the streams of the listener. Each connection begins with a handshake of the source, behind its PROXY header if
+    /// there is one.
+    #[cfg_attr(not(test), allow(dead_code, reason = "seals are set by features"))]
+    pub(crate) fn sealed_by(mut self, source: Arc<dyn SealSource>) -> Self {
+        self.opening.seal = Some(source);
+        self
+    }
+}
+
+impl ServerBuilder {
+    /// The limit of connections of one worker that are opening at one time: whose PROXY header has not come, or whose handshake
+    /// is not done. From 1 to 65,536, default 1,024.
+    ///
+    /// When one more comes, the one that has made no progress for longest gives way with a reset, and
+    /// [`ServerStats::openings_displaced`](crate::ServerStats::openings_displaced) counts it. Progress is a header that is whole, or
+    /// a step of the handshake, and not a byte. A connection that only waits for the worker is spared; if all do, the one
+    /// that has come gives way.
+    ///
+    /// Each may hold 64 KiB of received bytes, which is the limit before its handshake is done, and the state of the handshake.
+    ///
+    /// ```
+    /// use ringwheel::Server;
+    ///
+    /// let builder = Server::builder().opening_limit(256);
+    /// # drop(builder);
+    /// ```
+    pub fn opening_limit(mut self, connections: usize) -> Self {
+        self.opening_limit = connections;
+        self
+    }
+}
