@@ -13,6 +13,8 @@ use crate::event_loop::change::LoopChange;
 use crate::handler::Handler;
 use crate::handler::mailbox::AnyMailbox;
 use crate::io::address::Address;
+#[cfg(feature = "tls")]
+use crate::io::wire::handshake::SealSource;
 use crate::opening::terms::OpeningTerms;
 use crate::server::bound_listener::{BoundListener, Home, ListenerKit, Placed};
 use crate::server::endpoint::{Clones, ServiceSeed};
@@ -42,7 +44,16 @@ struct List {
     services: usize,
     /// The mailboxes of all workers, by the type of their handler.
     mailboxes: HashMap<TypeId, Vec<AnyMailbox>>,
-    addresses: Vec<(Address, Home)>,
+    addresses: Vec<Listed>,
+}
+
+/// An address on which the server listens.
+struct Listed {
+    address: Address,
+    home: Home,
+    /// The stages in which connections open that come there; `None` if there are none.
+    #[cfg(feature = "tls")]
+    opening: Option<Arc<OpeningTerms>>,
 }
 
 /// The parts of one listener for the loops.
@@ -65,15 +76,23 @@ impl Listening {
 
     pub(super) fn addresses(&self) -> Vec<Address> {
         let list = self.list();
-        list.addresses
-            .iter()
-            .map(|(address, _)| address.clone())
-            .collect()
+        list.addresses.iter().map(|it| it.address.clone()).collect()
     }
 
     /// The mailboxes of all workers for a type of handler.
     pub(super) fn mailboxes_of<H: Handler>(&self) -> Option<Vec<AnyMailbox>> {
         self.list().mailboxes.get(&TypeId::of::<H>()).cloned()
+    }
+
+    /// The sources of the seals of all listeners.
+    #[cfg(feature = "tls")]
+    pub(super) fn seal_sources(&self) -> Vec<Arc<dyn SealSource>> {
+        let list = self.list();
+        let openings = list.addresses.iter().filter_map(|it| it.opening.as_ref());
+        let mut sources: Vec<_> = openings.filter_map(|it| it.seal.clone()).collect();
+        // Several addresses of one listener have the same.
+        sources.dedup_by(|one, other| Arc::ptr_eq(one, other));
+        sources
     }
 
     /// Gives a listener its place in the list, and makes its parts for the loops.
@@ -119,8 +138,12 @@ impl List {
         let placed = bound.place(service, loops.len(), kit)?;
         self.services += 1;
         self.mailboxes.entry(handler).or_default().extend(mailboxes);
-        let addresses = placed.iter().map(|it| (it.address.clone(), it.home));
-        self.addresses.extend(addresses);
+        self.addresses.extend(placed.iter().map(|it| Listed {
+            address: it.address.clone(),
+            home: it.home,
+            #[cfg(feature = "tls")]
+            opening: opening.clone(),
+        }));
         Ok(Prepared {
             seeds,
             opening,
@@ -235,8 +258,9 @@ impl ServerHandle {
     /// file of a Unix socket is removed. Connections that the listener has accepted stay, and so does its handler.
     pub fn close_listener(&self, address: &Address) -> bool {
         let mut list = self.listening().list();
-        let position = list.addresses.iter().position(|(it, _)| it == address);
-        let Some((address, home)) = position.map(|index| list.addresses.remove(index)) else {
+        let position = list.addresses.iter().position(|it| it.address == *address);
+        let Some(Listed { address, home, .. }) = position.map(|index| list.addresses.remove(index))
+        else {
             return false;
         };
         let count = match home {

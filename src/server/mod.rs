@@ -11,6 +11,8 @@ pub(crate) mod place;
 pub(crate) mod running;
 pub(crate) mod setting_error;
 pub(crate) mod task_handle;
+#[cfg(feature = "tls")]
+mod tls_settings;
 pub(crate) mod unknown_handler;
 pub(crate) mod worker;
 

@@ -1,10 +1,8 @@
 //! Settings of the stages in which connections open before their protocol sees them.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::io::trusted_networks::TrustedNetworks;
-use crate::io::wire::handshake::SealSource;
 use crate::server::builder::ServerBuilder;
 use crate::server::listen::Listen;
 
@@ -75,14 +73,6 @@ impl<P> Listen<P> {
     /// ```
     pub fn opening_timeout(mut self, timeout: Duration) -> Self {
         self.opening.timeout = timeout;
-        self
-    }
-
-    /// Seals the streams of the listener. Each connection begins with a handshake of the source, behind its PROXY header if
-    /// there is one.
-    #[cfg_attr(not(test), allow(dead_code, reason = "seals are set by features"))]
-    pub(crate) fn sealed_by(mut self, source: Arc<dyn SealSource>) -> Self {
-        self.opening.seal = Some(source);
         self
     }
 }

@@ -225,6 +225,10 @@ impl SealSource for Tls {
         let handshake = TlsHandshake::new(config).map_err(io::Error::other)?;
         Ok(Box::new(handshake))
     }
+
+    fn reload(&self) -> Result<(), TlsError> {
+        Tls::reload(self)
+    }
 }
 
 impl fmt::Debug for Tls {

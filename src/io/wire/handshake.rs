@@ -3,6 +3,8 @@
 use std::io;
 
 use super::seal::Seal;
+#[cfg(feature = "tls")]
+use crate::io::tls::error::TlsError;
 
 /// Begins the handshakes of a listener's connections. The workers share it.
 pub(crate) trait SealSource: Send + Sync {
@@ -11,6 +13,15 @@ pub(crate) trait SealSource: Send + Sync {
     /// # Errors
     /// The settings do not allow one.
     fn begin(&self) -> io::Result<Box<dyn Handshake>>;
+
+    /// Reads anew what the settings were made of, and takes it for the handshakes that follow.
+    ///
+    /// # Errors
+    /// What is there now cannot be used: the settings stay as they were.
+    #[cfg(feature = "tls")]
+    fn reload(&self) -> Result<(), TlsError> {
+        Ok(())
+    }
 }
 
 /// A handshake that is under way.

@@ -24,7 +24,8 @@ impl Handler for Echo {
 }
 
 fn start(workers: usize, listen: impl FnOnce(Listen<Raw>) -> Listen<Raw>) -> RunningServer {
-    let sealed = Listen::on("127.0.0.1:0").sealed_by(Arc::new(Script::default()));
+    let mut sealed = Listen::on("127.0.0.1:0");
+    sealed.opening.seal = Some(Arc::new(Script::default()));
     let builder = Server::builder().workers(workers);
     builder
         .listen_with(listen(sealed), Echo)
