@@ -82,7 +82,8 @@ impl Acceptor {
                 }
                 Course::Stop => return Ok(()),
             }
-            // Read before the poll for the same reason.
+            // Made before the poll for the same reason.
+            self.change_listeners();
             let must_wait = self.must_wait();
             let timeout = match must_wait {
                 true => None,
@@ -104,6 +105,25 @@ impl Acceptor {
     }
 
     /// True if nothing may be accepted until a worker has room; that worker then wakes this loop.
+    /// Adds and closes listeners, as handles of the server have asked.
+    fn change_listeners(&mut self) {
+        for change in self.control.take_changes() {
+            let Acceptor {
+                poll,
+                control,
+                listeners,
+                admission,
+                balance,
+                workers,
+                ..
+            } = self;
+            listeners.change(change, poll.registry(), admission, &mut |arrival| {
+                hand_over(arrival, &mut **balance, workers, admission, control);
+                true
+            });
+        }
+    }
+
     fn must_wait(&mut self) -> bool {
         let handover = &self.control.handover;
         self.overfull = self
@@ -149,6 +169,7 @@ impl Acceptor {
 
 impl Drop for Acceptor {
     fn drop(&mut self) {
+        self.control.end_changes();
         self.control.release_waker();
     }
 }

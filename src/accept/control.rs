@@ -4,6 +4,7 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use crate::accept::handover::Handover;
+use crate::accept::listeners::ListenerChange;
 use crate::shared::sync::{Mutex, MutexGuard};
 use crate::shared::waker::{Wake, Waker};
 
@@ -13,6 +14,8 @@ pub(crate) struct AcceptorControl {
     pub(super) handover: Handover,
     wake: Waker,
     course: Mutex<Course>,
+    /// Changes of its listeners that it has not made yet; `None` once it has ended.
+    changes: Mutex<Option<Vec<ListenerChange>>>,
 }
 
 /// The orders to the acceptor. A later one in this list replaces an earlier one, never the reverse.
@@ -32,6 +35,7 @@ impl AcceptorControl {
             handover,
             wake: Waker::new(wake),
             course: Mutex::new(Course::Accept),
+            changes: Mutex::new(Some(Vec::new())),
         }
     }
 
@@ -64,6 +68,31 @@ impl AcceptorControl {
         if *course == Course::Accept || to == Course::Stop {
             *course = to;
         }
+    }
+
+    /// Has the acceptor change its listeners. If it has ended, the change is dropped.
+    pub(crate) fn change_listeners(&self, change: ListenerChange) {
+        let mut changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(waiting) = &mut *changes else {
+            return;
+        };
+        waiting.push(change);
+        drop(changes);
+        self.wake();
+    }
+
+    /// The changes that were asked for since the last call.
+    pub(super) fn take_changes(&self) -> Vec<ListenerChange> {
+        let mut changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        changes.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// Drops the changes that were not made, and all later ones.
+    pub(super) fn end_changes(&self) {
+        let mut changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        let dropped = changes.take();
+        drop(changes);
+        drop(dropped);
     }
 
     pub(crate) fn course(&self) -> Course {

@@ -30,8 +30,10 @@ pub(crate) type Take<'a> = dyn FnMut(Arrival) -> bool + 'a;
 /// A listening socket, polled by the acceptor or by a worker.
 pub(crate) struct Listener {
     socket: ListeningSocket,
-    /// The index among the server's listeners.
-    index: u16,
+    /// The index of the service whose connections it accepts.
+    service: u16,
+    /// The index of its token in the loop's poll.
+    token: u16,
     options: SocketOptions,
     /// Connections accepted in a row, before other sources have their turn.
     burst: usize,
@@ -59,7 +61,7 @@ enum Backlog {
 impl Listener {
     pub(crate) fn new(
         socket: ListeningSocket,
-        index: u16,
+        service: u16,
         options: SocketOptions,
         burst: usize,
         spare: Arc<Spare>,
@@ -67,7 +69,8 @@ impl Listener {
     ) -> Self {
         Listener {
             socket,
-            index,
+            service,
+            token: 0,
             options,
             burst,
             spare,
@@ -84,18 +87,30 @@ impl Listener {
         self
     }
 
-    pub(super) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
-        self.socket.register(registry, token.encode())
+    pub(super) fn register(&mut self, registry: &Registry, token: u16) -> io::Result<()> {
+        self.token = token;
+        self.socket
+            .register(registry, Token::Listener(token).encode())
+    }
+
+    /// The index of its token in the loop's poll.
+    pub(super) fn token(&self) -> u16 {
+        self.token
+    }
+
+    /// True if it listens on this address.
+    pub(super) fn is_at(&self, address: &Address) -> bool {
+        self.socket.local_addr().is_ok_and(|own| own == *address)
     }
 
     pub(super) fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
         self.socket.deregister(registry)
     }
 
-    /// The index among the server's listeners.
+    /// The index of the service whose connections it accepts.
     #[cfg(unix)]
-    pub(crate) fn index(&self) -> u16 {
-        self.index
+    pub(crate) fn service(&self) -> u16 {
+        self.service
     }
 
     /// The address, and another descriptor of the same socket.
@@ -201,14 +216,14 @@ impl Listener {
             socket,
             peer,
             counted,
-            listener: self.index,
+            service: self.service,
         })
     }
 
     /// Sheds one waiting peer if descriptors are out, and rests.
     fn on_failure(&mut self, error: &io::Error, admission: &Admission) -> Backlog {
         if !std::mem::replace(&mut self.is_failing, true) {
-            log::warn!("listener {} cannot accept: {error}", self.index);
+            log::warn!("listener {} cannot accept: {error}", self.service);
         }
         if is_out_of_descriptors(error) {
             match self.spare.shed(&self.socket) {

@@ -9,7 +9,15 @@ use mio::Registry;
 
 use crate::accept::admission::Admission;
 use crate::accept::listener::{Listener, Take};
-use crate::shared::token::Token;
+use crate::io::address::Address;
+use crate::shared::token::MAX_LISTENERS;
+
+/// A change of a loop's listeners while it runs.
+pub(crate) enum ListenerChange {
+    Add(Listener),
+    /// Closes the listener at an address, once those who wait are accepted.
+    Close(Address),
+}
 
 /// The listeners of one loop. They accept in turn, a burst each, so that none starves the others.
 pub(crate) struct Listeners {
@@ -26,8 +34,8 @@ impl Listeners {
         mut listeners: Vec<Listener>,
         registry: &Registry,
     ) -> io::Result<Listeners> {
-        for (index, listener) in (0u16..).zip(&mut listeners) {
-            listener.register(registry, Token::Listener(index))?;
+        for (token, listener) in (0u16..).zip(&mut listeners) {
+            listener.register(registry, token)?;
         }
         Ok(Listeners {
             listeners,
@@ -50,11 +58,60 @@ impl Listeners {
     }
 
     /// Notes that connections wait at a listener. A listener that has closed since is ignored.
-    pub(crate) fn on_event(&mut self, index: u16) {
-        if let Some(listener) = self.listeners.get_mut(usize::from(index)) {
+    pub(crate) fn on_event(&mut self, token: u16) {
+        let mut listeners = self.listeners.iter_mut();
+        if let Some(listener) = listeners.find(|listener| listener.token() == token) {
             listener.on_event();
             self.are_quiet = false;
         }
+    }
+
+    /// Changes the list while the loop runs. Connections that wait at a listener which closes are passed to `take`.
+    pub(crate) fn change(
+        &mut self,
+        change: ListenerChange,
+        registry: &Registry,
+        admission: &Admission,
+        take: &mut Take<'_>,
+    ) {
+        match change {
+            ListenerChange::Add(listener) => self.add(listener, registry),
+            ListenerChange::Close(address) => self.close(&address, registry, admission, take),
+        }
+    }
+
+    fn add(&mut self, mut listener: Listener, registry: &Registry) {
+        let is_free = |token: &u16| self.listeners.iter().all(|other| other.token() != *token);
+        let token = (0..MAX_LISTENERS as u16).find(is_free);
+        let outcome = match token {
+            Some(token) => listener.register(registry, token),
+            None => Err(io::Error::other("the loop has too many listeners")),
+        };
+        match outcome {
+            Ok(()) => {
+                // Whoever has connected before it was registered waits, and an event announces that.
+                self.listeners.push(listener);
+            }
+            Err(error) => log::error!("a listener that was added cannot be polled: {error}"),
+        }
+    }
+
+    fn close(
+        &mut self,
+        address: &Address,
+        registry: &Registry,
+        admission: &Admission,
+        take: &mut Take<'_>,
+    ) {
+        let mut listeners = self.listeners.iter();
+        let Some(index) = listeners.position(|listener| listener.is_at(address)) else {
+            return;
+        };
+        let mut listener = self.listeners.remove(index);
+        self.first = 0;
+        // A listener that stays registered costs wake-ups until it is dropped, and nothing else.
+        let _ = listener.deregister(registry);
+        listener.drain(admission, take);
     }
 
     /// The time until [`accept_ready`](Self::accept_ready) has something to do; `None` until an event comes. The clock is

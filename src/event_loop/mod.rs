@@ -1,5 +1,6 @@
 //! A worker's loop: waits for events, tells the reactor the time, and passes on what happened.
 
+pub(crate) mod change;
 #[cfg(all(test, loom))]
 mod loom_models;
 
@@ -17,6 +18,7 @@ use crate::accept::control::AcceptorControl;
 use crate::accept::listener::Take;
 use crate::accept::listeners::Listeners;
 use crate::connection::id::ConnId;
+use crate::event_loop::change::LoopChange;
 use crate::io::stream::Stream;
 use crate::opening::{Opened, Openings};
 use crate::panics::{contain_drop, panic_text};
@@ -40,6 +42,7 @@ pub(crate) struct EventLoop {
     pub(crate) openings: Openings,
     pub(crate) shared: Arc<LoopShared>,
     pub(crate) commands: Receiver<Command>,
+    pub(crate) changes: Receiver<LoopChange>,
     pub(crate) admission: Arc<Admission>,
     /// The acceptor that hands connections over; `None` if all workers accept by themselves.
     pub(crate) acceptor: Option<Arc<AcceptorControl>>,
@@ -196,7 +199,7 @@ impl EventLoop {
         } = self;
         manner(listeners, admission, &mut |arrival| {
             shared.count_connection();
-            match openings.has_stages(arrival.listener) {
+            match openings.has_stages(arrival.service) {
                 false => adopt(reactor, poll.registry(), arrival),
                 true => begin_opening(openings, poll.registry(), arrival, shared.clock()),
             }
@@ -217,7 +220,7 @@ impl EventLoop {
             match command {
                 Command::Adopt(arrival) => {
                     let registry = self.poll.registry();
-                    match self.openings.has_stages(arrival.listener) {
+                    match self.openings.has_stages(arrival.service) {
                         false => adopt(&mut self.reactor, registry, arrival),
                         true => {
                             let now = self.shared.clock();
@@ -229,12 +232,48 @@ impl EventLoop {
                 Command::Schedule(task) => self.reactor.schedule_task(task),
                 Command::Cancel(ticket) => self.reactor.cancel_task(&ticket),
                 Command::Drain(deadline, workers) => self.drain(deadline, workers),
+                Command::LookAtChanges => self.make_change(),
                 // The reactor does so at the end of each iteration.
                 Command::LookAtDrain => {}
                 Command::Stop => is_stopped = true,
             }
         }
         is_stopped
+    }
+
+    /// Makes the change that a command has announced.
+    fn make_change(&mut self) {
+        match self.changes.try_recv() {
+            Ok(LoopChange::Serve(make, opening)) => {
+                self.reactor.add_service(make());
+                self.openings.add_service(opening);
+                // Mail may have come for it.
+                self.shared.notify();
+            }
+            // A worker that drains accepts nobody any more.
+            Ok(LoopChange::Listeners(_)) if self.reactor.is_draining() => {}
+            Ok(LoopChange::Listeners(change)) => {
+                let EventLoop {
+                    poll,
+                    reactor,
+                    listeners,
+                    openings,
+                    shared,
+                    admission,
+                    ..
+                } = self;
+                let registry = poll.registry();
+                listeners.change(change, registry, admission, &mut |arrival| {
+                    shared.count_connection();
+                    match openings.has_stages(arrival.service) {
+                        false => adopt(reactor, registry, arrival),
+                        true => begin_opening(openings, registry, arrival, shared.clock()),
+                    }
+                    true
+                });
+            }
+            Err(_) => {}
+        }
     }
 
     /// Accepts the connections that wait already, closes the listeners, and begins to drain.
@@ -347,10 +386,10 @@ fn adopt(reactor: &mut Reactor, registry: &Registry, arrival: Arrival) {
     let Arrival {
         socket,
         peer,
-        listener,
+        service,
         ..
     } = arrival;
-    reactor.adopt(listener, Stream::from(socket).into(), peer, register);
+    reactor.adopt(service, Stream::from(socket).into(), peer, register);
 }
 
 /// The events of a connection, registered once for its life. Urgent data is among them where the system reports it: a short

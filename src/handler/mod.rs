@@ -13,6 +13,8 @@ pub(crate) mod mailbox;
 pub(crate) mod outbox;
 pub(crate) mod publication;
 mod sending;
+#[cfg(unix)]
+mod socket;
 pub(crate) mod source;
 pub(crate) mod stats;
 pub(crate) mod subscribing;

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, SocketAddr};
+#[cfg(unix)]
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use mio::net::TcpStream;
@@ -217,6 +219,16 @@ impl Stream {
     /// Upper bound of the bytes that may have been written and are not with the peer; `usize::MAX` where that cannot be known.
     pub(crate) fn send_capacity(&self) -> usize {
         delegate!(self, send_capacity(), Ok(0)).unwrap_or(usize::MAX)
+    }
+
+    /// The socket, if the stream is one.
+    #[cfg(unix)]
+    pub(crate) fn socket(&self) -> Option<BorrowedFd<'_>> {
+        match self {
+            Stream::Tcp(socket) => Some(socket.as_fd()),
+            Stream::Unix(socket) => Some(socket.as_fd()),
+            _ => None,
+        }
     }
 
     /// True if bytes can leave at all.

@@ -89,9 +89,8 @@ impl Openings {
         shared: Arc<LoopShared>,
         admission: Arc<Admission>,
     ) -> Self {
-        let is_needed = terms.iter().any(Option::is_some);
-        Openings {
-            terms,
+        let mut openings = Openings {
+            terms: Vec::new(),
             limit,
             clock,
             shared,
@@ -104,8 +103,20 @@ impl Openings {
             progress: 0,
             opened: Vec::new(),
             drain_ends: None,
-            scratch: vec![0; if is_needed { SCRATCH } else { 0 }].into_boxed_slice(),
+            scratch: Box::default(),
+        };
+        for terms in terms {
+            openings.add_service(terms);
         }
+        openings
+    }
+
+    /// Adds a service behind the others, with the stages in which its connections open.
+    pub(crate) fn add_service(&mut self, terms: Option<Arc<OpeningTerms>>) {
+        if terms.is_some() && self.scratch.is_empty() {
+            self.scratch = vec![0; SCRATCH].into_boxed_slice();
+        }
+        self.terms.push(terms);
     }
 
     /// True if connections of this service open in stages.

@@ -37,7 +37,7 @@ impl From<Arrival> for Newcomer {
             stream: arrival.socket.into(),
             peer: arrival.peer,
             counted: arrival.counted,
-            service: arrival.listener,
+            service: arrival.service,
         }
     }
 }

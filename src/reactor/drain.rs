@@ -172,6 +172,11 @@ impl Reactor {
         }
     }
 
+    /// True once a drain has begun.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.drain.is_some()
+    }
+
     /// True once a drain has ended: no connection is left, no mail from before, and no worker that may still send some.
     pub(crate) fn is_drained(&self) -> bool {
         let is_over = |drain: &Drain| drain.step == Step::Telling && self.table.len() == 0;

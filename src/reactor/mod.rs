@@ -171,10 +171,16 @@ impl Reactor {
         };
         reactor.set_now(now);
         for service in 0..reactor.services.len() {
-            let service = u16::try_from(service).expect("a server has at most 1,024 listeners");
-            reactor.schedule_tick(service, now);
+            reactor.schedule_tick(service as u16, now);
         }
         reactor
+    }
+
+    /// Adds a service behind the others.
+    pub(crate) fn add_service(&mut self, service: ServiceEntry) {
+        let index = self.services.len() as u16;
+        self.services.push(service);
+        self.schedule_tick(index, self.state.now);
     }
 
     /// Sets the time, as time since the start.

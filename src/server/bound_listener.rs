@@ -1,25 +1,22 @@
 //! Listeners that are bound, and their way to the workers or to the acceptor.
 
-use std::any::TypeId;
-use std::collections::HashMap;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use crate::accept::listener::Listener;
 use crate::accept::spare::Spare;
 use crate::accept::succession::Succession;
 use crate::handler::Handler;
-use crate::handler::mailbox::AnyMailbox;
 use crate::io::address::Address;
 use crate::io::listening_socket::ListeningSocket;
 use crate::io::socket_options::SocketOptions;
 use crate::opening::terms::OpeningTerms;
 use crate::server::endpoint::{AnyEndpoint, Endpoint, HandlerSource};
 use crate::server::listen::Listen;
-use crate::server::worker::Worker;
 
-/// A bound listener with one socket for each of its addresses, and the endpoint of its connections.
+/// A listener that is bound and has no place in a loop yet.
 pub(super) struct BoundListener {
+    /// A socket for each address.
     pub(super) sockets: Vec<(Address, ListeningSocket)>,
     pub(super) options: SocketOptions,
     pub(super) endpoint: Box<dyn AnyEndpoint>,
@@ -27,8 +24,35 @@ pub(super) struct BoundListener {
     pub(super) opening: Option<Arc<OpeningTerms>>,
 }
 
+/// The loops that accept at an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Home {
+    /// The acceptor, for all workers.
+    Acceptor,
+    /// The first worker, for itself.
+    FirstWorker,
+    /// Each worker for itself, on a socket of its own.
+    EachWorker,
+}
+
+/// A listener for each loop that accepts at an address.
+pub(super) struct Placed {
+    pub(super) address: Address,
+    pub(super) home: Home,
+    /// One, or as many as there are workers.
+    pub(super) listeners: Vec<Listener>,
+}
+
+/// What all listeners of a server have in common.
+pub(super) struct ListenerKit {
+    /// Connections accepted in a row.
+    burst: usize,
+    succession: Arc<Succession>,
+    /// The spare descriptor, which the listeners hold: once there are none, no handle keeps it open.
+    spare: Mutex<Weak<Spare>>,
+}
+
 impl BoundListener {
-    /// Binds the addresses of `listen`.
     pub(super) fn bind<H: Handler>(
         mut listen: Listen<H::Protocol>,
         handlers: Box<dyn HandlerSource<H>>,
@@ -50,61 +74,75 @@ impl BoundListener {
             }),
         })
     }
-}
 
-/// Gives each worker a service for each listener. Returns the mailboxes of the services, by the type of their handler.
-pub(super) fn make_services(
-    listeners: &[BoundListener],
-    workers: &mut [Worker],
-) -> HashMap<TypeId, Vec<AnyMailbox>> {
-    let mut mailboxes: HashMap<TypeId, Vec<AnyMailbox>> = HashMap::new();
-    for (index, listener) in (0u16..).zip(listeners) {
-        let BoundListener {
-            endpoint, opening, ..
-        } = listener;
-        let of_handler = mailboxes.entry(endpoint.handler_type()).or_default();
-        for worker in workers.iter_mut() {
-            let (service, mailbox) = endpoint.for_worker(&worker.shared, index);
-            worker.services.push(service);
-            worker.openings.push(opening.clone());
-            of_handler.push(mailbox);
-        }
-    }
-    mailboxes
-}
-
-/// Gives the workers the listeners from which they accept by themselves: all that share their port, and every listener
-/// if there is a single worker. Returns the others, for the acceptor.
-pub(super) fn place_listeners(
-    listeners: Vec<BoundListener>,
-    burst: usize,
-    succession: &Arc<Succession>,
-    workers: &mut [Worker],
-) -> io::Result<Vec<Listener>> {
-    let spare = Arc::new(Spare::new());
-    let mut for_acceptor = Vec::new();
-    for (index, bound) in (0u16..).zip(listeners) {
-        let opening = bound.opening.as_ref();
+    /// Makes the listeners of a server with so many workers; `service` is the index of the service on each of them.
+    ///
+    /// With several workers one acceptor accepts for all, unless each has a socket of its own ([`Listen::reuse_port`]).
+    pub(super) fn place(
+        self,
+        service: u16,
+        workers: usize,
+        kit: &ListenerKit,
+    ) -> io::Result<Vec<Placed>> {
+        let options = self.options;
+        let opening = self.opening.as_ref();
         let peers_are_proxies = opening.is_some_and(|opening| opening.proxies.is_some());
         let listener = |socket| {
-            let (spare, succession) = (spare.clone(), succession.clone());
-            Listener::new(socket, index, bound.options, burst, spare, succession)
-                .with_proxies(peers_are_proxies)
+            let listener = kit.listener(socket, service, options);
+            listener.with_proxies(peers_are_proxies)
         };
-        for (address, socket) in bound.sockets {
-            if workers.len() > 1 && !bound.options.reuse_port {
-                for_acceptor.push(listener(socket));
-                continue;
-            }
-            // A Unix socket and one that was adopted share nothing, and so are here only if there is a single worker.
-            if let Some(address) = address.socket_addr() {
-                for worker in workers.iter_mut().skip(1) {
-                    let socket = ListeningSocket::Tcp(bound.options.listen(address)?);
-                    worker.listeners.push(listener(socket));
+        let place = |(address, socket): (Address, ListeningSocket)| {
+            let (home, others) = match address.socket_addr() {
+                _ if workers == 1 => (Home::FirstWorker, Vec::new()),
+                // A Unix socket and one that was adopted share nothing.
+                Some(address) if options.reuse_port => {
+                    let bind = |_| Ok(ListeningSocket::Tcp(options.listen(address)?));
+                    let others = (1..workers).map(bind).collect::<io::Result<_>>()?;
+                    (Home::EachWorker, others)
                 }
-            }
-            workers[0].listeners.push(listener(socket));
+                _ => (Home::Acceptor, Vec::new()),
+            };
+            let listeners = std::iter::once(socket)
+                .chain(others)
+                .map(listener)
+                .collect();
+            Ok(Placed {
+                address,
+                home,
+                listeners,
+            })
+        };
+        self.sockets.into_iter().map(place).collect()
+    }
+}
+
+impl ListenerKit {
+    pub(super) fn new(burst: usize, succession: Arc<Succession>) -> Self {
+        ListenerKit {
+            burst,
+            succession,
+            spare: Mutex::default(),
         }
     }
-    Ok(for_acceptor)
+
+    fn listener(&self, socket: ListeningSocket, service: u16, options: SocketOptions) -> Listener {
+        let succession = self.succession.clone();
+        Listener::new(
+            socket,
+            service,
+            options,
+            self.burst,
+            self.spare(),
+            succession,
+        )
+    }
+
+    fn spare(&self) -> Arc<Spare> {
+        let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        spare.upgrade().unwrap_or_else(|| {
+            let new = Arc::new(Spare::new());
+            *spare = Arc::downgrade(&new);
+            new
+        })
+    }
 }

@@ -1,14 +1,16 @@
 //! Builds a server: collects its listeners and settings, then makes workers, services and acceptor of them.
 
+mod ranges;
+
 use std::error::Error;
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use crossbeam_channel::{Sender, unbounded};
 use mio::Poll;
 use ringwheel_ringbuffer::PoolConfig;
 
@@ -16,19 +18,20 @@ use crate::accept::acceptor::Acceptor;
 use crate::accept::admission::Admission;
 use crate::accept::balance::{Balance, RoundRobin};
 use crate::connection::memory::Bounds;
+use crate::event_loop::change::LoopChange;
 use crate::handler::Handler;
 use crate::io::address::Address;
 use crate::reactor::{MailBudget, ReactorConfig};
-use crate::server::bound_listener::{BoundListener, make_services, place_listeners};
+use crate::server::bound_listener::{BoundListener, ListenerKit};
 use crate::server::endpoint::{Clones, Factory, HandlerSource};
 use crate::server::handle::{ServerHandle, ServerShared};
 use crate::server::listen::Listen;
+use crate::server::listening::Listening;
 use crate::server::running::RunningServer;
-use crate::server::setting_error::check;
 use crate::server::worker::{MailEnd, Worker, WorkerHook, WorkerStart};
 use crate::server::{Lead, Server};
 use crate::shared::LoopShared;
-use crate::shared::token::{MAX_LISTENERS, MAX_OPENINGS};
+use crate::shared::token::MAX_LISTENERS;
 use crate::shared::waker::waker;
 use crate::wheel::TickClock;
 
@@ -79,16 +82,6 @@ pub struct ServerBuilder {
     on_worker_start: Arc<WorkerHook>,
     listeners: Vec<BoundListener>,
 }
-
-/// The name of a connection has 16 bits for its worker.
-const WORKERS: RangeInclusive<usize> = 1..=1 << 16;
-/// The largest buffer or ring that a worker can be told to begin with: above this a setting is taken for a mistake.
-const MAX_BUFFER: usize = 256 * 1024 * 1024;
-const MIN_RECEIVE_BUFFER: usize = 4096;
-/// Below, the rings of a few connections are too much.
-const MIN_WORKER_MEMORY: usize = 1024 * 1024;
-/// Below, every call of the poll is late; above, no deadline is met.
-const TICK: RangeInclusive<Duration> = Duration::from_micros(1)..=Duration::from_secs(3600);
 
 impl ServerBuilder {
     pub(crate) fn new() -> Self {
@@ -230,7 +223,7 @@ impl ServerBuilder {
     /// Bytes of the buffer into which a worker receives, from 4 KiB to 256 MiB. Less counts as 4 KiB. Default 32 KiB: messages of a
     /// mebibyte cost more with 64 KiB.
     pub fn receive_buffer(mut self, bytes: usize) -> Self {
-        self.reactor.receive_buffer = bytes.max(MIN_RECEIVE_BUFFER);
+        self.reactor.receive_buffer = bytes.max(ranges::MIN_RECEIVE_BUFFER);
         self
     }
 
@@ -364,7 +357,6 @@ impl ServerBuilder {
     pub fn build(mut self) -> io::Result<Server> {
         self.check()?;
         self.reactor.clock = TickClock::new(self.tick);
-        let addresses = self.local_addrs();
         let listeners = std::mem::take(&mut self.listeners);
         if listeners.is_empty() {
             return Err(invalid_input("a server needs a listener"));
@@ -374,12 +366,16 @@ impl ServerBuilder {
             self.max_connections_per_ip,
             self.ipv6_prefix,
         ));
-        let mut workers = self.make_workers(&admission)?;
+        let (mut workers, changes) = self.make_workers(&admission)?;
         let loops: Vec<_> = workers.iter().map(|worker| worker.shared.clone()).collect();
-        let mailboxes = make_services(&listeners, &mut workers);
         let succession = Arc::default();
-        let for_acceptor =
-            place_listeners(listeners, self.accept_burst, &succession, &mut workers)?;
+        let kit = ListenerKit::new(self.accept_burst, Arc::clone(&succession));
+        let listening = Listening::new(kit, changes);
+        let mut for_acceptor = Vec::new();
+        for bound in listeners {
+            let parts = listening.prepare(bound, &loops)?;
+            parts.give_out(&mut workers, &mut for_acceptor);
+        }
         let acceptor = match for_acceptor.is_empty() {
             true => None,
             false => Some(Acceptor::new(
@@ -398,8 +394,7 @@ impl ServerBuilder {
             acceptor: acceptor.as_ref().map(Acceptor::control),
             admission,
             succession,
-            mailboxes,
-            addresses,
+            listening,
         });
         let lead = match acceptor {
             Some(acceptor) => Lead::Acceptor(acceptor),
@@ -428,31 +423,16 @@ impl ServerBuilder {
         self.build()?.spawn()
     }
 
-    /// Checks every setting that would fail on a worker otherwise.
-    fn check(&self) -> io::Result<()> {
-        check("workers", self.worker_count(), WORKERS)?;
-        check("ipv6_prefix", self.ipv6_prefix, 1..=128)?;
-        check("opening_limit", self.opening_limit, 1..=MAX_OPENINGS)?;
-        check("tick", self.tick, TICK)?;
-        let memory = self.reactor.memory.bytes;
-        check("worker_memory", memory, MIN_WORKER_MEMORY..=usize::MAX)?;
-        let receive_buffer = MIN_RECEIVE_BUFFER..=MAX_BUFFER;
-        check(
-            "receive_buffer",
-            self.reactor.receive_buffer,
-            receive_buffer,
-        )?;
-        let initial = self.reactor.pool.initial_capacity;
-        check("ring_pool.initial_capacity", initial, 0..=MAX_BUFFER)
-    }
-
     fn worker_count(&self) -> usize {
         let each_processor = || thread::available_parallelism().map_or(1, usize::from);
         self.workers.unwrap_or_else(each_processor)
     }
 
     /// Makes the workers, without listeners and services.
-    fn make_workers(&self, admission: &Arc<Admission>) -> io::Result<Vec<Worker>> {
+    fn make_workers(
+        &self,
+        admission: &Arc<Admission>,
+    ) -> io::Result<(Vec<Worker>, Vec<Sender<LoopChange>>)> {
         let unmade = |index, error: io::Error| {
             io::Error::new(error.kind(), format!("worker {index} has no poll: {error}"))
         };
@@ -460,11 +440,13 @@ impl ServerBuilder {
             let poll = Poll::new().map_err(|error| unmade(index, error))?;
             let wake = waker(poll.registry()).map_err(|error| unmade(index, error))?;
             let (shared, commands) = LoopShared::new(index, wake, self.mailbox);
-            Ok(Worker {
+            let (sender, changes) = unbounded();
+            let worker = Worker {
                 mail_end: MailEnd(shared.clone()),
                 poll,
                 shared,
                 commands,
+                changes,
                 listeners: Vec::new(),
                 services: Vec::new(),
                 openings: Vec::new(),
@@ -474,9 +456,11 @@ impl ServerBuilder {
                 acceptor: None,
                 busy_poll: self.busy_poll,
                 on_start: self.on_worker_start.clone(),
-            })
+            };
+            Ok((worker, sender))
         };
-        (0..self.worker_count()).map(make).collect()
+        let made: io::Result<Vec<_>> = (0..self.worker_count()).map(make).collect();
+        Ok(made?.into_iter().unzip())
     }
 }
 

@@ -1,7 +1,5 @@
 //! The handle of a server, for any thread.
 
-use std::any::TypeId;
-use std::collections::HashMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,8 +11,9 @@ use crate::accept::control::{AcceptorControl, Course};
 use crate::accept::succession::Succession;
 use crate::handler::Handler;
 use crate::handler::connections::Connections;
-use crate::handler::mailbox::{AnyMailbox, Mailbox};
+use crate::handler::mailbox::Mailbox;
 use crate::io::address::Address;
+use crate::server::listening::Listening;
 use crate::server::task_handle::TaskHandle;
 use crate::server::unknown_handler::UnknownHandlerError;
 use crate::shared::LoopShared;
@@ -29,9 +28,7 @@ pub(crate) struct ServerShared {
     pub(crate) admission: Arc<Admission>,
     #[cfg_attr(not(unix), allow(dead_code, reason = "only Unix has duplicates"))]
     pub(crate) succession: Arc<Succession>,
-    /// The mailboxes of all workers, by the type of their handler.
-    pub(crate) mailboxes: HashMap<TypeId, Vec<AnyMailbox>>,
-    pub(crate) addresses: Vec<Address>,
+    pub(super) listening: Listening,
 }
 
 /// A handle to a server, for any thread. It is cheap to clone, and dropping it does nothing.
@@ -74,10 +71,22 @@ impl ServerHandle {
         }
     }
 
+    pub(super) fn loops(&self) -> &[Arc<LoopShared>] {
+        &self.shared.loops
+    }
+
+    pub(super) fn acceptor(&self) -> Option<&AcceptorControl> {
+        self.shared.acceptor.as_deref()
+    }
+
+    pub(super) fn listening(&self) -> &Listening {
+        &self.shared.listening
+    }
+
     /// The addresses of the listeners, in the order in which they were added, with the ports that the system has chosen.
     #[must_use]
-    pub fn local_addrs(&self) -> &[Address] {
-        &self.shared.addresses
+    pub fn local_addrs(&self) -> Vec<Address> {
+        self.shared.listening.addresses()
     }
 
     /// The first of [`local_addrs`](Self::local_addrs) that is an IP address.
@@ -208,11 +217,11 @@ impl ServerHandle {
     /// # Errors
     /// When no listener has a handler of this type, so that there would never be a connection.
     pub fn connections_of<H: Handler>(&self) -> Result<Connections<H>, UnknownHandlerError> {
-        let mailboxes = self.shared.mailboxes.get(&TypeId::of::<H>());
+        let mailboxes = self.shared.listening.mailboxes_of::<H>();
         let typed = mailboxes
             .ok_or_else(UnknownHandlerError::new::<H>)?
-            .iter()
-            .map(|any| any.clone().downcast::<Mailbox<H>>());
+            .into_iter()
+            .map(|any| any.downcast::<Mailbox<H>>());
         Ok(Connections::new(typed.filter_map(Result::ok).collect()))
     }
 
@@ -245,7 +254,7 @@ impl ServerHandle {
 impl fmt::Debug for ServerHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ServerHandle")
-            .field("listeners", &self.shared.addresses)
+            .field("listeners", &self.local_addrs())
             .finish_non_exhaustive()
     }
 }

@@ -5,6 +5,7 @@ pub(crate) mod builder;
 mod endpoint;
 pub(crate) mod handle;
 pub(crate) mod listen;
+mod listening;
 pub(crate) mod opening_settings;
 pub(crate) mod place;
 pub(crate) mod running;
@@ -68,7 +69,7 @@ impl Server {
 
     /// As [`ServerHandle::local_addrs`].
     #[must_use]
-    pub fn local_addrs(&self) -> &[Address] {
+    pub fn local_addrs(&self) -> Vec<Address> {
         self.handle.local_addrs()
     }
 
@@ -110,7 +111,7 @@ impl Server {
             .flatten()
             .chain(of_workers)
             .collect();
-        listeners.sort_by_key(|listener| listener.index());
+        listeners.sort_by_key(|listener| listener.service());
         listeners.into_iter().map(Listener::duplicate).collect()
     }
 

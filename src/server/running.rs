@@ -46,7 +46,7 @@ impl RunningServer {
 
     /// As [`ServerHandle::local_addrs`].
     #[must_use]
-    pub fn local_addrs(&self) -> &[Address] {
+    pub fn local_addrs(&self) -> Vec<Address> {
         self.handle.local_addrs()
     }
 

@@ -12,6 +12,7 @@ use crate::accept::control::AcceptorControl;
 use crate::accept::listener::Listener;
 use crate::accept::listeners::Listeners;
 use crate::event_loop::EventLoop;
+use crate::event_loop::change::LoopChange;
 use crate::opening::Openings;
 use crate::opening::terms::OpeningTerms;
 use crate::reactor::{Reactor, ReactorConfig};
@@ -59,7 +60,11 @@ pub struct WorkerStart<'a> {
     server: &'a ServerHandle,
 }
 
-impl WorkerStart<'_> {
+impl<'a> WorkerStart<'a> {
+    pub(super) fn new(index: usize, server: &'a ServerHandle) -> Self {
+        WorkerStart { index, server }
+    }
+
     /// The worker's index.
     #[must_use]
     pub fn index(&self) -> usize {
@@ -78,6 +83,7 @@ pub(crate) struct Worker {
     pub(crate) poll: Poll,
     pub(crate) shared: Arc<LoopShared>,
     pub(crate) commands: Receiver<Command>,
+    pub(crate) changes: Receiver<LoopChange>,
     /// The listeners from which this worker accepts by itself.
     pub(crate) listeners: Vec<Listener>,
     /// The services, by the index of their listener.
@@ -120,6 +126,7 @@ impl Worker {
             poll,
             shared,
             commands,
+            changes,
             listeners,
             services,
             openings,
@@ -133,7 +140,7 @@ impl Worker {
         let index = shared.worker;
         let _current = CurrentWorker::enter(&shared);
         on_start(index);
-        let start = WorkerStart { index, server };
+        let start = WorkerStart::new(index, server);
         let services = services.into_iter().map(|make| make(start)).collect();
         let reactor = Reactor::new(&config, shared.clone(), services, shared.clock());
         let listeners = Listeners::register(listeners, poll.registry())?;
@@ -151,6 +158,7 @@ impl Worker {
             openings,
             shared,
             commands,
+            changes,
             admission,
             acceptor,
             busy_poll,

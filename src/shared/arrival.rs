@@ -12,6 +12,6 @@ pub(crate) struct Arrival {
     /// The IP address by which admission has counted the connection, and by which it is counted out. `None` if the connection
     /// is counted only among all: the peer has no IP address, or is a proxy, whose clients are counted instead.
     pub(crate) counted: Option<IpAddr>,
-    /// The index of the listener, which is also the index of the service.
-    pub(crate) listener: u16,
+    /// The index of the service to which it belongs.
+    pub(crate) service: u16,
 }

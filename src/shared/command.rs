@@ -16,6 +16,8 @@ pub(crate) enum Command {
     /// Forget a cancelled task now rather than when it is due.
     Cancel(Arc<Ticket>),
     /// Answer what has arrived, flush and close, together with all these workers; drop what is left after this time.
+    /// A change waits for the loop in the channel that its event loop has for such.
+    LookAtChanges,
     Drain(Duration, Arc<[Arc<LoopShared>]>),
     /// Look how far the others have come with the drain.
     LookAtDrain,

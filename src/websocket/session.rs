@@ -25,8 +25,14 @@ pub(crate) struct Session<S> {
     // Together with the flags: on its own it would take another word of each connection.
     state: Option<S>,
     flags: Flags,
-    /// The pings and pongs: most servers send pings, so this is there for each connection, apart from what is rare.
-    keepalive: Option<Box<Keepalive>>,
+    aside: Option<Box<Aside>>,
+}
+
+/// The state that plain messages do not need. It takes one word of each connection, and most connections of a server that sends
+/// pings have nothing rare beside it.
+#[derive(Default)]
+struct Aside {
+    keepalive: Keepalive,
     rare: Option<Box<Rare>>,
 }
 
@@ -65,8 +71,7 @@ impl<S> Session<S> {
         Session {
             state: None,
             flags: Flags::OPENING,
-            keepalive: None,
-            rare: None,
+            aside: None,
         }
     }
 
@@ -80,12 +85,21 @@ impl<S> Session<S> {
         session
     }
 
-    fn rare(&mut self) -> &mut Rare {
-        self.rare.get_or_insert_with(Box::default)
+    fn aside(&mut self) -> &mut Aside {
+        self.aside.get_or_insert_with(Box::default)
     }
 
     fn keepalive(&mut self) -> &mut Keepalive {
-        self.keepalive.get_or_insert_with(Box::default)
+        &mut self.aside().keepalive
+    }
+
+    fn rare(&mut self) -> &mut Rare {
+        self.aside().rare.get_or_insert_with(Box::default)
+    }
+
+    /// The rare state, if there is some.
+    fn rare_if_any(&mut self) -> Option<&mut Rare> {
+        self.aside.as_mut()?.rare.as_deref_mut()
     }
 
     /// Begins the conversation, with what the opening handshake has agreed on.
@@ -116,15 +130,15 @@ impl<S> Session<S> {
     }
 
     pub(crate) fn subprotocol(&self) -> Option<&str> {
-        self.rare.as_ref()?.subprotocol.as_deref()
+        self.aside.as_ref()?.rare.as_ref()?.subprotocol.as_deref()
     }
 
     pub(crate) fn peer_close(&self) -> Option<&CloseFrame> {
-        self.rare.as_ref()?.peer_close.as_ref()
+        self.aside.as_ref()?.rare.as_ref()?.peer_close.as_ref()
     }
 
     pub(crate) fn round_trip_time(&self) -> Option<Duration> {
-        self.keepalive.as_ref()?.round_trip_time()
+        self.aside.as_ref()?.keepalive.round_trip_time()
     }
 
     /// True if the peer may compress its messages.
@@ -175,7 +189,7 @@ impl<S> Session<S> {
     }
 
     fn put(&mut self, first: FirstByte, payload: &[u8], output: &mut Output) {
-        match &mut self.rare {
+        match self.rare_if_any() {
             Some(rare) => rare.writer.put(first, payload, output),
             None => writer::put_plain(first, payload, output),
         }
@@ -290,8 +304,8 @@ impl<S> Session<S> {
 
     /// Registers a pong (section 5.5.3). True if it answers a ping whose answer tells the round-trip time.
     pub(crate) fn take_pong(&mut self, payload: &[u8], now: Duration) -> bool {
-        let keepalive = self.keepalive.as_mut();
-        keepalive.is_some_and(|keepalive| keepalive.take_pong(payload, now))
+        let aside = self.aside.as_mut();
+        aside.is_some_and(|aside| aside.keepalive.take_pong(payload, now))
     }
 
     /// Sets the code and the reason to close with.
@@ -326,7 +340,7 @@ impl<S> Session<S> {
         if self.check_open().is_err() {
             return Parting::AtOnce;
         }
-        let rare = self.rare.as_mut();
+        let rare = self.rare_if_any();
         let words = rare.and_then(|rare| rare.closing_words.take());
         match (why, words) {
             (Farewell::PeerEnded | Farewell::Refused, _) => return Parting::AtOnce,
@@ -347,13 +361,13 @@ impl<S> Session<S> {
 
     /// A client's opening request, once.
     pub(crate) fn take_greeting(&mut self) -> Option<Vec<u8>> {
-        self.rare.as_mut()?.greeting.take()
+        self.rare_if_any()?.greeting.take()
     }
 
     /// Frees the memory of compression: nothing is inflated or compressed any more, though the connection may linger.
     pub(crate) fn give_up(&mut self) {
         #[cfg(feature = "deflate")]
-        if let Some(rare) = &mut self.rare {
+        if let Some(rare) = self.rare_if_any() {
             rare.inflation = None;
             rare.writer.set_compression(None);
         }
@@ -373,14 +387,14 @@ impl<S> Session<S> {
         if self.flags.has_any(Flags::CLOSE_SENT) {
             return None;
         }
-        let keepalive = self.keepalive.as_mut();
-        let mut ping = keepalive.and_then(|keepalive| keepalive.next_deadline());
+        let aside = self.aside.as_mut()?;
+        let mut ping = aside.keepalive.next_deadline();
         if self.flags.has_any(Flags::ENDED) {
             // The deadline of the peer's end of stream is set as soon as possible.
             ping = ping.or(Some(now));
         }
         #[cfg(feature = "deflate")]
-        let release = self
+        let release = aside
             .rare
             .as_mut()
             .and_then(|rare| rare.writer.compression())
@@ -407,18 +421,16 @@ impl<S> Session<S> {
         let (now, peer_is_held_back) = (context.now, context.peer_is_held_back);
         let session = &mut *context.encoder;
         session.flags.set(Flags::NEW_DEADLINE);
+        let Some(aside) = &mut session.aside else {
+            return Ok(());
+        };
         #[cfg(feature = "deflate")]
-        let compression = session
-            .rare
-            .as_mut()
-            .and_then(|rare| rare.writer.compression());
+        let compression = aside.rare.as_mut().and_then(|it| it.writer.compression());
         #[cfg(feature = "deflate")]
         if let Some(compression) = compression {
             compression.release_if_idle(now);
         }
-        let Some(keepalive) = &mut session.keepalive else {
-            return Ok(());
-        };
+        let keepalive = &mut aside.keepalive;
         let timeout = settings.pong_timeout;
         if session.flags.has_any(Flags::ENDED) {
             keepalive.await_end(now, timeout);
@@ -457,7 +469,7 @@ impl<S> Session<S> {
         most: usize,
         sink: &mut impl FnMut(&[u8]) -> Result<(), WebSocketError>,
     ) -> Result<Inflated, WebSocketError> {
-        match self.rare.as_mut().and_then(|rare| rare.inflation.as_mut()) {
+        match self.rare_if_any().and_then(|rare| rare.inflation.as_mut()) {
             Some(inflation) => inflation.inflate(bytes, is_last, room, most, sink),
             None => Err(WebSocketError::InvalidCompression),
         }

@@ -24,8 +24,8 @@ pub(crate) fn serve(builder: ServerBuilder, counts: &Counts) {
 
 /// As [`serve`], with a server that was started already.
 pub(crate) fn serve_on(server: TestServer, counts: &Counts) {
-    let addresses = server.handle().local_addrs().iter();
-    let addresses: Vec<String> = addresses.map(ToString::to_string).collect();
+    let addresses = server.handle().local_addrs();
+    let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
     println!("\nserves on {}", addresses.join(" "));
     std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
     let stats = server.handle().stats();

@@ -14,6 +14,7 @@ mod descriptors;
 mod echo;
 mod fairness;
 mod limits;
+mod listening;
 mod memory;
 mod own_words;
 mod proxy_protocol;

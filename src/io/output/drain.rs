@@ -200,6 +200,12 @@ impl Output {
         &mut self.wire
     }
 
+    /// The socket, if there is one.
+    #[cfg(unix)]
+    pub(crate) fn socket(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
+        self.wire.stream().socket()
+    }
+
     pub(crate) fn local_addr(&self) -> io::Result<std::net::SocketAddr> {
         self.wire.local_addr()
     }

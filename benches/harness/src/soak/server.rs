@@ -69,8 +69,8 @@ pub fn serve() -> io::Result<()> {
             Counted::<WebSocket>::new(&counters, publish, subscribe),
         )?
         .spawn()?;
-    let addresses = running.local_addrs().iter();
-    let addresses: Vec<SocketAddr> = addresses.filter_map(Address::socket_addr).collect();
+    let addresses = running.local_addrs();
+    let addresses: Vec<SocketAddr> = addresses.iter().filter_map(Address::socket_addr).collect();
     let [plain, websocket, deflated, broadcast] = addresses[..] else {
         unreachable!("there are four listeners");
     };
