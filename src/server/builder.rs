@@ -1,10 +1,11 @@
 //! Builds a server: collects its listeners and settings, then makes workers, services and acceptor of them.
 
+mod ranges;
+
 use std::error::Error;
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -27,11 +28,10 @@ use crate::server::handle::{ServerHandle, ServerShared};
 use crate::server::listen::Listen;
 use crate::server::listening::Listening;
 use crate::server::running::RunningServer;
-use crate::server::setting_error::check;
 use crate::server::worker::{MailEnd, Worker, WorkerHook, WorkerStart};
 use crate::server::{Lead, Server};
 use crate::shared::LoopShared;
-use crate::shared::token::{MAX_LISTENERS, MAX_OPENINGS};
+use crate::shared::token::MAX_LISTENERS;
 use crate::shared::waker::waker;
 use crate::wheel::TickClock;
 
@@ -82,16 +82,6 @@ pub struct ServerBuilder {
     on_worker_start: Arc<WorkerHook>,
     listeners: Vec<BoundListener>,
 }
-
-/// The name of a connection has 16 bits for its worker.
-const WORKERS: RangeInclusive<usize> = 1..=1 << 16;
-/// The largest buffer or ring that a worker can be told to begin with: above this a setting is taken for a mistake.
-const MAX_BUFFER: usize = 256 * 1024 * 1024;
-const MIN_RECEIVE_BUFFER: usize = 4096;
-/// Below, the rings of a few connections are too much.
-const MIN_WORKER_MEMORY: usize = 1024 * 1024;
-/// Below, every call of the poll is late; above, no deadline is met.
-const TICK: RangeInclusive<Duration> = Duration::from_micros(1)..=Duration::from_secs(3600);
 
 impl ServerBuilder {
     pub(crate) fn new() -> Self {
@@ -233,7 +223,7 @@ impl ServerBuilder {
     /// Bytes of the buffer into which a worker receives, from 4 KiB to 256 MiB. Less counts as 4 KiB. Default 32 KiB: messages of a
     /// mebibyte cost more with 64 KiB.
     pub fn receive_buffer(mut self, bytes: usize) -> Self {
-        self.reactor.receive_buffer = bytes.max(MIN_RECEIVE_BUFFER);
+        self.reactor.receive_buffer = bytes.max(ranges::MIN_RECEIVE_BUFFER);
         self
     }
 
@@ -431,24 +421,6 @@ impl ServerBuilder {
     /// As [`build`](Self::build) and [`Server::spawn`].
     pub fn spawn(self) -> io::Result<RunningServer> {
         self.build()?.spawn()
-    }
-
-    /// Checks every setting that would fail on a worker otherwise.
-    fn check(&self) -> io::Result<()> {
-        check("workers", self.worker_count(), WORKERS)?;
-        check("ipv6_prefix", self.ipv6_prefix, 1..=128)?;
-        check("opening_limit", self.opening_limit, 1..=MAX_OPENINGS)?;
-        check("tick", self.tick, TICK)?;
-        let memory = self.reactor.memory.bytes;
-        check("worker_memory", memory, MIN_WORKER_MEMORY..=usize::MAX)?;
-        let receive_buffer = MIN_RECEIVE_BUFFER..=MAX_BUFFER;
-        check(
-            "receive_buffer",
-            self.reactor.receive_buffer,
-            receive_buffer,
-        )?;
-        let initial = self.reactor.pool.initial_capacity;
-        check("ring_pool.initial_capacity", initial, 0..=MAX_BUFFER)
     }
 
     fn worker_count(&self) -> usize {

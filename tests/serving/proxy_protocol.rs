@@ -348,3 +348,19 @@ fn proxies_may_come_by_a_unix_socket() {
         server.finish(&events);
     }
 }
+
+#[test]
+fn a_listener_for_proxies_can_be_added_while_the_server_serves() {
+    for workers in [1, 2] {
+        let builder = Server::builder().workers(workers);
+        let server = TestServer::start_on(builder, listen(Raw), raw_echo().0);
+        let (echo, _events, told) = telling_echo();
+        let added = server.handle().listen(behind_proxies(), echo).unwrap();
+        let mut client = Client::connect(added[0].socket_addr().unwrap());
+        client.send(V1);
+        client.ping();
+        assert_eq!(take(&told).0, CLIENT.parse::<SocketAddr>().unwrap());
+        let mut plain = server.connect();
+        plain.ping();
+    }
+}
