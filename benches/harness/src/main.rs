@@ -251,8 +251,10 @@ fn section(workload: &Workload) -> Section {
     match (workload.mode, workload.framing) {
         (Mode::Open { .. }, _) => Section::Open,
         (Mode::Churn, _) => Section::Churn,
+        (Mode::Handshakes { .. }, _) => Section::Handshakes,
         (Mode::Broadcast { .. }, _) => Section::Broadcast,
         (Mode::SlowReaders { .. }, _) => Section::SlowReaders,
+        (Mode::Echo { .. }, _) if workload.tls.is_some() => Section::Tls,
         (Mode::Echo { .. }, load::Framing::Raw) => Section::Echo,
         (Mode::Echo { .. }, framing) if framing.is_websocket() => Section::WebSocket,
         (Mode::Echo { .. }, _) => Section::Framed,
@@ -309,6 +311,7 @@ fn run_load(load: &Load) -> Outcome {
         Load::Echo(options) => print_load(&options.target, &options.workload()),
         Load::Open(options) => print_load(&options.target, &options.workload()),
         Load::Churn(options) => print_load(&options.target, &options.workload()),
+        Load::Handshakes(options) => print_load(&options.target, &options.workload()),
         Load::Broadcast(options) => print_load(&options.target, &options.workload()),
         Load::SlowReaders(options) => print_load(&options.target, &options.workload()),
         Load::Idle(options) => {
