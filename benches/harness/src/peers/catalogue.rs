@@ -332,6 +332,16 @@ pub const PEERS: &[Peer] = &[
         ..DEFAULTS
     },
     Peer {
+        name: "uwebsockets-tls",
+        about: "uWebSockets with OpenSSL",
+        language: Language::Cpp,
+        framings: DEFLATE,
+        tls: Tls::Always,
+        program: "uwebsockets-tls",
+        library: Some("libuwebsockets-sys"),
+        ..DEFAULTS
+    },
+    Peer {
         name: "tokio-tungstenite",
         about: "tungstenite over tokio",
         framings: WEBSOCKET,

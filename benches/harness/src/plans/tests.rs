@@ -83,3 +83,42 @@ fn without_peers_nothing_is_planned() {
     assert!(quick(&[], 5).is_empty());
     assert!(full(&[], 5).is_empty());
 }
+
+#[test]
+fn full_measures_tls_with_the_peers_that_speak_it() {
+    let full = full(&all_prepared(), 5);
+    let servers = |id: &str| {
+        let scenario = full.iter().find(|scenario| scenario.id == id).unwrap();
+        for server in &scenario.servers {
+            let command = &server.command;
+            assert!(command.contains("--tls-cert"), "{id}: {command}");
+            let rsa = command.contains("{rsa-cert}");
+            assert_eq!(rsa, id.contains("rsa"), "{id}: {command}");
+        }
+        let mut names: Vec<_> = scenario.servers.iter().map(|it| it.name.as_str()).collect();
+        // Ringwheel speaks TLS as soon as the library does.
+        names.retain(|name| *name != "ringwheel");
+        names
+    };
+    for id in [
+        "tls-echo-64-1",
+        "tls-echo-64-16",
+        "tls-echo-16384-1",
+        "handshakes-ecdsa-50",
+        "handshakes-rsa-50",
+        "handshakes-resumed-50",
+        "memory-tls-10000",
+    ] {
+        let expected = [
+            "mio-tls",
+            "mio-tls-unbuffered",
+            "epoll-openssl",
+            "tokio-tls",
+            "go-tls",
+        ];
+        assert_eq!(servers(id), expected, "{id}");
+    }
+    for id in ["wss-echo-64-1", "wss-echo-64-16", "wss-broadcast-64-100"] {
+        assert_eq!(servers(id), ["uwebsockets-tls"], "{id}");
+    }
+}
