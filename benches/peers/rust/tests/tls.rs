@@ -9,6 +9,7 @@ use std::process::Command;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use futures_util::future::join;
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
@@ -98,7 +99,7 @@ async fn exchange(stream: TlsStream<TcpStream>, sent: &[u8], piece: usize) {
         }
     };
     let mut came = vec![0; sent.len()];
-    let (_, read) = tokio::join!(write, reader.read_exact(&mut came));
+    let (_, read) = join(write, reader.read_exact(&mut came)).await;
     read.expect("the peer answers");
     assert!(came == sent, "{} bytes came back changed", sent.len());
 }
@@ -130,7 +131,7 @@ fn after_the_clients_end_the_rest_comes_and_the_connection_closes() {
             writer.shutdown().await.expect("an end of stream");
         };
         let mut came = Vec::new();
-        let (_, read) = tokio::join!(write, reader.read_to_end(&mut came));
+        let (_, read) = join(write, reader.read_to_end(&mut came)).await;
         // A stream that ends without a close_notify would be an error here.
         read.expect("the peer ends in order");
         assert!(came == sent, "{peer}: output was lost");
