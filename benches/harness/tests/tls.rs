@@ -1,6 +1,6 @@
 //! Tests of the load generator's TLS, with servers of this process behind a front that speaks TLS.
 
-// Each test binary uses a part of it.
+// These tests use a part of the servers.
 #[allow(dead_code)]
 #[path = "servers/mod.rs"]
 mod servers;

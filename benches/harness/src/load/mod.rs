@@ -27,6 +27,7 @@ mod random;
 mod schedule;
 mod slow_readers;
 mod stream;
+mod tickets;
 mod tls;
 mod window;
 mod wire;

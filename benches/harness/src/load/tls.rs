@@ -24,6 +24,7 @@ use rustls::{
 use serde::{Deserialize, Serialize};
 
 use super::LoadError;
+use super::tickets::Tickets;
 use super::wire::SLICE;
 use crate::certificates::{Key, SERVER_NAME};
 
@@ -90,7 +91,7 @@ impl Client {
             .with_custom_certificate_verifier(Arc::new(verifier))
             .with_no_client_auth();
         config.resumption = match resumption {
-            true => Resumption::in_memory_sessions(256),
+            true => Resumption::store(Arc::new(Tickets::default())),
             false => Resumption::disabled(),
         };
         Ok(Self {

@@ -1,5 +1,7 @@
 //! Starts every TLS peer on a free loopback port and checks its contract, with a client of tokio-rustls.
 
+// The blocking sockets are for the other tests.
+#[allow(dead_code)]
 mod support;
 
 use std::fs;
