@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::disturbance::wait_until_quiet;
 use crate::instructions;
 use crate::journal::Journal;
-use crate::load::{self, IdleLoad};
+use crate::load::{self, IdleLoad, Trust};
 use crate::machine::{self, Cpus};
 use crate::measure::{self, Cause, MeasureError, Sample};
 use crate::peers::ServerSpec;
@@ -211,6 +211,7 @@ fn hold_connections(
         connections: hold.connections,
         exchange: true,
         framing: hold.framing,
+        tls: hold.tls.map(Trust::Own),
         pid: process.pid(),
         settle: SETTLE,
     };

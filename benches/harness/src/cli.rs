@@ -8,8 +8,8 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 pub use load::{
-    Load, LoadBroadcast, LoadChoice, LoadChurn, LoadEcho, LoadIdle, LoadOpen, LoadSlowReaders,
-    ModeName, Target,
+    Load, LoadBroadcast, LoadChoice, LoadChurn, LoadEcho, LoadHandshakes, LoadIdle, LoadOpen,
+    LoadSlowReaders, ModeName, Target,
 };
 
 use load::{Length, seconds};
@@ -168,7 +168,7 @@ pub struct Compare {
     #[arg(long = "server", value_name = "SERVER")]
     pub servers: Vec<String>,
     /// The server that the others are compared with, given in the same way [default: mio; for WebSocket
-    /// epoll-websocket; for deflated WebSocket the first server]
+    /// epoll-websocket; for TLS mio-tls-unbuffered; for WebSocket deflated or over TLS the first server]
     #[arg(long)]
     floor: Option<String>,
     /// Print JSON instead of a table
@@ -189,7 +189,7 @@ impl Compare {
     pub fn contestants(&self) -> impl Iterator<Item = &str> {
         let floor = match &self.floor {
             Some(floor) => Some(floor.as_str()),
-            None => plans::floor(self.load.framing()),
+            None => plans::floor(&self.load.server_options()),
         };
         floor
             .into_iter()

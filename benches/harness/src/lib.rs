@@ -13,6 +13,7 @@
 //! it.
 
 pub mod campaign;
+pub mod certificates;
 pub mod cli;
 pub mod disturbance;
 pub mod instructions;

@@ -2,12 +2,14 @@
 
 use std::error::Error;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
 use ringwheel_harness::campaign::{self, Care};
+use ringwheel_harness::certificates::Key;
 use ringwheel_harness::cli::{
     Campaign, Cli, Command, Compare, Count, Load, Peers, Report, Soak, Target,
 };
@@ -110,6 +112,9 @@ fn run_campaign(
                 .any(|part| scenario.id.contains(part.as_str()))
         });
     }
+    if let Err(problem) = Key::Rsa.files() {
+        leave_out_rsa(&mut scenarios, &problem);
+    }
     if options.list {
         list_scenarios(&scenarios);
         return Ok(());
@@ -141,6 +146,18 @@ fn run_campaign(
     }
     eprintln!("report: {}", folder.join("report.html").display());
     complaints(&results, &prepared)
+}
+
+/// Removes the scenarios with an RSA key, which could not be made, and says so.
+fn leave_out_rsa(scenarios: &mut Vec<Scenario>, problem: &io::Error) {
+    scenarios.retain(|scenario| {
+        let rsa = matches!(&scenario.task, Task::Load(workload)
+            if workload.tls == Some(load::Trust::Own(Key::Rsa)));
+        if rsa {
+            eprintln!("{} is left out: {problem}", scenario.id);
+        }
+        !rsa
+    });
 }
 
 fn measure(journal: &mut Journal, cpus: Cpus, care: Care, nice: i32) -> Outcome {
@@ -251,8 +268,10 @@ fn section(workload: &Workload) -> Section {
     match (workload.mode, workload.framing) {
         (Mode::Open { .. }, _) => Section::Open,
         (Mode::Churn, _) => Section::Churn,
+        (Mode::Handshakes { .. }, _) => Section::Handshakes,
         (Mode::Broadcast { .. }, _) => Section::Broadcast,
         (Mode::SlowReaders { .. }, _) => Section::SlowReaders,
+        (Mode::Echo { .. }, _) if workload.tls.is_some() => Section::Tls,
         (Mode::Echo { .. }, load::Framing::Raw) => Section::Echo,
         (Mode::Echo { .. }, framing) if framing.is_websocket() => Section::WebSocket,
         (Mode::Echo { .. }, _) => Section::Framed,
@@ -309,6 +328,7 @@ fn run_load(load: &Load) -> Outcome {
         Load::Echo(options) => print_load(&options.target, &options.workload()),
         Load::Open(options) => print_load(&options.target, &options.workload()),
         Load::Churn(options) => print_load(&options.target, &options.workload()),
+        Load::Handshakes(options) => print_load(&options.target, &options.workload()),
         Load::Broadcast(options) => print_load(&options.target, &options.workload()),
         Load::SlowReaders(options) => print_load(&options.target, &options.workload()),
         Load::Idle(options) => {

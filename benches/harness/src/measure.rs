@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::certificates::Key;
 use crate::disturbance::{Counters, Disturbance};
 use crate::load::{
-    self, BroadcastLoad, ChurnLoad, EchoLoad, Framing, LoadError, LoadReport, Observer, OpenLoad,
-    SlowReadersLoad, Traffic, Until, thread_cpu_time,
+    self, BroadcastLoad, ChurnLoad, EchoLoad, Framing, Handshakes, LoadError, LoadReport, Observer,
+    OpenLoad, SlowReadersLoad, Traffic, Trust, Until, thread_cpu_time,
 };
 use crate::machine::{self, Cpus};
 use crate::peers::ServerSpec;
@@ -33,6 +34,11 @@ pub enum Mode {
     },
     /// Short connections.
     Churn,
+    /// Short connections with TLS.
+    Handshakes {
+        /// True if the clients resume sessions by tickets, false if every handshake is full.
+        resumed: bool,
+    },
     /// WebSocket messages at a fixed rate, each sent to all connections.
     Broadcast {
         /// Messages published per second.
@@ -63,6 +69,9 @@ pub struct Workload {
     pub framing: Framing,
     /// True if every received byte is compared.
     pub verify: bool,
+    /// The certificate that TLS clients trust; `None` without TLS.
+    #[serde(default)]
+    pub tls: Option<Trust>,
     /// Time before the window opens.
     pub warm_up: Duration,
     /// The end of the window.
@@ -87,6 +96,7 @@ impl Workload {
             size: self.size,
             framing,
             verify: self.verify,
+            tls: self.tls.clone(),
         };
         match self.mode {
             Mode::Echo { in_flight } => load::echo(
@@ -107,11 +117,12 @@ impl Workload {
                 },
                 observer,
             ),
-            Mode::Churn => load::churn(
+            Mode::Churn | Mode::Handshakes { .. } => load::churn(
                 &ChurnLoad {
                     address,
                     concurrency: connections,
                     framing,
+                    handshakes: self.handshakes()?,
                     warm_up,
                     until,
                 },
@@ -125,6 +136,7 @@ impl Workload {
                     size: self.size,
                     rate,
                     verify: self.verify,
+                    tls: self.tls.clone(),
                     warm_up,
                     until,
                 },
@@ -143,6 +155,24 @@ impl Workload {
         }
     }
 
+    /// The TLS of short connections. The modes with and without TLS have different names, because the figures mean
+    /// different things.
+    fn handshakes(&self) -> Result<Option<Handshakes>, LoadError> {
+        match (self.mode, &self.tls) {
+            (Mode::Handshakes { resumed }, Some(trust)) => Ok(Some(Handshakes {
+                trust: trust.clone(),
+                resumed,
+            })),
+            (Mode::Handshakes { .. }, None) => {
+                Err(LoadError::Options("handshakes need --tls".into()))
+            }
+            (_, Some(_)) => Err(LoadError::Options(
+                "churn goes without TLS; the mode with TLS is handshakes".into(),
+            )),
+            (_, None) => Ok(None),
+        }
+    }
+
     /// True if the server's memory is read while the window is open, because some clients do not read.
     pub fn watches_memory(&self) -> bool {
         matches!(self.mode, Mode::Broadcast { stalled: 1.., .. })
@@ -151,7 +181,7 @@ impl Workload {
     /// The name of one operation.
     pub fn operation(&self) -> &'static str {
         match self.mode {
-            Mode::Churn => "connection",
+            Mode::Churn | Mode::Handshakes { .. } => "connection",
             Mode::Broadcast { .. } => "delivery",
             Mode::Echo { .. } | Mode::Open { .. } | Mode::SlowReaders { .. } => "message",
         }
@@ -174,6 +204,13 @@ impl fmt::Display for Workload {
                 f,
                 "churn, {connections} connections at a time, one {framing} echo of 64 B each"
             ),
+            Mode::Handshakes { resumed } => {
+                let kind = if resumed { "resumed" } else { "full" };
+                write!(
+                    f,
+                    "{kind} handshakes, {connections} connections at a time, one {framing} echo of 64 B each"
+                )
+            }
             Mode::Broadcast { rate, stalled } => {
                 write!(f, "broadcast at {rate}/s, {connections} subscribers")?;
                 if stalled > 0 {
@@ -185,6 +222,12 @@ impl fmt::Display for Workload {
                 f,
                 "echo beside {slow} slow readers, {connections} connections, {size} B {framing}, {in_flight} in flight"
             ),
+        }?;
+        match &self.tls {
+            None => Ok(()),
+            Some(Trust::Own(Key::Ecdsa)) => f.write_str(", TLS"),
+            Some(Trust::Own(Key::Rsa)) => f.write_str(", TLS with RSA"),
+            Some(Trust::File(path)) => write!(f, ", TLS with {}", path.display()),
         }
     }
 }

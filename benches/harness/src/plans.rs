@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::load::{Framing, Until};
+use crate::certificates::Key;
+use crate::load::{Framing, Trust, Until};
 use crate::measure::{Mode, Workload};
 use crate::peers::{Peer, Prepared, ServerOptions, ServerSpec};
 use crate::scenario::{Hold, Scenario, Section, Task};
@@ -11,6 +12,8 @@ use crate::scenario::{Hold, Scenario, Section, Task};
 pub const TCP_FLOOR: &str = "mio";
 /// The server that the WebSocket servers are compared with.
 pub const WEBSOCKET_FLOOR: &str = "epoll-websocket";
+/// The server that the servers with TLS are compared with.
+pub const TLS_FLOOR: &str = "mio-tls-unbuffered";
 
 /// Connections in most scenarios.
 const CONNECTIONS: usize = 100;
@@ -34,13 +37,14 @@ const STALLED_WARM_UP: Duration = Duration::from_secs(3);
 /// ... and within this window a server that keeps everything grows visibly.
 const STALLED_WINDOW: Duration = Duration::from_secs(6);
 
-/// The server that the others with `framing` are compared with. There is none for deflated messages, because no floor
-/// supports them.
-pub fn floor(framing: Framing) -> Option<&'static str> {
-    match framing {
-        Framing::Raw | Framing::LengthPrefixed | Framing::Lines => Some(TCP_FLOOR),
-        Framing::WebSocket => Some(WEBSOCKET_FLOOR),
-        Framing::WebSocketDeflate => None,
+/// The server that the others with `options` are compared with. There is none for WebSocket messages that are deflated or
+/// go over TLS, because no floor supports them.
+pub fn floor(options: &ServerOptions) -> Option<&'static str> {
+    match (options.framing, options.tls) {
+        (Framing::Raw, Some(_)) => Some(TLS_FLOOR),
+        (Framing::Raw | Framing::LengthPrefixed | Framing::Lines, None) => Some(TCP_FLOOR),
+        (Framing::WebSocket, None) => Some(WEBSOCKET_FLOOR),
+        _ => None,
     }
 }
 
@@ -79,7 +83,7 @@ pub fn quick(prepared: &[Prepared], rounds: usize) -> Vec<Scenario> {
         planner.echo(Framing::Raw, SIZE, 16),
         planner.echo(Framing::LengthPrefixed, SIZE, 16),
         planner.open(Framing::Raw, 50_000),
-        planner.memory(Framing::Raw, 2_000),
+        planner.memory(Framing::Raw, 2_000, None),
     ])
 }
 
@@ -99,18 +103,30 @@ pub fn full(prepared: &[Prepared], rounds: usize) -> Vec<Scenario> {
         planner.websocket(Framing::WebSocket, SIZE, 16),
         planner.websocket(Framing::WebSocket, 16 * 1024, 1),
         planner.websocket(Framing::WebSocketDeflate, DOCUMENT, 1),
-        planner.broadcast((SIZE, CONNECTIONS, 500)),
-        planner.broadcast(LARGE_BROADCAST),
+        planner.tls_echo(Framing::Raw, SIZE, 1),
+        planner.tls_echo(Framing::Raw, SIZE, 16),
+        planner.tls_echo(Framing::Raw, 16 * 1024, 1),
+        planner.tls_echo(Framing::WebSocket, SIZE, 1),
+        planner.tls_echo(Framing::WebSocket, SIZE, 16),
+        planner.broadcast((SIZE, CONNECTIONS, 500), None),
+        planner.broadcast((SIZE, CONNECTIONS, 500), Some(Key::Ecdsa)),
+        planner.broadcast(LARGE_BROADCAST, None),
         planner.stalled_broadcast(),
         planner.slow_readers(),
-        planner.memory(Framing::Raw, HELD),
-        planner.memory(Framing::WebSocket, HELD_WEBSOCKETS),
-        planner.memory(Framing::WebSocketDeflate, HELD_WEBSOCKETS),
+        planner.memory(Framing::Raw, HELD, None),
+        planner.memory(Framing::Raw, HELD, Some(Key::Ecdsa)),
+        planner.memory(Framing::WebSocket, HELD_WEBSOCKETS, None),
+        planner.memory(Framing::WebSocketDeflate, HELD_WEBSOCKETS, None),
     ]);
     scenarios.extend(planner.counts());
     scenarios.extend(planner.scaling());
     // Short connections come last: their remains in the kernel would disturb measurements of memory for a minute.
-    scenarios.push(planner.churn());
+    scenarios.extend([
+        planner.churn(),
+        planner.handshakes(Key::Ecdsa, false),
+        planner.handshakes(Key::Rsa, false),
+        planner.handshakes(Key::Ecdsa, true),
+    ]);
     with_servers(scenarios)
 }
 
@@ -119,7 +135,7 @@ fn with_servers(mut scenarios: Vec<Scenario>) -> Vec<Scenario> {
     scenarios.retain(|scenario| !scenario.servers.is_empty());
     for scenario in &mut scenarios {
         let mut servers = scenario.servers.iter().map(|server| server.name.as_str());
-        let floor = servers.find(|name| [TCP_FLOOR, WEBSOCKET_FLOOR].contains(name));
+        let floor = servers.find(|name| [TCP_FLOOR, WEBSOCKET_FLOOR, TLS_FLOOR].contains(name));
         scenario.floor = floor.map(str::to_owned);
     }
     scenarios
@@ -182,17 +198,68 @@ impl Planner<'_> {
         scenario
     }
 
-    fn broadcast(&self, (size, subscribers, rate): (usize, usize, u64)) -> Scenario {
-        let mode = Mode::Broadcast { rate, stalled: 0 };
+    /// An echo over TLS: `tls-echo-64-1`, or `wss-echo-64-1` for WebSocket.
+    fn tls_echo(&self, framing: Framing, size: usize, in_flight: usize) -> Scenario {
+        let key = Key::Ecdsa;
+        let workload = self.workload(Mode::Echo { in_flight }, CONNECTIONS, size, framing);
+        let scheme = scheme(framing);
         let mut scenario = self.scenario(
-            format!("broadcast-{size}-{subscribers}"),
+            format!("{scheme}-echo-{size}-{in_flight}"),
+            Section::Tls,
+            echo_title(framing, size, in_flight),
+            Task::Load(Workload {
+                tls: Some(Trust::Own(key)),
+                ..workload
+            }),
+        );
+        scenario.servers = self.servers_with(&encrypted(framing, Some(key)), |_| true);
+        scenario
+    }
+
+    fn handshakes(&self, key: Key, resumed: bool) -> Scenario {
+        let concurrency = 50;
+        let (name, title) = match (key, resumed) {
+            (Key::Ecdsa, false) => ("ecdsa", "full, ECDSA P-256"),
+            (Key::Rsa, false) => ("rsa", "full, RSA-2048"),
+            (_, true) => ("resumed", "resumed by tickets"),
+        };
+        let mode = Mode::Handshakes { resumed };
+        let workload = self.workload(mode, concurrency, SIZE, Framing::Raw);
+        let mut scenario = self.scenario(
+            format!("handshakes-{name}-{concurrency}"),
+            Section::Handshakes,
+            format!("{title}, {concurrency} at a time"),
+            Task::Load(Workload {
+                tls: Some(Trust::Own(key)),
+                ..workload
+            }),
+        );
+        scenario.servers = self.servers_with(&encrypted(Framing::Raw, Some(key)), |_| true);
+        scenario
+    }
+
+    fn broadcast(
+        &self,
+        (size, subscribers, rate): (usize, usize, u64),
+        tls: Option<Key>,
+    ) -> Scenario {
+        let mode = Mode::Broadcast { rate, stalled: 0 };
+        let (scheme, over) = match tls {
+            Some(_) => ("wss-", " over TLS"),
+            None => ("", ""),
+        };
+        let mut scenario = self.scenario(
+            format!("{scheme}broadcast-{size}-{subscribers}"),
             Section::Broadcast,
-            format!("{size} B to {subscribers} subscribers, {rate} messages/s"),
-            Task::Load(self.workload(mode, subscribers, size, Framing::WebSocket)),
+            format!("{size} B to {subscribers} subscribers{over}, {rate} messages/s"),
+            Task::Load(Workload {
+                tls: tls.map(Trust::Own),
+                ..self.workload(mode, subscribers, size, Framing::WebSocket)
+            }),
         );
         let options = ServerOptions {
             broadcast: true,
-            ..ServerOptions::framed(Framing::WebSocket)
+            ..encrypted(Framing::WebSocket, tls)
         };
         scenario.servers = self.servers_with(&options, |_| true);
         scenario
@@ -202,7 +269,7 @@ impl Planner<'_> {
         let (size, subscribers, rate) = STALLED_BROADCAST;
         let stalled = subscribers / 10;
         let mode = Mode::Broadcast { rate, stalled };
-        let mut scenario = self.broadcast(STALLED_BROADCAST);
+        let mut scenario = self.broadcast(STALLED_BROADCAST, None);
         scenario.id = format!("broadcast-stalled-{size}-{subscribers}");
         scenario.title = format!("{}, {stalled} do not read", scenario.title);
         scenario.task = Task::Load(Workload {
@@ -239,17 +306,22 @@ impl Planner<'_> {
         scenario
     }
 
-    fn memory(&self, framing: Framing, connections: usize) -> Scenario {
+    fn memory(&self, framing: Framing, connections: usize, tls: Option<Key>) -> Scenario {
+        let (name, over) = match tls {
+            Some(_) => (scheme(framing).to_owned(), " over TLS"),
+            None => (framing.to_string(), ""),
+        };
         let mut scenario = self.scenario(
-            format!("memory-{framing}-{connections}"),
+            format!("memory-{name}-{connections}"),
             Section::Memory,
-            format!("{connections} {framing} connections"),
+            format!("{connections} {framing} connections{over}"),
             Task::Hold(Hold {
                 connections,
                 framing,
+                tls,
             }),
         );
-        scenario.servers = self.servers(framing, |_| true);
+        scenario.servers = self.servers_with(&encrypted(framing, tls), |_| true);
         scenario.rounds = 1;
         scenario
     }
@@ -379,6 +451,7 @@ impl Planner<'_> {
             size,
             framing,
             verify: true,
+            tls: None,
             warm_up: self.pace.warm_up,
             until: Until::Elapsed(self.pace.window),
         }
@@ -402,6 +475,22 @@ impl Planner<'_> {
     }
 }
 
+/// The default options with this framing, and with TLS if there is a key.
+fn encrypted(framing: Framing, tls: Option<Key>) -> ServerOptions {
+    ServerOptions {
+        tls,
+        ..ServerOptions::framed(framing)
+    }
+}
+
+/// The name of a framing over TLS.
+fn scheme(framing: Framing) -> &'static str {
+    match framing.is_websocket() {
+        true => "wss",
+        false => "tls",
+    }
+}
+
 fn is_scaled(peer: &Peer) -> bool {
     SCALED.contains(&peer.name)
 }
@@ -416,90 +505,4 @@ fn echo_title(framing: Framing, size: usize, in_flight: usize) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::HashSet;
-
-    use super::*;
-    use crate::peers::PEERS;
-
-    fn all_prepared() -> Vec<Prepared> {
-        PEERS.iter().map(Prepared::started_by_its_name).collect()
-    }
-
-    fn check(scenarios: &[Scenario]) {
-        let ids: HashSet<_> = scenarios.iter().map(|scenario| &scenario.id).collect();
-        assert_eq!(ids.len(), scenarios.len(), "ids are unique");
-        for scenario in scenarios {
-            let id = &scenario.id;
-            let plain =
-                |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-            assert!(id.bytes().all(plain), "{id}");
-            assert!(scenario.rounds > 0, "{id}");
-            let needs_none = matches!(scenario.section, Section::Workers | Section::Timers)
-                || id.contains("deflate");
-            assert_eq!(scenario.floor.is_none(), needs_none, "{id}");
-        }
-    }
-
-    #[test]
-    fn every_scenario_has_its_servers_and_its_floor() {
-        let prepared = all_prepared();
-        check(&quick(&prepared, 5));
-        let full = full(&prepared, 5);
-        check(&full);
-        let sections: HashSet<_> = full.iter().map(|scenario| scenario.section).collect();
-        assert_eq!(sections.len(), Section::ALL.len(), "no section is left out");
-        for peer in PEERS {
-            let takes_part = |scenario: &Scenario| {
-                let mut servers = scenario.servers.iter();
-                servers.any(|server| server.name == peer.name)
-            };
-            assert!(full.iter().any(takes_part), "{}", peer.name);
-        }
-    }
-
-    #[test]
-    fn full_measures_deflate_with_the_peers_that_support_it() {
-        let prepared = all_prepared();
-        let is_deflated = |scenario: &&Scenario| scenario.id == "websocket-deflate-1024-1";
-        assert!(quick(&prepared, 5).iter().find(is_deflated).is_none());
-        let full = full(&prepared, 5);
-        let scenario = full.iter().find(is_deflated).unwrap();
-        let names: Vec<_> = scenario.servers.iter().map(|it| it.name.as_str()).collect();
-        let expected = [
-            "ringwheel",
-            "uwebsockets",
-            "gws",
-            "nbio-websocket",
-            "gorilla",
-            "ws",
-        ];
-        assert_eq!(names, expected);
-        for server in &scenario.servers {
-            let asked = server.command.contains("--framing websocket-deflate");
-            assert!(asked, "{}", server.command);
-        }
-    }
-
-    #[test]
-    fn the_plan_covers_both_broadcasts_and_subscribers_that_stop_reading() {
-        let full = full(&all_prepared(), 5);
-        for id in [
-            "broadcast-64-100",
-            "broadcast-128-5000",
-            "broadcast-stalled-1024-1000",
-        ] {
-            let scenario = full.iter().find(|scenario| scenario.id == id).unwrap();
-            assert_eq!(scenario.servers.len(), 10, "{id}");
-            for server in &scenario.servers {
-                assert!(server.command.contains("--broadcast"), "{}", server.command);
-            }
-        }
-    }
-
-    #[test]
-    fn without_peers_nothing_is_planned() {
-        assert!(quick(&[], 5).is_empty());
-        assert!(full(&[], 5).is_empty());
-    }
-}
+mod tests;

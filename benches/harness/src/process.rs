@@ -12,6 +12,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 
+use crate::certificates;
 use crate::machine;
 use crate::proc_fs::{self, KernelMemory, Memory, SchedStat, Ticks};
 
@@ -31,7 +32,7 @@ pub struct ServerProcess {
 
 impl ServerProcess {
     /// Starts `command` with the shell on CPU `cpu` only, with every `{addr}` replaced by a free loopback address, and
-    /// waits until it accepts. Its standard output is discarded; its errors are shown.
+    /// the [placeholders](certificates::Key::placeholders) of certificates by their paths, and waits until it accepts. Its standard output is discarded; its errors are shown.
     ///
     /// # Errors
     /// Fails if the command cannot be started, ends at once, or does not accept within 10 seconds.
@@ -52,6 +53,7 @@ impl ServerProcess {
     ) -> io::Result<Self> {
         let address = free_address()?;
         let command = command.replace("{addr}", &address.to_string());
+        let command = certificates::fill_in(&command)?;
         let mut shell = Command::new("/bin/sh");
         shell
             .arg("-c")

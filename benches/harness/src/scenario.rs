@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::certificates::Key;
 use crate::load::Framing;
 use crate::measure::Workload;
 use crate::peers::ServerSpec;
@@ -40,10 +41,14 @@ pub enum Section {
     Open,
     /// WebSocket echo.
     WebSocket,
+    /// Closed-loop echo over TLS, of bytes and of WebSocket messages.
+    Tls,
     /// WebSocket broadcast.
     Broadcast,
     /// Short connections.
     Churn,
+    /// Short connections over TLS.
+    Handshakes,
     /// Echo beside clients that do not read.
     SlowReaders,
     /// Memory per idle connection.
@@ -64,13 +69,15 @@ pub enum Section {
 
 impl Section {
     /// Every section, in the order of a report.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::Echo,
         Self::Framed,
         Self::Open,
         Self::WebSocket,
+        Self::Tls,
         Self::Broadcast,
         Self::Churn,
+        Self::Handshakes,
         Self::SlowReaders,
         Self::Memory,
         Self::Instructions,
@@ -88,8 +95,10 @@ impl Section {
             Self::Framed => "Framed echo",
             Self::Open => "Open loop",
             Self::WebSocket => "WebSocket echo",
+            Self::Tls => "Echo over TLS",
             Self::Broadcast => "WebSocket broadcast",
             Self::Churn => "Short connections",
+            Self::Handshakes => "TLS handshakes",
             Self::SlowReaders => "Beside slow readers",
             Self::Memory => "Memory per idle connection",
             Self::Instructions => "User instructions per message",
@@ -118,6 +127,10 @@ impl Section {
                 "Masked binary messages there, unmasked ones back, every byte compared. Deflated: JSON documents as text, \
                  without context takeover; every answer is verified."
             }
+            Self::Tls => {
+                "The same echoes over TLS 1.3 with AES-256-GCM, X25519 and a certificate with an ECDSA key, for all servers \
+                 alike; every byte is compared after decryption."
+            }
             Self::Broadcast => {
                 "One client publishes at a fixed rate, all others receive. An operation is one delivery; latency counts \
                  from when the message should have been published. Where some do not read, the server's memory over the \
@@ -125,6 +138,10 @@ impl Section {
             }
             Self::Churn => {
                 "Connect, echo one message of 64 bytes, close. An operation is one connection."
+            }
+            Self::Handshakes => {
+                "Connect, do a TLS 1.3 handshake, echo one message of 64 bytes, close. An operation is one connection. \
+                 Resumed: each client uses a ticket that an earlier connection has got."
             }
             Self::SlowReaders => {
                 "Some clients write as much as they can and never read. Figures are those of the others; memory is the \
@@ -173,4 +190,7 @@ pub struct Hold {
     pub connections: usize,
     /// The framing of the one message that each exchanges, and the handshake before it.
     pub framing: Framing,
+    /// The key of the server's certificate; `None` without TLS.
+    #[serde(default)]
+    pub tls: Option<Key>,
 }

@@ -18,6 +18,7 @@ fn traffic(address: SocketAddr) -> Traffic {
         size: 100,
         framing: Framing::Raw,
         verify: true,
+        tls: None,
     }
 }
 
@@ -35,6 +36,7 @@ fn churn_load(address: SocketAddr) -> ChurnLoad {
         address,
         concurrency: 4,
         framing: Framing::Raw,
+        handshakes: None,
         warm_up: Duration::ZERO,
         until: Until::Operations(50),
     }
@@ -335,6 +337,7 @@ fn broadcast_load(answer: Answer) -> BroadcastLoad {
         size: 100,
         rate: 5_000,
         verify: true,
+        tls: None,
         warm_up: Duration::ZERO,
         until: Until::Operations(1_000),
     }
@@ -635,6 +638,7 @@ fn idle_connections_are_held_and_used() {
         connections: 20,
         exchange: true,
         framing: Framing::Raw,
+        tls: None,
         pid: std::process::id(),
         settle: Duration::from_millis(1),
     };
@@ -651,6 +655,7 @@ fn more_connections_than_descriptors_are_refused_before_any_is_opened() {
         connections: usize::MAX / 2,
         exchange: false,
         framing: Framing::Raw,
+        tls: None,
         pid: std::process::id(),
         settle: Duration::from_millis(1),
     };
@@ -675,6 +680,7 @@ fn loads_of_nothing_are_refused() {
             size,
             rate,
             verify: true,
+            tls: None,
             warm_up: Duration::ZERO,
             until: Until::Operations(1),
         };

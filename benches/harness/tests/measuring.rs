@@ -38,6 +38,7 @@ fn traffic(address: SocketAddr) -> Traffic {
         size: SIZE,
         framing: Framing::Raw,
         verify: true,
+        tls: None,
     }
 }
 
@@ -233,6 +234,7 @@ fn connections_of_every_framing_are_held_and_used() {
             connections: 20,
             exchange: true,
             framing,
+            tls: None,
             pid: std::process::id(),
             settle: Duration::from_millis(1),
         };
@@ -268,6 +270,7 @@ fn workload(operations: u64) -> Workload {
         size: SIZE,
         framing: Framing::Raw,
         verify: true,
+        tls: None,
         warm_up: Duration::from_millis(20),
         until: Until::Operations(operations),
     }

@@ -28,6 +28,10 @@ static const struct {
      "--timers N         besides, keep N timers of 5 to 65 seconds running (default 0)"},
     {{"broadcast", no_argument, NULL, 'b'}, TAKES_BROADCAST,
      "--broadcast        send every message to all connections, not just back"},
+    {{"tls-cert", required_argument, NULL, 'c'}, TAKES_TLS,
+     "--tls-cert FILE    PEM file with the certificate"},
+    {{"tls-key", required_argument, NULL, 'k'}, TAKES_TLS,
+     "--tls-key FILE     PEM file with the private key"},
     {{"help", no_argument, NULL, 'h'}, 0,
      "--help             print this"},
 };
@@ -114,12 +118,16 @@ struct options options_parse(int argc, char **argv, unsigned taken)
             break;
         case 't': options.timers = parse_count("timers", optarg); break;
         case 'b': options.broadcast = true; break;
+        case 'c': options.tls_cert = optarg; break;
+        case 'k': options.tls_key = optarg; break;
         case 'h': help(taken);
         default: exit(EXIT_FAILURE); /* getopt_long has said why */
         }
     }
     if (optind < argc)
         fail("unexpected argument '%s'", argv[optind]);
+    if ((taken & TAKES_TLS) != 0 && (options.tls_cert == NULL || options.tls_key == NULL))
+        fail("--tls-cert and --tls-key are needed");
     parse_address(&options, address);
     return options;
 }

@@ -13,10 +13,12 @@ struct options {
     enum framing framing;
     unsigned timers;
     bool broadcast;
+    /* PEM files; a peer that takes them has both. */
+    const char *tls_cert, *tls_key;
 };
 
 /* Options that not every peer has. */
-enum { TAKES_FRAMING = 1, TAKES_TIMERS = 2, TAKES_BROADCAST = 4 };
+enum { TAKES_FRAMING = 1, TAKES_TIMERS = 2, TAKES_BROADCAST = 4, TAKES_TLS = 8 };
 
 /* Reads the command line of a peer that has the options in `taken`. Ends the process: with 0 after --help, with 1 and one
  * line on standard error where the command line is wrong. */

@@ -1,4 +1,4 @@
-/* WebSocket echo on uWebSockets.
+/* WebSocket echo on uWebSockets; compiled with PEER_TLS, over TLS by OpenSSL.
  *
  * Peculiar to the library: it answers 505 to a handshake whose first line arrives in two pieces, and closes a connection
  * at the client's FIN at once, with output pending. */
@@ -25,6 +25,14 @@ constexpr unsigned PAYLOAD_MAX = 16 * 1024 * 1024;
 constexpr unsigned UNSENT_MAX = 64 * 1024 * 1024;
 constexpr char EVERYBODY[] = "everybody";
 
+#ifdef PEER_TLS
+constexpr bool TLS = true;
+#else
+constexpr bool TLS = false;
+#endif
+constexpr const char *NAME = TLS ? "uwebsockets-tls" : "uwebsockets";
+using App = uWS::TemplatedApp<TLS>;
+
 constexpr char HELP[] =
     "Usage: uwebsockets [OPTION]...\n"
     "A WebSocket echo server to measure beside others.\n"
@@ -33,6 +41,8 @@ constexpr char HELP[] =
     "  --framing NAME     websocket (default), or websocket-deflate: with permessage-deflate\n"
     "  --workers N        event loops; only 1 (default) is possible\n"
     "  --broadcast        send every message to all connections, not just back\n"
+    "  --tls-cert FILE    PEM file with the certificate (uwebsockets-tls)\n"
+    "  --tls-key FILE     PEM file with the private key (uwebsockets-tls)\n"
     "  --help             print this\n";
 
 struct Options {
@@ -40,13 +50,14 @@ struct Options {
     int port = 1833;
     bool deflate = false;
     bool broadcast = false;
+    std::string tls_cert, tls_key;
 };
 
 struct Nothing {};
 
 [[noreturn]] void fail(const std::string &problem)
 {
-    std::fprintf(stderr, "uwebsockets: %s\n", problem.c_str());
+    std::fprintf(stderr, "%s: %s\n", NAME, problem.c_str());
     std::exit(EXIT_FAILURE);
 }
 
@@ -78,7 +89,8 @@ Options parse(int argc, char **argv)
             options.broadcast = true;
             continue;
         }
-        if (name != "--addr" && name != "--framing" && name != "--workers")
+        bool of_tls = TLS && (name == "--tls-cert" || name == "--tls-key");
+        if (name != "--addr" && name != "--framing" && name != "--workers" && !of_tls)
             fail("no such option: " + std::string(name));
         if (++i == argc)
             fail(std::string(name) + ": a value is missing");
@@ -91,7 +103,11 @@ Options parse(int argc, char **argv)
             fail("--framing: websocket or websocket-deflate");
         else if (name == "--framing")
             options.deflate = value == "websocket-deflate";
+        else if (of_tls)
+            (name == "--tls-cert" ? options.tls_cert : options.tls_key) = value;
     }
+    if (TLS && (options.tls_cert.empty() || options.tls_key.empty()))
+        fail("--tls-cert and --tls-key are needed");
     return options;
 }
 
@@ -108,7 +124,7 @@ void raise_descriptor_limit()
 void announce(const std::string &host, us_listen_socket_t *listener)
 {
     const char *form = host.find(':') == std::string::npos ? "listening on %s:%d\n" : "listening on [%s]:%d\n";
-    std::printf(form, host.c_str(), us_socket_local_port(0, reinterpret_cast<us_socket_t *>(listener)));
+    std::printf(form, host.c_str(), us_socket_local_port(TLS, reinterpret_cast<us_socket_t *>(listener)));
     std::fflush(stdout);
 }
 
@@ -119,8 +135,13 @@ int main(int argc, char **argv)
     const Options options = parse(argc, argv);
     raise_descriptor_limit();
 
-    uWS::App app;
-    uWS::App::WebSocketBehavior<Nothing> behavior;
+    uWS::SocketContextOptions certificate;
+    certificate.cert_file_name = options.tls_cert.c_str();
+    certificate.key_file_name = options.tls_key.c_str();
+    App app(TLS ? certificate : uWS::SocketContextOptions());
+    if (app.constructorFailed())
+        fail("the certificate or its key cannot be used");
+    App::WebSocketBehavior<Nothing> behavior;
     /* Shared: without context takeover, and without memory of each connection's own. */
     behavior.compression = options.deflate
         ? static_cast<uWS::CompressOptions>(uWS::SHARED_COMPRESSOR | uWS::SHARED_DECOMPRESSOR)

@@ -14,6 +14,10 @@ func TestNet(t *testing.T) {
 	peertest.TCP(t, "net", nil)
 }
 
+func TestTLS(t *testing.T) {
+	peertest.TLS(t, "tls", nil)
+}
+
 func TestGws(t *testing.T) {
 	peertest.WebSocket(t, "gws", nil)
 }

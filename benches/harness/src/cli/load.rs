@@ -1,11 +1,13 @@
 //! The options that describe a load, and the subcommands of `load`.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use crate::load::{Framing, IdleLoad, Until};
+use crate::certificates::Key;
+use crate::load::{Framing, IdleLoad, Trust, Until};
 use crate::measure::{Mode, Workload};
 use crate::peers::ServerOptions;
 
@@ -18,6 +20,8 @@ pub enum Load {
     Open(LoadOpen),
     /// Connect, echo one message of 64 B, close; again and again
     Churn(LoadChurn),
+    /// Connect, do a TLS handshake, echo one message of 64 B, close; again and again
+    Handshakes(LoadHandshakes),
     /// Hold idle connections and read the server's memory
     Idle(LoadIdle),
     /// Publish WebSocket messages at a fixed rate to a server that sends each to all connections
@@ -74,6 +78,8 @@ pub(super) struct Messages {
     size: usize,
     #[command(flatten)]
     wire: Wire,
+    #[command(flatten)]
+    tls: TlsChoice,
     /// Do not compare the bytes received with the bytes sent
     #[arg(long)]
     no_verify: bool,
@@ -87,6 +93,39 @@ pub(super) struct Wire {
     framing: Framing,
 }
 
+/// The TLS of the clients.
+#[derive(Clone, Debug, Args)]
+pub(super) struct TlsChoice {
+    /// Speak TLS 1.3 with servers that have a certificate with this key
+    #[arg(long, value_enum, value_name = "KEY", num_args = 0..=1, require_equals = true, default_missing_value = "ecdsa")]
+    tls: Option<Key>,
+    /// Trust the certificate in this PEM file, instead of the one that the harness makes
+    #[arg(long, value_name = "FILE", requires = "tls")]
+    tls_cert: Option<PathBuf>,
+}
+
+impl TlsChoice {
+    const NONE: Self = Self {
+        tls: None,
+        tls_cert: None,
+    };
+
+    /// The same, but with TLS even if it is not asked for.
+    fn always(&self) -> Self {
+        Self {
+            tls: Some(self.tls.unwrap_or(Key::Ecdsa)),
+            ..self.clone()
+        }
+    }
+
+    /// The certificate that the clients trust.
+    fn trust(&self) -> Option<Trust> {
+        let key = self.tls?;
+        let file = self.tls_cert.clone().map(Trust::File);
+        Some(file.unwrap_or(Trust::Own(key)))
+    }
+}
+
 impl Messages {
     fn workload(&self, mode: Mode, warm_up: Duration, until: Until) -> Workload {
         Workload {
@@ -95,6 +134,7 @@ impl Messages {
             size: self.size,
             framing: self.wire.framing,
             verify: !self.no_verify,
+            tls: self.tls.trust(),
             warm_up,
             until,
         }
@@ -146,6 +186,24 @@ pub struct LoadChurn {
     wire: Wire,
 }
 
+/// `load handshakes`
+#[derive(Debug, Args)]
+pub struct LoadHandshakes {
+    /// The server and the output.
+    #[command(flatten)]
+    pub target: Target,
+    #[command(flatten)]
+    length: Length,
+    /// Short connections at the same time
+    #[arg(long, short, default_value_t = 50)]
+    concurrency: usize,
+    /// Resume sessions by tickets, instead of full handshakes
+    #[arg(long)]
+    resumed: bool,
+    #[command(flatten)]
+    tls: TlsChoice,
+}
+
 /// `load broadcast`
 #[derive(Debug, Args)]
 pub struct LoadBroadcast {
@@ -166,6 +224,8 @@ pub struct LoadBroadcast {
     /// Number of connections that do not read
     #[arg(long, default_value_t = 0)]
     stalled: usize,
+    #[command(flatten)]
+    tls: TlsChoice,
 }
 
 /// `load slow-readers`
@@ -200,6 +260,8 @@ pub struct LoadIdle {
     exchange: bool,
     #[command(flatten)]
     wire: Wire,
+    #[command(flatten)]
+    tls: TlsChoice,
     /// Process number of the server
     #[arg(long)]
     pid: u32,
@@ -237,9 +299,29 @@ impl LoadChurn {
             connections: self.concurrency,
             size: 64,
             wire: self.wire,
+            tls: TlsChoice::NONE,
             no_verify: false,
         };
         messages.workload(Mode::Churn, self.length.warm_up(), self.length.until())
+    }
+}
+
+impl LoadHandshakes {
+    /// The load that the options describe.
+    pub fn workload(&self) -> Workload {
+        let messages = Messages {
+            connections: self.concurrency,
+            size: 64,
+            wire: Wire {
+                framing: Framing::Raw,
+            },
+            tls: self.tls.always(),
+            no_verify: false,
+        };
+        let mode = Mode::Handshakes {
+            resumed: self.resumed,
+        };
+        messages.workload(mode, self.length.warm_up(), self.length.until())
     }
 }
 
@@ -252,6 +334,7 @@ impl LoadBroadcast {
             wire: Wire {
                 framing: Framing::WebSocket,
             },
+            tls: self.tls.clone(),
             no_verify: false,
         };
         let mode = Mode::Broadcast {
@@ -282,6 +365,7 @@ impl LoadIdle {
             connections: self.connections,
             exchange: self.exchange,
             framing: self.wire.framing,
+            tls: self.tls.trust(),
             pid: self.pid,
             settle: seconds(self.settle),
         }
@@ -298,6 +382,8 @@ pub enum ModeName {
     Open,
     /// Short connections.
     Churn,
+    /// Short connections with TLS.
+    Handshakes,
     /// WebSocket broadcast.
     Broadcast,
     /// Ping-pong beside slow readers.
@@ -324,6 +410,9 @@ pub struct LoadChoice {
     /// Number of connections that do not read (broadcast)
     #[arg(long, default_value_t = 0)]
     stalled: usize,
+    /// Resume sessions by tickets (handshakes)
+    #[arg(long)]
+    resumed: bool,
 }
 
 impl LoadChoice {
@@ -335,6 +424,9 @@ impl LoadChoice {
                 rate: self.rate.unwrap_or(50_000),
             },
             ModeName::Churn => Mode::Churn,
+            ModeName::Handshakes => Mode::Handshakes {
+                resumed: self.resumed,
+            },
             ModeName::Broadcast => Mode::Broadcast {
                 rate: self.rate.unwrap_or(500),
                 stalled: self.stalled,
@@ -344,18 +436,25 @@ impl LoadChoice {
                 slow: self.slow,
             },
         };
-        self.messages.workload(mode, warm_up, until)
+        Workload {
+            tls: self.tls().trust(),
+            ..self.messages.workload(mode, warm_up, until)
+        }
     }
 
-    /// The framing that the load expects of the server.
-    pub(super) fn framing(&self) -> Framing {
-        self.messages.wire.framing
+    /// The TLS of the clients, which handshakes always have.
+    fn tls(&self) -> TlsChoice {
+        match self.mode {
+            ModeName::Handshakes => self.messages.tls.always(),
+            _ => self.messages.tls.clone(),
+        }
     }
 
     /// The options that a peer named on the command line is started with.
     pub fn server_options(&self) -> ServerOptions {
         ServerOptions {
             broadcast: matches!(self.mode, ModeName::Broadcast),
+            tls: self.tls().tls,
             ..ServerOptions::framed(self.messages.wire.framing)
         }
     }

@@ -7,7 +7,7 @@
 //! Some subscribers may stop reading. The server decides about their messages: it may keep them, drop them, or close.
 
 use std::collections::VecDeque;
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -18,9 +18,11 @@ use super::descriptors::allow_descriptors;
 use super::incoming::Incoming;
 use super::poller::Poller;
 use super::schedule::Schedule;
+use super::stream::Stream;
+use super::tls::Client;
 use super::window::Window;
 use super::wire::SLICE;
-use super::{Framing, LoadError, LoadReport, Observer, PATIENCE, Until, WireImage};
+use super::{Framing, LoadError, LoadReport, Observer, PATIENCE, Trust, Until, WireImage, client};
 
 /// The walk along the ring that all connections share.
 const WALK: usize = 0;
@@ -49,6 +51,8 @@ pub struct BroadcastLoad {
     pub rate: u64,
     /// True if every received byte is compared with the byte sent.
     pub verify: bool,
+    /// The certificate that TLS clients trust; `None` without TLS.
+    pub tls: Option<Trust>,
     /// Time before the window opens.
     pub warm_up: Duration,
     /// The end of the window; operations are deliveries.
@@ -106,7 +110,7 @@ struct Channel {
     /// The connections that read.
     subscribers: Vec<Subscriber>,
     /// The connections that do not read; they are only kept open.
-    _stalled: Vec<TcpStream>,
+    _stalled: Vec<Stream>,
     publisher: Connection,
     published: Published,
     buffer: Vec<u8>,
@@ -117,18 +121,21 @@ impl Channel {
     fn open(load: &BroadcastLoad, poller: &Poller) -> Result<Self, LoadError> {
         allow_descriptors(load.subscribers + 1)?;
         let image = WireImage::new(Framing::WebSocket, load.size)?;
+        let tls = client(load.tls.as_ref())?;
+        let tls = tls.as_ref();
         let reading = load.subscribers - load.stalled;
         let mut subscribers = Vec::with_capacity(reading);
         for index in 0..reading {
-            let subscriber = Subscriber::open(load.address, index, &image)?;
-            poller.add(&subscriber.socket, index)?;
+            let subscriber = Subscriber::open(load.address, index, &image, tls)?;
+            poller.add(&subscriber.stream, index)?;
             subscribers.push(subscriber);
         }
         let stalled = (reading..load.subscribers)
-            .map(|index| connect_stalled(load.address, index))
+            .map(|index| connect_stalled(load.address, index, tls))
             .collect::<Result<_, _>>()?;
-        let publisher = Connection::open_on_walk(load.address, load.subscribers, WALK, &image)?;
-        poller.add(publisher.socket(), load.subscribers)?;
+        let publisher =
+            Connection::open_on_walk(load.address, load.subscribers, WALK, &image, tls)?;
+        poller.add(publisher.stream(), load.subscribers)?;
         Ok(Self {
             image,
             load: load.clone(),
@@ -172,7 +179,7 @@ impl Channel {
             return self.receive_own();
         };
         let messages = subscriber.incoming.receive(
-            &subscriber.socket,
+            &mut subscriber.stream,
             &self.image,
             &mut self.buffer,
             self.load.verify,
@@ -206,8 +213,12 @@ impl Channel {
     }
 }
 
-fn connect_stalled(address: SocketAddr, index: usize) -> Result<TcpStream, LoadError> {
-    connect_prepared(address, index, Framing::WebSocket, |socket| {
+fn connect_stalled(
+    address: SocketAddr,
+    index: usize,
+    tls: Option<&Client>,
+) -> Result<Stream, LoadError> {
+    connect_prepared(address, index, Framing::WebSocket, tls, |socket| {
         socket.set_recv_buffer_size(STALLED_BUFFER)?;
         socket.set_tcp_mss(STALLED_SEGMENT)
     })
@@ -215,20 +226,26 @@ fn connect_stalled(address: SocketAddr, index: usize) -> Result<TcpStream, LoadE
 
 /// A connection that only receives.
 struct Subscriber {
-    socket: TcpStream,
+    stream: Stream,
     incoming: Incoming,
     /// Messages received completely.
     delivered: u64,
 }
 
 impl Subscriber {
-    fn open(address: SocketAddr, index: usize, image: &WireImage) -> Result<Self, LoadError> {
-        let socket = connect(address, index, Framing::WebSocket)?;
-        socket
+    fn open(
+        address: SocketAddr,
+        index: usize,
+        image: &WireImage,
+        tls: Option<&Client>,
+    ) -> Result<Self, LoadError> {
+        let stream = connect(address, index, Framing::WebSocket, tls)?;
+        stream
+            .socket()
             .set_nonblocking(true)
             .map_err(LoadError::io("make a socket non-blocking"))?;
         Ok(Self {
-            socket,
+            stream,
             incoming: Incoming::new(index, WALK, image),
             delivered: 0,
         })

@@ -1,4 +1,4 @@
-//! Connection churn: connect, echo one message, close; again and again.
+//! Connection churn: connect, echo one message, close; again and again. With TLS, this measures handshakes.
 //!
 //! After the echo the client ends its direction, waits for the server's end, and closes. A server that never closes is
 //! therefore detected, and every counted connection is complete. The client ends first, so the minute of TIME_WAIT is
@@ -7,7 +7,7 @@
 //! the ports, but the server would see an error where real clients close in order.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -18,8 +18,10 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use super::clock::Clock;
 use super::connection::connect_error;
 use super::poller::Poller;
+use super::stream::Stream;
+use super::tls::{Client, TlsStream};
 use super::window::Window;
-use super::{Framing, LoadError, LoadReport, Observer, Until, WireImage};
+use super::{Framing, LoadError, LoadReport, Observer, Trust, Until, WireImage};
 
 /// Payload of the one message of each connection, in bytes.
 const MESSAGE: usize = 64;
@@ -43,10 +45,22 @@ pub struct ChurnLoad {
     pub concurrency: usize,
     /// The bytes around the message; WebSocket is refused.
     pub framing: Framing,
+    /// The TLS handshake of each connection; `None` without TLS.
+    pub handshakes: Option<Handshakes>,
     /// Time before the window opens.
     pub warm_up: Duration,
     /// The end of the window.
     pub until: Until,
+}
+
+/// The TLS handshakes of short connections.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Handshakes {
+    /// The certificate that the clients trust.
+    pub trust: Trust,
+    /// True if each connection resumes the session of another by a ticket of TLS 1.3, which it must have got by then;
+    /// the first ones, as many as are open at the same time, do a full handshake. Otherwise all handshakes are full.
+    pub resumed: bool,
 }
 
 /// Runs the load to its end. An operation is one connection, opened, used and closed by both ends. Its latency counts
@@ -68,10 +82,15 @@ pub fn churn(load: &ChurnLoad, observer: &mut dyn Observer) -> Result<LoadReport
     let image = WireImage::new(load.framing, MESSAGE)?;
     let mut poller = Poller::new()?;
     let clock = Clock::start();
+    let tls = match &load.handshakes {
+        Some(handshakes) => Some(Client::new(&handshakes.trust, handshakes.resumed)?),
+        None => None,
+    };
+    let must_resume = load.handshakes.as_ref().is_some_and(|it| it.resumed);
     let mut opened = 0;
     let mut next = |poller: &Poller, slot: usize| -> Result<Visit, LoadError> {
-        let visit = Visit::begin(load.address, opened, &image, clock.now())?;
-        poller.add(&visit.socket, slot)?;
+        let visit = Visit::begin(load.address, opened, &image, tls.as_ref(), clock.now())?;
+        poller.add(&visit.stream, slot)?;
         opened += 1;
         Ok(visit)
     };
@@ -84,6 +103,9 @@ pub fn churn(load: &ChurnLoad, observer: &mut dyn Observer) -> Result<LoadReport
         for event in 0..poller.wait(TURN)? {
             let slot = poller.key(event);
             if visits[slot].advance(load.address, &image)? {
+                if must_resume {
+                    visits[slot].check_resumption(load.concurrency)?;
+                }
                 let now = clock.now();
                 window.record(visits[slot].began, now);
                 window.answered(MESSAGE as u64, now);
@@ -97,7 +119,7 @@ pub fn churn(load: &ChurnLoad, observer: &mut dyn Observer) -> Result<LoadReport
 
 /// One short connection.
 struct Visit {
-    socket: Socket,
+    stream: Stream,
     number: usize,
     began: u64,
     sent: bool,
@@ -109,11 +131,20 @@ impl Visit {
         address: SocketAddr,
         number: usize,
         image: &WireImage,
+        tls: Option<&Client>,
         began: u64,
     ) -> Result<Self, LoadError> {
         let socket = connect(address).map_err(|source| connect_error(address, number, source))?;
+        let stream = match tls {
+            None => Stream::Plain(socket),
+            Some(client) => {
+                let begun = TlsStream::begin(socket, client);
+                let stream = begun.map_err(|source| connect_error(address, number, source))?;
+                Stream::Tls(Box::new(stream))
+            }
+        };
         let mut visit = Self {
-            socket,
+            stream,
             number,
             began,
             sent: false,
@@ -132,7 +163,7 @@ impl Visit {
         }
         let mut buffer = [0; 512];
         loop {
-            match self.socket.read(&mut buffer) {
+            match self.stream.read(&mut buffer) {
                 Ok(0) if self.received == image.sent().frame() => return Ok(true),
                 Ok(0) => return Err(self.closed()),
                 Ok(length) => {
@@ -158,7 +189,7 @@ impl Visit {
         }
         let ring = image.sent();
         let message = ring.slice(ring.start(self.number), ring.frame() as u64);
-        match self.socket.write(message) {
+        match self.stream.write(message) {
             Ok(length) => {
                 debug_assert_eq!(
                     length,
@@ -181,12 +212,22 @@ impl Visit {
     }
 
     /// Ends the sending direction; the server's end comes later.
-    fn end(&self) -> Result<bool, LoadError> {
-        match self.socket.shutdown(Shutdown::Write) {
+    fn end(&mut self) -> Result<bool, LoadError> {
+        match self.stream.end() {
             Ok(()) => Ok(false),
             // A server that ends first, with a reset, is done, too.
             Err(error) if error.kind() == ErrorKind::NotConnected => Ok(true),
             Err(error) => Err(LoadError::io("shutdown")(error)),
+        }
+    }
+
+    /// Fails if the session was not resumed, except on the `first` connections.
+    fn check_resumption(&self, first: usize) -> Result<(), LoadError> {
+        match self.number < first || self.stream.is_resumed() {
+            true => Ok(()),
+            false => Err(LoadError::NotResumed {
+                connection: self.number,
+            }),
         }
     }
 
@@ -225,15 +266,17 @@ impl Visit {
 }
 
 /// Begins a non-blocking connect from a free source address.
-fn connect(address: SocketAddr) -> io::Result<Socket> {
+fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     let kind = Type::STREAM.nonblocking().cloexec();
     let socket = Socket::new(Domain::for_address(address), kind, Some(Protocol::TCP))?;
     if address.ip().is_loopback() && address.is_ipv4() {
         bind_to_free_source(&socket)?;
     }
     match socket.connect(&address.into()) {
-        Err(error) if error.raw_os_error() == Some(Errno::INPROGRESS.raw_os_error()) => Ok(socket),
-        result => result.map(|()| socket),
+        Err(error) if error.raw_os_error() == Some(Errno::INPROGRESS.raw_os_error()) => {
+            Ok(socket.into())
+        }
+        result => result.map(|()| socket.into()),
     }
 }
 

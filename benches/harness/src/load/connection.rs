@@ -7,11 +7,13 @@ use std::net::{SocketAddr, TcpStream};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::incoming::Incoming;
+use super::stream::Stream;
+use super::tls::{Client, TlsStream};
 use super::{Framing, LoadError, PATIENCE, WireImage, handshake};
 
 /// Invariant: `unsent` plus the bytes on their way equals the missing bytes of the answers in `due`.
 pub(crate) struct Connection {
-    socket: TcpStream,
+    stream: Stream,
     /// Position of the next byte in the sent ring.
     cursor: usize,
     /// Number of the message in the ring that is enqueued next.
@@ -29,8 +31,9 @@ impl Connection {
         address: SocketAddr,
         index: usize,
         image: &WireImage,
+        tls: Option<&Client>,
     ) -> Result<Self, LoadError> {
-        Self::open_on_walk(address, index, index, image)
+        Self::open_on_walk(address, index, index, image, tls)
     }
 
     /// Like [`Self::open`], but with the walk along the ring of another connection.
@@ -39,13 +42,15 @@ impl Connection {
         index: usize,
         walk: usize,
         image: &WireImage,
+        tls: Option<&Client>,
     ) -> Result<Self, LoadError> {
-        let socket = connect(address, index, image.framing())?;
-        socket
+        let stream = connect(address, index, image.framing(), tls)?;
+        stream
+            .socket()
             .set_nonblocking(true)
             .map_err(LoadError::io("make a socket non-blocking"))?;
         Ok(Self {
-            socket,
+            stream,
             cursor: image.sent().start(walk),
             next: image.sent().first(walk),
             unsent: 0,
@@ -54,8 +59,8 @@ impl Connection {
         })
     }
 
-    pub(crate) fn socket(&self) -> &TcpStream {
-        &self.socket
+    pub(crate) fn stream(&self) -> &Stream {
+        &self.stream
     }
 
     /// Permits sending `messages` more; their latency counts from `at`.
@@ -71,9 +76,12 @@ impl Connection {
     #[inline]
     pub(crate) fn flush(&mut self, image: &WireImage) -> Result<(), LoadError> {
         let ring = image.sent();
+        if let Err(error) = self.stream.flush() {
+            return Err(self.incoming.failure("send", self.due.len(), error));
+        }
         while self.unsent > 0 {
             let slice = ring.slice(self.cursor, self.unsent);
-            match self.socket.write(slice) {
+            match self.stream.write(slice) {
                 Ok(length) => {
                     let full = length < slice.len();
                     self.cursor = ring.advance(self.cursor, length);
@@ -103,7 +111,7 @@ impl Connection {
     ) -> Result<usize, LoadError> {
         let owed = self.due.len();
         self.incoming
-            .receive(&self.socket, image, buffer, verify, owed)
+            .receive(&mut self.stream, image, buffer, verify, owed)
     }
 
     /// The number of answers still missing.
@@ -119,14 +127,15 @@ impl Connection {
     }
 }
 
-/// Connects within [`PATIENCE`], without Nagle's delay, and does the WebSocket handshake if the framing needs it. The
-/// socket is blocking, with [`PATIENCE`] as its timeouts.
+/// Connects within [`PATIENCE`], without Nagle's delay, and does the handshakes of TLS, if any, and of WebSocket, if the
+/// framing needs it. The socket is blocking, with [`PATIENCE`] as its timeouts.
 pub(crate) fn connect(
     address: SocketAddr,
     index: usize,
     framing: Framing,
-) -> Result<TcpStream, LoadError> {
-    connect_prepared(address, index, framing, |_| Ok(()))
+    tls: Option<&Client>,
+) -> Result<Stream, LoadError> {
+    connect_prepared(address, index, framing, tls, |_| Ok(()))
 }
 
 /// Like [`connect`], with a socket that `prepare` configures first.
@@ -134,8 +143,9 @@ pub(crate) fn connect_prepared(
     address: SocketAddr,
     index: usize,
     framing: Framing,
+    tls: Option<&Client>,
     prepare: impl FnOnce(&Socket) -> io::Result<()>,
-) -> Result<TcpStream, LoadError> {
+) -> Result<Stream, LoadError> {
     let connect = || {
         let socket = Socket::new(
             Domain::for_address(address),
@@ -150,12 +160,36 @@ pub(crate) fn connect_prepared(
         socket.set_write_timeout(Some(PATIENCE))?;
         Ok(socket)
     };
-    let mut socket = connect().map_err(|source| connect_error(address, index, source))?;
+    let socket = connect().map_err(|source| connect_error(address, index, source))?;
+    let mut stream = match tls {
+        None => Stream::Plain(socket),
+        Some(client) => Stream::Tls(Box::new(shake_hands(socket, index, client)?)),
+    };
     if framing.is_websocket() {
         let deflate = framing == Framing::WebSocketDeflate;
-        handshake::upgrade(&mut socket, index, deflate)?;
+        handshake::upgrade(&mut stream, index, deflate)?;
     }
-    Ok(socket)
+    Ok(stream)
+}
+
+/// Does the TLS handshake on a blocking socket.
+fn shake_hands(
+    socket: TcpStream,
+    connection: usize,
+    client: &Client,
+) -> Result<TlsStream, LoadError> {
+    let shaken = TlsStream::begin(socket, client).and_then(|mut stream| {
+        stream.shake_hands()?;
+        Ok(stream)
+    });
+    shaken.map_err(|source| {
+        // The system's word for a read that has timed out.
+        let source = match source.kind() {
+            ErrorKind::WouldBlock => ErrorKind::TimedOut.into(),
+            _ => source,
+        };
+        LoadError::Tls { connection, source }
+    })
 }
 
 /// Converts the error of a connect.

@@ -107,10 +107,11 @@ pub(crate) fn open_all(
     poller: &Poller,
 ) -> Result<Vec<Connection>, LoadError> {
     allow_descriptors(traffic.connections)?;
+    let tls = traffic.client()?;
     let mut connections = Vec::with_capacity(traffic.connections);
     for index in 0..traffic.connections {
-        let connection = Connection::open(traffic.address, index, image)?;
-        poller.add(connection.socket(), index)?;
+        let connection = Connection::open(traffic.address, index, image, tls.as_ref())?;
+        poller.add(connection.stream(), index)?;
         connections.push(connection);
     }
     Ok(connections)

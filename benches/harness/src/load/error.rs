@@ -25,6 +25,18 @@ pub enum LoadError {
         /// The server's address.
         address: SocketAddr,
     },
+    /// The TLS handshake failed.
+    Tls {
+        /// Number of the connection.
+        connection: usize,
+        /// The fault of the handshake.
+        source: io::Error,
+    },
+    /// The server did a full TLS handshake although the client had offered a ticket, or has given no ticket.
+    NotResumed {
+        /// Number of the connection.
+        connection: usize,
+    },
     /// The server did not turn the connection into a WebSocket.
     Handshake {
         /// Number of the connection.
@@ -145,6 +157,14 @@ impl fmt::Display for LoadError {
                 "no free local port to reach {address}: closed connections hold them for a minute; wait, or lower the \
                  number of connections"
             ),
+            Self::Tls { connection, source } => write!(
+                f,
+                "connection {connection}: the TLS handshake failed: {source}"
+            ),
+            Self::NotResumed { connection } => write!(
+                f,
+                "connection {connection}: the server has not resumed the TLS session by a ticket"
+            ),
             Self::Handshake { connection, cause } => write!(
                 f,
                 "connection {connection}: the server did not switch to WebSocket: {cause}"
@@ -227,7 +247,9 @@ impl fmt::Display for LoadError {
 impl std::error::Error for LoadError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Connect { source, .. } | Self::Io { source, .. } => Some(source),
+            Self::Connect { source, .. } | Self::Tls { source, .. } | Self::Io { source, .. } => {
+                Some(source)
+            }
             Self::Handshake { cause, .. } => Some(cause),
             Self::WrongAnswer { cause, .. } => Some(cause),
             _ => None,

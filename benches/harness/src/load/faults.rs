@@ -84,7 +84,7 @@ impl Misbehaving<'_> {
     }
 
     fn open(&self, address: SocketAddr, framing: Framing) -> Result<TcpStream, LoadError> {
-        connect(address, self.index(), framing)
+        Ok(connect(address, self.index(), framing, None)?.into_socket())
     }
 
     fn open_plain(&self) -> Result<TcpStream, LoadError> {

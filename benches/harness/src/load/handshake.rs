@@ -1,7 +1,7 @@
 //! The client's side of the WebSocket opening handshake (RFC 6455), with an offer of permessage-deflate (RFC 7692).
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use base64::Engine;
@@ -12,6 +12,7 @@ use super::PATIENCE;
 use super::error::LoadError;
 use super::handshake_error::{HandshakeError, MAX_HEAD};
 use super::random::SplitMix;
+use super::stream::Stream;
 
 /// Most header fields of an answer; more are [`HandshakeError::Malformed`].
 const MAX_FIELDS: usize = 64;
@@ -29,24 +30,24 @@ const OFFER: &str = "permessage-deflate; server_no_context_takeover; client_no_c
 /// # Errors
 /// [`LoadError::Handshake`], for every reason.
 pub(crate) fn upgrade(
-    socket: &mut TcpStream,
+    stream: &mut Stream,
     connection: usize,
     deflate: bool,
 ) -> Result<(), LoadError> {
-    exchange_heads(socket, connection, deflate)
+    exchange_heads(stream, connection, deflate)
         .map_err(|cause| LoadError::Handshake { connection, cause })
 }
 
 fn exchange_heads(
-    socket: &mut TcpStream,
+    stream: &mut Stream,
     connection: usize,
     deflate: bool,
 ) -> Result<(), HandshakeError> {
     let key = key(connection);
-    let request = request(socket.peer_addr()?, &key, deflate);
-    socket.write_all(request.as_bytes())?;
-    let head = read_head(socket)?;
-    socket.set_read_timeout(Some(PATIENCE))?;
+    let request = request(stream.socket().peer_addr()?, &key, deflate);
+    stream.write_all(request.as_bytes())?;
+    let head = read_head(stream)?;
+    stream.socket().set_read_timeout(Some(PATIENCE))?;
     check_head(&head, &accept(&key), deflate)
 }
 
@@ -76,7 +77,7 @@ fn accept(key: &str) -> String {
 }
 
 /// Reads exactly to the end of the head.
-fn read_head(socket: &mut TcpStream) -> Result<Vec<u8>, HandshakeError> {
+fn read_head(stream: &mut Stream) -> Result<Vec<u8>, HandshakeError> {
     let deadline = Instant::now() + PATIENCE;
     let mut head = Head::default();
     let mut buffer = [0; 1024];
@@ -85,15 +86,15 @@ fn read_head(socket: &mut TcpStream) -> Result<Vec<u8>, HandshakeError> {
         if left.is_zero() {
             return Err(HandshakeError::TimedOut);
         }
-        socket.set_read_timeout(Some(left))?;
-        let length = match socket.peek(&mut buffer) {
+        stream.socket().set_read_timeout(Some(left))?;
+        let length = match stream.peek(&mut buffer) {
             Ok(0) => return Err(HandshakeError::Closed),
             Ok(length) => length,
             Err(error) if error.kind() == ErrorKind::Interrupted => continue,
             Err(error) => return Err(error.into()),
         };
         let taken = head.take(&buffer[..length])?;
-        socket.read_exact(&mut buffer[..taken])?;
+        stream.read_exact(&mut buffer[..taken])?;
         if head.complete {
             return Ok(head.bytes);
         }
@@ -209,7 +210,7 @@ fn lists(fields: &[httparse::Header<'_>], name: &str, token: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::net::{Ipv4Addr, TcpListener};
+    use std::net::{Ipv4Addr, TcpListener, TcpStream};
 
     use super::super::frames::BINARY;
     use super::*;
@@ -361,7 +362,8 @@ mod tests {
     #[test]
     fn a_frame_that_comes_with_the_head_stays_in_the_socket() {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let mut client = Stream::Plain(client);
         let (mut server, _) = listener.accept().unwrap();
         // The answer comes before the request, which is accepted too.
         let head = ANSWER.replace(ACCEPT, &accept(&key(7)));
@@ -370,7 +372,7 @@ mod tests {
             .write_all(&[head.as_bytes(), &frame].concat())
             .unwrap();
         upgrade(&mut client, 7, false).unwrap();
-        assert_eq!(client.read_timeout().unwrap(), Some(PATIENCE));
+        assert_eq!(client.socket().read_timeout().unwrap(), Some(PATIENCE));
         let mut rest = [0; 3];
         client.read_exact(&mut rest).unwrap();
         assert_eq!(rest, frame);

@@ -2,7 +2,7 @@
 //! for both ends, since server and generator share the machine.
 
 use std::io::Write;
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -10,8 +10,9 @@ use serde::{Deserialize, Serialize};
 use super::connection::connect;
 use super::descriptors::allow_descriptors;
 use super::incoming::Incoming;
+use super::stream::Stream;
 use super::wire::SLICE;
-use super::{Framing, LoadError, PATIENCE, WireImage};
+use super::{Framing, LoadError, PATIENCE, Trust, WireImage, client};
 use crate::proc_fs::{KernelMemory, Memory};
 use crate::process;
 
@@ -35,6 +36,8 @@ pub struct IdleLoad {
     pub exchange: bool,
     /// The bytes around that message, and the handshake after the connect.
     pub framing: Framing,
+    /// The certificate that TLS clients trust; `None` without TLS.
+    pub tls: Option<Trust>,
     /// Process number of the server.
     pub pid: u32,
     /// Time for which the server's memory must not change before it is read.
@@ -98,17 +101,18 @@ pub fn idle(load: &IdleLoad) -> Result<IdleReport, LoadError> {
         _ => MESSAGE,
     };
     let image = WireImage::new(load.framing, size)?;
+    let tls = client(load.tls.as_ref())?;
     let (before, before_kernel) = settled_memory(load)?;
     let mut held = Vec::with_capacity(load.connections);
     for index in 0..load.connections {
-        held.push(connect(load.address, index, load.framing)?);
+        held.push(connect(load.address, index, load.framing, tls.as_ref())?);
     }
     let (connected, connected_kernel) = settled_memory(load)?;
     let (mut exchanged, mut exchanged_kernel) = (None, None);
     if load.exchange {
         let mut buffer = vec![0; SLICE];
-        for (index, socket) in held.iter_mut().enumerate() {
-            exchange(socket, index, &image, &mut buffer)?;
+        for (index, stream) in held.iter_mut().enumerate() {
+            exchange(stream, index, &image, &mut buffer)?;
         }
         (exchanged, exchanged_kernel) =
             settled_memory(load).map(|(own, kernel)| (Some(own), Some(kernel)))?;
@@ -126,20 +130,20 @@ pub fn idle(load: &IdleLoad) -> Result<IdleReport, LoadError> {
 
 /// Sends one message and waits for its answer, for at most [`PATIENCE`].
 fn exchange(
-    socket: &mut TcpStream,
+    stream: &mut Stream,
     index: usize,
     image: &WireImage,
     buffer: &mut [u8],
 ) -> Result<(), LoadError> {
     let ring = image.sent();
     let (length, _) = ring.span(ring.first(index), 1);
-    socket
+    stream
         .write_all(ring.slice(ring.start(index), length))
         .map_err(LoadError::io("send"))?;
     let mut incoming = Incoming::new(index, index, image);
     let start = Instant::now();
     // The socket blocks until its timeout: each read returns the part of the answer that has arrived, or nothing.
-    while incoming.receive(socket, image, buffer, true, 1)? == 0 {
+    while incoming.receive(stream, image, buffer, true, 1)? == 0 {
         if start.elapsed() > PATIENCE {
             return Err(LoadError::Stalled {
                 silence: start.elapsed(),

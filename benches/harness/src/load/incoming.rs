@@ -1,7 +1,6 @@
 //! The input of one connection: a walk along the received ring, compared as it is read.
 
 use std::io::{self, ErrorKind, Read};
-use std::net::TcpStream;
 
 use super::deflate::{Answers, Stop};
 use super::wire::{Expected, Ring};
@@ -45,12 +44,12 @@ impl Incoming {
         }
     }
 
-    /// Reads until the socket is drained, and returns how many messages were completed, of at most `owed`. A short read
+    /// Reads until the stream is drained, and returns how many messages were completed, of at most `owed`. A short read
     /// counts as drained, so the buffer should hold a whole burst of answers: see [`super::wire::SLICE`].
     #[inline]
     pub(crate) fn receive(
         &mut self,
-        mut socket: &TcpStream,
+        stream: &mut impl Read,
         image: &WireImage,
         buffer: &mut [u8],
         verify: bool,
@@ -58,7 +57,7 @@ impl Incoming {
     ) -> Result<usize, LoadError> {
         let mut messages = 0;
         loop {
-            let length = match socket.read(buffer) {
+            let length = match stream.read(buffer) {
                 Ok(0) => return Err(self.closed(owed)),
                 Ok(length) => length,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,

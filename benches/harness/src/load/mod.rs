@@ -26,6 +26,9 @@ mod poller;
 mod random;
 mod schedule;
 mod slow_readers;
+mod stream;
+mod tickets;
+mod tls;
 mod window;
 mod wire;
 
@@ -37,7 +40,7 @@ use serde::{Deserialize, Serialize};
 
 pub use answer_error::AnswerError;
 pub use broadcast::{BroadcastLoad, broadcast};
-pub use churn::{ChurnLoad, churn};
+pub use churn::{ChurnLoad, Handshakes, churn};
 pub use clock::thread_cpu_time;
 pub use echo::{EchoLoad, echo};
 pub use error::LoadError;
@@ -47,7 +50,10 @@ pub use handshake_error::{HandshakeError, MAX_HEAD};
 pub use idle::{IdleLoad, IdleReport, idle};
 pub use open::{OpenLoad, open};
 pub use slow_readers::{SlowReadersLoad, slow_readers};
+pub use tls::Trust;
 pub use wire::{Ring, WireImage};
+
+use tls::Client;
 
 /// Longest time for a connect, or a missing answer, before the load gives up.
 pub const PATIENCE: Duration = Duration::from_secs(5);
@@ -65,6 +71,20 @@ pub struct Traffic {
     pub framing: Framing,
     /// True if every received byte is compared with the byte sent.
     pub verify: bool,
+    /// The certificate that TLS clients trust; `None` without TLS.
+    pub tls: Option<Trust>,
+}
+
+impl Traffic {
+    /// The TLS of the clients, without resumption.
+    pub(crate) fn client(&self) -> Result<Option<Client>, LoadError> {
+        client(self.tls.as_ref())
+    }
+}
+
+/// The TLS of clients that trust `trust` and do not resume sessions; `None` without TLS.
+pub(crate) fn client(trust: Option<&Trust>) -> Result<Option<Client>, LoadError> {
+    trust.map(|trust| Client::new(trust, false)).transpose()
 }
 
 /// The end of the measured part of a run.

@@ -4,7 +4,6 @@
 //! limit, so that a server that keeps everything does not run out of memory.
 
 use std::io::{ErrorKind, Write};
-use std::net::TcpStream;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -13,6 +12,8 @@ use super::connection::connect;
 use super::descriptors::allow_descriptors;
 use super::echo::echo_beside;
 use super::poller::Poller;
+use super::stream::Stream;
+use super::tls::Client;
 use super::{EchoLoad, LoadError, LoadReport, Observer, Traffic, Until, WireImage};
 
 /// Approximate bytes that one slow reader writes: whole messages, and at least one.
@@ -53,12 +54,13 @@ pub fn slow_readers(
     allow_descriptors(load.traffic.connections + load.slow)?;
     let image = WireImage::new(load.traffic.framing, load.traffic.size)?;
     let poller = Poller::new()?;
+    let tls = load.traffic.client()?;
     let first_key = load.traffic.connections;
     let mut slow = Vec::with_capacity(load.slow);
     for key in first_key..first_key + load.slow {
-        let mut reader = SlowReader::open(&load.traffic, key, &image)?;
+        let mut reader = SlowReader::open(&load.traffic, key, &image, tls.as_ref())?;
         // Registered before the first write, so that no readiness is missed.
-        poller.add(&reader.socket, key)?;
+        poller.add(&reader.stream, key)?;
         reader.write(&image);
         slow.push(reader);
     }
@@ -68,7 +70,7 @@ pub fn slow_readers(
 
 /// A client that never reads.
 struct SlowReader {
-    socket: TcpStream,
+    stream: Stream,
     /// Position of the next byte in the sent ring.
     cursor: usize,
     /// Bytes that it still has to write; 0 after the server has closed the connection.
@@ -76,15 +78,21 @@ struct SlowReader {
 }
 
 impl SlowReader {
-    fn open(traffic: &Traffic, index: usize, image: &WireImage) -> Result<Self, LoadError> {
-        let socket = connect(traffic.address, index, traffic.framing)?;
-        socket
+    fn open(
+        traffic: &Traffic,
+        index: usize,
+        image: &WireImage,
+        tls: Option<&Client>,
+    ) -> Result<Self, LoadError> {
+        let stream = connect(traffic.address, index, traffic.framing, tls)?;
+        stream
+            .socket()
             .set_nonblocking(true)
             .map_err(LoadError::io("make a socket non-blocking"))?;
         let ring = image.sent();
         let messages = (MAX_WRITTEN as usize / ring.frame()).max(1);
         Ok(Self {
-            socket,
+            stream,
             cursor: ring.start(index),
             left: ring.span(ring.first(index), messages).0,
         })
@@ -94,7 +102,7 @@ impl SlowReader {
     fn write(&mut self, image: &WireImage) {
         while self.left > 0 {
             let slice = image.sent().slice(self.cursor, self.left);
-            match self.socket.write(slice) {
+            match self.stream.write(slice) {
                 Ok(length) => {
                     self.cursor = image.sent().advance(self.cursor, length);
                     self.left -= length as u64;

@@ -23,6 +23,8 @@ pub struct Peer {
     pub many_workers: bool,
     /// True if it can keep further timers running.
     pub timers: bool,
+    /// Its support for TLS.
+    pub tls: Tls,
     /// True if it needs a kernel that permits io_uring.
     pub io_uring: bool,
     /// The program: a binary of `ringwheel-peers`, the folder of a command in `go`, a target of the makefile, or a
@@ -32,6 +34,17 @@ pub struct Peer {
     pub(super) arguments: &'static [&'static str],
     /// The source of its version: a crate, a Go module, a module of pkg-config or a package of npm.
     pub(super) library: Option<&'static str>,
+}
+
+/// A peer's support for TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tls {
+    /// It speaks plain TCP only.
+    Never,
+    /// It speaks TLS only.
+    Always,
+    /// It speaks TLS if it is started with a certificate.
+    Either,
 }
 
 /// The language of a peer.
@@ -71,6 +84,8 @@ impl fmt::Display for Language {
     }
 }
 
+/// Bytes alone.
+const RAW: &[Framing] = &[Framing::Raw];
 /// The framings of all TCP peers; floors treat them alike.
 const TCP: &[Framing] = &[Framing::Raw, Framing::LengthPrefixed, Framing::Lines];
 /// WebSocket without compression.
@@ -90,6 +105,11 @@ impl Peer {
             && (options.workers <= 1 || self.many_workers)
             && (options.timers == 0 || self.timers)
             && (!options.broadcast || options.framing == Framing::WebSocket)
+            && match self.tls {
+                Tls::Never => options.tls.is_none(),
+                Tls::Always => options.tls.is_some(),
+                Tls::Either => true,
+            }
     }
 
     /// The default options, with the peer's default framing.
@@ -112,10 +132,18 @@ const DEFAULTS: Peer = Peer {
     is_floor: false,
     many_workers: false,
     timers: false,
+    tls: Tls::Never,
     io_uring: false,
     program: "",
     arguments: &[],
     library: None,
+};
+
+const RUST_TLS_FLOOR: Peer = Peer {
+    framings: RAW,
+    is_floor: true,
+    tls: Tls::Always,
+    ..DEFAULTS
 };
 
 const GO: Peer = Peer {
@@ -137,6 +165,7 @@ pub const PEERS: &[Peer] = &[
         framings: &Framing::ALL,
         many_workers: true,
         timers: true,
+        tls: Tls::Either,
         program: "peer-ringwheel",
         library: Some("ringwheel"),
         ..DEFAULTS
@@ -175,6 +204,30 @@ pub const PEERS: &[Peer] = &[
         ..C
     },
     Peer {
+        name: "mio-tls",
+        about: "floor: a bare mio loop, rustls's buffered API",
+        program: "peer-mio-tls",
+        library: Some("rustls"),
+        ..RUST_TLS_FLOOR
+    },
+    Peer {
+        name: "mio-tls-unbuffered",
+        about: "floor: a bare mio loop, rustls's unbuffered API",
+        program: "peer-mio-tls-unbuffered",
+        library: Some("rustls"),
+        ..RUST_TLS_FLOOR
+    },
+    Peer {
+        name: "epoll-openssl",
+        about: "floor: a bare epoll loop, OpenSSL",
+        framings: RAW,
+        is_floor: true,
+        tls: Tls::Always,
+        program: "epoll-openssl",
+        library: Some("openssl"),
+        ..C
+    },
+    Peer {
         name: "tokio",
         about: "tokio, current-thread runtime",
         timers: true,
@@ -190,6 +243,15 @@ pub const PEERS: &[Peer] = &[
         program: "peer-tokio",
         arguments: &["--multi-thread"],
         library: Some("tokio"),
+        ..DEFAULTS
+    },
+    Peer {
+        name: "tokio-tls",
+        about: "tokio-rustls, current-thread runtime",
+        framings: RAW,
+        tls: Tls::Always,
+        program: "peer-tokio-tls",
+        library: Some("tokio-rustls"),
         ..DEFAULTS
     },
     Peer {
@@ -238,6 +300,14 @@ pub const PEERS: &[Peer] = &[
         ..GO
     },
     Peer {
+        name: "go-tls",
+        about: "Go's crypto/tls, a goroutine a connection",
+        framings: RAW,
+        tls: Tls::Always,
+        program: "cmd/tls",
+        ..GO
+    },
+    Peer {
         name: "libuv",
         about: "a libuv loop",
         timers: true,
@@ -259,6 +329,16 @@ pub const PEERS: &[Peer] = &[
         language: Language::Cpp,
         framings: DEFLATE,
         program: "uwebsockets",
+        library: Some("libuwebsockets-sys"),
+        ..DEFAULTS
+    },
+    Peer {
+        name: "uwebsockets-tls",
+        about: "uWebSockets with OpenSSL",
+        language: Language::Cpp,
+        framings: DEFLATE,
+        tls: Tls::Always,
+        program: "uwebsockets-tls",
         library: Some("libuwebsockets-sys"),
         ..DEFAULTS
     },
@@ -330,6 +410,7 @@ mod tests {
 
     use super::super::versions;
     use super::*;
+    use crate::certificates::Key;
 
     fn in_tree(path: &str) -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -440,6 +521,13 @@ mod tests {
             [defaults, websocket, deflate, broadcast, many, timers]
                 .map(|options| peer.can(&options))
         };
+        let tls = ServerOptions {
+            tls: Some(Key::Ecdsa),
+            ..defaults
+        };
+        assert!(find("mio-tls").unwrap().can(&tls));
+        assert!(!find("mio").unwrap().can(&tls));
+        assert_eq!(can("mio-tls"), [false; 6]);
         assert_eq!(can("ringwheel"), [true; 6]);
         assert_eq!(can("mio"), [true, false, false, false, false, false]);
         assert_eq!(can("libuv"), [true, false, false, false, false, true]);

@@ -20,10 +20,11 @@ mod tool;
 mod versions;
 mod workshop;
 
-pub use catalogue::{Language, PEERS, Peer, find};
+pub use catalogue::{Language, PEERS, Peer, Tls, find};
 pub use contestant::Contestant;
 pub use options::ServerOptions;
 pub use prepared::Prepared;
 pub use resolve::resolve;
 pub use server::ServerSpec;
+pub(crate) use server::quoted;
 pub use workshop::{prepare, target_folder};

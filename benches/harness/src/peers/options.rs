@@ -1,5 +1,6 @@
 //! The options of a server.
 
+use crate::certificates::Key;
 use crate::load::Framing;
 
 /// The options of a server in a scenario, besides its address.
@@ -13,6 +14,8 @@ pub struct ServerOptions {
     pub timers: usize,
     /// True if each message goes to all connections instead of back to its sender (WebSocket); false by default.
     pub broadcast: bool,
+    /// The key of the certificate for TLS; `None` without TLS, which is the default.
+    pub tls: Option<Key>,
 }
 
 impl Default for ServerOptions {
@@ -22,6 +25,7 @@ impl Default for ServerOptions {
             workers: 1,
             timers: 0,
             broadcast: false,
+            tls: None,
         }
     }
 }

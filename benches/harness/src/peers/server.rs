@@ -10,7 +10,8 @@ use super::options::ServerOptions;
 pub struct ServerSpec {
     /// The name in the report.
     pub name: String,
-    /// The command line for the shell, with `{addr}` in place of the address to listen on.
+    /// The command line for the shell, with `{addr}` in place of the address to listen on. With TLS it also has
+    /// the placeholders of a certificate: see [`Key::placeholders`](crate::certificates::Key::placeholders).
     pub command: String,
 }
 
@@ -32,6 +33,10 @@ impl ServerSpec {
         if options.broadcast {
             command.push("--broadcast".to_owned());
         }
+        if let Some(key) = options.tls {
+            let [certificate, key] = key.placeholders();
+            command.push(format!("--tls-cert {certificate} --tls-key {key}"));
+        }
         Self {
             name: peer.name.to_owned(),
             command: command.join(" "),
@@ -39,13 +44,13 @@ impl ServerSpec {
     }
 }
 
-/// Quotes `word` as a single word for the shell, in which `{addr}` is not replaced.
-pub(super) fn quoted(word: &str) -> String {
+/// Quotes `word` as a single word for the shell, in which no placeholder like `{addr}` is replaced.
+pub(crate) fn quoted(word: &str) -> String {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+=:,@".contains(&byte);
     if !word.is_empty() && word.bytes().all(is_plain) {
         return word.to_owned();
     }
-    let quoted = word.replace('\'', r"'\''").replace("{addr}", "{''addr}");
+    let quoted = word.replace('\'', r"'\''").replace('{', "{''");
     format!("'{quoted}'")
 }
 
@@ -55,6 +60,7 @@ mod tests {
 
     use super::super::catalogue::find;
     use super::*;
+    use crate::certificates::Key;
     use crate::load::Framing;
 
     #[test]
@@ -99,6 +105,7 @@ mod tests {
             workers: 2,
             timers: 1000,
             broadcast: false,
+            tls: None,
         };
         assert_eq!(
             command("tokio-mt", &framed),
@@ -112,6 +119,14 @@ mod tests {
         assert_eq!(
             command("gws", &broadcast),
             "'/a b/peer' --addr {addr} --broadcast"
+        );
+        let rsa = ServerOptions {
+            tls: Some(Key::Rsa),
+            ..ServerOptions::default()
+        };
+        assert_eq!(
+            command("mio-tls", &rsa),
+            "'/a b/peer' --addr {addr} --tls-cert {rsa-cert} --tls-key {rsa-key}"
         );
         // A peer's default framing is not passed; ringwheel's default is TCP.
         assert_eq!(

@@ -68,7 +68,10 @@ pub(super) fn remarks(scenario: &Scenario, summaries: &[Summary]) -> Vec<String>
 
 fn is_closed_loop(task: &Task) -> bool {
     matches!(task, Task::Load(workload)
-        if matches!(workload.mode, Mode::Echo { .. } | Mode::Churn | Mode::SlowReaders { .. }))
+        if matches!(workload.mode, Mode::Echo { .. }
+            | Mode::Churn
+            | Mode::Handshakes { .. }
+            | Mode::SlowReaders { .. }))
 }
 
 /// True if the generator had no time left while the server did.

@@ -143,6 +143,7 @@ pub(super) fn workload(mode: Mode, connections: usize, size: usize, framing: Fra
         size,
         framing,
         verify: true,
+        tls: None,
         warm_up: Duration::from_secs(1),
         until: Until::Elapsed(Duration::from_secs(4)),
     }
@@ -237,6 +238,7 @@ fn scenarios() -> Vec<Scenario> {
             Task::Hold(Hold {
                 connections: 5000,
                 framing: raw,
+                tls: None,
             }),
         ),
         scenario(
@@ -376,7 +378,7 @@ fn sample(
         Mode::Echo { in_flight } | Mode::SlowReaders { in_flight, .. } => (in_flight as f64, None),
         Mode::Open { rate } => (1.0, Some(rate as f64)),
         Mode::Broadcast { rate, .. } => (1.0, Some(rate as f64 * workload.connections as f64)),
-        Mode::Churn => (0.1, None),
+        Mode::Churn | Mode::Handshakes { .. } => (0.1, None),
     };
     let timers = if scenario.section == Section::Timers {
         scenario.scale.unwrap_or(0)

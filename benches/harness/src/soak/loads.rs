@@ -74,6 +74,7 @@ const LOADS: [(&str, Round, Duration); 7] = [
                 size: 200,
                 rate: 100,
                 verify: true,
+                tls: None,
                 warm_up: Duration::ZERO,
                 until: Until::Elapsed(length),
             };
@@ -88,6 +89,7 @@ const LOADS: [(&str, Round, Duration); 7] = [
                 address: to.plain,
                 concurrency: 16,
                 framing: Framing::Raw,
+                handshakes: None,
                 warm_up: Duration::ZERO,
                 until: Until::Elapsed(length),
             };
@@ -131,6 +133,7 @@ fn traffic(address: SocketAddr, framing: Framing, size: usize, connections: usiz
         size,
         framing,
         verify: true,
+        tls: None,
     }
 }
 

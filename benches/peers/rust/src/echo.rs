@@ -64,7 +64,10 @@ impl<S: Read + Write> EchoStream<S> {
 }
 
 /// Writes until everything is written or the socket is full; returns the number of bytes written.
-fn write_some(stream: &mut impl Write, bytes: &[u8]) -> io::Result<usize> {
+///
+/// # Errors
+/// Fails if the stream fails.
+pub fn write_some(stream: &mut impl Write, bytes: &[u8]) -> io::Result<usize> {
     let mut written = 0;
     while written < bytes.len() {
         match stream.write(&bytes[written..]) {

@@ -2,9 +2,11 @@
 
 pub mod broadcast;
 pub mod echo;
+pub mod mio_loop;
 pub mod options;
 pub mod start;
 pub mod timers;
+pub mod tls;
 pub mod tokio_server;
 pub mod whole;
 

@@ -12,7 +12,7 @@ use std::process::Command;
 use serde_json::Value;
 
 use super::toolkit::{Tell, Workshop, run, start};
-use crate::peers::catalogue::Peer;
+use crate::peers::catalogue::{Peer, Tls};
 use crate::peers::prepared::{Absence, Failure, Prepared};
 use crate::peers::versions;
 
@@ -47,7 +47,10 @@ pub(super) fn prepare(
 fn build(workshop: &Workshop, peer: &Peer, tell: Tell<'_>) -> Result<PathBuf, Absence> {
     let make = workshop.tool("make", "Debian: make")?;
     let compiler = workshop.tool("g++", "Debian: g++")?;
-    find_zlib(&compiler, tell)?;
+    find_header(&compiler, "zlib.h", "zlib1g-dev", tell)?;
+    if peer.tls != Tls::Never {
+        find_header(&compiler, "openssl/ssl.h", "libssl-dev", tell)?;
+    }
     let library = fetch(workshop, peer, tell)?;
     let products = workshop.products("cpp");
     let program = products.join(peer.program);
@@ -68,11 +71,17 @@ fn build(workshop: &Workshop, peer: &Peer, tell: Tell<'_>) -> Result<PathBuf, Ab
     Ok(program)
 }
 
-fn find_zlib(compiler: &Path, tell: Tell<'_>) -> Result<(), Absence> {
+/// Checks that the compiler finds `header`, which Debian's `package` brings.
+fn find_header(
+    compiler: &Path,
+    header: &str,
+    package: &str,
+    tell: Tell<'_>,
+) -> Result<(), Absence> {
     let mut command = Command::new(compiler);
-    command.args(["-E", "-x", "c++", "-include", "zlib.h", "/dev/null"]);
-    run(command, "looking for zlib", tell)
-        .map_err(|_| Absence::Uninstalled("g++ finds no zlib.h (Debian: zlib1g-dev)".to_owned()))?;
+    command.args(["-E", "-x", "c++", "-include", header, "/dev/null"]);
+    run(command, &format!("looking for {header}"), tell)
+        .map_err(|_| Absence::Uninstalled(format!("g++ finds no {header} (Debian: {package})")))?;
     Ok(())
 }
 

@@ -63,6 +63,7 @@ fn debian_package(library: &str) -> &str {
     match library {
         "libuv" => "libuv1-dev",
         "libevent_core" => "libevent-dev",
+        "openssl" => "libssl-dev",
         _ => library,
     }
 }

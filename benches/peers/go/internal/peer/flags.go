@@ -2,6 +2,7 @@
 package peer
 
 import (
+	"crypto/tls"
 	"errors"
 	"flag"
 	"fmt"
@@ -88,6 +89,20 @@ func (f *Flags) Timers() *int {
 // Broadcast adds -broadcast.
 func (f *Flags) Broadcast() *bool {
 	return f.set.Bool("broadcast", false, "send every message to all connections instead of back")
+}
+
+// Certificate adds -tls-cert and -tls-key. What it returns reads the files, once the command line has been parsed; a mistake
+// in them ends the process.
+func (f *Flags) Certificate() func() tls.Certificate {
+	cert := f.set.String("tls-cert", "", "PEM `file` with the certificate")
+	key := f.set.String("tls-key", "", "PEM `file` with the private key")
+	return func() tls.Certificate {
+		certificate, err := tls.LoadX509KeyPair(*cert, *key)
+		if err != nil {
+			Fail(err)
+		}
+		return certificate
+	}
 }
 
 // Parse reads the command line and sets the number of workers; a mistake in it ends the process.

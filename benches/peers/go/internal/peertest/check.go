@@ -21,6 +21,11 @@ func WebSocket(t *testing.T, peer string, faults Faults) {
 	run(t, peer, append(commandLine[:len(commandLine):len(commandLine)], webSockets...), faults)
 }
 
+// TLS holds a peer to what a TLS peer must do.
+func TLS(t *testing.T, peer string, faults Faults) {
+	run(t, peer, tlsChecks, faults)
+}
+
 func run(t *testing.T, peer string, checks []check, faults Faults) {
 	known := make(map[string]bool)
 	for _, check := range checks {

@@ -3,13 +3,14 @@
 use std::io;
 use std::marker::PhantomData;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use ringwheel::protocol::{Decode, Delimited, Encode, LengthPrefixed, Protocol, Raw};
 use ringwheel::websocket::{Deflate, Message, MessageBuf, WebSocket};
-use ringwheel::{Conn, Handler, Limits, Listen, Overflow, Server};
+use ringwheel::{Conn, Handler, Limits, Listen, Overflow, Server, Tls};
 use ringwheel_peers::options::{Threads, Timers};
 use ringwheel_peers::{MAX_MESSAGE, start, timers};
 
@@ -31,6 +32,12 @@ struct Options {
     /// Send every WebSocket message to all connections, the sender's too, instead of back
     #[arg(long)]
     broadcast: bool,
+    /// PEM file with the certificate; the server then speaks TLS
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// PEM file with the private key
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
     #[command(flatten)]
     threads: Threads,
     #[command(flatten)]
@@ -117,6 +124,12 @@ where
         // A client may read as slowly as it likes.
         .write_stall_timeout(None)
         .close_timeout(CLOSE_TIMEOUT);
+    let listen = match (&options.tls_cert, &options.tls_key) {
+        (Some(cert), Some(key)) => {
+            listen.tls(Tls::from_pem_files(cert, key).map_err(io::Error::other)?)
+        }
+        _ => listen,
+    };
     let server = Server::builder()
         .workers(options.threads.workers.get())
         .listen_with(listen, handler)?
