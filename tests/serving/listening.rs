@@ -122,7 +122,7 @@ fn a_callback_may_listen_and_close() {
     let asking = asker.on_message(move |conn, _| {
         let added = handle.listen(listen(Raw), echo.clone()).unwrap();
         conn.send(&added[0].to_string());
-        handle.close_listener(&conn.local_addr().unwrap().into());
+        handle.close_listener(&conn.local_addr().unwrap());
     });
     let control = server
         .handle()
