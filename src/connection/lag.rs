@@ -159,7 +159,7 @@ impl Connection {
         if self.output.is_empty() {
             return;
         }
-        let written = self.output.written();
+        let written = self.output.progress();
         if let Some(extra) = &mut self.extra {
             if extra.progress.written != written {
                 extra.progress = Progress { written, tick };

@@ -96,7 +96,7 @@ impl Reactor {
         connection.output.try_again();
         let timeouts = &self.services[connection.service as usize].timeouts;
         let least = timeouts.least_progress(timeouts.close_with(pending), pending);
-        let left = connection.output.len();
+        let left = connection.output.left();
         let stage = connection.life.stage();
         let state = &mut self.state;
         if pending > 0 && left <= pending - least {
@@ -129,7 +129,7 @@ impl Reactor {
         connection.timers.write = None;
         connection.marks.set(Marks::CLOSE_LIMITED, false);
         connection.output.try_again();
-        let is_stuck = connection.output.written() < target && !connection.output.has_failed();
+        let is_stuck = connection.output.progress() < target && !connection.output.has_failed();
         // A drain has a deadline of its own.
         if is_stuck && connection.awaits_sources() && connection.draining == Draining::No {
             if is_held_up && !extended {

@@ -248,6 +248,11 @@ impl Reactor {
         if timeouts.first_message.is_some() || timeouts.message.is_some() {
             connection.marks.set(Marks::TIMED, true);
         }
+        if connection.output.wire().has_received() {
+            // No event announces what came with the handshake.
+            connection.readable = true;
+            self.state.queue(connection);
+        }
         self.settle(id.slot);
         self.after_callbacks(id.slot);
         if self.drain.is_some() {

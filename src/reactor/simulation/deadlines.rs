@@ -77,7 +77,7 @@ fn check_flushing(
     if connection.life.stage() == Stage::Open {
         return;
     }
-    let pending = connection.output.len();
+    let pending = connection.output.left();
     let has_just_sent = pipe.took_at >= checked_at;
     let (least, _) = peer.flushing.unwrap_or((usize::MAX, now));
     if pending < least && (pending > 0 || has_just_sent || peer.flushing.is_some()) {
@@ -107,7 +107,7 @@ fn check_finishing(
     connection: &Connection,
     (now, longest_sleep): (Duration, Duration),
 ) {
-    let written = connection.output.written();
+    let written = connection.output.progress();
     if !connection.awaits_sources() || connection.draining != Draining::No {
         peer.finishing = None;
         return;
@@ -131,8 +131,8 @@ fn check_progress(
     timeouts: &Timeouts,
     now: Duration,
 ) {
-    let pending = connection.output.len();
-    let written = connection.output.written();
+    let pending = connection.output.left();
+    let written = connection.output.progress();
     let has_stayed = peer.slow.front().is_some_and(|(at, ..)| *at <= stayed_at);
     // A close, and one that waits for sources, has a time of its own.
     let is_ending = connection.life.is_parting() || connection.awaits_sources();
@@ -251,9 +251,9 @@ fn check_write_stall(
     (now, longest_sleep): (Duration, Duration),
 ) {
     let number = peer.number;
-    let is_moving = connection.output.is_empty() || peer.stuck.0 != connection.output.written();
+    let is_moving = connection.output.is_empty() || peer.stuck.0 != connection.output.progress();
     if is_moving || stayed_at > peer.stuck.1 {
-        peer.stuck = (connection.output.written(), now);
+        peer.stuck = (connection.output.progress(), now);
     }
     let is_watched = connection.timers.write.is_some()
         || connection.output.is_empty()

@@ -6,6 +6,8 @@
 //! | `world` | the loop, the clock, and the order of events |
 //! | `network` | pipes and their faults |
 //! | `peer` | the other side of a connection |
+//! | `tap` | the same for a sealed stream: records instead of bytes |
+//! | `sealing` | the checks of sealed streams |
 //! | `courtesy` | a protocol with a handshake, deadlines and a farewell; the other service speaks `LengthPrefixed` |
 //! | `handler` | the handler of both services |
 //! | `mail` | letters, jobs and publications |
@@ -32,6 +34,8 @@ mod memory;
 mod network;
 mod peer;
 mod posting;
+mod sealing;
+mod tap;
 mod world;
 
 use std::time::Duration;
