@@ -243,7 +243,7 @@ impl Connection {
     /// The time within which a peer that reads at the least rate gets all that the kernel may hold.
     pub(crate) fn linger_time(&mut self, timeouts: &Timeouts) -> Duration {
         let capacity = self.output.wire().send_capacity() as u64;
-        timeouts.linger(self.output.written().min(capacity))
+        timeouts.linger(self.output.taken().min(capacity))
     }
 
     /// The idle time of this connection; `of_listener` unless the handler has set another.

@@ -36,6 +36,10 @@ pub(super) fn advance_close(connection: &mut Connection) {
     let has_sent_all = connection.output.is_empty() && connection.sources() == 0;
     let may_end =
         has_sent_all && (!connection.life.sends_end_next() || connection.output.say_end());
+    if connection.output.has_failed() {
+        // The last words, or those of the seal, have met the failure.
+        return connection.end_now(Cause::Io);
+    }
     if may_end && connection.life.on_all_sent() {
         if let Err(error) = connection.output.shutdown_write() {
             connection.fail(error);

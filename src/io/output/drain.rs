@@ -225,6 +225,11 @@ impl Output {
         self.written + self.wire.gone() as u64
     }
 
+    /// Bytes that the kernel has taken, with what a seal has added.
+    pub(crate) fn taken(&self) -> u64 {
+        self.wire.taken(self.written)
+    }
+
     /// Bytes that have not left, in the measure of [`progress`](Self::progress).
     pub(crate) fn left(&self) -> usize {
         self.len() - self.wire.gone()

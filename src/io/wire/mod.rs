@@ -125,6 +125,14 @@ impl Wire {
         }
     }
 
+    /// Bytes that the stream has taken, where `written` bytes of messages were written: records are longer than these.
+    pub(crate) fn taken(&self, written: u64) -> u64 {
+        match self {
+            Wire::Plain(_) => written,
+            Wire::Sealed(sealed) => sealed.taken(),
+        }
+    }
+
     /// True if records are sealed that the kernel has not taken, of messages or of the seal itself.
     #[inline]
     pub(crate) fn has_unsent(&self) -> bool {

@@ -57,6 +57,8 @@ pub(crate) struct Sealed {
     /// Records that the kernel has not taken, from `sent` on.
     unsent: Vec<u8>,
     sent: usize,
+    /// Bytes of records that the kernel has taken in all.
+    taken: u64,
     /// Bytes of plaintext, not yet reported as written, that are sealed within `unsent`.
     committed: usize,
     /// Work of the records that the last read has opened.
@@ -99,6 +101,7 @@ impl Sealed {
             held: received,
             unsent,
             sent: 0,
+            taken: 0,
             committed: 0,
             work: 0,
             is_drained: false,
@@ -183,7 +186,7 @@ impl Sealed {
         }
         self.hold(opened.rest, rest);
         if self.unsent.is_empty() {
-            self.unsent = Vec::new();
+            self.forget_unsent();
         }
         Ok(opened.written)
     }
@@ -276,7 +279,10 @@ impl Sealed {
         let mut sent = 0;
         while sent < records.len() {
             match self.stream.write(&records[sent..]) {
-                Ok(count) => sent += count,
+                Ok(count) => {
+                    sent += count;
+                    self.taken += count as u64;
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.unsent.extend_from_slice(&records[sent..]);
                     return Err(error);
@@ -295,6 +301,10 @@ impl Sealed {
         self.committed
     }
 
+    pub(super) fn taken(&self) -> u64 {
+        self.taken
+    }
+
     pub(super) fn gone(&self) -> usize {
         // A record is never shorter than its plaintext.
         let unsent = self.unsent.len() - self.sent;
@@ -307,7 +317,9 @@ impl Sealed {
 
     pub(super) fn push_unsent(&mut self) -> io::Result<()> {
         while self.sent < self.unsent.len() {
-            self.sent += self.stream.write(&self.unsent[self.sent..])?;
+            let count = self.stream.write(&self.unsent[self.sent..])?;
+            self.sent += count;
+            self.taken += count as u64;
             if self.sent < self.unsent.len() && SHORT_MEANS_DRAINED {
                 self.drop_sent();
                 return Err(io::ErrorKind::WouldBlock.into());
@@ -327,7 +339,7 @@ impl Sealed {
     }
 
     fn forget_unsent(&mut self) {
-        if !self.unsent.is_empty() {
+        if self.unsent.capacity() > 0 {
             self.unsent = Vec::new();
             self.sent = 0;
         }

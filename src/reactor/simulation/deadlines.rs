@@ -331,7 +331,9 @@ fn check_idle_time(
         peer.held_at = now;
     }
     // The gate was opened in the iteration after the one in which it was last seen to be shut.
-    let heard = pipe.heard_at.max(peer.unheard_at).max(record.touched_at);
+    // Records without plaintext are no sign of life, but those that a turn has no time for may put the end off.
+    let heard = pipe.heard_at.max(pipe.read_at);
+    let heard = heard.max(peer.unheard_at).max(record.touched_at);
     let heard = heard.max(peer.held_at + longest_sleep);
     let taken = if record.drawn_at.is_some() {
         pipe.took_at

@@ -50,6 +50,8 @@ pub(super) struct Pipe {
     /// The time at which the reactor last received bytes, and last sent bytes.
     pub(super) heard_at: Duration,
     pub(super) took_at: Duration,
+    /// The time at which the reactor last read bytes, also such that were no plaintext.
+    pub(super) read_at: Duration,
     /// The bytes of each write, with its time.
     taken: Vec<(Duration, usize)>,
     /// Faults are the rarer, the higher this is; at 0 there are none.
@@ -83,6 +85,7 @@ impl Pipe {
             wants_room: false,
             heard_at: now,
             took_at: now,
+            read_at: now,
             taken: Vec::new(),
             fault_rarity,
             faults,
@@ -99,10 +102,21 @@ impl Pipe {
         1 + self.faults.below(whole.max(2) - 1)
     }
 
-    /// Bytes that the reactor has sent since then.
+    /// Bytes that the reactor has sent since then; of a sealed stream, bytes of plaintext as far as that is sure.
     pub(super) fn taken_after(&self, time: Duration) -> usize {
         let later = self.taken.iter().rev().take_while(|(at, _)| *at > time);
-        later.map(|(_, count)| count).sum()
+        let taken: usize = later.map(|(_, count)| count).sum();
+        let log = self.log.as_ref().map(|log| log.borrow());
+        let hidden = log.map_or(0, |log| (log.made - log.sealed) as usize);
+        taken.saturating_sub(hidden)
+    }
+
+    /// Bytes that the reactor has sent, also as records.
+    pub(super) fn sent_bytes(&self) -> u64 {
+        match self.log {
+            Some(_) => self.sent_records,
+            None => self.sent,
+        }
     }
 
     /// True if a read by the reactor would find bytes, the end, or an error.
@@ -146,6 +160,7 @@ impl Pipe {
         buffer[..middle].copy_from_slice(&front[..middle]);
         buffer[middle..count].copy_from_slice(&back[..count - middle]);
         self.to_server.drain(..count);
+        self.read_at = self.book.open().now;
         if self.log.is_none() {
             self.note_received(count);
         }

@@ -326,7 +326,8 @@ impl Peer {
         let pipe = &mut *pipe.borrow_mut();
         if pipe.dropped || pipe.reset || pipe.peer_ended {
             let goes_on = !self.outbox.is_empty() || random.one_in(8);
-            let is_live = pipe.dropped && !pipe.peer_ended && !pipe.reset;
+            let has_ended = pipe.peer_ended || pipe.peer_closed;
+            let is_live = pipe.dropped && !has_ended && !pipe.reset;
             if goes_on && is_live && !all && !pipe.to_peer.is_empty() {
                 self.send_behind_the_close(pipe, ledger);
             }
@@ -348,7 +349,6 @@ impl Peer {
         if let Some(tap) = &mut self.tap {
             tap.seal(&self.outbox[..count]);
             self.outbox.drain(..count);
-            self.sent += tap.arrive(pipe, all) as u64;
         } else if count > 0 {
             pipe.to_server.extend(&self.outbox[..count]);
             self.outbox.drain(..count);
@@ -363,6 +363,9 @@ impl Peer {
                 pipe.peer_ended = true;
                 pipe.readable = true;
             }
+        }
+        if let Some(tap) = &mut self.tap {
+            self.sent += tap.arrive(pipe, all) as u64;
         }
         let whole = self.ends.partition_point(|(end, _)| *end <= self.sent);
         let record = &mut ledger.records[self.number];

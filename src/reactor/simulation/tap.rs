@@ -183,6 +183,7 @@ impl Tap {
             pipe.to_server.extend(self.on_the_way.drain(..count));
             pipe.readable = true;
             self.arrived += count as u64;
+            pipe.peer_closed = self.end == End::Said && !self.is_sending();
         }
         self.note_arrived()
     }
@@ -206,10 +207,8 @@ impl Tap {
         } else if self.end == End::Undecided {
             self.make(CLOSE, &[]);
             self.end = End::Said;
-            self.arrive(pipe, all);
         }
         if !self.is_sending() {
-            pipe.peer_closed |= self.end == End::Said;
             if all || self.end == End::Cut || self.random.one_in(3) {
                 pipe.peer_ended = true;
                 pipe.readable = true;

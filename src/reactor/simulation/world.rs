@@ -305,6 +305,7 @@ impl World {
         let seals = self.seals.as_mut();
         let random = seals.and_then(|random| (!random.one_in(3)).then(|| random.fork()));
         let mut tap = random.map(Tap::new);
+        self.book.open().records[number].is_sealed = tap.is_some();
         let wire = match &mut tap {
             Some(tap) => tap.wire(socket, &pipe),
             None => socket.into(),
