@@ -102,10 +102,13 @@ impl Reactor {
         let least = timeouts.least_progress(timeouts.close_with(pending), pending);
         let left = connection.output.left();
         let stage = connection.life.stage();
+        // The seal's own end may be all that has not left.
+        let may_linger =
+            stage == Stage::Lingering || (stage == Stage::Flushing && connection.output.is_empty());
         let state = &mut self.state;
         if pending > 0 && left <= pending - least {
             connection.set_close_deadline(state, timeouts, false);
-        } else if stage == Stage::Lingering && connection.linger_on(state, timeouts) {
+        } else if may_linger && connection.linger_on(state, timeouts) {
             // It goes on, and what was not read any more may be read again.
         } else if state.was_behind && !extended && (is_held_up || stage != Stage::Lingering) {
             // The loop was late, perhaps for all of the time, so the peer had no chance. One that lingers need only be read.

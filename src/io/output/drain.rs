@@ -230,9 +230,10 @@ impl Output {
         self.wire.taken(self.written)
     }
 
-    /// Bytes that have not left, in the measure of [`progress`](Self::progress).
+    /// Bytes that have not left, in the measure of [`progress`](Self::progress). Records of the seal itself count as one byte.
     pub(crate) fn left(&self) -> usize {
-        self.len() - self.wire.gone()
+        let of_seal = usize::from(self.wire.has_unsent());
+        of_seal.max(self.len() - self.wire.gone())
     }
 
     /// The socket is writable again.

@@ -80,9 +80,7 @@ impl Log {
     /// Bytes of plaintext whose pieces are with the kernel, once it has taken `sent` bytes of records.
     pub(crate) fn sealed_within(&self, sent: u64) -> u64 {
         let whole = self.pieces.partition_point(|(end, _)| *end <= sent);
-        whole
-            .checked_sub(1)
-            .map_or(0, |index| self.pieces[index].1)
+        whole.checked_sub(1).map_or(0, |index| self.pieces[index].1)
     }
 }
 
@@ -205,8 +203,7 @@ impl Seal for Double {
         let mut log = self.log.borrow_mut();
         log.opened += opened.written as u64;
         let has_record = whole(&input[opened.consumed..]).is_some();
-        log.is_at_hand =
-            opened.rest != Rest::Ended && (has_record || !self.inside.is_empty());
+        log.is_at_hand = opened.rest != Rest::Ended && (has_record || !self.inside.is_empty());
         Ok(opened)
     }
 

@@ -90,9 +90,9 @@ fn check_flushing(
     // an answer and the flushing have such times of their own.
     let since = since.max(peer.closing_since.unwrap_or_default());
     let most = 3 * CLOSE + 4 * longest_sleep + Duration::from_millis(1);
-    let most = match connection.life.stage() {
-        Stage::Lingering => most + longest_linger(timeouts, pipe),
-        _ => most,
+    let most = match may_linger(connection) {
+        true => most + longest_linger(timeouts, pipe),
+        false => most,
     };
     assert!(
         !has_own_end || now < since + most,
@@ -195,6 +195,14 @@ fn is_past(now: Duration, since: Duration, after: Duration) -> bool {
     ticks(now) >= ticks_up(since + after)
 }
 
+/// True if all output has left. The seal's own end may not have.
+fn may_linger(connection: &Connection) -> bool {
+    match connection.life.stage() {
+        Stage::Lingering => true,
+        stage => stage == Stage::Flushing && connection.output.is_empty(),
+    }
+}
+
 /// The longest time for which a connection may be closing.
 fn longest_close(
     connection: &Connection,
@@ -202,7 +210,7 @@ fn longest_close(
     timeouts: &Timeouts,
     longest_sleep: Duration,
 ) -> Duration {
-    let is_lingering = matches!(connection.life.stage(), Stage::Lingering | Stage::Closed);
+    let is_lingering = may_linger(connection) || connection.life.is_closed();
     match longest_linger(timeouts, pipe) {
         // One that is closed is removed in the next iteration, if it was closed late in this one.
         linger if is_lingering && linger > CLOSE => {

@@ -7,9 +7,7 @@ use std::rc::Rc;
 
 use crate::io::stream::Stream;
 use crate::io::wire::Wire;
-use crate::io::wire::double::{
-    BAD, CLOSE, DATA, Double, HIDDEN, Log, Receiver, Sender, UPDATE,
-};
+use crate::io::wire::double::{BAD, CLOSE, DATA, Double, HIDDEN, Log, Receiver, Sender, UPDATE};
 use crate::io::wire::seal::{Seal, SealedPiece, Unsealed};
 use crate::io::wire::sealed::Sealed;
 
