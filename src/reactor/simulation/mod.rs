@@ -145,7 +145,7 @@ fn run(seed: u64) -> Tally {
 }
 
 /// Events that must occur in a run of many seeds: without them the invariants would not be put to the test.
-const MUST_HAPPEN: [&str; 70] = [
+const MUST_HAPPEN: [&str; 76] = [
     "Aborted",
     "InputLimit",
     "Io",
@@ -169,6 +169,7 @@ const MUST_HAPPEN: [&str; 70] = [
     "drain deadline",
     "end by the peer's farewell",
     "end late",
+    "end of a sealed stream blocked",
     "farewell answered",
     "farewell answered late",
     "farewell unanswered",
@@ -177,6 +178,7 @@ const MUST_HAPPEN: [&str; 70] = [
     "handshake late",
     "heavy connections wait",
     "job with the handler",
+    "key update answered",
     "letter lost",
     "letter refused",
     "letter written",
@@ -192,14 +194,18 @@ const MUST_HAPPEN: [&str; 70] = [
     "name of another service",
     "patience lost",
     "patience with a subscriber lost",
+    "plaintext at hand",
     "pong late",
     "publication delivered",
     "publication dropped",
     "publication in a drain",
     "publication in program order",
+    "record refused",
+    "records unsent",
     "refused",
     "request by a handle",
     "room for a refused message",
+    "sealed stream cut off",
     "sender held",
     "source lost",
     "source refused",
