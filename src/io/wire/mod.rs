@@ -260,3 +260,6 @@ impl fmt::Debug for Wire {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,11 +17,11 @@ const SEAL_ROOM: usize = 8 * 1024;
 const RECORD_ROOM: usize = 512;
 /// Most bytes that are held of records or of a seal's own messages that are not whole. TLS allows messages of 64 KiB, and a record
 /// behind them.
-const HELD_MAX: usize = 96 * 1024;
+pub(super) const HELD_MAX: usize = 96 * 1024;
 /// Most bytes of the seal's own answers that a peer may leave unread. All that an honest one can cause are far fewer.
-const ANSWERS_MAX: usize = 64 * 1024;
+pub(super) const ANSWERS_MAX: usize = 64 * 1024;
 /// The work of opening a record, as a number of received bytes: so a peer that sends records of one byte spends its turn early.
-const RECORD_COST: usize = 512;
+pub(super) const RECORD_COST: usize = 512;
 
 thread_local! {
     /// The buffers that all sealed streams of a worker use for the length of a call.
