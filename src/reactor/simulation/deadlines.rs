@@ -278,6 +278,15 @@ fn check_write_stall(
     );
 }
 
+/// The last time at which records of the peer were read, if its stream is sealed: those that a turn has no time for put a deadline
+/// off, also where they have no plaintext.
+fn records_read_at(peer: &Peer) -> Duration {
+    match peer.tap {
+        Some(_) => peer.pipe.borrow().read_at,
+        None => Duration::ZERO,
+    }
+}
+
 /// Checks that neither the first message nor a later one that has begun is awaited for too long.
 fn check_message_timeouts(
     peer: &Peer,
@@ -297,6 +306,7 @@ fn check_message_timeouts(
         .adopted
         .max(peer.unheard_at)
         .max(stayed_at)
+        .max(records_read_at(peer))
         .max(renewed.unwrap_or_default());
     let is_parting = connection.life.is_parting();
     assert!(
@@ -313,7 +323,7 @@ fn check_message_timeouts(
     // The timer may have been set just before the message began.
     let most = message.map(|after| 2 * after + 2 * longest_sleep);
     if let (Some(most), Some((_, _, since))) = (most, peer.begun) {
-        let since = since.max(stayed_at);
+        let since = since.max(stayed_at).max(records_read_at(peer));
         let is_first = timeouts.first_message.is_some() && connection.messages_in == 0;
         let is_excused = is_first || !record.is_open || is_parting;
         assert!(

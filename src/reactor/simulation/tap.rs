@@ -206,11 +206,10 @@ impl Tap {
             self.make(CLOSE, &[]);
             self.end = End::Said;
         }
-        if !self.is_sending() {
-            if all || self.end == End::Cut || self.random.one_in(3) {
-                pipe.peer_ended = true;
-                pipe.readable = true;
-            }
+        let is_time = all || self.end == End::Cut || self.random.one_in(3);
+        if !self.is_sending() && is_time {
+            pipe.peer_ended = true;
+            pipe.readable = true;
         }
         self.end == End::Cut && pipe.peer_ended
     }
