@@ -181,6 +181,8 @@ impl Connection {
         }
         // The kernel tells of room late, when much of its buffer is free.
         self.output.try_again();
+        // A seal may hold more than before.
+        self.charge_rings(state);
         self.note_progress(state.tick);
         if self.output.len() <= limits.high_water {
             return false;
