@@ -63,6 +63,7 @@ impl Connection {
     /// Keeps the first cause. A close by the handler counts for what led to it: the end of the peer, or of the server.
     fn set_cause(&mut self, cause: Cause) {
         self.cause.get_or_insert(match cause {
+            Cause::Local if self.output.wire().was_cut_off() => Cause::Truncated,
             Cause::Local if self.life.peer_has_ended() => Cause::Peer,
             Cause::Local if self.draining != Draining::No => Cause::Shutdown,
             cause => cause,

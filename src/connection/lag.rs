@@ -159,7 +159,7 @@ impl Connection {
         if self.output.is_empty() {
             return;
         }
-        let written = self.output.written();
+        let written = self.output.progress();
         if let Some(extra) = &mut self.extra {
             if extra.progress.written != written {
                 extra.progress = Progress { written, tick };
@@ -181,6 +181,8 @@ impl Connection {
         }
         // The kernel tells of room late, when much of its buffer is free.
         self.output.try_again();
+        // A seal may hold more than before.
+        self.charge_rings(state);
         self.note_progress(state.tick);
         if self.output.len() <= limits.high_water {
             return false;

@@ -279,7 +279,7 @@ impl Connection {
         if let Some(ring) = self.input.take() {
             state.pool.give_back(ring);
         }
-        self.output.discard(&mut state.pool);
+        self.output.release(&mut state.pool);
         if !self.charge.is_nothing() {
             self.charge_decoder(state, 0);
             self.charge_rings(state);

@@ -167,8 +167,8 @@ impl Connection {
     #[inline]
     pub(crate) fn only_awaits_input(&self) -> bool {
         let awaits = self.is_undisturbed();
-        // Between two turns a connection that is charged with nothing has no ring.
-        debug_assert!(!awaits || (self.input.is_none() && !self.output.has_ring()));
+        // Between two turns a connection that is charged with nothing has no ring, and its wire is empty.
+        debug_assert!(!awaits || (self.input.is_none() && self.output.holds_nothing()));
         debug_assert!(!awaits || self.timers.write.is_none());
         debug_assert!(!awaits || self.needed == 1);
         awaits
@@ -197,7 +197,7 @@ impl Connection {
     /// True if the connection neither holds buffers nor is charged for any.
     #[inline]
     pub(crate) fn holds_nothing(&self) -> bool {
-        self.charge.is_nothing() && self.input.is_none() && !self.output.has_ring()
+        self.charge.is_nothing() && self.input.is_none() && self.output.holds_nothing()
     }
 
     /// True if a turn would find something to do that no event will announce.

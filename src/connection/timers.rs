@@ -148,8 +148,8 @@ impl Connection {
             }
             Stage::Open if self.timers.write.is_none() => {
                 self.timers.write = timeouts.write_stall.map(|after| {
-                    let least = timeouts.least_progress(after, self.output.len());
-                    let target = self.output.written().saturating_add(least as u64);
+                    let least = timeouts.least_progress(after, self.output.left());
+                    let target = self.output.progress().saturating_add(least as u64);
                     let due = Due::WriteStall {
                         id: self.id,
                         target,
@@ -181,12 +181,12 @@ impl Connection {
     ) {
         self.marks.set(Marks::CLOSE_LIMITED, true);
         cancel(&mut self.timers.write, &mut state.wheel);
-        let time = timeouts.close_with(self.output.len());
-        let least = timeouts.least_progress(time, self.output.len());
+        let time = timeouts.close_with(self.output.left());
+        let least = timeouts.least_progress(time, self.output.left());
         let due = Due::Sources {
             id: self.id,
             extended,
-            target: self.output.written().saturating_add(least.max(1) as u64),
+            target: self.output.progress().saturating_add(least.max(1) as u64),
         };
         self.timers.write = Some(state.schedule(time, due));
     }
@@ -202,9 +202,9 @@ impl Connection {
             id: self.id,
             extended,
             // No output limit reaches 4 GiB.
-            pending: self.output.len() as u32,
+            pending: self.output.left() as u32,
         };
-        let time = timeouts.close_with(self.output.len());
+        let time = timeouts.close_with(self.output.left());
         self.timers.write = Some(state.schedule(time, due));
     }
 
@@ -243,7 +243,7 @@ impl Connection {
     /// The time within which a peer that reads at the least rate gets all that the kernel may hold.
     pub(crate) fn linger_time(&mut self, timeouts: &Timeouts) -> Duration {
         let capacity = self.output.wire().send_capacity() as u64;
-        timeouts.linger(self.output.written().min(capacity))
+        timeouts.linger(self.output.taken().min(capacity))
     }
 
     /// The idle time of this connection; `of_listener` unless the handler has set another.

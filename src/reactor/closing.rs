@@ -36,6 +36,10 @@ pub(super) fn advance_close(connection: &mut Connection) {
     let has_sent_all = connection.output.is_empty() && connection.sources() == 0;
     let may_end =
         has_sent_all && (!connection.life.sends_end_next() || connection.output.say_end());
+    if connection.output.has_failed() {
+        // The last words, or those of the seal, have met the failure.
+        return connection.end_now(Cause::Io);
+    }
     if may_end && connection.life.on_all_sent() {
         if let Err(error) = connection.output.shutdown_write() {
             connection.fail(error);
@@ -96,12 +100,15 @@ impl Reactor {
         connection.output.try_again();
         let timeouts = &self.services[connection.service as usize].timeouts;
         let least = timeouts.least_progress(timeouts.close_with(pending), pending);
-        let left = connection.output.len();
+        let left = connection.output.left();
         let stage = connection.life.stage();
+        // The seal's own end may be all that has not left.
+        let may_linger =
+            stage == Stage::Lingering || (stage == Stage::Flushing && connection.output.is_empty());
         let state = &mut self.state;
         if pending > 0 && left <= pending - least {
             connection.set_close_deadline(state, timeouts, false);
-        } else if stage == Stage::Lingering && connection.linger_on(state, timeouts) {
+        } else if may_linger && connection.linger_on(state, timeouts) {
             // It goes on, and what was not read any more may be read again.
         } else if state.was_behind && !extended && (is_held_up || stage != Stage::Lingering) {
             // The loop was late, perhaps for all of the time, so the peer had no chance. One that lingers need only be read.
@@ -129,7 +136,7 @@ impl Reactor {
         connection.timers.write = None;
         connection.marks.set(Marks::CLOSE_LIMITED, false);
         connection.output.try_again();
-        let is_stuck = connection.output.written() < target && !connection.output.has_failed();
+        let is_stuck = connection.output.progress() < target && !connection.output.has_failed();
         // A drain has a deadline of its own.
         if is_stuck && connection.awaits_sources() && connection.draining == Draining::No {
             if is_held_up && !extended {

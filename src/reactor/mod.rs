@@ -394,6 +394,11 @@ impl Reactor {
             peer: connection.peer.clone(),
         });
         connection.release_memory(&mut self.state);
+        debug_assert_eq!(
+            connection.units(),
+            0,
+            "the account of a connection that is gone"
+        );
     }
 
     /// Takes connections that are being removed off the ready list: others take their slots, and would have their turns.

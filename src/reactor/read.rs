@@ -54,7 +54,7 @@ pub(super) fn fast_turn(
     let wire = connection.output.wire();
     let outcome = wire.read(buffer);
     let count = match outcome {
-        Ok(count) if count > 0 && wire.is_drained_by(count, room) && !is_costly(wire) => count,
+        Ok(count) if count > 0 && wire.is_drained_by(count, room) && !has_more_to_do(wire) => count,
         _ => {
             connection.readable = true;
             ReadTurn::new(connection, slot, state, buffer).run_after_first_read(outcome, room);
@@ -76,10 +76,11 @@ pub(super) fn fast_turn(
     connection.output.send_off(&mut state.pool)
 }
 
-/// True if the last read has caused work that counts against the budget of the turn.
+/// True if the last read has caused work that counts against the budget of the turn, or has left something in the wire: records
+/// to send, or a part of one, which the connection is charged with.
 #[inline]
-fn is_costly(wire: &Wire) -> bool {
-    wire.work_of_read() > COSTLY_READ
+fn has_more_to_do(wire: &Wire) -> bool {
+    wire.work_of_read() > COSTLY_READ || wire.held() > 0
 }
 
 /// The bytes to make room for, in all, where `needed` were announced and `arrived` have come. A header may claim any length, so
@@ -172,12 +173,7 @@ impl<'a> ReadTurn<'a> {
             Ok(count) => {
                 self.connection.received += count as u64;
                 self.connection.active_at = self.state.tick;
-                let connection = &mut *self.connection;
-                let wire = connection.output.wire();
-                let work = wire.work_of_read();
-                if wire.is_drained_by(count, room) && !connection.drain_fully {
-                    connection.readable = false;
-                }
+                let work = self.note_read(count, room);
                 self.deliver();
                 // The bytes are charged behind their delivery: a read that is allowed is also delivered.
                 self.state.budget.charge(count + work);
@@ -186,11 +182,27 @@ impl<'a> ReadTurn<'a> {
                 self.connection.readable = false;
                 self.connection.drain_fully = false;
             }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                let work = self.note_read(0, room);
+                self.state.budget.charge(work);
+            }
             Err(error) => {
                 self.connection.readable = false;
                 self.connection.fail(error);
             }
         }
+    }
+
+    /// Notes if a read has drained the socket. Returns the work of the read beyond that of its bytes.
+    #[inline]
+    fn note_read(&mut self, count: usize, room: usize) -> usize {
+        let connection = &mut *self.connection;
+        let wire = connection.output.wire();
+        let work = wire.work_of_read();
+        if wire.is_drained_by(count, room) && !connection.drain_fully {
+            connection.readable = false;
+        }
+        work
     }
 
     /// Ends the turn: keeps the rest of the input, and announces the peer's end of stream behind it.

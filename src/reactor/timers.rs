@@ -228,7 +228,7 @@ impl Reactor {
         };
         connection.timers.write = None;
         connection.output.try_again();
-        let is_stuck = connection.output.written() < target && !connection.output.has_failed();
+        let is_stuck = connection.output.progress() < target && !connection.output.has_failed();
         if is_stuck && connection.life.is_active() {
             self.evict(id, Timeout::WriteStall);
         } else {

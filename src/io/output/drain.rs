@@ -14,7 +14,7 @@ impl Output {
     pub(super) fn put_large(&mut self, bytes: &[u8]) {
         let must_wait = self.open_patches > 0 || self.state.has(State::OVERFLOWED);
         let fits = must_wait || self.has_room(bytes.len()) || self.make_room(bytes.len());
-        let cannot_leave = !self.can_leave() || must_wait || !fits;
+        let cannot_leave = !self.takes_messages() || must_wait || !fits;
         let Some(ring) = self.ring.as_mut().filter(|_| !cannot_leave) else {
             return self.put_slowly(bytes);
         };
@@ -60,10 +60,20 @@ impl Output {
         self.outlet == Outlet::Open && self.failure.is_none() && self.wire.is_attached()
     }
 
+    /// True if messages may leave now: the seal has not said the end of the stream.
+    #[inline]
+    fn takes_messages(&self) -> bool {
+        self.can_leave() && !self.wire.has_said_end()
+    }
+
     /// Hands all that is pending, which is whole, to the socket, until it is empty or takes no more.
     #[inline]
     pub(crate) fn flush(&mut self) {
         debug_assert!(!self.state.has(State::PACKING));
+        if self.wire.has_said_end() {
+            // A protocol's own answers come too late.
+            self.clear();
+        }
         if self.ring.is_some() {
             while self.flush_once(usize::MAX) {}
             self.mark = self.len() as u32;
@@ -101,7 +111,7 @@ impl Output {
     #[inline]
     fn flush_once(&mut self, most: usize) -> bool {
         let offered = self.len().min(most);
-        if offered == 0 || !self.can_leave() {
+        if offered == 0 || !self.takes_messages() {
             return false;
         }
         let Some(ring) = &mut self.ring else {
@@ -220,6 +230,23 @@ impl Output {
         self.written
     }
 
+    /// Bytes that have left, of a record that has not left whole as many as are sure: so a peer that reads slowly is seen to read.
+    #[inline]
+    pub(crate) fn progress(&self) -> u64 {
+        self.written + self.wire.gone() as u64
+    }
+
+    /// Bytes that the kernel has taken, with what a seal has added.
+    pub(crate) fn taken(&self) -> u64 {
+        self.wire.taken(self.written)
+    }
+
+    /// Bytes that have not left, in the measure of [`progress`](Self::progress). Records of the seal itself count as one byte.
+    pub(crate) fn left(&self) -> usize {
+        let of_seal = usize::from(self.wire.has_unsent());
+        of_seal.max(self.len() - self.wire.gone())
+    }
+
     /// The socket is writable again.
     #[inline]
     pub(crate) fn unblock(&mut self) {
@@ -240,6 +267,12 @@ impl Output {
                 false
             }
         }
+    }
+
+    /// True if the end in the words of the seal was not all sent.
+    #[cfg(test)]
+    pub(crate) fn has_end_to_say(&self) -> bool {
+        self.wire.has_end_to_say()
     }
 
     /// True if the seal has records of its own to send, such as answers to its peer.

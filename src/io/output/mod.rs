@@ -237,7 +237,7 @@ impl Output {
             self.state.add(State::OVERFLOWED);
             return;
         }
-        if self.outlet == Outlet::Shut {
+        if self.outlet == Outlet::Shut || self.wire.has_said_end() {
             return self.clear();
         }
         let put = self.ring_or_own().extend_from_slice(bytes).is_ok();
@@ -272,7 +272,7 @@ impl Output {
     }
 
     /// True if there is a ring, so that output is, or may become, pending.
-    #[inline]
+    #[cfg(test)]
     pub(crate) fn has_ring(&self) -> bool {
         self.ring.is_some()
     }
@@ -281,6 +281,12 @@ impl Output {
     #[inline]
     pub(crate) fn capacity(&self) -> usize {
         self.ring.as_ref().map_or(0, |ring| ring.capacity()) + self.wire.held()
+    }
+
+    /// True if neither the output nor the wire holds memory.
+    #[inline]
+    pub(crate) fn holds_nothing(&self) -> bool {
+        self.ring.is_none() && self.wire.held() == 0
     }
 
     /// Gives what is unused of the ring back to the allocator, except for `kept` bytes.
@@ -296,6 +302,12 @@ impl Output {
         if let Some(ring) = self.ring.take_if(|ring| ring.is_empty()) {
             pool.give_back(ring);
         }
+    }
+
+    /// Discards all that the output and the wire hold, because the connection has ended.
+    pub(crate) fn release(&mut self, pool: &mut RingPool) {
+        self.discard(pool);
+        self.wire.release();
     }
 
     /// Discards the pending output and gives the ring back.

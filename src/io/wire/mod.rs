@@ -1,5 +1,7 @@
 //! The wire of a connection: a stream, plain or sealed.
 
+#[cfg(test)]
+pub(crate) mod double;
 pub(crate) mod handshake;
 pub(crate) mod seal;
 pub(crate) mod sealed;
@@ -33,7 +35,9 @@ impl Wire {
     ///
     /// # Errors
     /// `WouldBlock` if there is nothing now, or the failure of the stream. A sealed stream fails with
-    /// [`InvalidData`](io::ErrorKind::InvalidData) if the peer's records are refused; the peer has been told then.
+    /// [`InvalidData`](io::ErrorKind::InvalidData) if the peer's records are refused; the peer has been told then. It fails with
+    /// [`Interrupted`](io::ErrorKind::Interrupted) if it has received records without plaintext or a part of a record: the caller
+    /// charges the [work](Self::work_of_read), and reads again unless the stream [is drained](Self::is_drained_by).
     #[inline]
     pub(crate) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
@@ -114,6 +118,23 @@ impl Wire {
         }
     }
 
+    /// Bytes of those that are with the kernel for sure, although the whole record is not. They are no more than progress.
+    #[inline]
+    pub(crate) fn gone(&self) -> usize {
+        match self {
+            Wire::Plain(_) => 0,
+            Wire::Sealed(sealed) => sealed.gone(),
+        }
+    }
+
+    /// Bytes that the stream has taken, where `written` bytes of messages were written: records are longer than these.
+    pub(crate) fn taken(&self, written: u64) -> u64 {
+        match self {
+            Wire::Plain(_) => written,
+            Wire::Sealed(sealed) => sealed.taken(),
+        }
+    }
+
     /// True if records are sealed that the kernel has not taken, of messages or of the seal itself.
     #[inline]
     pub(crate) fn has_unsent(&self) -> bool {
@@ -131,6 +152,15 @@ impl Wire {
         match self {
             Wire::Plain(_) => Ok(()),
             Wire::Sealed(sealed) => sealed.push_unsent(),
+        }
+    }
+
+    /// True if the seal's own end is sealed: nothing can be written behind it.
+    #[inline]
+    pub(crate) fn has_said_end(&self) -> bool {
+        match self {
+            Wire::Plain(_) => false,
+            Wire::Sealed(sealed) => sealed.has_said_end(),
         }
     }
 
@@ -167,6 +197,13 @@ impl Wire {
         match self {
             Wire::Plain(_) => 0,
             Wire::Sealed(sealed) => sealed.held(),
+        }
+    }
+
+    /// Drops all that the wire holds, because the connection has ended.
+    pub(crate) fn release(&mut self) {
+        if let Wire::Sealed(sealed) = self {
+            sealed.release();
         }
     }
 
@@ -234,3 +271,6 @@ impl fmt::Debug for Wire {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,11 +19,11 @@ const SEAL_ROOM: usize = 8 * 1024;
 const RECORD_ROOM: usize = 512;
 /// Most bytes that are held of records or of a seal's own messages that are not whole. TLS allows messages of 64 KiB, and a record
 /// behind them.
-const HELD_MAX: usize = 96 * 1024;
+pub(super) const HELD_MAX: usize = 96 * 1024;
 /// Most bytes of the seal's own answers that a peer may leave unread. All that an honest one can cause are far fewer.
-const ANSWERS_MAX: usize = 64 * 1024;
+pub(super) const ANSWERS_MAX: usize = 64 * 1024;
 /// The work of opening a record, as a number of received bytes: so a peer that sends records of one byte spends its turn early.
-const RECORD_COST: usize = 512;
+pub(super) const RECORD_COST: usize = 512;
 
 thread_local! {
     /// The buffers that all sealed streams of a worker use for the length of a call.
@@ -59,6 +59,8 @@ pub(crate) struct Sealed {
     /// Records that the kernel has not taken, from `sent` on.
     unsent: Vec<u8>,
     sent: usize,
+    /// Bytes of records that the kernel has taken in all.
+    taken: u64,
     /// Bytes of plaintext, not yet reported as written, that are sealed within `unsent`.
     committed: usize,
     /// Work of the records that the last read has opened.
@@ -101,6 +103,7 @@ impl Sealed {
             held: received,
             unsent,
             sent: 0,
+            taken: 0,
             committed: 0,
             work: 0,
             is_drained: false,
@@ -109,25 +112,25 @@ impl Sealed {
         }
     }
 
+    /// Reads the stream at most once, so that a flood of records without plaintext comes to its end with the caller's budget.
     pub(super) fn read(&mut self, plain: &mut [u8]) -> io::Result<usize> {
         self.work = 0;
+        // An event may have come since the stream was read, and no further one comes for the same bytes.
+        self.is_drained = false;
+        if matches!(self.incoming, Incoming::Ended | Incoming::CutOff) {
+            return Ok(0);
+        }
         Scratch::with(|scratch| {
-            loop {
-                if matches!(self.incoming, Incoming::Ended | Incoming::CutOff) {
-                    return Ok(0);
-                }
-                let received = self.receive(&mut scratch.received, plain.len())?;
-                if self.incoming == Incoming::CutOff {
-                    continue;
-                }
-                let count = self.open(&mut scratch.received[..received], plain)?;
-                if count > 0 {
-                    return Ok(count);
-                }
-                if self.is_drained && self.incoming == Incoming::Open {
-                    return Err(io::ErrorKind::WouldBlock.into());
-                }
+            let received = self.receive(&mut scratch.received, plain.len())?;
+            if self.incoming == Incoming::CutOff {
+                return Ok(0);
             }
+            let count = self.open(&mut scratch.received[..received], plain)?;
+            if count > 0 || self.incoming == Incoming::Ended {
+                return Ok(count);
+            }
+            self.work = self.work.max(received);
+            Err(io::ErrorKind::Interrupted.into())
         })
     }
 
@@ -142,6 +145,8 @@ impl Sealed {
             self.is_drained = self.stream.is_drained_by(count, room);
             if count == 0 {
                 self.incoming = Incoming::CutOff;
+                self.held = Vec::new();
+                return Ok(0);
             }
         }
         buffer[..held].copy_from_slice(&self.held);
@@ -150,14 +155,24 @@ impl Sealed {
 
     /// Opens what was received, and holds the rest of it.
     fn open(&mut self, received: &mut [u8], plain: &mut [u8]) -> io::Result<usize> {
-        let opened = match self.seal.unseal(received, plain, &mut self.unsent) {
+        let before = self.unsent.len();
+        let outcome = self.seal.unseal(received, plain, &mut self.unsent);
+        if self.has_said_end {
+            // Nothing may follow our end.
+            self.unsent.truncate(before);
+        }
+        let opened = match outcome {
             Ok(opened) => opened,
             Err(error) => {
                 self.refuse();
                 return Err(error);
             }
         };
-        self.work += opened.records * RECORD_COST;
+        let has_progressed = opened.consumed + opened.written + opened.records > 0;
+        if opened.rest == Rest::Perhaps && !has_progressed {
+            return Err(io::Error::other("the seal makes no progress"));
+        }
+        self.work = opened.records * RECORD_COST;
         self.incoming = match opened.rest {
             Rest::Nothing => Incoming::Open,
             Rest::Perhaps => Incoming::AtHand,
@@ -172,7 +187,7 @@ impl Sealed {
             ));
         }
         self.hold(opened.rest, rest);
-        if self.is_shut {
+        if self.unsent.is_empty() {
             self.forget_unsent();
         }
         Ok(opened.written)
@@ -191,6 +206,9 @@ impl Sealed {
     /// send a reset instead, which can overtake the words.
     fn refuse(&mut self) {
         self.held = Vec::new();
+        if self.is_shut {
+            return;
+        }
         let words_left = self.push_unsent().is_ok();
         if words_left && self.stream.shutdown_write().is_ok() {
             self.is_shut = true;
@@ -204,7 +222,7 @@ impl Sealed {
     }
 
     pub(super) fn is_drained(&self) -> bool {
-        self.is_drained && self.incoming == Incoming::Open && self.unsent.is_empty()
+        self.is_drained && self.incoming == Incoming::Open
     }
 
     pub(super) fn has_news(&mut self) -> bool {
@@ -225,6 +243,7 @@ impl Sealed {
 
     /// Seals and sends `parts`, which begin with the committed bytes.
     pub(super) fn write(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        debug_assert!(!self.has_said_end, "a write behind the end");
         self.push_unsent()?;
         let mut taken = std::mem::take(&mut self.committed);
         let total: usize = parts.iter().map(|part| part.len()).sum();
@@ -262,7 +281,10 @@ impl Sealed {
         let mut sent = 0;
         while sent < records.len() {
             match self.stream.write(&records[sent..]) {
-                Ok(count) => sent += count,
+                Ok(count) => {
+                    sent += count;
+                    self.taken += count as u64;
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.unsent.extend_from_slice(&records[sent..]);
                     return Err(error);
@@ -281,14 +303,27 @@ impl Sealed {
         self.committed
     }
 
+    pub(super) fn taken(&self) -> u64 {
+        self.taken
+    }
+
+    pub(super) fn gone(&self) -> usize {
+        // A record is never shorter than its plaintext.
+        let unsent = self.unsent.len() - self.sent;
+        self.committed.saturating_sub(unsent)
+    }
+
     pub(super) fn has_unsent(&self) -> bool {
         !self.unsent.is_empty()
     }
 
     pub(super) fn push_unsent(&mut self) -> io::Result<()> {
         while self.sent < self.unsent.len() {
-            self.sent += self.stream.write(&self.unsent[self.sent..])?;
+            let count = self.stream.write(&self.unsent[self.sent..])?;
+            self.sent += count;
+            self.taken += count as u64;
             if self.sent < self.unsent.len() && SHORT_MEANS_DRAINED {
+                self.drop_sent();
                 return Err(io::ErrorKind::WouldBlock.into());
             }
         }
@@ -296,11 +331,24 @@ impl Sealed {
         Ok(())
     }
 
+    /// Drops the sent bytes once they are the larger part. A peer that causes answers while it reads slowly would otherwise make
+    /// the buffer grow for ever.
+    fn drop_sent(&mut self) {
+        if self.sent > self.unsent.len() / 2 {
+            self.unsent.drain(..self.sent);
+            self.sent = 0;
+        }
+    }
+
     fn forget_unsent(&mut self) {
-        if !self.unsent.is_empty() {
+        if self.unsent.capacity() > 0 {
             self.unsent = Vec::new();
             self.sent = 0;
         }
+    }
+
+    pub(super) fn has_said_end(&self) -> bool {
+        self.has_said_end
     }
 
     pub(super) fn has_end_to_say(&self) -> bool {
@@ -322,6 +370,12 @@ impl Sealed {
 
     pub(super) fn held(&self) -> usize {
         self.held.capacity() + self.unsent.capacity() + self.seal.held()
+    }
+
+    pub(super) fn release(&mut self) {
+        self.held = Vec::new();
+        self.forget_unsent();
+        self.committed = 0;
     }
 
     pub(super) fn receive_capacity(&self) -> usize {

@@ -77,7 +77,7 @@ fn check_flushing(
     if connection.life.stage() == Stage::Open {
         return;
     }
-    let pending = connection.output.len();
+    let pending = connection.output.left();
     let has_just_sent = pipe.took_at >= checked_at;
     let (least, _) = peer.flushing.unwrap_or((usize::MAX, now));
     if pending < least && (pending > 0 || has_just_sent || peer.flushing.is_some()) {
@@ -90,9 +90,9 @@ fn check_flushing(
     // an answer and the flushing have such times of their own.
     let since = since.max(peer.closing_since.unwrap_or_default());
     let most = 3 * CLOSE + 4 * longest_sleep + Duration::from_millis(1);
-    let most = match connection.life.stage() {
-        Stage::Lingering => most + longest_linger(timeouts, pipe),
-        _ => most,
+    let most = match may_linger(connection) {
+        true => most + longest_linger(timeouts, pipe),
+        false => most,
     };
     assert!(
         !has_own_end || now < since + most,
@@ -107,7 +107,7 @@ fn check_finishing(
     connection: &Connection,
     (now, longest_sleep): (Duration, Duration),
 ) {
-    let written = connection.output.written();
+    let written = connection.output.progress();
     if !connection.awaits_sources() || connection.draining != Draining::No {
         peer.finishing = None;
         return;
@@ -131,8 +131,8 @@ fn check_progress(
     timeouts: &Timeouts,
     now: Duration,
 ) {
-    let pending = connection.output.len();
-    let written = connection.output.written();
+    let pending = connection.output.left();
+    let written = connection.output.progress();
     let has_stayed = peer.slow.front().is_some_and(|(at, ..)| *at <= stayed_at);
     // A close, and one that waits for sources, has a time of its own.
     let is_ending = connection.life.is_parting() || connection.awaits_sources();
@@ -195,6 +195,14 @@ fn is_past(now: Duration, since: Duration, after: Duration) -> bool {
     ticks(now) >= ticks_up(since + after)
 }
 
+/// True if all output has left. The seal's own end may not have.
+fn may_linger(connection: &Connection) -> bool {
+    match connection.life.stage() {
+        Stage::Lingering => true,
+        stage => stage == Stage::Flushing && connection.output.is_empty(),
+    }
+}
+
 /// The longest time for which a connection may be closing.
 fn longest_close(
     connection: &Connection,
@@ -202,7 +210,7 @@ fn longest_close(
     timeouts: &Timeouts,
     longest_sleep: Duration,
 ) -> Duration {
-    let is_lingering = matches!(connection.life.stage(), Stage::Lingering | Stage::Closed);
+    let is_lingering = may_linger(connection) || connection.life.is_closed();
     match longest_linger(timeouts, pipe) {
         // One that is closed is removed in the next iteration, if it was closed late in this one.
         linger if is_lingering && linger > CLOSE => {
@@ -251,9 +259,9 @@ fn check_write_stall(
     (now, longest_sleep): (Duration, Duration),
 ) {
     let number = peer.number;
-    let is_moving = connection.output.is_empty() || peer.stuck.0 != connection.output.written();
+    let is_moving = connection.output.is_empty() || peer.stuck.0 != connection.output.progress();
     if is_moving || stayed_at > peer.stuck.1 {
-        peer.stuck = (connection.output.written(), now);
+        peer.stuck = (connection.output.progress(), now);
     }
     let is_watched = connection.timers.write.is_some()
         || connection.output.is_empty()
@@ -268,6 +276,15 @@ fn check_write_stall(
         !is_past(now, peer.stuck.1, most) || connection.life.is_parting(),
         "{number} outlasts its write stall"
     );
+}
+
+/// The last time at which records of the peer were read, if its stream is sealed: those that a turn has no time for put a deadline
+/// off, also where they have no plaintext.
+fn records_read_at(peer: &Peer) -> Duration {
+    match peer.tap {
+        Some(_) => peer.pipe.borrow().read_at,
+        None => Duration::ZERO,
+    }
 }
 
 /// Checks that neither the first message nor a later one that has begun is awaited for too long.
@@ -289,6 +306,7 @@ fn check_message_timeouts(
         .adopted
         .max(peer.unheard_at)
         .max(stayed_at)
+        .max(records_read_at(peer))
         .max(renewed.unwrap_or_default());
     let is_parting = connection.life.is_parting();
     assert!(
@@ -305,7 +323,7 @@ fn check_message_timeouts(
     // The timer may have been set just before the message began.
     let most = message.map(|after| 2 * after + 2 * longest_sleep);
     if let (Some(most), Some((_, _, since))) = (most, peer.begun) {
-        let since = since.max(stayed_at);
+        let since = since.max(stayed_at).max(records_read_at(peer));
         let is_first = timeouts.first_message.is_some() && connection.messages_in == 0;
         let is_excused = is_first || !record.is_open || is_parting;
         assert!(
@@ -331,7 +349,9 @@ fn check_idle_time(
         peer.held_at = now;
     }
     // The gate was opened in the iteration after the one in which it was last seen to be shut.
-    let heard = pipe.heard_at.max(peer.unheard_at).max(record.touched_at);
+    // Records without plaintext are no sign of life, but those that a turn has no time for may put the end off.
+    let heard = pipe.heard_at.max(pipe.read_at);
+    let heard = heard.max(peer.unheard_at).max(record.touched_at);
     let heard = heard.max(peer.held_at + longest_sleep);
     let taken = if record.drawn_at.is_some() {
         pipe.took_at

@@ -10,6 +10,8 @@ use super::ledger::{Address, Ledger, Record};
 use super::mail::BytesProtocol;
 use super::network::Pipe;
 use super::peer::Peer;
+use super::sealing::{check_end_of_records, is_refused};
+use super::tap::Tap;
 use super::world::World;
 use super::*;
 
@@ -140,13 +142,15 @@ pub(super) fn check_lingering(
     let ended_at = pipe.ended_at.or(peer.parting_since).unwrap_or(at);
     let has_lingered = holds_nothing || now >= ended_at + longest_linger(timeouts, pipe);
     let has_had_its_time = now >= since + CLOSE && is_slow && has_lingered;
-    let is_whole = pipe.peer_ended && !pipe.aborted;
+    let has_ended = pipe.peer_ended || pipe.peer_closed;
+    let is_whole = has_ended && !pipe.aborted;
     // An end that does not wait for a source is no clean one.
     let has_cut_source = record.lost_sources > 0;
-    let is_fair = pipe.reset || record.may_abort || is_drain_over || has_had_its_time || is_whole;
+    let is_lost = pipe.reset || is_refused(pipe);
+    let is_fair = is_lost || record.may_abort || is_drain_over || has_had_its_time || is_whole;
     let is_fair = is_fair || has_cut_source;
     let needed = (now - ended_at).as_micros() as u64 * linger_rate(timeouts) / 1_000_000;
-    let is_excused = pipe.reset || pipe.aborted || record.may_abort || is_drain_over;
+    let is_excused = is_lost || pipe.aborted || record.may_abort || is_drain_over;
     let keeps_pace = pipe.ended_at.is_some() && pipe.read_since_end as u64 >= needed;
     peer.must_get_all = is_orderly && keeps_pace && !is_excused && !has_cut_source;
     assert!(
@@ -168,7 +172,10 @@ pub(super) fn tally_end(
         return tally.count("never opened");
     };
     tally.count(name(cause));
-    if at < now && pipe.peer_ended {
+    if cause == Cause::Truncated && peer.tap.as_ref().is_some_and(Tap::is_cut) {
+        tally.count("sealed stream cut off");
+    }
+    if at < now && (pipe.peer_ended || pipe.peer_closed) {
         tally.count("linger ended by the peer");
     } else if at < now && pipe.aborted {
         tally.count("linger cut off");
@@ -229,8 +236,9 @@ fn check_stream(peer: &Peer, record: &Record) -> bool {
     let pipe = peer.pipe.borrow();
     assert!(peer.own <= record.said);
     assert!(record.closed.is_some() == record.is_open);
-    let is_whole = !pipe.reset && !pipe.dropped_with_reset;
+    let is_whole = !pipe.reset && !pipe.dropped_with_reset && !is_refused(&pipe);
     if is_whole {
+        check_end_of_records(peer, record, &pipe);
         let cause = record.closed;
         assert_eq!(
             peer.own, record.said,
@@ -277,7 +285,9 @@ fn check_mailings(ledger: &Ledger, whole: &[bool]) {
             Address::One(to) => {
                 let fate = mailing.fate.expect("every letter has a fate");
                 let must_arrive = fate == SendOutcome::Written && whole[to];
-                let may_arrive = fate == SendOutcome::Written;
+                // The kernel may have a part of what was sealed together, with the whole message in it.
+                let may_arrive = fate == SendOutcome::Written
+                    || fate == SendOutcome::Lost && ledger.records[to].is_sealed;
                 assert!(
                     arrived.len() <= usize::from(may_arrive)
                         && arrived.len() >= usize::from(must_arrive),

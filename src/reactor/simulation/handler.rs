@@ -578,10 +578,11 @@ impl<P: BytesProtocol> Handler for ScriptedHandler<P> {
             let mut ledger = self.book.open();
             let record = &mut ledger.records[session.number];
             let is_first = !std::mem::replace(&mut record.half_closed, true);
-            let is_whole = record.heard == record.arrived && !record.is_cut;
+            let (heard, arrived, is_cut) = (record.heard, record.arrived, record.is_cut);
+            let is_whole = heard == arrived && !is_cut;
             ledger.claim(is_first && is_whole, || {
                 format!(
-                    "{} is told of the peer's end before all its messages",
+                    "{} is told of the peer's end after {heard} of {arrived} messages, cut: {is_cut}",
                     session.number
                 )
             });

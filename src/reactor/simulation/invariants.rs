@@ -14,6 +14,7 @@ use super::ledger::{Address, Record, ticks, ticks_up};
 use super::mail::{ABORT, CLOSE as CLOSE_REQUEST, DRAW, RESUME};
 use super::network::Pipe;
 use super::peer::Peer;
+use super::sealing::{check_refusal, check_sealed, is_refused};
 use super::world::World;
 use super::*;
 
@@ -78,6 +79,7 @@ impl World {
                     "{}: the last words to a refused peer are lost",
                     peer.number
                 );
+                check_refusal(peer.number, &pipe, &mut ledger.tally);
                 record.is_gone = true;
                 record.topics.clear();
                 tally_end(
@@ -111,6 +113,7 @@ impl World {
             check_counters(connection, record, &pipe);
             check_close(peer, connection, record, &pipe);
             check_wakefulness(peer, connection, &pipe, &self.reactor.state);
+            check_sealed(peer, connection, &pipe, &mut ledger.tally);
             check_deadlines(connection, record, now);
             let time = (now, self.longest_sleep);
             // One that lingers is given more time only if the loop has stood still.
@@ -296,7 +299,7 @@ fn check_state(connection: &Connection, record: &Record) {
     let has_sent_all = connection.output.is_empty();
     let is_done = match stage {
         Stage::Open => connection.life.is_over(),
-        Stage::Flushing => has_sent_all,
+        Stage::Flushing => has_sent_all && !connection.output.has_end_to_say(),
         Stage::Lingering => connection.life.peer_has_ended(),
         _ => false,
     };
@@ -414,7 +417,14 @@ fn check_requests(
 /// Compares a connection's counters with those of the network and of the handler.
 fn check_counters(connection: &Connection, record: &Record, pipe: &Pipe) {
     assert_eq!(connection.received, pipe.received, "bytes received");
-    assert_eq!(connection.output.written(), pipe.sent, "bytes sent");
+    let written = connection.output.written();
+    // A sealed stream may have more to send behind the bytes, and counts them once all of that has left.
+    let is_behind = connection.output.has_unsent() && written < pipe.sent;
+    assert!(
+        written == pipe.sent || is_behind || is_refused(pipe),
+        "{} bytes sent, {written} are counted",
+        pipe.sent
+    );
     if connection.life.stage() == Stage::Open {
         assert_eq!(connection.messages_in, record.messages, "messages");
     }

@@ -65,8 +65,9 @@ impl Subscriber {
         self.calls = ledger.records[number].calls;
         self.visits = ledger.visits;
         self.received = pipe.received;
-        if self.moved.0 != pipe.sent {
-            self.moved = (pipe.sent, ledger.now);
+        let sent = connection.map_or(pipe.sent, |connection| connection.output.progress());
+        if self.moved.0 != sent {
+            self.moved = (sent, ledger.now);
         }
         let Some(connection) = connection.filter(|connection| connection.life.is_active()) else {
             return;

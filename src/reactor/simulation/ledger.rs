@@ -83,6 +83,7 @@ impl Tally {
 pub(super) struct Record {
     pub(super) service: usize,
     pub(super) id: Option<ConnId>,
+    pub(super) is_sealed: bool,
     /// Number of callbacks and jobs with the connection, and of letters to it that are done.
     pub(super) calls: u64,
     /// Number of calls of `on_open`.

@@ -6,6 +6,8 @@
 //! | `world` | the loop, the clock, and the order of events |
 //! | `network` | pipes and their faults |
 //! | `peer` | the other side of a connection |
+//! | `tap` | the same for a sealed stream: records instead of bytes |
+//! | `sealing` | the checks of sealed streams |
 //! | `courtesy` | a protocol with a handshake, deadlines and a farewell; the other service speaks `LengthPrefixed` |
 //! | `handler` | the handler of both services |
 //! | `mail` | letters, jobs and publications |
@@ -32,6 +34,8 @@ mod memory;
 mod network;
 mod peer;
 mod posting;
+mod sealing;
+mod tap;
 mod world;
 
 use std::time::Duration;
@@ -87,7 +91,7 @@ fn least(timeouts: &Timeouts, time: Duration) -> usize {
 
 /// The time that a connection may linger, so that a peer at the least rate gets all that its kernel may hold.
 fn longest_linger(timeouts: &Timeouts, pipe: &Pipe) -> Duration {
-    let held = pipe.sent.min(WINDOW as u64);
+    let held = pipe.sent_bytes().min(WINDOW as u64);
     CLOSE.max(Duration::from_micros(
         held * 1_000_000 / linger_rate(timeouts),
     ))
@@ -141,7 +145,7 @@ fn run(seed: u64) -> Tally {
 }
 
 /// Events that must occur in a run of many seeds: without them the invariants would not be put to the test.
-const MUST_HAPPEN: [&str; 70] = [
+const MUST_HAPPEN: [&str; 76] = [
     "Aborted",
     "InputLimit",
     "Io",
@@ -165,6 +169,7 @@ const MUST_HAPPEN: [&str; 70] = [
     "drain deadline",
     "end by the peer's farewell",
     "end late",
+    "end of a sealed stream blocked",
     "farewell answered",
     "farewell answered late",
     "farewell unanswered",
@@ -173,6 +178,7 @@ const MUST_HAPPEN: [&str; 70] = [
     "handshake late",
     "heavy connections wait",
     "job with the handler",
+    "key update answered",
     "letter lost",
     "letter refused",
     "letter written",
@@ -188,14 +194,18 @@ const MUST_HAPPEN: [&str; 70] = [
     "name of another service",
     "patience lost",
     "patience with a subscriber lost",
+    "plaintext at hand",
     "pong late",
     "publication delivered",
     "publication dropped",
     "publication in a drain",
     "publication in program order",
+    "record refused",
+    "records unsent",
     "refused",
     "request by a handle",
     "room for a refused message",
+    "sealed stream cut off",
     "sender held",
     "source lost",
     "source refused",

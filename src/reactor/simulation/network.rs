@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::io::stream::ByteStream;
+use crate::io::wire::double::Log;
 
 use super::Random;
 use super::ledger::Book;
@@ -21,6 +22,8 @@ pub(super) struct Pipe {
     /// The bytes of `to_server` have not arrived yet; an event tells of their arrival.
     pub(super) is_late: bool,
     pub(super) peer_ended: bool,
+    /// A record that says the end of the peer's stream has arrived.
+    pub(super) peer_closed: bool,
     pub(super) reset: bool,
     /// Bytes that the peer has not read yet.
     pub(super) to_peer: VecDeque<u8>,
@@ -32,9 +35,13 @@ pub(super) struct Pipe {
     pub(super) dropped_with_reset: bool,
     /// The reactor asked for a reset.
     pub(super) aborted: bool,
-    /// Bytes that the reactor has received and sent.
+    /// Bytes that the reactor has received and sent. Of a sealed stream these are bytes of plaintext.
     pub(super) received: u64,
     pub(super) sent: u64,
+    /// What the seal has done, if the stream is sealed.
+    pub(super) log: Option<Rc<RefCell<Log>>>,
+    /// Bytes of records that the reactor has sent, if the stream is sealed.
+    pub(super) sent_records: u64,
     /// Events that the next poll may report.
     pub(super) readable: bool,
     pub(super) writable: bool,
@@ -43,6 +50,8 @@ pub(super) struct Pipe {
     /// The time at which the reactor last received bytes, and last sent bytes.
     pub(super) heard_at: Duration,
     pub(super) took_at: Duration,
+    /// The time at which the reactor last read bytes, also such that were no plaintext.
+    pub(super) read_at: Duration,
     /// The bytes of each write, with its time.
     taken: Vec<(Duration, usize)>,
     /// Faults are the rarer, the higher this is; at 0 there are none.
@@ -58,6 +67,7 @@ impl Pipe {
             to_server: VecDeque::new(),
             is_late: false,
             peer_ended: false,
+            peer_closed: false,
             reset: false,
             to_peer: VecDeque::new(),
             server_ended: false,
@@ -68,11 +78,14 @@ impl Pipe {
             aborted: false,
             received: 0,
             sent: 0,
+            log: None,
+            sent_records: 0,
             readable: false,
             writable: true,
             wants_room: false,
             heard_at: now,
             took_at: now,
+            read_at: now,
             taken: Vec::new(),
             fault_rarity,
             faults,
@@ -89,10 +102,21 @@ impl Pipe {
         1 + self.faults.below(whole.max(2) - 1)
     }
 
-    /// Bytes that the reactor has sent since then.
+    /// Bytes that the reactor has sent since then; of a sealed stream, bytes of plaintext as far as that is sure.
     pub(super) fn taken_after(&self, time: Duration) -> usize {
         let later = self.taken.iter().rev().take_while(|(at, _)| *at > time);
-        later.map(|(_, count)| count).sum()
+        let taken: usize = later.map(|(_, count)| count).sum();
+        let log = self.log.as_ref().map(|log| log.borrow());
+        let hidden = log.map_or(0, |log| (log.made - log.sealed) as usize);
+        taken.saturating_sub(hidden)
+    }
+
+    /// Bytes that the reactor has sent, also as records.
+    pub(super) fn sent_bytes(&self) -> u64 {
+        match self.log {
+            Some(_) => self.sent_records,
+            None => self.sent,
+        }
     }
 
     /// True if a read by the reactor would find bytes, the end, or an error.
@@ -136,9 +160,19 @@ impl Pipe {
         buffer[..middle].copy_from_slice(&front[..middle]);
         buffer[middle..count].copy_from_slice(&back[..count - middle]);
         self.to_server.drain(..count);
-        self.received += count as u64;
-        self.heard_at = self.book.open().now;
+        self.read_at = self.book.open().now;
+        if self.log.is_none() {
+            self.note_received(count);
+        }
         Ok(count)
+    }
+
+    /// Notes that the reactor has received bytes. Of a sealed stream plaintext counts.
+    pub(super) fn note_received(&mut self, count: usize) {
+        if count > 0 {
+            self.received += count as u64;
+            self.heard_at = self.book.open().now;
+        }
     }
 
     fn write(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
@@ -175,9 +209,19 @@ impl Pipe {
             self.to_peer.extend(&part[..taken]);
             rest -= taken;
         }
-        self.sent += count as u64;
-        self.took_at = self.book.open().now;
-        self.taken.push((self.took_at, count));
+        let before = self.sent;
+        self.sent = match &self.log {
+            None => before + count as u64,
+            Some(log) => {
+                self.sent_records += count as u64;
+                log.borrow().sealed_within(self.sent_records)
+            }
+        };
+        let now = self.book.open().now;
+        if self.sent > before {
+            self.took_at = now;
+        }
+        self.taken.push((now, count));
         Ok(count)
     }
 }

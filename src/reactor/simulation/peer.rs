@@ -12,6 +12,7 @@ use super::courtesy::{self, BYE, DATA, HELLO, PART, PING, POISON, PONG, WELCOME}
 use super::ledger::{Address, Ledger};
 use super::mail::{MAILED, NUMBERED, OWN};
 use super::network::Pipe;
+use super::tap::Tap;
 use super::{INPUT_LIMIT, MAX_FRAME, MAX_MESSAGE, RECEIVE_BUFFER, Random};
 
 /// A peer's reaction to a frame that asks for an answer.
@@ -83,6 +84,8 @@ pub(super) struct Peer {
     pub(super) is_wanted: bool,
     /// Decides on the parts that it sends; `None` if it sends none.
     pub(super) parts: Option<Random>,
+    /// The records, if its stream is sealed.
+    pub(super) tap: Option<Tap>,
     to_ping: Reaction,
     to_bye: Reaction,
     /// Bytes that are not on the network yet.
@@ -146,6 +149,7 @@ impl Peer {
             is_wanted: true,
             adopted: now,
             parts: None,
+            tap: None,
             to_ping: Reaction::new(random),
             to_bye: Reaction::new(random),
             outbox: Vec::new(),
@@ -179,7 +183,14 @@ impl Peer {
 
     /// True if there are bytes that have not arrived.
     pub(super) fn is_sending(&self) -> bool {
-        !self.outbox.is_empty() || !self.later.is_empty()
+        let has_records = self.tap.as_ref().is_some_and(Tap::is_sending);
+        !self.outbox.is_empty() || !self.later.is_empty() || has_records
+    }
+
+    /// Bytes that it has sent, or is about to send.
+    fn position(&self) -> u64 {
+        let in_flight = self.tap.as_ref().map_or(0, Tap::in_flight);
+        self.sent + (in_flight + self.outbox.len()) as u64
     }
 
     fn put(&mut self, frame: &[u8], is_message: bool) {
@@ -187,7 +198,7 @@ impl Peer {
             return;
         }
         self.outbox.extend_from_slice(frame);
-        let end = self.sent + self.outbox.len() as u64;
+        let end = self.position();
         self.ends.push((end, is_message));
     }
 
@@ -210,7 +221,7 @@ impl Peer {
         if pipe.dropped || pipe.reset {
             return;
         }
-        let has_spoken = self.sent > 0 || !self.outbox.is_empty();
+        let has_spoken = self.position() > 0;
         if self.is_courteous && !has_spoken && !random.one_in(20) {
             // It may send once the handshake is over.
             return;
@@ -221,6 +232,9 @@ impl Peer {
                 // The outbox is lost, so the stream may end in the middle of a frame.
                 self.leaves = true;
                 self.outbox.clear();
+                if let Some(tap) = &mut self.tap {
+                    tap.lose();
+                }
             }
             2 => {
                 pipe.reset = true;
@@ -312,12 +326,16 @@ impl Peer {
         let pipe = &mut *pipe.borrow_mut();
         if pipe.dropped || pipe.reset || pipe.peer_ended {
             let goes_on = !self.outbox.is_empty() || random.one_in(8);
-            let is_live = pipe.dropped && !pipe.peer_ended && !pipe.reset;
+            let has_ended = pipe.peer_ended || pipe.peer_closed;
+            let is_live = pipe.dropped && !has_ended && !pipe.reset;
             if goes_on && is_live && !all && !pipe.to_peer.is_empty() {
                 self.send_behind_the_close(pipe, ledger);
             }
             self.outbox.clear();
             self.later.clear();
+            if let Some(tap) = &mut self.tap {
+                tap.forget();
+            }
             return;
         }
         while let Some(index) = self.later.iter().position(|(when, _)| *when <= ledger.now) {
@@ -328,15 +346,26 @@ impl Peer {
         if !all && random.one_in(2) {
             count = random.below(count + 1);
         }
-        if count > 0 {
+        if let Some(tap) = &mut self.tap {
+            tap.seal(&self.outbox[..count]);
+            self.outbox.drain(..count);
+        } else if count > 0 {
             pipe.to_server.extend(&self.outbox[..count]);
             self.outbox.drain(..count);
             self.sent += count as u64;
             pipe.readable = true;
         }
+        let mut is_cut_off = false;
         if self.leaves && self.outbox.is_empty() && (all || !random.one_in(3)) {
-            pipe.peer_ended = true;
-            pipe.readable = true;
+            if let Some(tap) = &mut self.tap {
+                is_cut_off = tap.leave(pipe, all);
+            } else {
+                pipe.peer_ended = true;
+                pipe.readable = true;
+            }
+        }
+        if let Some(tap) = &mut self.tap {
+            self.sent += tap.arrive(pipe, all) as u64;
         }
         let whole = self.ends.partition_point(|(end, _)| *end <= self.sent);
         let record = &mut ledger.records[self.number];
@@ -344,7 +373,7 @@ impl Peer {
             self.last_end = end;
             record.arrived += u32::from(is_message);
         }
-        record.is_cut = self.sent > self.last_end;
+        record.is_cut = self.sent > self.last_end || is_cut_off;
     }
 
     /// Sends something although the socket is closed at the other end.
@@ -370,7 +399,13 @@ impl Peer {
             let most = if self.is_slow { 3 } else { usize::MAX };
             random.below(pipe.to_peer.len() + 1).min(most)
         };
-        self.inbox.extend(pipe.to_peer.drain(..count));
+        let received = pipe.to_peer.drain(..count);
+        if let Some(tap) = &mut self.tap {
+            let received: Vec<u8> = received.collect();
+            self.inbox.extend(tap.receive(&received, ledger));
+        } else {
+            self.inbox.extend(received);
+        }
         if pipe.server_ended {
             pipe.read_since_end += count;
         }

@@ -29,6 +29,7 @@ use super::mail::{BytesProtocol, Mailer};
 use super::memory::Shortage;
 use super::network::{Pipe, PipeEnd};
 use super::peer::Peer;
+use super::tap::Tap;
 use super::*;
 
 /// Number of connections at a time.
@@ -69,6 +70,8 @@ pub(super) struct World {
     flood: Option<Random>,
     /// Decides when the loop stands still although connections wait for a turn; `None` in most runs.
     stalls: Option<Random>,
+    /// Decides which connections are sealed; `None` in most runs.
+    seals: Option<Random>,
     /// The loop sleeps, or would in production.
     pub(super) sleeps: bool,
     /// Another thread has woken the loop since its last iteration.
@@ -172,6 +175,7 @@ impl World {
             shortage,
             flood: lag::flood(seed),
             stalls: stalls(seed, &timeouts),
+            seals: tap::seals(seed),
             sleeps: false,
             was_woken,
             tokens: Vec::new(),
@@ -298,10 +302,18 @@ impl World {
         self.reactor.set_now(now);
         let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, number as u16));
         let socket = Stream::Simulated(Box::new(Box::new(stream)));
+        let seals = self.seals.as_mut();
+        let random = seals.and_then(|random| (!random.one_in(3)).then(|| random.fork()));
+        let mut tap = random.map(Tap::new);
+        self.book.open().records[number].is_sealed = tap.is_some();
+        let wire = match &mut tap {
+            Some(tap) => tap.wire(socket, &pipe),
+            None => socket.into(),
+        };
         let current = CurrentWorker::enter(&self.shared);
         self.shared.count_connection();
         self.reactor
-            .adopt(service as u16, socket.into(), peer.into(), register);
+            .adopt(service as u16, wire, peer.into(), register);
         drop(current);
         let id = adopted.expect("every socket is registered");
         self.book.open().records[number].id = Some(id);
@@ -309,6 +321,7 @@ impl World {
         self.tokens.push(id.token());
         let mut peer = Peer::new(number, id, pipe, is_courteous, now, &mut self.random);
         peer.parts = self.shortage.parts();
+        peer.tap = tap;
         let is_gone = peer.pipe.borrow().dropped;
         assert!(
             is_gone || !fails,
