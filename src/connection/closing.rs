@@ -99,7 +99,7 @@ impl Connection {
         if is_output_lost && !self.output.has_failed() {
             // The peer must not take a stream that was cut for a whole one.
             self.output.wire().reset_on_drop();
-        } else if cause.is_orderly() {
+        } else if self.cause.is_some_and(Cause::is_orderly) {
             // As far as the kernel takes it at once: the stream is whole.
             self.output.say_end();
         }
