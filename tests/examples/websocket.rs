@@ -61,6 +61,8 @@ pub(crate) fn echo_over(mut stream: impl Read + Write, client: &WebSocketClient)
                 input.extend_from_slice(&bytes[..count]);
                 continue;
             }
+            // The decoder keeps the first part of a message that is not whole.
+            Unpacked::Skip { .. } => {}
             Unpacked::Opened { consumed } => {
                 head = String::from_utf8_lossy(&input[..consumed]).into_owned();
                 encoder.pack(*message, &mut output).expect("it is open");
