@@ -77,6 +77,11 @@
     unix,
     doc = "| take over a listener, or hand it on to a new version | [`Listen::adopt`], [`Server::duplicate_listeners`] |"
 )]
+#![cfg_attr(
+    feature = "tls",
+    doc = "| serve TLS, and renew certificates | [`Listen::tls`], [`guide::tls`] |"
+)]
+#![cfg_attr(not(feature = "tls"), doc = "| serve TLS | feature `tls` |")]
 //! | end the server without losing answers | [`guide::shutdown`] |
 //! | set addresses, socket options, timeouts | [`Listen`] |
 //! | set workers, connection limits, buffers | [`ServerBuilder`] |
@@ -245,6 +250,10 @@ pub mod guide {
     #[cfg(unix)]
     #[doc = include_str!("guide/unix_sockets.md")]
     pub mod unix_sockets {}
+    #[cfg(feature = "tls")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
+    #[doc = include_str!("guide/tls.md")]
+    pub mod tls {}
     #[cfg(feature = "websocket")]
     #[cfg_attr(docsrs, doc(cfg(feature = "websocket")))]
     #[doc = include_str!("guide/browsers.md")]

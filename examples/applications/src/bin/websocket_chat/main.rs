@@ -2,28 +2,35 @@
 //! reaches the others in the room on whichever worker they are. A client that does not read is dropped.
 //!
 //! Try it: `cargo run --release -p ringwheel-applications --bin websocket_chat`, then open
-//! <http://127.0.0.1:1833/> in two windows. `http://127.0.0.1:1833/?name=ada&room=attic` joins at once.
+//! <http://127.0.0.1:1833/> in two windows. `http://127.0.0.1:1833/?name=ada&room=attic` joins at once. With `-- --self-signed`
+//! it is <https://127.0.0.1:1833/>, and the page connects with `wss`; with `--tls-cert FILE --tls-key FILE` the certificate is
+//! yours, and `SIGHUP` reads it again.
 //!
 //! Only its own page may connect, which is the default. A chat in a private network also lists its names (`--host`), so that no
 //! page of a stranger's name that resolves to it is taken for its own.
 //!
 //! Names of people are not verified here: a server that needs that checks a cookie or a token where this one checks the name.
 
+#[path = "../../../../support/certificate.rs"]
+mod certificate;
 mod door;
 mod roster;
 
 use std::borrow::Cow;
 use std::io;
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use clap::Parser;
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser};
 use ringwheel::websocket::{CloseCode, Deflate, Hosts, Message, WebSocket, WebSocketError};
 use ringwheel::{CloseReason, Conn, Connections, Handler, Limits, Listen, Overflow};
 use ringwheel_applications::arguments::ServerArgs;
 use serde::{Deserialize, Serialize};
 
+use certificate::Certificate;
 use door::{Door, Visitor};
 use roster::Roster;
 
@@ -41,6 +48,25 @@ struct Args {
     /// A name that the server is known by, such as `chat.example.com`; any number of them [default: every name].
     #[arg(long = "host", value_name = "NAME")]
     hosts: Vec<String>,
+    /// Serve https and wss with the certificate chain in this PEM file; SIGHUP reads it again.
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// The private key of the certificate, in PEM.
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// Serve https and wss, for trying, with a certificate for this machine that is made at start.
+    #[arg(long, conflicts_with = "tls_cert")]
+    self_signed: bool,
+}
+
+impl Args {
+    /// The certificate with which the chat is served over TLS, if it is.
+    fn certificate(&mut self) -> Option<Certificate> {
+        match (self.tls_cert.take(), self.tls_key.take()) {
+            (Some(chain), Some(key)) => Some(Certificate::Files { chain, key }),
+            _ => self.self_signed.then_some(Certificate::SelfSigned),
+        }
+    }
 }
 
 const LONGEST_MESSAGE: usize = 4 * 1024;
@@ -166,7 +192,7 @@ impl Handler for Chat {
 }
 
 fn main() -> io::Result<()> {
-    let args = Args::parse();
+    let mut args = Args::parse();
     let hosts = match &args.hosts[..] {
         [] => Hosts::any(),
         listed => Hosts::try_list(listed).map_err(io::Error::other)?,
@@ -186,7 +212,13 @@ fn main() -> io::Result<()> {
         .high_water(128 * 1024)
         .output(512 * 1024)
         .overflow(Overflow::Close);
-    let listen = Listen::with(protocol, args.server.addr).limits(limits);
+    let mut listen = Listen::with(protocol, args.server.addr).limits(limits);
+    if let Some(certificate) = args.certificate() {
+        listen = match certificate.into_tls(&["http/1.1"]) {
+            Ok(tls) => listen.tls(tls),
+            Err(error) => Args::command().error(ErrorKind::Io, error).exit(),
+        };
+    }
     let house = Arc::new(House {
         room_size: args.room_size,
         roster: Mutex::default(),
