@@ -4,5 +4,7 @@
 //! them.
 
 mod tcp;
+#[cfg(feature = "tls")]
+mod tls;
 #[cfg(feature = "websocket")]
 mod websocket;

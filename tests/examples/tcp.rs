@@ -10,15 +10,9 @@ use std::time::Instant;
 use support::Example;
 
 /// Examples that can be pasted into a fresh project.
-const PASTABLE: [&str; 7] = [
-    "echo",
-    "chat",
-    "framed_echo",
-    "custom_protocol",
-    "state",
-    "timers",
-    "websocket_echo",
-];
+const PASTABLE: [&str; 5] = ["chat", "framed_echo", "custom_protocol", "state", "timers"];
+/// Echo servers, which have options of their own.
+const ECHOES: [&str; 2] = ["echo", "websocket_echo"];
 
 #[test]
 fn first_examples_need_nothing_but_the_crate() {
@@ -47,7 +41,7 @@ fn every_other_example_explains_its_options() {
     assert!(names.len() >= 14, "{names:?}");
     // The examples of a feature are not built without it.
     let is_built = |name: &String| cfg!(feature = "deflate") || !name.starts_with("websocket_");
-    let has_options = |name: &String| !PASTABLE.contains(&name.as_str());
+    let has_options = |name: &String| ![&PASTABLE[..], &ECHOES].concat().contains(&name.as_str());
     for name in names.into_iter().filter(is_built).filter(has_options) {
         let Output { status, stdout, .. } = Example::run_to_end(&name, &["--help"]);
         assert!(status.success(), "{name}: {status}");
@@ -104,9 +98,54 @@ fn echo_listens_on_a_unix_socket() {
 fn echo_explains_its_arguments() {
     let Output { status, stdout, .. } = Example::run_to_end("echo", &["--help"]);
     assert!(status.success(), "{status}");
-    assert!(String::from_utf8_lossy(&stdout).contains("--unix PATH"));
-    let wrong = Example::run_to_end("echo", &["--nothing"]);
-    assert_eq!(wrong.status.code(), Some(2));
+    let help = String::from_utf8_lossy(&stdout);
+    for option in [
+        "ADDRESS ",
+        "--unix PATH",
+        "--proxy-protocol",
+        "--tls-cert FILE",
+        "--self-signed",
+    ] {
+        assert!(help.contains(option), "{help}");
+    }
+    for arguments in [
+        &["--nothing"][..],
+        &["--unix"],
+        &["--unix=/nowhere", "127.0.0.1:0"],
+        &["--proxy-protocol=yes"],
+    ] {
+        let wrong = Example::run_to_end("echo", arguments);
+        assert_eq!(wrong.status.code(), Some(2), "{arguments:?}");
+        let message = String::from_utf8_lossy(&wrong.stderr).into_owned();
+        let option = arguments[0]
+            .split('=')
+            .next()
+            .expect("split gives something");
+        assert!(message.starts_with(option), "{arguments:?}: {message}");
+    }
+}
+
+#[test]
+fn echo_prints_the_clients_of_a_proxy() {
+    let server = Example::start("echo", &["127.0.0.1:0", "--proxy-protocol"]);
+    let mut client = Client::connect(server.next_address());
+    client.send("PROXY TCP4 192.0.2.1 192.0.2.2 1234 1833\r\nhello");
+    client.expect("hello");
+    assert_eq!(server.next_line(), "client 192.0.2.1:1234");
+}
+
+#[test]
+#[cfg(not(feature = "tls"))]
+fn echo_without_tls_says_how_to_build_it_with_tls() {
+    for arguments in [
+        &["--self-signed"][..],
+        &["--tls-cert=chain.pem", "--tls-key=key.pem"],
+    ] {
+        let Output { status, stderr, .. } = Example::run_to_end("echo", arguments);
+        assert_eq!(status.code(), Some(2), "{arguments:?}");
+        let message = String::from_utf8_lossy(&stderr).into_owned();
+        assert!(message.contains("`--features tls`"), "{message}");
+    }
 }
 
 #[test]

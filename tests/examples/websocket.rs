@@ -1,5 +1,6 @@
 //! The WebSocket examples, driven by the crate's own client codec.
 
+use std::io::{Read, Write};
 use std::net::SocketAddr;
 
 use ringwheel::protocol::{Decode, Encode, Output, Protocol, UnpackContext, Unpacked};
@@ -26,12 +27,17 @@ fn websocket_deflate_compresses() {
     );
 }
 
-/// Opens a WebSocket, has a text and bytes sent back, and returns the head of the answer to the opening handshake.
+/// Connects, opens a WebSocket, has a text and bytes sent back, and returns the head of the answer to the opening handshake.
 #[track_caller]
 fn echo(addr: SocketAddr, configure: impl FnOnce(WebSocketClient) -> WebSocketClient) -> String {
     let client = WebSocketClient::new(addr.to_string(), "/").expect("a target");
-    let (mut decoder, mut encoder) = configure(client).open();
-    let mut socket = Client::connect(addr);
+    echo_over(Client::connect(addr).stream(), &configure(client))
+}
+
+/// As [`echo`], over a stream that is connected.
+#[track_caller]
+pub(crate) fn echo_over(mut stream: impl Read + Write, client: &WebSocketClient) -> String {
+    let (mut decoder, mut encoder) = client.open();
     let (mut output, mut input) = (Output::detached(), Vec::new());
     encoder.greet(&mut output);
     let text = "again and again, ".repeat(1000);
@@ -40,7 +46,7 @@ fn echo(addr: SocketAddr, configure: impl FnOnce(WebSocketClient) -> WebSocketCl
         .peekable();
     let mut head = String::new();
     while let Some(message) = expected.peek() {
-        socket.send(&output.take());
+        stream.write_all(&output.take()).expect("the server reads");
         let mut context = UnpackContext::detached(&mut output, &mut encoder);
         let unpacked = match input.is_empty() {
             true => Unpacked::NeedMore { at_least: 1 },
@@ -49,9 +55,10 @@ fn echo(addr: SocketAddr, configure: impl FnOnce(WebSocketClient) -> WebSocketCl
         let consumed = unpacked.consumed();
         match unpacked {
             Unpacked::NeedMore { .. } => {
-                let bytes = socket.receive_some(64 * 1024);
-                assert!(!bytes.is_empty(), "the server has ended the stream");
-                input.extend_from_slice(&bytes);
+                let mut bytes = [0; 16 * 1024];
+                let count = stream.read(&mut bytes).expect("something to read");
+                assert!(count > 0, "the server has ended the stream");
+                input.extend_from_slice(&bytes[..count]);
                 continue;
             }
             Unpacked::Opened { consumed } => {

@@ -16,6 +16,8 @@ mod example;
 mod hold;
 mod recorder;
 mod server;
+#[cfg(feature = "tls")]
+mod tls_client;
 
 use std::cell::RefCell;
 use std::panic::resume_unwind;
@@ -32,6 +34,8 @@ pub use example::Example;
 pub use hold::{Grip, Hold};
 pub use recorder::{Ending, Event, Events, Recorder};
 pub use server::{TestServer, behind_an_acceptor};
+#[cfg(feature = "tls")]
+pub use tls_client::TlsClient;
 
 /// The address that tests listen on: the system chooses the port.
 pub const LOCAL: &str = "127.0.0.1:0";
