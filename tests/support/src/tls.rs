@@ -11,11 +11,12 @@ use rcgen::{
 };
 use ringwheel::{Pem, Tls};
 use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::ring;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::version::{TLS12, TLS13};
 use rustls::{AlertDescription, ClientConfig, ClientConnection, Error, RootCertStore, Stream};
-use rustls::{ServerConfig, SupportedProtocolVersion};
+use rustls::{DigitallySignedStruct, ServerConfig, SignatureScheme, SupportedProtocolVersion};
 use socket2::{Domain, SockRef, Socket, Type};
 
 use super::{DEADLINE, TestServer};
@@ -149,6 +150,61 @@ pub fn client_config(versions: &[Version]) -> Arc<ClientConfig> {
 pub fn any_client() -> &'static Arc<ClientConfig> {
     static ANY: OnceLock<Arc<ClientConfig>> = OnceLock::new();
     ANY.get_or_init(|| client_config(&VERSIONS))
+}
+
+/// Settings of clients that take any certificate, for a server in another process.
+pub fn careless_client(versions: &[Version]) -> Arc<ClientConfig> {
+    let provider = Arc::new(ring::default_provider());
+    let verifier = Careless(
+        provider
+            .signature_verification_algorithms
+            .supported_schemes(),
+    );
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(versions)
+        .expect("versions that are known");
+    let builder = builder.dangerous();
+    let builder = builder.with_custom_certificate_verifier(Arc::new(verifier));
+    Arc::new(builder.with_no_client_auth())
+}
+
+/// Takes any certificate and any signature.
+#[derive(Debug)]
+struct Careless(Vec<SignatureScheme>);
+
+impl ServerCertVerifier for Careless {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _name: &ServerName<'_>,
+        _ocsp: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _certificate: &CertificateDer<'_>,
+        _signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _message: &[u8],
+        _certificate: &CertificateDer<'_>,
+        _signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.clone()
+    }
 }
 
 /// Connects with deadlines for all calls, and with a small receive buffer if it is `narrow`.
