@@ -78,8 +78,13 @@ impl Authority {
         self.issuer.der().clone()
     }
 
+    /// The authority's own certificate in PEM.
+    pub fn pem(&self) -> String {
+        self.issuer.pem()
+    }
+
     pub fn root(&self) -> Pem {
-        Pem::bytes(self.issuer.pem())
+        Pem::bytes(self.pem())
     }
 
     /// Settings of a client that trusts this authority.
