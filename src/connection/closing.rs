@@ -74,7 +74,7 @@ impl Connection {
     pub(crate) fn abort(&mut self, cause: Cause) {
         if !self.life.is_closed() {
             self.output.wire().reset_on_drop();
-            self.end_now(cause);
+            self.end_at_once(cause, false);
         }
     }
 
@@ -84,8 +84,14 @@ impl Connection {
         self.end_now(Cause::Io);
     }
 
-    /// Ends the connection without a further byte. An orderly cause gives way if output is lost.
+    /// Ends the connection without a further byte of its own. An orderly cause gives way if output is lost.
     pub(crate) fn end_now(&mut self, cause: Cause) {
+        self.end_at_once(cause, true);
+    }
+
+    /// Ends the connection. Unless something is lost, the seal may say its end: not after an abort, whatever its cause, since the
+    /// peer would take a stream that was cut for a whole one.
+    fn end_at_once(&mut self, cause: Cause, may_say_end: bool) {
         if self.life.is_closed() {
             return;
         }
@@ -99,7 +105,7 @@ impl Connection {
         if is_output_lost && !self.output.has_failed() {
             // The peer must not take a stream that was cut for a whole one.
             self.output.wire().reset_on_drop();
-        } else if self.cause.is_some_and(Cause::is_orderly) {
+        } else if may_say_end && self.cause.is_some_and(Cause::is_orderly) {
             // As far as the kernel takes it at once: the stream is whole.
             self.output.say_end();
         }

@@ -271,7 +271,9 @@ impl Openings {
             left -= 1;
             entry.is_ready = false;
             let outcome = entry.opening.step();
-            self.note_progress(name);
+            if entry.opening.has_progressed() {
+                self.note_progress(name);
+            }
             self.obey(name, outcome, now);
         }
     }

@@ -86,6 +86,7 @@ pub(super) struct Opening {
     sent: usize,
     /// The handshake has not seen all that was received, or has asked for another step.
     wants_step: bool,
+    has_progressed: bool,
     peer_has_ended: bool,
 }
 
@@ -119,6 +120,7 @@ impl Opening {
             unsent: Vec::new(),
             sent: 0,
             wants_step: false,
+            has_progressed: false,
             peer_has_ended: false,
         }
     }
@@ -260,12 +262,19 @@ impl Opening {
         }
     }
 
+    /// True if the last step of the handshake has taken a whole message of the peer, or answered one.
+    pub(super) fn has_progressed(&self) -> bool {
+        self.has_progressed
+    }
+
     /// Lets the handshake do one step, which is expensive, and sends its answers.
     pub(super) fn step(&mut self) -> Result<Next, OpeningFailure> {
+        self.has_progressed = false;
         let (Stage::Handshake(handshake), Some(source)) = (&mut self.stage, &self.terms.seal)
         else {
             return Ok(Next::Waits);
         };
+        let before = (self.received.len(), self.unsent.len());
         let (received, answers) = (&mut self.received, &mut self.unsent);
         let advance = || {
             let handshake = match handshake {
@@ -275,6 +284,8 @@ impl Opening {
             handshake.advance(received, answers)
         };
         let progress = contain(advance)?.map_err(OpeningFailure::Handshake)?;
+        // Parts of a message stay where they are.
+        self.has_progressed = before != (self.received.len(), self.unsent.len());
         self.wants_step = progress == Progress::GoesOn;
         self.push_unsent()?;
         match progress {

@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! ulimit -n 20000
-//! RINGWHEEL_FULL=1 cargo test --release --features deflate --test attacks -- --test-threads=1 --nocapture
+//! RINGWHEEL_FULL=1 cargo test --release --features deflate,tls --test attacks -- --test-threads=1 --nocapture
 //! ```
 
 #![cfg(feature = "deflate")]
@@ -51,3 +51,9 @@ mod letters;
 mod pings;
 #[cfg(target_os = "linux")]
 mod topics;
+
+// Peers that speak TLS, of a server that runs alone in a process.
+#[cfg(all(feature = "tls", target_os = "linux"))]
+mod tls_handshakes;
+#[cfg(all(feature = "tls", target_os = "linux"))]
+mod tls_records;

@@ -4,6 +4,8 @@
 //! A crate rather than a module of each test binary, so that it is compiled once and its unused parts are no dead code.
 
 pub mod scale;
+#[cfg(feature = "tls")]
+pub mod tls;
 #[cfg(feature = "websocket")]
 pub mod websocket;
 pub mod wheel;
