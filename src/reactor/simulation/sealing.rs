@@ -127,7 +127,7 @@ pub(super) fn check_end_of_records(peer: &Peer, record: &Record, pipe: &Pipe) {
     // The words were said, and met a fault of the network.
     let log = pipe.log.as_ref();
     let has_met_fault = pipe.fault_rarity > 0 && log.is_some_and(|log| log.borrow().has_said_end);
-    let is_excused = tap.is_end_blocked || has_met_fault || pipe.reset;
+    let is_excused = tap.is_end_blocked || has_met_fault || pipe.reset || pipe.aborted;
     assert!(
         !cause.is_orderly() || !has_ended || is_excused || receiver.has_ended,
         "{number}: {cause:?}, but the peer takes its stream for one that was cut"
