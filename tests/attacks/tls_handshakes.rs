@@ -185,3 +185,49 @@ fn slow_handshakes_are_ended_in_time_and_hold_little() {
     assert!(growth / count < 24 * KIB, "{growth} bytes");
     assert!(!is_full() || lasted < connected + timeout + Duration::from_secs(1));
 }
+
+/// The first message of a handshake, in records of one byte, of which the last does not come.
+fn endless_message() -> Vec<u8> {
+    let mut message = vec![1, 0, 0xff, 0xff];
+    message.resize(10_500, 0);
+    let records = message.iter().map(|byte| [22, 3, 1, 0, 1, *byte]);
+    records.flatten().collect()
+}
+
+#[test]
+fn messages_in_records_of_one_byte_cost_little() {
+    const NAME: &str = "tls_handshakes::messages_in_records_of_one_byte_cost_little";
+    if Child::is_here() {
+        return serve_echo(|listen| listen);
+    }
+    let count = sized(8, 200);
+    let victim = Victim::start(NAME, 1_024);
+    let config = careless_client(&VERSIONS);
+    let mut bystander = TlsClient::open_with(victim.addr(), &config);
+    bystander.ping();
+    let records = endless_message();
+    let watch = victim.watch_memory();
+    let before = victim.processor_time();
+    let mut attackers: Vec<TcpStream> = Vec::new();
+    for _ in 0..count {
+        let mut stream = connect(victim.addr(), false);
+        // It may be cut before it has sent all.
+        let _ = stream.write_all(&records);
+        attackers.push(stream);
+    }
+    let times = Times::of(&mut bystander, |asked| asked < sized(50, 1_000));
+    let busy = victim.processor_time_at_rest() - before;
+    let growth = watch.growth();
+    drop((attackers, bystander));
+    victim.end();
+    report(
+        NAME,
+        format_args!(
+            "{count} handshakes with {} bytes in records of one byte: {} of processor time and {} bytes for each; a bystander was answered in {times}",
+            records.len(),
+            milliseconds(busy / count as u32),
+            growth / count
+        ),
+    );
+    assert!(growth / count < 256 * KIB, "{growth} bytes");
+}

@@ -109,3 +109,29 @@ fn plain_and_sealed_listeners_live_side_by_side() {
     let address = added[0].socket_addr().unwrap();
     TlsClient::open_with(address, support::tls::any_client()).ping();
 }
+
+#[test]
+fn a_client_that_says_all_at_once_is_answered() {
+    for version in VERSIONS {
+        let (echo, events) = raw_echo();
+        let server = TestServer::start(listen(Raw).tls(server_tls()), echo);
+        let stream = support::tls::connect(server.addr(), false);
+        let mut client = TlsClient::around(stream, &client_config(&[version]));
+        let hello = client.seal(&pattern(4, 100_000));
+        client.send_raw(&hello);
+        while client.tls.is_handshaking() {
+            // The last message of the handshake, what was to be sent, and the end leave together.
+            assert!(client.tls.read_tls(&mut client.stream).unwrap() > 0);
+            client.tls.process_new_packets().unwrap();
+            if !client.tls.is_handshaking() {
+                client.tls.send_close_notify();
+            }
+            let records = client.records();
+            client.send_raw(&records);
+        }
+        client.stream.shutdown(std::net::Shutdown::Write).unwrap();
+        assert!(client.receive_rest() == pattern(4, 100_000));
+        assert_eq!(events.close_reason(), "Peer");
+        server.finish(&events);
+    }
+}
