@@ -29,14 +29,14 @@ impl Handler for Echo {
         match line {
             "session" => {
                 let session = describe(conn);
-                conn.send(&session)
+                conn.send(&session);
             }
             "bye" => {
                 conn.send("bye");
-                return conn.close();
+                conn.close();
             }
-            line => conn.send(line),
-        };
+            line => _ = conn.send(line),
+        }
     }
 
     fn on_close(&mut self, _: &Conn<'_, Lines>, _session: (), reason: CloseReason<LinesError>) {
