@@ -337,7 +337,10 @@ fn readiness(event: &Event) -> Readiness {
 
 /// The earlier of two times to wait, of which `None` is for ever.
 fn earlier(one: Option<Duration>, other: Option<Duration>) -> Option<Duration> {
-    one.into_iter().chain(other).min()
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
 }
 
 /// Asks for the events of a socket.

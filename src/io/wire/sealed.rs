@@ -113,6 +113,7 @@ impl Sealed {
     }
 
     /// Reads the stream at most once, so that a flood of records without plaintext comes to its end with the caller's budget.
+    #[inline(never)]
     pub(super) fn read(&mut self, plain: &mut [u8]) -> io::Result<usize> {
         self.work = 0;
         // An event may have come since the stream was read, and no further one comes for the same bytes.
@@ -239,6 +240,12 @@ impl Sealed {
 
     pub(super) fn work_of_read(&self) -> usize {
         self.work
+    }
+
+    /// As [`write`](Self::write), for one slice.
+    #[inline(never)]
+    pub(super) fn write_one(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.write(&[IoSlice::new(bytes)])
     }
 
     /// Seals and sends `parts`, which begin with the committed bytes.
