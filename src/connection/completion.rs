@@ -30,7 +30,8 @@ pub enum SendOutcome {
     Written,
     /// Nothing of it was sent.
     Refused(Refusal),
-    /// The connection ended before all of it was sent.
+    /// The connection ended before all of it was sent. Over TLS the peer may have got it all the same: a record that contains it can
+    /// have left ahead of others that it was sealed with.
     Lost,
 }
 
