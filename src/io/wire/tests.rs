@@ -10,7 +10,7 @@ use super::seal::{Rest, Seal, SealedPiece, Unsealed};
 use super::sealed::{ANSWERS_MAX, HELD_MAX, PIECE, RECORD_COST};
 use super::*;
 use crate::io::output::{Output, Packed};
-use crate::io::stream::ByteStream;
+use crate::io::stream::{ByteStream, SHORT_MEANS_DRAINED};
 
 /// A stream as a test scripts it.
 #[derive(Default)]
@@ -220,7 +220,7 @@ fn a_read_that_does_not_look_at_the_stream_proves_nothing_about_it() {
     assert_eq!(wire.read(&mut buffer).unwrap(), 2);
     assert!(!wire.is_drained_by(2, 100));
     assert_eq!(wire.read(&mut buffer).unwrap(), 5);
-    assert!(wire.is_drained_by(5, 100));
+    assert_eq!(wire.is_drained_by(5, 100), SHORT_MEANS_DRAINED);
 }
 
 #[test]
@@ -288,7 +288,7 @@ fn a_large_message_that_blocks_in_the_middle_is_torn() {
     let mut output = Output::new(wire);
     output.borrow_ring(&mut pool, LIMIT);
     // No byte of the message counts as written, but its record has begun to leave.
-    script.takes(&[100]);
+    script.takes(&[100, 0]);
     output.begin();
     output.put_slice(&numbered(9_000));
     assert_eq!(output.written(), 0);
@@ -305,7 +305,7 @@ fn a_message_that_does_not_fit_behind_sealed_ones_is_taken_back() {
         let (wire, script) = sealed(plainly());
         let mut output = Output::new(wire);
         output.borrow_ring(&mut pool, LIMIT);
-        script.takes(&[blocked]);
+        script.takes(&[blocked, 0]);
         output.begin();
         output.put_slice(&numbered(9_000));
         assert_eq!(output.finish(), Packed::Whole);
@@ -313,6 +313,7 @@ fn a_message_that_does_not_fit_behind_sealed_ones_is_taken_back() {
         output.put_slice(&[0; 15_000]);
         assert_eq!(output.finish(), Packed::Overflowed, "blocked at {blocked}");
         assert_eq!((output.len(), output.written()), (9_000, 0));
+        script.0.borrow_mut().takes.clear();
         output.try_again();
         assert_eq!((output.len(), output.written()), (0, 9_000));
         assert!(script.receiver().plain == numbered(9_000));
@@ -328,7 +329,8 @@ fn the_end_is_said_once_however_often_it_blocks_and_nothing_follows() {
     output.put_slice(b"message");
     output.flush();
     for _ in 0..3 {
-        script.takes(&[1, 0]);
+        // Where mio emulates edges, a write that is cut short is followed by another.
+        script.takes(&[1, 0, 0, 0]);
         output.unblock();
         assert!(!output.say_end());
         assert!(output.has_unsent());
