@@ -4,13 +4,14 @@ use std::io::Read;
 use std::net::Shutdown;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::channel;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use ringwheel::protocol::Lines;
 use ringwheel::{Limits, Listen, SendError, Server, ServerBuilder};
 use support::scale::{KIB, milliseconds, report, sized};
-use support::{Client, DEADLINE, TestServer, eventually, listen};
+use support::{Client, DEADLINE, TestServer, eventually, listen, take};
 
 use crate::rooms::Rooms;
 
@@ -159,19 +160,20 @@ fn a_member_who_does_not_read_shuts_no_thread_out() {
     let (server, rooms) = start(builder, 2 * DEADLINE);
     let mut sleeper = join(&server, &rooms, 1);
     let mut member = join(&server, &rooms, 1).remove(0);
-    let count = sized(10_000, 100_000);
-    let mut refused = 0;
-    for part in lines(count).chunks(100 * LINE) {
-        let refused_now = publish_from_thread(&server, part);
-        // On a busy machine the worker may not have looked at the one who does not read before the next lines came.
-        let heard = member.receive(part.len() - refused_now * LINE);
-        assert!(refused_now > 0 || heard == part);
-        refused += refused_now;
+    let all = server.handle().connections_of::<Rooms>().expect("it runs");
+    let (told, done) = channel();
+    let mut heard = 0;
+    for part in lines(sized(10_000, 100_000)).chunks(100 * LINE) {
+        assert_eq!(publish_from_thread(&server, part), 0);
+        assert!(member.receive(part.len()) == part);
+        heard += part.len();
+        // The worker looks after laggards behind the delivery. A busy machine may hold it up in between.
+        let told = told.clone();
+        let answer = all.on_worker(0, move |_, _| _ = told.send(()));
+        answer.expect("there is room for one closure");
+        take(&done);
     }
-    assert!(
-        refused * 100 < count,
-        "{refused} of {count} lines are refused"
-    );
+    assert!(heard > 0);
     sleeper[0].expect_reset();
 }
 
