@@ -10,7 +10,7 @@ use rustls::unbuffered::{
 use rustls::{ProtocolVersion, server::ServerConnectionData};
 
 use super::answers;
-use super::record::Record;
+use super::record::Batch;
 use super::refusal::refused;
 use super::session::TlsSession;
 use crate::io::wire::seal::{Rest, Seal, SealedPiece, Unsealed};
@@ -74,16 +74,16 @@ impl TlsSeal {
         count
     }
 
-    /// Offers rustls one record, or bytes that are not a whole one, takes the plaintext and appends answers.
+    /// Offers rustls records, or bytes that are not a whole one, takes the plaintext and appends answers.
     fn offer(
         &mut self,
-        record: Record,
+        batch: Batch,
         input: &mut [u8],
         plain: &mut [u8],
         answers: &mut Vec<u8>,
         turn: &mut Unsealed,
     ) -> Result<(), rustls::Error> {
-        let mut window = self.offered + record.length();
+        let mut window = self.offered + batch.length;
         loop {
             let from = turn.consumed;
             let UnbufferedStatus { discard, state } = self
@@ -121,9 +121,9 @@ impl TlsSeal {
                 break;
             }
         }
-        self.offered = match record {
-            Record::Whole { .. } => window,
-            Record::Partial { length } => window - length,
+        self.offered = match batch.records {
+            0 => window - batch.length,
+            _ => window,
         };
         Ok(())
     }
@@ -138,17 +138,17 @@ impl TlsSeal {
     ) -> Result<(), rustls::Error> {
         let overhead = self.overhead();
         loop {
-            let record = Record::at_front_of(&input[turn.consumed + self.offered..]);
-            let room = plain.len() - turn.written;
-            if record.is_whole() && turn.written > 0 && record.plaintext_max(overhead) > room {
+            let waiting = &input[turn.consumed + self.offered..];
+            let batch = Batch::at_front_of(waiting, plain.len() - turn.written, overhead);
+            if !batch.fits && turn.written > 0 {
                 turn.rest = Rest::Perhaps;
                 return Ok(());
             }
-            if record.length() == 0 && !matches!(self.incoming, Incoming::New) {
+            if batch.length == 0 && !matches!(self.incoming, Incoming::New) {
                 return Ok(());
             }
-            self.offer(record, input, plain, answers, turn)?;
-            turn.records += usize::from(record.is_whole());
+            self.offer(batch, input, plain, answers, turn)?;
+            turn.records += batch.records;
             match self.incoming {
                 Incoming::Ended => return Ok(()),
                 _ => self.incoming = Incoming::Open,
@@ -157,7 +157,7 @@ impl TlsSeal {
                 turn.rest = Rest::Perhaps;
                 return Ok(());
             }
-            if !record.is_whole() {
+            if batch.records == 0 {
                 return Ok(());
             }
         }
