@@ -117,12 +117,11 @@ impl EventLoop {
 
     /// Returns how long the loop may sleep; `None` until an event or a wake-up comes.
     fn prepare_to_sleep(&mut self, last_event: Instant) -> Option<Duration> {
-        let mut next_accept = self.listeners.timeout();
+        let mut next_newcomer = self.listeners.timeout();
         if !self.openings.is_quiet() {
-            let next_opening = self.openings.timeout(|| self.shared.clock());
-            next_accept = earlier(next_accept, next_opening);
+            next_newcomer = earlier(next_newcomer, self.next_opening());
         }
-        let has_work = self.shared.prepare_to_sleep() || next_accept == Some(Duration::ZERO);
+        let has_work = self.shared.prepare_to_sleep() || next_newcomer == Some(Duration::ZERO);
         let is_spinning = self
             .busy_poll
             .is_some_and(|time| last_event.elapsed() < time);
@@ -130,12 +129,17 @@ impl EventLoop {
             Some(Duration::ZERO)
         } else {
             let next_timer = self.reactor.timeout(|| self.shared.clock());
-            earlier(next_timer, next_accept)
+            earlier(next_timer, next_newcomer)
         };
         // A loop that spins does not sleep either, but that alone does not mean that it is behind.
         let is_behind = timeout == Some(Duration::ZERO) && (has_work || !is_spinning);
         self.reactor.set_behind(is_behind);
         timeout
+    }
+
+    #[cold]
+    fn next_opening(&self) -> Option<Duration> {
+        self.openings.timeout(|| self.shared.clock())
     }
 
     // Out of line, so that it has the processor's registers to itself.
@@ -180,6 +184,7 @@ impl EventLoop {
         }
     }
 
+    #[inline(never)]
     fn accept_ready(&mut self) {
         // The callbacks so far may have taken long, and deadlines of new connections count from now.
         self.reactor.catch_up(self.shared.clock());
@@ -208,6 +213,7 @@ impl EventLoop {
     }
 
     /// Obeys the commands that wait, within the budget. True if one of them was to stop.
+    #[inline(never)]
     fn obey_commands(&mut self) -> bool {
         let mut is_stopped = false;
         // The callbacks so far may have taken long, and deadlines of new connections count from now.
@@ -242,6 +248,7 @@ impl EventLoop {
     }
 
     /// Makes the change that a command has announced.
+    #[cold]
     fn make_change(&mut self) {
         match self.changes.try_recv() {
             Ok(LoopChange::Serve { make, opening }) => {
@@ -307,6 +314,7 @@ impl EventLoop {
         }
     }
 
+    #[inline(never)]
     fn count_departed(&mut self) {
         for departed in self.reactor.departed() {
             self.shared.uncount_connection();
@@ -337,9 +345,9 @@ fn readiness(event: &Event) -> Readiness {
 
 /// The earlier of two times to wait, of which `None` is for ever.
 fn earlier(one: Option<Duration>, other: Option<Duration>) -> Option<Duration> {
-    match (one, other) {
-        (Some(one), Some(other)) => Some(one.min(other)),
-        (one, other) => one.or(other),
+    match other {
+        None => one,
+        Some(other) => Some(one.map_or(other, |one| one.min(other))),
     }
 }
 

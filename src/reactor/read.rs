@@ -6,7 +6,6 @@ use std::io;
 use crate::connection::Connection;
 use crate::connection::close_reason::Cause;
 use crate::connection::loop_state::LoopState;
-use crate::io::wire::Wire;
 use crate::service::Service;
 
 use super::{Reactor, ServiceEntry};
@@ -54,7 +53,7 @@ pub(super) fn fast_turn(
     let wire = connection.output.wire();
     let outcome = wire.read(buffer);
     let count = match outcome {
-        Ok(count) if count > 0 && wire.is_drained_by(count, room) && !has_more_to_do(wire) => count,
+        Ok(count) if count > 0 && wire.is_done_with(count, room, COSTLY_READ) => count,
         _ => {
             connection.readable = true;
             ReadTurn::new(connection, slot, state, buffer).run_after_first_read(outcome, room);
@@ -74,13 +73,6 @@ pub(super) fn fast_turn(
         return false;
     }
     connection.output.send_off(&mut state.pool)
-}
-
-/// True if the last read has caused work that counts against the budget of the turn, or has left something in the wire: records
-/// to send, or a part of one, which the connection is charged with.
-#[inline]
-fn has_more_to_do(wire: &Wire) -> bool {
-    wire.work_of_read() > COSTLY_READ || wire.held() > 0
 }
 
 /// The bytes to make room for, in all, where `needed` were announced and `arrived` have come. A header may claim any length, so

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::io::tls::Tls;
-use crate::io::tls::error::TlsError;
+use crate::io::tls::error::{TlsError, TlsErrorKind};
 use crate::server::handle::ServerHandle;
 use crate::server::listen::Listen;
 
@@ -53,8 +53,12 @@ impl ServerHandle {
     ///
     /// It reads files, and so takes a moment: call it from a thread of its own, or a task, rather than from a callback.
     ///
+    /// A listener with a `rustls::ServerConfig` of your own is passed over: renew it by
+    /// [`Tls::reload_config`](crate::Tls::reload_config).
+    ///
     /// # Errors
     /// The first error of a listener. That listener goes on with what it had; the others are renewed all the same.
+    /// [`NotReloadable`](crate::TlsErrorKind::NotReloadable) if all listeners with TLS were passed over.
     ///
     /// ```
     /// use ringwheel::ServerHandle;
@@ -68,10 +72,16 @@ impl ServerHandle {
     /// ```
     #[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
     pub fn reload_tls(&self) -> Result<(), TlsError> {
-        let mut outcome = Ok(());
-        for source in self.listening().seal_sources() {
-            outcome = outcome.and(source.reload());
-        }
-        outcome
+        let sources = self.listening().seal_sources();
+        let outcomes = sources.iter().map(|source| source.reload());
+        let (passed_over, others): (Vec<_>, Vec<_>) = outcomes.partition(
+            |outcome| matches!(outcome, Err(error) if error.kind() == TlsErrorKind::NotReloadable),
+        );
+        let decisive = if others.is_empty() {
+            passed_over
+        } else {
+            others
+        };
+        decisive.into_iter().collect()
     }
 }

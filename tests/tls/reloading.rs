@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
 use ringwheel::protocol::Raw;
-use ringwheel::{Server, Tls};
+use ringwheel::{Server, Tls, TlsErrorKind};
 use support::scale::{report, sized};
 use support::tls::{Authority, Issued, NAME, TlsClient, VERSIONS, client_config};
 use support::{DEADLINE, TestServer, listen, raw_echo};
@@ -123,4 +124,34 @@ fn a_new_certificate_is_for_new_connections_and_a_broken_one_for_nobody() {
     drop((first, second, third));
     server.join();
     events.assert_lifecycles();
+}
+
+#[test]
+fn listeners_with_settings_of_rustls_are_passed_over() {
+    let authority = Authority::shared();
+    let certificates = [authority.issue(&[NAME]), authority.issue(&[NAME])];
+    let files = Files::new("passed-over");
+    files.write(&certificates[0]);
+    let own = || listen(Raw).tls(Tls::from_config(Arc::new(certificates[0].server_config())));
+    let (echo, events) = raw_echo();
+    let server = TestServer::start(own(), echo);
+    let handle = server.handle();
+    let error = handle.reload_tls().unwrap_err();
+    assert_eq!(error.kind(), TlsErrorKind::NotReloadable);
+
+    let added = handle
+        .listen(listen(Raw).tls(files.tls()), raw_echo().0)
+        .unwrap();
+    let presents = |issued: &Issued| {
+        let config = client_config(&VERSIONS[1..]);
+        let mut client = TlsClient::open_with(added[0].socket_addr().unwrap(), &config);
+        client.ping();
+        has_presented(&client, issued)
+    };
+    files.write(&certificates[1]);
+    handle.reload_tls().unwrap();
+    assert!(presents(&certificates[1]));
+    fs::write(files.path("key.pem"), "no key").unwrap();
+    assert_eq!(handle.reload_tls().unwrap_err().kind(), TlsErrorKind::NoKey);
+    server.finish(&events);
 }

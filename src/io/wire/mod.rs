@@ -56,6 +56,18 @@ impl Wire {
         }
     }
 
+    /// True if the read that has just returned `count` bytes into `room` has [drained](Self::is_drained_by) the stream, has caused
+    /// at most so much [work](Self::work_of_read), and has left nothing in the wire: no records to send, and no part of one.
+    #[inline]
+    pub(crate) fn is_done_with(&self, count: usize, room: usize, most_work: usize) -> bool {
+        match self {
+            Wire::Plain(stream) => stream.is_drained_by(count, room),
+            Wire::Sealed(sealed) => {
+                sealed.is_drained() && sealed.work_of_read() <= most_work && sealed.held() == 0
+            }
+        }
+    }
+
     /// True if a read would find something: bytes, the end of stream, or an error.
     pub(crate) fn has_news(&mut self) -> bool {
         match self {
