@@ -152,15 +152,15 @@ impl EventLoop {
                         self.reactor.on_event(token, readiness(event));
                     }
                 }
-                rare => self.dispatch_rare(rare, event),
+                _ => self.dispatch_rare(event),
             }
         }
     }
 
     /// Handles an event of another source than a connection.
     #[cold]
-    fn dispatch_rare(&mut self, token: Token, event: &Event) {
-        match token {
+    fn dispatch_rare(&mut self, event: &Event) {
+        match Token::decode(event.token()) {
             Token::Listener(index) => self.listeners.on_event(index),
             Token::Opening(name) => {
                 let now = self.shared.clock();
