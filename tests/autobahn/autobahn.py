@@ -1,8 +1,8 @@
 """Runs the Autobahn test suite's fuzzing client against a WebSocket echo server, and compares every case with expected.txt.
 
-It first starts the example websocket_deflate, unless it is told of a server that runs already. The suite is not part of this
-repository: it is Python 2.7 code (`pip install autobahntestsuite` there), or the image crossbario/autobahn-testsuite. Where
-there is no wstest, nothing is tested and a line says so."""
+It first starts the example websocket_deflate, or websocket_echo with TLS, unless it is told of a server that runs already. The
+suite is not part of this repository: it is Python 2.7 code (`pip install autobahntestsuite` there), or the image
+crossbario/autobahn-testsuite. Where there is no wstest, nothing is tested and a line says so."""
 
 import argparse
 import fnmatch
@@ -42,6 +42,9 @@ exit status: 0 if every chosen case behaved as expected, or if there is no wstes
 did not or had no result, the server ended, or time ran out; 2 if the options make no sense."""
 
 Verdict = namedtuple("Verdict", "behavior close")  # of a case, and of the end of its connection
+Example = namedtuple("Example", "name features arguments scheme")
+PLAIN = Example("websocket_deflate", "deflate", ["--addr", "127.0.0.1:0"], "ws")
+TLS = Example("websocket_echo", "websocket,tls", ["--self-signed", "127.0.0.1:0"], "wss")
 
 # The columns of the summary.
 KINDS = ("OK", "NON-STRICT", "INFORMATIONAL", "UNIMPLEMENTED", "FAILED")
@@ -76,8 +79,8 @@ def test(options, wstest, processes):
     server, url = None, options.url
     work = Work()
     if url is None:
-        executable = build(options.profile)
-        server, url = start_server(executable, work, processes)
+        example = TLS if options.tls else PLAIN
+        server, url = start_server(example, build(example, options.profile), work, processes)
     jobs = [
         Job(number, cases[number :: options.jobs], work)
         for number in range(min(options.jobs, len(cases)))
@@ -107,7 +110,9 @@ def read_options():
     which.add_argument(
         "--cases", metavar="PATTERNS", help='such as "1.* 9.3.*" (default: groups 1 to 10, 301 cases)'
     )
-    parser.add_argument("--url", help="test the server at ws://… and start none")
+    server = parser.add_mutually_exclusive_group()
+    server.add_argument("--url", help="test the server at ws://… or wss://… and start none")
+    server.add_argument("--tls", action="store_true", help="test the example websocket_echo over TLS, which does not compress")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="fuzzing clients at the same time (default: 1)")
     parser.add_argument(
         "--profile", default="release", help="cargo profile of the example (default: release; dev has debug assertions)"
@@ -153,29 +158,29 @@ def choose(expected, patterns):
     return [case for case in expected if case in chosen]
 
 
-def build(profile):
+def build(example, profile):
     """Builds the example and returns the path of the executable."""
-    command = ["cargo", "build", "--profile", profile, "--features", "deflate", "--example", "websocket_deflate"]
+    command = ["cargo", "build", "--profile", profile, "--features", example.features, "--example", example.name]
     command.append("--message-format=json-render-diagnostics")
     built = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     if built.returncode != 0:
-        raise Failure("the example websocket_deflate does not build")
+        raise Failure(f"the example {example.name} does not build")
     for message in map(json.loads, built.stdout.splitlines()):
-        if message.get("executable") and message["target"]["name"] == "websocket_deflate":
+        if message.get("executable") and message["target"]["name"] == example.name:
             return message["executable"]
-    raise Failure("cargo names no executable of the example websocket_deflate")
+    raise Failure(f"cargo names no executable of the example {example.name}")
 
 
-def start_server(executable, work, processes):
+def start_server(example, executable, work, processes):
     """Starts the example on a free port; returns it and its URL once it listens."""
     log = work.here / "server.log"
-    server = processes.start([executable, "--addr", "127.0.0.1:0"], log)
+    server = processes.start([executable, *example.arguments], log)
     deadline = time.monotonic() + START_TIMEOUT
     while True:
         running = server.poll() is None
         for line in log.read_text().splitlines(keepends=True):
             if line.startswith("listening on ") and line.endswith("\n"):
-                return server, f"ws://{line.split()[-1]}"
+                return server, f"{example.scheme}://{line.split()[2]}"
         if not running or time.monotonic() > deadline:
             raise Failure(f"the server does not listen:\n{log.read_text()}")
         time.sleep(PAUSE)

@@ -14,7 +14,8 @@ import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 const HELP = `Usage: node browser.mjs SERVER [ARGUMENT]...
-Runs the chat server SERVER (with --addr 127.0.0.1:PORT added), and lets two people chat on its page in a browser.
+Runs the chat server SERVER (with --addr 127.0.0.1:PORT added), and lets two people chat on its page in a browser. If --self-signed is
+among the arguments, the page comes by https, and connects by wss.
 
 environment:
   CHROMIUM   the browser's command (default: chromium)`;
@@ -40,6 +41,10 @@ const FLAGS = [
   '--disable-backgrounding-occluded-windows',
   '--disable-renderer-backgrounding',
 ];
+
+// With this argument the server has a certificate that nobody has signed.
+const SELF_SIGNED = '--self-signed';
+const ANY_CERTIFICATE = '--ignore-certificate-errors';
 
 // A child process that leads its own group, so that its children end with it.
 class Child {
@@ -103,8 +108,8 @@ async function startServer([command, ...args], port, children) {
 
 // The DevTools connection to the browser: JSON messages, each ended by a zero byte; the browser reads descriptor 3 and writes 4.
 class Browser {
-  constructor(command, profile, children) {
-    this.child = new Child(command, [...FLAGS, `--user-data-dir=${profile}`], ['ignore', 'ignore', 'ignore', 'pipe', 'pipe']);
+  constructor(command, flags, profile, children) {
+    this.child = new Child(command, [...flags, `--user-data-dir=${profile}`], ['ignore', 'ignore', 'ignore', 'pipe', 'pipe']);
     children.push(this.child);
     const [, , , input, output] = this.child.process.stdio;
     this.input = input;
@@ -251,15 +256,16 @@ async function chat(from, name, to, text) {
 }
 
 async function converse(command, browserCommand, profile, children) {
+  const [scheme, flags] = command.includes(SELF_SIGNED) ? ['https', [...FLAGS, ANY_CERTIFICATE]] : ['http', FLAGS];
   let { server, address } = await step('server-listens', () => startServer(command, 0, children));
   const browser = await step('browser-starts', async () => {
-    const started = new Browser(browserCommand, profile, children);
+    const started = new Browser(browserCommand, flags, profile, children);
     await started.call('Browser.getVersion');
     return started;
   });
-  const ada = await step('first-page-opens', () => browser.open(`http://${address}/?name=ada`));
+  const ada = await step('first-page-opens', () => browser.open(`${scheme}://${address}/?name=ada`));
   await step('presence-of-one', () => ada.shows('#presence', count(1)));
-  const bob = await step('second-page-opens', () => browser.open(`http://${address}/?name=bob`));
+  const bob = await step('second-page-opens', () => browser.open(`${scheme}://${address}/?name=bob`));
   const together = () => Promise.all([ada, bob].map((page) => page.shows('#presence', count(2))));
   await step('presence-of-two', together);
   await step('first-to-second', () => chat(ada, 'ada', bob, 'Grüße, 世界 🚀'));

@@ -1,9 +1,11 @@
-"""TLS clients that others wrote, against the server tls_echo: openssl, GnuTLS, Python's ssl, Go, Java and curl.
+"""TLS clients that others wrote, against the server tls_echo: openssl, GnuTLS, Python's ssl, Go, Java and curl; and two scanners
+that look for weaknesses, testssl.sh and sslyze.
 
 The program starts the server, whose command is its arguments, and runs the checks of one client.
 """
 
 import argparse
+import json
 import os
 import socket
 import ssl
@@ -12,6 +14,9 @@ import sys
 import tempfile
 
 DEADLINE = 30
+SCAN_DEADLINE = 900
+# The scanner's command, which a user installs into a place of his own.
+SSLYZE = os.environ.get("SSLYZE", "sslyze")
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 
@@ -36,10 +41,10 @@ class Server:
         self.process.wait(DEADLINE)
 
 
-def run(command, words="", fails=False):
+def run(command, words="", fails=False, deadline=DEADLINE):
     """Runs a client until it ends by itself, and returns what it prints. `fails` is None if its exit status does not matter."""
     result = subprocess.run(
-        command, input=words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", timeout=DEADLINE
+        command, input=words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", timeout=deadline
     )
     if fails is not None and (result.returncode != 0) != fails:
         raise AssertionError(f"exit status {result.returncode}: {result.stdout[-600:]}")
@@ -228,6 +233,46 @@ def curl(server):
     yield "a-stranger-is-not-trusted", lambda: get(fails=True, root="stranger.pem")
 
 
+def testssl(server):
+    def scan():
+        report = server.file("testssl.json")
+        ours = ["--quiet", "--color", "0", "--warnings", "batch", "--nodns", "none"]
+        ours += ["--add-ca", server.file("root.pem"), "--jsonfile", report]
+        # The exit status counts findings.
+        run(["testssl", *ours, f"localhost:{port(server.echo)}"], fails=None, deadline=SCAN_DEADLINE)
+        with open(report, encoding="utf-8") as file:
+            findings = {it["id"]: it for it in json.load(file)}
+        for version, offered in (("SSLv2", False), ("SSLv3", False), ("TLS1", False), ("TLS1_1", False), ("TLS1_2", True), ("TLS1_3", True)):
+            if findings[version]["finding"].startswith("offered") != offered:
+                raise AssertionError(f"{version}: {findings[version]['finding']}")
+        tolerated = {
+            # All suites are strong, so the client chooses: one without AES in hardware takes ChaCha20.
+            "cipher_order",
+            # These are about the certificate of the test.
+            "cert_validityPeriod",
+            "cert_revocation",
+        }
+        grave = [it for it in findings.values() if it["severity"] in ("MEDIUM", "HIGH", "CRITICAL") and it["id"] not in tolerated]
+        if grave:
+            raise AssertionError(grave)
+
+    yield "no-finding-above-low", scan
+
+
+def sslyze(server):
+    def scan():
+        command = [SSLYZE, "--mozilla_config=intermediate", "--certinfo_ca_file", server.file("root.pem")]
+        output = run([*command, f"localhost:{port(server.echo)}"], fails=None, deadline=SCAN_DEADLINE)
+        expect(output, "Not vulnerable to Heartbleed", "Client Renegotiation DoS Attack:   OK", "SCANS COMPLETED")
+        verdict = output.split("COMPLIANCE AGAINST TLS CONFIGURATION")[1]
+        faults = [line.strip() for line in verdict.splitlines() if line.startswith("        * ")]
+        # The certificate of the test is valid for long.
+        if [it for it in faults if not it.startswith("* maximum_certificate_lifespan:")]:
+            raise AssertionError(faults)
+
+    yield "complies-with-mozilla-intermediate", scan
+
+
 def websocket(server, client):
     """The checks of a client of WebSocket, which finds the server's root in the environment."""
     root = server.file("root.pem")
@@ -244,7 +289,7 @@ def websocket(server, client):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    clients = {it.__name__: it for it in (openssl, gnutls, python, go, java, curl)}
+    clients = {it.__name__: it for it in (openssl, gnutls, python, go, java, curl, testssl, sslyze)}
     parser.add_argument("client", choices=[*clients, "websocket"])
     parser.add_argument("--websocket", default="", help="the command of the client of WebSocket")
     parser.add_argument("command", nargs="+", help="the command of the server tls_echo")

@@ -187,7 +187,7 @@ fn websocket_echo_serves_wss() {
         let agreed = alpn.last().map(|name| name.as_bytes());
         assert_eq!(client.alpn(), agreed);
         let wanted = ringwheel::websocket::WebSocketClient::new(addr.to_string(), "/");
-        let head = crate::websocket::echo_over(client.stream(), &wanted.expect("a target"));
+        let head = crate::websocket::echo_over(client.plain(), &wanted.expect("a target"));
         assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
     }
 }

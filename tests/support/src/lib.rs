@@ -35,7 +35,7 @@ pub use hold::{Grip, Hold};
 pub use recorder::{Ending, Event, Events, Recorder};
 pub use server::{TestServer, behind_an_acceptor};
 #[cfg(feature = "tls")]
-pub use tls_client::TlsClient;
+pub use tls::TlsClient;
 
 /// The address that tests listen on: the system chooses the port.
 pub const LOCAL: &str = "127.0.0.1:0";

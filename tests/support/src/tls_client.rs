@@ -1,20 +1,15 @@
-//! A TLS client whose calls all have a deadline.
+//! TLS clients of programs that show a certificate for `localhost`, which the client gets as a PEM text.
 
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use rustls::crypto::ring::default_provider;
+use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls::{ClientConfig, RootCertStore, Stream};
 
-use super::DEADLINE;
-
-/// A connection over TLS to the server under test.
-pub struct TlsClient {
-    stream: StreamOwned<ClientConnection, TcpStream>,
-}
+use super::tls::{TlsClient, connect};
 
 impl TlsClient {
     /// Connects to a server whose certificate is for `localhost`, and is the one in the PEM text `trusted` or was issued by it.
@@ -44,52 +39,12 @@ impl TlsClient {
 
     /// The protocol that both sides have agreed on (ALPN).
     pub fn alpn(&self) -> Option<&[u8]> {
-        self.stream.conn.alpn_protocol()
+        self.tls.alpn_protocol()
     }
 
     /// The stream inside TLS.
-    pub fn stream(&mut self) -> impl Read + Write {
-        &mut self.stream
-    }
-
-    #[track_caller]
-    pub fn send(&mut self, bytes: &[u8]) {
-        let sent = self.stream.write_all(bytes);
-        sent.and_then(|()| self.stream.flush())
-            .expect("the server reads");
-    }
-
-    #[track_caller]
-    pub fn receive(&mut self, length: usize) -> Vec<u8> {
-        let mut bytes = vec![0; length];
-        if let Err(error) = self.stream.read_exact(&mut bytes) {
-            panic!("fewer than {length} bytes arrived: {error}");
-        }
-        bytes
-    }
-
-    /// Sends bytes, and receives the same number.
-    #[track_caller]
-    pub fn ask(&mut self, bytes: &[u8]) -> Vec<u8> {
-        self.send(bytes);
-        self.receive(bytes.len())
-    }
-
-    /// Reads until the server says `close_notify`. An end of stream without it fails the test.
-    #[track_caller]
-    pub fn receive_rest(&mut self) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        if let Err(error) = self.stream.read_to_end(&mut bytes) {
-            panic!("no close_notify after {} bytes: {error}", bytes.len());
-        }
-        bytes
-    }
-
-    /// Says `close_notify`; reading goes on.
-    #[track_caller]
-    pub fn finish(&mut self) {
-        self.stream.conn.send_close_notify();
-        self.stream.flush().expect("the server reads");
+    pub fn plain(&mut self) -> impl Read + Write {
+        Stream::new(&mut self.tls, &mut self.stream)
     }
 }
 
@@ -104,14 +59,9 @@ fn open(address: SocketAddr, trusted: &str, alpn: &[&str], header: &[u8]) -> io:
         .with_root_certificates(roots)
         .with_no_client_auth();
     config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
-    let name = ServerName::try_from("localhost").expect("a name");
-    let session = ClientConnection::new(Arc::new(config), name).map_err(io::Error::other)?;
-    let mut socket = TcpStream::connect_timeout(&address, DEADLINE)?;
-    socket.set_read_timeout(Some(DEADLINE))?;
-    socket.set_write_timeout(Some(DEADLINE))?;
-    socket.set_nodelay(true)?;
-    socket.write_all(header)?;
-    let mut stream = StreamOwned::new(session, socket);
-    stream.conn.complete_io(&mut stream.sock)?;
-    Ok(TlsClient { stream })
+    let mut stream = connect(address, false);
+    stream.write_all(header)?;
+    let mut client = TlsClient::around_named(stream, &Arc::new(config), "localhost");
+    client.shake()?;
+    Ok(client)
 }
