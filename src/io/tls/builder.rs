@@ -26,7 +26,7 @@ static BOTH_VERSIONS: [&SupportedProtocolVersion; 2] = [&TLS13, &TLS12];
 /// | setting | default |
 /// | --- | --- |
 /// | versions | TLS 1.2 and 1.3 |
-/// | certificates of clients | not asked for |
+/// | certificates of clients | not asked for; a client presents at most 4, its own among them, of at most 16 KiB together |
 /// | ALPN | none |
 /// | resumption | by tickets, with keys that change every 6 hours; a ticket is good for at most 12 hours. 256 sessions of clients of TLS 1.2 without tickets are remembered |
 /// | early data (0-RTT) | refused, because an attacker can send it again |
@@ -81,6 +81,9 @@ impl TlsBuilder {
     }
 
     /// Asks clients for certificates, and refuses those without one that leads to one of `roots`. The roots of several calls add up.
+    ///
+    /// A client that presents more than 4 certificates, its own among them, or more than 16 KiB of them is refused: to find a path
+    /// through many that an attacker has made takes long, and the session keeps them.
     pub fn require_client_certificates(mut self, roots: Pem) -> Self {
         self.clients.demand = Demand::Required;
         self.clients.roots.push(roots);

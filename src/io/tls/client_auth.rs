@@ -8,6 +8,7 @@ use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 
+use super::client_chain::BoundedChains;
 use super::error::{TlsError, TlsErrorKind};
 use super::pem::Pem;
 
@@ -89,7 +90,7 @@ impl LoadedClientAuth {
             builder = builder.allow_unauthenticated();
         }
         match builder.build() {
-            Ok(verifier) => Ok(Some(verifier)),
+            Ok(verifier) => Ok(Some(Arc::new(BoundedChains(verifier)))),
             Err(error) => Err(TlsError::new(TlsErrorKind::Refused).because(error)),
         }
     }

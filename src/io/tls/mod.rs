@@ -4,6 +4,7 @@ mod answers;
 pub(crate) mod builder;
 mod certificates;
 mod client_auth;
+mod client_chain;
 pub(crate) mod error;
 mod handshake;
 pub(crate) mod pem;

@@ -1,7 +1,11 @@
 use std::sync::Arc;
 
 use super::support::*;
+use crate::io::tls::client_auth::{ClientAuth, Demand};
+use crate::io::tls::client_chain::{BYTES_MAX, CERTIFICATES_MAX};
 use rustls::AlertDescription;
+use rustls::crypto::ring::default_provider;
+use rustls::pki_types::{CertificateDer, UnixTime};
 
 struct Case {
     servers: Authority,
@@ -123,4 +127,34 @@ fn a_revoked_certificate_is_refused() {
         assert_eq!(error, alert(AlertDescription::CertificateRevoked));
         case.outcome(&tls, version, Some(&unlisted)).unwrap_err();
     }
+}
+
+#[test]
+fn long_chains_are_refused_before_a_path_is_looked_for() {
+    let case = Case::new();
+    let provider = Arc::new(default_provider());
+    let auth = ClientAuth {
+        demand: Demand::Required,
+        roots: vec![case.clients.root()],
+        revocation_lists: Vec::new(),
+    };
+    let loaded = auth.load(&provider).unwrap();
+    let verifier = loaded.verifier(&provider).unwrap().unwrap();
+    let known = case.clients.issue(&["client"], 1).der;
+    let verify = |chain: &[CertificateDer<'_>]| {
+        let outcome = verifier.verify_client_cert(&known, chain, UnixTime::now());
+        outcome.map(|_| ()).map_err(|error| error.to_string())
+    };
+    let other = case.servers.issue(&["other"], 2).der;
+    let others = vec![other.clone(); CERTIFICATES_MAX];
+    assert_eq!(verify(&others[1..]), Ok(()));
+    let error = verify(&others).unwrap_err();
+    assert!(error.contains("more than 4 certificates"), "{error}");
+
+    // The verifier parses only what it needs.
+    let filler = |length: usize| CertificateDer::from(vec![0; length]);
+    let most = BYTES_MAX - known.len() - other.len();
+    assert_eq!(verify(&[other.clone(), filler(most)]), Ok(()));
+    let error = verify(&[other.clone(), filler(most + 1)]).unwrap_err();
+    assert!(error.contains("16384 bytes"), "{error}");
 }
