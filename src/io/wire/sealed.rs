@@ -326,7 +326,13 @@ impl Sealed {
 
     pub(super) fn push_unsent(&mut self) -> io::Result<()> {
         while self.sent < self.unsent.len() {
-            let count = self.stream.write(&self.unsent[self.sent..])?;
+            let count = match self.stream.write(&self.unsent[self.sent..]) {
+                Ok(count) => count,
+                Err(error) => {
+                    self.drop_sent();
+                    return Err(error);
+                }
+            };
             self.sent += count;
             self.taken += count as u64;
             if self.sent < self.unsent.len() && SHORT_MEANS_DRAINED {

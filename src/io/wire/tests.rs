@@ -415,7 +415,8 @@ fn a_record_that_never_ends_is_held_up_to_a_bound() {
 
 #[test]
 fn a_peer_that_reads_no_answers_may_cause_so_many_and_one_that_reads_slowly_uses_no_more_memory() {
-    for reads in [0, 40] {
+    // Of the 40 bytes of ten answers all but one leave, so that the wire never has all of them sent.
+    for reads in [0, 39] {
         let (mut wire, script) = sealed(plainly());
         let mut sender = Sender::default();
         let mut answered = 0;
@@ -423,7 +424,8 @@ fn a_peer_that_reads_no_answers_may_cause_so_many_and_one_that_reads_slowly_uses
             let records: Vec<u8> = (0..10).flat_map(|_| sender.record(UPDATE, &[])).collect();
             answered += 10;
             script.brings(&records);
-            script.takes(&[reads]);
+            // Where mio emulates edges, a write that is cut short is followed by another.
+            script.takes(&[reads, 0]);
             let outcome = wire.read(&mut [0; 4_096]).unwrap_err().kind();
             if outcome != io::ErrorKind::Interrupted || answered == 100_000 {
                 break outcome;
