@@ -270,4 +270,10 @@ struct Readme;
 #[doc(hidden)]
 pub mod internal {
     pub use crate::wheel::{TickClock, TimerKey, Wheel};
+
+    /// Checks a sealed wire by the operations that these bytes stand for. For the fuzz target `wire`.
+    #[cfg(fuzzing)]
+    pub fn check_wire(data: &[u8]) {
+        crate::io::wire::checked::check(data);
+    }
 }

@@ -17,6 +17,7 @@ fn main() -> io::Result<()> {
     proxy_header()?;
     frames()?;
     deflate()?;
+    wire()?;
     connection()
 }
 
@@ -76,6 +77,24 @@ fn headers() -> Result<[(&'static str, ProxyHeader); 5], ProxyHeaderError> {
         ("binary-unknown", ProxyHeader::unknown()),
         ("binary-local", ProxyHeader::local()),
     ])
+}
+
+/// A head of no choices, no early record and nothing unsent, and then operations of `src/io/wire/checked/plan.rs`.
+fn wire() -> io::Result<()> {
+    let (ask, arrive_all, read_all, takes, push) = (13, 26, 36, 51, 58);
+    let head = [0; 4];
+    // The stream takes nothing, until the answers are more than a peer may leave unread.
+    let mut unread = [ask, 255].repeat(8);
+    unread.extend([arrive_all, takes, 0]);
+    unread.extend([read_all, 255, push, read_all, 255]);
+    write("wire", "answers-unread", &[&head, &unread])?;
+    // As many answers leave in each round as come, so that some are always left.
+    let begin = [ask, 2, arrive_all, read_all, 200];
+    let round = [ask, 1, arrive_all, read_all, 200, takes, 64, push].repeat(40);
+    write("wire", "answers-read-slowly", &[&head, &begin, &round])?;
+    // The same where a write that is cut short is followed by another.
+    let round = [ask, 1, arrive_all, read_all, 200, takes, 64, takes, 0, push].repeat(40);
+    write("wire", "answers-read-slowly-poll", &[&head, &begin, &round])
 }
 
 /// Protocol, limit, three bytes of settings, the lengths of pieces, and the stream.

@@ -11,6 +11,7 @@ pub mod ring;
 pub mod websocket_frames;
 pub mod websocket_pieces;
 pub mod wheel;
+pub mod wire;
 
 mod endpoint;
 mod input;
@@ -20,7 +21,7 @@ mod websocket;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 9] = [
+pub const TARGETS: [Target; 10] = [
     ("connection", connection::run),
     ("deflate", deflate::run),
     ("framings", framings::run),
@@ -30,4 +31,5 @@ pub const TARGETS: [Target; 9] = [
     ("websocket_frames", websocket_frames::run),
     ("websocket_pieces", websocket_pieces::run),
     ("wheel", wheel::run),
+    ("wire", wire::run),
 ];

@@ -1,4 +1,6 @@
 //! Replays the fuzzers' seeds, and the inputs that once failed. Needs no fuzzer.
+//!
+//! The seeds of `wire` are replayed by a unit test of the library instead; see [`ringwheel_fuzz::wire`].
 
 use std::fs;
 use std::path::Path;

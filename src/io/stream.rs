@@ -132,8 +132,8 @@ pub(crate) enum Stream {
     Tcp(TcpStream),
     #[cfg(unix)]
     Unix(UnixStream),
-    /// A stream of the simulated network.
-    #[cfg(test)]
+    /// A stream without a socket: of the simulated network, of a test, or of a fuzz target.
+    #[cfg(any(test, fuzzing))]
     // Two boxes, so that a connection is hardly larger than in production.
     Simulated(Box<Box<dyn ByteStream>>),
     /// No stream: the output only collects. See [`Output::detached`](crate::protocol::Output::detached).
@@ -147,7 +147,7 @@ macro_rules! delegate {
             Stream::Tcp(stream) => ByteStream::$method(stream $(, $argument)*),
             #[cfg(unix)]
             Stream::Unix(stream) => ByteStream::$method(stream $(, $argument)*),
-            #[cfg(test)]
+            #[cfg(any(test, fuzzing))]
             Stream::Simulated(stream) => stream.$method($($argument),*),
             Stream::Detached => $detached,
         }
@@ -247,7 +247,7 @@ impl fmt::Debug for Stream {
             Stream::Tcp(_) => "Tcp",
             #[cfg(unix)]
             Stream::Unix(_) => "Unix",
-            #[cfg(test)]
+            #[cfg(any(test, fuzzing))]
             Stream::Simulated(_) => "Simulated",
             Stream::Detached => "Detached",
         })

@@ -68,6 +68,8 @@ pub(crate) struct Log {
     pub(crate) sealed: u64,
     /// The end of the records of each call of `seal`, and the end of their plaintext.
     pieces: Vec<(u64, u64)>,
+    /// Bytes of the records that were opened.
+    pub(crate) consumed: u64,
     /// Bytes of plaintext that were given out.
     pub(crate) opened: u64,
     /// Plaintext is inside, or a whole record was left in the input.
@@ -201,6 +203,7 @@ impl Seal for Double {
             }
         }
         let mut log = self.log.borrow_mut();
+        log.consumed += opened.consumed as u64;
         log.opened += opened.written as u64;
         let has_record = whole(&input[opened.consumed..]).is_some();
         log.is_at_hand = opened.rest != Rest::Ended && (has_record || !self.inside.is_empty());
@@ -298,6 +301,13 @@ impl Receiver {
 
     fn note(&mut self, fault: String) {
         self.fault.get_or_insert(fault);
+    }
+
+    /// Bytes of plaintext in the record of which a part was received.
+    pub(crate) fn begun(&self) -> usize {
+        let is_plain = self.held.first() == Some(&DATA);
+        let length = self.held.len().saturating_sub(HEADER);
+        if is_plain { length } else { 0 }
     }
 
     /// True if a part of a record was received.

@@ -1,8 +1,12 @@
 //! The wire of a connection: a stream, plain or sealed.
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
+pub(crate) mod checked;
+#[cfg(any(test, fuzzing))]
 pub(crate) mod double;
 pub(crate) mod handshake;
+#[cfg(any(test, fuzzing))]
+mod scripted;
 pub(crate) mod seal;
 pub(crate) mod sealed;
 

@@ -14,7 +14,7 @@ pub(crate) const PIECE: usize = 32 * 1024;
 /// Bytes of plaintext that are gathered from several parts into one record: the largest record of TLS.
 const GATHER: usize = 16 * 1024;
 /// Room beside a piece for what its records add, and for words of the seal itself that leave first.
-const SEAL_ROOM: usize = 8 * 1024;
+pub(super) const SEAL_ROOM: usize = 8 * 1024;
 /// Received bytes beyond the room for plaintext that one read asks for, so that a record that fills the room comes whole.
 const RECORD_ROOM: usize = 512;
 /// Most bytes that are held of records or of a seal's own messages that are not whole. TLS allows messages of 64 KiB, and a record
@@ -326,7 +326,13 @@ impl Sealed {
 
     pub(super) fn push_unsent(&mut self) -> io::Result<()> {
         while self.sent < self.unsent.len() {
-            let count = self.stream.write(&self.unsent[self.sent..])?;
+            let count = match self.stream.write(&self.unsent[self.sent..]) {
+                Ok(count) => count,
+                Err(error) => {
+                    self.drop_sent();
+                    return Err(error);
+                }
+            };
             self.sent += count;
             self.taken += count as u64;
             if self.sent < self.unsent.len() && SHORT_MEANS_DRAINED {
