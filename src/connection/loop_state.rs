@@ -92,6 +92,9 @@ impl LoopState {
         if self.budget.is_late() {
             let now = self.measures_time.then(Instant::now);
             self.budget.cut(now);
+        } else if self.budget.measures_next_call() {
+            let now = self.measures_time.then(Instant::now);
+            self.budget.begin_measuring(now);
         }
     }
 

@@ -128,6 +128,10 @@ impl<V, S: BuildHasher> NameTable<V, S> {
 
 impl<V, S> NameTable<V, S> {
     #[inline]
+    pub(super) fn get(&self, key: u32) -> Option<&V> {
+        self.entries.get(key as usize).map(|entry| &entry.value)
+    }
+
     pub(super) fn get_mut(&mut self, key: u32) -> Option<&mut V> {
         let entry = self.entries.get_mut(key as usize);
         entry.map(|entry| &mut entry.value)

@@ -1,5 +1,8 @@
 //! The topics of a service on one worker: their subscribers, and the publications that some subscribers have not got.
 
+pub(crate) mod reading;
+
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
@@ -11,6 +14,8 @@ use crate::connection::subscribers::{List, Subscribers};
 use crate::connection::topic_log::Log;
 use crate::shared::backlog::{Backlog, Lateness};
 use crate::shared::sync::atomic::Ordering;
+
+use reading::Head;
 
 /// Cost of the deliveries of a topic before the other topics have their turn: about 64 visits to subscribers.
 const TURN: usize = 2048;
@@ -43,6 +48,8 @@ pub(crate) struct Topics<T, S = RandomState> {
     lagging: usize,
     /// The entries that rounds have to deliver.
     lateness: Lateness,
+    /// The memory of the last reading, empty.
+    heads: Vec<Reverse<Head>>,
     /// The backlog of the worker; entries in the logs of topics that are not active rest there.
     backlog: Arc<Backlog>,
 }
@@ -56,7 +63,7 @@ struct Topic<T> {
 }
 
 /// A connection's place among the subscribers of a topic.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Subscription {
     topic: u32,
     place: u32,
@@ -69,20 +76,9 @@ impl Subscription {
     }
 }
 
-/// The oldest entry that a connection has not read.
-struct Unread {
-    /// The subscription by which it gets the entry.
-    subscription: Subscription,
-    /// The position of the entry in the log of the topic.
-    position: usize,
-    stamp: u64,
-    /// True if the connection has not read all by other subscriptions, either.
-    has_others: bool,
-}
-
 /// The next step of delivering what was published.
 pub(crate) enum Step<T> {
-    /// A subscriber gets all entries up to this stamp. If there is a subscription, its others have none.
+    /// A subscriber gets all entries up to this stamp, and may get later ones. If there is a subscription, its others have none.
     Visit(ConnId, u64, Option<Subscription>),
     /// All subscribers have these.
     Done(Vec<T>),
@@ -106,6 +102,7 @@ impl<T, S: Default> Topics<T, S> {
             used: 0,
             lagging: 0,
             lateness: Lateness::default(),
+            heads: Vec::new(),
             backlog,
         }
     }
@@ -272,21 +269,10 @@ impl<T, S: BuildHasher> Topics<T, S> {
             })
     }
 
-    /// The oldest entry up to the stamp `horizon` that one of these subscriptions, all of one connection, has not read, and
-    /// true if there is another. The entry counts as read from now on.
-    pub(crate) fn read(
-        &mut self,
-        subscriptions: &[Subscription],
-        horizon: u64,
-    ) -> Option<(&T, bool)> {
-        let unread = self.find_unread(subscriptions, horizon)?;
-        let read = self.read_by(unread.subscription, horizon);
-        read.map(|(value, has_more)| (value, has_more || unread.has_others))
-    }
-
-    /// As [`read`](Self::read), by a subscription of a connection that has read all by its others.
+    /// The oldest entry up to the stamp `horizon` that a subscription has not read, and true if there is another. The entry counts as
+    /// read from now on.
     #[inline]
-    pub(crate) fn read_by(&mut self, by: Subscription, horizon: u64) -> Option<(&T, bool)> {
+    fn read_by(&mut self, by: Subscription, horizon: u64) -> Option<(&T, bool)> {
         let topic = self.topics.get_mut(by.topic)?;
         let subscriber = self.subscribers.get_mut(by.place)?;
         let log = topic.log.as_mut()?;
@@ -311,54 +297,9 @@ impl<T, S: BuildHasher> Topics<T, S> {
         log.get(position).map(|entry| (&entry.value, has_more))
     }
 
-    /// The oldest entry that one of these subscriptions has not read, with its stamp.
-    pub(crate) fn peek(&self, subscriptions: &[Subscription]) -> Option<(u64, &T)> {
-        let unread = self.find_unread(subscriptions, u64::MAX)?;
-        let log = self.topics[unread.subscription.topic].log.as_ref()?;
-        log.get(unread.position)
-            .map(|entry| (entry.stamp, &entry.value))
-    }
-
     /// The key of the topic that all unread entries belong to, if there is only one.
     fn only_topic(&self) -> Option<u32> {
         (self.active.len() == 1 && self.lagging == 0).then(|| self.active[0])
-    }
-
-    /// The oldest entry up to `horizon` that one of these subscriptions has not read.
-    fn find_unread(&self, subscriptions: &[Subscription], horizon: u64) -> Option<Unread> {
-        let only = self.only_topic();
-        let mut oldest: Option<Unread> = None;
-        for subscription in subscriptions {
-            if only.is_some_and(|topic| topic != subscription.topic) {
-                continue;
-            }
-            let topic = &self.topics[subscription.topic];
-            let Some(log) = &topic.log else {
-                continue;
-            };
-            let Some(subscriber) = self.subscribers.get(subscription.place) else {
-                continue;
-            };
-            let position = subscriber.next.saturating_sub(topic.first) as usize;
-            let Some(entry) = log.get(position) else {
-                continue;
-            };
-            if entry.stamp > horizon {
-                continue;
-            }
-            match &mut oldest {
-                Some(oldest) if oldest.stamp <= entry.stamp => oldest.has_others = true,
-                oldest => {
-                    *oldest = Some(Unread {
-                        subscription: *subscription,
-                        position,
-                        stamp: entry.stamp,
-                        has_others: oldest.is_some(),
-                    });
-                }
-            }
-        }
-        oldest
     }
 
     /// True if one of these subscriptions, all of one connection, has entries to read.
@@ -518,9 +459,20 @@ mod tests {
         }
     }
 
+    /// Reads the next entry, and tells if there is another.
+    fn read(
+        topics: &mut Topics<u32>,
+        subscriptions: &[Subscription],
+        horizon: u64,
+    ) -> Option<(u32, bool)> {
+        let mut reading = topics.begin_reading(subscriptions, horizon, 0);
+        let value = topics.read_next(&mut reading).copied()?;
+        Some((value, !reading.is_done()))
+    }
+
     /// Reads all that a connection has not read.
     fn read_all(topics: &mut Topics<u32>, subscriptions: &[Subscription]) -> Vec<u32> {
-        std::iter::from_fn(|| topics.read(subscriptions, u64::MAX).map(|(it, _)| *it)).collect()
+        std::iter::from_fn(|| read(topics, subscriptions, u64::MAX).map(|(it, _)| it)).collect()
     }
 
     #[test]
@@ -625,9 +577,30 @@ mod tests {
         }
         let horizon = 3;
         let early: Vec<_> =
-            std::iter::from_fn(|| topics.read(&both, horizon).map(|(it, _)| *it)).collect();
+            std::iter::from_fn(|| read(&mut topics, &both, horizon).map(|(it, _)| it)).collect();
         assert_eq!(early, [1, 2, 3]);
         assert_eq!(read_all(&mut topics, &both), [4, 5]);
+    }
+
+    #[test]
+    fn some_later_entries_are_read_ahead() {
+        let mut topics = Topics::<u32>::default();
+        let both = [topics.join("a", id(1)), topics.join("b", id(1))];
+        for (name, stamp) in [("b", 1), ("a", 2), ("a", 3), ("b", 4), ("a", 5), ("b", 6)] {
+            topics.append(name, stamp, stamp as u32).unwrap();
+        }
+        let mut read = |ahead| {
+            let mut reading = topics.begin_reading(&both, 3, ahead);
+            let mut read = Vec::new();
+            while !reading.is_done() {
+                read.extend(topics.read_next(&mut reading).copied());
+            }
+            topics.end_reading(reading);
+            read
+        };
+        assert_eq!(read(2), [1, 2, 3, 4, 5]);
+        assert_eq!(read(0), []);
+        assert_eq!(read(2), [6]);
     }
 
     #[test]
@@ -649,7 +622,7 @@ mod tests {
                     visited.push(id.slot);
                     let subscription = places[&id.slot];
                     let got: Vec<_> = std::iter::from_fn(|| {
-                        topics.read(&[subscription], horizon).map(|(it, _)| *it)
+                        read(&mut topics, &[subscription], horizon).map(|(it, _)| it)
                     })
                     .collect();
                     assert_eq!(got, if id.slot < 150 { vec![1, 2] } else { vec![3] });
@@ -720,7 +693,7 @@ mod tests {
         assert_eq!(deliver(&mut topics, &both), []);
         assert_eq!(resting(&topics), 2);
         assert_eq!(topics.peek(&both[..1]), Some((1, &1)));
-        assert_eq!(topics.read(&both[..1], 1), Some((&1, false)));
+        assert_eq!(read(&mut topics, &both[..1], 1), Some((1, false)));
         assert!(topics.is_lagging(&both[..1]), "it has not read all");
         assert_eq!(deliver(&mut topics, &both), [1]);
         assert_eq!(read_all(&mut topics, &both[..1]), [2]);
@@ -742,7 +715,7 @@ mod tests {
         let both = [0, 1].map(|slot| topics.join("a", id(slot)));
         topics.append("a", 1, 1).unwrap();
         topics.append("a", 2, 2).unwrap();
-        topics.read(&both[1..], 1);
+        read(&mut topics, &both[1..], 1);
         assert!(topics.lag(&both[..1]) && topics.lag(&both[1..]));
         assert_eq!(deliver(&mut topics, &both), []);
         topics.leave(both[0]);
@@ -779,7 +752,7 @@ mod tests {
             panic!("a subscriber is behind");
         };
         assert_eq!(horizon, ROUND as u64 - 1);
-        while topics.read(&[only], horizon).is_some() {}
+        while read(&mut topics, &[only], horizon).is_some() {}
         assert!(matches!(topics.step(|_| ()), Some(Step::Done(done)) if done.len() == 64));
         assert_eq!(topics.clear_logs().len(), 36);
     }

@@ -7,20 +7,27 @@ use super::conn::Conn;
 use super::letter::{Letter, Request};
 use super::mailbox::OwnMail;
 use super::publication::Publication;
+use crate::connection::Connection;
 use crate::connection::id::ConnId;
 use crate::connection::lag::Lag;
 use crate::connection::send_error::SendError;
 use crate::connection::send_status::{Refusal, SendStatus};
 use crate::connection::subscribe_error::SubscribeError;
 use crate::connection::topics::Subscription;
+use crate::connection::topics::reading::Reading;
 use crate::protocol::{OwnedOf, Protocol};
 use crate::shared::current;
+
+/// Number of publications behind a round that its visits may send.
+const AHEAD: usize = 64;
 
 /// The publications that a connection is to get.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Delivery {
     /// The stamp of the last of them.
     horizon: u64,
+    /// Number of later ones that may be sent with them.
+    ahead: usize,
     /// Publications wait if there is no room for them below the high-water mark.
     may_wait: bool,
     /// The only subscription by which the connection has something to read, if that is known.
@@ -33,8 +40,26 @@ impl Delivery {
     pub(crate) fn up_to(horizon: u64) -> Self {
         Delivery {
             horizon,
+            ahead: 0,
             may_wait: false,
             only: None,
+        }
+    }
+
+    /// Also sends some that come behind them, so that those to many topics leave in one write.
+    #[inline]
+    pub(crate) fn and_ahead(self) -> Self {
+        Delivery {
+            ahead: AHEAD,
+            ..self
+        }
+    }
+
+    /// The subscriptions that are looked through for them; none if it is known by which one they come.
+    pub(crate) fn subscriptions(self, connection: &Connection) -> &[Subscription] {
+        match (self.only, &connection.extra) {
+            (None, Some(extra)) => &extra.subscriptions,
+            _ => &[],
         }
     }
 
@@ -201,34 +226,40 @@ impl<P: Protocol> Conn<'_, P> {
     #[cold]
     pub(crate) fn read_topics(&mut self, delivery: Delivery) {
         let link = self.link;
-        let mut has_more = true;
-        while has_more {
+        let mut reading = match delivery.only {
+            Some(only) => Reading::of(only, delivery.horizon),
+            None => {
+                let subscriptions = delivery.subscriptions(self.connection);
+                let mut topics = link.topics.borrow_mut();
+                topics.begin_reading(subscriptions, delivery.horizon, delivery.ahead)
+            }
+        };
+        while !reading.is_done() {
             if delivery.may_wait && self.connection.must_lag(&link.limits) && self.lag() {
-                return;
+                break;
             }
             let mut topics = link.topics.borrow_mut();
-            let read = match (delivery.only, &self.connection.extra) {
-                (Some(only), _) => topics.read_by(only, delivery.horizon),
-                (None, Some(extra)) => topics.read(&extra.subscriptions, delivery.horizon),
-                (None, None) => None,
+            let Some(published) = topics.read_next(&mut reading) else {
+                break;
             };
-            let Some((published, more)) = read else {
-                return;
-            };
-            has_more = more;
-            let publication = &published.publication;
-            let publication = publication.clone();
+            let publication = published.publication.clone();
             drop(topics);
-            if publication.except != Some(self.connection.id) {
-                match self.send_owned_now(&publication.item) {
-                    SendStatus::Queued | SendStatus::AboveHighWater => publication.count(1, 0),
-                    SendStatus::Refused(Refusal::Closing) => {}
-                    SendStatus::Refused(_) => publication.count(0, 1),
-                }
-            }
+            self.send_publication(&publication);
             if !delivery.may_wait && publication.has_publisher() {
                 self.hold_sender(publication);
             }
+        }
+        link.topics.borrow_mut().end_reading(reading);
+    }
+
+    fn send_publication(&mut self, publication: &Publication<P>) {
+        if publication.except == Some(self.connection.id) {
+            return;
+        }
+        match self.send_owned_now(&publication.item) {
+            SendStatus::Queued | SendStatus::AboveHighWater => publication.count(1, 0),
+            SendStatus::Refused(Refusal::Closing) => {}
+            SendStatus::Refused(_) => publication.count(0, 1),
         }
     }
 

@@ -1,11 +1,16 @@
 //! The budget of a turn: the work that one connection may cause before the others have their turn.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-/// Calls of the protocol between two looks at the clock: seldom enough that a look costs nothing beside the calls.
-const CALLS_PER_LOOK: u32 = 32;
-/// The same in a turn that is [cut](TurnBudget::cut).
+/// Calls of the protocol after which the clock is looked at before and after the next one: seldom enough that a look costs nothing
+/// beside the calls.
+const CALLS_PER_SAMPLE: u32 = 31;
+/// Calls between two looks at the clock in a turn that is [cut](TurnBudget::cut).
 const CALLS_PER_LOOK_OF_CUT: u32 = 4;
+/// The time of a call from which on it is slow.
+const SLOW_CALL: Duration = Duration::from_micros(10);
+/// The time after a slow call during which every call is measured.
+const WARY_FOR: Duration = Duration::from_secs(10);
 /// Number of whole budgets that the turns of an iteration may use before the turns of the others are cut.
 const LATE: usize = 2;
 /// The divisor of a budget that is cut.
@@ -19,8 +24,9 @@ const NANOS_PER_UNIT: u128 = 10;
 /// the rest with [`UnpackContext::charge`](super::UnpackContext::charge): what it inflates, or looks up. So a flood of small
 /// input that causes much work slows down its own connection, and not the others of its worker.
 ///
-/// A loop also charges the bytes that a turn hands to the kernel, 1 unit each, and the time of a long turn, 1 unit for 10 ns: so
-/// large answers, and a handler that takes long for each message, slow down their own connection, too.
+/// A loop also charges the bytes that a turn hands to the kernel, 1 unit each, and time, 1 unit for 10 ns: so large answers, and a
+/// handler that takes long for each message, slow down their own connection, too. It measures the time of one message in 32, whichever
+/// connections they come from; once one takes more than 10 µs, that of all messages for 10 s, and longer while there are such messages.
 ///
 /// A loop gives each turn [`ServerBuilder::read_budget`](crate::ServerBuilder::read_budget). Once it is spent, the turn ends
 /// after the current message, and the connection goes on when the others have had their turn.
@@ -44,12 +50,16 @@ pub struct TurnBudget {
     used: usize,
     /// Work of the earlier turns of this iteration.
     before: usize,
-    /// Calls of the protocol until the clock is looked at.
+    /// Calls of the protocol since the last look at the clock, in this turn or before.
+    calls: u32,
+    /// Number of calls between that look and the next.
     calls_to_look: u32,
     /// True once the clock was looked at in this turn.
     has_looked: bool,
     /// The time of the last look, in this turn or before.
     looked_at: Option<Instant>,
+    /// The time until which every call is measured, because one was slow.
+    wary_until: Option<Instant>,
 }
 
 impl TurnBudget {
@@ -60,9 +70,11 @@ impl TurnBudget {
             share: whole.max(1),
             used: 0,
             before: 0,
-            calls_to_look: CALLS_PER_LOOK,
+            calls: 0,
+            calls_to_look: CALLS_PER_SAMPLE,
             has_looked: false,
             looked_at: None,
+            wary_until: None,
         }
     }
 
@@ -77,7 +89,6 @@ impl TurnBudget {
         self.before = self.before.saturating_add(self.used);
         self.share = self.whole;
         self.used = 0;
-        self.calls_to_look = CALLS_PER_LOOK;
         self.has_looked = false;
     }
 
@@ -98,7 +109,28 @@ impl TurnBudget {
     #[cold]
     pub(crate) fn cut(&mut self, now: Option<Instant>) {
         self.share = (self.whole / CUT).max(1);
-        self.look(now);
+        self.begin_measuring(now);
+    }
+
+    /// True if the next call is to be measured, so that [`begin_measuring`](Self::begin_measuring) must follow the begin of the turn.
+    #[inline]
+    pub(crate) fn measures_next_call(&self) -> bool {
+        self.calls_to_look == 1
+    }
+
+    /// Looks at the clock at the begin of a turn. `now` as in [`look`](Self::look).
+    #[cold]
+    pub(crate) fn begin_measuring(&mut self, now: Option<Instant>) {
+        self.looked_at = now;
+        self.has_looked = true;
+        self.calls = 0;
+        if self.is_cut() && !self.measures_next_call() {
+            self.calls_to_look = CALLS_PER_LOOK_OF_CUT;
+        }
+    }
+
+    fn is_cut(&self) -> bool {
+        self.share < self.whole
     }
 
     /// Takes work from the budget. The last work of a turn may be more than is left.
@@ -107,29 +139,38 @@ impl TurnBudget {
         self.used = self.used.saturating_add(work);
     }
 
-    /// Counts a call of the protocol. True if [`look`](Self::look) must follow, because the turn has been long.
+    /// Counts a call of the protocol. True if [`look`](Self::look) must follow.
     #[inline]
     pub(crate) fn count_call(&mut self) -> bool {
-        self.calls_to_look -= 1;
-        self.calls_to_look == 0
+        self.calls += 1;
+        self.calls >= self.calls_to_look
     }
 
     /// Charges the time since the last look in this turn; the time before the first look is not known, and charged with nothing.
     /// `now` is `None` in a loop that measures no time.
     #[cold]
     pub(crate) fn look(&mut self, now: Option<Instant>) {
-        let is_cut = self.share < self.whole;
-        self.calls_to_look = if is_cut {
-            CALLS_PER_LOOK_OF_CUT
-        } else {
-            CALLS_PER_LOOK
-        };
+        let calls = std::mem::take(&mut self.calls);
         let before = std::mem::replace(&mut self.looked_at, now);
         let is_first = !std::mem::replace(&mut self.has_looked, true);
         if let (false, Some(before), Some(now)) = (is_first, before, now) {
-            let units = now.saturating_duration_since(before).as_nanos() / NANOS_PER_UNIT;
+            let time = now.saturating_duration_since(before);
+            let units = time.as_nanos() / NANOS_PER_UNIT;
             self.charge(usize::try_from(units).unwrap_or(usize::MAX));
+            if time > SLOW_CALL * calls {
+                self.wary_until = now.checked_add(WARY_FOR);
+            }
         }
+        let is_wary = match (self.wary_until, now) {
+            (Some(until), Some(now)) => now < until,
+            _ => false,
+        };
+        self.calls_to_look = match self.calls_to_look {
+            _ if is_wary => 1,
+            _ if self.is_cut() => CALLS_PER_LOOK_OF_CUT,
+            1 => CALLS_PER_SAMPLE,
+            _ => 1,
+        };
     }
 
     /// The work of this turn, which may be more than the whole budget.
@@ -169,19 +210,23 @@ mod tests {
         1 + (0..).take_while(|_| !budget.count_call()).count() as u32
     }
 
+    const FAST: Duration = Duration::from_nanos(500);
+
     #[test]
     fn the_time_between_two_looks_of_a_turn_is_charged() {
         let mut budget = TurnBudget::new(1_000_000);
         let start = Instant::now();
-        assert_eq!(calls_to_look(&mut budget), 32);
+        assert_eq!(calls_to_look(&mut budget), 31);
         budget.look(Some(start));
         assert_eq!(budget.used(), 0, "nothing is known of the time before");
-        assert_eq!(calls_to_look(&mut budget), 32);
+        assert_eq!(calls_to_look(&mut budget), 1);
         budget.look(Some(start + Duration::from_micros(3)));
         assert_eq!(budget.used(), 300);
-        budget.look(Some(start + Duration::from_millis(3)));
-        assert_eq!(budget.used(), 300_000);
+        assert_eq!(calls_to_look(&mut budget), 31);
+        budget.look(Some(start + Duration::from_micros(103)));
+        assert_eq!(budget.used(), 10_300);
         assert!(!budget.is_spent());
+        assert_eq!(calls_to_look(&mut budget), 1);
         budget.look(Some(start + Duration::from_millis(10)));
         assert!(budget.is_spent());
     }
@@ -191,11 +236,50 @@ mod tests {
         let mut budget = TurnBudget::new(1_000);
         let start = Instant::now();
         budget.look(Some(start));
-        assert!(!budget.count_call());
         budget.begin();
-        assert_eq!(calls_to_look(&mut budget), 32);
         budget.look(Some(start + Duration::from_secs(60)));
         assert_eq!(budget.used(), 0);
+    }
+
+    #[test]
+    fn one_call_in_32_is_measured_in_turns_of_one_call() {
+        let mut budget = TurnBudget::new(1_000);
+        let start = Instant::now();
+        for call in 1..=96 {
+            budget.begin();
+            assert_eq!(budget.measures_next_call(), call % 32 == 0, "{call}");
+            if budget.measures_next_call() {
+                budget.begin_measuring(Some(start));
+            }
+            if budget.count_call() {
+                budget.look(Some(start + FAST));
+            }
+            assert_eq!(budget.used(), if call % 32 == 0 { 50 } else { 0 });
+        }
+    }
+
+    #[test]
+    fn after_a_slow_call_each_is_measured_for_10_seconds() {
+        let mut budget = TurnBudget::new(1_000_000);
+        let start = Instant::now();
+        let slow = start + Duration::from_millis(1);
+        assert_eq!(calls_to_look(&mut budget), 31);
+        budget.look(Some(start));
+        assert_eq!(calls_to_look(&mut budget), 1);
+        budget.look(Some(slow));
+        assert_eq!(budget.used(), 100_000);
+        let mut turn = |begin: Instant| {
+            budget.begin();
+            assert!(budget.measures_next_call());
+            budget.begin_measuring(Some(begin));
+            assert_eq!(calls_to_look(&mut budget), 1);
+            budget.look(Some(begin + FAST));
+            assert_eq!(budget.used(), 50);
+            budget.measures_next_call()
+        };
+        assert!(turn(slow));
+        assert!(turn(slow + WARY_FOR - 2 * FAST));
+        assert!(!turn(slow + WARY_FOR));
     }
 
     #[test]
@@ -214,17 +298,17 @@ mod tests {
         assert_eq!(calls_to_look(&mut budget), 4);
         budget.look(Some(start + Duration::from_micros(1)));
         assert!(budget.is_spent() && budget.is_heavy());
+        assert_eq!(calls_to_look(&mut budget), 4);
         budget.begin_iteration();
         budget.begin();
         assert!(!budget.is_late() && budget.left() == 3_200 && !budget.is_heavy());
-        assert_eq!(calls_to_look(&mut budget), 32);
     }
 
     #[test]
     fn a_loop_that_measures_no_time_is_charged_none() {
         let mut budget = TurnBudget::new(1_000);
-        for _ in 0..3 {
-            assert_eq!(calls_to_look(&mut budget), 32);
+        for calls in [31, 1, 31] {
+            assert_eq!(calls_to_look(&mut budget), calls);
             budget.look(None);
         }
         assert_eq!(budget.used(), 0);

@@ -208,8 +208,9 @@ impl ServerBuilder {
     /// Bytes read from one connection before the others of its worker have their turn, at least 1. Default 256 KiB.
     ///
     /// Work counts, too: 16 bytes for each message, what the protocol [reports](crate::protocol::UnpackContext::charge), such as
-    /// inflated bytes, each byte of output that the kernel takes meanwhile, and 1 for each 10 ns of a turn from its 32nd message
-    /// on. Once the budget is spent the turn ends behind the current message, and the rest is kept for the next turn.
+    /// inflated bytes, each byte of output that the kernel takes meanwhile, and 1 for each 10 ns that a message takes. One message in
+    /// 32 of a worker is measured; after one that has taken more than 10 µs, all are for 10 s. Once the budget is spent the turn ends
+    /// behind the current message, and the rest is kept for the next turn.
     ///
     /// A connection of which a turn of the last 10 s took more than an eighth of the budget is heavy: its turns come behind those of
     /// light connections. One iteration of the loop gives heavy connections turns until they have done the work of four budgets

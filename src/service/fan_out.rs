@@ -19,6 +19,8 @@ use crate::shared::places::Places;
 
 /// Number of laggards from which on those are forgotten that wait no more.
 const LAGGARDS: usize = 64;
+/// Number of subscriptions that cost 1 to look through for publications.
+const LOOKS_OF_COST: usize = 8;
 
 impl<H: Handler> Hub<H> {
     /// Delivers publications until about `budget` is spent. Returns what is left of it.
@@ -42,7 +44,7 @@ impl<H: Handler> Hub<H> {
             });
             match step {
                 Some(Step::Visit(id, horizon, only)) => {
-                    let delivery = Delivery::up_to(horizon).of(only);
+                    let delivery = Delivery::up_to(horizon).of(only).and_ahead();
                     let cost = self.visit_subscriber(id, delivery, table, state);
                     self.table.link.topics.borrow_mut().charge(cost);
                     left = left.saturating_sub(cost);
@@ -175,6 +177,7 @@ impl<H: Handler> Hub<H> {
             return 1;
         };
         let cost = VisitCost::begin(connection);
+        let looks = delivery.subscriptions(connection).len();
         let unread = connection.kept();
         // Entering a connection sends what was published to it; there is nothing else to do.
         let work = self
@@ -182,7 +185,7 @@ impl<H: Handler> Hub<H> {
             .deliver_and_enter(connection, state, unread, delivery, |entry| {
                 entry.conn.take_work()
             });
-        let cost = cost.end(connection, work.unwrap_or(0));
+        let cost = cost.end(connection, work.unwrap_or(0)) + looks / LOOKS_OF_COST;
         if !finish_visit(connection, state) {
             state.queue(connection);
         }
