@@ -1,3 +1,4 @@
+mod deadlines;
 mod doubles;
 mod handshakes;
 mod headers;
