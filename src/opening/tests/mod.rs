@@ -4,6 +4,7 @@ mod handshakes;
 mod headers;
 mod limits;
 mod served;
+mod simulation;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
