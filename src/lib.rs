@@ -168,6 +168,8 @@ mod opening;
 mod panics;
 pub mod protocol;
 mod reactor;
+#[cfg(test)]
+mod seeds;
 mod server;
 mod service;
 mod shared;

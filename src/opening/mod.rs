@@ -42,7 +42,7 @@ const SCRATCH: usize = 16 * 1024;
 ///
 /// | limit | default | beyond it |
 /// | --- | --- | --- |
-/// | the time for all stages | 10 s | a reset |
+/// | the time for all stages | 10 s | a last look at what has arrived, then a reset |
 /// | openings at a time | 1,024 | the one that has made no progress for longest gives way, with a reset |
 /// | bytes before the handshake ends | 64 KiB | a reset |
 /// | steps of handshakes in an iteration | 4 | the others wait, the first come first |
@@ -74,11 +74,15 @@ pub(crate) struct Openings {
 struct Entry {
     opening: Opening,
     name: OpeningName,
+    /// `u64::MAX` if no deadline is left, because the last one has passed.
     deadline: u64,
     timer: TimerKey,
     /// The number of the latest progress.
     progress: u64,
     is_ready: bool,
+    /// True if the deadline has passed. Then all that had arrived was received, and nothing more is: the handshake has only the
+    /// steps left for which that suffices.
+    is_overdue: bool,
 }
 
 impl Openings {
@@ -181,6 +185,7 @@ impl Openings {
             timer: self.wheel.insert(deadline, name),
             progress: 0,
             is_ready: false,
+            is_overdue: false,
         });
         self.note_progress(name);
     }
@@ -234,16 +239,25 @@ impl Openings {
 
     /// Handles an event. One that comes after the opening has gone is ignored.
     pub(crate) fn on_event(&mut self, event: OpeningName, is_readable: bool, now: Duration) {
+        let is_meant = |it: &&Entry| it.name == event || !Token::KEEPS_GENERATIONS;
+        let entry = self.entries.get(usize::from(event.slot));
+        if let Some(entry) = entry.filter(is_meant) {
+            // The peer must not gain time by bytes that come too late.
+            if !entry.is_overdue || entry.opening.is_parting() {
+                self.go_on(entry.name, is_readable, now);
+            }
+        }
+    }
+
+    /// Lets an opening go on as far as its stream allows.
+    fn go_on(&mut self, name: OpeningName, is_readable: bool, now: Duration) {
         let Openings {
             entries,
             admission,
             scratch,
             ..
         } = self;
-        let slot = usize::from(event.slot);
-        let is_meant = |it: &&mut Entry| it.name == event || !Token::KEEPS_GENERATIONS;
-        if let Some(entry) = entries.get_mut(slot).filter(is_meant) {
-            let name = entry.name;
+        if let Some(entry) = find(entries, name) {
             let had_header = entry.opening.has_header();
             let outcome = entry.opening.go_on(is_readable, admission, scratch);
             let has_progressed = entry.opening.has_header() != had_header;
@@ -258,7 +272,7 @@ impl Openings {
     pub(crate) fn serve(&mut self, now: Duration) {
         let tick = self.clock.now(now);
         while let Some((_, name)) = self.wheel.pop_expired(tick) {
-            self.fail(name, &OpeningFailure::Late);
+            self.meet_deadline(name, now);
         }
         let mut left = HANDSHAKES_PER_ITERATION;
         while left > 0 {
@@ -276,6 +290,25 @@ impl Openings {
             }
             self.obey(name, outcome, now);
         }
+    }
+
+    /// Lets an opening whose time is over go on once more with what has arrived, and ends it if that does not suffice: the loop may
+    /// have been late, and then the peer is not to blame. The deadlines of a drain and of a peer that lingers are absolute.
+    fn meet_deadline(&mut self, name: OpeningName, now: Duration) {
+        let tick = self.clock.now(now);
+        let is_drained = self.drain_ends.is_some_and(|end| end <= tick);
+        let Some(entry) = find(&mut self.entries, name) else {
+            return;
+        };
+        if is_drained || entry.is_overdue || entry.opening.is_parting() {
+            return self.fail(name, &OpeningFailure::Late);
+        }
+        entry.is_overdue = true;
+        entry.deadline = u64::MAX;
+        if let Some(end) = self.drain_ends {
+            self.set_deadline(name, end);
+        }
+        self.go_on(name, true, now);
     }
 
     /// The connections that are open since the last call.
@@ -317,17 +350,29 @@ impl Openings {
     /// Does what the outcome of a step demands.
     fn obey(&mut self, name: OpeningName, outcome: Result<Next, OpeningFailure>, now: Duration) {
         match outcome {
-            Ok(Next::Waits) => {}
+            Ok(Next::Waits) => self.await_peer(name, now),
             Ok(Next::WantsStep) => self.queue(name),
             Ok(Next::Done) => self.finish(name),
-            Ok(Next::Lingers) => {
-                let end = self.clock.deadline(now.saturating_add(LINGER));
-                self.set_deadline(name, end);
-            }
+            Ok(Next::Lingers) => self.linger(name, now),
             Ok(Next::Gone) => self.remove(name),
             Err(failure @ OpeningFailure::Handshake(_)) => self.part(name, &failure, now),
             Err(failure) => self.fail(name, &failure),
         }
+    }
+
+    /// Leaves the next step to the peer, unless the time for it is over. Last words still have the time of a peer that lingers.
+    fn await_peer(&mut self, name: OpeningName, now: Duration) {
+        match find(&mut self.entries, name) {
+            Some(entry) if !entry.is_overdue => {}
+            Some(entry) if entry.opening.is_parting() => self.linger(name, now),
+            _ => self.fail(name, &OpeningFailure::Late),
+        }
+    }
+
+    /// Waits a short time for the peer's end.
+    fn linger(&mut self, name: OpeningName, now: Duration) {
+        let end = self.clock.deadline(now.saturating_add(LINGER));
+        self.set_deadline(name, end);
     }
 
     fn queue(&mut self, name: OpeningName) {

@@ -57,7 +57,9 @@ impl<P> Listen<P> {
     /// The time in which a connection must be open: its PROXY header has come, and its handshake, such as that of TLS, is
     /// done. It counts from the moment at which a worker takes the connection. Default 10 s.
     ///
-    /// A connection that is late is reset, and [`ServerStats::openings_late`](crate::ServerStats::openings_late) counts it.
+    /// A connection that is late is reset, and [`ServerStats::openings_late`](crate::ServerStats::openings_late) counts it. A worker
+    /// that was busy takes a last look first: bytes that have arrived by then, and steps of a handshake that only wait for the
+    /// worker, still count.
     /// Other deadlines, such as [`first_message_timeout`](Self::first_message_timeout), begin once the connection is open.
     /// Without [`proxy_protocol`](Self::proxy_protocol) and TLS it has no effect.
     ///

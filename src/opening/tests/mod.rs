@@ -1,8 +1,10 @@
+mod deadlines;
 mod doubles;
 mod handshakes;
 mod headers;
 mod limits;
 mod served;
+mod simulation;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 

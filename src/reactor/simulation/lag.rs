@@ -9,11 +9,11 @@ use crate::connection::gate::Gate;
 use crate::connection::lag::Lag;
 use crate::connection::marks::Marks;
 
-use super::ledger::{Address, Ledger, Tally};
+use super::ledger::{Address, Ledger};
 use super::mail::CLOSE;
 use super::network::Pipe;
 use super::world::World;
-use super::{PATIENCE, Random};
+use super::{PATIENCE, Random, Tally};
 
 /// A connection as a subscriber, as of the last check.
 #[derive(Default)]

@@ -3,7 +3,7 @@
 //! Panics in callbacks are contained, so an assertion there would go unheard. Callbacks note a violation in the ledger
 //! instead, which is checked after each step.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::handler::publication::Published;
 use crate::handler::timers::TimerId;
 
 use super::courtesy::MOST_WORK;
-use super::{BUDGET, CLOSE, FIRST_MESSAGE, IDLE, MESSAGE, Random, WRITE_STALL};
+use super::{BUDGET, CLOSE, FIRST_MESSAGE, IDLE, MESSAGE, Random, Tally, WRITE_STALL};
 
 /// A shared handle to the ledger.
 #[derive(Clone, Default)]
@@ -60,22 +60,6 @@ pub(super) struct Ledger {
     pub(super) tally: Tally,
     /// The first violation.
     pub(super) violation: Option<String>,
-}
-
-/// Number of occurrences of each event: the simulation finds no defect in what never happens.
-#[derive(Default, Debug)]
-pub(super) struct Tally(pub(super) BTreeMap<&'static str, u64>);
-
-impl Tally {
-    pub(super) fn count(&mut self, event: &'static str) {
-        *self.0.entry(event).or_default() += 1;
-    }
-
-    pub(super) fn add(&mut self, other: &Tally) {
-        for (event, count) in &other.0 {
-            *self.0.entry(event).or_default() += count;
-        }
-    }
 }
 
 /// A connection as its callbacks and its protocol know it.

@@ -41,8 +41,8 @@ mod world;
 use std::time::Duration;
 
 use crate::connection::limits::Timeouts;
+use crate::seeds::{NameSeed, Random, Tally, quiet_panic, run_seeds};
 
-use ledger::Tally;
 use network::{Pipe, WINDOW};
 use world::World;
 
@@ -103,38 +103,6 @@ fn linger_rate(timeouts: &Timeouts) -> u64 {
         0 => 1_024,
         rate => u64::from(rate),
     }
-}
-
-/// The generator SplitMix64: a counter, and a function that mixes its bits.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// A number below `bound`, or 0 if `bound` is 0.
-    fn below(&mut self, bound: usize) -> usize {
-        (self.next() % bound.max(1) as u64) as usize
-    }
-
-    fn one_in(&mut self, n: usize) -> bool {
-        self.below(n) == 0
-    }
-
-    /// Another generator, seeded by this one.
-    fn fork(&mut self) -> Random {
-        Random(self.next())
-    }
-}
-
-/// Panics as a callback may, but without a report by the panic hook: a simulation panics thousands of times.
-fn quiet_panic() -> ! {
-    std::panic::resume_unwind(Box::new("a panic of the simulation"))
 }
 
 fn run(seed: u64) -> Tally {
@@ -226,22 +194,9 @@ const MUST_HAPPEN: [&str; 76] = [
 
 #[test]
 fn every_seed_keeps_the_invariants() {
-    let number = |name| {
-        std::env::var(name)
-            .ok()
-            .and_then(|text| text.parse::<u64>().ok())
-    };
-    if let Some(seed) = number("RINGWHEEL_SEED") {
-        println!("{:#?}", run(seed));
+    let Some((count, tally)) = run_seeds(SEEDS, run) else {
         return;
-    }
-    let first = number("RINGWHEEL_FIRST_SEED").unwrap_or(0);
-    let count = number("RINGWHEEL_SEEDS").unwrap_or(SEEDS);
-    let mut tally = Tally::default();
-    for seed in first..first.saturating_add(count) {
-        tally.add(&run(seed));
-    }
-    println!("{tally:#?}");
+    };
     for event in MUST_HAPPEN {
         let has_happened = tally.0.contains_key(event);
         assert!(count < 5_000 || has_happened, "never: {event}");
@@ -260,19 +215,5 @@ fn defects_stay_away() {
         ("lost-completion", 129),
     ] {
         run(seed);
-    }
-}
-
-/// Names the seed if its run fails.
-struct NameSeed(u64);
-
-impl Drop for NameSeed {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!(
-                "to repeat it: RINGWHEEL_SEED={} cargo test --lib simulation",
-                self.0
-            );
-        }
     }
 }

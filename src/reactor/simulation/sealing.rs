@@ -4,7 +4,8 @@ use crate::connection::Connection;
 use crate::connection::lifecycle::Stage;
 use crate::connection::marks::Marks;
 
-use super::ledger::{Record, Tally};
+use super::Tally;
+use super::ledger::Record;
 use super::network::{Pipe, WINDOW};
 use super::peer::Peer;
 

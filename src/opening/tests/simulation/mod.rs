@@ -1,0 +1,83 @@
+//! A seeded simulation: the openings of a worker under a virtual clock, with peers that stall, trickle, end, reset and send
+//! garbage, in a loop that may be late.
+//!
+//! | file | content |
+//! | --- | --- |
+//! | `world` | the loop, the clock, and the order of events |
+//! | `network` | lines between peers and the worker, and their faults |
+//! | `peer` | the bytes that a peer sends |
+//! | `script` | a handshake whose messages say how it goes |
+//! | `model` | the expected state, and the checks after each step |
+//! | `endings` | the checks of an opening that ends, and of a connection that is open |
+//!
+//! See [`crate::seeds`] for the environment.
+
+mod endings;
+mod model;
+mod network;
+mod peer;
+mod script;
+mod world;
+
+use crate::seeds::{NameSeed, Tally, run_seeds};
+
+use super::super::stages::RECEIVED_MAX;
+use super::*;
+use world::World;
+
+/// Number of seeds that run by default, in about a second.
+const SEEDS: u64 = 600;
+
+/// The stages of a service.
+#[derive(Clone, Copy)]
+struct Stages {
+    has_header: bool,
+    is_sealed: bool,
+}
+
+fn run(seed: u64) -> Tally {
+    let _name_seed = NameSeed(seed);
+    let mut world = World::new(seed);
+    world.run();
+    world.finish()
+}
+
+/// Events that must occur in a run of many seeds: without them the checks would not be put to the test.
+const MUST_HAPPEN: [&str; 25] = [
+    "abandoned",
+    "address has too many",
+    "alert read",
+    "budget spent",
+    "could not register",
+    "drain deadline",
+    "dropped silent",
+    "gave way",
+    "gave way at once",
+    "gave way while it lingers",
+    "handshake failed",
+    "handshake too long",
+    "header refused",
+    "last words cut off",
+    "late",
+    "late although all has come",
+    "linger ended",
+    "linger ended by the peer",
+    "opened",
+    "opened behind its deadline",
+    "opened with its end of stream",
+    "stopped",
+    "stopped before it was taken",
+    "unsent at the end of the handshake",
+    "untrusted",
+];
+
+#[test]
+fn every_seed_keeps_the_invariants() {
+    let Some((count, tally)) = run_seeds(SEEDS, run) else {
+        return;
+    };
+    for event in MUST_HAPPEN {
+        let has_happened = tally.0.contains_key(event);
+        assert!(count < SEEDS || has_happened, "never: {event}");
+    }
+}
