@@ -8,7 +8,7 @@ use crate::connection::id::ConnId;
 /// Number of connections for which a worker reserves address space from the start. Allocators map a block of this size on
 /// its own and grow it in place, so a growing table copies nothing and leaves no garbage behind; memory that is not used is
 /// not touched.
-pub(crate) const INITIAL_CAPACITY: usize = 1024;
+const INITIAL_CAPACITY: usize = 1024;
 
 /// The connections of one worker.
 pub(crate) struct ConnTable {

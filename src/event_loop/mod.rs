@@ -173,7 +173,8 @@ impl EventLoop {
     /// Lets connections go on that are opening, and gives the reactor those that are open.
     #[cold]
     fn serve_openings(&mut self) {
-        self.openings.serve(self.shared.clock());
+        let clock = || self.shared.clock();
+        self.openings.serve(clock(), clock);
         let opened = self.openings.take_opened();
         if !opened.is_empty() {
             // Handshakes may have taken long, and deadlines of new connections count from now.

@@ -31,6 +31,9 @@ use terms::OpeningTerms;
 /// Steps of handshakes in one iteration of a loop. Each may take 0.2 ms, such as a signature with ECDSA, during which open
 /// connections wait.
 const HANDSHAKES_PER_ITERATION: usize = 4;
+/// The time after which no further step is begun in an iteration. A step may take longer than most: with a key of RSA, or where a
+/// client's certificate is verified.
+const HANDSHAKE_TIME: Duration = Duration::from_millis(2);
 /// The longest wait for the end of a peer whose handshake has failed, once all was said to it.
 const LINGER: Duration = Duration::from_secs(1);
 /// Entries of the list by progress that may be out of date beyond the number of the others.
@@ -45,7 +48,7 @@ const SCRATCH: usize = 16 * 1024;
 /// | the time for all stages | 10 s | a last look at what has arrived, then a reset |
 /// | openings at a time | 1,024 | the one that has made no progress for longest gives way, with a reset |
 /// | bytes before the handshake ends | 64 KiB | a reset |
-/// | steps of handshakes in an iteration | 4 | the others wait, the first come first |
+/// | steps of handshakes in an iteration | 4, or as many as begin within 2 ms | the others wait, the first come first |
 pub(crate) struct Openings {
     /// The terms of each service. `None` if its connections open without stages.
     terms: Vec<Option<Arc<OpeningTerms>>>,
@@ -268,12 +271,14 @@ impl Openings {
         }
     }
 
-    /// Ends the openings whose time is over, and lets handshakes go on within the budget of an iteration.
-    pub(crate) fn serve(&mut self, now: Duration) {
+    /// Ends the openings whose time is over, and lets handshakes go on within the budget of an iteration. `now` is the time of `clock` at
+    /// the begin.
+    pub(crate) fn serve(&mut self, now: Duration, clock: impl Fn() -> Duration) {
         let tick = self.clock.now(now);
         while let Some((_, name)) = self.wheel.pop_expired(tick) {
             self.meet_deadline(name, now);
         }
+        let end = now.saturating_add(HANDSHAKE_TIME);
         let mut left = HANDSHAKES_PER_ITERATION;
         while left > 0 {
             let Some(name) = self.ready.pop_front() else {
@@ -282,9 +287,9 @@ impl Openings {
             let Some(entry) = find(&mut self.entries, name) else {
                 continue;
             };
-            left -= 1;
             entry.is_ready = false;
             let outcome = entry.opening.step();
+            left = if clock() < end { left - 1 } else { 0 };
             if entry.opening.has_progressed() {
                 self.note_progress(name);
             }

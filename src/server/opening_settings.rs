@@ -88,6 +88,9 @@ impl ServerBuilder {
     /// a step of the handshake, and not a byte. A connection that only waits for the worker is spared; if all do, the one
     /// that has come gives way.
     ///
+    /// The limit works only where it is the smaller one: if the openings of all workers reach
+    /// [`max_connections`](Self::max_connections) or the number of file descriptors first, newcomers are refused or shed.
+    ///
     /// Each may hold 64 KiB of received bytes, which is the limit before its handshake is done, and the state of the handshake.
     ///
     /// ```

@@ -8,7 +8,6 @@ use crate::connection::Connection;
 use crate::connection::gate::Gate;
 use crate::connection::limits::Limits;
 use crate::connection::loop_state::LoopState;
-use crate::connection::table::INITIAL_CAPACITY;
 use crate::handler::Handler;
 use crate::handler::conn::Conn;
 use crate::handler::link::Link;
@@ -46,7 +45,7 @@ impl<H: Handler> TypedTable<H> {
         backlog: Arc<Backlog>,
     ) -> Self {
         TypedTable {
-            typed: Slab::with_capacity(INITIAL_CAPACITY),
+            typed: Slab::new(),
             link: Link::new(limits, outbox, backlog),
             horizon: u64::MAX,
         }

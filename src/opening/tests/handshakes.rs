@@ -74,6 +74,22 @@ fn each_iteration_does_some_steps_and_the_first_come_first() {
 }
 
 #[test]
+fn a_slow_step_is_the_last_of_its_iteration() {
+    let script = Script::default();
+    let done = script.done.clone();
+    let mut worker = Worker::new(sealed(script));
+    let made: Vec<Made> = (0..3).map(|_| worker.connect()).collect();
+    for made in &made {
+        worker.send(made, b"hey");
+    }
+    for steps in 1..=3 {
+        let now = worker.now;
+        worker.openings.serve(now, || now + HANDSHAKE_TIME);
+        assert_eq!(done.load(Ordering::Relaxed), steps);
+    }
+}
+
+#[test]
 fn a_peer_whose_handshake_fails_hears_why_before_the_close() {
     let mut worker = Worker::new(sealed(Script::default()));
     let made = worker.connect();

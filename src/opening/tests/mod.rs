@@ -102,7 +102,7 @@ impl Worker {
 
     /// One iteration of the loop.
     fn iterate(&mut self) -> Vec<Opened> {
-        self.openings.serve(self.now);
+        self.openings.serve(self.now, || Duration::ZERO);
         self.openings.take_opened()
     }
 

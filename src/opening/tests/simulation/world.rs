@@ -275,7 +275,7 @@ impl World {
         // The log cannot tell whose handshake does not begin, so it must be one that was in the queue before.
         let is_broken = self.random.one_in(30) && !self.model.has_due(self.now);
         self.book.open().is_broken = is_broken;
-        self.openings.serve(self.now);
+        self.openings.serve(self.now, || Duration::ZERO);
         self.model.after_serve(self.now, &self.openings);
         for opened in self.openings.take_opened() {
             self.open.push((number_of(&opened), opened));
@@ -313,7 +313,7 @@ impl World {
         if self.random.one_in(4) {
             let states = self.model.states();
             self.now += timeout.mul_f64(0.99) / (1 + self.random.below(3) as u32);
-            self.openings.serve(self.now);
+            self.openings.serve(self.now, || Duration::ZERO);
             self.model.after_serve(self.now, &self.openings);
             assert_eq!(self.model.states(), states, "the loop sleeps too short");
             assert!(self.openings.opened.is_empty());
