@@ -13,7 +13,7 @@ use ringwheel::{Listen, TrustedNetworks};
 
 const HELP: &str = "
 Options:
-  ADDRESS                          Address to listen on; port 0 takes a free one [default: 127.0.0.1:1833]
+  [--addr] ADDRESS                 Address to listen on; port 0 takes a free one [default: 127.0.0.1:1833]
   --unix PATH                      Listen on a Unix socket at this path instead
   --proxy-protocol                 Take connections only from proxies on this machine, each of which begins with a
                                    PROXY header, and print the address of each client
@@ -24,9 +24,9 @@ Options:
 /// Options that stand alone.
 const FLAGS: [&str; 2] = ["--proxy-protocol", "--self-signed"];
 /// Options with a value.
-const VALUES: [&str; 3] = ["--unix", "--tls-cert", "--tls-key"];
-/// The name under which the address is kept, which stands on the command line without one.
-const ADDRESS: &str = "ADDRESS";
+const VALUES: [&str; 4] = [ADDRESS, "--unix", "--tls-cert", "--tls-key"];
+/// The option of the address, which may stand on the command line without this name.
+const ADDRESS: &str = "--addr";
 
 /// The options that the user has given, with the value of each; that of a flag is empty.
 pub(crate) struct EchoOptions(Vec<(String, String)>);
