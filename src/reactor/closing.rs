@@ -114,7 +114,7 @@ impl Reactor {
             // The loop was late, perhaps for all of the time, so the peer had no chance. One that lingers need only be read.
             connection.set_close_deadline(state, timeouts, true);
         } else if stage == Stage::Parting
-            && left == 0
+            && connection.output.is_empty()
             && connection.linger_time(timeouts) > timeouts.close
         {
             // The kernel may still hold our last words, so no answer proves nothing: it lingers without one.

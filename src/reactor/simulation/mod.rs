@@ -91,7 +91,12 @@ fn least(timeouts: &Timeouts, time: Duration) -> usize {
 
 /// The time that a connection may linger, so that a peer at the least rate gets all that its kernel may hold.
 fn longest_linger(timeouts: &Timeouts, pipe: &Pipe) -> Duration {
-    let held = pipe.sent_bytes().min(WINDOW as u64);
+    linger_behind(timeouts, pipe.sent_bytes())
+}
+
+/// The same for a connection that has sent so many bytes.
+fn linger_behind(timeouts: &Timeouts, sent: u64) -> Duration {
+    let held = sent.min(WINDOW as u64);
     CLOSE.max(Duration::from_micros(
         held * 1_000_000 / linger_rate(timeouts),
     ))

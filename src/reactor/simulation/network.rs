@@ -119,6 +119,12 @@ impl Pipe {
         }
     }
 
+    /// Those of the bytes that were sent at this time.
+    pub(super) fn sent_at(&self, time: Duration) -> u64 {
+        let last = self.taken.iter().rev().take_while(|(at, _)| *at >= time);
+        last.map(|(_, count)| *count as u64).sum()
+    }
+
     /// True if a read by the reactor would find bytes, the end, or an error.
     pub(super) fn has_news(&self) -> bool {
         !self.to_server.is_empty() || self.peer_ended || self.reset

@@ -234,7 +234,8 @@ impl World {
                 self.peers_read(true);
                 self.sleep_and_iterate();
                 rounds += 1;
-                assert!(rounds < 3_000, "the drain does not end");
+                // No time passes while a peer sends, perhaps a byte at a time.
+                assert!(rounds < 30_000, "the drain does not end");
             }
         }
         let now = self.now();
