@@ -259,11 +259,13 @@ impl World {
             .after_begin((name, deadline), registers, self.now, &self.openings);
     }
 
-    /// Lets time pass until no other opening has the same deadline: the order of those that have would be undefined.
+    /// Lets time pass until no other opening has the same deadline, or is ended in the same tick while it parts: the order of two
+    /// in one tick would be undefined.
     fn find_free_deadline(&mut self, timeout: Duration) {
         let is_taken = |now: Duration, model: &Model| {
             let deadline = model.clock.deadline(now + timeout);
-            model.records.iter().any(|it| it.deadline == deadline)
+            let mut records = model.records.iter();
+            records.any(|it| it.deadline == deadline || it.parts_by == deadline)
         };
         while is_taken(self.now, &self.model) {
             self.now += Duration::from_millis(1);
