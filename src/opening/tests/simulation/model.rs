@@ -369,17 +369,22 @@ impl Model {
         self.check_deadlines(tick);
     }
 
-    /// Takes notice of the openings whose deadline has come, in the order of their deadlines.
+    /// Takes notice of the openings whose deadline has come, in the order of their deadlines: one that ends gives its place back
+    /// before the next takes its last look, in which a header may ask for that place.
     fn look_once_more(&mut self, tick: u64, steps: &[Step], now: Duration, openings: &Openings) {
+        let drain_ends = self.drain_ends;
         let is_due = |record: &Record| {
-            let is_drained = record.drained_by(self.drain_ends) <= tick;
-            let looks = record.state == State::Opens && record.looked.is_none();
-            looks && record.deadline <= tick && !is_drained
+            let is_drained = record.drained_by(drain_ends) <= tick;
+            record.is_within() && record.ends_by(drain_ends) <= tick && !is_drained
         };
         let mut due: Vec<usize> = (0..self.records.len()).collect();
         due.retain(|number| is_due(&self.records[*number]));
-        due.sort_by_key(|number| self.records[*number].deadline);
+        due.sort_by_key(|number| self.records[*number].ends_by(drain_ends));
         for number in due {
+            if self.records[number].state == State::Parts {
+                self.conclude(number, During::Serve, now, openings);
+                continue;
+            }
             self.note_reads(number);
             self.records[number].looked = Some(self.records[number].read);
             let has_stepped = steps.iter().any(|step| step.of == Some(number));

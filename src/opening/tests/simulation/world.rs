@@ -259,11 +259,13 @@ impl World {
             .after_begin((name, deadline), registers, self.now, &self.openings);
     }
 
-    /// Lets time pass until no other opening has the same deadline: the order of those that have would be undefined.
+    /// Lets time pass until no other opening has the same deadline, or is ended in the same tick while it parts: the order of two
+    /// in one tick would be undefined.
     fn find_free_deadline(&mut self, timeout: Duration) {
         let is_taken = |now: Duration, model: &Model| {
             let deadline = model.clock.deadline(now + timeout);
-            model.records.iter().any(|it| it.deadline == deadline)
+            let mut records = model.records.iter();
+            records.any(|it| it.deadline == deadline || it.parts_by == deadline)
         };
         while is_taken(self.now, &self.model) {
             self.now += Duration::from_millis(1);
@@ -312,7 +314,9 @@ impl World {
         assert!(timeout > Duration::ZERO, "the loop does not sleep");
         if self.random.one_in(4) {
             let states = self.model.states();
-            self.now += timeout.mul_f64(0.99) / (1 + self.random.below(3) as u32);
+            // A timeout of a few nanoseconds would be rounded up to itself.
+            let most = timeout.mul_f64(0.99).min(timeout - Duration::from_nanos(1));
+            self.now += most / (1 + self.random.below(3) as u32);
             self.openings.serve(self.now, || Duration::ZERO);
             self.model.after_serve(self.now, &self.openings);
             assert_eq!(self.model.states(), states, "the loop sleeps too short");
