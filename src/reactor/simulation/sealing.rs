@@ -51,8 +51,9 @@ pub(super) fn check_sealed(
         !has_unsent || !is_live || will_send,
         "{number} has records that nothing will send"
     );
-    // A failed stream has lost the records that it was given last, and is ended in its next turn.
-    let is_known = has_failed || has_unsent == (log.made > pipe.sent_records);
+    // A failed stream has lost the records that it was given last, and is ended in its next turn, as is one that was closed.
+    let has_lost = has_failed || !is_live;
+    let is_known = has_lost || has_unsent == (log.made > pipe.sent_records);
     assert!(
         is_known || log.has_said_end || log.is_refused,
         "{number} has lost records, or does not know that all were sent"
