@@ -185,6 +185,7 @@ impl EventLoop {
         }
     }
 
+    // Out of line like the others that a message does not need, so that the loop keeps its state in registers.
     #[inline(never)]
     fn accept_ready(&mut self) {
         // The callbacks so far may have taken long, and deadlines of new connections count from now.

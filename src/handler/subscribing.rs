@@ -18,7 +18,7 @@ use crate::connection::topics::reading::Reading;
 use crate::protocol::{OwnedOf, Protocol};
 use crate::shared::current;
 
-/// Number of publications behind a round that its visits may send.
+/// Most publications with later stamps that a visit may send beside those of its round.
 const AHEAD: usize = 64;
 
 /// The publications that a connection is to get.
@@ -46,7 +46,7 @@ impl Delivery {
         }
     }
 
-    /// Also sends some that come behind them, so that those to many topics leave in one write.
+    /// Also sends some later publications, so that the publications to many topics leave in one write.
     #[inline]
     pub(crate) fn and_ahead(self) -> Self {
         Delivery {
@@ -55,7 +55,7 @@ impl Delivery {
         }
     }
 
-    /// The subscriptions that are looked through for them; none if it is known by which one they come.
+    /// The subscriptions that are searched for publications; none if the only one with publications is known.
     pub(crate) fn subscriptions(self, connection: &Connection) -> &[Subscription] {
         match (self.only, &connection.extra) {
             (None, Some(extra)) => &extra.subscriptions,

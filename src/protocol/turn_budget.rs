@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-/// Calls of the protocol after which the clock is looked at before and after the next one: seldom enough that a look costs nothing
+/// Calls of the protocol that are not measured, before one that is. They are so many that the two looks at the clock cost nothing
 /// beside the calls.
 const CALLS_PER_SAMPLE: u32 = 31;
 /// Calls between two looks at the clock in a turn that is [cut](TurnBudget::cut).

@@ -184,8 +184,9 @@ impl ServerHandle {
     ///
     /// A server that is shutting down, or has ended, binds the address and closes it again at once.
     ///
-    /// Each listener takes some kilobytes on each worker for good, and 16 bytes for every earlier one with a handler of its type:
-    /// 1,000 take some 50 MB with 2 workers. So tenants or sessions that come and go share a listener.
+    /// The service of a listener stays until the server ends, also if the listener is closed: on each worker it takes some kilobytes,
+    /// and 16 bytes for each earlier mailbox of its type of handler, so that the memory grows with the square of their number. Let
+    /// tenants or sessions that come and go share a listener.
     ///
     /// # Errors
     /// The address cannot be bound, as for [`ServerBuilder::listen_with`](crate::ServerBuilder::listen_with); or the server listens

@@ -5,6 +5,7 @@ use std::collections::BinaryHeap;
 use std::hash::BuildHasher;
 
 use super::{Subscription, Topics};
+use crate::connection::topic_log::Entry;
 
 /// The next entry that a connection gets by one of its subscriptions.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
@@ -40,7 +41,7 @@ impl Reading {
         }
     }
 
-    /// True if there is nothing left to be read.
+    /// True if no entry is left that must or may be read.
     #[inline]
     pub(crate) fn is_done(&self) -> bool {
         match self.only {
@@ -52,7 +53,7 @@ impl Reading {
         }
     }
 
-    /// True if an entry with this stamp is to be read now.
+    /// True if an entry with this stamp must or may be read.
     fn takes(&self, stamp: u64) -> bool {
         stamp <= self.horizon || self.ahead > 0
     }
@@ -77,7 +78,7 @@ impl<T, S: BuildHasher> Topics<T, S> {
         }
     }
 
-    /// The oldest entry that is left to be read. It counts as read from now on.
+    /// The oldest unread entry. It counts as read from now on.
     #[inline]
     pub(crate) fn read_next(&mut self, reading: &mut Reading) -> Option<&T> {
         match reading.only {
@@ -101,9 +102,9 @@ impl<T, S: BuildHasher> Topics<T, S> {
         if stamp > reading.horizon {
             reading.ahead -= 1;
         }
-        if let Some(stamp) = self.stamp_at(subscription, 1) {
+        if let Some(next) = self.unread(subscription, 1) {
             let head = Head {
-                stamp,
+                stamp: next.stamp,
                 subscription,
             };
             reading.heads.push(Reverse(head));
@@ -127,10 +128,7 @@ impl<T, S: BuildHasher> Topics<T, S> {
             subscription,
             stamp,
         } = self.with_entries(subscriptions).min()?;
-        let topic = &self.topics[subscription.topic];
-        let subscriber = self.subscribers.get(subscription.place)?;
-        let position = subscriber.next.saturating_sub(topic.first) as usize;
-        let entry = topic.log.as_ref()?.get(position)?;
+        let entry = self.unread(subscription, 0)?;
         Some((stamp, &entry.value))
     }
 
@@ -141,19 +139,19 @@ impl<T, S: BuildHasher> Topics<T, S> {
             .iter()
             .filter(move |it| only.is_none_or(|topic| topic == it.topic));
         possible.filter_map(|subscription| {
-            self.stamp_at(*subscription, 0).map(|stamp| Head {
-                stamp,
+            self.unread(*subscription, 0).map(|entry| Head {
+                stamp: entry.stamp,
                 subscription: *subscription,
             })
         })
     }
 
-    /// The stamp of the entry that is read by a subscription after so many others.
-    fn stamp_at(&self, subscription: Subscription, others: usize) -> Option<u64> {
+    /// The entry that comes behind the next `skipped` ones to be read by a subscription.
+    fn unread(&self, subscription: Subscription, skipped: usize) -> Option<&Entry<T>> {
         let topic = self.topics.get(subscription.topic)?;
         let log = topic.log.as_ref()?;
         let subscriber = self.subscribers.get(subscription.place)?;
         let position = subscriber.next.saturating_sub(topic.first) as usize;
-        log.get(position + others).map(|entry| entry.stamp)
+        log.get(position + skipped)
     }
 }
