@@ -143,7 +143,7 @@ impl Connection {
                     self.watch_sources(state, timeouts, false);
                 }
             }
-            Stage::Open if self.output.is_empty() => {
+            Stage::Open if self.output.left() == 0 => {
                 cancel(&mut self.timers.write, &mut state.wheel);
             }
             Stage::Open if self.timers.write.is_none() => {
@@ -261,5 +261,43 @@ impl Connection {
             None => of_listener,
             Some(extra) => extra.deadlines.message.unwrap_or(of_listener),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ringwheel_ringbuffer::PoolConfig;
+
+    use super::*;
+    use crate::connection::id::ConnId;
+    use crate::connection::memory::Bounds;
+    use crate::io::address::Address;
+    use crate::io::wire::scripted::Scripted;
+    use crate::shared::LoopShared;
+    use crate::wheel::TickClock;
+
+    /// A peer that takes no record of the seal would stay for ever: nothing else is pending.
+    #[test]
+    fn a_record_of_the_seal_that_does_not_leave_is_watched_as_output_is() {
+        let (shared, _) = LoopShared::new(0, Box::new(|| Ok(())), (1, 1));
+        let pool = PoolConfig::default();
+        let mut state = LoopState::new(shared, TickClock::default(), pool, Bounds::default(), 1);
+        let id = ConnId {
+            worker: 0,
+            service: 0,
+            slot: 0,
+            serial: 0,
+        };
+        let script = Scripted::default();
+        let wire = script.with_unsent_answer();
+        let mut connection = Connection::new(id, 0, wire, Address::Unix(None), 0);
+        let timeouts = Timeouts::default();
+        assert!(connection.output.is_empty());
+        connection.watch_output(&mut state, &timeouts);
+        assert!(connection.timers.write.is_some());
+        script.takes_all();
+        connection.output.try_again();
+        connection.watch_output(&mut state, &timeouts);
+        assert!(connection.timers.write.is_none());
     }
 }

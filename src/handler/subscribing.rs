@@ -85,9 +85,11 @@ impl<P: Protocol> Conn<'_, P> {
     ///
     /// The connection gets all messages that are published from now on, and on one worker no earlier ones. A message that another
     /// worker or thread has published just before may still be on its way to this worker, and arrives: who sends a history first and
-    /// then subscribes gives messages numbers, and leaves out what the history has. A topic exists while it has
-    /// subscribers. It is shared by all connections with the same handler type, on all workers. Subscriptions end with the
-    /// connection.
+    /// then subscribes gives messages numbers, and leaves out what the history has. A closure that was posted to this connection
+    /// before a message, and subscribes after it, gets the message, even if a subscription that has ended meanwhile got it, too.
+    ///
+    /// A topic exists while it has subscribers. It is shared by all connections with the same handler type, on all workers.
+    /// Subscriptions end with the connection.
     ///
     /// A subscription counts 288 bytes and the length of the name, rounded up to a multiple of 64, towards
     /// [`ServerBuilder::worker_memory`](crate::ServerBuilder::worker_memory): the most that it takes in a topic of its own.

@@ -86,8 +86,8 @@ impl<H: Handler> Hub<H> {
             if stays {
                 self.laggards_seen = state.tick;
             } else {
-                state.queue(connection);
                 self.wait_no_longer(connection, state);
+                state.queue(connection);
             }
             stays
         });

@@ -6,7 +6,7 @@ pub(crate) mod checked;
 pub(crate) mod double;
 pub(crate) mod handshake;
 #[cfg(any(test, fuzzing))]
-mod scripted;
+pub(crate) mod scripted;
 pub(crate) mod seal;
 pub(crate) mod sealed;
 

@@ -6,6 +6,10 @@ use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::rc::Rc;
 
+#[cfg(test)]
+use super::double::{Choose, Double, Log, Sender, UPDATE};
+#[cfg(test)]
+use super::{Wire, sealed::Sealed};
 use crate::io::stream::{ByteStream, Stream};
 
 /// The script of a [`Scripted`] stream, and the record of its calls.
@@ -33,11 +37,33 @@ pub(super) struct Script {
 
 /// See the [module](self).
 #[derive(Clone, Default)]
-pub(super) struct Scripted(pub(super) Rc<RefCell<Script>>);
+pub(crate) struct Scripted(pub(super) Rc<RefCell<Script>>);
 
 impl Scripted {
     pub(super) fn stream(&self) -> Stream {
         Stream::Simulated(Box::new(Box::new(self.clone())))
+    }
+
+    /// A sealed wire over the stream, which holds the answer to a record of the peer; the stream takes nothing before
+    /// [`takes_all`](Self::takes_all) is called.
+    #[cfg(test)]
+    pub(crate) fn with_unsent_answer(&self) -> Wire {
+        let plainly: Choose = Box::new(|bound| if bound > 40 { bound - 1 } else { 0 });
+        let double = Double::new(plainly, Rc::new(RefCell::new(Log::default())));
+        let sealed = Sealed::new(self.stream(), Box::new(double), Vec::new(), Vec::new());
+        let mut wire = Wire::Sealed(Box::new(sealed));
+        self.brings(&Sender::default().record(UPDATE, b""));
+        self.0.borrow_mut().takes = vec![0; 8].into();
+        // The first read is for what came with a handshake.
+        assert!((0..2).all(|_| wire.read(&mut [0; 64]).is_err()));
+        assert!(wire.push_unsent().is_err() && wire.has_unsent());
+        wire
+    }
+
+    /// Every further write is taken whole.
+    #[cfg(test)]
+    pub(crate) fn takes_all(&self) {
+        self.0.borrow_mut().takes.clear();
     }
 
     pub(super) fn brings(&self, bytes: &[u8]) {

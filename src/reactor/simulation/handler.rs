@@ -604,8 +604,8 @@ impl<P: BytesProtocol> Handler for ScriptedHandler<P> {
         self.enter(conn, session, "on_shutdown");
         let has_more = conn.connection.input.is_some() || conn.connection.readable;
         // A subscriber has answered before, and more may have come while it waited for the others.
-        let has_waited = !self.book.open().records[session.number].topics.is_empty();
-        let is_early = conn.connection.gate.has(Gate::MEMORY) && has_more && !has_waited;
+        let may_have_waited = self.book.open().records[session.number].may_wait_in_drain;
+        let is_early = conn.connection.gate.has(Gate::MEMORY) && has_more && !may_have_waited;
         self.book.open().claim(!is_early, || {
             "on_shutdown is called before input is answered".into()
         });

@@ -99,7 +99,9 @@ impl World {
             // A drain that begins late in an iteration has every socket read again.
             let is_draining = connection.draining != Draining::No;
             let begins_to_drain = is_draining && !std::mem::replace(&mut peer.is_draining, true);
-            if was_held_back || begins_to_drain {
+            // The last look at the input before a deadline may find more than the budget of a turn allows.
+            let has_more = connection.has_unheard_input();
+            if was_held_back || begins_to_drain || has_more {
                 peer.unheard_at = now;
             }
             let most = ledger.output_limit + OWN_ROOM + LAST_WORDS_ROOM;

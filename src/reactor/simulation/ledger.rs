@@ -94,6 +94,8 @@ pub(super) struct Record {
     pub(super) arrived: u32,
     /// Number of those messages that had arrived when the drain began, on a network without faults.
     pub(super) arrived_by_drain: u32,
+    /// It has subscribed to something since the drain began, and may have waited for others before it was told.
+    pub(super) may_wait_in_drain: bool,
     /// The topics to which it subscribed when it was told of the drain.
     pub(super) told: BTreeSet<usize>,
     /// Part of a frame has arrived behind them.
@@ -342,8 +344,11 @@ impl Ledger {
             mailing.to == address && !mailing.is_done && !is_exact
         };
         for mailing in self.mail.iter_mut().filter(pending) {
+            let has_left = !mailing.must.contains(&number);
             mailing.must.retain(|it| *it != number);
-            if joins && !mailing.may.contains(&number) {
+            // A job that was posted before the publication may subscribe anew, and both subscriptions get it.
+            let gets_it_again = mailing.is_local && has_left;
+            if joins && (gets_it_again || !mailing.may.contains(&number)) {
                 mailing.may.push(number);
             }
         }

@@ -131,6 +131,7 @@ pub(super) fn subscribe<P: BytesProtocol>(book: &Book, conn: &mut Conn<'_, P>, t
         () => Ok(topics.insert(topic)),
     };
     if expected == Ok(true) {
+        ledger.records[number].may_wait_in_drain = true;
         ledger.note_subscription(number, topic, true);
     }
     ledger.claim(outcome.map_err(drop) == expected, || {

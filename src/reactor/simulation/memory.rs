@@ -95,16 +95,18 @@ impl World {
         let ledger = self.book.open();
         for connection in reactor.table.iter_mut() {
             let service = &reactor.services[connection.service as usize].service;
-            let buffers = units(held_by(connection)) + units(service.held(connection));
+            let rings = units(held_by(connection));
+            let decoder = units(service.held(connection));
             let peer = self.peers.iter().find(|peer| peer.id == connection.id);
             let topics = peer.map(|peer| &ledger.records[peer.number].topics);
             let names = topics.into_iter().flatten().map(|topic| TOPICS[*topic]);
             // What a subscription counts, and its name.
             let subscribed: u64 = names.map(|name| units(288 + name.len())).sum();
             let charged = connection.units();
-            // A victim that was found late in the iteration is charged with nothing, and leaves its topics in the next one.
-            let is_late_victim = connection.life.is_closed() && charged == 0;
-            let held = buffers + if is_late_victim { 0 } else { subscribed };
+            // A connection that is over may have given up its memory late in the iteration. Its decoder and its topics go in the
+            // next one, which comes at once.
+            let has_given_up = connection.life.is_closed() && charged == 0;
+            let held = rings + if has_given_up { 0 } else { decoder + subscribed };
             // Mail may move what a wire holds once the connection is listed; its next turn, which comes at once, charges it.
             let is_sealed = peer.is_some_and(|peer| peer.tap.is_some());
             let is_charged_soon = is_sealed && connection.marks.has(Marks::ON_READY_LIST);

@@ -70,7 +70,7 @@ pub(super) struct Peer {
     /// and the last time at which its input was unread or held back.
     pub(super) begun: Option<(u64, Duration, Duration)>,
     pub(super) adopted: Duration,
-    /// The last time at which some of its input was unread as timers fired.
+    /// The last time at which some of its input was unread as timers fired, or afterwards.
     pub(super) unheard_at: Duration,
     /// True if reading had been held back during the wait for its message as timers last fired.
     pub(super) is_excused: bool,

@@ -423,6 +423,9 @@ impl World {
             set: now,
         });
         self.book.open().drain_waits_until = Some(now + DRAIN / 2);
+        for record in &mut self.book.open().records {
+            record.may_wait_in_drain = !record.topics.is_empty();
+        }
         if self.fault_rarity == 0 {
             // Otherwise a fault may say that bytes have not arrived after all.
             for record in &mut self.book.open().records {
