@@ -100,6 +100,12 @@ impl Completions {
         Some(completion)
     }
 
+    /// True if the message of the first completion ends within the first `written` bytes of the output.
+    pub(crate) fn is_due(&self, written: u64) -> bool {
+        let first = self.waiting.front();
+        first.is_some_and(|(position, _)| *position <= written)
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.waiting.is_empty()
     }

@@ -40,6 +40,8 @@ pub(crate) struct Extra {
     pub(crate) sources: SourceState,
     /// The tick until which the connection counts as [heavy](super::burdens::Burdens::HEAVY).
     pub(crate) heavy_until: u64,
+    /// The tick until which a turn that takes long makes it heavy, because one has before.
+    pub(crate) slow_until: u64,
     /// Messages that were dropped because the output was full.
     pub(crate) dropped: u64,
     /// The part that handles and publications refer to; made with the first of them.

@@ -9,10 +9,12 @@ use ringwheel_ringbuffer::{PoolConfig, RingPool};
 
 use crate::connection::Connection;
 use crate::connection::burdens::Burdens;
+use crate::connection::callback_time::CallbackTime;
 use crate::connection::due::Due;
 use crate::connection::id::ConnId;
 use crate::connection::marks::Marks;
 use crate::connection::memory::{Bounds, Memory};
+use crate::connection::post_pace::PostPace;
 use crate::protocol::TurnBudget;
 use crate::shared::LoopShared;
 use crate::wheel::{TickClock, TimerKey, Wheel};
@@ -33,6 +35,9 @@ pub(crate) struct LoopState {
     /// True if long turns are charged with the time that they take. The loop of a server switches it on; a simulation, whose
     /// outcome must not depend on the machine's speed, leaves it off.
     pub(crate) measures_time: bool,
+    pub(crate) post_pace: PostPace,
+    /// The time of the mail that is being carried out.
+    pub(crate) mail_time: CallbackTime,
     pub(crate) wheel: Wheel<Due>,
     pub(crate) pool: RingPool,
     pub(crate) memory: Memory,
@@ -60,6 +65,8 @@ impl LoopState {
             was_behind: false,
             budget: TurnBudget::new(budget),
             measures_time: false,
+            post_pace: PostPace::default(),
+            mail_time: CallbackTime::begin(false),
             wheel: Wheel::new(),
             pool: RingPool::new(pool),
             memory: Memory::new(bounds),
@@ -83,6 +90,11 @@ impl LoopState {
     pub(crate) fn look_at_clock(&mut self) {
         let now = self.measures_time.then(Instant::now);
         self.budget.look(now);
+    }
+
+    /// Begins the time of callbacks that are no turn.
+    pub(crate) fn begin_callbacks(&self) -> CallbackTime {
+        CallbackTime::begin(self.measures_time)
     }
 
     /// Begins a turn of a connection.

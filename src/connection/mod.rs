@@ -1,6 +1,7 @@
 //! One connection as its worker keeps it, whatever its protocol: its life cycle, deadlines, limits and buffers.
 
 pub(crate) mod burdens;
+pub(crate) mod callback_time;
 pub(crate) mod close_reason;
 mod closing;
 pub(crate) mod completion;
@@ -15,6 +16,7 @@ pub(crate) mod loop_state;
 pub(crate) mod marks;
 pub(crate) mod memory;
 mod name_table;
+pub(crate) mod post_pace;
 mod pressure;
 pub(crate) mod send_error;
 pub(crate) mod send_status;
@@ -203,7 +205,17 @@ impl Connection {
     /// True if a turn would find something to do that no event will announce.
     pub(crate) fn has_work(&self) -> bool {
         let end_unannounced = self.gate.is_open() && self.life.has_unannounced_end();
-        (self.readable && self.wants_input()) || self.has_deliverable() || end_unannounced
+        (self.readable && self.wants_input())
+            || self.has_deliverable()
+            || end_unannounced
+            || self.has_due_completions()
+    }
+
+    /// True if completions wait only for a turn: the budget of the last one was spent.
+    pub(crate) fn has_due_completions(&self) -> bool {
+        let extra = self.extra.as_ref();
+        let extra = extra.filter(|_| self.burdens.has(Burdens::COMPLETING));
+        extra.is_some_and(|extra| extra.completions.is_due(self.output.written()))
     }
 
     /// True if the input that is kept can be delivered: a turn has ended between two messages, or the gate has opened.

@@ -29,7 +29,102 @@ impl Connection {
     /// Notes that a turn does much work.
     #[cold]
     pub(crate) fn note_heavy_turn(&mut self, state: &LoopState) {
+        match state.budget.is_heavy_by_work() {
+            true => self.become_heavy(state),
+            false => self.note_slow_turn(state),
+        }
+    }
+
+    /// Notes that a turn has taken long. One alone proves nothing: another program may have had the processor meanwhile. The second
+    /// one makes the connection heavy.
+    #[cold]
+    pub(crate) fn note_slow_turn(&mut self, state: &LoopState) {
+        let was_slow = self.extra_or_new().slow_until > state.tick;
+        self.extra_or_new().slow_until = state.deadline(MEMORY);
+        if was_slow {
+            self.become_heavy(state);
+        }
+    }
+
+    fn become_heavy(&mut self, state: &LoopState) {
         self.burdens.set(Burdens::HEAVY, true);
         self.extra_or_new().heavy_until = state.deadline(MEMORY);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use ringwheel_ringbuffer::PoolConfig;
+
+    use super::*;
+    use crate::connection::id::ConnId;
+    use crate::connection::memory::Bounds;
+    use crate::io::address::Address;
+    use crate::io::stream::Stream;
+    use crate::shared::LoopShared;
+    use crate::wheel::TickClock;
+
+    const BUDGET: usize = 1_000;
+
+    fn worker() -> (LoopState, Connection) {
+        let (shared, _) = LoopShared::new(0, Box::new(|| Ok(())), (1, 1));
+        let (clock, pool) = (TickClock::default(), PoolConfig::default());
+        let state = LoopState::new(shared, clock, pool, Bounds::default(), BUDGET);
+        let id = ConnId {
+            worker: 0,
+            service: 0,
+            slot: 0,
+            serial: 0,
+        };
+        let stream = Stream::Detached.into();
+        (
+            state,
+            Connection::new(id, 0, stream, Address::Unix(None), 0),
+        )
+    }
+
+    /// A turn of one call that takes `time`, and does `work` besides.
+    fn turn(
+        state: &mut LoopState,
+        connection: &mut Connection,
+        time: Duration,
+        work: usize,
+    ) -> bool {
+        let start = Instant::now();
+        state.budget.begin();
+        state.budget.begin_measuring(Some(start));
+        state.budget.charge(work);
+        state.budget.look(Some(start + time));
+        connection.note_turn(state);
+        connection.burdens.has(Burdens::HEAVY)
+    }
+
+    #[test]
+    fn much_work_makes_heavy_at_once_and_time_with_the_second_turn() {
+        let (mut state, mut connection) = worker();
+        assert!(turn(
+            &mut state,
+            &mut connection,
+            Duration::ZERO,
+            BUDGET / 8 + 1
+        ));
+        let (mut state, mut connection) = worker();
+        let slow = Duration::from_millis(1);
+        assert!(!turn(&mut state, &mut connection, slow, 10));
+        assert!(!turn(&mut state, &mut connection, Duration::ZERO, 10));
+        assert!(turn(&mut state, &mut connection, slow, 10));
+    }
+
+    /// The program may have had no processor in both turns.
+    #[test]
+    fn slow_turns_that_are_far_apart_do_not_make_heavy() {
+        let (mut state, mut connection) = worker();
+        let slow = Duration::from_millis(1);
+        assert!(!turn(&mut state, &mut connection, slow, 10));
+        state.set_now(MEMORY + Duration::from_millis(1));
+        assert!(!turn(&mut state, &mut connection, slow, 10));
+        assert!(turn(&mut state, &mut connection, slow, 10));
     }
 }

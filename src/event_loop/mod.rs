@@ -17,6 +17,7 @@ use crate::accept::admission::Admission;
 use crate::accept::control::AcceptorControl;
 use crate::accept::listener::Take;
 use crate::accept::listeners::Listeners;
+use crate::connection::callback_time::CallbackTime;
 use crate::connection::id::ConnId;
 use crate::event_loop::change::LoopChange;
 use crate::io::stream::Stream;
@@ -190,11 +191,16 @@ impl EventLoop {
     fn accept_ready(&mut self) {
         // The callbacks so far may have taken long, and deadlines of new connections count from now.
         self.reactor.catch_up(self.shared.clock());
-        self.accept(Listeners::accept_ready);
+        let time = self.reactor.begin_callbacks();
+        self.accept(Listeners::accept_ready, time);
     }
 
-    /// Accepts in the given manner, and adopts what comes.
-    fn accept(&mut self, manner: fn(&mut Listeners, &Admission, &mut Take<'_>)) {
+    /// Accepts in the given manner, and adopts what comes until `time` is over.
+    fn accept(
+        &mut self,
+        manner: fn(&mut Listeners, &Admission, &mut Take<'_>),
+        time: CallbackTime,
+    ) {
         let EventLoop {
             poll,
             reactor,
@@ -210,7 +216,7 @@ impl EventLoop {
                 false => adopt(reactor, poll.registry(), arrival),
                 true => begin_opening(openings, poll.registry(), arrival, shared.clock()),
             }
-            true
+            !time.is_over()
         });
     }
 
@@ -220,6 +226,7 @@ impl EventLoop {
         let mut is_stopped = false;
         // The callbacks so far may have taken long, and deadlines of new connections count from now.
         self.reactor.catch_up(self.shared.clock());
+        let time = self.reactor.begin_callbacks();
         for _ in 0..COMMAND_BUDGET {
             let Ok(command) = self.commands.try_recv() else {
                 break;
@@ -236,6 +243,9 @@ impl EventLoop {
                         }
                     }
                     self.count_adopted();
+                    if time.is_over() {
+                        break;
+                    }
                 }
                 Command::Schedule(task) => self.reactor.schedule_task(task),
                 Command::Cancel(ticket) => self.reactor.cancel_task(&ticket),
@@ -288,7 +298,7 @@ impl EventLoop {
     /// Accepts the connections that wait already, closes the listeners, and begins to drain.
     fn drain(&mut self, deadline: Duration, workers: Arc<[Arc<LoopShared>]>) {
         self.listeners.deregister(self.poll.registry());
-        self.accept(Listeners::drain);
+        self.accept(Listeners::drain, CallbackTime::begin(false));
         // The callbacks of these connections may have taken long, and the deadline counts from now.
         let now = self.shared.clock();
         self.reactor.catch_up(now);

@@ -52,6 +52,15 @@ pub(crate) enum Mail<H: Handler> {
 }
 
 impl<H: Handler> Mail<H> {
+    /// True if carrying it out calls code of the program at once, which may take any time.
+    pub(crate) fn runs_code(&self) -> bool {
+        match self {
+            Mail::One(letter) => matches!(letter.request, Request::Run(_)),
+            Mail::Handler { .. } => true,
+            Mail::Several(_) | Mail::Each(_) | Mail::Topic(_) => false,
+        }
+    }
+
     /// Bytes that it occupies while it waits.
     pub(crate) fn size(&self) -> usize {
         ENVELOPE

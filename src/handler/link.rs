@@ -1,6 +1,7 @@
 //! The parts of a service that its connections reach.
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::outbox::Outbox;
@@ -35,6 +36,8 @@ pub(crate) struct Link<P: Protocol> {
     pub(crate) laggards: RefCell<Vec<ConnId>>,
     /// Publications that are done with, and are dropped when no callback runs.
     pub(crate) done: RefCell<Vec<Published<P>>>,
+    /// Those of them that call back, for which an iteration had no time left.
+    pub(crate) calling: RefCell<VecDeque<Published<P>>>,
     pub(crate) sources: RefCell<Sources<P>>,
     /// Changes to the decoder of the connection whose callback runs; empty in between.
     pub(crate) decoder_changes: RefCell<Vec<Box<DecoderChange<P>>>>,
@@ -85,6 +88,7 @@ impl<P: Protocol> Link<P> {
             begun: Cell::new(u64::MAX),
             laggards: RefCell::default(),
             done: RefCell::default(),
+            calling: RefCell::default(),
             sources: RefCell::default(),
             decoder_changes: RefCell::default(),
         }

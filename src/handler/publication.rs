@@ -51,6 +51,7 @@ pub(crate) struct Publication<P: Protocol> {
     unreached_workers: AtomicU64,
     /// Number of workers on which some subscribers that do not lag have not got it.
     undelivered: AtomicUsize,
+    calls_back: bool,
     done: Mutex<Option<Box<PublishedCallback>>>,
 }
 
@@ -77,6 +78,7 @@ impl<P: Protocol> Publication<P> {
             dropped: AtomicU64::new(0),
             unreached_workers: AtomicU64::new(0),
             undelivered: AtomicUsize::new(0),
+            calls_back: done.is_some(),
             done: Mutex::new(done),
         }
     }
@@ -116,6 +118,11 @@ impl<P: Protocol> Publication<P> {
     pub(crate) fn with_workers(mut self, count: usize) -> Self {
         self.undelivered = AtomicUsize::new(count);
         self
+    }
+
+    /// True if its end calls code of the program, which may take any time.
+    pub(crate) fn calls_back(&self) -> bool {
+        self.calls_back
     }
 
     /// Notes that a worker has delivered it to all of its subscribers but those that lag. Once all workers have, it counts little

@@ -48,6 +48,8 @@ pub struct TurnBudget {
     /// The part of it that the current turn may use.
     share: usize,
     used: usize,
+    /// The part of that which is time; valid if the clock was looked at in this turn.
+    timed: usize,
     /// Work of the earlier turns of this iteration.
     before: usize,
     /// Calls of the protocol since the last look at the clock, in this turn or before.
@@ -69,6 +71,7 @@ impl TurnBudget {
             whole: whole.max(1),
             share: whole.max(1),
             used: 0,
+            timed: 0,
             before: 0,
             calls: 0,
             calls_to_look: CALLS_PER_SAMPLE,
@@ -123,6 +126,7 @@ impl TurnBudget {
     pub(crate) fn begin_measuring(&mut self, now: Option<Instant>) {
         self.looked_at = now;
         self.has_looked = true;
+        self.timed = 0;
         self.calls = 0;
         if self.is_cut() && !self.measures_next_call() {
             self.calls_to_look = CALLS_PER_LOOK_OF_CUT;
@@ -153,10 +157,14 @@ impl TurnBudget {
         let calls = std::mem::take(&mut self.calls);
         let before = std::mem::replace(&mut self.looked_at, now);
         let is_first = !std::mem::replace(&mut self.has_looked, true);
+        if is_first {
+            self.timed = 0;
+        }
         if let (false, Some(before), Some(now)) = (is_first, before, now) {
             let time = now.saturating_duration_since(before);
-            let units = time.as_nanos() / NANOS_PER_UNIT;
-            self.charge(usize::try_from(units).unwrap_or(usize::MAX));
+            let units = units_of(time);
+            self.charge(units);
+            self.timed = self.timed.saturating_add(units);
             if time > SLOW_CALL * calls {
                 self.wary_until = now.checked_add(WARY_FOR);
             }
@@ -195,8 +203,33 @@ impl TurnBudget {
     /// or all that it had.
     #[inline]
     pub(crate) fn is_heavy(&self) -> bool {
-        self.used > self.whole / 8 || self.used >= self.share
+        self.is_much(self.used) || self.used >= self.share
     }
+
+    /// As [`is_heavy`](Self::is_heavy), of the work that is no time: the clock also counts the time in which other programs have the
+    /// processor.
+    pub(crate) fn is_heavy_by_work(&self) -> bool {
+        let timed = if self.has_looked { self.timed } else { 0 };
+        let work = self.used - timed.min(self.used);
+        self.is_much(work) || work >= self.share
+    }
+
+    /// True if this work is more than an eighth of the whole budget.
+    #[inline]
+    pub(crate) fn is_much(&self, work: usize) -> bool {
+        work > self.whole / 8
+    }
+
+    /// Charges time in which mail of the turn was carried out. True if it is much.
+    pub(crate) fn charge_mail(&mut self, time: Duration) -> bool {
+        let units = units_of(time);
+        self.charge(units);
+        self.is_much(units)
+    }
+}
+
+fn units_of(time: Duration) -> usize {
+    usize::try_from(time.as_nanos() / NANOS_PER_UNIT).unwrap_or(usize::MAX)
 }
 
 #[cfg(test)]

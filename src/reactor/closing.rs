@@ -5,12 +5,13 @@
 //! handler's own tables.
 
 use crate::connection::close_reason::{Cause, Timeout};
+use crate::connection::completion::SendOutcome;
 use crate::connection::id::ConnId;
 use crate::connection::lifecycle::Stage;
 use crate::connection::loop_state::LoopState;
 use crate::connection::marks::Marks;
 use crate::connection::{Connection, Draining};
-use crate::panics::contain_drop;
+use crate::panics::{contain_call, contain_drop};
 use crate::service::Service;
 
 use super::{Reactor, ServiceEntry};
@@ -78,9 +79,13 @@ pub(super) fn release_handles(connection: &mut Connection) {
     }
 }
 
-/// Drops the completions of a connection that has ended, which thereby tell that the messages are lost.
+/// Calls the completions of a connection that has ended: of messages that are with the kernel, and of those that are lost.
 pub(super) fn drop_completions(connection: &mut Connection) {
+    let written = connection.output.written();
     if let Some(extra) = &mut connection.extra {
+        while let Some(completion) = extra.completions.pop_written(written) {
+            contain_call(|| completion.complete(SendOutcome::Written));
+        }
         extra.completions.take().for_each(contain_drop);
     }
 }

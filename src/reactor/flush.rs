@@ -14,6 +14,9 @@ use super::closing::{advance_close, say_farewell, tell_of_end};
 use super::drawing::draw_from_sources;
 use super::{Reactor, ServiceEntry};
 
+/// Work that the call of a completion counts besides its time.
+const COMPLETION_COST: usize = 16;
+
 impl Reactor {
     /// Sends the output of a turn, and moves the connection on.
     #[inline]
@@ -66,7 +69,7 @@ fn settle_slowly(connection: &mut Connection, slot: &mut ServiceEntry, state: &m
     if connection.output.has_failed() {
         connection.end_now(Cause::Io);
     }
-    complete_deliveries(connection);
+    complete_deliveries(connection, state);
     // One of the callbacks just called may have panicked, which begins a close.
     say_farewell(connection, slot, state);
     advance_close(connection);
@@ -112,17 +115,29 @@ fn has_unused_room(connection: &Connection, low_water: usize) -> bool {
     (is_held_back && connection.has_room(low_water)) || connection.may_draw(low_water)
 }
 
-/// Calls the completions of all messages that are with the kernel now.
-fn complete_deliveries(connection: &mut Connection) {
+/// Calls the completions of messages that are with the kernel now, until the budget of the turn is spent. The others follow in the
+/// next turn, before any input: so a connection whose completions take long slows itself down.
+fn complete_deliveries(connection: &mut Connection, state: &mut LoopState) {
     if !connection.burdens.has(Burdens::COMPLETING) {
         return;
     }
     let written = connection.output.written();
+    let before = state.budget.used();
     while let Some(extra) = &mut connection.extra {
         let Some(completion) = extra.completions.pop_written(written) else {
             break;
         };
         contain(connection, |_| completion.complete(SendOutcome::Written));
+        state.budget.charge(COMPLETION_COST);
+        if state.budget.count_call() {
+            state.look_at_clock();
+        }
+        if state.budget.is_spent() {
+            break;
+        }
+    }
+    if state.budget.is_much(state.budget.used() - before) {
+        connection.note_heavy_turn(state);
     }
     let has_more = connection
         .extra

@@ -1,5 +1,7 @@
 //! Mail and requests: what other threads and other callbacks ask of the worker's connections.
 
+use std::time::Instant;
+
 use crate::connection::gate::Gate;
 use crate::connection::victims::keep_bound;
 use crate::shared::control::Requests;
@@ -42,7 +44,12 @@ impl Reactor {
 
     #[cold]
     fn carry_out_posts(&mut self, slot: u32) {
+        let begin = self.state.measures_time.then(Instant::now);
+        let posted = current::posted();
         self.carry_out_local_mail();
+        if let Some(begin) = begin {
+            self.charge_posts(slot, posted, begin);
+        }
         let mail = current::take_mail();
         self.tell_of_room();
         let Some(connection) = self.table.in_slot(slot) else {
@@ -79,6 +86,17 @@ impl Reactor {
                 self.state.queue(connection);
             }
             None => {}
+        }
+    }
+
+    /// Charges a connection with the time since `begin`, in which the mail was carried out that its callbacks have posted.
+    fn charge_posts(&mut self, slot: u32, posted: u32, begin: Instant) {
+        let now = Instant::now();
+        let time = now.saturating_duration_since(begin);
+        self.state.post_pace.note(posted, time, now);
+        let is_slow = self.state.budget.charge_mail(time);
+        if let Some(connection) = self.table.in_slot(slot).filter(|_| is_slow) {
+            connection.note_slow_turn(&self.state);
         }
     }
 
@@ -140,6 +158,7 @@ impl Reactor {
         self.read_local_mail();
         for index in 0..self.services.len() {
             let mut left = self.mail.letters;
+            self.state.mail_time = self.state.begin_callbacks();
             while left > 0 {
                 let service = &mut self.services[index].service;
                 left = service.read_mail(index as u16, &mut self.table, &mut self.state, left);

@@ -4,6 +4,7 @@
 use std::io;
 
 use crate::connection::Connection;
+use crate::connection::callback_time::CallbackTime;
 use crate::connection::close_reason::Cause;
 use crate::connection::loop_state::LoopState;
 use crate::service::Service;
@@ -24,6 +25,11 @@ impl Reactor {
     /// Has long turns charged with the time that they take, from now on.
     pub(crate) fn measure_time(&mut self) {
         self.state.measures_time = true;
+    }
+
+    /// Begins the time of callbacks that are no turn.
+    pub(crate) fn begin_callbacks(&self) -> CallbackTime {
+        self.state.begin_callbacks()
     }
 
     /// Delivers what is kept, then reads until the socket is drained, the gate shuts, or the budget is spent.
@@ -112,6 +118,9 @@ impl<'a> ReadTurn<'a> {
 
     fn run(mut self) {
         self.state.begin_turn();
+        if self.connection.has_due_completions() {
+            return;
+        }
         // Behind a shut gate the kept input stays where it is.
         let is_held_back = !self.connection.gate.is_open() && self.connection.life.takes_input();
         if self.connection.input.is_some() && !is_held_back {

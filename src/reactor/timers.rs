@@ -1,6 +1,6 @@
 //! Deadlines that have come: of connections, of handlers, of tasks.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::connection::Connection;
 use crate::connection::close_reason::{Cause, Timeout};
@@ -17,14 +17,11 @@ use super::beat::next_round;
 
 /// Number of timers that may fire in one iteration before events have their turn again.
 const TIMER_BUDGET: usize = 4096;
-/// Time that the callbacks of timers may take in one iteration. The one that passes it is finished, and the others that are due
-/// fire in the next iteration.
-const TIMER_TIME: Duration = Duration::from_millis(3);
 
 impl Reactor {
     pub(super) fn fire_timers(&mut self) {
         let mut budget = TIMER_BUDGET;
-        let begin = self.state.measures_time.then(Instant::now);
+        let time = self.state.begin_callbacks();
         while let Some((_, due)) = self
             .state
             .wheel
@@ -57,7 +54,7 @@ impl Reactor {
                 Due::DrainWait => self.shorten_drain(),
             }
             self.after_callbacks(slot);
-            if runs_code && begin.is_some_and(|begin| begin.elapsed() > TIMER_TIME) {
+            if runs_code && time.is_over() {
                 budget = 0;
             }
         }

@@ -12,8 +12,6 @@ use crate::io::output::Reply;
 use crate::protocol::{Decode, ErrorOf, UnpackContext, Unpacked};
 use crate::shared::current;
 
-/// Number of letters that the callbacks of a turn may post before they are carried out, or of 256 bytes of them.
-const POSTS: u32 = 256;
 /// Work that each call of the protocol is charged besides the bytes: handling many tiny messages costs more than their bytes.
 const CALL_COST: usize = 16;
 
@@ -180,7 +178,7 @@ impl<H: Handler> Entry<'_, H> {
                     _ if conn.connection.life.is_parting() => {}
                     Some(session) => {
                         handler.on_message(conn, session, message);
-                        if current::posted() > POSTS {
+                        if conn.state.post_pace.is_reached(current::posted()) {
                             conn.connection.hold_back(Gate::MAIL);
                         }
                     }

@@ -5,6 +5,7 @@ use super::hub::Hub;
 use super::local_access::finish_visit;
 use super::visit_cost::VisitCost;
 use crate::connection::Connection;
+use crate::connection::callback_time::CallbackTime;
 use crate::connection::gate::Gate;
 use crate::connection::id::ConnId;
 use crate::connection::lag::Lag;
@@ -13,8 +14,10 @@ use crate::connection::table::ConnTable;
 use crate::connection::topics::Step;
 use crate::connection::victims::keep_bound;
 use crate::handler::Handler;
+use crate::handler::link::Published;
 use crate::handler::subscribing::Delivery;
 use crate::panics::contain_drop;
+use crate::protocol::Protocol;
 use crate::shared::places::Places;
 
 /// Number of laggards from which on those are forgotten that wait no more.
@@ -56,7 +59,7 @@ impl<H: Handler> Hub<H> {
         self.look_after_laggards(table, state);
         let has_news = self.table.link.topics.borrow().has_entries();
         self.table.link.has_news.set(has_news);
-        self.drop_done(state);
+        self.drop_done(state, state.begin_callbacks());
         left
     }
 
@@ -241,12 +244,28 @@ impl<H: Handler> Hub<H> {
         self.table.enter(connection, state, unread, |_| {});
     }
 
-    /// Drops the publications that are done with, which may call back.
-    pub(super) fn drop_done(&mut self, state: &mut LoopState) {
-        let done = self.table.link.done.take();
-        for published in done {
-            state.shared.release_places(published.charge);
-            contain_drop(published.publication);
+    /// Drops the publications that are done with: those that call nobody back, and the others until `time` is over. What is left
+    /// then follows in the next iteration; as its places are not free, the loop does not sleep.
+    pub(super) fn drop_done(&mut self, state: &mut LoopState, time: CallbackTime) {
+        let link = &self.table.link;
+        let mut calling = link.calling.take();
+        for published in link.done.take() {
+            match published.publication.calls_back() {
+                true => calling.push_back(published),
+                false => drop_published(published, state),
+            }
         }
+        while let Some(published) = calling.pop_front() {
+            drop_published(published, state);
+            if time.is_over() {
+                break;
+            }
+        }
+        link.calling.replace(calling);
     }
+}
+
+fn drop_published<P: Protocol>(published: Published<P>, state: &LoopState) {
+    state.shared.release_places(published.charge);
+    contain_drop(published.publication);
 }

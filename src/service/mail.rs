@@ -6,6 +6,7 @@ use super::hub::Hub;
 use super::local_access::{finish_visit, finish_visit_later};
 use super::visit_cost::VisitCost;
 use crate::connection::burdens::Burdens;
+use crate::connection::callback_time::CallbackTime;
 use crate::connection::id::ConnId;
 use crate::connection::loop_state::LoopState;
 use crate::connection::table::ConnTable;
@@ -19,6 +20,9 @@ use crate::protocol::Protocol;
 use crate::shared::batch::Batch;
 use crate::shared::current;
 use crate::shared::places::Charge;
+
+/// Number of visits between two looks at the clock.
+const VISITS_PER_LOOK: usize = 8;
 
 /// A visit to all connections of a service that is under way.
 pub(super) struct Walk<H: Handler> {
@@ -73,7 +77,7 @@ impl<'a> Sender<'a> {
 
 impl<H: Handler> Hub<H> {
     /// Carries out the mail of other threads that waits, until it has reached about `budget` connections, or something comes first:
-    /// mail of the worker to itself, or a request. Returns what is left of the budget; 0 also if no mail is left.
+    /// mail of the worker to itself, or a request. Returns what is left of the budget; 0 also if no mail is left, or if the time is over.
     pub(super) fn carry_out_mail(
         &mut self,
         service: u16,
@@ -90,8 +94,12 @@ impl<H: Handler> Hub<H> {
             let Some(posted) = self.next_mail() else {
                 return 0;
             };
+            let runs_code = posted.mail.runs_code();
             let reached = self.carry_out(posted, false, service, table, state);
             left = left.saturating_sub(reached);
+            if runs_code && state.mail_time.is_over() {
+                return 0;
+            }
         }
         left
     }
@@ -283,6 +291,9 @@ impl<H: Handler> Hub<H> {
             if !finish_visit(connection, state) {
                 state.queue(connection);
             }
+            if walk.left.len() % VISITS_PER_LOOK == 0 && state.mail_time.is_over() {
+                left = 0;
+            }
         }
         self.walk = Some(walk);
         0
@@ -338,7 +349,7 @@ impl<H: Handler> Hub<H> {
             published.publication.miss();
             self.table.link.done.borrow_mut().push(published);
         }
-        self.drop_done(state);
+        self.drop_done(state, CallbackTime::begin(false));
         let waiting = self.mail.len();
         let foreign = std::iter::from_fn(|| self.mail.try_recv().ok()).take(waiting);
         for posted in self.mailbox.take_local().into_iter().chain(foreign) {

@@ -25,6 +25,7 @@ mod victim;
 mod laggards;
 mod rooms;
 mod slow;
+mod slow_callbacks;
 mod stalled;
 
 // Peers that send invalid bytes.

@@ -1,0 +1,148 @@
+//! Callbacks behind a message that take long: completions, closures, ends of publications, openings. They must not make others
+//! wait for all that one peer has caused at once.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use ringwheel::protocol::Lines;
+use ringwheel::{Conn, ConnHandle, Connections, Handler, Server};
+use support::{DEADLINE, TestServer, eventually, listen};
+
+/// The callback that a line of the attacker leads to.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Kind {
+    /// A completion of an answer.
+    Completion,
+    /// A closure for its own connection.
+    OwnClosure,
+    /// A closure for a connection on another worker.
+    ForeignClosure,
+    /// The end of a publication.
+    Published,
+    /// None: the opening of each connection takes long.
+    Opening,
+}
+
+/// The callbacks so far, and the question that comes amid them.
+#[derive(Default)]
+struct Shared {
+    called: AtomicUsize,
+    /// Callbacks that had been called when the question was handled.
+    called_before_answer: OnceLock<usize>,
+    is_asked: AtomicBool,
+    asker: OnceLock<ConnHandle<Lines>>,
+}
+
+impl Shared {
+    /// A callback that takes `time`. The first one goes on until the question is in the server's socket.
+    fn call(&self, time: Duration) {
+        let begin = Instant::now();
+        if self.called.fetch_add(1, Ordering::SeqCst) == 0 {
+            while !self.is_asked.load(Ordering::SeqCst) && begin.elapsed() < DEADLINE {
+                thread::yield_now();
+            }
+        }
+        while begin.elapsed() < time {}
+    }
+}
+
+struct Busy {
+    kind: Kind,
+    time: Duration,
+    shared: Arc<Shared>,
+    all: Connections<Busy>,
+}
+
+impl Handler for Busy {
+    type Protocol = Lines;
+    type Session = ();
+
+    fn on_open(&mut self, _conn: &mut Conn<'_, Lines>) {
+        if self.kind == Kind::Opening && self.shared.asker.get().is_some() {
+            self.shared.call(self.time);
+        }
+    }
+
+    fn on_message(&mut self, conn: &mut Conn<'_, Lines>, _session: &mut (), line: &str) {
+        let (shared, time) = (self.shared.clone(), self.time);
+        match (line, self.kind) {
+            ("hello", _) => _ = shared.asker.set(conn.handle()),
+            ("?", _) => {
+                let called = shared.called.load(Ordering::SeqCst);
+                _ = shared.called_before_answer.set(called);
+            }
+            (_, Kind::Completion) => _ = conn.send_then("a", move |_| shared.call(time)),
+            (_, Kind::OwnClosure) => {
+                let posted = conn.handle().run(move |_| shared.call(time));
+                posted.expect("the mailbox has room");
+            }
+            (_, Kind::ForeignClosure) => {
+                let asker = shared.asker.get().expect("it came first").clone();
+                let posted = asker.run(move |_| shared.call(time));
+                posted.expect("the mailbox has room");
+            }
+            (_, Kind::Published) => {
+                let posted = self
+                    .all
+                    .publish_then("nobody", "", move |_| shared.call(time));
+                posted.expect("the mailbox has room");
+            }
+            (_, Kind::Opening) => {}
+        }
+        if line != "x" {
+            conn.send("!");
+        }
+    }
+}
+
+/// One peer causes so many callbacks of `time` at once while another one asks. Returns the number of those that were called before
+/// the question was handled.
+fn called_before_answer(kind: Kind, callbacks: usize, time: Duration) -> usize {
+    let shared = Arc::new(Shared::default());
+    let workers = if kind == Kind::ForeignClosure { 2 } else { 1 };
+    let of_handlers = shared.clone();
+    let builder = Server::builder().workers(workers);
+    let builder = builder.listen_with_factory(listen(Lines::new()), move |start| Busy {
+        kind,
+        time,
+        shared: of_handlers.clone(),
+        all: start.server().connections_of().unwrap(),
+    });
+    let server = TestServer::spawn(builder.expect("a free port"));
+    let mut asker = server.connect();
+    asker.send(b"hello\n");
+    assert_eq!(asker.receive(2), b"!\n");
+    let mut attackers = vec![server.connect()];
+    match kind {
+        Kind::Opening => attackers.extend((0..callbacks).map(|_| server.connect())),
+        _ => attackers[0].send("x\n".repeat(callbacks).as_bytes()),
+    }
+    eventually("the first callback", || {
+        shared.called.load(Ordering::SeqCst) > 0
+    });
+    asker.send(b"?\n");
+    shared.is_asked.store(true, Ordering::SeqCst);
+    assert_eq!(asker.receive(2), b"!\n");
+    *shared.called_before_answer.get().expect("it was answered")
+}
+
+/// The work of all these callbacks was charged to nobody, and all of a turn, or of a mailbox, came before the next event.
+#[test]
+fn callbacks_that_take_long_make_others_wait_for_few_of_them() {
+    const MICROS_100: Duration = Duration::from_micros(100);
+    const MICROS_1000: Duration = Duration::from_millis(1);
+    for (kind, callbacks, time, most) in [
+        // The time of one in 32 is measured, until one is slow.
+        (Kind::Completion, 400, MICROS_100, 150),
+        (Kind::OwnClosure, 250, MICROS_100, 100),
+        (Kind::ForeignClosure, 64, MICROS_1000, 30),
+        (Kind::Published, 64, MICROS_1000, 30),
+        (Kind::Opening, 120, MICROS_1000, 60),
+    ] {
+        let called = called_before_answer(kind, callbacks, time);
+        println!("{kind:?}: {called} of {callbacks} callbacks before the answer");
+        assert!(called <= most, "{kind:?}: {called} callbacks came first");
+    }
+}
