@@ -82,6 +82,7 @@ impl<P: Protocol> Conn<'_, P> {
                 let position = self.position();
                 let completions = &mut self.connection.extra_or_new().completions;
                 completions.push(position, done);
+                self.state.budget.charge_completion();
                 self.connection.burdens.set(Burdens::COMPLETING, true);
             }
         }

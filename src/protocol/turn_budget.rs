@@ -15,6 +15,8 @@ const WARY_FOR: Duration = Duration::from_secs(10);
 const LATE: usize = 2;
 /// The divisor of a budget that is cut.
 const CUT: usize = 32;
+/// Number of messages with completions that a turn may send. The time of completions is known only when they are called.
+const COMPLETIONS: usize = 128;
 /// Nanoseconds of a turn that count as one unit.
 const NANOS_PER_UNIT: u128 = 10;
 
@@ -218,6 +220,11 @@ impl TurnBudget {
     #[inline]
     pub(crate) fn is_much(&self, work: usize) -> bool {
         work > self.whole / 8
+    }
+
+    /// Charges a message with a completion.
+    pub(crate) fn charge_completion(&mut self) {
+        self.charge(self.whole.div_ceil(COMPLETIONS));
     }
 
     /// Charges time in which mail of the turn was carried out. True if it is much.

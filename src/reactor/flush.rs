@@ -14,9 +14,6 @@ use super::closing::{advance_close, say_farewell, tell_of_end};
 use super::drawing::draw_from_sources;
 use super::{Reactor, ServiceEntry};
 
-/// Work that the call of a completion counts besides its time.
-const COMPLETION_COST: usize = 16;
-
 impl Reactor {
     /// Sends the output of a turn, and moves the connection on.
     #[inline]
@@ -128,7 +125,6 @@ fn complete_deliveries(connection: &mut Connection, state: &mut LoopState) {
             break;
         };
         contain(connection, |_| completion.complete(SendOutcome::Written));
-        state.budget.charge(COMPLETION_COST);
         if state.budget.count_call() {
             state.look_at_clock();
         }
