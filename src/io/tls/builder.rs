@@ -136,7 +136,7 @@ impl TlsBuilder {
         }
         let certificates = Certificates::load(self.default.as_ref(), &self.named, &provider)?;
         let clients = self.clients.load(&provider)?;
-        let verifier = clients.verifier(&provider)?;
+        let verifier = clients.verifier()?;
         let resumption = match earlier {
             Some(earlier) if *earlier.clients == clients => earlier.clone(),
             _ => Resumption::new(clients)?,

@@ -1,4 +1,4 @@
-//! A bound on the certificates that a client presents, because finding a path through many takes long.
+//! Bounds on the work that a client's chain of certificates causes, because finding a path through many takes long.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,38 +9,83 @@ use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, SignatureScheme,
 };
+use webpki::EndEntityCert;
+
+use super::signatures::{self, SIGNATURES_MAX};
 
 /// Most certificates of a client's chain, its own among them.
-///
-/// An attacker chooses the names in certificates that he makes himself, so that the verifier has to try all orders of all or some of
-/// them: three beside the client's own have 16 orders, eight have 109,601.
 pub(super) const CERTIFICATES_MAX: usize = 4;
 /// Most bytes of a client's chain. The session keeps them as long as the connection is open.
 pub(super) const BYTES_MAX: usize = 16 * 1024;
 
-/// Refuses chains that are too long, and has another verifier decide on all others.
+/// Refuses chains that are too long, and has another verifier decide on one path through each other chain.
 #[derive(Debug)]
 pub(super) struct BoundedChains(pub(super) Arc<dyn ClientCertVerifier>);
 
-struct ChainTooLong;
+/// The bound that a chain has passed.
+#[derive(Clone, Copy)]
+enum Excess {
+    Size,
+    Signatures,
+}
 
-impl fmt::Debug for ChainTooLong {
+impl Excess {
+    fn refuse(self) -> Error {
+        CertificateError::Other(OtherError(Arc::new(self))).into()
+    }
+}
+
+impl fmt::Debug for Excess {
     // rustls shows errors that it does not know in this form.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
 }
 
-impl fmt::Display for ChainTooLong {
+impl fmt::Display for Excess {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "the client presents more than {CERTIFICATES_MAX} certificates or {BYTES_MAX} bytes of them"
-        )
+        match self {
+            Excess::Size => write!(
+                f,
+                "the client presents more than {CERTIFICATES_MAX} certificates or {BYTES_MAX} bytes of them"
+            ),
+            Excess::Signatures => write!(
+                f,
+                "more than {SIGNATURES_MAX} signatures would have to be checked for the client's chain"
+            ),
+        }
     }
 }
 
-impl std::error::Error for ChainTooLong {}
+impl std::error::Error for Excess {}
+
+/// The certificates on the way from the client's own to a root, which is not among them: behind each follows the first of `others`
+/// that has the name of its issuer. No name occurs twice.
+///
+/// So the verifier has one certificate to try for each name. Among any others it tries all orders, and an attacker chooses the names in
+/// certificates that he makes himself: three with the root's name have 16 orders, each with a signature to check for each root.
+fn path<'a>(
+    end_entity: &CertificateDer<'_>,
+    others: &'a [CertificateDer<'_>],
+) -> Vec<CertificateDer<'a>> {
+    // The verifier refuses a certificate of the client that cannot be parsed, and needs none of the others that cannot.
+    let Ok(end_entity) = EndEntityCert::try_from(end_entity) else {
+        return Vec::new();
+    };
+    let parsed = others
+        .iter()
+        .filter_map(|other| EndEntityCert::try_from(other).ok());
+    let mut others: Vec<_> = parsed.collect();
+    let mut path = Vec::new();
+    let mut issuer = end_entity.issuer().to_vec();
+    while let Some(index) = others.iter().position(|it| it.subject() == issuer) {
+        let next = others.remove(index);
+        others.retain(|other| other.subject() != issuer);
+        issuer = next.issuer().to_vec();
+        path.push(next.der());
+    }
+    path
+}
 
 impl ClientCertVerifier for BoundedChains {
     fn verify_client_cert(
@@ -51,10 +96,14 @@ impl ClientCertVerifier for BoundedChains {
     ) -> Result<ClientCertVerified, Error> {
         let bytes: usize = intermediates.iter().map(|it| it.len()).sum();
         if intermediates.len() >= CERTIFICATES_MAX || end_entity.len() + bytes > BYTES_MAX {
-            let reason = OtherError(Arc::new(ChainTooLong));
-            return Err(CertificateError::Other(reason).into());
+            return Err(Excess::Size.refuse());
         }
-        self.0.verify_client_cert(end_entity, intermediates, now)
+        let path = path(end_entity, intermediates);
+        let verify = || self.0.verify_client_cert(end_entity, &path, now);
+        match signatures::count(verify) {
+            (Err(_), asked) if asked > SIGNATURES_MAX => Err(Excess::Signatures.refuse()),
+            (outcome, _) => outcome,
+        }
     }
 
     fn offer_client_auth(&self) -> bool {

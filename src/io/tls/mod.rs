@@ -13,6 +13,7 @@ mod refusal;
 mod seal;
 mod server_name;
 pub(crate) mod session;
+mod signatures;
 #[cfg(test)]
 mod tests;
 
