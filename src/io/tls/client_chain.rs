@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::pki_types::{CertificateDer, UnixTime};
@@ -9,8 +10,9 @@ use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, SignatureScheme,
 };
-use webpki::EndEntityCert;
+use webpki::{EndEntityCert, KeyUsage};
 
+use super::session_end::{self, SessionEnd};
 use super::signatures::{self, SIGNATURES_MAX};
 
 /// Most certificates of a client's chain, its own among them.
@@ -87,6 +89,18 @@ fn path<'a>(
     path
 }
 
+/// The last second at which a certificate is good. webpki tells it only in the error for a later time, which comes before any check of a
+/// signature.
+fn expiry(certificate: &CertificateDer<'_>) -> Option<UnixTime> {
+    let certificate = EndEntityCert::try_from(certificate).ok()?;
+    let never = UnixTime::since_unix_epoch(Duration::MAX);
+    let usage = KeyUsage::client_auth();
+    match certificate.verify_for_usage(&[], &[], &[], never, usage, None, None) {
+        Err(webpki::Error::CertExpired { not_after, .. }) => Some(not_after),
+        _ => None,
+    }
+}
+
 impl ClientCertVerifier for BoundedChains {
     fn verify_client_cert(
         &self,
@@ -100,10 +114,14 @@ impl ClientCertVerifier for BoundedChains {
         }
         let path = path(end_entity, intermediates);
         let verify = || self.0.verify_client_cert(end_entity, &path, now);
-        match signatures::count(verify) {
+        let outcome = match signatures::count(verify) {
             (Err(_), asked) if asked > SIGNATURES_MAX => Err(Excess::Signatures.refuse()),
             (outcome, _) => outcome,
-        }
+        }?;
+        // A certificate without an expiry that can be told lets no session be resumed.
+        let expiry = expiry(end_entity).unwrap_or(now);
+        session_end::note(SessionEnd::of_client(now, expiry));
+        Ok(outcome)
     }
 
     fn offer_client_auth(&self) -> bool {
