@@ -88,7 +88,10 @@ impl LoadedClientAuth {
             builder = builder.allow_unauthenticated();
         }
         match builder.build() {
-            Ok(verifier) => Ok(Some(Arc::new(BoundedChains(verifier)))),
+            Ok(verifier) => Ok(Some(Arc::new(BoundedChains {
+                verifier,
+                roots: self.roots.clone(),
+            }))),
             Err(error) => Err(TlsError::new(TlsErrorKind::Refused).because(error)),
         }
     }

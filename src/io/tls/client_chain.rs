@@ -22,7 +22,11 @@ pub(super) const BYTES_MAX: usize = 16 * 1024;
 
 /// Refuses chains that are too long, and has another verifier decide on one path through each other chain.
 #[derive(Debug)]
-pub(super) struct BoundedChains(pub(super) Arc<dyn ClientCertVerifier>);
+pub(super) struct BoundedChains {
+    pub(super) verifier: Arc<dyn ClientCertVerifier>,
+    /// The roots of the verifier.
+    pub(super) roots: Vec<CertificateDer<'static>>,
+}
 
 /// The bound that a chain has passed.
 #[derive(Clone, Copy)]
@@ -68,15 +72,13 @@ impl std::error::Error for Excess {}
 /// certificates that he makes himself: three with the root's name have 16 orders, each with a signature to check for each root.
 fn path<'a>(
     end_entity: &CertificateDer<'_>,
-    others: &'a [CertificateDer<'_>],
+    others: impl Iterator<Item = &'a CertificateDer<'a>>,
 ) -> Vec<CertificateDer<'a>> {
     // The verifier refuses a certificate of the client that cannot be parsed, and needs none of the others that cannot.
     let Ok(end_entity) = EndEntityCert::try_from(end_entity) else {
         return Vec::new();
     };
-    let parsed = others
-        .iter()
-        .filter_map(|other| EndEntityCert::try_from(other).ok());
+    let parsed = others.filter_map(|other| EndEntityCert::try_from(other).ok());
     let mut others: Vec<_> = parsed.collect();
     let mut path = Vec::new();
     let mut issuer = end_entity.issuer().to_vec();
@@ -112,8 +114,10 @@ impl ClientCertVerifier for BoundedChains {
         if intermediates.len() >= CERTIFICATES_MAX || end_entity.len() + bytes > BYTES_MAX {
             return Err(Excess::Size.refuse());
         }
-        let path = path(end_entity, intermediates);
-        let verify = || self.0.verify_client_cert(end_entity, &path, now);
+        // A root ends a path, and is on none.
+        let others = intermediates.iter().filter(|it| !self.roots.contains(it));
+        let path = path(end_entity, others);
+        let verify = || self.verifier.verify_client_cert(end_entity, &path, now);
         let outcome = match signatures::count(verify) {
             (Err(_), asked) if asked > SIGNATURES_MAX => Err(Excess::Signatures.refuse()),
             (outcome, _) => outcome,
@@ -125,15 +129,15 @@ impl ClientCertVerifier for BoundedChains {
     }
 
     fn offer_client_auth(&self) -> bool {
-        self.0.offer_client_auth()
+        self.verifier.offer_client_auth()
     }
 
     fn client_auth_mandatory(&self) -> bool {
-        self.0.client_auth_mandatory()
+        self.verifier.client_auth_mandatory()
     }
 
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        self.0.root_hint_subjects()
+        self.verifier.root_hint_subjects()
     }
 
     fn verify_tls12_signature(
@@ -142,7 +146,7 @@ impl ClientCertVerifier for BoundedChains {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.0.verify_tls12_signature(message, cert, dss)
+        self.verifier.verify_tls12_signature(message, cert, dss)
     }
 
     fn verify_tls13_signature(
@@ -151,14 +155,14 @@ impl ClientCertVerifier for BoundedChains {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.0.verify_tls13_signature(message, cert, dss)
+        self.verifier.verify_tls13_signature(message, cert, dss)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_verify_schemes()
+        self.verifier.supported_verify_schemes()
     }
 
     fn requires_raw_public_keys(&self) -> bool {
-        self.0.requires_raw_public_keys()
+        self.verifier.requires_raw_public_keys()
     }
 }

@@ -205,6 +205,9 @@ fn the_orders_of_forged_certificates_with_the_name_of_the_root_are_not_tried() {
     let (outcome, signatures) = verifier.verify(&forged, &chain);
     assert!(outcome.unwrap_err().contains("BadSignature"));
     assert_eq!(signatures, 2);
+    let (outcome, signatures) = verifier.verify(&forged, &[root.der()]);
+    assert!(outcome.unwrap_err().contains("BadSignature"));
+    assert_eq!(signatures, 1);
 
     // Each name occurs once, and all are names of roots.
     let names = ["a", "b", "c", "d"];
