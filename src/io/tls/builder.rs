@@ -133,8 +133,8 @@ impl TlsBuilder {
     pub(super) fn load(
         &self,
         clock: Arc<dyn TimeProvider>,
-        earlier: Option<&Resumption>,
-    ) -> Result<(ServerConfig, Resumption), TlsError> {
+        earlier: Option<&Arc<Resumption>>,
+    ) -> Result<(ServerConfig, Arc<Resumption>), TlsError> {
         let provider = Arc::new(ring::default_provider());
         if self
             .alpn
@@ -148,7 +148,7 @@ impl TlsBuilder {
         let verifier = clients.verifier()?;
         let resumption = match earlier {
             Some(earlier) if earlier.suits(&clients) => earlier.clone(),
-            _ => Resumption::new(clients, clock).map_err(refused)?,
+            _ => Arc::new(Resumption::new(clients, clock).map_err(refused)?),
         };
         let builder = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(self.versions())

@@ -79,7 +79,7 @@ struct Shared {
 /// The place where the settings come from.
 enum Origin {
     Config,
-    Builder(TlsBuilder, Resumption),
+    Builder(TlsBuilder, Arc<Resumption>),
 }
 
 impl Tls {

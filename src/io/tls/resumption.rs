@@ -21,12 +21,11 @@ pub(super) const SESSION_LIFE: Duration = Duration::from_secs(12 * 60 * 60);
 ///
 /// A resumed session is not verified again: the client's certificate is the one in the ticket. So sessions must not survive a change
 /// of the roots, of the revocation lists, or of the demand for certificates. A new certificate of the server does not concern them.
-#[derive(Clone)]
 pub(super) struct Resumption {
     pub(super) ticketer: Arc<dyn ProducesTickets>,
     pub(super) sessions: Arc<dyn StoresServerSessions>,
     pub(super) clock: Arc<dyn TimeProvider>,
-    clients: Arc<LoadedClientAuth>,
+    clients: LoadedClientAuth,
 }
 
 impl Resumption {
@@ -40,13 +39,13 @@ impl Resumption {
             ticketer: Arc::new(Ending(tickets, clock.clone())),
             sessions: Arc::new(Ending(sessions, clock.clone())),
             clock,
-            clients: Arc::new(clients),
+            clients,
         })
     }
 
     /// True if its sessions were made under these terms.
     pub(super) fn suits(&self, clients: &LoadedClientAuth) -> bool {
-        *self.clients == *clients
+        self.clients == *clients
     }
 }
 
