@@ -192,8 +192,8 @@ impl Tls {
         self.install(&mut self.lock_origin(), settings)
     }
 
-    /// Replaces the settings by your own, as [`from_config`](Self::from_config) takes them, and without the bounds too. Tickets of earlier sessions stay good if
-    /// the new settings have the same `ticketer`.
+    /// Replaces the settings by your own, as [`from_config`](Self::from_config) takes them, and without the bounds too. Tickets of
+    /// earlier sessions stay good if the new settings have the same `ticketer`.
     pub fn reload_config(&self, config: Arc<ServerConfig>) {
         let mut origin = self.lock_origin();
         self.replace(prepare(Arc::unwrap_or_clone(config)));
