@@ -3,18 +3,16 @@
 use std::sync::Arc;
 
 use rustls::crypto::ring;
-use rustls::server::{ProducesTickets, ServerSessionMemoryCache, StoresServerSessions};
+use rustls::time_provider::TimeProvider;
 use rustls::version::{TLS12, TLS13};
 use rustls::{ServerConfig, SupportedProtocolVersion};
 
 use super::Tls;
 use super::certificates::{Certificates, Identity};
-use super::client_auth::{ClientAuth, Demand, LoadedClientAuth};
+use super::client_auth::{ClientAuth, Demand};
 use super::error::{TlsError, TlsErrorKind};
 use super::pem::Pem;
-
-/// Sessions that the server itself remembers, for clients of TLS 1.2 that cannot keep a ticket.
-const CACHED_SESSIONS: usize = 256;
+use super::resumption::Resumption;
 
 static ONLY_TLS13: [&SupportedProtocolVersion; 1] = [&TLS13];
 static BOTH_VERSIONS: [&SupportedProtocolVersion; 2] = [&TLS13, &TLS12];
@@ -26,9 +24,9 @@ static BOTH_VERSIONS: [&SupportedProtocolVersion; 2] = [&TLS13, &TLS12];
 /// | setting | default |
 /// | --- | --- |
 /// | versions | TLS 1.2 and 1.3 |
-/// | certificates of clients | not asked for; a client presents at most 4, its own among them, of at most 16 KiB together |
+/// | certificates of clients | not asked for; a client presents at most 4, its own among them, of at most 16 KiB together, and at most 6 signatures are checked for them |
 /// | ALPN | none |
-/// | resumption | by tickets, with keys that change every 6 hours; a ticket is good for at most 12 hours. 256 sessions of clients of TLS 1.2 without tickets are remembered |
+/// | resumption | by tickets, and by 256 remembered sessions for clients of TLS 1.2 without tickets; for at most 12 hours after the full handshake, however often it was resumed in between, and not beyond the expiry of the client's certificate |
 /// | early data (0-RTT) | refused, because an attacker can send it again |
 /// | cryptography | ring |
 ///
@@ -82,8 +80,18 @@ impl TlsBuilder {
 
     /// Asks clients for certificates, and refuses those without one that leads to one of `roots`. The roots of several calls add up.
     ///
-    /// A client that presents more than 4 certificates, its own among them, or more than 16 KiB of them is refused: to find a path
-    /// through many that an attacker has made takes long, and the session keeps them.
+    /// To find a path through certificates that an attacker has made takes long, and the session keeps them. So a client is refused that
+    ///
+    /// - presents more than 4 certificates, its own among them, or more than 16 KiB of them;
+    /// - needs more than 6 signatures checked. Each certificate on its way to the root is one, a revocation list is one, and each root
+    ///   with the name that is looked for and another key is one more: an authority may have changed its key four times for clients
+    ///   whose certificates its root has issued.
+    ///
+    /// Certificates may come in any order, and those that do not belong to the chain are passed over. Of several with the same name only
+    /// the first is looked at.
+    ///
+    /// A client that resumes a session is not verified again. Its session ends 12 hours after the full handshake, and at the latest when
+    /// its certificate expires; a [`reload`](Tls::reload) with other roots or revocation lists ends all.
     pub fn require_client_certificates(mut self, roots: Pem) -> Self {
         self.clients.demand = Demand::Required;
         self.clients.roots.push(roots);
@@ -118,14 +126,15 @@ impl TlsBuilder {
     /// # Errors
     /// A [`TlsError`] says which file or setting cannot be used.
     pub fn build(self) -> Result<Tls, TlsError> {
-        Tls::from_builder(self)
+        Tls::from_builder(self, super::system_clock())
     }
 
     /// The settings for rustls. Sessions of `earlier` settings are resumed if they were made under the same terms.
     pub(super) fn load(
         &self,
-        earlier: Option<&Resumption>,
-    ) -> Result<(ServerConfig, Resumption), TlsError> {
+        clock: Arc<dyn TimeProvider>,
+        earlier: Option<&Arc<Resumption>>,
+    ) -> Result<(ServerConfig, Arc<Resumption>), TlsError> {
         let provider = Arc::new(ring::default_provider());
         if self
             .alpn
@@ -136,10 +145,10 @@ impl TlsBuilder {
         }
         let certificates = Certificates::load(self.default.as_ref(), &self.named, &provider)?;
         let clients = self.clients.load(&provider)?;
-        let verifier = clients.verifier(&provider)?;
+        let verifier = clients.verifier()?;
         let resumption = match earlier {
-            Some(earlier) if *earlier.clients == clients => earlier.clone(),
-            _ => Resumption::new(clients)?,
+            Some(earlier) if earlier.suits(&clients) => earlier.clone(),
+            _ => Arc::new(Resumption::new(clients, clock).map_err(refused)?),
         };
         let builder = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(self.versions())
@@ -150,6 +159,7 @@ impl TlsBuilder {
         };
         let mut config = builder.with_cert_resolver(Arc::new(certificates));
         config.alpn_protocols.clone_from(&self.alpn);
+        config.time_provider = resumption.clock.clone();
         config.ticketer = resumption.ticketer.clone();
         config.session_storage = resumption.sessions.clone();
         Ok((config, resumption))
@@ -160,28 +170,6 @@ impl TlsBuilder {
             true => &ONLY_TLS13,
             false => &BOTH_VERSIONS,
         }
-    }
-}
-
-/// The keys of tickets and the remembered sessions, with the terms under which they were made.
-///
-/// A resumed session is not verified again: the client's certificate is the one in the ticket. So sessions must not survive a change
-/// of the roots, of the revocation lists, or of the demand for certificates. A new certificate of the server does not concern them.
-#[derive(Clone)]
-pub(super) struct Resumption {
-    ticketer: Arc<dyn ProducesTickets>,
-    sessions: Arc<dyn StoresServerSessions>,
-    clients: Arc<LoadedClientAuth>,
-}
-
-impl Resumption {
-    fn new(clients: LoadedClientAuth) -> Result<Self, TlsError> {
-        let ticketer = ring::Ticketer::new().map_err(refused)?;
-        Ok(Resumption {
-            ticketer,
-            sessions: ServerSessionMemoryCache::new(CACHED_SESSIONS),
-            clients: Arc::new(clients),
-        })
     }
 }
 

@@ -11,6 +11,7 @@ use rustls::server::danger::ClientCertVerifier;
 use super::client_chain::BoundedChains;
 use super::error::{TlsError, TlsErrorKind};
 use super::pem::Pem;
+use super::signatures::bounded_provider;
 
 /// The settings as the user has made them.
 #[derive(Clone, Debug, Default)]
@@ -75,22 +76,22 @@ impl ClientAuth {
 
 impl LoadedClientAuth {
     /// The verifier; `None` if clients are not asked for certificates.
-    pub(super) fn verifier(
-        &self,
-        provider: &Arc<CryptoProvider>,
-    ) -> Result<Option<Arc<dyn ClientCertVerifier>>, TlsError> {
+    pub(super) fn verifier(&self) -> Result<Option<Arc<dyn ClientCertVerifier>>, TlsError> {
         if self.demand == Demand::None {
             return Ok(None);
         }
         let roots = Arc::new(self.store()?);
-        let mut builder = WebPkiClientVerifier::builder_with_provider(roots, provider.clone())
+        let mut builder = WebPkiClientVerifier::builder_with_provider(roots, bounded_provider())
             .with_crls(self.revocation_lists.iter().cloned())
             .only_check_end_entity_revocation();
         if self.demand == Demand::Optional {
             builder = builder.allow_unauthenticated();
         }
         match builder.build() {
-            Ok(verifier) => Ok(Some(Arc::new(BoundedChains(verifier)))),
+            Ok(verifier) => Ok(Some(Arc::new(BoundedChains {
+                verifier,
+                roots: self.roots.clone(),
+            }))),
             Err(error) => Err(TlsError::new(TlsErrorKind::Refused).because(error)),
         }
     }
@@ -100,10 +101,17 @@ impl LoadedClientAuth {
     }
 }
 
+/// The roots, each once. Of two with the same name and key one is enough, and a failed check by both would take twice as long.
 fn store(roots: &[CertificateDer<'static>]) -> Result<RootCertStore, rustls::Error> {
     let mut store = RootCertStore::empty();
     for root in roots {
         store.add(root.clone())?;
     }
-    Ok(store)
+    let mut known = Vec::new();
+    for root in store.roots {
+        if !known.contains(&root) {
+            known.push(root);
+        }
+    }
+    Ok(RootCertStore { roots: known })
 }

@@ -12,6 +12,7 @@ use super::record::Record;
 use super::refusal::{refused, refused_from_the_start};
 use super::seal::TlsSeal;
 use super::server_name;
+use super::session_end::{self, Known};
 use crate::io::wire::handshake::{Handshake, Progress};
 use crate::io::wire::seal::Seal;
 
@@ -23,6 +24,7 @@ pub(super) struct TlsHandshake {
     /// True once a whole record was accepted.
     has_begun: bool,
     server_name: Option<Box<str>>,
+    session_end: Known,
 }
 
 impl TlsHandshake {
@@ -32,6 +34,7 @@ impl TlsHandshake {
             offered: 0,
             has_begun: false,
             server_name: None,
+            session_end: Known::New,
         })
     }
 
@@ -76,7 +79,10 @@ impl Handshake for TlsHandshake {
     fn advance(&mut self, received: &mut Vec<u8>, answers: &mut Vec<u8>) -> io::Result<Progress> {
         loop {
             let record = Record::at_front_of(&received[self.offered..]);
-            let outcome = self.offer(record, received, answers);
+            let mut session_end = self.session_end;
+            let offer = || self.offer(record, received, answers);
+            let outcome = session_end::during(&mut session_end, offer);
+            self.session_end = session_end;
             if let Some(name) = server_name::take() {
                 self.server_name = Some(name);
             }

@@ -10,9 +10,12 @@ mod handshake;
 pub(crate) mod pem;
 mod record;
 mod refusal;
+mod resumption;
 mod seal;
 mod server_name;
 pub(crate) mod session;
+mod session_end;
+mod signatures;
 #[cfg(test)]
 mod tests;
 
@@ -22,11 +25,13 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use rustls::ServerConfig;
+use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
 
-use self::builder::{Resumption, TlsBuilder};
+use self::builder::TlsBuilder;
 use self::error::{TlsError, TlsErrorKind};
 use self::handshake::TlsHandshake;
 use self::pem::Pem;
+use self::resumption::Resumption;
 use self::server_name::NotesServerName;
 use crate::io::wire::handshake::{Handshake, SealSource};
 
@@ -74,7 +79,7 @@ struct Shared {
 /// The place where the settings come from.
 enum Origin {
     Config,
-    Builder(TlsBuilder, Resumption),
+    Builder(TlsBuilder, Arc<Resumption>),
 }
 
 impl Tls {
@@ -107,6 +112,11 @@ impl Tls {
     /// Your own settings. They are used as they are, except that early data (0-RTT) is refused: an attacker can send it again, and a
     /// handler could not tell.
     ///
+    /// So the bounds of [`TlsBuilder`] do not hold for them. A verifier of clients of your own, also `WebPkiClientVerifier`, looks at as
+    /// many certificates as a client presents and checks up to 100 signatures for them, in one step of the worker: 0.1 s and
+    /// more with some roots. With the ticketers of rustls a session has no end: each resumption gives a new ticket, and a ticket is good as
+    /// long as its key, which changes only when a client comes. A client's certificate is not looked at again meanwhile.
+    ///
     /// ```
     /// use std::sync::Arc;
     /// use ringwheel::Tls;
@@ -128,8 +138,8 @@ impl Tls {
         Tls::with(config, Origin::Config)
     }
 
-    fn from_builder(builder: TlsBuilder) -> Result<Self, TlsError> {
-        let (config, resumption) = builder.load(None)?;
+    fn from_builder(builder: TlsBuilder, clock: Arc<dyn TimeProvider>) -> Result<Self, TlsError> {
+        let (config, resumption) = builder.load(clock, None)?;
         Ok(Tls::with(config, Origin::Builder(builder, resumption)))
     }
 
@@ -182,8 +192,8 @@ impl Tls {
         self.install(&mut self.lock_origin(), settings)
     }
 
-    /// Replaces the settings by your own, as [`from_config`](Self::from_config) takes them. Tickets of earlier sessions stay good if
-    /// the new settings have the same `ticketer`.
+    /// Replaces the settings by your own, as [`from_config`](Self::from_config) takes them, and without the bounds too. Tickets of
+    /// earlier sessions stay good if the new settings have the same `ticketer`.
     pub fn reload_config(&self, config: Arc<ServerConfig>) {
         let mut origin = self.lock_origin();
         self.replace(prepare(Arc::unwrap_or_clone(config)));
@@ -195,7 +205,8 @@ impl Tls {
             Origin::Builder(_, resumption) => Some(resumption),
             Origin::Config => None,
         };
-        let (config, resumption) = builder.load(earlier)?;
+        let clock = earlier.map_or_else(system_clock, |earlier| earlier.clock.clone());
+        let (config, resumption) = builder.load(clock, earlier)?;
         self.replace(prepare(config));
         *origin = Origin::Builder(builder, resumption);
         Ok(())
@@ -210,6 +221,10 @@ impl Tls {
         let origin = self.shared.origin.lock();
         origin.unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn system_clock() -> Arc<dyn TimeProvider> {
+    Arc::new(DefaultTimeProvider)
 }
 
 /// Makes the settings refuse early data, and has them note the server name that a client asks for.

@@ -3,9 +3,12 @@ use std::sync::Arc;
 use super::support::*;
 use crate::io::tls::client_auth::{ClientAuth, Demand};
 use crate::io::tls::client_chain::{BYTES_MAX, CERTIFICATES_MAX};
+use crate::io::tls::pem::Pem;
+use crate::io::tls::signatures::{SIGNATURES_MAX, asked};
 use rustls::AlertDescription;
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::server::danger::ClientCertVerifier;
 
 struct Case {
     servers: Authority,
@@ -129,22 +132,133 @@ fn a_revoked_certificate_is_refused() {
     }
 }
 
+/// The verifier of client certificates alone, without connections.
+struct Verifier(Arc<dyn ClientCertVerifier>);
+
+impl Verifier {
+    fn new(roots: &[&Authority], revocation_lists: Vec<Pem>) -> Self {
+        let auth = ClientAuth {
+            demand: Demand::Required,
+            roots: roots.iter().map(|root| root.root()).collect(),
+            revocation_lists,
+        };
+        let loaded = auth.load(&Arc::new(default_provider())).unwrap();
+        Verifier(loaded.verifier().unwrap().unwrap())
+    }
+
+    /// The outcome, and the number of signatures that were checked or would have been checked without the bound.
+    fn verify(
+        &self,
+        known: &CertificateDer<'_>,
+        chain: &[CertificateDer<'_>],
+    ) -> (Result<(), String>, usize) {
+        let outcome = self.0.verify_client_cert(known, chain, UnixTime::now());
+        let outcome = outcome.map(|_| ()).map_err(|error| error.to_string());
+        (outcome, asked())
+    }
+}
+
+#[test]
+fn honest_chains_are_accepted_in_any_order_and_with_certificates_that_do_not_belong_to_them() {
+    let root = Authority::new("clients");
+    let upper = root.subordinate("upper");
+    let lower = upper.subordinate("lower");
+    let other = Authority::new("other").der();
+    let verifier = Verifier::new(&[&root], vec![]);
+    let [by_root, by_upper, by_lower] =
+        [&root, &upper, &lower].map(|issuer| issuer.issue(&["client"], 1).der);
+    let (lower, upper, root) = (lower.der(), upper.der(), root.der());
+    let cases = [
+        (&by_root, vec![], 1),
+        (&by_root, vec![root.clone()], 1),
+        (&by_upper, vec![upper.clone()], 2),
+        (&by_lower, vec![lower.clone(), upper.clone()], 3),
+        (
+            &by_lower,
+            vec![lower.clone(), upper.clone(), root.clone()],
+            3,
+        ),
+        (&by_lower, vec![root, upper.clone(), lower.clone()], 3),
+        (&by_lower, vec![other, upper.clone(), lower.clone()], 3),
+        (&by_upper, vec![by_upper.clone(), upper.clone(), upper], 2),
+    ];
+    for (number, (known, chain, signatures)) in cases.into_iter().enumerate() {
+        assert_eq!(
+            verifier.verify(known, &chain),
+            (Ok(()), signatures),
+            "{number}"
+        );
+    }
+    // What is needed must be there.
+    let (outcome, signatures) = verifier.verify(&by_lower, &[lower]);
+    assert!(outcome.unwrap_err().contains("UnknownIssuer"));
+    assert_eq!(signatures, 0);
+}
+
+#[test]
+fn the_orders_of_forged_certificates_with_the_name_of_the_root_are_not_tried() {
+    let root = Authority::new("clients");
+    let verifier = Verifier::new(&[&root], vec![]);
+    let forger = Authority::new("clients");
+    let forged = forger.issue(&["client"], 1).der;
+    let chain = [(); 3].map(|()| forger.subordinate("clients").der());
+    let (outcome, signatures) = verifier.verify(&forged, &chain);
+    assert!(outcome.unwrap_err().contains("BadSignature"));
+    assert_eq!(signatures, 2);
+    let (outcome, signatures) = verifier.verify(&forged, &[root.der()]);
+    assert!(outcome.unwrap_err().contains("BadSignature"));
+    assert_eq!(signatures, 1);
+
+    // Each name occurs once, and all are names of roots.
+    let names = ["a", "b", "c", "d"];
+    let roots = names.map(Authority::new);
+    let verifier = Verifier::new(&roots.each_ref(), vec![]);
+    let forgers = names.map(Authority::new);
+    let forged = forgers[0].issue(&["client"], 1).der;
+    let chain = [1, 2, 3].map(|above: usize| forgers[above].subordinate(names[above - 1]).der());
+    let (outcome, signatures) = verifier.verify(&forged, &chain);
+    assert!(outcome.unwrap_err().contains("BadSignature"));
+    assert_eq!(signatures, CERTIFICATES_MAX);
+}
+
+#[test]
+fn roots_of_one_name_do_not_multiply_the_signatures() {
+    let roots: Vec<_> = (0..8).map(|_| Authority::new("clients")).collect();
+    let all: Vec<_> = roots.iter().collect();
+    let forger = Authority::new("clients");
+    let forged = forger.issue(&["client"], 1).der;
+    let chain = [(); 3].map(|()| forger.subordinate("clients").der());
+    let (outcome, asked) = Verifier::new(&all, vec![]).verify(&forged, &chain);
+    assert!(outcome.unwrap_err().contains("more than 6 signatures"));
+    assert!(asked > SIGNATURES_MAX);
+    // The last root would be tried behind more others than the bound has room for.
+    let known = roots[7].issue(&["client"], 1).der;
+    let (outcome, _) = Verifier::new(&all, vec![]).verify(&known, &[]);
+    assert!(outcome.unwrap_err().contains("more than 6 signatures"));
+
+    // An authority that changes its key: both roots are trusted, or the old one, which has issued the new one.
+    let [old, new] = [&roots[0], &roots[1]];
+    let upper = new.subordinate("upper");
+    let known = upper.issue(&["client"], 1).der;
+    let verifier = Verifier::new(&[old, new], vec![upper.revoke(&[9])]);
+    assert_eq!(verifier.verify(&known, &[upper.der()]), (Ok(()), 4));
+    for (root, signatures) in [(old, 1), (new, 2)] {
+        let verifier = Verifier::new(&[old, new, old, new], vec![]);
+        let known = root.issue(&["client"], 1).der;
+        assert_eq!(verifier.verify(&known, &[]), (Ok(()), signatures));
+    }
+    let successor = old.subordinate("clients");
+    let known = successor.issue(&["client"], 1).der;
+    let verifier = Verifier::new(&[old], vec![]);
+    assert_eq!(verifier.verify(&known, &[successor.der()]), (Ok(()), 3));
+}
+
 #[test]
 fn long_chains_are_refused_before_a_path_is_looked_for() {
     let case = Case::new();
-    let provider = Arc::new(default_provider());
-    let auth = ClientAuth {
-        demand: Demand::Required,
-        roots: vec![case.clients.root()],
-        revocation_lists: Vec::new(),
-    };
-    let loaded = auth.load(&provider).unwrap();
-    let verifier = loaded.verifier(&provider).unwrap().unwrap();
+    let verifier = Verifier::new(&[&case.clients], Vec::new());
     let known = case.clients.issue(&["client"], 1).der;
-    let verify = |chain: &[CertificateDer<'_>]| {
-        let outcome = verifier.verify_client_cert(&known, chain, UnixTime::now());
-        outcome.map(|_| ()).map_err(|error| error.to_string())
-    };
+    let verify = |chain: &[CertificateDer<'_>]| verifier.verify(&known, chain).0;
     let other = case.servers.issue(&["other"], 2).der;
     let others = vec![other.clone(); CERTIFICATES_MAX];
     assert_eq!(verify(&others[1..]), Ok(()));

@@ -5,6 +5,7 @@ mod forged;
 mod handshakes;
 mod names;
 mod reloads;
+mod resumption;
 mod settings;
 mod support;
 mod traffic;
