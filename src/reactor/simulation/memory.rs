@@ -106,7 +106,12 @@ impl World {
             // A connection that is over may have given up its memory late in the iteration. Its decoder and its topics go in the
             // next one, which comes at once.
             let has_given_up = connection.life.is_closed() && charged == 0;
-            let held = rings + if has_given_up { 0 } else { decoder + subscribed };
+            let held = rings
+                + if has_given_up {
+                    0
+                } else {
+                    decoder + subscribed
+                };
             // Mail may move what a wire holds once the connection is listed; its next turn, which comes at once, charges it.
             let is_sealed = peer.is_some_and(|peer| peer.tap.is_some());
             let is_charged_soon = is_sealed && connection.marks.has(Marks::ON_READY_LIST);
