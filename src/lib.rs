@@ -97,7 +97,7 @@
 //! | --- | --- | --- |
 //! | [`ServerBuilder::max_connections`] | 100,000 | the connection is closed at once |
 //! | [`ServerBuilder::max_connections_per_ip`] | none | the connection is closed at once |
-//! | [`ServerBuilder::opening_limit`], connections of a worker whose PROXY header or handshake is not done | 1,024 | the one without progress for longest is reset |
+//! | [`ServerBuilder::opening_limit`], connections of a worker whose PROXY header or handshake is not done | 1,024 | of the address with the most, the one without progress for longest is reset |
 //! | [`Listen::opening_timeout`], for both | 10 s | a reset |
 //! | bytes before a handshake is done | 64 KiB | a reset |
 //! | [`ServerBuilder::handover_limit`], connections waiting for one worker | 256 | the others wait in the kernel's backlog |

@@ -197,7 +197,7 @@ impl Admission {
     }
 
     /// The address that stands for all that count as one. An IPv4 address is the same whichever way it came.
-    fn network(&self, ip: IpAddr) -> IpAddr {
+    pub(crate) fn network(&self, ip: IpAddr) -> IpAddr {
         match ip.to_canonical() {
             ip @ IpAddr::V6(_) => masked(ip, self.ipv6_prefix),
             ip @ IpAddr::V4(_) => ip,

@@ -1,12 +1,13 @@
 //! Connections before their protocol sees them: PROXY header and handshake, within a deadline and limits.
 
 mod failure;
+mod origins;
+mod queue;
 mod stages;
 pub(crate) mod terms;
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -24,20 +25,17 @@ use crate::shared::token::{OpeningName, Token};
 use crate::wheel::{TickClock, TimerKey, Wheel};
 
 use failure::OpeningFailure;
+use origins::{Origin, Origins};
 pub(crate) use stages::Opened;
 use stages::{Newcomer, Next, Opening};
 use terms::OpeningTerms;
 
-/// Steps of handshakes in one iteration of a loop. Each may take 0.2 ms, such as a signature with ECDSA, during which open
-/// connections wait.
-const HANDSHAKES_PER_ITERATION: usize = 4;
-/// The time after which no further step is begun in an iteration. A step may take longer than most: with a key of RSA, or where a
-/// client's certificate is verified.
+/// The time after which no further step of a handshake is begun in an iteration of a loop, during which open connections wait. A step
+/// takes some microseconds where it has a part of a message, 0.2 ms where it has a signature with ECDSA, and longer than
+/// most with a key of RSA, or where a client's certificate is verified.
 const HANDSHAKE_TIME: Duration = Duration::from_millis(2);
 /// The longest wait for the end of a peer whose handshake has failed, once all was said to it.
 const LINGER: Duration = Duration::from_secs(1);
-/// Entries of the list by progress that may be out of date beyond the number of the others.
-const SLACK: usize = 64;
 /// Bytes that are received at a time.
 const SCRATCH: usize = 16 * 1024;
 
@@ -46,9 +44,9 @@ const SCRATCH: usize = 16 * 1024;
 /// | limit | default | beyond it |
 /// | --- | --- | --- |
 /// | the time for all stages | 10 s | a last look at what has arrived, then a reset |
-/// | openings at a time | 1,024 | the one that has made no progress for longest gives way, with a reset |
+/// | openings at a time | 1,024 | of the [origin](Origin) with the most, the one that has made no progress for longest gives way, with a reset |
 /// | bytes before the handshake ends | 64 KiB | a reset |
-/// | steps of handshakes in an iteration | 4, or as many as begin within 2 ms | the others wait, the first come first |
+/// | steps of handshakes in an iteration | as many as begin within 2 ms | the others wait: origins take turns, and of an origin the first come first |
 pub(crate) struct Openings {
     /// The terms of each service. `None` if its connections open without stages.
     terms: Vec<Option<Arc<OpeningTerms>>>,
@@ -58,15 +56,10 @@ pub(crate) struct Openings {
     admission: Arc<Admission>,
     entries: Slab<Entry>,
     wheel: Wheel<OpeningName>,
-    /// Openings whose handshake can go on, the first come first.
-    ready: VecDeque<OpeningName>,
-    /// All openings with the number of their latest progress, the longest without any first. An entry with another number than
-    /// the opening has is out of date.
-    by_progress: VecDeque<(OpeningName, u64)>,
+    /// Whose step comes next, and who gives way.
+    origins: Origins,
     /// Counts the openings.
     generation: u32,
-    /// Counts the progress of all openings.
-    progress: u64,
     /// Connections that are open, and that the loop has not taken.
     opened: Vec<Opened>,
     /// The tick at which a drain drops what is left.
@@ -80,9 +73,10 @@ struct Entry {
     /// `u64::MAX` if no deadline is left, because the last one has passed.
     deadline: u64,
     timer: TimerKey,
-    /// The number of the latest progress.
-    progress: u64,
-    is_ready: bool,
+    /// Its group among the origins.
+    group: u32,
+    /// True if its handshake can go on, and waits for its turn.
+    is_due: bool,
     /// True if the deadline has passed. Then all that had arrived was received, and nothing more is: the handshake has only the
     /// steps left for which that suffices.
     is_overdue: bool,
@@ -104,10 +98,8 @@ impl Openings {
             admission,
             entries: Slab::new(),
             wheel: Wheel::new(),
-            ready: VecDeque::new(),
-            by_progress: VecDeque::new(),
+            origins: Origins::default(),
             generation: 0,
-            progress: 0,
             opened: Vec::new(),
             drain_ends: None,
             scratch: Box::default(),
@@ -140,7 +132,7 @@ impl Openings {
 
     /// The time until [`serve`](Self::serve) has something to do; `None` until an event comes.
     pub(crate) fn timeout(&self, now: impl FnOnce() -> Duration) -> Option<Duration> {
-        if !self.ready.is_empty() || !self.opened.is_empty() {
+        if self.origins.has_due() || !self.opened.is_empty() {
             return Some(Duration::ZERO);
         }
         let tick = self.wheel.next_expiry()?;
@@ -170,13 +162,16 @@ impl Openings {
         if !opening.is_trusted() {
             return self.refuse(opening, &OpeningFailure::Untrusted);
         }
-        if self.entries.len() >= self.limit && !self.make_room() {
-            return self.refuse(opening, &OpeningFailure::GaveWay);
+        // First, so that the newcomer counts when one of the origin with the most gives way.
+        let group = self.origins.count_in(self.origin_of(&opening));
+        if self.entries.len() >= self.limit {
+            self.make_room();
         }
         let name = self.next_name();
         if let Err(error) = register(opening.stream_mut(), name) {
             let peer = &opening.peer;
             log::error!("a connection from {peer} could not be registered: {error}");
+            self.origins.count_out(group);
             return self.discard(opening);
         }
         let deadline = self.clock.deadline(now.saturating_add(timeout));
@@ -186,11 +181,22 @@ impl Openings {
             name,
             deadline,
             timer: self.wheel.insert(deadline, name),
-            progress: 0,
-            is_ready: false,
+            group,
+            is_due: false,
             is_overdue: false,
         });
-        self.note_progress(name);
+        self.origins.enter(group, name.slot.into());
+    }
+
+    /// The origin of an opening that is known, or of the next one.
+    fn origin_of(&self, opening: &Opening) -> Origin {
+        match opening.awaits_header() {
+            true => Origin::Unknown(self.generation.wrapping_add(1)),
+            false => Origin::Peers {
+                service: opening.service,
+                network: opening.peer.ip().map(|ip| self.admission.network(ip)),
+            },
+        }
     }
 
     /// The name of the opening that is inserted next.
@@ -203,40 +209,13 @@ impl Openings {
         }
     }
 
-    /// Has the opening give way that has made no progress for longest, unless all wait for this loop: then it returns false.
-    fn make_room(&mut self) -> bool {
-        let Openings {
-            entries,
-            by_progress,
-            ..
-        } = self;
-        let victim = by_progress.iter().find(|(name, progress)| {
-            find(entries, *name).is_some_and(|it| it.progress == *progress && !it.is_ready)
-        });
-        let Some((victim, _)) = victim.copied() else {
-            return false;
-        };
-        self.fail(victim, &OpeningFailure::GaveWay);
-        true
-    }
-
-    /// Puts an opening behind the others, because it has made progress.
-    fn note_progress(&mut self, name: OpeningName) {
-        let Openings {
-            entries,
-            by_progress,
-            ..
-        } = self;
-        let Some(entry) = find(entries, name) else {
-            return;
-        };
-        self.progress += 1;
-        entry.progress = self.progress;
-        by_progress.push_back((name, self.progress));
-        if by_progress.len() > 2 * entries.len() + SLACK {
-            by_progress.retain(|(name, progress)| {
-                find(entries, *name).is_some_and(|it| it.progress == *progress)
-            });
+    /// Has an opening give way, which may be one that waits for this loop: a flood whose steps are always due must not keep its
+    /// places before peers whose answers are on their way.
+    fn make_room(&mut self) {
+        let slot = self.origins.first_to_give_way();
+        let entry = slot.and_then(|slot| self.entries.get(slot as usize));
+        if let Some(name) = entry.map(|entry| entry.name) {
+            self.fail(name, &OpeningFailure::GaveWay);
         }
     }
 
@@ -261,14 +240,23 @@ impl Openings {
             ..
         } = self;
         if let Some(entry) = find(entries, name) {
-            let had_header = entry.opening.has_header();
+            let awaited_header = entry.opening.awaits_header();
             let outcome = entry.opening.go_on(is_readable, admission, scratch);
-            let has_progressed = entry.opening.has_header() != had_header;
-            if has_progressed {
-                self.note_progress(name);
+            if entry.opening.awaits_header() != awaited_header {
+                self.move_to_client(name);
             }
             self.obey(name, outcome, now);
         }
+    }
+
+    /// Counts an opening to the client that its PROXY header names. That a header has come is progress.
+    fn move_to_client(&mut self, name: OpeningName) {
+        let slot = usize::from(name.slot);
+        let client = self.origin_of(&self.entries[slot].opening);
+        let entry = &mut self.entries[slot];
+        self.origins.leave(entry.group, name.slot.into(), false);
+        entry.group = self.origins.count_in(client);
+        self.origins.enter(entry.group, name.slot.into());
     }
 
     /// Ends the openings whose time is over, and lets handshakes go on within the budget of an iteration. `now` is the time of `clock` at
@@ -279,21 +267,17 @@ impl Openings {
             self.meet_deadline(name, now);
         }
         let end = now.saturating_add(HANDSHAKE_TIME);
-        let mut left = HANDSHAKES_PER_ITERATION;
-        while left > 0 {
-            let Some(name) = self.ready.pop_front() else {
-                break;
-            };
-            let Some(entry) = find(&mut self.entries, name) else {
-                continue;
-            };
-            entry.is_ready = false;
-            let outcome = entry.opening.step();
-            left = if clock() < end { left - 1 } else { 0 };
+        while let Some(slot) = self.origins.next_due() {
+            let entry = &mut self.entries[slot as usize];
+            entry.is_due = false;
+            let (name, outcome) = (entry.name, entry.opening.step());
             if entry.opening.has_progressed() {
-                self.note_progress(name);
+                self.origins.note_progress(entry.group, slot);
             }
             self.obey(name, outcome, now);
+            if clock() >= end {
+                break;
+            }
         }
     }
 
@@ -348,8 +332,6 @@ impl Openings {
         for name in names {
             self.remove(name);
         }
-        self.ready.clear();
-        self.by_progress.clear();
     }
 
     /// Does what the outcome of a step demands.
@@ -382,8 +364,8 @@ impl Openings {
 
     fn queue(&mut self, name: OpeningName) {
         if let Some(entry) = find(&mut self.entries, name) {
-            if !std::mem::replace(&mut entry.is_ready, true) {
-                self.ready.push_back(name);
+            if !std::mem::replace(&mut entry.is_due, true) {
+                self.origins.add_due(entry.group, name.slot.into());
             }
         }
     }
@@ -454,11 +436,13 @@ impl Openings {
         }
     }
 
-    /// Takes an opening out of the table. The lists may still have its name, which names nothing then.
+    /// Takes an opening out of the table and the queues.
     fn take(&mut self, name: OpeningName) -> Option<Opening> {
         find(&mut self.entries, name)?;
         let entry = self.entries.remove(usize::from(name.slot));
         self.wheel.cancel(entry.timer);
+        self.origins
+            .leave(entry.group, name.slot.into(), entry.is_due);
         Some(entry.opening)
     }
 

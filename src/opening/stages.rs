@@ -73,7 +73,7 @@ pub(super) struct Opening {
     pub(super) peer: Address,
     /// The IP address by which admission has counted the connection.
     pub(super) counted: Option<IpAddr>,
-    service: u16,
+    pub(super) service: u16,
     terms: Arc<OpeningTerms>,
     header: Option<Box<ProxyHeader>>,
     stage: Stage,
@@ -131,9 +131,9 @@ impl Opening {
         proxies.is_none_or(|proxies| proxies.trusts(&self.peer))
     }
 
-    /// True if the PROXY header has come.
-    pub(super) fn has_header(&self) -> bool {
-        self.header.is_some()
+    /// True until the PROXY header has come, if there is to be one.
+    pub(super) fn awaits_header(&self) -> bool {
+        self.terms.proxies.is_some() && self.header.is_none()
     }
 
     pub(super) fn stream_mut(&mut self) -> &mut Stream {

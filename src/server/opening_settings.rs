@@ -83,10 +83,15 @@ impl ServerBuilder {
     /// The limit of connections of one worker that are opening at one time: whose PROXY header has not come, or whose handshake
     /// is not done. From 1 to 65,536, default 1,024.
     ///
-    /// When one more comes, the one that has made no progress for longest gives way with a reset, and
-    /// [`ServerStats::openings_displaced`](crate::ServerStats::openings_displaced) counts it. Progress is a header that is whole, or
-    /// a step of the handshake, and not a byte. A connection that only waits for the worker is spared; if all do, the one
-    /// that has come gives way.
+    /// When one more comes, an older one gives way with a reset, and
+    /// [`ServerStats::openings_displaced`](crate::ServerStats::openings_displaced) counts it. It is one of the address that has
+    /// most connections opening at its listener, with the one that comes, and of these the one that has made no progress for longest.
+    /// Progress is a header that is whole, or a message of the handshake, and not a byte. So a flood from a few addresses displaces itself:
+    /// an address with fewer openings than another loses none.
+    ///
+    /// Addresses count as for [`max_connections_per_ip`](Self::max_connections_per_ip): with IPv6 by
+    /// [`ipv6_prefix`](Self::ipv6_prefix), and behind a proxy the client's. A proxy's connection whose header has not come counts for
+    /// itself, and all peers on a Unix socket count as one address.
     ///
     /// The limit works only where it is the smaller one: if the openings of all workers reach
     /// [`max_connections`](Self::max_connections) or the number of file descriptors first, newcomers are refused or shed.

@@ -16,8 +16,10 @@ impl<P> Listen<P> {
     /// connection with an alert that says why; the handler does not hear of it, [`ServerStats`](crate::ServerStats) counts it, and
     /// the log has the reason at the level of debug.
     ///
-    /// **Limits.** A worker does at most 4 steps of handshakes in an iteration, and begins none after 2 ms, so that a flood of handshakes
-    /// does not hold up open connections for long; each step takes some 0.2 ms with a key of ECDSA P-256 and over 1 ms with one of RSA.
+    /// **Limits.** A worker begins no step of a handshake after 2 ms of an iteration, so that a flood of handshakes
+    /// does not hold up open connections for long; a signature takes some 0.2 ms with a key of ECDSA P-256 and over 1 ms with one of RSA.
+    /// The addresses of the peers take turns at each listener, so a client waits for at most one step of each other address, and for
+    /// those of its own.
     /// [`ServerBuilder::opening_limit`](crate::ServerBuilder::opening_limit) bounds those that are under way, and 64 KiB the bytes that
     /// each sends before it is done.
     ///

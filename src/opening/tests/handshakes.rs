@@ -42,7 +42,7 @@ fn answers_that_the_socket_does_not_take_leave_with_the_connection() {
 }
 
 #[test]
-fn each_iteration_does_some_steps_and_the_first_come_first() {
+fn each_iteration_does_the_steps_that_begin_in_its_time() {
     let script = Script {
         steps: 2,
         ..Script::default()
@@ -56,16 +56,13 @@ fn each_iteration_does_some_steps_and_the_first_come_first() {
     }
     assert_eq!(done.load(Ordering::Relaxed), 0, "events do no step");
     let mut opened = Vec::new();
-    for iteration in 1..=3 {
+    for steps in [4, 8, 12] {
         assert_eq!(
             worker.openings.timeout(|| Duration::ZERO),
             Some(Duration::ZERO)
         );
-        opened.extend(worker.iterate());
-        assert_eq!(
-            done.load(Ordering::Relaxed),
-            iteration * HANDSHAKES_PER_ITERATION
-        );
+        opened.extend(worker.iterate_with(4));
+        assert_eq!(done.load(Ordering::Relaxed), steps);
     }
     let order: Vec<IpAddr> = opened.iter().filter_map(|it| it.peer.ip()).collect();
     assert_eq!(order, ips);
@@ -75,18 +72,79 @@ fn each_iteration_does_some_steps_and_the_first_come_first() {
 
 #[test]
 fn a_slow_step_is_the_last_of_its_iteration() {
-    let script = Script::default();
-    let done = script.done.clone();
-    let mut worker = Worker::new(sealed(script));
+    let mut worker = Worker::new(sealed(Script::default()));
     let made: Vec<Made> = (0..3).map(|_| worker.connect()).collect();
     for made in &made {
         worker.send(made, b"hey");
     }
-    for steps in 1..=3 {
-        let now = worker.now;
-        worker.openings.serve(now, || now + HANDSHAKE_TIME);
-        assert_eq!(done.load(Ordering::Relaxed), steps);
+    for _ in 0..3 {
+        assert_eq!(worker.iterate_with(1).len(), 1);
     }
+}
+
+/// Some thousand records of one byte each, which cost nothing, took some hundred iterations, and other peers waited for them.
+#[test]
+fn steps_that_take_no_time_are_all_done_in_one_iteration() {
+    let script = Script {
+        steps: 500,
+        ..Script::default()
+    };
+    let done = script.done.clone();
+    let mut worker = Worker::new(sealed(script));
+    let made: Vec<Made> = (0..10).map(|_| worker.connect()).collect();
+    for made in &made {
+        worker.send(made, b"hey");
+    }
+    assert_eq!(worker.iterate().len(), 10);
+    assert_eq!(done.load(Ordering::Relaxed), 5_000);
+}
+
+/// The peers that are open, one after the other, where each iteration has the time for one step.
+fn one_by_one(worker: &mut Worker) -> Vec<IpAddr> {
+    let mut order = Vec::new();
+    while worker.openings.timeout(|| Duration::ZERO) == Some(Duration::ZERO) {
+        let opened = worker.iterate_with(1);
+        order.extend(opened.iter().filter_map(|opened| opened.peer.ip()));
+    }
+    order
+}
+
+#[test]
+fn origins_take_turns() {
+    let mut worker = Worker::new(sealed(Script::default()));
+    // With IPv6 a network is one origin, and an address of IPv4 may be written as one of IPv6.
+    let ips = [
+        "10.0.0.1",
+        "10.0.0.1",
+        "::ffff:10.0.0.1",
+        "2001:db8::1",
+        "2001:db8::2",
+        "10.0.0.2",
+    ]
+    .map(|ip| ip.parse::<IpAddr>().unwrap());
+    let made = ips.map(|ip| worker.connect_from(ip));
+    for made in &made {
+        worker.send(made, b"hey");
+    }
+    let [first, second, third, here, there, other] = ips;
+    let order = [first, here, other, second, there, third];
+    assert_eq!(one_by_one(&mut worker), order);
+}
+
+#[test]
+fn a_client_takes_its_turn_by_its_own_address_and_not_by_that_of_its_proxy() {
+    let terms = OpeningTerms {
+        proxies: behind_proxies().proxies,
+        ..sealed(Script::default())
+    };
+    let mut worker = Worker::new(terms);
+    let made: Vec<Made> = (0..4).map(|_| worker.connect()).collect();
+    let client = |last| format!("PROXY TCP4 192.0.2.{last} 198.51.100.1 56324 443\r\nhey");
+    for (made, last) in made.iter().zip([7, 7, 7, 8]) {
+        worker.send(made, client(last).as_bytes());
+    }
+    let order = [7, 8, 7, 7].map(|last| IpAddr::from([192, 0, 2, last]));
+    assert_eq!(one_by_one(&mut worker), order);
 }
 
 #[test]

@@ -61,20 +61,77 @@ fn the_one_without_progress_for_longest_gives_way() {
     assert_eq!(worker.stats().connections, 2);
 }
 
+/// Openings whose steps were due kept their places, and a flood of them left none to the others.
 #[test]
-fn one_that_waits_for_the_worker_is_spared() {
-    let mut worker = Worker::with_limits(steps(9), 2, None);
-    let (first, second) = (worker.connect(), worker.connect());
-    worker.send(&first, b"hey");
-    let third = worker.connect();
+fn a_flood_of_due_steps_keeps_no_place_before_others() {
+    let mut worker = Worker::with_limits(steps(9), 3, None);
+    let flooder = IpAddr::from([10, 9, 9, 9]);
+    let due = |worker: &mut Worker| {
+        let made = worker.connect_from(flooder);
+        worker.send(&made, b"hey");
+        made
+    };
+    let (first, second, _third) = (due(&mut worker), due(&mut worker), due(&mut worker));
+    // A peer that has sent nothing yet, and comes from elsewhere.
+    let honest = worker.connect();
+    assert!(first.peer.is_reset());
+    let flood: Vec<Made> = (0..100).map(|_| due(&mut worker)).collect();
     assert!(second.peer.is_reset());
-    worker.send(&third, b"hey");
-    let fourth = worker.connect();
-    assert!(fourth.peer.is_reset() && fourth.name.is_none());
+    assert!(!honest.peer.line().is_dropped);
+    let left = flood.iter().filter(|made| !made.peer.line().is_dropped);
+    assert_eq!(left.count(), 2);
+    assert_eq!(worker.stats().openings_displaced, 101);
+    worker.send(&honest, b"hey");
+    let opened = worker.iterate();
+    assert!(opened.iter().any(|opened| opened.peer.ip() == Some(PROXY)));
+    worker.openings.stop();
+    worker.assert_left(opened.len());
+}
+
+#[test]
+fn of_origins_with_equally_many_the_one_without_a_change_for_longest_gives_way() {
+    let mut worker = Worker::with_limits(steps(2), 3, None);
+    let from = |worker: &mut Worker, last| worker.connect_from([10, 0, 0, last].into());
+    let [first, second] = [1, 2].map(|last| from(&mut worker, last));
+    let left = from(&mut worker, 1);
+    left.peer.line().has_ended = true;
+    worker.event(&left, true);
+    let third = from(&mut worker, 3);
+    // The first origin has had a change since: its other opening has gone.
+    let fourth = from(&mut worker, 4);
+    assert!(second.peer.is_reset());
+    // Now the fourth has two, and its first one gives way.
+    let _fifth = from(&mut worker, 4);
+    assert!(fourth.peer.is_reset());
     assert!(!first.peer.line().is_dropped && !third.peer.line().is_dropped);
     assert_eq!(worker.stats().openings_displaced, 2);
     worker.openings.stop();
-    worker.assert_left(0);
+    assert!(worker.openings.origins.is_empty());
+}
+
+/// A proxy begins connections faster than a busy worker reads their headers.
+#[test]
+fn clients_that_a_proxy_has_not_named_do_not_give_way_to_each_other() {
+    let mut worker = Worker::with_limits(behind_proxies(), 4, None);
+    let slow: Vec<Made> = (1..=4)
+        .map(|last| worker.connect_from([10, 0, 1, last].into()))
+        .collect();
+    let made: Vec<Made> = (0..4).map(|_| worker.connect()).collect();
+    assert!(slow.iter().all(|slow| slow.peer.is_reset()));
+    for made in &made {
+        worker.send(made, LINE);
+    }
+    assert_eq!(worker.iterate().len(), 4);
+}
+
+#[test]
+fn an_address_is_an_origin_at_each_listener() {
+    let mut worker = Worker::with_limits(steps(1), 3, None);
+    worker.openings.add_service(Some(Arc::new(steps(1))));
+    let (first, _second) = (worker.connect(), worker.connect());
+    let other = worker.connect_to(1, PROXY);
+    let _third = worker.connect();
+    assert!(first.peer.is_reset() && !other.peer.line().is_dropped);
 }
 
 #[test]
@@ -86,7 +143,6 @@ fn a_flood_of_slow_headers_takes_no_more_than_the_limit() {
         worker.send(&slow, b"PROXY");
         made.push(slow);
         assert!(worker.openings.entries.len() <= 8);
-        assert!(worker.openings.by_progress.len() <= 2 * 8 + SLACK + 1);
     }
     assert_eq!(worker.stats().openings_displaced, 992);
     let honest = worker.connect();

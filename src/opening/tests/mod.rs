@@ -68,9 +68,13 @@ impl Worker {
         self.connect_from(PROXY)
     }
 
-    /// Admits a connection as a listener does, and begins to open it.
     fn connect_from(&mut self, ip: IpAddr) -> Made {
-        let terms = self.openings.terms[0].as_ref().unwrap();
+        self.connect_to(0, ip)
+    }
+
+    /// Admits a connection as a listener does, and begins to open it.
+    fn connect_to(&mut self, service: u16, ip: IpAddr) -> Made {
+        let terms = self.openings.terms[usize::from(service)].as_ref().unwrap();
         let counted = Some(ip).filter(|_| terms.proxies.is_none());
         assert!(self.openings.admission.admit(counted));
         self.openings.shared.count_connection();
@@ -79,7 +83,7 @@ impl Worker {
             stream,
             peer: SocketAddr::new(ip, 4711).into(),
             counted,
-            service: 0,
+            service,
         };
         let mut name = None;
         self.openings.begin_with(newcomer, self.now, |_, it| {
@@ -103,6 +107,16 @@ impl Worker {
     /// One iteration of the loop.
     fn iterate(&mut self) -> Vec<Opened> {
         self.openings.serve(self.now, || Duration::ZERO);
+        self.openings.take_opened()
+    }
+
+    /// One iteration of the loop, which has the time for so many steps.
+    fn iterate_with(&mut self, steps: u32) -> Vec<Opened> {
+        let (now, done) = (self.now, std::cell::Cell::new(0));
+        self.openings.serve(now, || {
+            done.set(done.get() + 1);
+            now + done.get() * HANDSHAKE_TIME / steps
+        });
         self.openings.take_opened()
     }
 

@@ -6,6 +6,7 @@
 //! | `world` | the loop, the clock, and the order of events |
 //! | `network` | lines between peers and the worker, and their faults |
 //! | `peer` | the bytes that a peer sends |
+//! | `turns` | whose step comes next, and who gives way |
 //! | `script` | a handshake whose messages say how it goes |
 //! | `model` | the expected state, and the checks after each step |
 //! | `endings` | the checks of an opening that ends, and of a connection that is open |
@@ -17,6 +18,7 @@ mod model;
 mod network;
 mod peer;
 mod script;
+mod turns;
 mod world;
 
 use crate::seeds::{NameSeed, Tally, run_seeds};
@@ -43,16 +45,18 @@ fn run(seed: u64) -> Tally {
 }
 
 /// Events that must occur in a run of many seeds: without them the checks would not be put to the test.
-const MUST_HAPPEN: [&str; 25] = [
+const MUST_HAPPEN: [&str; 27] = [
     "abandoned",
     "address has too many",
     "alert read",
+    "another origin waits",
     "budget spent",
     "could not register",
     "drain deadline",
     "dropped silent",
     "gave way",
-    "gave way at once",
+    "gave way although a step was due",
+    "gave way to another origin",
     "gave way while it lingers",
     "handshake failed",
     "handshake too long",

@@ -1,7 +1,7 @@
 //! The expected state of all openings, which is brought up to date with what the lines and the log of handshakes show.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
@@ -15,7 +15,8 @@ use crate::wheel::TickClock;
 use super::network::Line;
 use super::peer::Peer;
 use super::script::{Book, Step, Went};
-use super::{HANDSHAKES_PER_ITERATION, LINGER, Openings, RECEIVED_MAX, SLACK, Stages};
+use super::turns::Turns;
+use super::{HANDSHAKE_TIME, LINGER, Openings, RECEIVED_MAX, Stages};
 
 /// A connection that was admitted.
 pub(super) struct Record {
@@ -75,8 +76,8 @@ pub(super) struct Model {
     pub(super) limit: usize,
     pub(super) per_ip: usize,
     pub(super) records: Vec<Record>,
-    /// The openings whose handshake can go on, the first come first.
-    pub(super) queue: VecDeque<usize>,
+    /// The openings whose handshake can go on.
+    pub(super) queue: Turns,
     pub(super) counts: BTreeMap<IpAddr, usize>,
     pub(super) stats: ServerStats,
     /// Connections that were dropped without a failure.
@@ -128,6 +129,10 @@ impl Record {
         matches!(self.state, State::Opens | State::Parts)
     }
 
+    pub(super) fn is_named_and_within(&self) -> bool {
+        self.name.is_some() && self.is_within()
+    }
+
     /// The tick at which it must be gone, unless its handshake waits for the worker.
     pub(super) fn ends_by(&self, drain_ends: Option<u64>) -> u64 {
         let own = match (self.state, self.looked) {
@@ -152,7 +157,7 @@ impl Model {
             limit: limits.0,
             per_ip: limits.1,
             records: Vec::new(),
-            queue: VecDeque::new(),
+            queue: Turns::default(),
             counts: BTreeMap::new(),
             stats: ServerStats::default(),
             dropped: 0,
@@ -199,17 +204,6 @@ impl Model {
         self.book.open().made.push(Vec::new());
     }
 
-    /// The opening that gives way to another.
-    fn victim(&self) -> Option<usize> {
-        let is_candidate = |number: &usize| {
-            self.records[*number].name.is_some()
-                && self.records[*number].is_within()
-                && !self.queue.contains(number)
-        };
-        let candidates = (0..self.records.len()).filter(is_candidate);
-        candidates.min_by_key(|number| self.records[*number].progress)
-    }
-
     /// Takes notice of the newcomer that was added last: it has got a name, or was refused.
     pub(super) fn after_begin(
         &mut self,
@@ -221,7 +215,6 @@ impl Model {
         let number = self.records.len() - 1;
         let others = &self.records[..number];
         let is_full = others.iter().filter(|it| it.is_within()).count() >= self.limit;
-        let victim = self.victim().filter(|_| is_full);
         let record = &mut self.records[number];
         let is_trusted = !record.stages.has_header || record.ip.to_string().starts_with("10.");
         if !is_trusted {
@@ -232,14 +225,9 @@ impl Model {
             self.count_out(number);
             return self.check(openings);
         }
-        if let Some(victim) = victim {
+        if is_full {
+            let victim = self.victim();
             self.conclude(victim, During::Begin, now, openings);
-        } else if is_full {
-            assert!(name.is_none() && self.records[number].line.borrow().was_reset);
-            self.stats.openings_displaced += 1;
-            self.tally.count("gave way at once");
-            self.count_out(number);
-            return self.check(openings);
         }
         if registers {
             self.records[number].name = Some(name.expect("it is registered"));
@@ -337,8 +325,8 @@ impl Model {
 
     fn queue_once(&mut self, number: usize) {
         let opens = self.records[number].state == State::Opens;
-        if opens && !self.queue.contains(&number) {
-            self.queue.push_back(number);
+        if opens && !self.queue.contains(number) {
+            self.queue.push(self.records[number].origin(), number);
         }
     }
 
@@ -350,11 +338,15 @@ impl Model {
         self.queue
             .retain(|number| tick < records[*number].drained_by(drain_ends));
         self.look_once_more(tick, &steps, now, openings);
-        assert!(steps.len() <= HANDSHAKES_PER_ITERATION, "too many steps");
+        let mut spent = Duration::ZERO;
+        for step in &steps {
+            assert!(spent < HANDSHAKE_TIME, "too many steps");
+            spent += step.cost;
+        }
         for (index, step) in steps.iter().enumerate() {
             self.take_step(step, &steps[index + 1..]);
         }
-        let is_spent = steps.len() == HANDSHAKES_PER_ITERATION;
+        let is_spent = spent >= HANDSHAKE_TIME;
         assert!(is_spent || self.queue.is_empty(), "a step was not done");
         if is_spent && !self.queue.is_empty() {
             self.tally.count("budget spent");
@@ -400,7 +392,10 @@ impl Model {
 
     /// Takes notice of a step of a handshake, which must be that of the first in the queue.
     fn take_step(&mut self, step: &Step, later: &[Step]) {
-        let number = self.queue.pop_front().expect("nobody waits for a step");
+        let number = self.queue.pop().expect("nobody waits for a step");
+        if self.queue.has_others_than(self.records[number].origin()) {
+            self.tally.count("another origin waits");
+        }
         let of = step.of.unwrap_or(number);
         assert_eq!(of, number, "the step of another comes first");
         let record = &mut self.records[number];
@@ -427,7 +422,7 @@ impl Model {
             let ends_by = record.ends_by(self.drain_ends);
             assert!(tick < ends_by, "{number} has outlived its deadline");
             let is_overdue = record.state == State::Opens && record.looked.is_some();
-            let waits_for_worker = self.queue.contains(&number);
+            let waits_for_worker = self.queue.contains(number);
             assert!(
                 !is_overdue || waits_for_worker,
                 "{number} has outlived its last look"
@@ -441,12 +436,17 @@ impl Model {
         assert_eq!(openings.entries.len(), within, "openings");
         assert!(within <= self.limit, "more openings than the limit");
         assert_eq!(openings.wheel.len(), self.timers(), "timers");
-        assert!(openings.by_progress.len() <= 2 * self.limit + SLACK + 1);
+        assert_eq!(openings.origins.is_empty(), within == 0, "origins");
         assert_eq!(openings.admission.stats(), self.stats);
         assert_eq!(openings.shared.connections(), self.stats.connections);
-        let queue = openings.ready.iter();
-        let queue: Vec<_> = queue.filter_map(|name| self.named(*name)).collect();
-        assert_eq!(queue, Vec::from_iter(self.queue.iter().copied()), "queue");
+        let number = |slot: &u32| self.named(openings.entries[*slot as usize].name);
+        let due = openings.origins.due().into_iter();
+        let due = due.map(|of_origin| of_origin.iter().filter_map(number).collect());
+        assert_eq!(
+            due.collect::<Vec<Vec<usize>>>(),
+            self.queue.lists(),
+            "queue"
+        );
     }
 
     /// Checks the two directions of a line.

@@ -8,6 +8,7 @@ use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use crate::io::wire::double::{Double, Log as SealLog};
 use crate::io::wire::handshake::{Handshake, Progress, SealSource};
@@ -44,7 +45,12 @@ pub(super) struct Step {
     pub(super) went: Went,
     /// It has taken a message, or answered one.
     pub(super) has_progressed: bool,
+    /// The time that it took.
+    pub(super) cost: Duration,
 }
+
+/// The times that steps take, in microseconds, one after the other.
+const COSTS: [u64; 5] = [20, 300, 1_100, 700, 2_500];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Went {
@@ -60,6 +66,26 @@ pub(super) struct Log {
     pub(super) made: Vec<Vec<u8>>,
     /// The next handshakes cannot begin.
     pub(super) is_broken: bool,
+    /// The number of all steps.
+    count: usize,
+}
+
+impl Log {
+    fn note(&mut self, of: Option<usize>, went: Went, has_progressed: bool) {
+        let cost = Duration::from_micros(COSTS[self.count % COSTS.len()]);
+        self.count += 1;
+        self.steps.push(Step {
+            of,
+            went,
+            has_progressed,
+            cost,
+        });
+    }
+
+    /// The time that the steps have taken since the log was last read.
+    pub(super) fn spent(&self) -> Duration {
+        self.steps.iter().map(|step| step.cost).sum()
+    }
 }
 
 #[derive(Clone, Default)]
@@ -78,11 +104,7 @@ impl SealSource for Source {
     fn begin(&self) -> io::Result<Box<dyn Handshake>> {
         let mut log = self.0.open();
         if log.is_broken {
-            log.steps.push(Step {
-                of: None,
-                went: Went::Refused,
-                has_progressed: false,
-            });
+            log.note(None, Went::Refused, false);
             return Err(io::ErrorKind::Unsupported.into());
         }
         Ok(Box::new(Script {
@@ -110,11 +132,8 @@ impl Handshake for Script {
         let went = self.step(received, answers);
         let mut log = self.book.open();
         log.made[number].extend_from_slice(&answers[before.1..]);
-        log.steps.push(Step {
-            of: Some(number),
-            went,
-            has_progressed: before != (received.len(), answers.len()),
-        });
+        let has_progressed = before != (received.len(), answers.len());
+        log.note(Some(number), went, has_progressed);
         drop(log);
         self.number = Some(number);
         match went {

@@ -277,7 +277,8 @@ impl World {
         // The log cannot tell whose handshake does not begin, so it must be one that was in the queue before.
         let is_broken = self.random.one_in(30) && !self.model.has_due(self.now);
         self.book.open().is_broken = is_broken;
-        self.openings.serve(self.now, || Duration::ZERO);
+        let (now, book) = (self.now, &self.book);
+        self.openings.serve(now, || now + book.open().spent());
         self.model.after_serve(self.now, &self.openings);
         for opened in self.openings.take_opened() {
             self.open.push((number_of(&opened), opened));
@@ -308,9 +309,6 @@ impl World {
             timeout <= self.model.clock.until(first, now),
             "the loop sleeps too long"
         );
-        if !self.openings.ready.is_empty() {
-            return;
-        }
         assert!(timeout > Duration::ZERO, "the loop does not sleep");
         if self.random.one_in(4) {
             let states = self.model.states();
