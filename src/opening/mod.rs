@@ -31,8 +31,8 @@ use stages::{Newcomer, Next, Opening};
 use terms::OpeningTerms;
 
 /// The time after which no further step of a handshake is begun in an iteration of a loop, during which open connections wait. A step
-/// takes some microseconds where it has a part of a message, 0.2 ms where it has a signature with ECDSA, and longer than
-/// most with a key of RSA, or where a client's certificate is verified.
+/// takes some microseconds where it has a part of a message, 0.2 ms where it signs with ECDSA, over 1 ms where it signs with RSA, and
+/// up to 7 ms where it verifies a client's certificate.
 const HANDSHAKE_TIME: Duration = Duration::from_millis(2);
 /// The longest wait for the end of a peer whose handshake has failed, once all was said to it.
 const LINGER: Duration = Duration::from_secs(1);
@@ -56,7 +56,7 @@ pub(crate) struct Openings {
     admission: Arc<Admission>,
     entries: Slab<Entry>,
     wheel: Wheel<OpeningName>,
-    /// Whose step comes next, and who gives way.
+    /// The order in which openings have their steps, and in which they give way.
     origins: Origins,
     /// Counts the openings.
     generation: u32,

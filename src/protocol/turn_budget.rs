@@ -29,6 +29,7 @@ const NANOS_PER_UNIT: u128 = 10;
 /// A loop also charges the bytes that a turn hands to the kernel, 1 unit each, and time, 1 unit for 10 ns: so large answers, and a
 /// handler that takes long for each message, slow down their own connection, too. It measures the time of one message in 32, whichever
 /// connections they come from; once one takes more than 10 µs, that of all messages for 10 s, and longer while there are such messages.
+/// Completions are measured like messages, and each sent message with one counts a 128th of the budget.
 ///
 /// A loop gives each turn [`ServerBuilder::read_budget`](crate::ServerBuilder::read_budget). Once it is spent, the turn ends
 /// after the current message, and the connection goes on when the others have had their turn.

@@ -43,7 +43,7 @@ pub(super) struct Placed {
     pub(super) listeners: Vec<Listener>,
 }
 
-/// What all listeners of a server have in common.
+/// The parts that all listeners of a server share.
 pub(super) struct ListenerKit {
     /// Connections accepted in a row.
     burst: usize,

@@ -15,7 +15,7 @@ const FIXED: usize = 16;
 /// The bytes of a checksum with its type and length.
 pub(super) const CHECKSUM_LENGTH: usize = Tlvs::HEAD + size_of::<u32>();
 
-/// Whom the header is about.
+/// The party that the header describes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Command {
     /// The proxy itself. The block means nothing.

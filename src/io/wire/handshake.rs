@@ -17,7 +17,7 @@ pub(crate) trait SealSource: Send + Sync {
     /// Reads anew what the settings were made of, and takes it for the handshakes that follow.
     ///
     /// # Errors
-    /// What is there now cannot be used: the settings stay as they were.
+    /// The sources cannot be used as they are now; the settings stay as they were.
     #[cfg(feature = "tls")]
     fn reload(&self) -> Result<(), TlsError> {
         Ok(())

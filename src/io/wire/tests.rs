@@ -20,7 +20,7 @@ impl Scripted {
         self.0.borrow_mut().takes = takes.iter().copied().collect();
     }
 
-    /// What a peer makes of all that was sent.
+    /// The plaintext that a peer reads from all that was sent.
     fn receiver(&self) -> Receiver {
         let mut receiver = Receiver::default();
         receiver.receive(&self.0.borrow().output);

@@ -38,7 +38,7 @@ pub(super) struct Pipe {
     /// Bytes that the reactor has received and sent. Of a sealed stream these are bytes of plaintext.
     pub(super) received: u64,
     pub(super) sent: u64,
-    /// What the seal has done, if the stream is sealed.
+    /// The record of the seal's work, if the stream is sealed.
     pub(super) log: Option<Rc<RefCell<Log>>>,
     /// Bytes of records that the reactor has sent, if the stream is sealed.
     pub(super) sent_records: u64,

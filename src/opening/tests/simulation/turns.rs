@@ -1,4 +1,4 @@
-//! Whose step should come next, and who may give way.
+//! A model of the turns: the opening whose step must come next, and those that may give way.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
