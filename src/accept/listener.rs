@@ -148,8 +148,12 @@ impl Listener {
     }
 
     /// Accepts until the backlog is empty or the burst is used up, and passes the admitted connections to `take`. False if
-    /// `take` wants no more.
+    /// `take` wants no more. Once there is a successor, the connections that wait are left to it.
     pub(super) fn accept(&mut self, admission: &Admission, take: &mut Take<'_>) -> bool {
+        if self.succession.has_begun() {
+            self.backlog = Backlog::Empty;
+            return true;
+        }
         let mut wants_more = true;
         self.backlog = self.accept_burst(admission, &mut |arrival| {
             wants_more = take(arrival);
