@@ -35,6 +35,7 @@ pub(crate) struct LoopState {
     /// True if long turns are charged with the time that they take. The loop of a server switches it on; a simulation, whose
     /// outcome must not depend on the machine's speed, leaves it off.
     pub(crate) measures_time: bool,
+    /// The number of letters after which a turn ends.
     pub(crate) post_pace: PostPace,
     /// The time of the mail that is being carried out.
     pub(crate) mail_time: CallbackTime,

@@ -2,9 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-/// Number of letters that the callbacks of a turn may post before they are carried out, or of 256 bytes of them.
+/// Number of letters that the callbacks of a turn may post before the turn ends and they are carried out. Each 256 bytes of a letter
+/// count as one more letter.
 const POSTS: u32 = 32;
-/// The same after the letters of one turn were slow.
+/// The same number, after the letters of one turn were slow.
 const POSTS_OF_SUSPECT: u32 = 4;
 /// Number of posts that a turn is taken to have posted at most, where it was ended early.
 const MOST_POSTS: u32 = 64;
@@ -17,6 +18,7 @@ const WARY_FOR: Duration = Duration::from_secs(10);
 /// that many of them would hold up the others before their time is known.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PostPace {
+    /// Number of letters that a turn may post now.
     most: u32,
     /// The time until which one letter ends a turn, because some were slow.
     wary_until: Option<Instant>,

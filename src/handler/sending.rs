@@ -48,8 +48,8 @@ impl<P: Protocol> Conn<'_, P> {
     /// Sends one message, and calls `done` on this worker's thread with the outcome: when all of it is with the kernel, or
     /// when it is certain that it will not be.
     ///
-    /// The time that `done` takes is charged to the connection. A turn ends when it has sent 128 messages in this way, at the default
-    /// [`ServerBuilder::read_budget`](crate::ServerBuilder::read_budget) or any other.
+    /// The time that `done` takes is charged to the connection. A turn that has sent 128 messages in this way
+    /// ends after the current callback, whatever the [`read_budget`](crate::ServerBuilder::read_budget).
     pub fn send_then(
         &mut self,
         item: ItemOf<'_, P>,

@@ -15,7 +15,7 @@ const WARY_FOR: Duration = Duration::from_secs(10);
 const LATE: usize = 2;
 /// The divisor of a budget that is cut.
 const CUT: usize = 32;
-/// Number of messages with completions that a turn may send. The time of completions is known only when they are called.
+/// Number of messages with completions after which a turn ends. The time of completions is known only when they are called.
 const COMPLETIONS: usize = 128;
 /// Nanoseconds of a turn that count as one unit.
 const NANOS_PER_UNIT: u128 = 10;

@@ -119,6 +119,7 @@ impl<'a> ReadTurn<'a> {
     fn run(mut self) {
         self.state.begin_turn();
         if self.connection.has_due_completions() {
+            // The end of the turn calls them, and they may need all of its budget.
             return;
         }
         // Behind a shut gate the kept input stays where it is.
