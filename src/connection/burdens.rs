@@ -15,6 +15,8 @@ impl Burdens {
 
     /// Messages that were accepted for the connection are lost, so its end is a reset.
     pub(crate) const OWES: Burdens = Burdens(4);
+    /// The connection is over, and listed for its last callbacks.
+    pub(crate) const ENDING: Burdens = Burdens(8);
 
     #[inline]
     pub(crate) fn bits(self) -> u8 {

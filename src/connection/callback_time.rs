@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 /// The time after which no further callback begins in this iteration. The one that passes it is finished.
 const MOST: Duration = Duration::from_millis(3);
 
-/// A span of time for callbacks that are no turn of a connection: timers, mail, the ends of publications.
+/// A span of time for callbacks that are no turn of a connection: timers, mail, the ends of publications and of connections.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CallbackTime {
     /// `None` in a loop that measures no time.
@@ -13,6 +13,9 @@ pub(crate) struct CallbackTime {
 }
 
 impl CallbackTime {
+    /// A time that is never over.
+    pub(crate) const ENDLESS: CallbackTime = CallbackTime { begin: None };
+
     /// Begins now. Without `measures_time` it is never over.
     pub(crate) fn begin(measures_time: bool) -> Self {
         CallbackTime {

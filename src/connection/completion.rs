@@ -88,10 +88,14 @@ impl Completions {
 
     /// Takes the first completion out, if its message ends within the first `written` bytes of the output.
     pub(crate) fn pop_written(&mut self, written: u64) -> Option<Completion> {
-        let (position, _) = self.waiting.front()?;
-        if *position > written {
+        if !self.is_due(written) {
             return None;
         }
+        self.pop()
+    }
+
+    /// Takes the first completion out.
+    pub(crate) fn pop(&mut self) -> Option<Completion> {
         let (_, completion) = self.waiting.pop_front()?;
         self.allocated -= completion.allocated();
         if self.waiting.is_empty() && self.waiting.capacity() > KEPT {
@@ -128,12 +132,6 @@ impl Completions {
     pub(crate) fn added_up(&self) -> usize {
         let allocated = self.waiting.iter().map(|(_, it)| it.allocated());
         self.queue_bytes() + allocated.sum::<usize>()
-    }
-
-    /// Takes all completions out.
-    pub(crate) fn take(&mut self) -> impl Iterator<Item = Completion> {
-        let Completions { waiting, .. } = std::mem::take(self);
-        waiting.into_iter().map(|(_, completion)| completion)
     }
 }
 
@@ -197,7 +195,9 @@ mod tests {
         let calls = Arc::default();
         let mut completions = Completions::default();
         (0..10).for_each(|position| completions.push(position, counting(&calls)));
-        completions.take().for_each(drop);
+        while let Some(completion) = completions.pop() {
+            drop(completion);
+        }
         assert_eq!(completions.bytes(), 0);
         assert_eq!(calls.load(Ordering::Relaxed), 10);
     }

@@ -67,7 +67,7 @@ impl LoopState {
             budget: TurnBudget::new(budget),
             measures_time: false,
             post_pace: PostPace::default(),
-            mail_time: CallbackTime::begin(false),
+            mail_time: CallbackTime::ENDLESS,
             wheel: Wheel::new(),
             pool: RingPool::new(pool),
             memory: Memory::new(bounds),

@@ -98,6 +98,8 @@ pub(crate) struct Memory {
     pub(crate) course: Course,
     /// Slots of connections that were ended because the bound was passed, to be moved on by the reactor.
     pub(crate) victims: Vec<u32>,
+    /// Completions of connections that are over hold memory which is not accounted for any more.
+    pub(crate) awaits_ends: bool,
     /// The searches for victims since the simulation has looked.
     #[cfg(test)]
     pub(crate) searches: Vec<Search>,
@@ -121,6 +123,7 @@ impl Memory {
             patience: bounds.patience,
             course: Course::Calm,
             victims: Vec::new(),
+            awaits_ends: false,
             #[cfg(test)]
             searches: Vec::new(),
             #[cfg(test)]
@@ -202,11 +205,10 @@ impl Connection {
         input + self.output.capacity() + self.completion_bytes()
     }
 
-    /// Bytes of the completions that wait for output. Those of a connection that is over are dropped by its next turn, which comes
-    /// at once, and count no more: so a [victim](super::victims) frees all that it was charged with.
+    /// Bytes of the completions that wait for output, or for their turn at the end of the connection.
     fn completion_bytes(&self) -> usize {
         // Only a connection that has some is looked at closely.
-        if !self.burdens.has(Burdens::COMPLETING) || self.life.is_closed() {
+        if !self.burdens.has(Burdens::COMPLETING) {
             return 0;
         }
         let extra = self.extra.as_ref();
@@ -273,8 +275,13 @@ impl Connection {
         self.charge.decoder > 0
     }
 
-    /// Gives the rings back, and charges the connection with nothing more: it is over.
+    /// Gives the rings back, and charges the connection with nothing more: it is over. Its completions are called at the end of the
+    /// iteration, whatever time they take, so that a [victim](super::victims) frees all that it was charged with.
     pub(crate) fn release_memory(&mut self, state: &mut LoopState) {
+        if self.completion_bytes() > 0 {
+            self.burdens.set(Burdens::COMPLETING, false);
+            state.memory.awaits_ends = true;
+        }
         self.uncharge_all_subscriptions(state);
         if let Some(ring) = self.input.take() {
             state.pool.give_back(ring);

@@ -214,7 +214,8 @@ impl Connection {
     /// True if completions wait only for a turn: the budget of the last one was spent.
     pub(crate) fn has_due_completions(&self) -> bool {
         let extra = self.extra.as_ref();
-        let extra = extra.filter(|_| self.burdens.has(Burdens::COMPLETING));
+        let extra =
+            extra.filter(|_| self.burdens.has(Burdens::COMPLETING) && !self.life.is_closed());
         extra.is_some_and(|extra| extra.completions.is_due(self.output.written()))
     }
 

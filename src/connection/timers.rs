@@ -157,7 +157,8 @@ impl Connection {
                     state.schedule(after, due)
                 });
             }
-            Stage::Open | Stage::Closed => {}
+            Stage::Open => {}
+            Stage::Closed => self.cancel_timers(state),
             _ if self.marks.has(Marks::CLOSE_LIMITED) => {}
             _ => self.limit_close(state, timeouts),
         }

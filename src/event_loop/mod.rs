@@ -298,7 +298,7 @@ impl EventLoop {
     /// Accepts the connections that wait already, closes the listeners, and begins to drain.
     fn drain(&mut self, deadline: Duration, workers: Arc<[Arc<LoopShared>]>) {
         self.listeners.deregister(self.poll.registry());
-        self.accept(Listeners::drain, CallbackTime::begin(false));
+        self.accept(Listeners::drain, CallbackTime::ENDLESS);
         // The callbacks of these connections may have taken long, and the deadline counts from now.
         let now = self.shared.clock();
         self.reactor.catch_up(now);

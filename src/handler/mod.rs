@@ -131,8 +131,9 @@ pub trait Handler: Sized + 'static {
     /// The connection is over for the handler: called exactly once for each [`on_open`](Self::on_open) that returned, after all
     /// other callbacks.
     ///
-    /// It is called at the end of the turn in which the connection has ended or has begun to close: by [`Conn::close`], by the
-    /// peer's end, by a protocol error, a deadline or a panic. Its timers and subscriptions have ended then, and its
+    /// It is called at the end of the loop's iteration in which the connection has ended or has begun to close: by [`Conn::close`], by the
+    /// peer's end, by a protocol error, a deadline or a panic. Where many connections end at once, or have many completions left, it
+    /// may come some iterations later, since all these callbacks have 3 ms in each. The connection's timers and subscriptions have ended then, and its
     /// [`ConnHandle`](crate::ConnHandle)s say that it is closed. So a peer that is silent, or has gone without a word, is in
     /// the handler's tables no longer than the handler wants. One exception: a close that waits for
     /// [sources](Conn::send_from) begins when they are done, or are given up.

@@ -1,18 +1,15 @@
 //! An orderly close, step by step: last words, flush, our end of stream, the peer's.
 //!
-//! The handler is told of the end at the first step, as soon as no further callback can come and the cause is known. The
-//! socket goes on without it: so a peer that is silent, or reads slowly, does not keep a connection that is over in the
+//! The handler [is told](super::ends) of the end at the first step, as soon as no further callback can come and the cause is known.
+//! The socket goes on without it: so a peer that is silent, or reads slowly, does not keep a connection that is over in the
 //! handler's own tables.
 
 use crate::connection::close_reason::{Cause, Timeout};
-use crate::connection::completion::SendOutcome;
 use crate::connection::id::ConnId;
 use crate::connection::lifecycle::Stage;
 use crate::connection::loop_state::LoopState;
 use crate::connection::marks::Marks;
 use crate::connection::{Connection, Draining};
-use crate::panics::{contain_call, contain_drop};
-use crate::service::Service;
 
 use super::{Reactor, ServiceEntry};
 
@@ -53,40 +50,11 @@ pub(super) fn advance_close(connection: &mut Connection) {
     connection.life.end_lingering();
 }
 
-/// Tells the handler that the connection is over, and ends all by which it reached it: timers, topics, handles.
-///
-/// Completions of a connection that is gone with its output come before that. Those of output that is still on its way come
-/// once it has left, or is lost.
-pub(super) fn tell_of_end(
-    connection: &mut Connection,
-    service: &mut dyn Service,
-    state: &mut LoopState,
-) {
-    connection.marks.set(Marks::TOLD_OF_END, true);
-    connection.cancel_timers_of_open(state);
-    release_handles(connection);
-    if connection.life.is_closed() {
-        drop_completions(connection);
-    }
-    service.end(connection, state);
-}
-
 /// Tells a connection's handles that it has ended.
 pub(super) fn release_handles(connection: &mut Connection) {
     let extra = connection.extra.as_ref();
     if let Some(control) = extra.and_then(|extra| extra.control.as_ref()) {
         control.end();
-    }
-}
-
-/// Calls the completions of a connection that has ended: of messages that are with the kernel, and of those that are lost.
-pub(super) fn drop_completions(connection: &mut Connection) {
-    let written = connection.output.written();
-    if let Some(extra) = &mut connection.extra {
-        while let Some(completion) = extra.completions.pop_written(written) {
-            contain_call(|| completion.complete(SendOutcome::Written));
-        }
-        extra.completions.take().for_each(contain_drop);
     }
 }
 

@@ -5,13 +5,13 @@ use crate::connection::burdens::Burdens;
 use crate::connection::close_reason::Cause;
 use crate::connection::completion::SendOutcome;
 use crate::connection::gate::Gate;
-use crate::connection::lifecycle::Stage;
 use crate::connection::loop_state::LoopState;
 use crate::connection::marks::Marks;
 use crate::service::contain::contain;
 
-use super::closing::{advance_close, say_farewell, tell_of_end};
+use super::closing::{advance_close, say_farewell};
 use super::drawing::draw_from_sources;
+use super::ends::has_unlisted_end;
 use super::{Reactor, ServiceEntry};
 
 impl Reactor {
@@ -43,15 +43,8 @@ impl Reactor {
         let Some(connection) = self.table.in_slot(slot) else {
             return;
         };
-        let is_closed = connection.life.is_closed();
-        if is_closed && !connection.marks.has(Marks::ON_CLOSED_LIST) {
-            connection.marks.set(Marks::ON_CLOSED_LIST, true);
-            self.closed.push(slot);
-        }
-        let is_over = connection.life.stage() != Stage::Open;
-        if is_over && !connection.marks.has(Marks::TOLD_OF_END) {
-            let service = &mut *self.services[connection.service as usize].service;
-            tell_of_end(connection, service, &mut self.state);
+        if has_unlisted_end(connection) {
+            self.begin_end(slot);
         }
         self.charge(slot);
     }
@@ -113,9 +106,10 @@ fn has_unused_room(connection: &Connection, low_water: usize) -> bool {
 }
 
 /// Calls the completions of messages that are with the kernel now, until the budget of the turn is spent. The others follow in the
-/// next turn, before any input: so a connection whose completions take long slows itself down.
+/// next turn, before any input: so a connection whose completions take long slows itself down. Those of a connection that has ended
+/// [come last](super::ends).
 fn complete_deliveries(connection: &mut Connection, state: &mut LoopState) {
-    if !connection.burdens.has(Burdens::COMPLETING) {
+    if !connection.burdens.has(Burdens::COMPLETING) || connection.life.is_closed() {
         return;
     }
     let written = connection.output.written();

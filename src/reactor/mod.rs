@@ -2,8 +2,8 @@
 //! [`event_loop`](crate::event_loop) waits, asks the clock, and hands events and `now` in. So the simulation can drive the
 //! whole with a simulated network and a virtual clock.
 //!
-//! One iteration handles events, mail, due timers, the ready list and some of the heavy connections, in this order, and removes
-//! closed connections at its end. A connection is heavy if its last turn did much work: its events only put it on a list, of
+//! One iteration handles events, mail, due timers, the ready list and some of the heavy connections, in this order. At its end come
+//! the last callbacks of connections that are over, and closed connections are removed. A connection is heavy if its last turn did much work: its events only put it on a list, of
 //! which each iteration serves a few, so that others wait for these few and not for all. Callbacks only state intents; nothing is removed while something may still refer to it.
 //!
 //! Most turns are alike: input has come, whole messages take all of it, and the socket takes all that they answer. They have
@@ -22,6 +22,7 @@ mod beat;
 mod closing;
 mod drain;
 mod drawing;
+mod ends;
 mod flush;
 mod mail;
 mod memory;
@@ -41,6 +42,7 @@ mod simulation;
 mod tasks;
 mod timers;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -62,8 +64,9 @@ use crate::service::Service;
 use crate::shared::{LoopShared, current};
 use crate::wheel::TickClock;
 
-use closing::{drop_completions, release_handles};
+use closing::release_handles;
 use drain::Drain;
+use ends::call_all_completions;
 pub(crate) use mail::MailBudget;
 use tasks::ScheduledTask;
 
@@ -81,6 +84,8 @@ pub(crate) struct ReactorConfig {
     pub(crate) read_budget: usize,
     /// The bounds of the mail that one iteration carries out.
     pub(crate) mail: MailBudget,
+    /// Number of callbacks that ended connections may have in an iteration, besides their time: the simulation measures none.
+    pub(crate) end_budget: usize,
     /// The bound on the memory that the peers make the worker hold.
     pub(crate) memory: Bounds,
 }
@@ -127,6 +132,10 @@ pub(crate) struct Reactor {
     tasks: Slab<ScheduledTask>,
     /// The tick at which the timers were last all fired. Those that were set since are due later.
     fired_at: u64,
+    /// Connections that are over, and whose last callbacks are to come.
+    ends: VecDeque<ConnId>,
+    /// The number of those callbacks in an iteration.
+    end_budget: usize,
     /// Slots to remove at the end of the iteration.
     closed: Vec<u32>,
     /// Removed connections, for the admission's counts.
@@ -162,6 +171,8 @@ impl Reactor {
             first_to_fan_out: 0,
             tasks: Slab::new(),
             fired_at: 0,
+            ends: VecDeque::new(),
+            end_budget: config.end_budget,
             closed: Vec::new(),
             departed: Vec::new(),
             drain: None,
@@ -205,7 +216,7 @@ impl Reactor {
 
     /// Time for which the loop may sleep; `None` for ever. The clock is asked only if a timer is set.
     pub(crate) fn timeout(&self, now: impl FnOnce() -> Duration) -> Option<Duration> {
-        if self.state.has_ready() {
+        if self.state.has_ready() || !self.ends.is_empty() {
             return Some(Duration::ZERO);
         }
         let tick = self.state.wheel.next_expiry()?;
@@ -304,6 +315,9 @@ impl Reactor {
         if self.drain.is_some() {
             self.advance_steps_of_drain();
         }
+        if !self.ends.is_empty() {
+            self.finish_ends();
+        }
         if !self.closed.is_empty() {
             self.remove_closed();
         }
@@ -388,7 +402,7 @@ impl Reactor {
         }
         connection.cancel_timers(&mut self.state);
         release_handles(&mut connection);
-        drop_completions(&mut connection);
+        call_all_completions(&mut connection);
         self.departed.push(Departed {
             has_lost_output: connection.has_lost_output(),
             peer: connection.peer.clone(),
@@ -436,6 +450,7 @@ impl Reactor {
                 self.settle(slot);
             }
         }
+        self.finish_all_ends();
         self.remove_closed();
         self.let_senders_go();
         for slot in &mut self.services {

@@ -131,8 +131,7 @@ impl<H: Handler> Service for Hub<H> {
         if opened.is_some() || self.table.is_known(connection) {
             return true;
         }
-        self.table.link.leave_topics(connection, state);
-        self.table.link.drop_sources(connection);
+        self.leave(connection, state);
         contain_drop(self.table.typed.remove(key));
         false
     }
@@ -258,11 +257,14 @@ impl<H: Handler> Service for Hub<H> {
         });
     }
 
+    fn leave(&mut self, connection: &mut Connection, state: &mut LoopState) {
+        self.table.link.leave_topics(connection, state);
+        self.table.link.drop_sources(connection);
+    }
+
     fn end(&mut self, connection: &mut Connection, state: &mut LoopState) {
         let Hub { handler, table, .. } = self;
         let TypedTable { typed, link, .. } = table;
-        link.leave_topics(connection, state);
-        link.drop_sources(connection);
         let Some(typed) = typed.get_mut(connection.key as usize) else {
             return;
         };

@@ -349,7 +349,7 @@ impl<H: Handler> Hub<H> {
             published.publication.miss();
             self.table.link.done.borrow_mut().push(published);
         }
-        self.drop_done(state, CallbackTime::begin(false));
+        self.drop_done(state, CallbackTime::ENDLESS);
         let waiting = self.mail.len();
         let foreign = std::iter::from_fn(|| self.mail.try_recv().ok()).take(waiting);
         for posted in self.mailbox.take_local().into_iter().chain(foreign) {

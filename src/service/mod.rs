@@ -71,6 +71,8 @@ pub(crate) trait Service {
     fn deadline(&mut self, connection: &mut Connection, state: &mut LoopState);
     /// Our end of the stream is about to be sent: the protocol says its last words.
     fn farewell(&mut self, connection: &mut Connection, state: &mut LoopState);
+    /// The connection is over: ends its subscriptions and sources.
+    fn leave(&mut self, connection: &mut Connection, state: &mut LoopState);
     /// The connection is over for the handler, which gets its session back. The protocol may still have to read the answer to
     /// its last words.
     fn end(&mut self, connection: &mut Connection, state: &mut LoopState);

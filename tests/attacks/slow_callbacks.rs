@@ -1,4 +1,4 @@
-//! Callbacks behind a message that take long: completions, closures, ends of publications, openings. They must not make others
+//! Callbacks that take long: completions, closures, ends of publications, openings, ends of connections. They must not make others
 //! wait for all that one peer has caused at once.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -6,8 +6,8 @@ use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ringwheel::protocol::Lines;
-use ringwheel::{Conn, ConnHandle, Connections, Handler, Server};
+use ringwheel::protocol::{Lines, LinesError};
+use ringwheel::{CloseReason, Conn, ConnHandle, Connections, Handler, Server};
 use support::{DEADLINE, TestServer, eventually, listen};
 
 /// The callback that a line of the attacker leads to.
@@ -23,6 +23,10 @@ enum Kind {
     Published,
     /// None: the opening of each connection takes long.
     Opening,
+    /// A completion of an answer on a connection that ends at once, with all its answers.
+    Lost,
+    /// None: the end of each connection takes long.
+    Closing,
 }
 
 /// The callbacks so far, and the question that comes amid them.
@@ -89,10 +93,28 @@ impl Handler for Busy {
                     .publish_then("nobody", "", move |_| shared.call(time));
                 posted.expect("the mailbox has room");
             }
-            (_, Kind::Opening) => {}
+            (count, Kind::Lost) => {
+                for _ in 0..count.parse().expect("a number") {
+                    let shared = shared.clone();
+                    conn.send_then("a", move |_| shared.call(time));
+                }
+                return conn.abort();
+            }
+            (_, Kind::Opening | Kind::Closing) => {}
         }
         if line != "x" {
             conn.send("!");
+        }
+    }
+
+    fn on_close(&mut self, conn: &Conn<'_, Lines>, _session: (), _reason: CloseReason<LinesError>) {
+        let is_asker = self
+            .shared
+            .asker
+            .get()
+            .is_some_and(|it| it.id() == conn.id());
+        if self.kind == Kind::Closing && !is_asker {
+            self.shared.call(self.time);
         }
     }
 }
@@ -117,6 +139,16 @@ fn called_before_answer(kind: Kind, callbacks: usize, time: Duration) -> usize {
     let mut attackers = vec![server.connect()];
     match kind {
         Kind::Opening => attackers.extend((0..callbacks).map(|_| server.connect())),
+        Kind::Lost => attackers[0].send(format!("{callbacks}\n").as_bytes()),
+        Kind::Closing => {
+            attackers.extend((1..callbacks).map(|_| server.connect()));
+            for attacker in &mut attackers {
+                attacker.send(b"!\n");
+                assert_eq!(attacker.receive(2), b"!\n");
+            }
+            // A callback that takes long delays the events of all these ends, so that they come together.
+            attackers.clear();
+        }
         _ => attackers[0].send("x\n".repeat(callbacks).as_bytes()),
     }
     eventually("the first callback", || {
@@ -140,6 +172,8 @@ fn callbacks_that_take_long_make_others_wait_for_few_of_them() {
         (Kind::ForeignClosure, 64, MICROS_1000, 30),
         (Kind::Published, 64, MICROS_1000, 30),
         (Kind::Opening, 120, MICROS_1000, 60),
+        (Kind::Lost, 400, MICROS_100, 100),
+        (Kind::Closing, 120, MICROS_1000, 30),
     ] {
         let called = called_before_answer(kind, callbacks, time);
         println!("{kind:?}: {called} of {callbacks} callbacks before the answer");

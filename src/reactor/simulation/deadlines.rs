@@ -74,7 +74,7 @@ fn check_flushing(
     (now, longest_sleep): (Duration, Duration),
 ) {
     let checked_at = std::mem::replace(&mut peer.checked_at, now);
-    if connection.life.stage() == Stage::Open {
+    if matches!(connection.life.stage(), Stage::Open | Stage::Closed) {
         return;
     }
     let pending = connection.output.left();
@@ -175,7 +175,8 @@ pub(super) fn check_timeouts(
     let time = (now, longest_sleep);
     check_flushing(peer, connection, pipe, timeouts, has_own_end, time);
     check_finishing(peer, connection, time);
-    if connection.life.is_parting() || !connection.life.takes_input() {
+    let is_ending = !connection.life.takes_input() && !connection.life.is_closed();
+    if connection.life.is_parting() || is_ending {
         // While output leaves, the time of a close begins anew.
         let has_own_end = has_own_end && peer.flushing.is_none();
         let longest = longest_close(connection, pipe, timeouts, longest_sleep);

@@ -117,6 +117,13 @@ pub(super) fn check_end_for_handler(
     );
 }
 
+/// The number of callbacks that ended connections may have in an iteration of a seed's run. It is of a generator of its own, so that the
+/// runs without a bound do not depend on it.
+pub(super) fn end_budget(seed: u64) -> usize {
+    let mut random = Random(seed ^ 0x1a57_ca11);
+    [usize::MAX, usize::MAX, usize::MAX, 1, 2, 10][random.below(6)]
+}
+
 /// Checks that an orderly close was not cut short: the socket of a connection that is over for the handler lives on until all
 /// is sent and the peer has ended, or for the time of a close.
 pub(super) fn check_lingering(

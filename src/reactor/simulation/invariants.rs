@@ -54,7 +54,8 @@ impl World {
                 self.longest_sleep,
             );
             let record = &mut ledger.records[peer.number];
-            if record.closed.is_some() && !std::mem::replace(&mut peer.is_over, true) {
+            let has_ended = record.closed.is_some() && !std::mem::replace(&mut peer.is_over, true);
+            if has_ended && !peer.is_told_late {
                 check_end_for_handler(peer, record, &pipe, &self.timeouts);
             }
             assert_eq!(
@@ -71,11 +72,14 @@ impl World {
                 );
                 let is_drain_over = self.drain_due.is_some_and(|drain| drain.due <= now);
                 let may_be_victim = !self.reactor.state.memory.searches.is_empty();
-                if !may_be_victim {
+                if !may_be_victim && !peer.is_told_late {
                     check_lingering(peer, record, &pipe, &self.timeouts, (now, is_drain_over));
                 }
                 assert!(
-                    is_drain_over || may_be_victim || !loses_last_words(record, &pipe, now),
+                    is_drain_over
+                        || may_be_victim
+                        || peer.is_told_late
+                        || !loses_last_words(record, &pipe, now),
                     "{}: the last words to a refused peer are lost",
                     peer.number
                 );
@@ -106,7 +110,8 @@ impl World {
             }
             let most = ledger.output_limit + OWN_ROOM + LAST_WORDS_ROOM;
             assert!(connection.output.len() <= most);
-            if connection.marks.has(Marks::TOLD_OF_END) {
+            let is_told = connection.marks.has(Marks::TOLD_OF_END);
+            if is_told || connection.burdens.has(Burdens::ENDING) {
                 // Also where there is no handler to be told.
                 record.topics.clear();
             }
@@ -160,6 +165,17 @@ impl World {
         }
     }
 
+    /// Notes, before an iteration, the connections that have ended already, and whose last callbacks are still to come.
+    pub(super) fn note_late_ends(&mut self) {
+        for peer in &mut self.peers {
+            let connection = self.reactor.table.get(peer.id);
+            if connection.is_some_and(|it| it.burdens.has(Burdens::ENDING)) {
+                self.book.open().tally.count("last callbacks wait");
+                peer.is_told_late = true;
+            }
+        }
+    }
+
     /// Notes, before timers fire, the connections whose input was not looked at: their deadlines are put off.
     pub(super) fn note_unheard(&mut self) {
         let now = self.now();
@@ -185,8 +201,9 @@ impl World {
             .drain_due
             .is_some_and(|pending| pending.last_tick() > ticks(now));
         let is_drained = self.drain_due.is_some() && !is_draining;
+        let is_ending = |it: &Connection| it.burdens.has(Burdens::ENDING);
         assert!(
-            !is_drained || self.peers.is_empty(),
+            !is_drained || self.reactor.table.iter().all(is_ending),
             "a drain outlasts its deadline"
         );
         let tasks = self.reactor.tasks.iter().count();
@@ -287,15 +304,15 @@ fn check_state(connection: &Connection, record: &Record) {
     let stage = connection.life.stage();
     let is_over = stage != Stage::Open;
     let must_know = record.is_open && is_over;
-    // Mail of an `on_close` may end another connection, whose turn is next.
-    let is_listed = connection.marks.has(Marks::ON_READY_LIST);
+    // Mail of an `on_close` may end another connection, whose turn is next. The last callbacks may have to wait, too.
+    let is_ending = connection.burdens.has(Burdens::ENDING);
+    let is_listed = connection.marks.has(Marks::ON_READY_LIST) || is_ending;
     assert!(
         record.closed.is_some() == must_know || (must_know && is_listed),
         "the handler is told of the end when it can hear no more, not before and not after"
     );
     assert!(
-        !matches!(stage, Stage::Closing | Stage::Closed)
-            || connection.marks.has(Marks::ON_READY_LIST),
+        !matches!(stage, Stage::Closing | Stage::Closed) || is_listed,
         "the stage between iterations is {stage:?}"
     );
     let has_sent_all = connection.output.is_empty();
@@ -381,7 +398,9 @@ fn check_requests(
     let must_close = is_due(CLOSE_REQUEST) && !has_letters;
     assert!(!is_open || !must_close, "a close by a handle is lost");
     // One that is heavy is over at once, and goes with its next turn.
-    let is_over = connection.life.is_closed() && connection.burdens.has(Burdens::HEAVY);
+    let is_listed =
+        connection.burdens.has(Burdens::HEAVY) || connection.burdens.has(Burdens::ENDING);
+    let is_over = connection.life.is_closed() && is_listed;
     assert!(!is_due(ABORT) || is_over, "an abort by a handle is lost");
     let is_paused = connection.gate.has(Gate::PAUSED);
     assert!(
@@ -475,7 +494,7 @@ fn check_wakefulness(peer: &Peer, connection: &Connection, pipe: &Pipe, state: &
     );
     let can_send = pipe.wants_room || pipe.writable;
     assert!(
-        is_listed || can_send || connection.output.is_empty(),
+        is_listed || can_send || connection.output.is_empty() || connection.life.is_closed(),
         "{number} has output that nothing will send"
     );
 }

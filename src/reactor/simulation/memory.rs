@@ -5,6 +5,7 @@ use std::time::Duration;
 use ringwheel_ringbuffer::PoolConfig;
 
 use crate::connection::Connection;
+use crate::connection::burdens::Burdens;
 use crate::connection::close_reason::Cause;
 use crate::connection::gate::Gate;
 use crate::connection::id::ConnId;
@@ -159,7 +160,15 @@ impl World {
         let closed_for_memory = |record: &&super::ledger::Record| {
             matches!(record.closed, Some((Cause::WorkerMemory, _)))
         };
-        let ended = ledger.records.iter().filter(closed_for_memory).count();
+        // Victims whose handler will be told in a later iteration.
+        let untold: Vec<ConnId> = self
+            .reactor
+            .table
+            .iter()
+            .filter(|it| is_untold_victim(it))
+            .map(|it| it.id)
+            .collect();
+        let ended = ledger.records.iter().filter(closed_for_memory).count() + untold.len();
         let mut found = 0;
         for (index, search) in searches.iter().enumerate() {
             let later = searches.get(index + 1);
@@ -168,10 +177,15 @@ impl World {
             let (mut victims, mut survivors, mut sum, mut sure_sum) = (vec![], vec![], 0, 0);
             for (id, held) in &search.held {
                 sum += held;
-                if was_there_later(*id) || self.reactor.table.get(*id).is_some() {
+                let is_ending = self
+                    .reactor
+                    .table
+                    .get(*id)
+                    .is_some_and(|it| it.life.is_closed());
+                if was_there_later(*id) || (self.reactor.table.get(*id).is_some() && !is_ending) {
                     survivors.push(*held);
                     sure_sum += held;
-                } else if is_victim(&ledger, *id) {
+                } else if untold.contains(id) || is_victim(&ledger, *id) {
                     victims.push(*held);
                 } else {
                     // Whether it would have ended in any case cannot be told.
@@ -264,14 +278,20 @@ impl World {
     }
 }
 
-/// Bytes of the rings and the completions of a connection, from these themselves. The completions of one that is over are
-/// dropped by its next turn at the latest, and do not count.
+/// Bytes of the rings and the completions of a connection, from these themselves. The completions of one that is over and has given up
+/// its memory are called in the next iteration at the latest, and do not count.
 fn held_by(connection: &Connection) -> usize {
     let input = connection.input.as_ref().map_or(0, |ring| ring.capacity());
-    let is_over = connection.life.is_closed();
-    let extra = connection.extra.as_ref().filter(|_| !is_over);
+    let has_given_up = connection.life.is_closed() && !connection.burdens.has(Burdens::COMPLETING);
+    let extra = connection.extra.as_ref().filter(|_| !has_given_up);
     let completions = extra.map_or(0, |extra| extra.completions.added_up());
     input + connection.output.capacity() + completions
+}
+
+/// True if a connection was ended because the bound was passed, and its handler was not told yet.
+fn is_untold_victim(connection: &Connection) -> bool {
+    let is_victim = connection.life.is_closed() && connection.cause == Some(Cause::WorkerMemory);
+    is_victim && !connection.marks.has(Marks::TOLD_OF_END)
 }
 
 /// True if a connection was ended because the bound was passed.

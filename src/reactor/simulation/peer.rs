@@ -47,6 +47,8 @@ pub(super) struct Peer {
     pub(super) subscriber: super::lag::Subscriber,
     /// The end of the connection for the handler was checked.
     pub(super) is_over: bool,
+    /// Last callbacks had to wait for a later iteration, so the times of the end are not known exactly.
+    pub(super) is_told_late: bool,
     /// The time at which the connection was first seen to be parting.
     pub(super) parting_since: Option<Duration>,
     /// The time at which it was first seen to be closing.
@@ -130,6 +132,7 @@ impl Peer {
             is_slow: random.one_in(6),
             subscriber: super::lag::Subscriber::default(),
             is_over: false,
+            is_told_late: false,
             parting_since: None,
             closing_since: None,
             parting_renewed: None,

@@ -23,6 +23,7 @@ use crate::shared::task::{Task, Ticket};
 use crate::wheel::TickClock;
 
 use super::courtesy::Courtesy;
+use super::endings::end_budget;
 use super::handler::ScriptedHandler;
 use super::ledger::{Book, ExpectedTask, Ledger, Pending, Record};
 use super::mail::{BytesProtocol, Mailer};
@@ -152,6 +153,7 @@ impl World {
                 letters: [1, 3, 1024][random.below(3)],
                 publications: [1, 100, 10_000][random.below(3)],
             },
+            end_budget: end_budget(seed),
             memory: shortage.bounds(),
         };
         let fault_rarity = [0, 1, 1, 3][random.below(4)];
@@ -476,6 +478,7 @@ impl World {
         self.last_gap = now - self.iterated_at;
         self.longest_sleep = self.longest_sleep.max(self.last_gap);
         self.iterated_at = now;
+        self.note_late_ends();
         self.reactor.set_now(now);
         let mut events = self.poll();
         for index in (1..events.len()).rev() {
@@ -515,9 +518,10 @@ impl World {
         let now = self.now();
         let has_no_time = self.reactor.timeout(|| now) == Some(Duration::ZERO);
         let state = &self.reactor.state;
-        let waits = !state.ready.is_empty() || !state.heavy.is_empty();
+        let waits =
+            !state.ready.is_empty() || !state.heavy.is_empty() || !self.reactor.ends.is_empty();
         self.book.open().claim(has_no_time || !waits, || {
-            "the loop would sleep although connections wait for a turn".into()
+            "the loop would sleep although connections wait for a turn, or for their last callbacks".into()
         });
         self.reactor.set_behind(has_no_time || !self.sleeps);
     }
