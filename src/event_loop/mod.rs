@@ -17,7 +17,7 @@ use crate::accept::admission::Admission;
 use crate::accept::control::AcceptorControl;
 use crate::accept::listener::Take;
 use crate::accept::listeners::Listeners;
-use crate::connection::callback_time::CallbackTime;
+use crate::connection::callback_time::CallbackBudget;
 use crate::connection::id::ConnId;
 use crate::event_loop::change::LoopChange;
 use crate::io::stream::Stream;
@@ -191,15 +191,15 @@ impl EventLoop {
     fn accept_ready(&mut self) {
         // The callbacks so far may have taken long, and deadlines of new connections count from now.
         self.reactor.catch_up(self.shared.clock());
-        let time = self.reactor.begin_callbacks();
-        self.accept(Listeners::accept_ready, time);
+        let budget = self.reactor.begin_newcomers();
+        self.accept(Listeners::accept_ready, budget);
     }
 
-    /// Accepts in the given manner, and adopts what comes until `time` is over.
+    /// Accepts in the given manner, and adopts what comes until the budget is spent.
     fn accept(
         &mut self,
         manner: fn(&mut Listeners, &Admission, &mut Take<'_>),
-        time: CallbackTime,
+        mut budget: CallbackBudget,
     ) {
         let EventLoop {
             poll,
@@ -216,7 +216,7 @@ impl EventLoop {
                 false => adopt(reactor, poll.registry(), arrival),
                 true => begin_opening(openings, poll.registry(), arrival, shared.clock()),
             }
-            !time.is_over()
+            !budget.count()
         });
     }
 
@@ -226,7 +226,7 @@ impl EventLoop {
         let mut is_stopped = false;
         // The callbacks so far may have taken long, and deadlines of new connections count from now.
         self.reactor.catch_up(self.shared.clock());
-        let time = self.reactor.begin_callbacks();
+        let mut budget = self.reactor.begin_newcomers();
         for _ in 0..COMMAND_BUDGET {
             let Ok(command) = self.commands.try_recv() else {
                 break;
@@ -243,7 +243,7 @@ impl EventLoop {
                         }
                     }
                     self.count_adopted();
-                    if time.is_over() {
+                    if budget.count() {
                         break;
                     }
                 }
@@ -298,7 +298,7 @@ impl EventLoop {
     /// Accepts the connections that wait already, closes the listeners, and begins to drain.
     fn drain(&mut self, deadline: Duration, workers: Arc<[Arc<LoopShared>]>) {
         self.listeners.deregister(self.poll.registry());
-        self.accept(Listeners::drain, CallbackTime::ENDLESS);
+        self.accept(Listeners::drain, CallbackBudget::ENDLESS);
         // The callbacks of these connections may have taken long, and the deadline counts from now.
         let now = self.shared.clock();
         self.reactor.catch_up(now);

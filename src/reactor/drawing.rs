@@ -12,6 +12,8 @@ const CALLS: usize = 256;
 /// Draws from a connection's sources while there is room, within the budget of the turn: a byte counts 1, and the time of many
 /// calls counts, too. Each turn makes at least one call, whatever its input has cost. The end of the turn queues the connection if
 /// there is still room. Drops the sources once the connection closes without them.
+///
+/// Completions that the last turn has left come first, so that a source whose completions take long slows itself down.
 pub(super) fn draw_from_sources(
     connection: &mut Connection,
     slot: &mut ServiceEntry,
@@ -24,6 +26,9 @@ pub(super) fn draw_from_sources(
 }
 
 fn draw(connection: &mut Connection, slot: &mut ServiceEntry, state: &mut LoopState) {
+    if connection.has_due_completions() && connection.life.stage() == Stage::Open {
+        return;
+    }
     let low_water = slot.limits.low_water;
     for call in 0..CALLS {
         if connection.life.stage() != Stage::Open || connection.output.has_failed() {

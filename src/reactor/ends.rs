@@ -6,7 +6,7 @@
 
 use crate::connection::Connection;
 use crate::connection::burdens::Burdens;
-use crate::connection::callback_time::CallbackTime;
+use crate::connection::callback_time::CallbackBudget;
 use crate::connection::completion::SendOutcome;
 use crate::connection::id::ConnId;
 use crate::connection::lifecycle::Stage;
@@ -18,32 +18,6 @@ use super::closing::release_handles;
 
 /// Number of completions of one connection that are called before those of the next.
 const COMPLETIONS: usize = 64;
-
-/// The bounds of the callbacks that ended connections have in an iteration.
-#[derive(Clone, Copy)]
-struct Allowance {
-    time: CallbackTime,
-    callbacks: usize,
-}
-
-impl Allowance {
-    fn without_bounds() -> Self {
-        Allowance {
-            time: CallbackTime::ENDLESS,
-            callbacks: usize::MAX,
-        }
-    }
-
-    /// Counts a callback. True if the next one must wait for another iteration.
-    fn is_over_after_one(&mut self) -> bool {
-        self.callbacks = self.callbacks.saturating_sub(1);
-        self.is_over()
-    }
-
-    fn is_over(&self) -> bool {
-        self.callbacks == 0 || self.time.is_over()
-    }
-}
 
 /// True if callbacks of the connection's end are to come, and it is not listed for them.
 pub(super) fn has_unlisted_end(connection: &Connection) -> bool {
@@ -72,39 +46,47 @@ impl Reactor {
 
     /// Calls the last callbacks of connections that are over, within the bounds of an iteration.
     pub(super) fn finish_ends(&mut self) {
-        let mut allowance = Allowance {
-            time: self.begin_callbacks(),
-            callbacks: self.end_budget,
-        };
+        let mut budget = CallbackBudget::new(self.begin_callbacks(), self.end_budget);
         while let Some(id) = self.ends.pop_front() {
             if std::mem::take(&mut self.state.memory.awaits_ends) {
-                allowance = Allowance::without_bounds();
+                budget = CallbackBudget::ENDLESS;
             }
-            if !self.finish_end(id, &mut allowance) {
+            if !self.finish_end(id, &mut budget) {
                 self.ends.push_back(id);
             }
             self.after_callbacks(id.slot);
-            if allowance.is_over() {
+            if budget.is_spent() {
                 break;
             }
         }
+        self.newcomers = match self.ends.is_empty() {
+            true => usize::MAX,
+            false => self.closed.len().max(1),
+        };
+    }
+
+    /// The budget of the newcomers in an iteration. While ends wait, no more connections come than were removed: the ends would become
+    /// ever more, with a descriptor each.
+    pub(crate) fn begin_newcomers(&self) -> CallbackBudget {
+        CallbackBudget::new(self.begin_callbacks(), self.newcomers)
     }
 
     /// Calls the last callbacks of all connections that are over.
     pub(super) fn finish_all_ends(&mut self) {
+        let mut budget = CallbackBudget::ENDLESS;
         while let Some(id) = self.ends.pop_front() {
-            if !self.finish_end(id, &mut Allowance::without_bounds()) {
+            if !self.finish_end(id, &mut budget) {
                 self.ends.push_back(id);
             }
         }
     }
 
     /// Calls the last callbacks of a connection. False if there are more.
-    fn finish_end(&mut self, id: ConnId, allowance: &mut Allowance) -> bool {
+    fn finish_end(&mut self, id: ConnId, budget: &mut CallbackBudget) -> bool {
         let Some(connection) = self.table.get(id) else {
             return true;
         };
-        if connection.life.is_closed() && !call_last_completions(connection, allowance) {
+        if connection.life.is_closed() && !call_last_completions(connection, budget) {
             connection.charge_rings(&mut self.state);
             return false;
         }
@@ -113,7 +95,7 @@ impl Reactor {
             connection.marks.set(Marks::TOLD_OF_END, true);
             let service = &mut self.services[connection.service as usize].service;
             service.end(connection, &mut self.state);
-            allowance.is_over_after_one();
+            budget.count();
         }
         if connection.life.is_closed() {
             connection.marks.set(Marks::ON_CLOSED_LIST, true);
@@ -125,12 +107,13 @@ impl Reactor {
 
 /// Calls the completions of a connection that is removed.
 pub(super) fn call_all_completions(connection: &mut Connection) {
-    while !call_last_completions(connection, &mut Allowance::without_bounds()) {}
+    let mut budget = CallbackBudget::ENDLESS;
+    while !call_last_completions(connection, &mut budget) {}
 }
 
 /// Calls completions of a connection that has ended: of messages that are with the kernel, then of those that are lost. False if
 /// some are left.
-fn call_last_completions(connection: &mut Connection, allowance: &mut Allowance) -> bool {
+fn call_last_completions(connection: &mut Connection, budget: &mut CallbackBudget) -> bool {
     let written = connection.output.written();
     let Some(extra) = &mut connection.extra else {
         return true;
@@ -144,7 +127,7 @@ fn call_last_completions(connection: &mut Connection, allowance: &mut Allowance)
             // Its drop tells the loss.
             None => contain_drop(extra.completions.pop()),
         }
-        if allowance.is_over_after_one() {
+        if budget.count() {
             break;
         }
     }

@@ -136,6 +136,8 @@ pub(crate) struct Reactor {
     ends: VecDeque<ConnId>,
     /// The number of those callbacks in an iteration.
     end_budget: usize,
+    /// The number of connections that may come in the next iteration.
+    newcomers: usize,
     /// Slots to remove at the end of the iteration.
     closed: Vec<u32>,
     /// Removed connections, for the admission's counts.
@@ -173,6 +175,7 @@ impl Reactor {
             fired_at: 0,
             ends: VecDeque::new(),
             end_budget: config.end_budget,
+            newcomers: usize::MAX,
             closed: Vec::new(),
             departed: Vec::new(),
             drain: None,

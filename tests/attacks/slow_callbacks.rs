@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ringwheel::protocol::{Lines, LinesError};
-use ringwheel::{CloseReason, Conn, ConnHandle, Connections, Handler, Server};
+use ringwheel::{CloseReason, Conn, ConnHandle, Connections, Handler, Server, SourceStep};
 use support::{DEADLINE, TestServer, eventually, listen};
 
 /// The callback that a line of the attacker leads to.
@@ -179,4 +179,107 @@ fn callbacks_that_take_long_make_others_wait_for_few_of_them() {
         println!("{kind:?}: {called} of {callbacks} callbacks before the answer");
         assert!(called <= most, "{kind:?}: {called} callbacks came first");
     }
+}
+
+/// Counts connections that are open for the handler, and takes long for each end.
+#[derive(Clone)]
+struct Leaving {
+    open: Arc<AtomicUsize>,
+    most: Arc<AtomicUsize>,
+    closed: Arc<AtomicUsize>,
+}
+
+impl Handler for Leaving {
+    type Protocol = Lines;
+    type Session = ();
+
+    fn on_open(&mut self, _conn: &mut Conn<'_, Lines>) {
+        let open = self.open.fetch_add(1, Ordering::SeqCst) + 1;
+        self.most.fetch_max(open, Ordering::SeqCst);
+    }
+
+    fn on_message(&mut self, _conn: &mut Conn<'_, Lines>, _session: &mut (), _line: &str) {}
+
+    fn on_close(&mut self, _: &Conn<'_, Lines>, _session: (), _: CloseReason<LinesError>) {
+        let begin = Instant::now();
+        while begin.elapsed() < Duration::from_millis(1) {}
+        self.open.fetch_sub(1, Ordering::SeqCst);
+        self.closed.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// Connections came faster than their ends were told, and those that had ended kept their descriptors: they became ever more.
+#[test]
+fn connections_whose_ends_take_long_do_not_pile_up() {
+    const CONNECTIONS: usize = 2_000;
+    let counts: [Arc<AtomicUsize>; 3] = Default::default();
+    let [open, most, closed] = counts.clone();
+    let builder = Server::builder().workers(1);
+    let handler = Leaving { open, most, closed };
+    let builder = builder.listen_with(listen(Lines::new()), handler);
+    let server = TestServer::spawn(builder.expect("a free port"));
+    for _ in 0..CONNECTIONS {
+        drop(server.connect());
+    }
+    let [_, most, closed] = counts;
+    eventually("all ends", || closed.load(Ordering::SeqCst) == CONNECTIONS);
+    let most = most.load(Ordering::SeqCst);
+    println!("{most} of {CONNECTIONS} connections were open at once");
+    assert!(
+        most < CONNECTIONS / 4,
+        "{most} connections were open at once"
+    );
+}
+
+/// Answers each line with a source of messages whose completions take long, and notes the most that waited.
+#[derive(Clone, Default)]
+struct Drawn {
+    sent: Arc<AtomicUsize>,
+    completed: Arc<AtomicUsize>,
+    most: Arc<AtomicUsize>,
+}
+
+const DRAWN: usize = 2_000;
+
+impl Handler for Drawn {
+    type Protocol = Lines;
+    type Session = ();
+
+    fn on_open(&mut self, _conn: &mut Conn<'_, Lines>) {}
+
+    fn on_message(&mut self, conn: &mut Conn<'_, Lines>, _session: &mut (), _line: &str) {
+        let drawn = self.clone();
+        let source = move |conn: &mut Conn<'_, Lines>| {
+            let sent = drawn.sent.fetch_add(1, Ordering::SeqCst) + 1;
+            let waiting = sent - drawn.completed.load(Ordering::SeqCst);
+            drawn.most.fetch_max(waiting, Ordering::SeqCst);
+            let completed = drawn.completed.clone();
+            conn.send_then("a", move |_| {
+                let begin = Instant::now();
+                while begin.elapsed() < Duration::from_micros(200) {}
+                completed.fetch_add(1, Ordering::SeqCst);
+            });
+            match sent < DRAWN {
+                true => SourceStep::More,
+                false => SourceStep::Done,
+            }
+        };
+        conn.send_from(source);
+    }
+}
+
+/// A source was called again while completions of its messages were waiting, so these became ever more: a peer that reads could not
+/// be held back any more, and a drain waited for all of them.
+#[test]
+fn a_source_waits_for_the_completions_of_its_messages() {
+    let handler = Drawn::default();
+    let builder = Server::builder().workers(1);
+    let builder = builder.listen_with(listen(Lines::new()), handler.clone());
+    let server = TestServer::spawn(builder.expect("a free port"));
+    let mut peer = server.connect();
+    peer.send(b"?\n");
+    assert_eq!(peer.receive(2 * DRAWN), "a\n".repeat(DRAWN).as_bytes());
+    let most = handler.most.load(Ordering::SeqCst);
+    println!("{most} of {DRAWN} completions waited at once");
+    assert!(most < DRAWN / 4, "{most} completions waited at once");
 }

@@ -83,7 +83,9 @@ impl World {
                     "{}: the last words to a refused peer are lost",
                     peer.number
                 );
-                check_refusal(peer.number, &pipe, &mut ledger.tally);
+                if !peer.is_told_late {
+                    check_refusal(peer.number, &pipe, &mut ledger.tally);
+                }
                 record.is_gone = true;
                 record.topics.clear();
                 tally_end(
@@ -117,7 +119,10 @@ impl World {
             }
             check_state(connection, record);
             check_requests(connection, record, reads_mail, &mut ledger.tally);
-            check_counters(connection, record, &pipe);
+            if !connection.life.is_closed() {
+                // What a connection has given up at its end is not counted any more.
+                check_counters(connection, record, &pipe);
+            }
             check_close(peer, connection, record, &pipe);
             check_wakefulness(peer, connection, &pipe, &self.reactor.state);
             check_sealed(peer, connection, &pipe, &mut ledger.tally);

@@ -161,13 +161,14 @@ impl World {
             matches!(record.closed, Some((Cause::WorkerMemory, _)))
         };
         // Victims whose handler will be told in a later iteration.
-        let untold: Vec<ConnId> = self
-            .reactor
-            .table
-            .iter()
-            .filter(|it| is_untold_victim(it))
-            .map(|it| it.id)
-            .collect();
+        let is_met = |id: ConnId| {
+            ledger
+                .records
+                .iter()
+                .any(|it| it.id == Some(id) && it.is_open)
+        };
+        let untold = self.reactor.table.iter().filter(|it| is_untold_victim(it));
+        let untold: Vec<ConnId> = untold.map(|it| it.id).filter(|id| is_met(*id)).collect();
         let ended = ledger.records.iter().filter(closed_for_memory).count() + untold.len();
         let mut found = 0;
         for (index, search) in searches.iter().enumerate() {
