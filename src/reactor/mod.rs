@@ -219,7 +219,8 @@ impl Reactor {
 
     /// Time for which the loop may sleep; `None` for ever. The clock is asked only if a timer is set.
     pub(crate) fn timeout(&self, now: impl FnOnce() -> Duration) -> Option<Duration> {
-        if self.state.has_ready() || !self.ends.is_empty() {
+        let has_victims = !self.state.memory.victims.is_empty();
+        if self.state.has_ready() || !self.ends.is_empty() || has_victims {
             return Some(Duration::ZERO);
         }
         let tick = self.state.wheel.next_expiry()?;
