@@ -29,7 +29,7 @@ impl CallbackTime {
     }
 }
 
-/// The callbacks that may be called in an iteration: they have a time, and a number.
+/// The callbacks that an iteration may still call: a time and a number. Callbacks that give way to each other share one.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CallbackBudget {
     time: CallbackTime,

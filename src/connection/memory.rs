@@ -98,7 +98,7 @@ pub(crate) struct Memory {
     pub(crate) course: Course,
     /// Slots of connections that were ended because the bound was passed, to be moved on by the reactor.
     pub(crate) victims: Vec<u32>,
-    /// Completions of connections that are over hold memory which is not accounted for any more.
+    /// The memory of completions of ended connections is no longer counted, so all of these are called at the end of the iteration.
     pub(crate) awaits_ends: bool,
     /// The searches for victims since the simulation has looked.
     #[cfg(test)]

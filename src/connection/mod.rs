@@ -219,6 +219,12 @@ impl Connection {
         extra.is_some_and(|extra| extra.completions.is_due(self.output.written()))
     }
 
+    /// True if completions wait, for output or for their turn.
+    pub(crate) fn has_completions(&self) -> bool {
+        let extra = self.extra.as_ref();
+        extra.is_some_and(|extra| !extra.completions.is_empty())
+    }
+
     /// True if the input that is kept can be delivered: a turn has ended between two messages, or the gate has opened.
     pub(crate) fn has_deliverable(&self) -> bool {
         self.gate.is_open() && self.kept() >= self.needed as usize

@@ -134,9 +134,9 @@ pub(crate) struct Reactor {
     fired_at: u64,
     /// Connections that are over, and whose last callbacks are to come.
     ends: VecDeque<ConnId>,
-    /// The number of those callbacks in an iteration.
+    /// Number of those callbacks that an iteration may call.
     end_budget: usize,
-    /// The number of connections that may come in the next iteration.
+    /// Number of connections that the next iteration may accept.
     newcomers: usize,
     /// Slots to remove at the end of the iteration.
     closed: Vec<u32>,

@@ -265,6 +265,10 @@ impl<H: Handler> Service for Hub<H> {
     fn end(&mut self, connection: &mut Connection, state: &mut LoopState) {
         let Hub { handler, table, .. } = self;
         let TypedTable { typed, link, .. } = table;
+        debug_assert!(
+            !connection.life.is_closed() || !connection.has_completions(),
+            "the last completions come before the end"
+        );
         let Some(typed) = typed.get_mut(connection.key as usize) else {
             return;
         };

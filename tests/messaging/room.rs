@@ -155,8 +155,11 @@ fn the_callback_for_all_workers_waits_for_the_last_of_them() {
     let recorder = recorder.on_message(move |_, _| hold.enter());
     let builder = Server::builder().workers(2).mailbox_limit(4);
     let server = TestServer::start_on(builder, listen(Raw), recorder);
-    let mut clients = [server.connect(), server.connect()];
-    let handles = [take(&lent), take(&lent)];
+    // The handle of each client, in the same order.
+    let (mut clients, handles): (Vec<_>, Vec<_>) = [(); 2]
+        .map(|()| (server.connect(), take(&lent)))
+        .into_iter()
+        .unzip();
     for client in &mut clients {
         client.send(b"x");
         grip.wait();
@@ -169,13 +172,17 @@ fn the_callback_for_all_workers_waits_for_the_last_of_them() {
     all.when_room(move || told.send(current_worker()).unwrap());
     grip.release();
     // One of the two has read its mail, and the other has not.
-    support::eventually("one goes on", || {
-        handles.iter().any(|handle| handle.send("b").is_ok())
+    let first = support::eventually_some("one goes on", || {
+        handles.iter().position(|handle| handle.send("b").is_ok())
     });
+    // Another event shows that its worker has ended the iteration in which it has read its mail, and told of it.
+    clients[first].send(b"x");
+    grip.wait();
     assert!(room.try_recv().is_err(), "one is still full");
+    // Both go on.
     grip.release();
-    // Usually it is the other worker that tells: the first may not have told yet when the other has read its mail.
-    assert!(take(&room).is_some(), "a worker calls back");
+    grip.release();
+    assert_eq!(take(&room), Some(handles[1 - first].id().worker()));
     server.finish(&events);
 }
 
