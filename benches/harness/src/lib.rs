@@ -23,6 +23,7 @@ pub mod machine;
 pub mod measure;
 pub mod peers;
 pub mod plans;
+mod port;
 pub mod proc_fs;
 pub mod process;
 pub mod progress;

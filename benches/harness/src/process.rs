@@ -2,10 +2,9 @@
 
 use std::fs;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsFd;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -14,20 +13,19 @@ use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 
 use crate::certificates;
 use crate::machine;
+use crate::port::Port;
 use crate::proc_fs::{self, KernelMemory, Memory, SchedStat, Ticks};
 
 /// Longest time until a server accepts.
 const START_PATIENCE: Duration = Duration::from_secs(10);
 /// Interval between two attempts to connect.
 const START_RETRY: Duration = Duration::from_millis(5);
-/// Ports for servers, below Linux's ephemeral range (from 32768), from which the load's own connections get theirs.
-const PORTS: std::ops::Range<u16> = 20_000..32_000;
 
 /// A running server. Dropping it kills the process and reaps it.
 #[derive(Debug)]
 pub struct ServerProcess {
     child: Child,
-    address: SocketAddr,
+    port: Port,
 }
 
 impl ServerProcess {
@@ -51,8 +49,8 @@ impl ServerProcess {
         command: &str,
         cpu: Option<usize>,
     ) -> io::Result<Self> {
-        let address = free_address()?;
-        let command = command.replace("{addr}", &address.to_string());
+        let port = Port::reserve()?;
+        let command = command.replace("{addr}", &port.address().to_string());
         let command = certificates::fill_in(&command)?;
         let mut shell = Command::new("/bin/sh");
         shell
@@ -61,7 +59,7 @@ impl ServerProcess {
             .stdin(Stdio::null())
             .stdout(Stdio::null());
         let child = machine::with_affinity(cpu, || shell.spawn())??;
-        let mut server = Self { child, address };
+        let mut server = Self { child, port };
         server.wait_until_it_accepts(patience)?;
         Ok(server)
     }
@@ -77,7 +75,7 @@ impl ServerProcess {
 
     /// The server's address.
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.port.address()
     }
 
     /// Its process number.
@@ -93,7 +91,7 @@ impl ServerProcess {
                     "the server ended before it accepted ({status})"
                 )));
             }
-            match TcpStream::connect_timeout(&self.address, START_PATIENCE) {
+            match TcpStream::connect_timeout(&self.address(), START_PATIENCE) {
                 Ok(_) => return Ok(()),
                 Err(error) if start.elapsed() > patience => {
                     let seconds = patience.as_secs();
@@ -149,25 +147,6 @@ impl Drop for ServerProcess {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// A loopback address on which nothing listens now.
-fn free_address() -> io::Result<SocketAddr> {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    // Processes with neighbouring numbers start far apart, so that two started at once do not choose the same port.
-    let first = (std::process::id() as u16).wrapping_mul(7919);
-    for _ in PORTS {
-        let step = first.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
-        let address =
-            SocketAddr::from((Ipv4Addr::LOCALHOST, PORTS.start + step % PORTS.len() as u16));
-        if TcpListener::bind(address).is_ok() {
-            return Ok(address);
-        }
-    }
-    Err(io::Error::new(
-        io::ErrorKind::AddrInUse,
-        "no free port from 20000 to 32000",
-    ))
 }
 
 /// CPU time of a process and all its threads.
