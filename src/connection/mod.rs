@@ -1,6 +1,7 @@
 //! One connection as its worker keeps it, whatever its protocol: its life cycle, deadlines, limits and buffers.
 
 pub(crate) mod burdens;
+pub(crate) mod callback_budget;
 pub(crate) mod callback_time;
 pub(crate) mod close_reason;
 mod closing;

@@ -17,7 +17,7 @@ use crate::accept::admission::Admission;
 use crate::accept::control::AcceptorControl;
 use crate::accept::listener::Take;
 use crate::accept::listeners::Listeners;
-use crate::connection::callback_time::CallbackBudget;
+use crate::connection::callback_budget::CallbackBudget;
 use crate::connection::id::ConnId;
 use crate::event_loop::change::LoopChange;
 use crate::io::stream::Stream;

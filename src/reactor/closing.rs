@@ -50,14 +50,6 @@ pub(super) fn advance_close(connection: &mut Connection) {
     connection.life.end_lingering();
 }
 
-/// Tells a connection's handles that it has ended.
-pub(super) fn release_handles(connection: &mut Connection) {
-    let extra = connection.extra.as_ref();
-    if let Some(control) = extra.and_then(|extra| extra.control.as_ref()) {
-        control.end();
-    }
-}
-
 impl Reactor {
     /// Ends a close that has taken its time, unless its output leaves at the least rate, or the kernel may still hold some. A
     /// peer that did not get everything sees a reset.

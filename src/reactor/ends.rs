@@ -6,7 +6,7 @@
 
 use crate::connection::Connection;
 use crate::connection::burdens::Burdens;
-use crate::connection::callback_time::CallbackBudget;
+use crate::connection::callback_budget::CallbackBudget;
 use crate::connection::completion::SendOutcome;
 use crate::connection::id::ConnId;
 use crate::connection::lifecycle::Stage;
@@ -14,7 +14,6 @@ use crate::connection::marks::Marks;
 use crate::panics::{contain_call, contain_drop};
 
 use super::Reactor;
-use super::closing::release_handles;
 
 /// Number of completions of one connection that are called before those of the next.
 const COMPLETIONS: usize = 64;
@@ -25,6 +24,14 @@ pub(super) fn has_unlisted_end(connection: &Connection) -> bool {
         connection.life.stage() != Stage::Open && !connection.marks.has(Marks::TOLD_OF_END);
     let is_unremoved = connection.life.is_closed() && !connection.marks.has(Marks::ON_CLOSED_LIST);
     (is_untold || is_unremoved) && !connection.burdens.has(Burdens::ENDING)
+}
+
+/// Tells a connection's handles that it has ended.
+pub(super) fn release_handles(connection: &mut Connection) {
+    let extra = connection.extra.as_ref();
+    if let Some(control) = extra.and_then(|extra| extra.control.as_ref()) {
+        control.end();
+    }
 }
 
 impl Reactor {

@@ -64,9 +64,8 @@ use crate::service::Service;
 use crate::shared::{LoopShared, current};
 use crate::wheel::TickClock;
 
-use closing::release_handles;
 use drain::Drain;
-use ends::call_all_completions;
+use ends::{call_all_completions, release_handles};
 pub(crate) use mail::MailBudget;
 use tasks::ScheduledTask;
 
