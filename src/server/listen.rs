@@ -105,7 +105,8 @@ impl<P: Protocol> Listen<P> {
     /// next server can start at the path.
     ///
     /// **Limits.** A path has at most 102 bytes on Linux and 98 on the BSDs and macOS: 5 less than the kernel's limit, for the
-    /// temporary name. (Tools that list sockets show that name, the path with `~` and four digits.) The directory must exist, and
+    /// temporary name. (Tools that list sockets show that name, the path with `~` and four digits. While the server takes its place,
+    /// the path with `~lock` is another name of its socket.) The directory must exist, and
     /// the server must be able to write to it; a path that is not absolute begins at the working directory of this moment.
     ///
     /// **Options.** [`nodelay`](Self::nodelay), [`keepalive`](Self::keepalive) and [`v6_only`](Self::v6_only) have no effect.

@@ -21,7 +21,7 @@ impl<P> Listen<P> {
     /// The addresses of the peers take turns at each listener, so a client waits for at most one step of each other address, and for
     /// those of its own.
     /// [`ServerBuilder::opening_limit`](crate::ServerBuilder::opening_limit) bounds those that are under way, and 64 KiB the bytes that
-    /// each sends before it is done.
+    /// each sends before it is done. A handshake that needs more ends without an alert.
     ///
     /// **Sent** means, here too, with the kernel: a message is written once the records that contain it are. What is sent in one
     /// turn becomes one record, or several of 16 KiB.
