@@ -18,7 +18,7 @@ pub(crate) struct MailBudget {
     /// Number of connections that the letters of one service may reach. The letter that passes it is still carried out.
     pub(crate) letters: usize,
     /// The cost of the publications that all services together may deliver: 32 for each visit to a subscriber, 1 for each
-    /// message, 1 for each KiB.
+    /// message, 1 for each 256 bytes.
     pub(crate) publications: usize,
 }
 

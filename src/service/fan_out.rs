@@ -3,7 +3,7 @@
 use super::Service;
 use super::hub::Hub;
 use super::local_access::finish_visit;
-use super::visit_cost::VisitCost;
+use super::visit_cost::{VISIT_COST, VisitCost};
 use crate::connection::Connection;
 use crate::connection::callback_time::CallbackTime;
 use crate::connection::gate::Gate;
@@ -22,11 +22,14 @@ use crate::shared::places::Places;
 
 /// Number of laggards from which on those are forgotten that wait no more.
 const LAGGARDS: usize = 64;
+/// A visit that costs more is followed by a look at the clock: it may have taken long. Its price is only an estimate.
+const LARGE_VISIT: usize = 4 * VISIT_COST;
 /// Number of subscriptions that cost 1 to look through for publications.
 const LOOKS_OF_COST: usize = 8;
 
 impl<H: Handler> Hub<H> {
-    /// Delivers publications until about `budget` is spent. Returns what is left of it.
+    /// Delivers publications until about `budget` is spent, or large ones have taken the time of callbacks. Returns what is left of
+    /// the budget.
     ///
     /// The output of each subscriber leaves at once and its ring goes on to the next, so that a publication to many takes
     /// the memory of one.
@@ -36,6 +39,7 @@ impl<H: Handler> Hub<H> {
         state: &mut LoopState,
         budget: usize,
     ) -> usize {
+        let time = state.begin_callbacks();
         let mut left = budget;
         while left > 0 {
             // A publication counts whole while little room is left in the mailboxes.
@@ -50,7 +54,10 @@ impl<H: Handler> Hub<H> {
                     let delivery = Delivery::up_to(horizon).of(only).and_ahead();
                     let cost = self.visit_subscriber(id, delivery, table, state);
                     self.table.link.topics.borrow_mut().charge(cost);
-                    left = left.saturating_sub(cost);
+                    left = match cost > LARGE_VISIT && time.is_over() {
+                        true => 0,
+                        false => left.saturating_sub(cost),
+                    };
                 }
                 Some(Step::Done(done)) => self.table.link.put_done(done),
                 None => break,

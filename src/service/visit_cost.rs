@@ -4,8 +4,8 @@ use crate::connection::Connection;
 
 /// Cost of a visit itself, of which a write is the greatest part. A message costs 1 besides.
 pub(super) const VISIT_COST: usize = 32;
-/// Bytes that cost 1.
-const BYTES_OF_COST: u64 = 1024;
+/// Bytes that cost 1: the kernel copies them, and takes memory for them, in about the time that 1 stands for.
+const BYTES_OF_COST: u64 = 256;
 /// Work of the encoder that costs 1, in the unit of a received byte.
 const WORK_OF_COST: usize = 256;
 

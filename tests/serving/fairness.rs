@@ -1,11 +1,13 @@
 //! One busy connection does not slow down its neighbours.
 
+use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use ringwheel::protocol::{
     Decode, Encode, Lines, LinesDecoder, LinesError, Output, PackError, Protocol, Raw,
     UnpackContext, Unpacked,
@@ -295,6 +297,96 @@ fn large_answers_end_the_turn_of_their_connection() {
         conn.send(&answer);
     });
     assert!(in_front < 60, "one waited for {in_front} lines");
+}
+
+/// Raw bytes, with the number of messages that all connections together have sent.
+#[derive(Clone, Default)]
+struct Counted(Arc<AtomicU64>);
+
+impl Protocol for Counted {
+    type Decoder = Counted;
+    type Encoder = Counted;
+
+    fn open(&self) -> (Counted, Counted) {
+        (self.clone(), self.clone())
+    }
+}
+
+impl Decode for Counted {
+    type Encoder = Counted;
+    type Message<'a> = &'a [u8];
+    type Error = Infallible;
+
+    fn unpack<'a>(
+        &'a mut self,
+        input: &'a mut [u8],
+        _context: &mut UnpackContext<'_, Counted>,
+    ) -> Result<Unpacked<&'a [u8]>, Infallible> {
+        Ok(Unpacked::Message {
+            consumed: input.len(),
+            message: input,
+        })
+    }
+}
+
+impl Encode for Counted {
+    type Item<'a> = &'a [u8];
+    type Owned = Bytes;
+
+    fn borrow(owned: &Bytes) -> &[u8] {
+        owned
+    }
+
+    fn owned_size(owned: &Bytes) -> usize {
+        owned.len()
+    }
+
+    fn pack(&mut self, item: &[u8], output: &mut Output) -> Result<(), PackError> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        output.put_slice(item);
+        Ok(())
+    }
+}
+
+/// An iteration delivered 16 MiB, which takes the kernel 7 to 40 ms.
+#[test]
+fn a_large_publication_to_many_is_divided_over_iterations() {
+    const MEMBERS: usize = 60;
+    const LENGTH: usize = 512 * 1024;
+    let counted = Counted::default();
+    let packed = counted.0.clone();
+    let (recorder, events) = Recorder::<Counted>::new();
+    let (hold, grip) = Hold::new();
+    let (answers, answered) = channel();
+    let recorder = recorder
+        .without_messages()
+        .on_open(|conn| _ = conn.subscribe("room").unwrap())
+        .on_message(move |conn, word| match word {
+            b"publish" => {
+                conn.unsubscribe("room");
+                conn.publish("room", Bytes::from(vec![b'x'; LENGTH]))
+                    .unwrap();
+                hold.enter();
+            }
+            _ => answers.send(packed.load(Ordering::Relaxed)).unwrap(),
+        });
+    let builder = Server::builder().workers(1);
+    let server = TestServer::start_on(builder, listen(counted), recorder);
+    let mut members: Vec<Client> = (0..MEMBERS).map(|_| server.connect()).collect();
+    let (mut publisher, mut other) = (server.connect(), server.connect());
+    for _ in 0..MEMBERS + 2 {
+        events.open();
+    }
+    publisher.send(b"publish");
+    grip.wait();
+    other.send(b"?");
+    grip.release();
+    let before = answered.recv_timeout(DEADLINE).unwrap();
+    assert!(before < 16, "an answer waited for {before} deliveries");
+    for member in &mut members {
+        assert_eq!(member.receive(LENGTH).len(), LENGTH);
+    }
+    server.finish(&events);
 }
 
 #[test]
