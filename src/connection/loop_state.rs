@@ -44,6 +44,8 @@ pub(crate) struct LoopState {
     pub(crate) memory: Memory,
     /// Ready list: slots of connections that have work left which no event will announce.
     pub(crate) ready: Vec<u32>,
+    /// Connections that are [too new](Connection::is_unproven) to be served at once, and had an event.
+    pub(crate) unproven: VecDeque<ConnId>,
     /// The same for [heavy](Burdens::HEAVY) connections, of which an iteration serves only some.
     pub(crate) heavy: VecDeque<ConnId>,
     /// Mail that connections without room have held, and that is dropped at the end of the iteration.
@@ -72,6 +74,7 @@ impl LoopState {
             pool: RingPool::new(pool),
             memory: Memory::new(bounds),
             ready: Vec::new(),
+            unproven: VecDeque::new(),
             heavy: VecDeque::new(),
             released: Vec::new(),
         }
@@ -124,7 +127,7 @@ impl LoopState {
     /// True if a connection waits for a turn.
     #[inline]
     pub(crate) fn has_ready(&self) -> bool {
-        !self.ready.is_empty() || !self.heavy.is_empty()
+        !self.ready.is_empty() || !self.unproven.is_empty() || !self.heavy.is_empty()
     }
 
     /// Puts a connection on one of the two lists, once, and charges it with what it holds by now: mail may reach many before
@@ -140,5 +143,13 @@ impl LoopState {
             }
         }
         connection.charge_rings(self);
+    }
+
+    /// Puts a connection that is too new to be served at once behind the others that are.
+    pub(crate) fn queue_unproven(&mut self, connection: &mut Connection) {
+        if !connection.marks.has(Marks::ON_READY_LIST) {
+            connection.marks.set(Marks::ON_READY_LIST, true);
+            self.unproven.push_back(connection.id);
+        }
     }
 }

@@ -1,4 +1,5 @@
-//! The weight of a connection: one whose turn did much work is heavy, and takes its turns behind those that do little.
+//! The weight of a connection: one whose turn did much work is heavy, and takes its turns behind those that do little. One that is new
+//! is neither yet.
 
 use std::time::Duration;
 
@@ -14,7 +15,17 @@ const MEMORY: Duration = if cfg!(test) {
     Duration::from_secs(10)
 };
 
+/// Number of messages after which a connection is known well enough to be served at once.
+const PROVEN: u64 = 4;
+
 impl Connection {
+    /// True if the connection is too new to be known for light or heavy. It takes its turns behind those that are known: each of
+    /// many new connections could have one long turn among the light ones, before it counts as heavy.
+    #[inline]
+    pub(crate) fn is_unproven(&self) -> bool {
+        self.messages_in < PROVEN
+    }
+
     /// Notes the work of the turn so far, and makes the connection heavy or light accordingly.
     pub(crate) fn note_turn(&mut self, state: &LoopState) {
         if state.budget.is_heavy() {

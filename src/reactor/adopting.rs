@@ -3,6 +3,7 @@
 use std::io;
 
 use crate::connection::Connection;
+use crate::connection::callback_budget::CallbackBudget;
 use crate::connection::close_reason::Cause;
 use crate::connection::due::Due;
 use crate::connection::id::ConnId;
@@ -14,7 +15,26 @@ use crate::io::wire::Wire;
 
 use super::Reactor;
 
+/// Most connections that may wait for a turn before newcomers are slowed to the pace at which others go.
+const WAITING: usize = 1024;
+
 impl Reactor {
+    /// The budget of the newcomers in an iteration.
+    pub(crate) fn begin_newcomers(&self) -> CallbackBudget {
+        CallbackBudget::new(self.begin_callbacks(), self.newcomers)
+    }
+
+    /// Sets the number of newcomers in the next iteration. While ends wait, or many connections wait for a turn, no more come than
+    /// were removed, and one at least: those that wait would become ever more, with a descriptor and input each, although their
+    /// peers may be gone.
+    pub(super) fn pace_newcomers(&mut self, removed: usize) {
+        let waiting = self.state.unproven.len() + self.state.heavy.len();
+        self.newcomers = match self.ends.is_empty() && waiting <= WAITING {
+            true => usize::MAX,
+            false => removed.max(1),
+        };
+    }
+
     /// Takes a new connection. `register` asks for its events; a connection for which it fails is dropped.
     pub(crate) fn adopt(
         &mut self,

@@ -66,16 +66,6 @@ impl Reactor {
                 break;
             }
         }
-        self.newcomers = match self.ends.is_empty() {
-            true => usize::MAX,
-            false => self.closed.len().max(1),
-        };
-    }
-
-    /// The budget of the newcomers in an iteration. While ends wait, no more connections come than were removed: the ends would become
-    /// ever more, with a descriptor each.
-    pub(crate) fn begin_newcomers(&self) -> CallbackBudget {
-        CallbackBudget::new(self.begin_callbacks(), self.newcomers)
     }
 
     /// Calls the last callbacks of all connections that are over.

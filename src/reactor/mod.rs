@@ -2,8 +2,8 @@
 //! [`event_loop`](crate::event_loop) waits, asks the clock, and hands events and `now` in. So the simulation can drive the
 //! whole with a simulated network and a virtual clock.
 //!
-//! One iteration handles events, mail, due timers, the ready list and some of the heavy connections, in this order. At its end come
-//! the last callbacks of connections that are over, and closed connections are removed. A connection is heavy if its last turn did much work: its events only put it on a list, of
+//! One iteration handles events, mail, due timers, the ready list, new connections and some of the heavy ones, in this order. At its
+//! end come the last callbacks of connections that are over, and closed connections are removed. A connection is heavy if its last turn did much work: its events only put it on a list, of
 //! which each iteration serves a few, so that others wait for these few and not for all. Callbacks only state intents; nothing is removed while something may still refer to it.
 //!
 //! Most turns are alike: input has come, whole messages take all of it, and the socket takes all that they answer. They have
@@ -27,14 +27,16 @@ mod flush;
 mod mail;
 mod memory;
 mod read;
-/// Ends a connection whose socket has an error, if nothing will be read: no read would meet it.
-fn meet_error(connection: &mut Connection) {
+/// Ends a connection whose socket has an error, if nothing will be read: no read would meet it. True if it has one.
+fn meet_error(connection: &mut Connection) -> bool {
     if connection.wants_input() {
-        return;
+        return false;
     }
-    if let Ok(Some(error)) = connection.output.wire().take_error() {
-        connection.fail(error);
-    }
+    let Ok(Some(error)) = connection.output.wire().take_error() else {
+        return false;
+    };
+    connection.fail(error);
+    true
 }
 
 #[cfg(test)]
@@ -239,7 +241,7 @@ impl Reactor {
         } = self;
         let Some(connection) = table
             .by_token(token)
-            .filter(|connection| connection.only_awaits_input())
+            .filter(|connection| connection.only_awaits_input() && !connection.is_unproven())
         else {
             return false;
         };
@@ -272,13 +274,24 @@ impl Reactor {
         if connection.burdens.has(Burdens::HEAVY) {
             return self.state.queue(connection);
         }
+        if connection.is_unproven() {
+            return self.state.queue_unproven(connection);
+        }
         self.turn(slot);
         if readiness.error {
-            // A reset may come directly behind the end of the stream, in the same event.
-            if let Some(connection) = self.table.by_token(token) {
-                meet_error(connection);
-                self.settle(slot);
-            }
+            self.meet_late_error(token);
+        }
+    }
+
+    /// Ends a connection whose socket has an error that came behind what the last turn has read: a reset may come directly behind the
+    /// end of the stream, in the same event.
+    fn meet_late_error(&mut self, token: usize) {
+        let Some(connection) = self.table.by_token(token) else {
+            return;
+        };
+        if meet_error(connection) {
+            let slot = connection.id.slot;
+            self.settle(slot);
         }
     }
 
@@ -306,6 +319,9 @@ impl Reactor {
         if !self.state.ready.is_empty() {
             self.work_off_ready_list();
         }
+        if !self.state.unproven.is_empty() {
+            self.serve_unproven();
+        }
         if !self.state.heavy.is_empty() {
             self.serve_heavy();
         }
@@ -321,6 +337,7 @@ impl Reactor {
         if !self.ends.is_empty() {
             self.finish_ends();
         }
+        self.pace_newcomers(self.closed.len());
         if !self.closed.is_empty() {
             self.remove_closed();
         }
@@ -348,6 +365,28 @@ impl Reactor {
             }
         }
         self.turn_list.clear();
+    }
+
+    /// Gives turns to new connections until they have taken the time of callbacks. So those that are known wait for this time, and not
+    /// for the first messages of all who have just come.
+    fn serve_unproven(&mut self) {
+        let time = self.begin_callbacks();
+        for _ in 0..self.state.unproven.len() {
+            let Some(id) = self.state.unproven.pop_front() else {
+                break;
+            };
+            let Some(connection) = self.table.get(id) else {
+                continue;
+            };
+            connection.marks.set(Marks::ON_READY_LIST, false);
+            self.turn(id.slot);
+            self.meet_late_error(id.token());
+            if time.is_over() {
+                break;
+            }
+        }
+        // Mail may have filled the rings of those that were not served.
+        self.keep_memory();
     }
 
     /// Gives turns to heavy connections until they have done the work of some whole turns. So light connections, whose events

@@ -27,6 +27,8 @@ enum Kind {
     Lost,
     /// None: the end of each connection takes long.
     Closing,
+    /// None: the first message of each connection takes long.
+    First,
 }
 
 /// The callbacks so far, and the question that comes amid them.
@@ -106,7 +108,8 @@ impl Handler for Busy {
                 }
                 return conn.abort();
             }
-            (_, Kind::Opening | Kind::Closing) => {}
+            ("x", Kind::First) => shared.call(time),
+            (_, Kind::Opening | Kind::Closing | Kind::First) => {}
         }
         if line != "x" {
             conn.send("!");
@@ -140,8 +143,11 @@ fn called_before_answer(kind: Kind, callbacks: usize, time: Duration) -> usize {
     });
     let server = TestServer::spawn(builder.expect("a free port"));
     let mut asker = server.connect();
-    asker.send(b"hello\n");
-    assert_eq!(asker.receive(2), b"!\n");
+    // As often as it takes to be known for a light connection.
+    for _ in 0..4 {
+        asker.send(b"hello\n");
+        assert_eq!(asker.receive(2), b"!\n");
+    }
     let mut attackers = vec![server.connect()];
     match kind {
         Kind::Opening => attackers.extend((0..callbacks).map(|_| server.connect())),
@@ -154,6 +160,12 @@ fn called_before_answer(kind: Kind, callbacks: usize, time: Duration) -> usize {
             }
             // A callback that takes long delays the events of all these ends, so that they come together.
             attackers.clear();
+        }
+        Kind::First => {
+            attackers.extend((1..callbacks).map(|_| server.connect()));
+            attackers
+                .iter_mut()
+                .for_each(|attacker| attacker.send(b"x\n"));
         }
         _ => attackers[0].send("x\n".repeat(callbacks).as_bytes()),
     }
@@ -180,6 +192,7 @@ fn callbacks_that_take_long_make_others_wait_for_few_of_them() {
         (Kind::Opening, 120, MICROS_1000, 60),
         (Kind::Lost, 400, MICROS_100, 100),
         (Kind::Closing, 120, MICROS_1000, 30),
+        (Kind::First, 120, MICROS_1000, 30),
     ] {
         let called = called_before_answer(kind, callbacks, time);
         println!("{kind:?}: {called} of {callbacks} callbacks before the answer");
@@ -187,9 +200,11 @@ fn callbacks_that_take_long_make_others_wait_for_few_of_them() {
     }
 }
 
-/// Counts connections that are open for the handler, and takes long for each end.
+/// Counts connections that are open for the handler, and takes long for each message, or for each end.
 #[derive(Clone)]
 struct Leaving {
+    of_message: Duration,
+    of_end: Duration,
     open: Arc<AtomicUsize>,
     most: Arc<AtomicUsize>,
     closed: Arc<AtomicUsize>,
@@ -204,37 +219,54 @@ impl Handler for Leaving {
         self.most.fetch_max(open, Ordering::SeqCst);
     }
 
-    fn on_message(&mut self, _conn: &mut Conn<'_, Lines>, _session: &mut (), _line: &str) {}
+    fn on_message(&mut self, _conn: &mut Conn<'_, Lines>, _session: &mut (), _line: &str) {
+        spin(self.of_message);
+    }
 
     fn on_close(&mut self, _: &Conn<'_, Lines>, _session: (), _: CloseReason<LinesError>) {
-        spin(Duration::from_millis(1));
+        spin(self.of_end);
         self.open.fetch_sub(1, Ordering::SeqCst);
         self.closed.fetch_add(1, Ordering::SeqCst);
     }
+}
+
+/// Opens so many connections that send `line` and leave, without pause. Returns the largest number that was open at once.
+fn most_open(connections: usize, line: &[u8], of_message: Duration, of_end: Duration) -> usize {
+    let counts: [Arc<AtomicUsize>; 3] = Default::default();
+    let [open, most, closed] = counts.clone();
+    let builder = Server::builder().workers(1);
+    let handler = Leaving {
+        of_message,
+        of_end,
+        open,
+        most,
+        closed,
+    };
+    let builder = builder.listen_with(listen(Lines::new()), handler);
+    let server = TestServer::spawn(builder.expect("a free port"));
+    for _ in 0..connections {
+        server.connect().send(line);
+    }
+    let [_, most, closed] = counts;
+    eventually("all ends", || closed.load(Ordering::SeqCst) == connections);
+    let most = most.load(Ordering::SeqCst);
+    println!("{most} of {connections} connections were open at once");
+    most
 }
 
 /// A client that connects and leaves without pause is accepted no faster than `on_close` is called for its connections: ended
 /// connections keep their descriptors until then.
 #[test]
 fn connections_whose_ends_take_long_do_not_pile_up() {
-    const CONNECTIONS: usize = 2_000;
-    let counts: [Arc<AtomicUsize>; 3] = Default::default();
-    let [open, most, closed] = counts.clone();
-    let builder = Server::builder().workers(1);
-    let handler = Leaving { open, most, closed };
-    let builder = builder.listen_with(listen(Lines::new()), handler);
-    let server = TestServer::spawn(builder.expect("a free port"));
-    for _ in 0..CONNECTIONS {
-        drop(server.connect());
-    }
-    let [_, most, closed] = counts;
-    eventually("all ends", || closed.load(Ordering::SeqCst) == CONNECTIONS);
-    let most = most.load(Ordering::SeqCst);
-    println!("{most} of {CONNECTIONS} connections were open at once");
-    assert!(
-        most < CONNECTIONS / 4,
-        "{most} connections were open at once"
-    );
+    let most = most_open(2_000, b"", Duration::ZERO, Duration::from_millis(1));
+    assert!(most < 500, "{most} connections were open at once");
+}
+
+/// The same for connections whose messages take long: 1,024 of them may wait for a turn, before others come no faster than these go.
+#[test]
+fn connections_whose_messages_take_long_do_not_pile_up() {
+    let most = most_open(4_000, b"x\n", Duration::from_millis(1), Duration::ZERO);
+    assert!(most < 2_000, "{most} connections were open at once");
 }
 
 /// Answers each line with a source of messages whose completions take long, and notes the most that waited.

@@ -475,8 +475,9 @@ fn check_close(peer: &Peer, connection: &Connection, record: &Record, pipe: &Pip
 /// Checks that an event or the ready list will bring up all work: a lost wake-up would leave it undone.
 fn check_wakefulness(peer: &Peer, connection: &Connection, pipe: &Pipe, state: &LoopState) {
     let number = peer.number;
-    let is_listed =
-        state.ready.contains(&connection.id.slot) || state.heavy.contains(&connection.id);
+    let is_listed = state.ready.contains(&connection.id.slot)
+        || state.unproven.contains(&connection.id)
+        || state.heavy.contains(&connection.id);
     assert_eq!(
         connection.marks.has(Marks::ON_READY_LIST),
         is_listed,

@@ -518,8 +518,10 @@ impl World {
         let now = self.now();
         let has_no_time = self.reactor.timeout(|| now) == Some(Duration::ZERO);
         let state = &self.reactor.state;
-        let waits =
-            !state.ready.is_empty() || !state.heavy.is_empty() || !self.reactor.ends.is_empty();
+        let waits = !state.ready.is_empty()
+            || !state.unproven.is_empty()
+            || !state.heavy.is_empty()
+            || !self.reactor.ends.is_empty();
         self.book.open().claim(has_no_time || !waits, || {
             "the loop would sleep although connections wait for a turn, or for their last callbacks".into()
         });
