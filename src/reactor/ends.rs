@@ -53,7 +53,7 @@ impl Reactor {
 
     /// Calls the last callbacks of connections that are over, within the bounds of an iteration.
     pub(super) fn finish_ends(&mut self) {
-        let mut budget = CallbackBudget::new(self.begin_callbacks(), self.end_budget);
+        let mut budget = CallbackBudget::new(self.begin_callbacks(), self.callback_limit);
         while let Some(id) = self.ends.pop_front() {
             if std::mem::take(&mut self.state.memory.awaits_ends) {
                 budget = CallbackBudget::ENDLESS;

@@ -53,6 +53,7 @@ use slab::Slab;
 
 use crate::connection::Connection;
 use crate::connection::burdens::Burdens;
+use crate::connection::callback_budget::CallbackBudget;
 use crate::connection::close_reason::Cause;
 use crate::connection::id::ConnId;
 use crate::connection::limits::{Limits, Timeouts};
@@ -85,8 +86,9 @@ pub(crate) struct ReactorConfig {
     pub(crate) read_budget: usize,
     /// The bounds of the mail that one iteration carries out.
     pub(crate) mail: MailBudget,
-    /// Number of callbacks that ended connections may have in an iteration, besides their time: the simulation measures none.
-    pub(crate) end_budget: usize,
+    /// Number of last callbacks of ended connections in an iteration, and number of turns of new ones. Both have their time besides, which
+    /// the simulation does not measure.
+    pub(crate) callback_limit: usize,
     /// The bound on the memory that the peers make the worker hold.
     pub(crate) memory: Bounds,
 }
@@ -136,7 +138,7 @@ pub(crate) struct Reactor {
     /// Connections that are over, and whose last callbacks are to come.
     ends: VecDeque<ConnId>,
     /// Number of those callbacks that an iteration may call.
-    end_budget: usize,
+    callback_limit: usize,
     /// Number of connections that the next iteration may accept.
     newcomers: usize,
     /// Slots to remove at the end of the iteration.
@@ -175,7 +177,7 @@ impl Reactor {
             tasks: Slab::new(),
             fired_at: 0,
             ends: VecDeque::new(),
-            end_budget: config.end_budget,
+            callback_limit: config.callback_limit,
             newcomers: usize::MAX,
             closed: Vec::new(),
             departed: Vec::new(),
@@ -241,7 +243,9 @@ impl Reactor {
         } = self;
         let Some(connection) = table
             .by_token(token)
-            .filter(|connection| connection.only_awaits_input() && !connection.is_unproven())
+            .filter(|connection| !connection.is_unproven())
+            .filter(|connection| !connection.marks.has(Marks::ON_READY_LIST))
+            .filter(|connection| connection.only_awaits_input())
         else {
             return false;
         };
@@ -370,7 +374,7 @@ impl Reactor {
     /// Gives turns to new connections until they have taken the time of callbacks. So those that are known wait for this time, and not
     /// for the first messages of all who have just come.
     fn serve_unproven(&mut self) {
-        let time = self.begin_callbacks();
+        let mut budget = CallbackBudget::new(self.begin_callbacks(), self.callback_limit);
         for _ in 0..self.state.unproven.len() {
             let Some(id) = self.state.unproven.pop_front() else {
                 break;
@@ -381,7 +385,7 @@ impl Reactor {
             connection.marks.set(Marks::ON_READY_LIST, false);
             self.turn(id.slot);
             self.meet_late_error(id.token());
-            if time.is_over() {
+            if budget.count() {
                 break;
             }
         }

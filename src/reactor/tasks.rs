@@ -85,7 +85,7 @@ mod tests {
             receive_buffer: 4096,
             read_budget: 4096,
             mail: crate::reactor::MailBudget::default(),
-            end_budget: usize::MAX,
+            callback_limit: usize::MAX,
             memory: crate::connection::memory::Bounds::default(),
         };
         Reactor::new(&config, shared, Vec::new(), Duration::ZERO)

@@ -103,7 +103,7 @@ impl ServerBuilder {
                 receive_buffer: 32 * 1024,
                 read_budget: 256 * 1024,
                 mail: MailBudget::default(),
-                end_budget: usize::MAX,
+                callback_limit: usize::MAX,
                 memory: Bounds::default(),
             },
             on_worker_start: Arc::new(|_| {}),

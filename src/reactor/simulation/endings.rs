@@ -117,9 +117,9 @@ pub(super) fn check_end_for_handler(
     );
 }
 
-/// The number of callbacks that ended connections may have in an iteration of a seed's run. It is of a generator of its own, so that the
+/// The number of last callbacks, and of turns of new connections, in an iteration of a seed's run. It is of a generator of its own, so that the
 /// runs without a bound do not depend on it.
-pub(super) fn end_budget(seed: u64) -> usize {
+pub(super) fn callback_limit(seed: u64) -> usize {
     let mut random = Random(seed ^ 0x1a57_ca11);
     [usize::MAX, usize::MAX, usize::MAX, 1, 2, 10][random.below(6)]
 }

@@ -402,9 +402,9 @@ fn check_requests(
     let has_letters = control.is_some_and(|control| control.has_letters());
     let must_close = is_due(CLOSE_REQUEST) && !has_letters;
     assert!(!is_open || !must_close, "a close by a handle is lost");
-    // One that is heavy is over at once, and goes with its next turn.
-    let is_listed =
-        connection.burdens.has(Burdens::HEAVY) || connection.burdens.has(Burdens::ENDING);
+    // One that is heavy, or new, is over at once, and goes with its next turn.
+    let waits_for_others = connection.burdens.has(Burdens::HEAVY) || connection.is_unproven();
+    let is_listed = waits_for_others || connection.burdens.has(Burdens::ENDING);
     let is_over = connection.life.is_closed() && is_listed;
     assert!(!is_due(ABORT) || is_over, "an abort by a handle is lost");
     let is_paused = connection.gate.has(Gate::PAUSED);

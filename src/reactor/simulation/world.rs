@@ -23,7 +23,7 @@ use crate::shared::task::{Task, Ticket};
 use crate::wheel::TickClock;
 
 use super::courtesy::Courtesy;
-use super::endings::end_budget;
+use super::endings::callback_limit;
 use super::handler::ScriptedHandler;
 use super::ledger::{Book, ExpectedTask, Ledger, Pending, Record};
 use super::mail::{BytesProtocol, Mailer};
@@ -153,7 +153,7 @@ impl World {
                 letters: [1, 3, 1024][random.below(3)],
                 publications: [1, 100, 10_000][random.below(3)],
             },
-            end_budget: end_budget(seed),
+            callback_limit: callback_limit(seed),
             memory: shortage.bounds(),
         };
         let fault_rarity = [0, 1, 1, 3][random.below(4)];
