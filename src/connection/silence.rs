@@ -21,9 +21,11 @@ impl Connection {
         }
     }
 
-    /// Asks the socket whether input waits, where reading is held back: a socket that was not drained need not have any.
+    /// Asks the socket whether input waits, where reading is held back, or completions come first: a socket that was not drained
+    /// need not have any.
     pub(crate) fn recheck_readable(&mut self) {
-        if self.readable && !self.gate.is_open() && !self.output.wire().has_news() {
+        let is_held_back = !self.gate.is_open() || self.has_due_completions();
+        if self.readable && is_held_back && !self.output.wire().has_news() {
             self.readable = false;
             self.drain_fully = false;
         }
@@ -54,6 +56,8 @@ mod tests {
     use ringwheel_ringbuffer::RingBuffer;
 
     use super::*;
+    use crate::connection::burdens::Burdens;
+    use crate::connection::completion::Completion;
     use crate::connection::id::ConnId;
     use crate::io::address::Address;
     use crate::io::stream::Stream;
@@ -79,5 +83,23 @@ mod tests {
         assert!(!connection.has_unheard_input(), "a part of a message");
         connection.needed = 10;
         assert!(connection.has_unheard_input(), "a whole message");
+    }
+
+    /// Completions that take long do not excuse a peer that has sent nothing.
+    #[test]
+    fn a_socket_that_completions_kept_from_being_read_is_asked_for_input() {
+        let id = ConnId {
+            worker: 0,
+            service: 0,
+            slot: 0,
+            serial: 0,
+        };
+        let mut connection =
+            Connection::new(id, 0, Stream::Detached.into(), Address::Unix(None), 0);
+        let completions = &mut connection.extra_or_new().completions;
+        completions.push(0, Completion::new(|_| {}));
+        connection.burdens.set(Burdens::COMPLETING, true);
+        connection.readable = true;
+        assert!(!connection.restart_message_wait());
     }
 }

@@ -1,4 +1,5 @@
-//! The beginning of a connection in the reactor: its service opens it, and its first deadlines are set.
+//! The beginning of a connection in the reactor: its service opens it, its first deadlines are set, and its first turns come behind
+//! those of others.
 
 use std::io;
 
@@ -33,6 +34,28 @@ impl Reactor {
             true => usize::MAX,
             false => removed.max(1),
         };
+    }
+
+    /// Gives turns to new connections until they have taken the time of callbacks. So those that are known wait for this time, and not
+    /// for the first messages of all who have just come.
+    pub(super) fn serve_unproven(&mut self) {
+        let mut budget = CallbackBudget::new(self.begin_callbacks(), self.callback_limit);
+        for _ in 0..self.state.unproven.len() {
+            let Some(id) = self.state.unproven.pop_front() else {
+                break;
+            };
+            let Some(connection) = self.table.get(id) else {
+                continue;
+            };
+            connection.marks.set(Marks::ON_READY_LIST, false);
+            self.turn(id.slot);
+            self.meet_late_error(id.token());
+            if budget.count() {
+                break;
+            }
+        }
+        // Mail may have filled the rings of those that were not served.
+        self.keep_memory();
     }
 
     /// Takes a new connection. `register` asks for its events; a connection for which it fails is dropped.

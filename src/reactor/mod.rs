@@ -53,7 +53,6 @@ use slab::Slab;
 
 use crate::connection::Connection;
 use crate::connection::burdens::Burdens;
-use crate::connection::callback_budget::CallbackBudget;
 use crate::connection::close_reason::Cause;
 use crate::connection::id::ConnId;
 use crate::connection::limits::{Limits, Timeouts};
@@ -369,28 +368,6 @@ impl Reactor {
             }
         }
         self.turn_list.clear();
-    }
-
-    /// Gives turns to new connections until they have taken the time of callbacks. So those that are known wait for this time, and not
-    /// for the first messages of all who have just come.
-    fn serve_unproven(&mut self) {
-        let mut budget = CallbackBudget::new(self.begin_callbacks(), self.callback_limit);
-        for _ in 0..self.state.unproven.len() {
-            let Some(id) = self.state.unproven.pop_front() else {
-                break;
-            };
-            let Some(connection) = self.table.get(id) else {
-                continue;
-            };
-            connection.marks.set(Marks::ON_READY_LIST, false);
-            self.turn(id.slot);
-            self.meet_late_error(id.token());
-            if budget.count() {
-                break;
-            }
-        }
-        // Mail may have filled the rings of those that were not served.
-        self.keep_memory();
     }
 
     /// Gives turns to heavy connections until they have done the work of some whole turns. So light connections, whose events

@@ -66,10 +66,14 @@ impl Reactor {
     /// Reads once more before a peer's silence is held against it: if the loop was late, more may have arrived than one poll
     /// has reported. Does nothing where input is not wanted.
     fn listen_once_more(&mut self, id: ConnId) {
-        let connection = self.table.get(id);
-        if let Some(connection) =
-            connection.filter(|connection| connection.gate.is_open() && connection.wants_input())
-        {
+        let is_listened_to =
+            |connection: &&mut Connection| connection.gate.is_open() && connection.wants_input();
+        let connection = self.table.get(id).filter(is_listened_to);
+        if connection.is_some_and(|connection| connection.has_due_completions()) {
+            // Completions come before input, so this turn calls them and reads nothing.
+            self.turn(id.slot);
+        }
+        if let Some(connection) = self.table.get(id).filter(is_listened_to) {
             connection.readable = true;
             self.turn(id.slot);
         }
