@@ -288,6 +288,11 @@ fn a_drain_answers_those_who_wait_and_the_file_is_gone_before() {
         });
     let server = TestServer::start(Listen::unix(&path), recorder);
     let mut first = connect(&path);
+    // Then the worker serves it at once, and looks for commands before it accepts.
+    for _ in 0..4 {
+        first.write_all(b"x\n").unwrap();
+        assert_eq!(receive(&mut first, 2), b"x\n");
+    }
     first.write_all(b"hold\n").unwrap();
     grip.wait();
     assert!(take(&file));
