@@ -46,7 +46,7 @@ pub(crate) struct LoopState {
     pub(crate) ready: Vec<u32>,
     /// Connections that are [too new](Connection::is_unproven) to be served at once, and had an event.
     pub(crate) unproven: VecDeque<ConnId>,
-    /// The same for [heavy](Burdens::HEAVY) connections, of which an iteration serves only some.
+    /// [Heavy](Burdens::HEAVY) connections that have work left, or had an event. An iteration serves only some of them.
     pub(crate) heavy: VecDeque<ConnId>,
     /// Mail that connections without room have held, and that is dropped at the end of the iteration.
     pub(crate) released: Vec<Arc<dyn Any + Send + Sync>>,
@@ -145,7 +145,7 @@ impl LoopState {
         connection.charge_rings(self);
     }
 
-    /// Puts a connection that is too new to be served at once behind the others that are.
+    /// Puts a connection that is too new to be served at once on the list of such connections, once.
     pub(crate) fn queue_unproven(&mut self, connection: &mut Connection) {
         if !connection.marks.has(Marks::ON_READY_LIST) {
             connection.marks.set(Marks::ON_READY_LIST, true);

@@ -62,16 +62,19 @@ mod tests {
     use crate::io::address::Address;
     use crate::io::stream::Stream;
 
-    #[test]
-    fn input_that_was_not_looked_at_is_unheard() {
+    fn connection() -> Connection {
         let id = ConnId {
             worker: 0,
             service: 0,
             slot: 0,
             serial: 0,
         };
-        let mut connection =
-            Connection::new(id, 0, Stream::Detached.into(), Address::Unix(None), 0);
+        Connection::new(id, 0, Stream::Detached.into(), Address::Unix(None), 0)
+    }
+
+    #[test]
+    fn input_that_was_not_looked_at_is_unheard() {
+        let mut connection = connection();
         assert!(!connection.has_unheard_input());
         connection.readable = true;
         assert!(connection.has_unheard_input(), "unread in the socket");
@@ -88,14 +91,7 @@ mod tests {
     /// Completions that take long do not excuse a peer that has sent nothing.
     #[test]
     fn a_socket_that_completions_kept_from_being_read_is_asked_for_input() {
-        let id = ConnId {
-            worker: 0,
-            service: 0,
-            slot: 0,
-            serial: 0,
-        };
-        let mut connection =
-            Connection::new(id, 0, Stream::Detached.into(), Address::Unix(None), 0);
+        let mut connection = connection();
         let completions = &mut connection.extra_or_new().completions;
         completions.push(0, Completion::new(|_| {}));
         connection.burdens.set(Burdens::COMPLETING, true);

@@ -1,5 +1,5 @@
-//! The weight of a connection: one whose turn did much work is heavy, and takes its turns behind those that do little. One that is new
-//! is neither yet.
+//! The weight of a connection: one whose turn did much work is heavy, and takes its turns behind those that do little. A new connection
+//! counts as neither, and takes its turns between these and the heavy ones.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ const MEMORY: Duration = if cfg!(test) {
 const PROVEN: u64 = 4;
 
 impl Connection {
-    /// True if the connection is too new to be known for light or heavy. It takes its turns behind those that are known: each of
+    /// True if the connection is too new to be known as light or heavy. It takes its turns behind those that are known: each of
     /// many new connections could have one long turn among the light ones, before it counts as heavy.
     #[inline]
     pub(crate) fn is_unproven(&self) -> bool {

@@ -26,8 +26,8 @@ impl Reactor {
     }
 
     /// Sets the number of newcomers in the next iteration. While ends wait, or many connections wait for a turn, no more come than
-    /// were removed, and one at least: those that wait would become ever more, with a descriptor and input each, although their
-    /// peers may be gone.
+    /// were removed, and one at least. Otherwise the waiting connections would become ever more, with a descriptor and input each, although
+    /// their peers may be gone.
     pub(super) fn pace_newcomers(&mut self, removed: usize) {
         let waiting = self.state.unproven.len() + self.state.heavy.len();
         self.newcomers = match self.ends.is_empty() && waiting <= WAITING {
@@ -36,8 +36,8 @@ impl Reactor {
         };
     }
 
-    /// Gives turns to new connections until they have taken the time of callbacks. So those that are known wait for this time, and not
-    /// for the first messages of all who have just come.
+    /// Gives turns to new connections until they have taken the time of callbacks. So the other connections wait for this time, and not
+    /// for the first messages of all new ones.
     pub(super) fn serve_unproven(&mut self) {
         let mut budget = CallbackBudget::new(self.begin_callbacks(), self.callback_limit);
         for _ in 0..self.state.unproven.len() {
@@ -117,7 +117,7 @@ impl Reactor {
             // It came with the end of the handshake, and no event will announce it.
             connection.readable = true;
             connection.drain_fully = true;
-            self.state.queue(connection);
+            self.state.queue_unproven(connection);
         }
         self.settle(id.slot);
         self.after_callbacks(id.slot);

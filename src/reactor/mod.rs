@@ -136,7 +136,7 @@ pub(crate) struct Reactor {
     fired_at: u64,
     /// Connections that are over, and whose last callbacks are to come.
     ends: VecDeque<ConnId>,
-    /// Number of those callbacks that an iteration may call.
+    /// Number of those callbacks that an iteration may call, and number of turns that it may give to new connections.
     callback_limit: usize,
     /// Number of connections that the next iteration may accept.
     newcomers: usize,

@@ -143,7 +143,7 @@ fn called_before_answer(kind: Kind, callbacks: usize, time: Duration) -> usize {
     });
     let server = TestServer::spawn(builder.expect("a free port"));
     let mut asker = server.connect();
-    // As often as it takes to be known for a light connection.
+    // After four messages the connection is known to be light.
     for _ in 0..4 {
         asker.send(b"hello\n");
         assert_eq!(asker.receive(2), b"!\n");

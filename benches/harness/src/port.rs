@@ -1,7 +1,7 @@
 //! A loopback port that is reserved for one server.
 //!
-//! Nothing but the server itself can hold a port until it listens, and in the time between, another harness would find the
-//! port free as well and give it to a server of its own. So each reservation also holds a name that all harnesses know.
+//! A port is free for everybody until its server listens, so two harnesses could give the same port to two servers. Each reservation
+//! therefore also binds a name that all harnesses check.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
