@@ -1,25 +1,22 @@
 //! The state that all connections of one worker share.
 
 use std::any::Any;
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ringwheel_ringbuffer::{PoolConfig, RingPool};
 
 use crate::connection::Connection;
-use crate::connection::burdens::Burdens;
 use crate::connection::callback_time::CallbackTime;
 use crate::connection::due::Due;
-use crate::connection::id::ConnId;
-use crate::connection::marks::Marks;
 use crate::connection::memory::{Bounds, Memory};
 use crate::connection::post_pace::PostPace;
+use crate::connection::turn_lists::TurnLists;
 use crate::protocol::TurnBudget;
 use crate::shared::LoopShared;
 use crate::wheel::{TickClock, TimerKey, Wheel};
 
-/// The parts of a worker that callbacks reach: the time, the wheel, the rings and the ready list.
+/// The parts of a worker that callbacks reach: the time, the wheel, the rings and the lists of turns.
 pub(crate) struct LoopState {
     pub(crate) shared: Arc<LoopShared>,
     pub(crate) clock: TickClock,
@@ -42,12 +39,8 @@ pub(crate) struct LoopState {
     pub(crate) wheel: Wheel<Due>,
     pub(crate) pool: RingPool,
     pub(crate) memory: Memory,
-    /// Ready list: slots of connections that have work left which no event will announce.
-    pub(crate) ready: Vec<u32>,
-    /// Connections that are [too new](Connection::is_unproven) to be served at once, and had an event.
-    pub(crate) unproven: VecDeque<ConnId>,
-    /// [Heavy](Burdens::HEAVY) connections that have work left, or had an event. An iteration serves only some of them.
-    pub(crate) heavy: VecDeque<ConnId>,
+    /// The connections that wait for a turn.
+    pub(crate) turns: TurnLists,
     /// Mail that connections without room have held, and that is dropped at the end of the iteration.
     pub(crate) released: Vec<Arc<dyn Any + Send + Sync>>,
 }
@@ -73,9 +66,7 @@ impl LoopState {
             wheel: Wheel::new(),
             pool: RingPool::new(pool),
             memory: Memory::new(bounds),
-            ready: Vec::new(),
-            unproven: VecDeque::new(),
-            heavy: VecDeque::new(),
+            turns: TurnLists::default(),
             released: Vec::new(),
         }
     }
@@ -124,32 +115,23 @@ impl LoopState {
         self.wheel.insert(deadline, due)
     }
 
-    /// True if a connection waits for a turn.
-    #[inline]
-    pub(crate) fn has_ready(&self) -> bool {
-        !self.ready.is_empty() || !self.unproven.is_empty() || !self.heavy.is_empty()
-    }
-
-    /// Puts a connection on one of the two lists, once, and charges it with what it holds by now: mail may reach many before
-    /// the first of them has its turn.
+    /// Has a connection wait for a turn, and charges it with what it holds by now: mail may reach many before the first of them has
+    /// its turn.
     #[inline]
     pub(crate) fn queue(&mut self, connection: &mut Connection) {
-        if !connection.marks.has(Marks::ON_READY_LIST) {
-            connection.marks.set(Marks::ON_READY_LIST, true);
-            if connection.burdens.has(Burdens::HEAVY) {
-                self.heavy.push_back(connection.id);
-            } else {
-                self.ready.push(connection.id.slot);
-            }
-        }
+        self.turns.add(connection);
         connection.charge_rings(self);
     }
 
-    /// Puts a connection that is too new to be served at once on the list of such connections, once.
+    /// Has a connection wait for its next turn, because the last one has left work.
+    #[cold]
+    pub(crate) fn queue_unfinished(&mut self, connection: &mut Connection) {
+        self.turns.add_unfinished(connection);
+        connection.charge_rings(self);
+    }
+
+    /// Has a connection wait that is too new to be served at once.
     pub(crate) fn queue_unproven(&mut self, connection: &mut Connection) {
-        if !connection.marks.has(Marks::ON_READY_LIST) {
-            connection.marks.set(Marks::ON_READY_LIST, true);
-            self.unproven.push_back(connection.id);
-        }
+        self.turns.add_unproven(connection);
     }
 }

@@ -28,6 +28,7 @@ pub(crate) mod table;
 pub(crate) mod timers;
 mod topic_log;
 pub(crate) mod topics;
+pub(crate) mod turn_lists;
 pub(crate) mod victims;
 mod weight;
 

@@ -29,33 +29,11 @@ impl Reactor {
     /// were removed, and one at least. Otherwise the waiting connections would become ever more, with a descriptor and input each, although
     /// their peers may be gone.
     pub(super) fn pace_newcomers(&mut self, removed: usize) {
-        let waiting = self.state.unproven.len() + self.state.heavy.len();
-        self.newcomers = match self.ends.is_empty() && waiting <= WAITING {
+        let waits = self.state.turns.postponed() > WAITING;
+        self.newcomers = match self.ends.is_empty() && !waits {
             true => usize::MAX,
             false => removed.max(1),
         };
-    }
-
-    /// Gives turns to new connections until they have taken the time of callbacks. So the other connections wait for this time, and not
-    /// for the first messages of all new ones.
-    pub(super) fn serve_unproven(&mut self) {
-        let mut budget = CallbackBudget::new(self.begin_callbacks(), self.callback_limit);
-        for _ in 0..self.state.unproven.len() {
-            let Some(id) = self.state.unproven.pop_front() else {
-                break;
-            };
-            let Some(connection) = self.table.get(id) else {
-                continue;
-            };
-            connection.marks.set(Marks::ON_READY_LIST, false);
-            self.turn(id.slot);
-            self.meet_late_error(id.token());
-            if budget.count() {
-                break;
-            }
-        }
-        // Mail may have filled the rings of those that were not served.
-        self.keep_memory();
     }
 
     /// Takes a new connection. `register` asks for its events; a connection for which it fails is dropped.

@@ -70,7 +70,7 @@ fn settle_slowly(connection: &mut Connection, slot: &mut ServiceEntry, state: &m
         }
     }
     if connection.has_work() || has_unused_room(connection, slot.limits.low_water) {
-        state.queue(connection);
+        state.queue_unfinished(connection);
     }
     connection.output.return_ring(&mut state.pool);
 }

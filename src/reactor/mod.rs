@@ -3,8 +3,9 @@
 //! whole with a simulated network and a virtual clock.
 //!
 //! One iteration handles events, mail, due timers, the ready list, new connections and some of the heavy ones, in this order. At its
-//! end come the last callbacks of connections that are over, and closed connections are removed. A connection is heavy if its last turn did much work: its events only put it on a list, of
-//! which each iteration serves a few, so that others wait for these few and not for all. Callbacks only state intents; nothing is removed while something may still refer to it.
+//! end come the last callbacks of connections that are over, and closed connections are removed. A connection is heavy if its last
+//! turn did much work: its events only put it on a list, of which each iteration serves a few, so that others wait for these few and
+//! not for all. Callbacks only state intents; nothing is removed while something may still refer to it.
 //!
 //! Most turns are alike: input has come, whole messages take all of it, and the socket takes all that they answer. They have
 //! a fast path, which does the same as the slow one with fewer questions; the simulation takes either at random.
@@ -27,22 +28,11 @@ mod flush;
 mod mail;
 mod memory;
 mod read;
-/// Ends a connection whose socket has an error, if nothing will be read: no read would meet it. True if it has one.
-fn meet_error(connection: &mut Connection) -> bool {
-    if connection.wants_input() {
-        return false;
-    }
-    let Ok(Some(error)) = connection.output.wire().take_error() else {
-        return false;
-    };
-    connection.fail(error);
-    true
-}
-
 #[cfg(test)]
 mod simulation;
 mod tasks;
 mod timers;
+mod turns;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -51,7 +41,6 @@ use std::time::Duration;
 use ringwheel_ringbuffer::PoolConfig;
 use slab::Slab;
 
-use crate::connection::Connection;
 use crate::connection::burdens::Burdens;
 use crate::connection::close_reason::Cause;
 use crate::connection::id::ConnId;
@@ -70,9 +59,7 @@ use drain::Drain;
 use ends::{call_all_completions, release_handles};
 pub(crate) use mail::MailBudget;
 use tasks::ScheduledTask;
-
-/// Number of whole turns whose work heavy connections may do together in one iteration. The turn that passes it is finished.
-const HEAVY_TURNS: usize = 4;
+use turns::meet_error;
 
 /// The settings of a worker besides its services.
 #[derive(Clone, Debug)]
@@ -147,9 +134,9 @@ pub(crate) struct Reactor {
     drain: Option<Drain>,
     /// The ready list being worked off, while callbacks fill the next one.
     turn_list: Vec<u32>,
-    /// The work of each turn that heavy connections had since the simulation has looked.
+    /// The heavy connections that had a turn since the simulation has looked, and its work.
     #[cfg(test)]
-    served: Vec<usize>,
+    served: Vec<(ConnId, usize)>,
 }
 
 impl Reactor {
@@ -222,7 +209,7 @@ impl Reactor {
     /// Time for which the loop may sleep; `None` for ever. The clock is asked only if a timer is set.
     pub(crate) fn timeout(&self, now: impl FnOnce() -> Duration) -> Option<Duration> {
         let has_victims = !self.state.memory.victims.is_empty();
-        if self.state.has_ready() || !self.ends.is_empty() || has_victims {
+        if !self.state.turns.is_empty() || !self.ends.is_empty() || has_victims {
             return Some(Duration::ZERO);
         }
         let tick = self.state.wheel.next_expiry()?;
@@ -286,25 +273,6 @@ impl Reactor {
         }
     }
 
-    /// Ends a connection whose socket has an error that came behind what the last turn has read: a reset may come directly behind the
-    /// end of the stream, in the same event.
-    fn meet_late_error(&mut self, token: usize) {
-        let Some(connection) = self.table.by_token(token) else {
-            return;
-        };
-        if meet_error(connection) {
-            let slot = connection.id.slot;
-            self.settle(slot);
-        }
-    }
-
-    /// Reads and answers, then sends and moves the connection on.
-    fn turn(&mut self, slot: u32) {
-        self.read(slot);
-        self.settle(slot);
-        self.after_callbacks(slot);
-    }
-
     /// Handles everything that waits besides events, and removes closed connections: the second half of an iteration.
     pub(crate) fn finish_iteration(&mut self) {
         if self.state.shared.has_requests() {
@@ -319,13 +287,13 @@ impl Reactor {
         if self.fired_at != self.state.tick && !self.state.wheel.is_empty() {
             self.fire_timers();
         }
-        if !self.state.ready.is_empty() {
+        if !self.state.turns.ready.is_empty() {
             self.work_off_ready_list();
         }
-        if !self.state.unproven.is_empty() {
+        if !self.state.turns.unproven.is_empty() {
             self.serve_unproven();
         }
-        if !self.state.heavy.is_empty() {
+        if self.state.turns.has_heavy() {
             self.serve_heavy();
         }
         if !self.state.released.is_empty() {
@@ -356,45 +324,6 @@ impl Reactor {
             contain_drop(mail);
         }
         self.read_posts();
-    }
-
-    fn work_off_ready_list(&mut self) {
-        std::mem::swap(&mut self.state.ready, &mut self.turn_list);
-        for index in 0..self.turn_list.len() {
-            let slot = self.turn_list[index];
-            if let Some(connection) = self.table.in_slot(slot) {
-                connection.marks.set(Marks::ON_READY_LIST, false);
-                self.turn(slot);
-            }
-        }
-        self.turn_list.clear();
-    }
-
-    /// Gives turns to heavy connections until they have done the work of some whole turns. So light connections, whose events
-    /// are handled at once, wait for this much and not for all heavy ones.
-    fn serve_heavy(&mut self) {
-        let mut left = self.state.budget.whole().saturating_mul(HEAVY_TURNS);
-        for _ in 0..self.state.heavy.len() {
-            let Some(id) = self.state.heavy.pop_front() else {
-                break;
-            };
-            let Some(connection) = self.table.get(id) else {
-                continue;
-            };
-            connection.marks.set(Marks::ON_READY_LIST, false);
-            // It has a whole budget, whatever the others have used.
-            self.state.budget.begin_iteration();
-            self.turn(id.slot);
-            let used = self.state.budget.used();
-            #[cfg(test)]
-            self.served.push(used);
-            left = left.saturating_sub(used);
-            if left == 0 {
-                break;
-            }
-        }
-        // Mail may have filled the rings of those that were not served.
-        self.keep_memory();
     }
 
     fn remove_closed(&mut self) {
@@ -436,22 +365,6 @@ impl Reactor {
             0,
             "the account of a connection that is gone"
         );
-    }
-
-    /// Takes connections that are being removed off the ready list: others take their slots, and would have their turns.
-    ///
-    /// One walk serves all of an iteration: a worker that passes the bound on its memory may end many that are listed.
-    #[cold]
-    fn forget_turns_of_closed(&mut self) {
-        let Reactor { table, state, .. } = self;
-        state.ready.retain(|slot| {
-            let Some(connection) = table.in_slot(*slot) else {
-                return false;
-            };
-            let stays = !connection.marks.has(Marks::ON_CLOSED_LIST);
-            connection.marks.set(Marks::ON_READY_LIST, stays);
-            stays
-        });
     }
 
     /// True if connections were removed since the last call of [`departed`](Self::departed).

@@ -156,7 +156,7 @@ impl<'a> ReadTurn<'a> {
         while self.connection.readable && self.connection.wants_input() {
             if self.state.budget.is_spent() {
                 self.connection.note_heavy_turn(self.state);
-                self.state.queue(self.connection);
+                self.state.queue_unfinished(self.connection);
                 break;
             }
             let (outcome, room) = self.read_once();
@@ -217,7 +217,7 @@ impl<'a> ReadTurn<'a> {
         }
         if self.connection.has_deliverable() {
             // The budget was spent between two messages.
-            self.state.queue(self.connection);
+            self.state.queue_unfinished(self.connection);
         } else if self.connection.life.has_unannounced_end() {
             self.announce_end();
         }

@@ -109,7 +109,7 @@ const WAITING_RINGS: usize = 1024;
 /// Lets output that was sent wait for the end of the iteration, since another visit or letter may add to it; but not if the
 /// output of many others waits, too.
 pub(super) fn finish_visit_later(connection: &mut Connection, state: &mut LoopState) {
-    let may_wait = !connection.output.is_empty() && state.ready.len() < WAITING_RINGS;
+    let may_wait = !connection.output.is_empty() && state.turns.ready.len() < WAITING_RINGS;
     if may_wait || !finish_visit(connection, state) {
         state.queue(connection);
     }

@@ -229,6 +229,52 @@ fn a_message_that_causes_much_work_ends_the_turn_of_its_connection() {
     }
 }
 
+/// Connections that wait for many turns, and whose peers may be gone, came before one that needed a single turn for its large message.
+#[test]
+fn a_heavy_message_waits_for_few_of_the_connections_that_have_much_input_left() {
+    const BUSY: usize = 200;
+    const LINES: usize = 20;
+    let (recorder, events) = Recorder::<CostlyLines>::new();
+    let (order, ordered) = channel();
+    let (go_on, may_go_on) = channel::<()>();
+    let may_go_on = Mutex::new(may_go_on);
+    let busy_lines = AtomicU64::new(0);
+    let recorder = recorder.without_messages().on_message(move |_, line| {
+        // The test stops listening before the last lines.
+        let _ = order.send(line[0]);
+        if line[0] == b'b' && busy_lines.fetch_add(1, Ordering::SeqCst) + 1 == 2 * BUSY as u64 {
+            // All of them have had a turn. This one takes until the other connection has sent its line.
+            let _ = may_go_on.lock().unwrap().recv();
+        }
+    });
+    let builder = Server::builder().workers(1);
+    let server = TestServer::start_on(builder, listen(CostlyLines), recorder);
+    let mut other = server.connect();
+    let mut all_busy: Vec<Client> = (0..BUSY).map(|_| server.connect()).collect();
+    // New connections have a list of their own.
+    for _ in 0..4 {
+        other.send(b"other\n");
+        assert_eq!(ordered.recv_timeout(DEADLINE), Ok(b'o'));
+    }
+    for busy in &mut all_busy {
+        busy.send(&b"a\n".repeat(4));
+        (0..4).for_each(|_| assert_eq!(ordered.recv_timeout(DEADLINE), Ok(b'a')));
+    }
+    for busy in &mut all_busy {
+        busy.send(&b"busy-1\n".repeat(LINES));
+    }
+    for _ in 0..2 * BUSY {
+        assert_eq!(ordered.recv_timeout(DEADLINE), Ok(b'b'));
+    }
+    other.send(b"other\n");
+    drop(go_on);
+    let before = (0..)
+        .take_while(|_| ordered.recv_timeout(DEADLINE).unwrap() == b'b')
+        .count();
+    assert!(before < 20, "it waited for {before} lines");
+    server.finish(&events);
+}
+
 /// Has a worker find the lines of two connections in one iteration, and returns how many of one are delivered before the first
 /// of the other. `on_line` is called with each until then.
 fn lines_in_front(

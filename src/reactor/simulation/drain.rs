@@ -55,7 +55,7 @@ impl World {
             self.book.open().tally.count("subscriber waits in a drain");
         }
         // It is told in its next turn, which may come behind those of other connections.
-        let has_its_turn = self.reactor.state.has_ready();
+        let has_its_turn = !self.reactor.state.turns.is_empty();
         // The mail that answers have led to is carried out within its budgets.
         let awaits_nobody = !is_awaited && !self.shared.has_mail();
         let is_late = is_past(DRAIN * 3 / 4) || (is_past(DRAIN / 2) && awaits_nobody);

@@ -160,8 +160,8 @@ impl World {
     /// gone, and would have its turns.
     fn check_ready_list(&mut self) {
         let reactor = &mut self.reactor;
-        for (index, slot) in reactor.state.ready.iter().enumerate() {
-            let is_again = reactor.state.ready[..index].contains(slot);
+        for (index, slot) in reactor.state.turns.ready.iter().enumerate() {
+            let is_again = reactor.state.turns.ready[..index].contains(slot);
             let connection = reactor.table.in_slot(*slot);
             assert!(
                 !is_again && connection.is_some(),
@@ -475,9 +475,10 @@ fn check_close(peer: &Peer, connection: &Connection, record: &Record, pipe: &Pip
 /// Checks that an event or the ready list will bring up all work: a lost wake-up would leave it undone.
 fn check_wakefulness(peer: &Peer, connection: &Connection, pipe: &Pipe, state: &LoopState) {
     let number = peer.number;
-    let is_listed = state.ready.contains(&connection.id.slot)
-        || state.unproven.contains(&connection.id)
-        || state.heavy.contains(&connection.id);
+    let is_listed = state.turns.ready.contains(&connection.id.slot)
+        || state.turns.unproven.contains(&connection.id)
+        || state.turns.heavy.contains(&connection.id)
+        || state.turns.unfinished.contains(&connection.id);
     assert_eq!(
         connection.marks.has(Marks::ON_READY_LIST),
         is_listed,

@@ -135,7 +135,7 @@ impl World {
             );
         }
         drop(ledger);
-        let has_turns_left = !reactor.state.ready.is_empty();
+        let has_turns_left = !reactor.state.turns.ready.is_empty();
         let memory = &mut reactor.state.memory;
         assert_eq!(memory.held(), sum, "the sum of what all connections hold");
         assert!(sum <= bound, "{sum} units are held, the bound is {bound}");

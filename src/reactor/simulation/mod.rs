@@ -118,7 +118,7 @@ fn run(seed: u64) -> Tally {
 }
 
 /// Events that must occur in a run of many seeds: without them the invariants would not be put to the test.
-const MUST_HAPPEN: [&str; 76] = [
+const MUST_HAPPEN: [&str; 77] = [
     "Aborted",
     "InputLimit",
     "Io",
@@ -192,6 +192,7 @@ const MUST_HAPPEN: [&str; 76] = [
     "timeout stayed",
     "timer cancelled",
     "timer fired",
+    "unfinished connection goes on first",
     "waited for nobody",
     "worker is late",
     "written after on_close",

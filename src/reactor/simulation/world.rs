@@ -1,6 +1,7 @@
 //! The loop, the clock, and the order of events.
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -9,13 +10,15 @@ use std::time::Duration;
 
 use crate::connection::Connection;
 use crate::connection::burdens::Burdens;
+use crate::connection::id::ConnId;
 use crate::connection::limits::{Limits, Overflow, Timeouts};
 use crate::handler::connections::Connections;
 use crate::handler::mailbox::Mailbox;
 use crate::handler::outbox::WorkerOutbox;
 use crate::io::stream::Stream;
 use crate::protocol::LengthPrefixed;
-use crate::reactor::{HEAVY_TURNS, MailBudget, Reactor, ReactorConfig, Readiness, ServiceEntry};
+use crate::reactor::turns::HEAVY_TURNS;
+use crate::reactor::{MailBudget, Reactor, ReactorConfig, Readiness, ServiceEntry};
 use crate::service::hub::Hub;
 use crate::shared::LoopShared;
 use crate::shared::current::CurrentWorker;
@@ -507,8 +510,10 @@ impl World {
         }
         self.note_unheard();
         self.book.open().begin_turns(MOST_TURNS);
+        let turns = &self.reactor.state.turns;
+        let (had_event, unfinished) = (turns.heavy.clone(), turns.unfinished.clone());
         self.reactor.finish_iteration();
-        self.check_turns_of_heavy();
+        self.check_turns_of_heavy(&had_event, &unfinished);
         for _ in self.reactor.departed() {
             self.shared.uncount_connection();
         }
@@ -517,10 +522,11 @@ impl World {
         self.check();
         let now = self.now();
         let has_no_time = self.reactor.timeout(|| now) == Some(Duration::ZERO);
-        let state = &self.reactor.state;
-        let waits = !state.ready.is_empty()
-            || !state.unproven.is_empty()
-            || !state.heavy.is_empty()
+        let turns = &self.reactor.state.turns;
+        let waits = !turns.ready.is_empty()
+            || !turns.unproven.is_empty()
+            || !turns.heavy.is_empty()
+            || !turns.unfinished.is_empty()
             || !self.reactor.ends.is_empty();
         self.book.open().claim(has_no_time || !waits, || {
             "the loop would sleep although connections wait for a turn, or for their last callbacks".into()
@@ -533,20 +539,36 @@ impl World {
         connection.is_some_and(|connection| connection.burdens.has(Burdens::HEAVY))
     }
 
-    /// Checks that an iteration serves no more heavy connections than fit into its budget, and one that passes it.
-    fn check_turns_of_heavy(&mut self) {
+    /// Checks that an iteration serves no more heavy connections than fit into its budget, and one that passes it; and that those
+    /// that had an event come before those that were left unfinished, except for the first. The arguments are both before it.
+    fn check_turns_of_heavy(
+        &mut self,
+        had_event: &VecDeque<ConnId>,
+        unfinished: &VecDeque<ConnId>,
+    ) {
         let served = std::mem::take(&mut self.reactor.served);
-        let Some((_, before_last)) = served.split_last() else {
-            return;
-        };
-        let work: usize = before_last.iter().sum();
+        let has_turn = |id: &ConnId| served.iter().any(|(other, _)| other == id);
+        let waiting = &self.reactor.state.turns.heavy;
+        let is_overtaken = had_event
+            .iter()
+            .any(|id| waiting.contains(id) && !has_turn(id));
+        let overtaking = unfinished.iter().filter(|id| has_turn(id)).count();
+        // The first one, if it was unfinished, and the last one of all may do more than the work of a turn.
+        let rest = served.get(1..served.len().max(2) - 1).unwrap_or_default();
+        let work: usize = rest.iter().map(|(_, work)| work).sum();
         let mut ledger = self.book.open();
-        if !self.reactor.state.heavy.is_empty() {
+        if self.reactor.state.turns.has_heavy() {
             ledger.tally.count("heavy connections wait");
         }
         ledger.claim(work < HEAVY_TURNS * BUDGET, || {
             format!("heavy connections do work of {work} and more in one iteration")
         });
+        ledger.claim(!is_overtaken || overtaking <= 1, || {
+            format!("{overtaking} unfinished connections have turns before one that had an event")
+        });
+        if is_overtaken && overtaking == 1 {
+            ledger.tally.count("unfinished connection goes on first");
+        }
     }
 
     /// The events that the poll reports, taken before any is handled, with stale events among them.
