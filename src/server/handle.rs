@@ -26,7 +26,6 @@ pub(crate) struct ServerShared {
     /// `None` if all workers accept by themselves.
     pub(crate) acceptor: Option<Arc<AcceptorControl>>,
     pub(crate) admission: Arc<Admission>,
-    #[cfg_attr(not(unix), allow(dead_code, reason = "only Unix has duplicates"))]
     pub(crate) succession: Arc<Succession>,
     pub(super) listening: Listening,
 }
@@ -106,6 +105,11 @@ impl ServerHandle {
     ///
     /// Connections that are still open after `deadline` are dropped. A second call does not change the deadline of the first.
     pub fn shutdown(&self, deadline: Duration) {
+        self.shared.succession.rule_out();
+        self.drain(deadline);
+    }
+
+    fn drain(&self, deadline: Duration) {
         match &self.shared.acceptor {
             Some(acceptor) => acceptor.steer(Course::Drain(deadline)),
             None => LoopShared::drain_all(&self.shared.loops, deadline),
@@ -122,6 +126,8 @@ impl ServerHandle {
     /// [`on_shutdown`](crate::Handler::on_shutdown), and lets the client close.
     ///
     /// If nobody else holds the listeners, clients that wait are reset, and files stay on which nobody listens.
+    ///
+    /// The first call that ends the server decides: behind `shutdown` or [`stop`](Self::stop) this changes nothing.
     ///
     /// ```
     /// # use ringwheel::{Conn, Handler, protocol::Lines};
@@ -159,11 +165,12 @@ impl ServerHandle {
     #[cfg(unix)]
     pub fn retire(&self, deadline: Duration) {
         self.shared.succession.begin();
-        self.shutdown(deadline);
+        self.drain(deadline);
     }
 
     /// Ends the server at once; pending input and output is lost. Every open connection still gets its `on_close`.
     pub fn stop(&self) {
+        self.shared.succession.rule_out();
         if let Some(acceptor) = &self.shared.acceptor {
             acceptor.steer(Course::Stop);
         }

@@ -260,6 +260,29 @@ fn a_successor_reaches_clients_at_the_path_of_its_predecessor() {
     }
 }
 
+/// The listeners left to nobody what a shutdown has to answer and to remove.
+#[test]
+fn a_server_that_shuts_down_does_not_retire_any_more() {
+    for workers in [1, 2] {
+        for ends_at_once in [false, true] {
+            let path = SocketPath::new("ends");
+            let (echo, events) = raw_echo();
+            let builder = Server::builder().workers(workers);
+            let builder = builder.listen_with(Listen::unix(&path.0), echo);
+            let server = TestServer::spawn(builder.unwrap());
+            ping(connect(&path.0));
+            match ends_at_once {
+                true => server.handle().stop(),
+                false => server.handle().shutdown(DEADLINE),
+            }
+            server.handle().retire(DEADLINE);
+            server.join();
+            events.assert_lifecycles();
+            assert!(!path.0.exists(), "{workers} workers");
+        }
+    }
+}
+
 /// A server that echoes and is held up in the callback of its first client, and the duplicate of its listener.
 fn held_up() -> (TestServer, OwnedFd, Events, Client, Grip) {
     let (hold, grip) = Hold::new();
@@ -315,6 +338,8 @@ fn connections_that_wait_are_answered_by_a_server_that_shuts_down() {
         client.send(b"early");
     }
     old.handle().shutdown(DEADLINE);
+    // It ends already.
+    old.handle().retire(DEADLINE);
     grip.release();
     for client in &mut waiting {
         assert_eq!(client.receive_rest(), b"early");
