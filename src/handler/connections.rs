@@ -60,6 +60,10 @@ impl<H: Handler> Connections<H> {
 
     /// Sends one message to every open connection.
     ///
+    /// Each connection packs it when its worker reads its mail. One whose protocol cannot express it
+    /// ([`PackError`](crate::protocol::PackError), such as a line that is too long) does not get it: this is still an `Ok`, and the log gets a
+    /// warning, at most one per second of each worker.
+    ///
     /// # Errors
     /// [`SendError::Full`] if the mailbox of some worker is full, [`SendError::Closed`] if one has ended: the
     /// connections of that worker do not get the message, the others do.
@@ -80,7 +84,8 @@ impl<H: Handler> Connections<H> {
         let size = <H::Protocol as Protocol>::Encoder::owned_size(&item);
         self.put_visit(size, move |conn, session| {
             if filter(conn, session) {
-                conn.send_owned(&item);
+                let status = conn.send_owned(&item);
+                conn.log_unsent(status);
             }
         })
     }
@@ -91,7 +96,8 @@ impl<H: Handler> Connections<H> {
     /// when it reads its mail, with each connection's own limits. It waits for one whose output is above
     /// [`Limits::high_water`](crate::Limits::high_water), for no longer than [`Limits::patience`](crate::Limits::patience) says, and
     /// keeps its place in the mailbox. One whose output is full after that does not get it, and what else follows for it,
-    /// [`Limits::overflow`](crate::Limits::overflow) says.
+    /// [`Limits::overflow`](crate::Limits::overflow) says. One whose protocol cannot express it does not get it, as with
+    /// [`broadcast`](Self::broadcast); [`Published::dropped`](crate::Published::dropped) counts both.
     ///
     /// # Errors
     /// As [`broadcast`](Self::broadcast): after an error some workers may have the publication, so another try may reach their
@@ -159,7 +165,8 @@ impl<H: Handler> Connections<H> {
     ///
     /// # Errors
     /// [`SendError`], with the item, if no listener of this handler type can have such a connection, or if its worker has
-    /// ended or its mailbox is full. An `Ok` means that the worker has it; if the connection has ended, nothing happens.
+    /// ended or its mailbox is full. An `Ok` means that the worker has it; if the connection has ended, nothing happens, and if
+    /// its protocol cannot express the item, the log gets a warning.
     pub fn send_to(
         &self,
         id: ConnId,
@@ -201,7 +208,7 @@ impl<H: Handler> Connections<H> {
     }
 
     /// Sends one message to each of some connections: one letter for each 256 of them on the same worker and listener. One that is
-    /// named twice gets it twice.
+    /// named twice gets it twice. One whose protocol cannot express it does not get it, as with [`broadcast`](Self::broadcast).
     ///
     /// ```
     /// # use ringwheel::{ConnId, Connections, Handler, SendError, protocol::Lines};

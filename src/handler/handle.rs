@@ -63,7 +63,8 @@ impl<P: Protocol> ConnHandle<P> {
     ///
     /// # Errors
     /// [`SendError`], with the item, if the connection has ended or the mailbox is full. An `Ok` means that the
-    /// worker has it; if the connection ends before it is sent, only [`send_then`](Self::send_then) tells.
+    /// worker has it; if the connection ends before it is sent, or its protocol cannot express it, only
+    /// [`send_then`](Self::send_then) tells. Of the latter the log has a warning, too.
     pub fn send(&self, item: impl Into<OwnedOf<P>>) -> Result<(), SendError<OwnedOf<P>>> {
         self.send_item(item.into(), None)
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::outbox::Outbox;
 use super::publication::Publication;
 use super::source::Sources;
+use super::unsent::Unsent;
 use crate::connection::Connection;
 use crate::connection::id::ConnId;
 use crate::connection::limits::Limits;
@@ -39,6 +40,7 @@ pub(crate) struct Link<P: Protocol> {
     /// Those of them that call back, for which an iteration had no time left.
     pub(crate) calling: RefCell<VecDeque<Published<P>>>,
     pub(crate) sources: RefCell<Sources<P>>,
+    pub(crate) unsent: Unsent,
     /// Changes to the decoder of the connection whose callback runs; empty in between.
     pub(crate) decoder_changes: RefCell<Vec<Box<DecoderChange<P>>>>,
 }
@@ -90,6 +92,7 @@ impl<P: Protocol> Link<P> {
             done: RefCell::default(),
             calling: RefCell::default(),
             sources: RefCell::default(),
+            unsent: Unsent::default(),
             decoder_changes: RefCell::default(),
         }
     }

@@ -20,6 +20,7 @@ pub(crate) mod stats;
 pub(crate) mod subscribing;
 pub(crate) mod timeout;
 pub(crate) mod timers;
+mod unsent;
 
 use crate::connection::close_reason::{CloseReason, Timeout};
 use crate::handler::conn::Conn;

@@ -65,12 +65,29 @@ impl<P: Protocol> Conn<'_, P> {
     /// As [`send_owned`](Self::send_owned), for a message whose turn it is: mail of the callback to its own connection, which
     /// may wait, is not packed first.
     pub(crate) fn send_owned_now(&mut self, item: &OwnedOf<P>) -> SendStatus {
+        let status = self.pack_now(item);
+        self.log_unsent(status);
+        status
+    }
+
+    fn pack_now(&mut self, item: &OwnedOf<P>) -> SendStatus {
         self.encode_now(None, |encoder, output| encoder.pack_owned(item, output))
     }
 
-    /// As [`send_owned_now`](Self::send_owned_now), with a completion.
+    /// Logs that the protocol could not express a message from elsewhere: the sender has got its answer before.
+    #[inline]
+    pub(super) fn log_unsent(&self, status: SendStatus) {
+        if let SendStatus::Refused(Refusal::Pack(reason)) = status {
+            self.link.unsent.note(self.id(), reason, self.state.now);
+        }
+    }
+
+    /// As [`send_owned_now`](Self::send_owned_now), with a completion, which tells of a refusal in place of the log.
     pub(crate) fn send_owned_with(&mut self, item: &OwnedOf<P>, done: Option<Completion>) {
-        let status = self.send_owned_now(item);
+        let status = match done {
+            Some(_) => self.pack_now(item),
+            None => self.send_owned_now(item),
+        };
         self.complete_with(status, done);
     }
 

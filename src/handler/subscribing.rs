@@ -164,6 +164,10 @@ impl<P: Protocol> Conn<'_, P> {
     /// others have it meanwhile. A subscriber whose output is full after that does not get it;
     /// [`Limits::overflow`](crate::Limits::overflow) says what else follows.
     ///
+    /// Each subscriber packs it when it is delivered. One whose protocol cannot express it
+    /// ([`PackError`](crate::protocol::PackError), such as a line that is too long) does not get it: this is still an `Ok`, and the log gets a
+    /// warning, at most one per second of each worker. Check before what a client may have made too long.
+    ///
     /// A connection that publishes faster than the workers deliver, or than the slowest subscriber reads, is slowed down: while
     /// more of its publications are on their way than [`Limits::publications`](crate::Limits::publications) allows, its messages are
     /// not delivered.
@@ -177,7 +181,7 @@ impl<P: Protocol> Conn<'_, P> {
     }
 
     /// Publishes a message to all subscribers of a topic but this connection: as [`publish`](Self::publish), where the
-    /// publisher has its own copy already.
+    /// publisher has its own copy already. A message that the protocol cannot express reaches nobody here, too.
     ///
     /// ```
     /// use ringwheel::{Conn, protocol::Lines};
@@ -371,7 +375,8 @@ impl<P: Protocol> Conn<'_, P> {
     ///
     /// # Errors
     /// [`SendError`], with the item, if no listener with this handler type can have such a connection, or the mailboxes of its
-    /// worker are full. An `Ok` means that the worker has it; if the connection has ended, nothing happens.
+    /// worker are full. An `Ok` means that the worker has it; if the connection has ended, nothing happens, and if its protocol
+    /// cannot express the item, the log gets a warning.
     pub fn send_to(
         &self,
         id: ConnId,

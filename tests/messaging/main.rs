@@ -9,6 +9,7 @@ mod pacing;
 mod requests;
 mod room;
 mod topics;
+mod unsent;
 
 // Defects found earlier, each reduced to its smallest form.
 mod completion_regressions;
