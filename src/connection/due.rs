@@ -1,6 +1,7 @@
 //! The meaning of each timer on a worker's wheel.
 
 use super::id::ConnId;
+use super::pace::ClosePace;
 
 /// The action of a timer that fires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,21 +12,26 @@ pub(crate) enum Due {
     FirstMessage(ConnId),
     /// End the connection if it is still within the message that follows the first `after` ones.
     Message { id: ConnId, after: u64 },
-    /// End the connection if fewer than `target` bytes of its output have left since it opened.
-    WriteStall { id: ConnId, target: u64 },
-    /// End an orderly close that is not done, unless enough of the `pending` bytes of its output have left meanwhile.
+    /// End the connection if less of its output has left than the [`Pace`](super::pace::Pace) of these numbers demands.
+    WriteStall {
+        id: ConnId,
+        target: u64,
+        beyond: u32,
+    },
+    /// End an orderly close that is not done, unless as much of its output has left as the pace demands.
     /// `extended`: it had a second term already, because the loop was late.
     Close {
         id: ConnId,
         extended: bool,
-        pending: u32,
+        pace: ClosePace,
     },
-    /// End the connection, whose close waits for its sources, if fewer than `target` bytes of its output have left since it
-    /// opened. `extended` as in [`Close`](Self::Close).
+    /// End the connection, whose close waits for its sources, if less of its output has left than the
+    /// [`Pace`](super::pace::Pace) of these numbers demands. `extended` as in [`Close`](Self::Close).
     Sources {
         id: ConnId,
         extended: bool,
         target: u64,
+        beyond: u32,
     },
     /// Ask the connection's protocol for a deadline that has come.
     Protocol(ConnId),

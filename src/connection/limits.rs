@@ -225,6 +225,8 @@ pub(crate) struct Timeouts {
     pub(crate) close: Duration,
     /// Bytes per second of its pending output that a peer must take, measured over `write_stall` and over `close`.
     pub(crate) least_rate: u32,
+    /// Bytes that a peer may have read unseen, a [`STEP`].
+    pub(crate) step: u64,
 }
 
 /// Bytes that a peer may have read before the kernel is seen to take more. It takes output in steps: a Unix socket when three
@@ -238,12 +240,14 @@ impl Timeouts {
     /// Bytes that the kernel must be seen to take within this time of output of which so much is pending: at the least rate, but
     /// for a [`STEP`] that the peer may have read unseen, at least one byte, and no more than there are.
     pub(crate) fn least_progress(&self, time: Duration, pending: usize) -> usize {
-        let at_rate = time.as_nanos().saturating_mul(u128::from(self.least_rate)) / 1_000_000_000;
-        usize::try_from(at_rate)
-            .unwrap_or(usize::MAX)
-            .saturating_sub(STEP as usize)
-            .max(1)
-            .min(pending)
+        let seen = self.taken_within(time).saturating_sub(self.step).max(1);
+        usize::try_from(seen).unwrap_or(usize::MAX).min(pending)
+    }
+
+    /// Bytes that a peer at the least rate takes within this time.
+    pub(crate) fn taken_within(&self, time: Duration) -> u64 {
+        let taken = time.as_nanos().saturating_mul(u128::from(self.least_rate)) / 1_000_000_000;
+        u64::try_from(taken).unwrap_or(u64::MAX)
     }
 
     /// The time for a part of a close with so many bytes pending: `close`, but with output not less than a peer at the least rate
@@ -253,7 +257,7 @@ impl Timeouts {
             0 => self.close,
             _ => {
                 let most = self.close.saturating_mul(20);
-                self.time_at_least_rate(STEP).clamp(self.close, most)
+                self.time_at_least_rate(self.step).clamp(self.close, most)
             }
         }
     }
@@ -285,6 +289,7 @@ impl Default for Timeouts {
             write_stall: Some(Duration::from_secs(60)),
             close: Duration::from_secs(10),
             least_rate: Self::DEFAULT_RATE,
+            step: STEP,
         }
     }
 }

@@ -17,6 +17,7 @@ pub(crate) mod loop_state;
 pub(crate) mod marks;
 pub(crate) mod memory;
 mod name_table;
+pub(crate) mod pace;
 pub(crate) mod post_pace;
 mod pressure;
 pub(crate) mod send_error;

@@ -8,6 +8,7 @@ use super::lifecycle::Stage;
 use super::limits::Timeouts;
 use super::loop_state::LoopState;
 use super::marks::Marks;
+use super::pace::{ClosePace, Pace};
 use super::{Connection, Draining};
 use crate::wheel::{TimerKey, Wheel};
 
@@ -140,23 +141,13 @@ impl Connection {
         match self.life.stage() {
             Stage::Open if self.awaits_sources() && self.draining == Draining::No => {
                 if !self.marks.has(Marks::CLOSE_LIMITED) {
-                    self.watch_sources(state, timeouts, false);
+                    self.watch_sources(state, timeouts, false, 0);
                 }
             }
             Stage::Open if self.output.left() == 0 => {
                 cancel(&mut self.timers.write, &mut state.wheel);
             }
-            Stage::Open if self.timers.write.is_none() => {
-                self.timers.write = timeouts.write_stall.map(|after| {
-                    let least = timeouts.least_progress(after, self.output.left());
-                    let target = self.output.progress().saturating_add(least as u64);
-                    let due = Due::WriteStall {
-                        id: self.id,
-                        target,
-                    };
-                    state.schedule(after, due)
-                });
-            }
+            Stage::Open if self.timers.write.is_none() => self.watch_pace(state, timeouts, 0),
             Stage::Open => {}
             Stage::Closed => self.cancel_timers(state),
             _ if self.marks.has(Marks::CLOSE_LIMITED) => {}
@@ -164,30 +155,50 @@ impl Connection {
         }
     }
 
+    /// Sets the timer that watches the output of an open connection, whose peer is so many bytes behind the least rate.
+    pub(crate) fn watch_pace(&mut self, state: &mut LoopState, timeouts: &Timeouts, debt: u64) {
+        self.timers.write = timeouts.write_stall.map(|after| {
+            let now = (self.output.progress(), self.output.left());
+            let Pace { target, beyond } = Pace::over(after, timeouts, now, debt);
+            let due = Due::WriteStall {
+                id: self.id,
+                target,
+                beyond,
+            };
+            state.schedule(after, due)
+        });
+    }
+
     /// Sets the deadline of the current part of a close; a drain has its own.
     fn limit_close(&mut self, state: &mut LoopState, timeouts: &Timeouts) {
         self.marks.set(Marks::CLOSE_LIMITED, true);
         cancel(&mut self.timers.write, &mut state.wheel);
         if self.draining == Draining::No {
-            self.set_close_deadline(state, timeouts, false);
+            let pace = ClosePace::begin(timeouts, self.output.left());
+            self.set_close_deadline(state, timeouts, pace, false);
         }
     }
 
-    /// Gives the sources, for which a close waits, their time from now: to send something, and the peer to take it.
+    /// Gives the sources, for which a close waits, their time from now: to send something, and the peer, which is so many bytes
+    /// behind the least rate, to take it.
     pub(crate) fn watch_sources(
         &mut self,
         state: &mut LoopState,
         timeouts: &Timeouts,
         extended: bool,
+        debt: u64,
     ) {
         self.marks.set(Marks::CLOSE_LIMITED, true);
         cancel(&mut self.timers.write, &mut state.wheel);
         let time = timeouts.close_with(self.output.left());
-        let least = timeouts.least_progress(time, self.output.left());
+        let now = (self.output.progress(), self.output.left());
+        let Pace { target, beyond } = Pace::over(time, timeouts, now, debt);
         let due = Due::Sources {
             id: self.id,
             extended,
-            target: self.output.progress().saturating_add(least.max(1) as u64),
+            // The sources must send something if nothing is pending.
+            target: target.max(now.0.saturating_add(1)),
+            beyond,
         };
         self.timers.write = Some(state.schedule(time, due));
     }
@@ -197,13 +208,13 @@ impl Connection {
         &mut self,
         state: &mut LoopState,
         timeouts: &Timeouts,
+        pace: ClosePace,
         extended: bool,
     ) {
         let due = Due::Close {
             id: self.id,
             extended,
-            // No output limit reaches 4 GiB.
-            pending: self.output.left() as u32,
+            pace,
         };
         let time = timeouts.close_with(self.output.left());
         self.timers.write = Some(state.schedule(time, due));
@@ -234,7 +245,7 @@ impl Connection {
         let due = Due::Close {
             id: self.id,
             extended: true,
-            pending: 0,
+            pace: ClosePace::begin(timeouts, 0),
         };
         let look_at = state.deadline(timeouts.close.max(LINGER_PERIOD)).min(until);
         self.timers.write = Some(state.wheel.insert(look_at, due));

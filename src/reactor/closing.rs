@@ -9,6 +9,7 @@ use crate::connection::id::ConnId;
 use crate::connection::lifecycle::Stage;
 use crate::connection::loop_state::LoopState;
 use crate::connection::marks::Marks;
+use crate::connection::pace::{ClosePace, Pace};
 use crate::connection::{Connection, Draining};
 
 use super::{Reactor, ServiceEntry};
@@ -54,9 +55,9 @@ impl Reactor {
     /// Ends a close that has taken its time, unless its output leaves at the least rate, or the kernel may still hold some. A
     /// peer that did not get everything sees a reset.
     ///
-    /// Less must be pending than when the time began, whatever the protocol has added, and output is finite: so the rate
-    /// bounds the close.
-    pub(super) fn check_close(&mut self, id: ConnId, extended: bool, pending: usize) {
+    /// Less must be pending than when the time began, whatever the protocol has added, and no more than a peer at the least rate
+    /// would have left since the close began: so the rate bounds the close.
+    pub(super) fn check_close(&mut self, id: ConnId, extended: bool, pace: ClosePace) {
         let is_held_up = self.is_held_up(id);
         let Some(connection) = self.table.get(id) else {
             return;
@@ -64,20 +65,19 @@ impl Reactor {
         connection.timers.write = None;
         connection.output.try_again();
         let timeouts = &self.services[connection.service as usize].timeouts;
-        let least = timeouts.least_progress(timeouts.close_with(pending), pending);
         let left = connection.output.left();
         let stage = connection.life.stage();
         // The seal's own end may be all that has not left.
         let may_linger =
             stage == Stage::Lingering || (stage == Stage::Flushing && connection.output.is_empty());
         let state = &mut self.state;
-        if pending > 0 && left <= pending - least {
-            connection.set_close_deadline(state, timeouts, false);
+        if let Some(next) = pace.next(timeouts, left) {
+            connection.set_close_deadline(state, timeouts, next, false);
         } else if may_linger && connection.linger_on(state, timeouts) {
             // It goes on, and what was not read any more may be read again.
         } else if state.was_behind && !extended && (is_held_up || stage != Stage::Lingering) {
             // The loop was late, perhaps for all of the time, so the peer had no chance. One that lingers need only be read.
-            connection.set_close_deadline(state, timeouts, true);
+            connection.set_close_deadline(state, timeouts, pace.again(left), true);
         } else if stage == Stage::Parting
             && connection.output.is_empty()
             && connection.linger_time(timeouts) > timeouts.close
@@ -93,7 +93,7 @@ impl Reactor {
 
     /// Ends a connection whose close waits for its sources, if they have sent nothing for the time of a close, or if the peer
     /// has not taken it at the least rate. The peer sees a reset, since it has not got everything.
-    pub(super) fn check_sources(&mut self, id: ConnId, extended: bool, target: u64) {
+    pub(super) fn check_sources(&mut self, id: ConnId, extended: bool, pace: Pace) {
         let is_held_up = self.is_held_up(id);
         let Some(connection) = self.table.get(id) else {
             return;
@@ -101,12 +101,18 @@ impl Reactor {
         connection.timers.write = None;
         connection.marks.set(Marks::CLOSE_LIMITED, false);
         connection.output.try_again();
-        let is_stuck = connection.output.progress() < target && !connection.output.has_failed();
+        let timeouts = &self.services[connection.service as usize].timeouts;
+        let debt = pace.debt(timeouts, connection.output.progress());
+        let is_stuck = debt.is_none() && !connection.output.has_failed();
         // A drain has a deadline of its own.
-        if is_stuck && connection.awaits_sources() && connection.draining == Draining::No {
+        let has_own_end = connection.awaits_sources() && connection.draining == Draining::No;
+        let is_pending = connection.output.left() > 0;
+        if let Some(debt) = debt.filter(|debt| *debt > 0 && is_pending && has_own_end) {
+            // `settle` would forgive the debt.
+            connection.watch_sources(&mut self.state, timeouts, false, debt);
+        } else if is_stuck && has_own_end {
             if is_held_up && !extended {
-                let timeouts = &self.services[connection.service as usize].timeouts;
-                connection.watch_sources(&mut self.state, timeouts, true);
+                connection.watch_sources(&mut self.state, timeouts, true, 0);
             } else {
                 let timeout = match connection.output.is_empty() {
                     true => Timeout::SourceStall,

@@ -9,6 +9,7 @@ use crate::connection::extra::{HandlerTimer, Repeat};
 use crate::connection::id::ConnId;
 use crate::connection::lifecycle::Stage;
 use crate::connection::limits::Timeouts;
+use crate::connection::pace::Pace;
 use crate::handler::timeout::TimeoutDecision;
 use crate::handler::timers::TimerId;
 
@@ -33,17 +34,16 @@ impl Reactor {
                 Due::Idle(id) => self.check_idle(id),
                 Due::FirstMessage(id) => self.check_first_message(id),
                 Due::Message { id, after } => self.check_message(id, after),
-                Due::WriteStall { id, target } => self.check_write_stall(id, target),
-                Due::Close {
-                    id,
-                    extended,
-                    pending,
-                } => self.check_close(id, extended, pending as usize),
+                Due::WriteStall { id, target, beyond } => {
+                    self.check_write_stall(id, Pace { target, beyond })
+                }
+                Due::Close { id, extended, pace } => self.check_close(id, extended, pace),
                 Due::Sources {
                     id,
                     extended,
                     target,
-                } => self.check_sources(id, extended, target),
+                    beyond,
+                } => self.check_sources(id, extended, Pace { target, beyond }),
                 Due::Protocol(id) => self.meet_protocol_deadline(id),
                 Due::Lag(id) => self.judge_lag(id),
                 Due::Handler { id, timer } => self.fire_handler_timer(id, timer),
@@ -222,17 +222,23 @@ impl Reactor {
         }
     }
 
-    /// Ends a connection that has taken less than it must since its write timer was set; `settle` sets it anew for another.
-    fn check_write_stall(&mut self, id: ConnId, target: u64) {
+    /// Ends a connection that has taken less than it must since its write timer was set, and sets the timer anew for another.
+    fn check_write_stall(&mut self, id: ConnId, pace: Pace) {
         let Some(connection) = self.table.get(id) else {
             return;
         };
         connection.timers.write = None;
         connection.output.try_again();
-        let is_stuck = connection.output.progress() < target && !connection.output.has_failed();
+        let timeouts = &self.services[connection.service as usize].timeouts;
+        let debt = pace.debt(timeouts, connection.output.progress());
+        let is_stuck = debt.is_none() && !connection.output.has_failed();
         if is_stuck && connection.life.is_active() {
             self.evict(id, Timeout::WriteStall);
         } else {
+            if connection.life.stage() == Stage::Open && connection.output.left() > 0 {
+                // `settle` would forgive the debt.
+                connection.watch_pace(&mut self.state, timeouts, debt.unwrap_or_default());
+            }
             self.settle(id.slot);
         }
     }

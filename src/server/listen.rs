@@ -272,7 +272,8 @@ impl<P> Listen<P> {
     /// `None` for never. Default 60 s.
     ///
     /// The loop notices after one to two times this. While the output is above the high-water mark, the peer's silence has no
-    /// consequences, and this is the only deadline.
+    /// consequences, and this is the only deadline. A peer with a large receive buffer that reads slowly may need more time: see
+    /// [`min_send_rate`](Self::min_send_rate).
     pub fn write_stall_timeout(mut self, timeout: Option<Duration>) -> Self {
         self.timeouts.write_stall = timeout;
         self
@@ -283,12 +284,21 @@ impl<P> Listen<P> {
     /// with 1,024.
     ///
     /// It is measured over each [`write_stall_timeout`](Self::write_stall_timeout), and while the connection closes over each
-    /// [`close_timeout`](Self::close_timeout). The kernel takes output in steps of up to 192 KiB, so a peer may have read that much
-    /// unseen: this much less is demanded in each time, but at least a byte. So a stall of `T` seconds cannot be told from a peer that
-    /// reads less than `192 KiB / T` in a second, which is 3.2 KiB by default; a close waits for long enough to see it. A peer need not take more than what was pending when
-    /// the time began. So nobody keeps the server's memory by reading a byte now and then: the output that is pending at a
-    /// close, at most [`Limits::output`] of `P` bytes, is out or given up after `P / rate` seconds and some times
-    /// `close_timeout`.
+    /// time of the [close](Self::close_timeout). The kernel takes output in steps of up to 192 KiB, so a peer may have read that much
+    /// unseen: this much less is demanded, but at least a byte in each time. It is forgiven once, and not in each time anew: a peer
+    /// that stays behind the rate by more in all, while output is pending, is cut off. A peer need not take more than what was
+    /// pending when the time began. A stall of `T` seconds cannot be told from a peer that reads less than `192 KiB / T` in a
+    /// second, which is 3.2 KiB by default; a close waits for long enough to see it.
+    ///
+    /// So nobody keeps the server's memory by reading a byte now and then: the output that is pending at a close, at most
+    /// [`Limits::output`] of `P` bytes, is out or given up after `(P + 192 KiB) / rate` seconds and one time of the close. Where the
+    /// protocol awaits an answer, the part after that adds up to `192 KiB / rate` seconds and another time.
+    ///
+    /// **Large windows.** A kernel announces room in steps that grow with its receive buffer, and the server cannot see what is read
+    /// in between: a peer that reads slowly all the time is cut off if its step takes longer than the time. With buffers of up to
+    /// 1 MiB the steps are within 192 KiB. Measured on Linux over 60 s, a peer with 2 or 6 MiB was cut off at 4 KiB/s and not at 5,
+    /// one with 32 MiB at 16 KiB/s and not at 24; a close reset one with 8.5 MB at 2 KiB/s after 192 s. A longer
+    /// `write_stall_timeout` or `close_timeout` with a smaller rate helps, and a smaller receive buffer at the client.
     pub fn min_send_rate(mut self, bytes_per_second: u32) -> Self {
         self.timeouts.least_rate = bytes_per_second;
         self
@@ -298,8 +308,9 @@ impl<P> Listen<P> {
     /// peer's end of stream. Default 10 s.
     ///
     /// While output is pending the time is longer: that in which a peer at the least rate reads 192 KiB, a step of the kernel, but at
-    /// most 20 times this; 192 s by default. While output leaves at [`min_send_rate`](Self::min_send_rate), measured over this time, it begins anew: a peer that
-    /// reads gets all of it. A peer that does not is cut off with a reset, and completions of what it has not got tell
+    /// most 20 times this; 192 s by default. While output leaves at [`min_send_rate`](Self::min_send_rate), measured over this time and
+    /// since the close began, it begins anew: a peer that reads gets all of it, unless it reads slowly through a large window (see
+    /// there). A peer that does not is cut off with a reset, and completions of what it has not got tell
     /// [`SendOutcome::Lost`](crate::SendOutcome::Lost). [`Handler::on_close`](crate::Handler::on_close) does not wait for any of
     /// this.
     ///

@@ -2,6 +2,7 @@
 
 mod evictions;
 mod own_deadlines;
+mod pace;
 mod ticks;
 mod timers;
 mod wheel;

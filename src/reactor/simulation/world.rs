@@ -127,6 +127,8 @@ impl World {
             write_stall: Some(WRITE_STALL),
             close: CLOSE,
             least_rate: [0, 1_000, 20_000][random.below(3)],
+            // The simulated network has no steps.
+            step: 0,
         };
         let protocol = LengthPrefixed::u16_be().max_length(MAX_MESSAGE);
         let (plain, first) =
