@@ -130,6 +130,12 @@ impl LoopState {
         connection.charge_rings(self);
     }
 
+    /// Has a light connection wait for the light ones before it, because these have done enough work in this iteration.
+    #[cold]
+    pub(crate) fn defer(&mut self, connection: &mut Connection) {
+        self.turns.add_deferred(connection);
+    }
+
     /// Has a connection wait that is too new to be served at once.
     pub(crate) fn queue_unproven(&mut self, connection: &mut Connection) {
         self.turns.add_unproven(connection);

@@ -8,6 +8,7 @@ mod closing;
 pub(crate) mod completion;
 pub(crate) mod due;
 pub(crate) mod extra;
+pub(crate) mod fair_queue;
 pub(crate) mod gate;
 pub(crate) mod id;
 pub(crate) mod lag;

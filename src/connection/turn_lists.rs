@@ -1,10 +1,8 @@
 //! The connections of a worker that wait for a turn, in the order in which an iteration serves their lists.
 
-use std::collections::VecDeque;
-
 use super::Connection;
 use super::burdens::Burdens;
-use super::id::ConnId;
+use super::fair_queue::FairQueue;
 use super::marks::Marks;
 
 /// Each connection stands on one of the lists at most, and has [`Marks::ON_READY_LIST`] while it does.
@@ -12,19 +10,24 @@ use super::marks::Marks;
 pub(crate) struct TurnLists {
     /// Ready list: slots of light connections that have work left which no event will announce. An iteration serves them all.
     pub(crate) ready: Vec<u32>,
+    /// Light connections that had an event in an iteration whose light connections had done enough work.
+    pub(crate) deferred: FairQueue,
     /// Connections that are [too new](Connection::is_unproven) to be served at once, and had an event.
-    pub(crate) unproven: VecDeque<ConnId>,
+    pub(crate) unproven: FairQueue,
     /// [Heavy](Burdens::HEAVY) connections that had an event. Most are done after one turn.
-    pub(crate) heavy: VecDeque<ConnId>,
+    pub(crate) heavy: FairQueue,
     /// Heavy connections whose last turn has left work. They may need many more turns, so they come behind those that need few.
-    pub(crate) unfinished: VecDeque<ConnId>,
+    pub(crate) unfinished: FairQueue,
 }
 
 impl TurnLists {
     /// True if no connection waits.
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        self.ready.is_empty() && self.unproven.is_empty() && !self.has_heavy()
+        self.ready.is_empty()
+            && self.deferred.is_empty()
+            && self.unproven.is_empty()
+            && !self.has_heavy()
     }
 
     /// True if a heavy connection waits.
@@ -35,7 +38,7 @@ impl TurnLists {
 
     /// Number of waiting connections that an iteration need not serve all.
     pub(crate) fn postponed(&self) -> usize {
-        self.unproven.len() + self.heavy.len() + self.unfinished.len()
+        self.deferred.len() + self.unproven.len() + self.heavy.len() + self.unfinished.len()
     }
 
     /// Has a connection wait for its turn among those of its weight.
@@ -45,15 +48,22 @@ impl TurnLists {
             return;
         }
         match connection.burdens.has(Burdens::HEAVY) {
-            true => self.heavy.push_back(connection.id),
+            true => self.heavy.push(connection),
             false => self.ready.push(connection.id.slot),
+        }
+    }
+
+    /// Has a light connection wait until the light ones before it have had their turns.
+    pub(super) fn add_deferred(&mut self, connection: &mut Connection) {
+        if enlist(connection) {
+            self.deferred.push(connection);
         }
     }
 
     /// Has a new connection wait for its turn.
     pub(super) fn add_unproven(&mut self, connection: &mut Connection) {
         if enlist(connection) {
-            self.unproven.push_back(connection.id);
+            self.unproven.push(connection);
         }
     }
 
@@ -63,7 +73,7 @@ impl TurnLists {
             return self.add(connection);
         }
         if enlist(connection) {
-            self.unfinished.push_back(connection.id);
+            self.unfinished.push(connection);
         }
     }
 }

@@ -13,6 +13,8 @@ const SLOW_CALL: Duration = Duration::from_micros(10);
 const WARY_FOR: Duration = Duration::from_secs(10);
 /// Number of whole budgets that the turns of an iteration may use before the turns of the others are cut.
 const LATE: usize = 2;
+/// Number of whole budgets that the turns of light connections may use in an iteration before the others are deferred.
+const FULL: usize = 4;
 /// The divisor of a budget that is cut.
 const CUT: usize = 32;
 /// Number of messages with completions after which a turn ends. The time of completions is known only when they are called.
@@ -108,6 +110,12 @@ impl TurnBudget {
     #[inline]
     pub(crate) fn is_late(&self) -> bool {
         self.before / LATE > self.whole
+    }
+
+    /// True if the turns of this iteration have used four budgets, so that the others must wait for the next one.
+    #[inline]
+    pub(crate) fn is_iteration_full(&self) -> bool {
+        self.before.saturating_add(self.used) / FULL > self.whole
     }
 
     /// Limits the turn that has just begun to a 32nd part of the budget. If its connection needs more, it is heavy, and its next
@@ -343,6 +351,19 @@ mod tests {
         budget.begin_iteration();
         budget.begin();
         assert!(!budget.is_late() && budget.left() == 3_200 && !budget.is_heavy());
+    }
+
+    #[test]
+    fn an_iteration_is_full_after_four_budgets_and_empty_at_its_begin() {
+        let mut budget = TurnBudget::new(1_000);
+        for turn in 0..5 {
+            assert!(!budget.is_iteration_full(), "turn {turn}");
+            budget.begin();
+            budget.charge(1_000);
+        }
+        assert!(budget.is_iteration_full());
+        budget.begin_iteration();
+        assert!(!budget.is_iteration_full());
     }
 
     #[test]

@@ -2,10 +2,11 @@
 //! [`event_loop`](crate::event_loop) waits, asks the clock, and hands events and `now` in. So the simulation can drive the
 //! whole with a simulated network and a virtual clock.
 //!
-//! One iteration handles events, mail, due timers, the ready list, new connections and some of the heavy ones, in this order. At its
-//! end come the last callbacks of connections that are over, and closed connections are removed. A connection is heavy if its last
-//! turn did much work: its events only put it on a list, of which each iteration serves a few, so that others wait for these few and
-//! not for all. Callbacks only state intents; nothing is removed while something may still refer to it.
+//! One iteration handles events, mail, due timers, the ready list, and some of the connections on the other
+//! [lists](crate::connection::turn_lists), in this order. At its end come the last callbacks of connections that are over, and closed
+//! connections are removed. A connection is heavy if its last turn did much work: its events only put it on a list, of which each
+//! iteration serves a few, so that others wait for these few and not for all. Callbacks only state intents; nothing is removed while
+//! something may still refer to it.
 //!
 //! Most turns are alike: input has come, whole messages take all of it, and the socket takes all that they answer. They have
 //! a fast path, which does the same as the slow one with fewer questions; the simulation takes either at random.
@@ -229,6 +230,7 @@ impl Reactor {
         } = self;
         let Some(connection) = table
             .by_token(token)
+            .filter(|_| !state.budget.is_iteration_full())
             .filter(|connection| !connection.is_unproven())
             .filter(|connection| !connection.marks.has(Marks::ON_READY_LIST))
             .filter(|connection| connection.only_awaits_input())
@@ -267,6 +269,9 @@ impl Reactor {
         if connection.is_unproven() {
             return self.state.queue_unproven(connection);
         }
+        if self.state.budget.is_iteration_full() {
+            return self.state.defer(connection);
+        }
         self.turn(slot);
         if readiness.error {
             self.meet_late_error(token);
@@ -289,6 +294,9 @@ impl Reactor {
         }
         if !self.state.turns.ready.is_empty() {
             self.work_off_ready_list();
+        }
+        if !self.state.turns.deferred.is_empty() {
+            self.serve_deferred();
         }
         if !self.state.turns.unproven.is_empty() {
             self.serve_unproven();

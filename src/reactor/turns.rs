@@ -1,9 +1,8 @@
 //! The turns of connections: which of those that wait have theirs in an iteration, and in which order.
 
-use std::collections::VecDeque;
-
 use crate::connection::Connection;
 use crate::connection::callback_budget::CallbackBudget;
+use crate::connection::fair_queue::FairQueue;
 use crate::connection::id::ConnId;
 use crate::connection::marks::Marks;
 use crate::connection::turn_lists::TurnLists;
@@ -32,6 +31,24 @@ impl Reactor {
             }
         }
         self.turn_list.clear();
+    }
+
+    /// Gives turns to light connections whose events came when an iteration was full, until this one is. Events of this iteration came
+    /// first: so a connection that speaks now does not wait for all of a burst of slow messages from others.
+    pub(super) fn serve_deferred(&mut self) {
+        self.state.budget.begin_iteration();
+        for _ in 0..self.state.turns.deferred.len() {
+            if self.state.budget.is_iteration_full() {
+                break;
+            }
+            let Some(id) = self.take_first(|turns| &mut turns.deferred) else {
+                continue;
+            };
+            self.turn(id.slot);
+            self.meet_late_error(id.token());
+        }
+        // Mail may have filled the rings of those that were not served.
+        self.keep_memory();
     }
 
     /// Gives turns to new connections until they have taken the time of callbacks. So the other connections wait for this time, and not
@@ -73,7 +90,7 @@ impl Reactor {
     /// Gives turns to the first `count` heavy connections of a list, as long as work is `left`.
     fn serve_from(
         &mut self,
-        list: impl Fn(&mut TurnLists) -> &mut VecDeque<ConnId>,
+        list: impl Fn(&mut TurnLists) -> &mut FairQueue,
         count: usize,
         left: &mut usize,
     ) {
@@ -95,11 +112,8 @@ impl Reactor {
     }
 
     /// Takes the first connection off a list. `None` if it has been removed since.
-    fn take_first(
-        &mut self,
-        list: impl Fn(&mut TurnLists) -> &mut VecDeque<ConnId>,
-    ) -> Option<ConnId> {
-        let id = list(&mut self.state.turns).pop_front()?;
+    fn take_first(&mut self, list: impl Fn(&mut TurnLists) -> &mut FairQueue) -> Option<ConnId> {
+        let id = list(&mut self.state.turns).pop()?;
         let connection = self.table.get(id)?;
         connection.marks.set(Marks::ON_READY_LIST, false);
         Some(id)

@@ -216,7 +216,8 @@ impl ServerBuilder {
     /// A connection of which a turn of the last 10 s took more than an eighth of the budget is heavy: its turns come behind those of
     /// light connections. One iteration of the loop gives heavy connections turns until they have done the work of four budgets
     /// together, so that others wait for these, and not for all heavy ones. Once light connections have done the work of two budgets
-    /// in an iteration, each further one has only a 32nd part of it, but at least one message, and is heavy if it needs more.
+    /// in an iteration, each further one has only a 32nd part of it, but at least one message, and is heavy if it needs more. Once they
+    /// have done the work of four, the others wait for the next iteration. IP addresses take turns among the connections that wait.
     pub fn read_budget(mut self, bytes: usize) -> Self {
         self.reactor.read_budget = bytes.max(1);
         self

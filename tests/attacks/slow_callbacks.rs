@@ -1,6 +1,7 @@
 //! Callbacks that take long: completions, closures, ends of publications, openings, ends of connections. They must not make others
 //! wait for all that one peer has caused at once.
 
+use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread;
@@ -8,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use ringwheel::protocol::{Lines, LinesError};
 use ringwheel::{CloseReason, Conn, ConnHandle, Connections, Handler, Server, SourceStep};
-use support::{DEADLINE, TestServer, eventually, listen};
+use support::{Client, DEADLINE, TestServer, eventually, listen};
 
 /// The callback that a line of the attacker leads to.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -29,6 +30,8 @@ enum Kind {
     Closing,
     /// None: the first message of each connection takes long.
     First,
+    /// None: a message of each connection takes long, after four that do not. They all come from another address.
+    Known,
 }
 
 /// The callbacks so far, and the question that comes amid them.
@@ -108,8 +111,8 @@ impl Handler for Busy {
                 }
                 return conn.abort();
             }
-            ("x", Kind::First) => shared.call(time),
-            (_, Kind::Opening | Kind::Closing | Kind::First) => {}
+            ("x", Kind::First | Kind::Known) => shared.call(time),
+            (_, Kind::Opening | Kind::Closing | Kind::First | Kind::Known) => {}
         }
         if line != "x" {
             conn.send("!");
@@ -128,6 +131,21 @@ impl Handler for Busy {
     }
 }
 
+/// Sends the four messages after which a connection is known to be light.
+fn become_known(client: &mut Client) {
+    for _ in 0..4 {
+        client.send(b"hello\n");
+        assert_eq!(client.receive(2), b"!\n");
+    }
+}
+
+fn connect_for(kind: Kind, server: &TestServer) -> Client {
+    match kind {
+        Kind::Known => Client::connect_from(Ipv4Addr::new(127, 0, 0, 2).into(), server.addr()),
+        _ => server.connect(),
+    }
+}
+
 /// One peer causes so many callbacks of `time` at once while another one asks. Returns the number of those that were called before
 /// the question was handled.
 fn called_before_answer(kind: Kind, callbacks: usize, time: Duration) -> usize {
@@ -143,11 +161,7 @@ fn called_before_answer(kind: Kind, callbacks: usize, time: Duration) -> usize {
     });
     let server = TestServer::spawn(builder.expect("a free port"));
     let mut asker = server.connect();
-    // After four messages the connection is known to be light.
-    for _ in 0..4 {
-        asker.send(b"hello\n");
-        assert_eq!(asker.receive(2), b"!\n");
-    }
+    become_known(&mut asker);
     let mut attackers = vec![server.connect()];
     match kind {
         Kind::Opening => attackers.extend((0..callbacks).map(|_| server.connect())),
@@ -161,8 +175,12 @@ fn called_before_answer(kind: Kind, callbacks: usize, time: Duration) -> usize {
             // A callback that takes long delays the events of all these ends, so that they come together.
             attackers.clear();
         }
-        Kind::First => {
-            attackers.extend((1..callbacks).map(|_| server.connect()));
+        Kind::First | Kind::Known => {
+            attackers.extend((1..callbacks).map(|_| connect_for(kind, &server)));
+            if kind == Kind::Known {
+                attackers[0] = connect_for(kind, &server);
+                attackers.iter_mut().for_each(become_known);
+            }
             attackers
                 .iter_mut()
                 .for_each(|attacker| attacker.send(b"x\n"));
@@ -193,6 +211,7 @@ fn callbacks_that_take_long_make_others_wait_for_few_of_them() {
         (Kind::Lost, 400, MICROS_100, 100),
         (Kind::Closing, 120, MICROS_1000, 30),
         (Kind::First, 120, MICROS_1000, 30),
+        (Kind::Known, 120, MICROS_1000, 60),
     ] {
         let called = called_before_answer(kind, callbacks, time);
         println!("{kind:?}: {called} of {callbacks} callbacks before the answer");

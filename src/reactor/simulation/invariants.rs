@@ -476,6 +476,7 @@ fn check_close(peer: &Peer, connection: &Connection, record: &Record, pipe: &Pip
 fn check_wakefulness(peer: &Peer, connection: &Connection, pipe: &Pipe, state: &LoopState) {
     let number = peer.number;
     let is_listed = state.turns.ready.contains(&connection.id.slot)
+        || state.turns.deferred.contains(&connection.id)
         || state.turns.unproven.contains(&connection.id)
         || state.turns.heavy.contains(&connection.id)
         || state.turns.unfinished.contains(&connection.id);

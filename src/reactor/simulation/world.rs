@@ -1,7 +1,6 @@
 //! The loop, the clock, and the order of events.
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -10,6 +9,7 @@ use std::time::Duration;
 
 use crate::connection::Connection;
 use crate::connection::burdens::Burdens;
+use crate::connection::fair_queue::FairQueue;
 use crate::connection::id::ConnId;
 use crate::connection::limits::{Limits, Overflow, Timeouts};
 use crate::handler::connections::Connections;
@@ -495,6 +495,7 @@ impl World {
             let is_plain = readiness.readable && !readiness.drain_fully && !readiness.error;
             let is_fast = is_plain && !self.random.one_in(3);
             let is_heavy = self.is_heavy(token);
+            let is_full = self.reactor.state.budget.is_iteration_full();
             if !(is_fast && self.reactor.on_plain_input(token)) {
                 self.reactor.on_event(token, readiness);
             }
@@ -503,6 +504,12 @@ impl World {
             ledger.claim(!(is_heavy && has_worked), || {
                 "an event gives a heavy connection a turn before the light ones".into()
             });
+            ledger.claim(!(is_full && has_worked), || {
+                "an event gives a connection a turn in an iteration that is full".into()
+            });
+            if is_full {
+                ledger.tally.count("event in a full iteration");
+            }
         }
         // Bytes may arrive while events are handled; no poll has reported them when deadlines are judged.
         for peer in &mut self.peers {
@@ -526,6 +533,7 @@ impl World {
         let has_no_time = self.reactor.timeout(|| now) == Some(Duration::ZERO);
         let turns = &self.reactor.state.turns;
         let waits = !turns.ready.is_empty()
+            || !turns.deferred.is_empty()
             || !turns.unproven.is_empty()
             || !turns.heavy.is_empty()
             || !turns.unfinished.is_empty()
@@ -543,11 +551,7 @@ impl World {
 
     /// Checks that an iteration serves no more heavy connections than fit into its budget, and one that passes it; and that those
     /// that had an event come before those that were left unfinished, except for the first. The arguments are both before it.
-    fn check_turns_of_heavy(
-        &mut self,
-        had_event: &VecDeque<ConnId>,
-        unfinished: &VecDeque<ConnId>,
-    ) {
+    fn check_turns_of_heavy(&mut self, had_event: &FairQueue, unfinished: &FairQueue) {
         let served = std::mem::take(&mut self.reactor.served);
         let has_turn = |id: &ConnId| served.iter().any(|(other, _)| other == id);
         let waiting = &self.reactor.state.turns.heavy;
