@@ -57,6 +57,8 @@ pub struct TurnBudget {
     timed: usize,
     /// Work of the earlier turns of this iteration.
     before: usize,
+    /// The work of an iteration that makes it full.
+    full: usize,
     /// Calls of the protocol since the last look at the clock, in this turn or before.
     calls: u32,
     /// Number of calls between that look and the next.
@@ -78,6 +80,7 @@ impl TurnBudget {
             used: 0,
             timed: 0,
             before: 0,
+            full: whole.max(1).saturating_mul(FULL),
             calls: 0,
             calls_to_look: CALLS_PER_SAMPLE,
             has_looked: false,
@@ -115,7 +118,13 @@ impl TurnBudget {
     /// True if the turns of this iteration have used four budgets, so that the others must wait for the next one.
     #[inline]
     pub(crate) fn is_iteration_full(&self) -> bool {
-        self.before.saturating_add(self.used) / FULL > self.whole
+        self.before.saturating_add(self.used) > self.full
+    }
+
+    /// Has an iteration be full after this work, for a simulation whose few connections do little together.
+    #[cfg(test)]
+    pub(crate) fn set_full(&mut self, work: usize) {
+        self.full = work;
     }
 
     /// Limits the turn that has just begun to a 32nd part of the budget. If its connection needs more, it is heavy, and its next
