@@ -1,7 +1,7 @@
 //! The meaning of each timer on a worker's wheel.
 
 use super::id::ConnId;
-use super::pace::ClosePace;
+use super::pace::{ClosePace, Pace};
 
 /// The action of a timer that fires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,12 +12,8 @@ pub(crate) enum Due {
     FirstMessage(ConnId),
     /// End the connection if it is still within the message that follows the first `after` ones.
     Message { id: ConnId, after: u64 },
-    /// End the connection if less of its output has left than the [`Pace`](super::pace::Pace) of these numbers demands.
-    WriteStall {
-        id: ConnId,
-        target: u64,
-        beyond: u32,
-    },
+    /// End the connection if less of its output has left than the pace demands.
+    WriteStall { id: ConnId, pace: Pace },
     /// End an orderly close that is not done, unless as much of its output has left as the pace demands.
     /// `extended`: it had a second term already, because the loop was late.
     Close {
@@ -25,13 +21,12 @@ pub(crate) enum Due {
         extended: bool,
         pace: ClosePace,
     },
-    /// End the connection, whose close waits for its sources, if less of its output has left than the
-    /// [`Pace`](super::pace::Pace) of these numbers demands. `extended` as in [`Close`](Self::Close).
+    /// End the connection, whose close waits for its sources, if less of its output has left than the pace
+    /// demands. `extended` as in [`Close`](Self::Close).
     Sources {
         id: ConnId,
         extended: bool,
-        target: u64,
-        beyond: u32,
+        pace: Pace,
     },
     /// Ask the connection's protocol for a deadline that has come.
     Protocol(ConnId),

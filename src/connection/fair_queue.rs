@@ -1,10 +1,12 @@
-//! A queue of connections in which the networks of their peers take turns, so that those behind one address do not make all others wait.
+//! A queue of connections in which the networks of their peers take turns, so that a peer with many connections does not make all others
+//! wait for each of them.
 
 use std::collections::{HashMap, VecDeque};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 
 use super::Connection;
 use super::id::ConnId;
+use crate::io::trusted_networks::masked;
 
 /// Most members for which an emptied group keeps its memory.
 const KEPT: usize = 64;
@@ -15,7 +17,8 @@ const SPARES: usize = 16;
 /// come from one network.
 type Network = Option<IpAddr>;
 
-/// Members of one network leave in the order in which they came. The networks leave one member each in turn.
+/// Connections that wait. The networks take turns, each with one member, and the members of one network leave in the order in which they
+/// came.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct FairQueue {
     /// The members by their networks; no group is empty.
@@ -34,6 +37,7 @@ impl FairQueue {
         self.len
     }
 
+    /// True if nobody waits.
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.len == 0
@@ -86,10 +90,7 @@ impl FairQueue {
 fn network_of(connection: &Connection) -> Network {
     match connection.peer.ip()?.to_canonical() {
         ip @ IpAddr::V4(_) => Some(ip),
-        IpAddr::V6(ip) => {
-            let network = ip.to_bits() & (u128::MAX << 64);
-            Some(IpAddr::V6(Ipv6Addr::from_bits(network)))
-        }
+        ip @ IpAddr::V6(_) => Some(masked(ip, 64)),
     }
 }
 
@@ -101,15 +102,6 @@ mod tests {
     use crate::io::stream::Stream;
 
     use super::*;
-
-    fn id(slot: u32) -> ConnId {
-        ConnId {
-            worker: 0,
-            service: 0,
-            slot,
-            serial: 0,
-        }
-    }
 
     fn network(last: u8) -> Network {
         Some(Ipv4Addr::new(10, 0, 0, last).into())
@@ -125,11 +117,11 @@ mod tests {
     fn networks_take_turns_and_members_keep_their_order() {
         let mut queue = FairQueue::default();
         for slot in 0..4 {
-            queue.push_from(network(1), id(slot));
+            queue.push_from(network(1), ConnId::in_slot(slot));
         }
-        queue.push_from(network(2), id(10));
-        queue.push_from(None, id(20));
-        queue.push_from(network(2), id(11));
+        queue.push_from(network(2), ConnId::in_slot(10));
+        queue.push_from(None, ConnId::in_slot(20));
+        queue.push_from(network(2), ConnId::in_slot(11));
         assert_eq!(queue.len(), 7);
         assert_eq!(slots(&mut queue), [0, 10, 20, 1, 11, 2, 3]);
         assert!(queue.is_empty() && queue.groups.is_empty() && queue.turns.is_empty());
@@ -140,12 +132,12 @@ mod tests {
     fn a_network_that_comes_later_is_next() {
         let mut queue = FairQueue::default();
         for slot in 0..1000 {
-            queue.push_from(network(1), id(slot));
+            queue.push_from(network(1), ConnId::in_slot(slot));
         }
-        assert_eq!(queue.pop(), Some(id(0)));
-        queue.push_from(network(2), id(5000));
-        assert_eq!(queue.pop(), Some(id(1)));
-        assert_eq!(queue.pop(), Some(id(5000)));
+        assert_eq!(queue.pop(), Some(ConnId::in_slot(0)));
+        queue.push_from(network(2), ConnId::in_slot(5000));
+        assert_eq!(queue.pop(), Some(ConnId::in_slot(1)));
+        assert_eq!(queue.pop(), Some(ConnId::in_slot(5000)));
     }
 
     /// Large groups return their memory, and small ones are used again.
@@ -153,15 +145,15 @@ mod tests {
     fn emptied_groups_are_bounded() {
         let mut queue = FairQueue::default();
         for slot in 0..100 {
-            queue.push_from(network(slot as u8), id(slot));
+            queue.push_from(network(slot as u8), ConnId::in_slot(slot));
         }
         for slot in 0..1000 {
-            queue.push_from(None, id(slot));
+            queue.push_from(None, ConnId::in_slot(slot));
         }
         assert_eq!(slots(&mut queue).len(), 1100);
         assert_eq!(queue.spares.len(), SPARES);
         assert!(queue.spares.iter().all(|group| group.capacity() <= KEPT));
-        queue.push_from(network(1), id(1));
+        queue.push_from(network(1), ConnId::in_slot(1));
         assert_eq!(queue.spares.len(), SPARES - 1);
     }
 
@@ -169,13 +161,25 @@ mod tests {
     fn a_network_is_an_ipv4_address_or_a_64_of_ipv6() {
         let network = |address: &str| {
             let peer = Address::Ip(SocketAddr::new(address.parse().unwrap(), 1));
-            network_of(&Connection::new(id(0), 0, Stream::Detached.into(), peer, 0))
+            network_of(&Connection::new(
+                ConnId::in_slot(0),
+                0,
+                Stream::Detached.into(),
+                peer,
+                0,
+            ))
         };
         assert_eq!(network("2001:db8::1:2:3:4"), network("2001:db8::"));
         assert_ne!(network("2001:db8:0:1::1"), network("2001:db8::1"));
         assert_eq!(network("::ffff:10.0.0.1"), network("10.0.0.1"));
         assert_ne!(network("10.0.0.2"), network("10.0.0.1"));
-        let unix = Connection::new(id(0), 0, Stream::Detached.into(), Address::Unix(None), 0);
+        let unix = Connection::new(
+            ConnId::in_slot(0),
+            0,
+            Stream::Detached.into(),
+            Address::Unix(None),
+            0,
+        );
         assert_eq!(network_of(&unix), None);
     }
 }

@@ -55,3 +55,17 @@ impl fmt::Display for ConnId {
         write!(f, "{}/{}#{}", self.worker, self.slot, self.serial)
     }
 }
+
+/// Names for unit tests.
+#[cfg(test)]
+impl ConnId {
+    /// The name of the first connection of worker 0 in a slot.
+    pub(crate) fn in_slot(slot: u32) -> Self {
+        ConnId {
+            worker: 0,
+            service: 0,
+            slot,
+            serial: 0,
+        }
+    }
+}

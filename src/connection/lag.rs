@@ -290,12 +290,7 @@ mod tests {
         let (shared, _) = LoopShared::new(0, Box::new(|| Ok(())), (1, 1));
         let (clock, bounds) = (TickClock::default(), Bounds::default());
         let mut state = LoopState::new(shared, clock, PoolConfig::default(), bounds, 1);
-        let id = ConnId {
-            worker: 0,
-            service: 0,
-            slot: 0,
-            serial: 0,
-        };
+        let id = ConnId::in_slot(0);
         let mut connection =
             Connection::new(id, 0, Stream::Detached.into(), Address::Unix(None), 0);
         connection

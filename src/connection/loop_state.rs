@@ -130,7 +130,7 @@ impl LoopState {
         connection.charge_rings(self);
     }
 
-    /// Has a light connection wait for the light ones before it, because these have done enough work in this iteration.
+    /// Has a light connection wait for the next iteration, because the turns of others have filled this one.
     #[cold]
     pub(crate) fn defer(&mut self, connection: &mut Connection) {
         self.turns.add_deferred(connection);

@@ -63,12 +63,7 @@ mod tests {
     use crate::io::stream::Stream;
 
     fn connection() -> Connection {
-        let id = ConnId {
-            worker: 0,
-            service: 0,
-            slot: 0,
-            serial: 0,
-        };
+        let id = ConnId::in_slot(0);
         Connection::new(id, 0, Stream::Detached.into(), Address::Unix(None), 0)
     }
 

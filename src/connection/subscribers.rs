@@ -172,15 +172,6 @@ pub(crate) fn index(key: usize) -> u32 {
 mod tests {
     use super::*;
 
-    fn id(slot: u32) -> ConnId {
-        ConnId {
-            worker: 0,
-            service: 0,
-            slot,
-            serial: 0,
-        }
-    }
-
     /// The slots of all subscribers of a list that have not read up to `entry`.
     fn walk(subscribers: &Subscribers, list: &List, entry: u64) -> Vec<u32> {
         let mut place = list.first();
@@ -197,7 +188,7 @@ mod tests {
         let mut subscribers = Subscribers::default();
         let mut list = List::default();
         let places: Vec<_> = (0..10_000)
-            .map(|slot| subscribers.insert(&mut list, id(slot), 0))
+            .map(|slot| subscribers.insert(&mut list, ConnId::in_slot(slot), 0))
             .collect();
         let most = subscribers.memory();
         // In an order in which the last of the table leave now and then.
@@ -214,7 +205,7 @@ mod tests {
         let mut subscribers = Subscribers::default();
         let mut lists = [List::default(), List::default()];
         let mut places: Vec<_> = (0..300)
-            .map(|slot| subscribers.insert(&mut lists[slot as usize % 2], id(slot), 0))
+            .map(|slot| subscribers.insert(&mut lists[slot as usize % 2], ConnId::in_slot(slot), 0))
             .collect();
         let mut expected: Vec<u32> = (0..300).collect();
         // The first, the last, and some between, until none is left.
@@ -242,7 +233,7 @@ mod tests {
         let mut subscribers = Subscribers::default();
         let mut list = List::default();
         for slot in 0..300 {
-            subscribers.insert(&mut list, id(slot), u64::from(slot % 3));
+            subscribers.insert(&mut list, ConnId::in_slot(slot), u64::from(slot % 3));
         }
         let expected: Vec<_> = (0..300).filter(|slot| slot % 3 == 0).collect();
         assert_eq!(walk(&subscribers, &list, 1), expected);

@@ -159,13 +159,8 @@ impl Connection {
     pub(crate) fn watch_pace(&mut self, state: &mut LoopState, timeouts: &Timeouts, debt: u64) {
         self.timers.write = timeouts.write_stall.map(|after| {
             let now = (self.output.progress(), self.output.left());
-            let Pace { target, beyond } = Pace::over(after, timeouts, now, debt);
-            let due = Due::WriteStall {
-                id: self.id,
-                target,
-                beyond,
-            };
-            state.schedule(after, due)
+            let pace = Pace::over(after, timeouts, now, debt);
+            state.schedule(after, Due::WriteStall { id: self.id, pace })
         });
     }
 
@@ -192,13 +187,13 @@ impl Connection {
         cancel(&mut self.timers.write, &mut state.wheel);
         let time = timeouts.close_with(self.output.left());
         let now = (self.output.progress(), self.output.left());
-        let Pace { target, beyond } = Pace::over(time, timeouts, now, debt);
+        let mut pace = Pace::over(time, timeouts, now, debt);
+        // The sources must send something if nothing is pending.
+        pace.target = pace.target.max(now.0.saturating_add(1));
         let due = Due::Sources {
             id: self.id,
             extended,
-            // The sources must send something if nothing is pending.
-            target: target.max(now.0.saturating_add(1)),
-            beyond,
+            pace,
         };
         self.timers.write = Some(state.schedule(time, due));
     }
@@ -294,12 +289,7 @@ mod tests {
         let (shared, _) = LoopShared::new(0, Box::new(|| Ok(())), (1, 1));
         let pool = PoolConfig::default();
         let mut state = LoopState::new(shared, TickClock::default(), pool, Bounds::default(), 1);
-        let id = ConnId {
-            worker: 0,
-            service: 0,
-            slot: 0,
-            serial: 0,
-        };
+        let id = ConnId::in_slot(0);
         let script = Scripted::default();
         let wire = script.with_unsent_answer();
         let mut connection = Connection::new(id, 0, wire, Address::Unix(None), 0);

@@ -450,15 +450,6 @@ mod tests {
         }
     }
 
-    fn id(slot: u32) -> ConnId {
-        ConnId {
-            worker: 0,
-            service: 0,
-            slot,
-            serial: 0,
-        }
-    }
-
     /// Reads the next entry, and tells if there is another.
     fn read(
         topics: &mut Topics<u32>,
@@ -478,9 +469,9 @@ mod tests {
     #[test]
     fn a_topic_lives_as_long_as_somebody_subscribes() {
         let mut topics = Topics::<u32>::default();
-        let first = topics.join("a", id(1));
-        let second = topics.join("a", id(2));
-        let other = topics.join("b", id(1));
+        let first = topics.join("a", ConnId::in_slot(1));
+        let second = topics.join("a", ConnId::in_slot(2));
+        let other = topics.join("b", ConnId::in_slot(1));
         assert_eq!(topics.count("a"), 2);
         assert_eq!(topics.name(other), Some("b"));
         topics.leave(first);
@@ -502,7 +493,7 @@ mod tests {
         assert!(size_of::<Named<Topic<u32>>>() <= 56 && size_of::<Subscription>() == 8);
         let mut topics = Topics::<u32>::default();
         for count in 1..=70_000_usize {
-            topics.join(&format!("{count:010}"), id(count as u32));
+            topics.join(&format!("{count:010}"), ConnId::in_slot(count as u32));
             if count.is_power_of_two() || count % 1_000 == 0 {
                 // The subscriptions in the connections' own lists.
                 let held = topics.memory() + 16 * count;
@@ -520,7 +511,9 @@ mod tests {
         let mut stay = Vec::new();
         for topic in 0..64 {
             let name = format!("{topic:010}");
-            let joined: Vec<_> = (0..100).map(|slot| topics.join(&name, id(slot))).collect();
+            let joined: Vec<_> = (0..100)
+                .map(|slot| topics.join(&name, ConnId::in_slot(slot)))
+                .collect();
             joined[..99].iter().for_each(|it| topics.leave(*it));
             stay.push(joined[99]);
         }
@@ -533,7 +526,7 @@ mod tests {
     fn memory_goes_down_when_all_have_left() {
         let mut topics = Topics::<u32>::default();
         let joined: Vec<_> = (0..20_000)
-            .map(|slot| topics.join(&format!("{slot}"), id(slot)))
+            .map(|slot| topics.join(&format!("{slot}"), ConnId::in_slot(slot)))
             .collect();
         let most = topics.memory();
         joined.into_iter().for_each(|it| topics.leave(it));
@@ -544,14 +537,18 @@ mod tests {
     #[test]
     fn a_round_goes_on_behind_a_subscriber_that_leaves() {
         let mut topics = Topics::<u32>::default();
-        let joined = [1, 2, 3].map(|slot| topics.join("a", id(slot)));
+        let joined = [1, 2, 3].map(|slot| topics.join("a", ConnId::in_slot(slot)));
         topics.append("a", 1, 1).unwrap();
-        assert!(matches!(topics.step(|_| ()), Some(Step::Visit(to, ..)) if to == id(1)));
+        assert!(
+            matches!(topics.step(|_| ()), Some(Step::Visit(to, ..)) if to == ConnId::in_slot(1))
+        );
         topics.leave(joined[0]);
         topics.leave(joined[1]);
         // Its place is taken by a subscriber of another topic.
-        topics.join("b", id(4));
-        assert!(matches!(topics.step(|_| ()), Some(Step::Visit(to, ..)) if to == id(3)));
+        topics.join("b", ConnId::in_slot(4));
+        assert!(
+            matches!(topics.step(|_| ()), Some(Step::Visit(to, ..)) if to == ConnId::in_slot(3))
+        );
         assert!(matches!(topics.step(|_| ()), Some(Step::Done(_))));
     }
 
@@ -559,9 +556,9 @@ mod tests {
     fn a_subscriber_reads_what_was_published_while_it_subscribes() {
         let mut topics = Topics::<u32>::default();
         assert_eq!(topics.append("a", 1, 10), Err(10), "nobody subscribes");
-        let first = topics.join("a", id(1));
+        let first = topics.join("a", ConnId::in_slot(1));
         assert_eq!(topics.append("a", 2, 20), Ok(2));
-        let second = topics.join("a", id(2));
+        let second = topics.join("a", ConnId::in_slot(2));
         assert_eq!(topics.append("a", 3, 30), Ok(3));
         assert_eq!(read_all(&mut topics, &[first]), [20, 30]);
         assert_eq!(read_all(&mut topics, &[second]), [30]);
@@ -571,7 +568,10 @@ mod tests {
     #[test]
     fn several_topics_are_read_in_order_and_up_to_the_horizon() {
         let mut topics = Topics::<u32>::default();
-        let both = [topics.join("a", id(1)), topics.join("b", id(1))];
+        let both = [
+            topics.join("a", ConnId::in_slot(1)),
+            topics.join("b", ConnId::in_slot(1)),
+        ];
         for (name, stamp) in [("b", 1), ("a", 2), ("a", 3), ("b", 4), ("a", 5)] {
             topics.append(name, stamp, stamp as u32).unwrap();
         }
@@ -585,7 +585,10 @@ mod tests {
     #[test]
     fn some_later_entries_are_read_ahead() {
         let mut topics = Topics::<u32>::default();
-        let both = [topics.join("a", id(1)), topics.join("b", id(1))];
+        let both = [
+            topics.join("a", ConnId::in_slot(1)),
+            topics.join("b", ConnId::in_slot(1)),
+        ];
         for (name, stamp) in [("b", 1), ("a", 2), ("a", 3), ("b", 4), ("a", 5), ("b", 6)] {
             topics.append(name, stamp, stamp as u32).unwrap();
         }
@@ -609,7 +612,7 @@ mod tests {
         let mut places = HashMap::new();
         for slot in 0..200 {
             let name = if slot < 150 { "large" } else { "small" };
-            places.insert(slot, topics.join(name, id(slot)));
+            places.insert(slot, topics.join(name, ConnId::in_slot(slot)));
         }
         topics.append("large", 1, 1).unwrap();
         topics.append("large", 2, 2).unwrap();
@@ -645,7 +648,7 @@ mod tests {
     #[test]
     fn the_log_of_a_topic_without_subscribers_is_done() {
         let mut topics = Topics::<u32>::default();
-        let only = topics.join("a", id(1));
+        let only = topics.join("a", ConnId::in_slot(1));
         topics.append("a", 7, 70).unwrap();
         assert!(topics.has_entries_before(8) && !topics.has_entries_before(7));
         topics.leave(only);
@@ -656,7 +659,7 @@ mod tests {
     #[test]
     fn a_subscriber_that_does_not_read_is_passed_over() {
         let mut topics = Topics::<u32>::default();
-        topics.join("a", id(1));
+        topics.join("a", ConnId::in_slot(1));
         topics.append("a", 1, 1).unwrap();
         assert!(matches!(topics.step(|_| ()), Some(Step::Visit(..))));
         assert!(matches!(topics.step(|_| ()), Some(Step::Done(done)) if done == [1]));
@@ -682,7 +685,7 @@ mod tests {
     #[test]
     fn entries_rest_until_those_who_lag_have_read_them() {
         let mut topics = Topics::<u32>::default();
-        let both = [0, 1].map(|slot| topics.join("a", id(slot)));
+        let both = [0, 1].map(|slot| topics.join("a", ConnId::in_slot(slot)));
         topics.append("a", 1, 1).unwrap();
         assert!(topics.lag(&both[..1]) && topics.is_lagging(&both[..1]));
         assert_eq!(deliver(&mut topics, &both), []);
@@ -705,14 +708,14 @@ mod tests {
     #[test]
     fn nobody_lags_without_an_entry() {
         let mut topics = Topics::<u32>::default();
-        let only = [topics.join("a", id(0))];
+        let only = [topics.join("a", ConnId::in_slot(0))];
         assert!(!topics.lag(&only) && !topics.is_lagging(&only));
     }
 
     #[test]
     fn entries_do_not_wait_for_those_who_have_left() {
         let mut topics = Topics::<u32>::default();
-        let both = [0, 1].map(|slot| topics.join("a", id(slot)));
+        let both = [0, 1].map(|slot| topics.join("a", ConnId::in_slot(slot)));
         topics.append("a", 1, 1).unwrap();
         topics.append("a", 2, 2).unwrap();
         read(&mut topics, &both[1..], 1);
@@ -728,7 +731,7 @@ mod tests {
     #[test]
     fn entries_that_rest_are_cleared() {
         let mut topics = Topics::<u32>::default();
-        let both = [0, 1].map(|slot| topics.join("a", id(slot)));
+        let both = [0, 1].map(|slot| topics.join("a", ConnId::in_slot(slot)));
         topics.append("a", 1, 1).unwrap();
         topics.lag(&both[..1]);
         assert_eq!(deliver(&mut topics, &both), []);
@@ -744,7 +747,7 @@ mod tests {
     #[test]
     fn a_round_is_bounded() {
         let mut topics = Topics::<u32>::default();
-        let only = topics.join("a", id(1));
+        let only = topics.join("a", ConnId::in_slot(1));
         for stamp in 0..100 {
             topics.append("a", stamp, stamp as u32).unwrap();
         }

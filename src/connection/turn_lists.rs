@@ -1,4 +1,4 @@
-//! The connections of a worker that wait for a turn, in the order in which an iteration serves their lists.
+//! The lists of a worker's connections that wait for a turn, in the order in which an iteration serves them.
 
 use super::Connection;
 use super::burdens::Burdens;
@@ -10,7 +10,7 @@ use super::marks::Marks;
 pub(crate) struct TurnLists {
     /// Ready list: slots of light connections that have work left which no event will announce. An iteration serves them all.
     pub(crate) ready: Vec<u32>,
-    /// Light connections that had an event in an iteration whose light connections had done enough work.
+    /// Light connections whose event came when the iteration was [full](crate::protocol::TurnBudget::is_iteration_full).
     pub(crate) deferred: FairQueue,
     /// Connections that are [too new](Connection::is_unproven) to be served at once, and had an event.
     pub(crate) unproven: FairQueue,
@@ -53,7 +53,7 @@ impl TurnLists {
         }
     }
 
-    /// Has a light connection wait until the light ones before it have had their turns.
+    /// Has a light connection wait for the next iteration, because this one is full.
     pub(super) fn add_deferred(&mut self, connection: &mut Connection) {
         if enlist(connection) {
             self.deferred.push(connection);
@@ -67,7 +67,7 @@ impl TurnLists {
         }
     }
 
-    /// Has a connection wait whose turn has just left work.
+    /// Has a connection wait for another turn, because the last one has left work.
     pub(super) fn add_unfinished(&mut self, connection: &mut Connection) {
         if !connection.burdens.has(Burdens::HEAVY) {
             return self.add(connection);

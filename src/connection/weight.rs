@@ -83,12 +83,7 @@ mod tests {
         let (shared, _) = LoopShared::new(0, Box::new(|| Ok(())), (1, 1));
         let (clock, pool) = (TickClock::default(), PoolConfig::default());
         let state = LoopState::new(shared, clock, pool, Bounds::default(), BUDGET);
-        let id = ConnId {
-            worker: 0,
-            service: 0,
-            slot: 0,
-            serial: 0,
-        };
+        let id = ConnId::in_slot(0);
         let stream = Stream::Detached.into();
         (
             state,

@@ -11,8 +11,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// Messages from elsewhere that the connections of one service on one worker could not send, for the log.
 ///
-/// Whoever has published or posted such a message has got an `Ok`, because each connection packs it with an encoder of its own, later.
-/// The log gets one line per second, so that clients whose words are published cannot flood it.
+/// The call that published or posted such a message has returned `Ok`, because each connection packs it later, with an encoder of its
+/// own. The log gets one line per second, so that clients whose words are published cannot flood it.
 #[derive(Default)]
 pub(crate) struct Unsent {
     /// The time, since the loop began, of the last line.

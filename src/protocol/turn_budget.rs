@@ -13,7 +13,7 @@ const SLOW_CALL: Duration = Duration::from_micros(10);
 const WARY_FOR: Duration = Duration::from_secs(10);
 /// Number of whole budgets that the turns of an iteration may use before the turns of the others are cut.
 const LATE: usize = 2;
-/// Number of whole budgets that the turns of light connections may use in an iteration before the others are deferred.
+/// Number of whole budgets whose use makes an iteration full.
 const FULL: usize = 4;
 /// The divisor of a budget that is cut.
 const CUT: usize = 32;
@@ -115,13 +115,13 @@ impl TurnBudget {
         self.before / LATE > self.whole
     }
 
-    /// True if the turns of this iteration have used four budgets, so that the others must wait for the next one.
+    /// True if the turns of this iteration have used four budgets. Light connections whose events come later wait for the next iteration.
     #[inline]
     pub(crate) fn is_iteration_full(&self) -> bool {
         self.before.saturating_add(self.used) > self.full
     }
 
-    /// Has an iteration be full after this work, for a simulation whose few connections do little together.
+    /// Sets the work after which an iteration is full. The few connections of the simulation do not fill one otherwise.
     #[cfg(test)]
     pub(crate) fn set_full(&mut self, work: usize) {
         self.full = work;

@@ -34,16 +34,9 @@ impl Reactor {
                 Due::Idle(id) => self.check_idle(id),
                 Due::FirstMessage(id) => self.check_first_message(id),
                 Due::Message { id, after } => self.check_message(id, after),
-                Due::WriteStall { id, target, beyond } => {
-                    self.check_write_stall(id, Pace { target, beyond })
-                }
+                Due::WriteStall { id, pace } => self.check_write_stall(id, pace),
                 Due::Close { id, extended, pace } => self.check_close(id, extended, pace),
-                Due::Sources {
-                    id,
-                    extended,
-                    target,
-                    beyond,
-                } => self.check_sources(id, extended, Pace { target, beyond }),
+                Due::Sources { id, extended, pace } => self.check_sources(id, extended, pace),
                 Due::Protocol(id) => self.meet_protocol_deadline(id),
                 Due::Lag(id) => self.judge_lag(id),
                 Due::Handler { id, timer } => self.fire_handler_timer(id, timer),

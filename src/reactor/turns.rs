@@ -1,4 +1,4 @@
-//! The turns of connections: which of those that wait have theirs in an iteration, and in which order.
+//! The turns of connections. An iteration gives them to some of the waiting connections, list by list.
 
 use crate::connection::Connection;
 use crate::connection::callback_budget::CallbackBudget;
@@ -33,8 +33,8 @@ impl Reactor {
         self.turn_list.clear();
     }
 
-    /// Gives turns to light connections whose events came when an iteration was full, until this one is. Events of this iteration came
-    /// first: so a connection that speaks now does not wait for all of a burst of slow messages from others.
+    /// Gives turns to light connections that earlier iterations have deferred, until this one is full, too. The events of this iteration
+    /// were handled first: so a message that arrives now does not wait for a whole burst of slow messages from others.
     pub(super) fn serve_deferred(&mut self) {
         self.state.budget.begin_iteration();
         for _ in 0..self.state.turns.deferred.len() {
@@ -72,8 +72,8 @@ impl Reactor {
     /// Gives turns to heavy connections until they have done the work of some whole turns. So light connections, whose events
     /// are handled at once, wait for this much and not for all heavy ones.
     ///
-    /// One that was left unfinished goes on in any case, with a turn of its own. Then come those that had an event, as they may be done at
-    /// once, and then the other unfinished ones.
+    /// First one unfinished connection has a turn, so that the unfinished ones always get on. Then come the connections that had an event,
+    /// since most of them are done after a turn, and then the other unfinished ones.
     pub(super) fn serve_heavy(&mut self) {
         let whole = self.state.budget.whole();
         let unfinished = self.state.turns.unfinished.len();

@@ -48,12 +48,7 @@ mod tests {
 
     #[test]
     fn what_is_sent_and_what_it_takes_to_encode_count() {
-        let id = ConnId {
-            worker: 0,
-            service: 0,
-            slot: 0,
-            serial: 0,
-        };
+        let id = ConnId::in_slot(0);
         let connection = Connection::new(id, 0, Stream::Detached.into(), Address::Unix(None), 0);
         let none = || VisitCost::begin(&connection);
         assert_eq!(none().end(&connection, 0), VISIT_COST);

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -91,6 +91,13 @@ fn neighbours_are_served_while_one_is_flooded_and_does_not_read() {
     server.finish(&events);
 }
 
+/// The number of busy lines that are handled before the line of another connection.
+fn lines_before_the_other(ordered: &Receiver<u8>) -> usize {
+    (0..)
+        .take_while(|_| ordered.recv_timeout(DEADLINE).unwrap() == b'b')
+        .count()
+}
+
 #[test]
 fn a_connection_with_work_for_many_turns_lets_others_in_between() {
     let (recorder, events) = Recorder::<Lines>::new();
@@ -116,9 +123,7 @@ fn a_connection_with_work_for_many_turns_lets_others_in_between() {
     });
     assert_eq!(ordered.recv_timeout(DEADLINE), Ok(b'b'));
     other.send(b"other\n");
-    let before = (0..)
-        .take_while(|_| ordered.recv_timeout(DEADLINE).unwrap() == b'b')
-        .count();
+    let before = lines_before_the_other(&ordered);
     assert!(
         before < 200_000 - 1,
         "the other connection waited for the last line"
@@ -221,9 +226,7 @@ fn a_message_that_causes_much_work_ends_the_turn_of_its_connection() {
         assert_eq!(ordered.recv_timeout(DEADLINE), Ok(b'b'));
         other.send(b"other\n");
         drop(go_on);
-        let before = (0..)
-            .take_while(|_| ordered.recv_timeout(DEADLINE).unwrap() == b'b')
-            .count();
+        let before = lines_before_the_other(&ordered);
         assert!(before < 100, "{name}: it waited for {before} lines");
         server.finish(&events);
     }
@@ -268,9 +271,7 @@ fn a_heavy_message_waits_for_few_of_the_connections_that_have_much_input_left() 
     }
     other.send(b"other\n");
     drop(go_on);
-    let before = (0..)
-        .take_while(|_| ordered.recv_timeout(DEADLINE).unwrap() == b'b')
-        .count();
+    let before = lines_before_the_other(&ordered);
     assert!(before < 20, "it waited for {before} lines");
     server.finish(&events);
 }

@@ -36,6 +36,7 @@ mod peer;
 mod posting;
 mod sealing;
 mod tap;
+mod turns;
 mod world;
 
 use std::time::Duration;

@@ -8,16 +8,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::connection::Connection;
-use crate::connection::burdens::Burdens;
-use crate::connection::fair_queue::FairQueue;
-use crate::connection::id::ConnId;
 use crate::connection::limits::{Limits, Overflow, Timeouts};
 use crate::handler::connections::Connections;
 use crate::handler::mailbox::Mailbox;
 use crate::handler::outbox::WorkerOutbox;
 use crate::io::stream::Stream;
 use crate::protocol::LengthPrefixed;
-use crate::reactor::turns::HEAVY_TURNS;
 use crate::reactor::{MailBudget, Reactor, ReactorConfig, Readiness, ServiceEntry};
 use crate::service::hub::Hub;
 use crate::shared::LoopShared;
@@ -546,39 +542,6 @@ impl World {
             "the loop would sleep although connections wait for a turn, or for their last callbacks".into()
         });
         self.reactor.set_behind(has_no_time || !self.sleeps);
-    }
-
-    fn is_heavy(&mut self, token: usize) -> bool {
-        let connection = self.reactor.table.by_token(token);
-        connection.is_some_and(|connection| connection.burdens.has(Burdens::HEAVY))
-    }
-
-    /// Checks that an iteration serves no more heavy connections than fit into its budget, and one that passes it; and that those
-    /// that had an event come before those that were left unfinished, except for the first. The arguments are both before it.
-    fn check_turns_of_heavy(&mut self, had_event: &FairQueue, unfinished: &FairQueue) {
-        let served = std::mem::take(&mut self.reactor.served);
-        let has_turn = |id: &ConnId| served.iter().any(|(other, _)| other == id);
-        let waiting = &self.reactor.state.turns.heavy;
-        let is_overtaken = had_event
-            .iter()
-            .any(|id| waiting.contains(id) && !has_turn(id));
-        let overtaking = unfinished.iter().filter(|id| has_turn(id)).count();
-        // The first one, if it was unfinished, and the last one of all may do more than the work of a turn.
-        let rest = served.get(1..served.len().max(2) - 1).unwrap_or_default();
-        let work: usize = rest.iter().map(|(_, work)| work).sum();
-        let mut ledger = self.book.open();
-        if self.reactor.state.turns.has_heavy() {
-            ledger.tally.count("heavy connections wait");
-        }
-        ledger.claim(work < HEAVY_TURNS * BUDGET, || {
-            format!("heavy connections do work of {work} and more in one iteration")
-        });
-        ledger.claim(!is_overtaken || overtaking <= 1, || {
-            format!("{overtaking} unfinished connections have turns before one that had an event")
-        });
-        if is_overtaken && overtaking == 1 {
-            ledger.tally.count("unfinished connection goes on first");
-        }
     }
 
     /// The events that the poll reports, taken before any is handled, with stale events among them.
