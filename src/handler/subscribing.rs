@@ -304,7 +304,10 @@ impl<P: Protocol> Conn<'_, P> {
     #[cold]
     pub(crate) fn meet_news(&mut self, delivery: Delivery) {
         self.read_topics(delivery.if_there_is_room());
-        if matches!(self.connection.lag(), Lag::Waiting(_)) {
+        // The lag is far from what a delivery needs in memory, and seldom matters.
+        if self.link.topics.borrow().lagging() > 0
+            && matches!(self.connection.lag(), Lag::Waiting(_))
+        {
             current::note_unseen();
         }
     }
