@@ -1,8 +1,9 @@
-//! The documents, checked: the files and functions that they name are there.
+//! Checks the documents: the files, functions and tests that they name must exist.
 
 use std::fs;
 use std::path::Path;
 
+use super::source::{Source, read_with_tests};
 use super::sources;
 
 const DOCUMENTS: [&str; 6] = [
@@ -39,6 +40,35 @@ fn the_architecture_names_functions_that_are_there() {
             .any(|source| begins.iter().any(|begin| source.text.contains(begin)));
         assert!(is_there, "there is no function {name}");
     }
+}
+
+#[test]
+fn the_tests_that_show_reliability_are_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut sources = read_with_tests(&root.join("tests"));
+    sources.extend(read_with_tests(&root.join("src")));
+    for name in names_in(&read("docs/RELIABILITY.md")) {
+        assert!(
+            !is_test(&name) || has_test(&sources, &name),
+            "there is no test {name}"
+        );
+    }
+}
+
+#[test]
+fn a_test_that_is_missing_is_found() {
+    let source = Source::new("faults/resets.rs", "fn storms_are_survived() {}");
+    let sources = [source];
+    for name in [
+        "resets::storms_are_survived",
+        "resets::storms_*",
+        "resets::*",
+    ] {
+        assert!(has_test(&sources, name));
+    }
+    assert!(!has_test(&sources, "resets::storms") && !has_test(&sources, "storms::*"));
+    assert!(is_test("resets::storms_are_survived") && is_test("resets::*"));
+    assert!(!is_test("u16::MAX") && !is_test("websocket::Deflate") && !is_test("a_word"));
 }
 
 #[test]
@@ -81,6 +111,31 @@ fn is_path(name: &str) -> bool {
 fn exists(name: &str) -> bool {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     root.join("src").join(name).exists() || root.join(name).exists()
+}
+
+/// True for the path of a test, or of a module of tests with `*` behind it.
+fn is_test(name: &str) -> bool {
+    let is_lower =
+        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_:*".contains(&byte);
+    name.contains("::") && name.bytes().all(is_lower)
+}
+
+/// True if a file has the test, or the path is that of a module. `*` stands for any tests of a module, or for the end of a name.
+fn has_test(sources: &[Source], name: &str) -> bool {
+    let (path, last) = name.rsplit_once("::").unwrap_or(("", name));
+    let module = match last {
+        "*" => path.rsplit("::").next().unwrap_or(path),
+        _ => last,
+    };
+    let function = match last.strip_suffix('*') {
+        Some(begin) => format!("fn {begin}"),
+        None => format!("fn {last}("),
+    };
+    sources.iter().any(|source| {
+        (last != "*" && source.text.contains(&function))
+            || source.path.ends_with(&format!("/{module}.rs"))
+            || source.path.contains(&format!("/{module}/"))
+    })
 }
 
 /// True for a lower-case name that no folder, crate or peer has: a function, by the manners of the documents.

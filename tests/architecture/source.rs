@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// A file of `src/`.
+/// A file of Rust.
 pub(crate) struct Source {
-    /// The path below `src/`, with `/` as the separator.
+    /// The path below the folder that was read, with `/` as the separator.
     pub(crate) path: String,
     pub(crate) text: String,
 }
@@ -20,16 +20,7 @@ pub(crate) struct RootPath {
 
 /// Reads all files below `src/`, except those that only test builds compile.
 pub(crate) fn read_all(src: &Path) -> Vec<Source> {
-    let mut paths = Vec::new();
-    collect(src, &mut paths);
-    paths.sort();
-    let mut sources: Vec<Source> = paths
-        .iter()
-        .map(|path| Source {
-            path: below(src, path),
-            text: fs::read_to_string(path).expect("a source file is text"),
-        })
-        .collect();
+    let mut sources = read_with_tests(src);
     let tests: BTreeSet<String> = sources.iter().flat_map(Source::test_modules).collect();
     sources.retain(|source| {
         let is_test = |module: &String| {
@@ -40,9 +31,23 @@ pub(crate) fn read_all(src: &Path) -> Vec<Source> {
     sources
 }
 
+/// Reads all files below a folder, with their paths below it.
+pub(crate) fn read_with_tests(folder: &Path) -> Vec<Source> {
+    let mut paths = Vec::new();
+    collect(folder, &mut paths);
+    paths.sort();
+    paths
+        .iter()
+        .map(|path| Source {
+            path: below(folder, path),
+            text: fs::read_to_string(path).expect("a source file is text"),
+        })
+        .collect()
+}
+
 fn collect(folder: &Path, paths: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(folder).expect("src can be read") {
-        let path = entry.expect("src can be read").path();
+    for entry in fs::read_dir(folder).expect("the folder can be read") {
+        let path = entry.expect("the folder can be read").path();
         if path.is_dir() {
             collect(&path, paths);
         } else if path.extension().is_some_and(|extension| extension == "rs") {
@@ -51,8 +56,10 @@ fn collect(folder: &Path, paths: &mut Vec<PathBuf>) {
     }
 }
 
-fn below(src: &Path, path: &Path) -> String {
-    let path = path.strip_prefix(src).expect("the path is below src");
+fn below(folder: &Path, path: &Path) -> String {
+    let path = path
+        .strip_prefix(folder)
+        .expect("the path is below the folder");
     path.to_string_lossy().replace('\\', "/")
 }
 
