@@ -33,9 +33,12 @@ fn a_load_prints_its_results_as_json() {
         ("open", "length-prefixed"),
     ] {
         let target = ["load", mode, "--addr", &address, "--json"];
-        let length = ["--seconds", "0.2", "--warmup", "0"];
+        // Long enough for a message on a machine that has much else to do.
+        let length = ["--seconds", "1", "--warmup", "0"];
         let traffic = ["-c", "5", "--framing", framing, "--size", "700"];
         let output = harness(&[&target[..], &length, &traffic].concat());
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{mode}: {errors}");
         let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
         assert!(json["operations"].as_u64() > Some(0), "{mode}: {json}");
     }
