@@ -489,6 +489,10 @@ fn check_wakefulness(peer: &Peer, connection: &Connection, pipe: &Pipe, state: &
         is_listed || !connection.has_work(),
         "{number} has work that nothing will bring up"
     );
+    assert!(
+        is_listed || !connection.has_due_completions(),
+        "{number} has completions to call that nothing will bring up"
+    );
     let is_heard = is_listed || pipe.readable;
     let waits = pipe.has_news() && connection.wants_input();
     assert!(
