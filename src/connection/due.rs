@@ -40,10 +40,8 @@ pub(crate) enum Due {
     Tick(u16),
     /// Read the connections again that were held back because the worker's memory is short.
     Memory,
-    /// End the drain.
+    /// Go on with the drain, because some of its time is over.
     Drain,
-    /// End the drain's wait for answers: at first that for connections that are held back, later that for all.
-    DrainWait,
 }
 
 impl Due {
@@ -56,7 +54,7 @@ impl Due {
             | Due::Close { id, .. }
             | Due::Sources { id, .. }
             | Due::Handler { id, .. } => Some(id),
-            Due::Task(_) | Due::Tick(_) | Due::Drain | Due::DrainWait | Due::Memory => None,
+            Due::Task(_) | Due::Tick(_) | Due::Drain | Due::Memory => None,
         }
     }
 }

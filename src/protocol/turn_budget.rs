@@ -245,8 +245,8 @@ impl TurnBudget {
         self.charge(self.whole.div_ceil(COMPLETIONS));
     }
 
-    /// Charges time in which mail of the turn was carried out. True if it is much.
-    pub(crate) fn charge_mail(&mut self, time: Duration) -> bool {
+    /// Charges the time of callbacks that the turn has led to and that are no messages. True if it is much.
+    pub(crate) fn charge_callbacks(&mut self, time: Duration) -> bool {
         let units = units_of(time);
         self.charge(units);
         self.is_much(units)

@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::connection::close_reason::Cause;
 use crate::connection::due::Due;
@@ -26,6 +26,8 @@ const ROUNDS: usize = 8;
 /// A drain that is under way.
 pub(super) struct Drain {
     step: Step,
+    /// The ticks that have not come of those at which half of its time is over, three quarters, and all of it. The last comes first.
+    times: Vec<u64>,
     /// All workers of the server, which drain together.
     workers: Arc<[Arc<LoopShared>]>,
     /// The connections that answer what has arrived, by slot.
@@ -102,12 +104,13 @@ impl Reactor {
         if self.drain.is_some() {
             return;
         }
-        self.state.schedule(deadline, Due::Drain);
-        for time in [deadline / 2, deadline - deadline / 4] {
-            self.state.schedule(time, Due::DrainWait);
+        let times = [deadline, deadline - deadline / 4, deadline / 2];
+        for time in times {
+            self.state.schedule(time, Due::Drain);
         }
         self.drain = Some(Drain {
             step: Step::Mail,
+            times: times.map(|time| self.state.deadline(time)).into(),
             workers,
             targets: HashMap::new(),
             awaited: 0,
@@ -240,7 +243,11 @@ impl Reactor {
         connection.draining = Draining::Told;
         if is_told {
             let service = &mut self.services[connection.service as usize].service;
+            let begin = self.state.measures_time.then(Instant::now);
             service.shutdown(connection, &mut self.state);
+            if let Some(begin) = begin {
+                self.state.budget.charge_callbacks(begin.elapsed());
+            }
             self.settle(slot);
         }
     }
@@ -255,8 +262,23 @@ impl Reactor {
         connection.life.is_active() && !is_behind
     }
 
+    /// Ends the waits of the drain whose time is over, and at last the drain.
+    pub(super) fn keep_time_of_drain(&mut self) {
+        while let Some(drain) = &mut self.drain {
+            let is_over = |time: &u64| *time <= self.state.tick;
+            if !drain.times.last().is_some_and(is_over) {
+                break;
+            }
+            drain.times.pop();
+            match drain.times.is_empty() {
+                true => self.end_drain(),
+                false => self.shorten_drain(),
+            }
+        }
+    }
+
     /// Half of the drain's time is over, or three quarters: ends the wait for connections that are held back, then for all.
-    pub(super) fn shorten_drain(&mut self) {
+    fn shorten_drain(&mut self) {
         let Some(drain) = self.drain.as_mut().filter(|it| it.step != Step::Telling) else {
             return;
         };
@@ -274,7 +296,7 @@ impl Reactor {
     }
 
     /// The deadline has passed.
-    pub(super) fn end_drain(&mut self) {
+    fn end_drain(&mut self) {
         self.begin_step(Step::Telling);
         for slot in &mut self.services {
             slot.service.give_up_mail(&mut self.table, &mut self.state);

@@ -94,7 +94,7 @@ impl Reactor {
         let now = Instant::now();
         let time = now.saturating_duration_since(begin);
         self.state.post_pace.note(posted, time, now);
-        let is_slow = self.state.budget.charge_mail(time);
+        let is_slow = self.state.budget.charge_callbacks(time);
         if let Some(connection) = self.table.in_slot(slot).filter(|_| is_slow) {
             connection.note_slow_turn(&self.state);
         }

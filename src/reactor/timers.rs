@@ -21,6 +21,8 @@ const TIMER_BUDGET: usize = 4096;
 
 impl Reactor {
     pub(super) fn fire_timers(&mut self) {
+        // A drain does not wait for the tasks that are due before its end.
+        self.keep_time_of_drain();
         let mut budget = TIMER_BUDGET;
         let time = self.state.begin_callbacks();
         while let Some((_, due)) = self
@@ -43,8 +45,7 @@ impl Reactor {
                 Due::Tick(service) => self.tick(service),
                 Due::Task(index) => self.run_task(index),
                 Due::Memory => self.lose_patience(),
-                Due::Drain => self.end_drain(),
-                Due::DrainWait => self.shorten_drain(),
+                Due::Drain => self.keep_time_of_drain(),
             }
             self.after_callbacks(slot);
             if runs_code && time.is_over() {

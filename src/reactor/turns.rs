@@ -20,7 +20,8 @@ impl Reactor {
         self.after_callbacks(slot);
     }
 
-    /// Gives the light connections of the ready list their turns.
+    /// Gives the light connections of the ready list their turns. In a drain each of these may tell a handler of the end, so they stop
+    /// once the iteration is full: the deadline of the drain must not wait until all are told.
     pub(super) fn work_off_ready_list(&mut self) {
         std::mem::swap(&mut self.state.turns.ready, &mut self.turn_list);
         for index in 0..self.turn_list.len() {
@@ -29,8 +30,19 @@ impl Reactor {
                 connection.marks.set(Marks::ON_READY_LIST, false);
                 self.turn(slot);
             }
+            if self.drain.is_some() && self.state.budget.is_iteration_full() {
+                return self.list_again(index + 1);
+            }
         }
         self.turn_list.clear();
+    }
+
+    /// Puts those that the iteration has not served back on the ready list, before the others. `served` connections had their turn.
+    #[cold]
+    fn list_again(&mut self, served: usize) {
+        self.turn_list.drain(..served);
+        self.turn_list.append(&mut self.state.turns.ready);
+        std::mem::swap(&mut self.state.turns.ready, &mut self.turn_list);
     }
 
     /// Gives turns to light connections that earlier iterations have deferred, until this one is full, too. The events of this iteration

@@ -103,7 +103,9 @@ impl ServerHandle {
     /// handler, with output above [`Limits::high_water`](crate::Limits::high_water), or for want of memory) for no longer than half of
     /// `deadline`, and for others for no longer than three quarters. What is published after that may miss it.
     ///
-    /// Connections that are still open after `deadline` are dropped. A second call does not change the deadline of the first.
+    /// Connections that are still open after `deadline` are dropped, also those that were not told of the end by then, because callbacks
+    /// have taken the time. `on_close` and completions are called for each of them all the same, and take as long as they take. A
+    /// second call does not change the deadline of the first.
     pub fn shutdown(&self, deadline: Duration) {
         self.shared.succession.rule_out();
         self.drain(deadline);
@@ -182,7 +184,7 @@ impl ServerHandle {
 
     /// Runs a closure on worker 0 once `after` has passed. Tasks are the program's own, so their number has no limit.
     ///
-    /// A task that is scheduled after the server has ended never runs.
+    /// A task that is scheduled after the server has ended never runs, nor does one that has not run when the server ends.
     pub fn run_after(&self, after: Duration, task: impl FnOnce() + Send + 'static) -> TaskHandle {
         let mut task = Some(task);
         self.schedule(after, None, move || {

@@ -1,6 +1,7 @@
 //! The end of a server: in order within a deadline, or at once.
 
 use std::io::ErrorKind;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, OnceLock};
 use std::thread;
@@ -76,6 +77,52 @@ fn every_message_that_was_sent_before_a_shutdown_is_answered() {
         50
     );
     assert_all_closed_with(&events, 50, "Shutdown");
+}
+
+/// The deadline does not wait until all handlers are told.
+#[test]
+fn a_shutdown_ends_in_time_although_its_callbacks_take_long() {
+    let (recorder, events) = Recorder::<Raw>::new();
+    let recorder = recorder.on_shutdown(|_| thread::sleep(Duration::from_millis(10)));
+    let server = TestServer::start_on(Server::builder().workers(1), listen(Raw), recorder);
+    let clients: Vec<Client> = (0..200).map(|_| server.connect()).collect();
+    eventually("all connections are open", || {
+        server.handle().stats().connections == 200
+    });
+    server.handle().shutdown(SHORT);
+    server.join();
+    drop(clients);
+    events.assert_lifecycles();
+    let told = events.count(|event| matches!(event, Event::Shutdown(_)));
+    assert!((1..100).contains(&told), "{told} are told");
+    assert_all_closed_with(&events, 200, "Shutdown");
+}
+
+/// Timers fire in the order of their times, and the deadline is one of them.
+#[test]
+fn a_shutdown_ends_in_time_although_many_tasks_are_due() {
+    let (recorder, events) = Recorder::<Raw>::new();
+    // The connection stays until the deadline.
+    let recorder = recorder.on_shutdown(|_| {});
+    let server = TestServer::start_on(Server::builder().workers(1), listen(Raw), recorder);
+    let client = server.connect();
+    eventually("the connection is open", || {
+        server.handle().stats().connections == 1
+    });
+    let runs = Arc::new(AtomicUsize::new(0));
+    for _ in 0..200 {
+        let runs = runs.clone();
+        server.handle().run_after(Duration::ZERO, move || {
+            thread::sleep(Duration::from_millis(10));
+            runs.fetch_add(1, Ordering::Relaxed);
+        });
+    }
+    server.handle().shutdown(SHORT);
+    server.join();
+    drop(client);
+    events.assert_lifecycles();
+    let runs = runs.load(Ordering::Relaxed);
+    assert!(runs < 100, "{runs} tasks have run");
 }
 
 #[test]
