@@ -26,7 +26,7 @@ pub enum WebSocketError {
     InvalidCompression,
     /// A message is longer than [`WebSocket::max_message`](super::WebSocket::max_message), inflated or not; close code 1009.
     MessageTooBig,
-    /// A compressed message inflates by a larger factor than [`Deflate`](super::WebSocket::deflate) allows; close code 1009.
+    /// A compressed message inflates by a larger factor than `Deflate::max_ratio` allows; close code 1009.
     CompressionRatio,
     /// The headers of a message's fragments take more than
     /// [`WebSocket::fragment_overhead`](super::WebSocket::fragment_overhead); close code 1009.

@@ -23,7 +23,7 @@
 //!
 //! # What is automatic
 //! The opening handshake, with an HTTP answer to a request that is not for WebSocket; the closing handshake in both directions;
-//! pongs; pings, [every 30 seconds](WebSocket::ping_every) by default; compression, if [turned on](WebSocket::deflate) and
+//! pongs; pings, [every 30 seconds](WebSocket::ping_every) by default; compression, if turned on (`WebSocket::deflate`) and
 //! offered by the client. [`Handler::on_open`](crate::Handler::on_open) is called once the opening handshake is over. An [`Accept`] decides who
 //! may connect, chooses the subprotocol, and leaves a state for the session; it can also answer plain HTTP requests, so that a
 //! page or a health check lives on the same port.
