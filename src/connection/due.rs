@@ -40,7 +40,7 @@ pub(crate) enum Due {
     Tick(u16),
     /// Read the connections again that were held back because the worker's memory is short.
     Memory,
-    /// Go on with the drain, because some of its time is over.
+    /// Shorten or end the drain: half of its time, three quarters or all of it are over.
     Drain,
 }
 

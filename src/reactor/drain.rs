@@ -26,7 +26,7 @@ const ROUNDS: usize = 8;
 /// A drain that is under way.
 pub(super) struct Drain {
     step: Step,
-    /// The ticks that have not come of those at which half of its time is over, three quarters, and all of it. The last comes first.
+    /// The ticks at which half of its time, three quarters and all of it are over, in reverse order. Those that have come are removed.
     times: Vec<u64>,
     /// All workers of the server, which drain together.
     workers: Arc<[Arc<LoopShared>]>,
@@ -262,7 +262,7 @@ impl Reactor {
         connection.life.is_active() && !is_behind
     }
 
-    /// Ends the waits of the drain whose time is over, and at last the drain.
+    /// Shortens the drain after half of its time and after three quarters, and ends it after all of it.
     pub(super) fn keep_time_of_drain(&mut self) {
         while let Some(drain) = &mut self.drain {
             let is_over = |time: &u64| *time <= self.state.tick;

@@ -21,7 +21,7 @@ const TIMER_BUDGET: usize = 4096;
 
 impl Reactor {
     pub(super) fn fire_timers(&mut self) {
-        // A drain does not wait for the tasks that are due before its end.
+        // The callbacks of timers that are due earlier must not hold up the deadline of a drain.
         self.keep_time_of_drain();
         let mut budget = TIMER_BUDGET;
         let time = self.state.begin_callbacks();

@@ -20,8 +20,8 @@ impl Reactor {
         self.after_callbacks(slot);
     }
 
-    /// Gives the light connections of the ready list their turns. In a drain each of these may tell a handler of the end, so they stop
-    /// once the iteration is full: the deadline of the drain must not wait until all are told.
+    /// Gives the light connections of the ready list their turns. In a drain each turn may call `on_shutdown`, so the turns
+    /// stop once the iteration is full: the deadline of the drain must not wait until all handlers are told.
     pub(super) fn work_off_ready_list(&mut self) {
         std::mem::swap(&mut self.state.turns.ready, &mut self.turn_list);
         for index in 0..self.turn_list.len() {

@@ -120,7 +120,8 @@ fn is_test(name: &str) -> bool {
     name.contains("::") && name.bytes().all(is_lower)
 }
 
-/// True if a file has the test, or the path is that of a module. `*` stands for any tests of a module, or for the end of a name.
+/// True if a file has a test with this name, or if the last part of the path is a module. `*` stands for all tests of a module, or for
+/// the end of a test's name.
 fn has_test(sources: &[Source], name: &str) -> bool {
     let (path, last) = name.rsplit_once("::").unwrap_or(("", name));
     let module = match last {

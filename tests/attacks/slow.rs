@@ -178,8 +178,8 @@ fn serve(counts: &Counts, deadline: Duration) -> TestServer {
     let websocket = WebSocket::new()
         .handshake_timeout(deadline)
         .ping_every(deadline / 2)
-        // On a busy machine the attackers may be silent for long while the last of them connect. They are to miss the
-        // deadline of their message all the same.
+        // On a busy machine the attackers are silent for long while the last of them connect. With a short time for the
+        // pong they would be ended for that, and not by the deadline of their message.
         .pong_timeout(10 * deadline);
     let websocket = listen(websocket)
         .message_timeout(deadline)

@@ -79,7 +79,7 @@ fn every_message_that_was_sent_before_a_shutdown_is_answered() {
     assert_all_closed_with(&events, 50, "Shutdown");
 }
 
-/// The deadline does not wait until all handlers are told.
+/// The deadline ends the server before all handlers are told: that would take 2 s.
 #[test]
 fn a_shutdown_ends_in_time_although_its_callbacks_take_long() {
     let (recorder, events) = Recorder::<Raw>::new();
@@ -98,7 +98,7 @@ fn a_shutdown_ends_in_time_although_its_callbacks_take_long() {
     assert_all_closed_with(&events, 200, "Shutdown");
 }
 
-/// Timers fire in the order of their times, and the deadline is one of them.
+/// The tasks are due before the deadline, and would take 2 s.
 #[test]
 fn a_shutdown_ends_in_time_although_many_tasks_are_due() {
     let (recorder, events) = Recorder::<Raw>::new();

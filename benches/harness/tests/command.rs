@@ -33,7 +33,7 @@ fn a_load_prints_its_results_as_json() {
         ("open", "length-prefixed"),
     ] {
         let target = ["load", mode, "--addr", &address, "--json"];
-        // Long enough for a message on a machine that has much else to do.
+        // On a busy machine no message may be exchanged in a shorter time.
         let length = ["--seconds", "1", "--warmup", "0"];
         let traffic = ["-c", "5", "--framing", framing, "--size", "700"];
         let output = harness(&[&target[..], &length, &traffic].concat());
