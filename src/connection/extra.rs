@@ -19,6 +19,8 @@ pub(crate) struct Extra {
     pub(crate) completions: Completions,
     /// The handler's timers by their number, to be cancelled with the connection.
     pub(crate) timers: HashMap<u64, HandlerTimer>,
+    /// The timers that are due, in the order of their times, and wait because the connection is [slowed](super::gate::Gate::SLOWED).
+    pub(crate) overdue: Vec<u64>,
     /// The number of the next timer. It never repeats, so that no name of a timer can mean a later one.
     pub(crate) next_timer: u64,
     /// Deadlines that the handler has set for this connection.
@@ -81,7 +83,8 @@ pub(crate) struct LongLinger {
 /// A timer of the handler.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct HandlerTimer {
-    pub(crate) key: TimerKey,
+    /// `None` while the timer is due and waits, because the connection is [slowed](super::gate::Gate::SLOWED).
+    pub(crate) key: Option<TimerKey>,
     /// The value that the handler gets back.
     pub(crate) token: u64,
     /// Period and next due time, in the loop's time, of a timer that repeats.

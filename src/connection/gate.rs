@@ -26,6 +26,9 @@ impl Gate {
     pub(crate) const PASSING: Gate =
         Gate(Self::PRESSURE.0 | Self::MEMORY.0 | Self::MAIL.0 | Self::POSTED.0);
 
+    /// The reasons that hold a connection back because of the mail that its callbacks post. Its timers wait, too.
+    pub(crate) const SLOWED: Gate = Gate(Self::MAIL.0 | Self::POSTED.0);
+
     /// The reasons that may last, because the handler or the peer ends them.
     pub(crate) const LASTING: Gate = Gate(Self::PAUSED.0 | Self::PRESSURE.0 | Self::MEMORY.0);
 

@@ -66,7 +66,7 @@ pub struct Limits {
     /// The longest name of a topic, in bytes. Default 256.
     pub topic_name: usize,
     /// Mail of a connection that may be on its way at one time, as a number and as bytes. A connection that has more is not read,
-    /// and its messages are not delivered, until no more than half is left. Default 64 and 256 KiB.
+    /// its messages are not delivered and its timers do not fire, until no more than half is left. Default 64 and 256 KiB.
     ///
     /// Where little room is left, any mail is too much, and the connection waits until none of it is on its way: if a mailbox is more
     /// than half full, or if a worker has more than 64 publications with more than 32,768 deliveries before it.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::due::Due;
 use super::extra::LongLinger;
+use super::gate::Gate;
 use super::lifecycle::Stage;
 use super::limits::Timeouts;
 use super::loop_state::LoopState;
@@ -80,10 +81,28 @@ impl Connection {
 
     fn cancel_handler_timers(&mut self, state: &mut LoopState) {
         if let Some(extra) = &mut self.extra {
-            for (_, timer) in extra.timers.drain() {
-                state.wheel.cancel(timer.key);
+            extra.overdue = Vec::new();
+            for key in extra.timers.drain().filter_map(|(_, timer)| timer.key) {
+                state.wheel.cancel(key);
             }
         }
+    }
+
+    /// Sets the handler's timers that are due and have waited, if the connection is not slowed any more. True if there are any.
+    pub(crate) fn set_overdue_timers(&mut self, state: &mut LoopState) -> bool {
+        let id = self.id;
+        let is_slowed = self.gate.has(Gate::SLOWED);
+        let extra = self.extra.as_mut().filter(|_| !is_slowed);
+        let Some(extra) = extra.filter(|extra| !extra.overdue.is_empty()) else {
+            return false;
+        };
+        for number in std::mem::take(&mut extra.overdue) {
+            if let Some(timer) = extra.timers.get_mut(&number) {
+                let due = Due::Handler { id, timer: number };
+                timer.key = Some(state.wheel.insert(state.tick, due));
+            }
+        }
+        true
     }
 
     /// Sets the timer of the protocol's next deadline, unless it is set for then or before.

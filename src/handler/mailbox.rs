@@ -73,9 +73,15 @@ impl<H: Handler> Mailbox<H> {
         }
     }
 
-    /// Puts in the publication of a connection, which is held back while many are on their way and so has no share to keep to.
+    /// Puts in the publication of a connection, which is held back while many are on their way. Only what a single callback publishes
+    /// beyond that has a share to keep to, so that it is refused, and not the publications of others.
     pub(crate) fn put_for_publisher(&self, mail: Mail<H>) -> Result<(), SendError<Mail<H>>> {
-        match self.shared.reserve_for_publisher(mail.size()) {
+        let held = match &mail {
+            Mail::Topic(publication) => publication.held(),
+            _ => None,
+        };
+        let held = held.unwrap_or_default();
+        match self.shared.reserve_for_publisher(mail.size(), held) {
             Some(charge) => self.put_charged(mail, charge, 1),
             None => Err(self.refuse(mail)),
         }

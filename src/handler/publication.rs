@@ -46,6 +46,7 @@ pub(crate) struct Publication<P: Protocol> {
     publisher: Option<Publisher>,
     /// Counts it where the publisher is not known yet.
     batch: Option<Arc<Batch>>,
+    held: (usize, usize),
     delivered: AtomicU64,
     dropped: AtomicU64,
     unreached_workers: AtomicU64,
@@ -74,6 +75,7 @@ impl<P: Protocol> Publication<P> {
             size,
             publisher: None,
             batch: None,
+            held: (0, 0),
             delivered: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
             unreached_workers: AtomicU64::new(0),
@@ -102,10 +104,23 @@ impl<P: Protocol> Publication<P> {
         self
     }
 
-    /// True if the callback's mail, of which this is the last, is more than these limits allow.
-    pub(crate) fn exceeds_in_batch(&self, limits: (usize, usize)) -> bool {
-        let batch = self.batch.as_ref();
-        batch.is_some_and(|batch| batch.exceeds(limits))
+    /// The same publication with the mail of its publisher that is on its way, of which it is the last, if that is more than these
+    /// limits allow: so it is the first to be refused where mailboxes fill up.
+    pub(crate) fn beyond(mut self, limits: (usize, usize)) -> Self {
+        let mail = match (&self.publisher, &self.batch) {
+            (Some(publisher), _) => publisher.control.mail(),
+            (None, Some(batch)) => batch.mail(),
+            (None, None) => (0, 0),
+        };
+        if mail.0 > limits.0 || mail.1 > limits.1 {
+            self.held = mail;
+        }
+        self
+    }
+
+    /// Number and bytes of the publisher's mail, if that was [beyond](Self::beyond) its limits.
+    pub(crate) fn held(&self) -> Option<(usize, usize)> {
+        (self.held != (0, 0)).then_some(self.held)
     }
 
     /// True if a connection has published it that is held back while too many of its publications are on their way.

@@ -170,7 +170,7 @@ impl<P: Protocol> Conn<'_, P> {
     ///
     /// A connection that publishes faster than the workers deliver, or than the slowest subscriber reads, is slowed down: while
     /// more of its publications are on their way than [`Limits::publications`](crate::Limits::publications) allows, its messages are
-    /// not delivered.
+    /// not delivered, and its timers wait.
     ///
     /// # Errors
     /// [`SendError::Full`] if the mailboxes of some worker are full, [`SendError::Closed`] if one has ended: the subscribers on
@@ -210,21 +210,13 @@ impl<P: Protocol> Conn<'_, P> {
         // A connection that has not posted before gets its control after the turn.
         let control = self.connection.extra.as_ref();
         let publication = match control.and_then(|extra| extra.control.as_ref()) {
-            Some(control) => {
-                let publication = publication.from(control.clone(), limits);
-                if control.exceeds(limits) {
-                    current::end_turn();
-                }
-                publication
-            }
-            None => {
-                let publication = publication.by_callback();
-                if publication.exceeds_in_batch(limits) {
-                    current::end_turn();
-                }
-                publication
-            }
+            Some(control) => publication.from(control.clone(), limits),
+            None => publication.by_callback(),
         };
+        let publication = publication.beyond(limits);
+        if publication.held().is_some() {
+            current::end_turn();
+        }
         self.link.outbox.publish(publication)
     }
 

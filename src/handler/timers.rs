@@ -45,6 +45,9 @@ impl<P: Protocol> Conn<'_, P> {
     /// Sets a timer: [`Handler::on_timer`](crate::Handler::on_timer) is called once with `token` when `after` has passed,
     /// not earlier, counted from the beginning of the loop's current iteration. Timers end with the connection.
     ///
+    /// A timer that is due waits while more of the connection's mail is on its way than
+    /// [`Limits::publications`](crate::Limits::publications) allows. It fires before further messages are delivered.
+    ///
     /// # Errors
     /// [`TooManyTimersError`] when the connection has [`Limits::timers`](crate::Limits::timers) timers already.
     pub fn set_timer(
@@ -57,7 +60,7 @@ impl<P: Protocol> Conn<'_, P> {
 
     /// Sets a timer that repeats: [`Handler::on_timer`](crate::Handler::on_timer) is called with `token` every `period`,
     /// first after one period, until the timer is [cancelled](Self::cancel_timer) or the connection ends. It keeps its
-    /// beat; rounds that are missed while the worker is busy are not made up for. A period below a tick counts as one tick.
+    /// beat; rounds that are missed while the worker is busy, or while the timer waits as [above](Self::set_timer), are not made up for. A period below a tick counts as one tick.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -108,6 +111,7 @@ impl<P: Protocol> Conn<'_, P> {
         let timer = extra.next_timer;
         extra.next_timer += 1;
         let key = self.state.schedule(after, Due::Handler { id, timer });
+        let key = Some(key);
         extra
             .timers
             .insert(timer, HandlerTimer { key, token, repeat });
@@ -116,9 +120,17 @@ impl<P: Protocol> Conn<'_, P> {
 
     /// Cancels a timer; false if it has fired or was cancelled before.
     pub fn cancel_timer(&mut self, timer: TimerId) -> bool {
-        let extra = self.connection.extra.as_mut();
-        let set = extra.and_then(|extra| extra.timers.remove(&timer.0));
-        set.is_some_and(|set| self.state.wheel.cancel(set.key).is_some())
+        let Some(extra) = &mut self.connection.extra else {
+            return false;
+        };
+        match extra.timers.remove(&timer.0) {
+            None => false,
+            Some(HandlerTimer { key: Some(key), .. }) => self.state.wheel.cancel(key).is_some(),
+            Some(_) => {
+                extra.overdue.retain(|overdue| *overdue != timer.0);
+                true
+            }
+        }
     }
 
     /// Sets the idle time of this connection, in place of [`Listen::idle_timeout`](crate::Listen::idle_timeout); `None` for

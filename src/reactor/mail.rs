@@ -149,6 +149,10 @@ impl Reactor {
             };
             let service = &mut self.services[connection.service as usize].service;
             service.obey(connection, &mut self.state, requests);
+            if connection.set_overdue_timers(&mut self.state) {
+                // They come before further input, which may have the connection slowed again.
+                self.fired_at = u64::MAX;
+            }
             self.read_posts();
         }
     }

@@ -6,6 +6,7 @@ use crate::connection::Connection;
 use crate::connection::close_reason::{Cause, Timeout};
 use crate::connection::due::Due;
 use crate::connection::extra::{HandlerTimer, Repeat};
+use crate::connection::gate::Gate;
 use crate::connection::id::ConnId;
 use crate::connection::lifecycle::Stage;
 use crate::connection::limits::Timeouts;
@@ -268,13 +269,20 @@ impl Reactor {
         let Some(connection) = self.table.get(id) else {
             return;
         };
-        let timers = connection.extra.as_mut().map(|extra| &mut extra.timers);
-        let Some((timers, set)) = timers.and_then(|timers| {
-            let set = timers.get(&timer).copied();
-            set.map(|set| (timers, set))
-        }) else {
+        let is_slowed = connection.gate.has(Gate::SLOWED) && connection.life.is_active();
+        let Some(extra) = &mut connection.extra else {
             return;
         };
+        let timers = &mut extra.timers;
+        let Some(set) = timers.get_mut(&timer) else {
+            return;
+        };
+        set.key = None;
+        if is_slowed {
+            // Its callback may post more. It is called once the connection's mail is carried out.
+            return extra.overdue.push(timer);
+        }
+        let set = *set;
         match set.repeat {
             Some(Repeat { period, due }) if connection.life.is_active() => {
                 let due = next_round(due, period, self.state.now);
@@ -283,7 +291,7 @@ impl Reactor {
                     .state
                     .wheel
                     .insert(deadline, Due::Handler { id, timer });
-                let repeat = Some(Repeat { period, due });
+                let (key, repeat) = (Some(key), Some(Repeat { period, due }));
                 timers.insert(timer, HandlerTimer { key, repeat, ..set });
             }
             _ => _ = timers.remove(&timer),

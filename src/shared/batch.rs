@@ -32,9 +32,12 @@ impl Batch {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// True if there are more letters, or more bytes of them, than these limits allow.
-    pub(crate) fn exceeds(&self, (letters, bytes): (usize, usize)) -> bool {
-        self.letters.load(Ordering::Relaxed) > letters || self.bytes.load(Ordering::Relaxed) > bytes
+    /// Number of the letters that were counted, and of their bytes.
+    pub(crate) fn mail(&self) -> (usize, usize) {
+        (
+            self.letters.load(Ordering::Relaxed),
+            self.bytes.load(Ordering::Relaxed),
+        )
     }
 
     /// Counts the letters among the mail of a connection, until the last of them is carried out.
@@ -92,7 +95,7 @@ mod tests {
     fn mail_counts_until_the_last_letter_is_carried_out() {
         let (shared, control) = control();
         let first = batch(&control, 11);
-        assert!(first.exceeds(LIMITS) && control.holds_poster(LIMITS, false));
+        assert!(first.mail() == (11, 110) && control.holds_poster(LIMITS, false));
         let letters = [first.clone(), first];
         let [one, other] = letters;
         drop(one);

@@ -191,6 +191,15 @@ impl Control {
             || self.mail_bytes.load(Ordering::Relaxed) > bytes
     }
 
+    /// Number of the letters on their way, rounded up, and of their bytes.
+    pub(crate) fn mail(&self) -> (usize, usize) {
+        let parts = self.mail.load(Ordering::Relaxed) & !MARKS;
+        (
+            parts.div_ceil(PARTS),
+            self.mail_bytes.load(Ordering::Relaxed),
+        )
+    }
+
     /// True if no more than half of the limits is on its way, or none of it if the marks say so. The count alone tells of the
     /// last.
     fn has_little(&self, marked: usize, (letters, bytes): (usize, usize)) -> bool {

@@ -155,9 +155,14 @@ impl LoopShared {
         self.letters.reserve(reach, bytes, current::source())
     }
 
-    /// Counts in a publication of a connection, which is held back by other means. `None` if a limit of the mailboxes forbids it.
-    pub(crate) fn reserve_for_publisher(&self, bytes: usize) -> Option<Charge> {
-        self.letters.reserve_without_share(1, bytes)
+    /// Counts in a publication of a connection, which is held back by other means. If it is beyond its limits all the same, it has
+    /// a share, of which it holds so many letters and bytes. `None` if a limit of the mailboxes, or the share, forbids it.
+    pub(crate) fn reserve_for_publisher(
+        &self,
+        bytes: usize,
+        held: (usize, usize),
+    ) -> Option<Charge> {
+        self.letters.reserve_beside(1, bytes, held)
     }
 
     /// Counts out a letter that the worker is done with.

@@ -114,9 +114,15 @@ impl Places {
         }
     }
 
-    /// Takes places for a letter whose source is held back by other means, and has no share. `None` if all are taken.
-    pub(crate) fn reserve_without_share(&self, reach: usize, bytes: usize) -> Option<Charge> {
-        self.reserve_within(self.letter(reach, bytes), Load(0))
+    /// Takes places for a letter of a source that holds so many letters and bytes already, by a count of its own. `None` if the source
+    /// has its share, or all are taken.
+    pub(crate) fn reserve_beside(
+        &self,
+        reach: usize,
+        bytes: usize,
+        held: (usize, usize),
+    ) -> Option<Charge> {
+        self.reserve_within(self.letter(reach, bytes), Load::new(held.0, held.1))
     }
 
     /// The places of a letter that reaches so many connections: at least 1.
@@ -243,7 +249,7 @@ mod tests {
             "the first of a source, of all that is left"
         );
         assert_eq!(places.bytes(), 1_000);
-        assert!(places.reserve_without_share(1, 1).is_none());
+        assert!(places.reserve_beside(1, 1, (0, 0)).is_none());
     }
 
     #[test]
@@ -255,7 +261,7 @@ mod tests {
             (4, 4, 400)
         );
         assert!(!places.has_room() && !places.is_congested());
-        let other = places.reserve_without_share(1, 1).expect("half is free");
+        let other = places.reserve_beside(1, 1, (0, 0)).expect("half is free");
         assert!(places.is_congested());
         charges
             .into_iter()
@@ -314,7 +320,7 @@ mod tests {
     #[test]
     fn a_queue_without_places_has_none() {
         let places = Places::new(0, 1_000);
-        assert!(places.reserve(1, 1, 0).is_none() && places.reserve_without_share(1, 1).is_none());
+        assert!(places.reserve(1, 1, 0).is_none() && places.reserve_beside(1, 1, (0, 0)).is_none());
         assert!(!places.has_room());
     }
 

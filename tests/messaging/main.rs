@@ -8,6 +8,7 @@ mod other_threads;
 mod pacing;
 mod requests;
 mod room;
+mod timed_publications;
 mod topics;
 mod unsent;
 

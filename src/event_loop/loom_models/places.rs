@@ -52,7 +52,7 @@ fn no_more_than_the_limit<P: Send + Sync + 'static, C: 'static>(
 fn the_mailbox_limit_holds_and_no_place_is_lost() {
     for (threads, limit) in [(3, 1), (3, 2)] {
         let new = |limit| Places::new(limit, usize::MAX);
-        let reserve = |places: &Places| places.reserve_without_share(1, 1);
+        let reserve = |places: &Places| places.reserve_beside(1, 1, (0, 0));
         no_more_than_the_limit(threads, limit, new, reserve, Places::release);
     }
 }

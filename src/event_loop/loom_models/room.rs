@@ -26,7 +26,7 @@ impl Place for Charged {
     }
 
     fn reserve(&self) -> bool {
-        let charge = self.0.reserve_without_share(1, 1);
+        let charge = self.0.reserve_beside(1, 1, (0, 0));
         let is_taken = charge.is_some();
         if is_taken {
             *self.1.lock().unwrap() = charge;

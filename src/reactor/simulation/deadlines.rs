@@ -1,30 +1,39 @@
 //! The checks of deadlines: none is late, and none comes before its time.
 
+use crate::connection::gate::Gate;
 use crate::connection::lifecycle::Stage;
 use crate::connection::limits::Timeouts;
 use crate::connection::marks::Marks;
 use crate::connection::{Connection, Draining};
 
-use super::ledger::{Record, ticks, ticks_up};
+use super::ledger::{Pending, Record, ticks, ticks_up};
 use super::network::Pipe;
 use super::peer::Peer;
 use super::*;
 
 /// Checks that the timers of the handler and of the protocol are not late.
-pub(super) fn check_deadlines(connection: &Connection, record: &Record, now: Duration) {
+pub(super) fn check_deadlines(connection: &Connection, record: &mut Record, now: Duration) {
     if !connection.life.is_active() {
         return;
     }
-    let are_told = !connection.is_finishing();
+    let is_slowed = connection.gate.has(Gate::SLOWED);
+    if std::mem::replace(&mut record.is_slowed, is_slowed) && !is_slowed {
+        record.let_go_at = now;
+    }
+    let are_told = !connection.is_finishing() && !is_slowed;
     let timers = record.timers.iter().filter(|_| are_told);
-    let pending = timers.map(|(_, pending, _)| pending);
+    let last_tick = |pending: &Pending| pending.last_tick().max(ticks(record.let_go_at) + 1);
+    let pending = timers.map(|(_, pending, _)| (pending, last_tick(pending)));
     let of_protocol = record.deadline.iter();
-    for pending in pending.chain(of_protocol) {
+    for (pending, last_tick) in pending.chain(of_protocol.map(|it| (it, it.last_tick()))) {
         assert!(
-            pending.last_tick() > ticks(now),
+            last_tick > ticks(now),
             "a timer is late at {now:?}: {pending:?}"
         );
     }
+    let extra = connection.extra.as_ref();
+    let waits = extra.is_some_and(|extra| !extra.overdue.is_empty());
+    assert!(is_slowed || !waits, "a timer waits for nothing");
 }
 
 /// Notes the beginning of the message that a connection is within.

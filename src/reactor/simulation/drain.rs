@@ -13,7 +13,7 @@ impl Ledger {
     /// may have closed.
     pub(super) fn claim_nobody_misses(&mut self, service: usize, topic: usize) {
         let is_time = self.drain_waits_until.is_some_and(|until| self.now < until);
-        let Some(poster) = self.poster.filter(|_| is_time) else {
+        let Some(poster) = self.poster.filter(|_| is_time && self.answers) else {
             return;
         };
         let record = &self.records[poster];

@@ -43,6 +43,7 @@ pub(super) struct Session {
 const RESUME: u64 = 1;
 const SPEAK: u64 = 2;
 const CLOSE: u64 = 3;
+const PUBLISH: u64 = 4;
 
 impl<P: BytesProtocol> ScriptedHandler<P> {
     /// Checks at the beginning of a callback that the connection is open for the handler.
@@ -62,7 +63,8 @@ impl<P: BytesProtocol> ScriptedHandler<P> {
 
     fn set_timer(&self, conn: &mut Conn<'_, P>, session: &mut Session, micros: usize, token: u64) {
         let after = Duration::from_micros(micros as u64);
-        let repeats = after > Duration::ZERO && session.number % 3 == 0 && token == SPEAK;
+        let may_repeat = matches!(token, SPEAK | PUBLISH);
+        let repeats = after > Duration::ZERO && session.number % 3 == 0 && may_repeat;
         let outcome = match repeats {
             true => conn.set_interval(after, token),
             false => conn.set_timer(after, token),
@@ -95,6 +97,20 @@ impl<P: BytesProtocol> ScriptedHandler<P> {
         ledger.claim(was_set == is_known, || {
             "cancelling a timer gives the wrong answer".into()
         });
+    }
+
+    /// Publishes more than may be on its way, and sets more timers that do so.
+    fn publish_much(&mut self, conn: &mut Conn<'_, P>, session: &mut Session) {
+        self.book.open().begin_posting(session.number, false);
+        for _ in 0..self.random.below(5) {
+            let (topic, length) = (self.random.below(TOPICS.len()), self.random.below(200));
+            mail::publish_from(&self.book, conn, topic, length);
+        }
+        self.book.open().poster = None;
+        if self.random.one_in(2) {
+            let micros = self.random.below(5_000);
+            self.set_timer(conn, session, micros, PUBLISH);
+        }
     }
 
     /// A random length for one of many messages. A long one goes to the socket directly.
@@ -281,7 +297,8 @@ impl<P: BytesProtocol> ScriptedHandler<P> {
             }
             117..=136 => {
                 let micros = self.random.below(200_000);
-                self.set_timer(conn, session, micros, SPEAK);
+                let token = if micros % 4 == 0 { PUBLISH } else { SPEAK };
+                self.set_timer(conn, session, micros, token);
             }
             137..=144 => self.cancel_timer(conn, session),
             145..=160 => self.mailer.write(&mut self.random),
@@ -414,7 +431,7 @@ impl<P: BytesProtocol> Handler for ScriptedHandler<P> {
                 format!("{} is told of a message after its end", session.number)
             });
         }
-        self.book.open().begin_posting(session.number);
+        self.book.open().begin_posting(session.number, true);
         self.carry_out(conn, session, order, message.len());
         self.book.open().poster = None;
     }
@@ -440,7 +457,9 @@ impl<P: BytesProtocol> Handler for ScriptedHandler<P> {
                 format!("a timer fires at {now:?}, expected {pending:?}")
             });
         }
+        self.book.open().claim_may_post(session.number);
         match token {
+            PUBLISH => self.publish_much(conn, session),
             RESUME => {
                 conn.resume_reading();
                 // If it was held back, its idle time starts anew.

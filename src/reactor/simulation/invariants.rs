@@ -518,7 +518,10 @@ fn is_open_to_sends(connection: &Connection) -> bool {
 
 fn count_timers(connection: &mut Connection) -> usize {
     let extra = connection.extra.as_ref();
-    let of_handler = extra.map_or(0, |extra| extra.timers.len());
+    let of_handler = extra.map_or(0, |extra| {
+        let are_set = extra.timers.values().filter(|timer| timer.key.is_some());
+        are_set.count()
+    });
     let of_lag = usize::from(connection.lag().timer().is_some());
     connection.timers.count() + of_handler + of_lag
 }

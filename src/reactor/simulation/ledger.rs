@@ -48,8 +48,10 @@ pub(super) struct Ledger {
     pub(super) output_limit: usize,
     /// The next tick of each service.
     pub(super) ticks: [Option<Pending>; 2],
-    /// The connection whose `on_message` runs.
+    /// The connection whose callback for a message or a timer runs.
     pub(super) poster: Option<usize>,
+    /// That callback answers a message.
+    pub(super) answers: bool,
     /// Number of times that turns were counted anew.
     pub(super) round: u64,
     /// Turns that each connection may have before they are counted anew.
@@ -123,6 +125,10 @@ pub(super) struct Record {
     pub(super) refused_at: Option<Duration>,
     /// Timers that are set: their name, their time, and the period of those that repeat.
     pub(super) timers: Vec<(TimerId, Pending, Option<Duration>)>,
+    /// The timers wait because its mail is on its way, as of the last check.
+    pub(super) is_slowed: bool,
+    /// The time of the first check behind such a wait.
+    pub(super) let_go_at: Duration,
     /// The protocol's next deadline.
     pub(super) deadline: Option<Pending>,
     pub(super) topics: BTreeSet<usize>,

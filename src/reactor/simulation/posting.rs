@@ -7,12 +7,13 @@ use super::PUBLICATIONS;
 use super::ledger::Ledger;
 
 impl Ledger {
-    /// Notes that a callback for a message begins.
-    pub(super) fn begin_posting(&mut self, number: usize) {
+    /// Notes that a callback begins, which answers a message or is that of a timer.
+    pub(super) fn begin_posting(&mut self, number: usize, answers: bool) {
         self.poster = Some(number);
+        self.answers = answers;
     }
 
-    /// Checks that a connection may be told of a message, which may make its handler post more.
+    /// Checks that a callback for a message or a timer may be called, which may post more.
     pub(super) fn claim_may_post(&mut self, number: usize) {
         let Ledger {
             records,
@@ -30,7 +31,7 @@ impl Ledger {
             self.doubts.push((number, on_its_way));
         }
         self.claim(!was_refused, || {
-            format!("{number} is told of a message in the turn in which its mail was refused")
+            format!("{number} is called back in the turn in which its mail was refused")
         });
     }
 
@@ -45,7 +46,7 @@ impl Ledger {
             let waiting = on_its_way.iter().filter(may_wait).count();
             let parts = 8 * (on_its_way.len() - waiting) + waiting;
             self.claim(parts <= 8 * PUBLICATIONS, || {
-                format!("{number} is told of a message while its letters {on_its_way:?} are on their way")
+                format!("{number} is called back while its letters {on_its_way:?} are on their way")
             });
         }
     }
