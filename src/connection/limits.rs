@@ -68,8 +68,9 @@ pub struct Limits {
     /// Mail of a connection that may be on its way at one time, as a number and as bytes. A connection that has more is not read,
     /// its messages are not delivered and its timers do not fire, until no more than half is left. Default 64 and 256 KiB.
     ///
-    /// Where little room is left, any mail is too much, and the connection waits until none of it is on its way: if a mailbox is more
-    /// than half full, or if a worker has more than 64 publications with more than 32,768 deliveries before it.
+    /// Where little room is left, any mail is too much, and the connection waits until none of it is on its way: if callbacks have more
+    /// than half of the places or bytes of a mailbox that threads leave, or if a worker has more than 64 publications with more than
+    /// 32,768 deliveries before it.
     ///
     /// This counts each publication until it has reached all subscribers; one that waits for nothing but slow ones
     /// ([`patience`](Self::patience) says how long) counts an eighth of a number, and its bytes, while no more than an eighth of

@@ -12,12 +12,14 @@ use super::link::Published;
 use crate::connection::id::ConnId;
 use crate::connection::send_error::SendError;
 use crate::protocol::{OwnedOf, Protocol};
+use crate::shared::lane::Lane;
 use crate::shared::places::Charge;
 use crate::shared::{LoopShared, current};
 
 /// The mailbox of one handler type on one worker. All mailboxes of a worker share its limits of letters and bytes.
 pub(crate) struct Mailbox<H: Handler> {
-    sender: Sender<Posted<H>>,
+    /// The sending ends of the [lanes](Lane), for mail of other threads.
+    lanes: [Sender<Posted<H>>; 2],
     /// Mail that the worker's own callbacks have posted. It is carried out after the turn in which it was posted, so that what
     /// a callback causes comes before what later callbacks cause. No other thread takes the lock.
     local: Mutex<Local<H>>,
@@ -46,14 +48,18 @@ pub(crate) enum OwnMail<P: Protocol> {
     },
 }
 
+/// The receiving ends of the [lanes](Lane) of a mailbox.
+pub(crate) type Lanes<H> = [Receiver<Posted<H>>; 2];
+
 /// A mailbox of any handler type, to be found again by that type.
 pub(crate) type AnyMailbox = Arc<dyn Any + Send + Sync>;
 
 impl<H: Handler> Mailbox<H> {
-    pub(crate) fn new(shared: Arc<LoopShared>, service: u16) -> (Self, Receiver<Posted<H>>) {
-        let (sender, receiver) = unbounded();
+    pub(crate) fn new(shared: Arc<LoopShared>, service: u16) -> (Self, Lanes<H>) {
+        let lanes = Lane::ALL.map(|_| unbounded());
+        let receivers = lanes.each_ref().map(|(_, receiver)| receiver.clone());
         let mailbox = Mailbox {
-            sender,
+            lanes: lanes.map(|(sender, _)| sender),
             local: Mutex::new(Local {
                 queue: VecDeque::new(),
                 is_closed: false,
@@ -61,7 +67,7 @@ impl<H: Handler> Mailbox<H> {
             shared,
             service,
         };
-        (mailbox, receiver)
+        (mailbox, receivers)
     }
 
     /// Puts mail in and wakes the worker; mail that is not taken comes back.
@@ -121,7 +127,7 @@ impl<H: Handler> Mailbox<H> {
         if is_local {
             return self.put_local(posted);
         }
-        match self.sender.send(posted) {
+        match self.lanes[Lane::of_current_thread() as usize].send(posted) {
             Ok(()) => {
                 self.shared.notify();
                 Ok(())

@@ -6,6 +6,7 @@ use crate::connection::gate::Gate;
 use crate::connection::victims::keep_bound;
 use crate::shared::control::Requests;
 use crate::shared::current;
+use crate::shared::lane::Lane;
 
 use super::Reactor;
 
@@ -161,21 +162,34 @@ impl Reactor {
     pub(super) fn read_mail(&mut self) {
         self.read_local_mail();
         for index in 0..self.services.len() {
-            let mut left = self.mail.letters;
-            self.state.mail_time = self.state.begin_callbacks();
-            while left > 0 {
-                let service = &mut self.services[index].service;
-                left = service.read_mail(index as u16, &mut self.table, &mut self.state, left);
-                self.read_posts();
-                if self.state.shared.has_requests() {
-                    self.obey_requests();
-                }
+            // Before the lane of callbacks is read, so that it has all that they had posted by then.
+            self.services[index].service.get_mail_ready(Lane::Threads);
+            for lane in Lane::ALL {
+                self.read_lane(index, lane);
             }
         }
         self.fan_out();
         self.read_posts();
         self.state.shared.tell_of_round();
         self.tell_of_room();
+    }
+
+    /// Lets a service carry out the mail of one lane, within the budget.
+    fn read_lane(&mut self, index: usize, lane: Lane) {
+        let mut left = self.mail.letters;
+        self.state.mail_time = self.state.begin_callbacks();
+        while left > 0 {
+            let service = &mut self.services[index].service;
+            if lane == Lane::Callbacks {
+                service.get_mail_ready(lane);
+            }
+            let name = (index as u16, lane);
+            left = service.read_mail(name, &mut self.table, &mut self.state, left);
+            self.read_posts();
+            if self.state.shared.has_requests() {
+                self.obey_requests();
+            }
+        }
     }
 
     /// Carries out the mail that callbacks have posted, if there is any.

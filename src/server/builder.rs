@@ -186,8 +186,8 @@ impl ServerBuilder {
     /// [`Connections::when_room`](crate::Connections::when_room). Publications of connections have no share.
     ///
     /// A connection whose callbacks post is slowed down: [`Limits::publications`](crate::Limits::publications) bounds its mail on its
-    /// way. One that posts to mailboxes which are more than half full is not read until all of its mail is carried out; one whose
-    /// letter is refused, also not until the worker has next read its mail. With 0 every letter is given back.
+    /// way. One that posts to mailboxes of which callbacks have more than half, without what threads have, is not read until all of its
+    /// mail is carried out; one whose letter is refused, also not until the worker has next read its mail. With 0 every letter is given back.
     pub fn mailbox_limit(mut self, letters: usize) -> Self {
         self.mailbox.0 = letters;
         self

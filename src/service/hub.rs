@@ -2,11 +2,9 @@
 
 use std::sync::Arc;
 
-use crossbeam_channel::Receiver;
-
 use super::Service;
 use super::contain::{contain, contain_last};
-use super::mail::Walk;
+use super::incoming::Incoming;
 use super::typed_table::{Typed, TypedTable};
 use crate::connection::Connection;
 use crate::connection::close_reason::{Cause, Timeout};
@@ -15,8 +13,7 @@ use crate::connection::loop_state::LoopState;
 use crate::connection::table::ConnTable;
 use crate::handler::Handler;
 use crate::handler::conn::Conn;
-use crate::handler::letter::Posted;
-use crate::handler::mailbox::Mailbox;
+use crate::handler::mailbox::{Lanes, Mailbox};
 use crate::handler::outbox::Outbox;
 use crate::handler::timeout::TimeoutDecision;
 use crate::handler::timers::TimerId;
@@ -26,6 +23,7 @@ use crate::panics::contain_drop;
 use crate::protocol::{Decode, Encode, Farewell, Protocol};
 use crate::shared::control::Requests;
 use crate::shared::current;
+use crate::shared::lane::Lane;
 
 /// One handler value, its protocol, and the typed sides of its connections.
 pub(crate) struct Hub<H: Handler> {
@@ -33,14 +31,10 @@ pub(crate) struct Hub<H: Handler> {
     protocol: H::Protocol,
     pub(super) timeouts: Timeouts,
     pub(super) table: TypedTable<H>,
-    /// Mail of other threads.
-    pub(super) mail: Receiver<Posted<H>>,
+    /// Mail of other threads, by its lane.
+    pub(super) lanes: [Incoming<H>; 2],
     /// The other end of the mailbox, in which the worker's own callbacks put theirs.
     pub(super) mailbox: Arc<Mailbox<H>>,
-    /// The visit that is under way; the mail behind it waits.
-    pub(super) walk: Option<Walk<H>>,
-    /// Number of letters that were waiting when the drain began and are not carried out.
-    pub(super) noted_letters: usize,
     /// The stamp from which on publications are later than the beginning of the drain.
     pub(super) noted_stamp: u64,
     /// The latest stamp of the publications that were carried out as mail. It is later than that of a letter behind them if a
@@ -57,7 +51,7 @@ impl<H: Handler> Hub<H> {
         limits: Limits,
         timeouts: Timeouts,
         outbox: Arc<dyn Outbox<H::Protocol>>,
-        (mailbox, mail): (Arc<Mailbox<H>>, Receiver<Posted<H>>),
+        (mailbox, lanes): (Arc<Mailbox<H>>, Lanes<H>),
     ) -> Self {
         let backlog = mailbox.shared.backlog.clone();
         Hub {
@@ -65,10 +59,8 @@ impl<H: Handler> Hub<H> {
             protocol,
             timeouts,
             table: TypedTable::new(limits, outbox, backlog),
-            mail,
+            lanes: lanes.map(Incoming::new),
             mailbox,
-            walk: None,
-            noted_letters: 0,
             noted_stamp: 0,
             latest_stamp: 0,
             laggards_seen: 0,
@@ -308,14 +300,18 @@ impl<H: Handler> Service for Hub<H> {
         self.do_requests(connection, state, requests);
     }
 
+    fn get_mail_ready(&mut self, lane: Lane) {
+        self.lanes[lane as usize].get_ready();
+    }
+
     fn read_mail(
         &mut self,
-        service: u16,
+        name: (u16, Lane),
         table: &mut ConnTable,
         state: &mut LoopState,
         budget: usize,
     ) -> usize {
-        self.carry_out_mail(service, table, state, budget)
+        self.carry_out_mail(name, table, state, budget)
     }
 
     fn read_local_mail(&mut self, service: u16, table: &mut ConnTable, state: &mut LoopState) {
@@ -336,13 +332,13 @@ impl<H: Handler> Service for Hub<H> {
     }
 
     fn note_mail(&mut self) {
-        self.noted_letters = self.mail.len();
+        self.lanes.iter_mut().for_each(Incoming::note);
         self.noted_stamp = current::next_stamp();
     }
 
     fn has_noted_mail(&self) -> bool {
         let topics = self.table.link.topics.borrow();
-        self.noted_letters > 0 || self.walk.is_some() || topics.has_entries_before(self.noted_stamp)
+        self.lanes.iter().any(Incoming::has_noted) || topics.has_entries_before(self.noted_stamp)
     }
 
     fn give_up_mail(&mut self, table: &mut ConnTable, state: &mut LoopState) {

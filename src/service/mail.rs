@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::hub::Hub;
+use super::incoming::Incoming;
 use super::local_access::{finish_visit, finish_visit_later};
 use super::visit_cost::VisitCost;
 use crate::connection::burdens::Burdens;
@@ -19,6 +20,7 @@ use crate::panics::contain_drop;
 use crate::protocol::Protocol;
 use crate::shared::batch::Batch;
 use crate::shared::current;
+use crate::shared::lane::Lane;
 use crate::shared::places::Charge;
 
 /// Number of visits between two looks at the clock.
@@ -76,26 +78,26 @@ impl<'a> Sender<'a> {
 }
 
 impl<H: Handler> Hub<H> {
-    /// Carries out the mail of other threads that waits, until it has reached about `budget` connections, or something comes first:
+    /// Carries out the mail of a lane that is ready, until it has reached about `budget` connections, or something comes first:
     /// mail of the worker to itself, or a request. Returns what is left of the budget; 0 also if no mail is left, or if the time is over.
     pub(super) fn carry_out_mail(
         &mut self,
-        service: u16,
+        (service, lane): (u16, Lane),
         table: &mut ConnTable,
         state: &mut LoopState,
         budget: usize,
     ) -> usize {
         let mut left = budget;
         while left > 0 && current::posted() == 0 && !state.shared.has_requests() {
-            if let Some(walk) = self.walk.take() {
-                left = self.walk_on(walk, table, state, left);
+            if let Some(walk) = self.lanes[lane as usize].walk.take() {
+                left = self.walk_on((walk, lane), table, state, left);
                 continue;
             }
-            let Some(posted) = self.next_mail() else {
+            let Some(posted) = self.next_mail(lane) else {
                 return 0;
             };
             let runs_code = posted.mail.runs_code();
-            let reached = self.carry_out(posted, false, service, table, state);
+            let reached = self.carry_out((posted, Some(lane)), service, table, state);
             left = left.saturating_sub(reached);
             if runs_code && state.mail_time.is_over() {
                 return 0;
@@ -104,12 +106,11 @@ impl<H: Handler> Hub<H> {
         left
     }
 
-    /// Takes the next piece of mail of other threads.
-    fn next_mail(&mut self) -> Option<Posted<H>> {
-        let mut posted = self.mail.try_recv().ok()?;
+    /// Takes the next piece of mail of a lane.
+    fn next_mail(&mut self, lane: Lane) -> Option<Posted<H>> {
+        let (mut posted, is_noted) = self.lanes[lane as usize].take()?;
         posted.stamp = current::next_stamp();
-        if self.noted_letters > 0 {
-            self.noted_letters -= 1;
+        if is_noted {
             // A drain waits for the publications among these letters, too.
             self.noted_stamp = posted.stamp + 1;
         }
@@ -124,15 +125,15 @@ impl<H: Handler> Hub<H> {
         state: &mut LoopState,
     ) {
         for posted in self.mailbox.take_local() {
-            self.carry_out(posted, true, service, table, state);
+            self.carry_out((posted, None), service, table, state);
         }
     }
 
-    /// Carries out one piece of mail. Returns its cost: about how many connections it has reached, at least 1.
+    /// Carries out one piece of mail, which has come by a lane or is the worker's own. Returns its cost: about how many connections it
+    /// has reached, at least 1.
     fn carry_out(
         &mut self,
-        posted: Posted<H>,
-        is_local: bool,
+        (posted, lane): (Posted<H>, Option<Lane>),
         service: u16,
         table: &mut ConnTable,
         state: &mut LoopState,
@@ -148,12 +149,12 @@ impl<H: Handler> Hub<H> {
         self.table.link.begun.set(current::last_stamp());
         let reached = match mail {
             Mail::One(letter) => {
-                let sender = Sender::of(&charge, &batch, is_local);
+                let sender = Sender::of(&charge, &batch, lane.is_none());
                 state.shared.release_places(charge);
                 self.hand_letter(letter, sender, table, state)
             }
             Mail::Several(named) => {
-                let sender = Sender::of(&charge, &batch, is_local);
+                let sender = Sender::of(&charge, &batch, lane.is_none());
                 state.shared.release_places(charge);
                 self.hand_message(named, sender, table, state).max(1)
             }
@@ -161,7 +162,8 @@ impl<H: Handler> Hub<H> {
                 let mut left = table.ids();
                 left.retain(|id| id.service == service);
                 left.reverse();
-                self.walk = Some(Walk {
+                let lane = lane.expect("visits wait among the mail of a lane");
+                self.lanes[lane as usize].walk = Some(Walk {
                     visit,
                     charge,
                     batch: batch.clone(),
@@ -258,7 +260,7 @@ impl<H: Handler> Hub<H> {
     /// Goes on with a visit, until it has cost as much as `budget` letters. Returns what is left of the budget.
     fn walk_on(
         &mut self,
-        mut walk: Walk<H>,
+        (mut walk, lane): (Walk<H>, Lane),
         table: &mut ConnTable,
         state: &mut LoopState,
         budget: usize,
@@ -266,7 +268,7 @@ impl<H: Handler> Hub<H> {
         let mut left = budget;
         while left > 0 {
             if current::posted() > 0 {
-                self.walk = Some(walk);
+                self.lanes[lane as usize].walk = Some(walk);
                 return left;
             }
             let Some(id) = walk.left.pop() else {
@@ -295,15 +297,14 @@ impl<H: Handler> Hub<H> {
                 left = 0;
             }
         }
-        self.walk = Some(walk);
+        self.lanes[lane as usize].walk = Some(walk);
         0
     }
 
     /// Drops the letters that wait, and notes the connections that lose a message by that, or by a publication that does not
     /// reach them: their end is a reset.
     pub(super) fn note_losses(&mut self, table: &mut ConnTable, state: &mut LoopState) {
-        let waiting = self.mail.len();
-        let foreign = std::iter::from_fn(|| self.mail.try_recv().ok()).take(waiting);
+        let foreign = self.lanes.iter().flat_map(Incoming::take_all);
         let mut addressed = Vec::new();
         for posted in self.mailbox.take_local().into_iter().chain(foreign) {
             if let Mail::Topic(publication) = posted.mail {
@@ -340,7 +341,7 @@ impl<H: Handler> Hub<H> {
     /// Drops the mail that waits now, and the publications that are not delivered. Mail that comes meanwhile, from a
     /// completion that sends again, stays.
     pub(super) fn drop_mail(&mut self, state: &mut LoopState) {
-        if let Some(walk) = self.walk.take() {
+        for walk in self.lanes.iter_mut().filter_map(|it| it.walk.take()) {
             state.shared.release_places(walk.charge);
             contain_drop(walk.visit);
         }
@@ -350,8 +351,7 @@ impl<H: Handler> Hub<H> {
             self.table.link.done.borrow_mut().push(published);
         }
         self.drop_done(state, CallbackTime::ENDLESS);
-        let waiting = self.mail.len();
-        let foreign = std::iter::from_fn(|| self.mail.try_recv().ok()).take(waiting);
+        let foreign = self.lanes.iter().flat_map(Incoming::take_all);
         for posted in self.mailbox.take_local().into_iter().chain(foreign) {
             state.shared.release_places(posted.charge);
             if let Mail::Topic(publication) = &posted.mail {

@@ -7,6 +7,7 @@ mod deliver;
 mod entry;
 mod fan_out;
 pub(crate) mod hub;
+mod incoming;
 mod local_access;
 mod mail;
 mod requests;
@@ -20,6 +21,7 @@ use crate::connection::table::ConnTable;
 use crate::handler::timeout::TimeoutDecision;
 use crate::handler::timers::TimerId;
 use crate::shared::control::Requests;
+use crate::shared::lane::Lane;
 
 /// A listener's connections on one worker. Its methods are the only virtual calls on the path of a message.
 ///
@@ -81,12 +83,14 @@ pub(crate) trait Service {
 
     /// Does what other threads ask of a connection through its control.
     fn obey(&mut self, connection: &mut Connection, state: &mut LoopState, requests: Requests);
-    /// Carries out the mail of other threads that waits, until it has reached about `budget` connections, or something comes first:
-    /// mail of the worker to itself, or a request. Returns what is left of the budget; 0 also if no mail is left. `service` is
-    /// the index that the service has on its worker.
+    /// Lets the mail of a lane be read that waits now.
+    fn get_mail_ready(&mut self, lane: Lane);
+    /// Carries out the mail of a lane that is ready, until it has reached about `budget` connections, or something comes first:
+    /// mail of the worker to itself, or a request. Returns what is left of the budget; 0 also if no mail is left. The name
+    /// is the index that the service has on its worker, with the lane.
     fn read_mail(
         &mut self,
-        service: u16,
+        name: (u16, Lane),
         table: &mut ConnTable,
         state: &mut LoopState,
         budget: usize,

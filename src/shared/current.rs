@@ -66,6 +66,11 @@ pub(crate) fn is_current(shared: &LoopShared) -> bool {
     std::ptr::eq(LOOP.get(), shared)
 }
 
+/// True if the current thread runs a worker, so that a callback posts.
+pub(crate) fn is_worker() -> bool {
+    !LOOP.get().is_null()
+}
+
 /// The number of the current thread among all threads that have sent letters.
 pub(crate) fn source() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
@@ -96,7 +101,7 @@ const BYTES_OF_POST: usize = 256;
 /// Notes a letter to so many connections, with so many bytes, that the worker of the current thread has posted on behalf of the
 /// connection whose callback runs.
 pub(crate) fn note_post(to: &LoopShared, reach: usize, bytes: usize) {
-    if LOOP.get().is_null() {
+    if !is_worker() {
         return;
     }
     let posts = reach.max(1).saturating_add(bytes / BYTES_OF_POST);
@@ -112,7 +117,7 @@ pub(crate) fn note_post(to: &LoopShared, reach: usize, bytes: usize) {
 /// Notes that a mailbox had no room for a letter of the connection whose callback runs. The connection is slowed down, too: to be
 /// refused must not be the faster way.
 pub(crate) fn note_refusal(by: &Arc<LoopShared>) {
-    if LOOP.get().is_null() {
+    if !is_worker() {
         return;
     }
     end_turn();
@@ -123,7 +128,7 @@ pub(crate) fn note_refusal(by: &Arc<LoopShared>) {
 /// Counts a letter among those of the callback that runs; the letter keeps what it gets until it is carried out. `None` on a
 /// thread that runs no worker.
 pub(crate) fn account(letters: usize, bytes: usize) -> Option<Arc<Batch>> {
-    if LOOP.get().is_null() {
+    if !is_worker() {
         return None;
     }
     let batch = BATCH.take().unwrap_or_default();

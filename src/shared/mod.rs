@@ -8,6 +8,7 @@ pub(crate) mod callback;
 pub(crate) mod command;
 pub(crate) mod control;
 pub(crate) mod current;
+pub(crate) mod lane;
 pub(crate) mod places;
 pub(crate) mod room;
 pub(crate) mod sync;
@@ -23,6 +24,7 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use crate::shared::backlog::Backlog;
 use crate::shared::command::Command;
+use crate::shared::lane::Lane;
 use crate::shared::places::{Charge, Places};
 use crate::shared::room::{Room, RoomCallback};
 use crate::shared::sync::atomic::{AtomicUsize, Ordering};
@@ -152,7 +154,11 @@ impl LoopShared {
     /// Counts in a letter of the current thread that reaches so many connections. `None` if a limit of the mailboxes, or the
     /// thread's share, forbids it.
     pub(crate) fn reserve_places(&self, reach: usize, bytes: usize) -> Option<Charge> {
-        self.letters.reserve(reach, bytes, current::source())
+        let source = current::source();
+        match Lane::of_current_thread() {
+            Lane::Callbacks => self.letters.reserve(reach, bytes, source),
+            Lane::Threads => self.letters.reserve_for_thread(reach, bytes, source),
+        }
     }
 
     /// Counts in a publication of a connection, which is held back by other means. If it is beyond its limits all the same, it has
@@ -190,10 +196,10 @@ impl LoopShared {
         self.letters.is_congested()
     }
 
-    /// True if senders that can be slowed should be: the mailboxes are more than half full, or so many deliveries of publications
-    /// wait that others are late.
+    /// True if senders that can be slowed should be: they have more than half of the places in the mailboxes that threads leave, or so
+    /// many deliveries of publications wait that others are late.
     pub(crate) fn is_crowded(&self) -> bool {
-        self.is_congested() || self.backlog.is_late()
+        self.letters.is_crowded() || self.backlog.is_late()
     }
 
     /// Calls back once the mailboxes are no more than a quarter full, or the worker has ended: at once if that is so already.

@@ -49,6 +49,8 @@ pub(crate) struct Charge {
     load: Load,
     /// The source that was charged, if any.
     source: Option<u8>,
+    /// It counts among the letters of threads.
+    is_of_threads: bool,
 }
 
 impl Charge {
@@ -82,6 +84,8 @@ const LARGEST_PART: u64 = 64;
 /// third each, and so on, and there is always room for one more.
 pub(crate) struct Places {
     taken: AtomicU64,
+    /// The part of them that letters of threads have, which nothing slows down.
+    of_threads: AtomicU64,
     limit: Load,
     by_source: [AtomicU64; SOURCES],
 }
@@ -90,9 +94,26 @@ impl Places {
     pub(crate) fn new(letters: usize, bytes: usize) -> Self {
         Places {
             taken: AtomicU64::new(0),
+            of_threads: AtomicU64::new(0),
             limit: Load::new(letters, bytes),
             by_source: std::array::from_fn(|_| AtomicU64::new(0)),
         }
+    }
+
+    /// Takes places for a letter of a source, which is a thread that runs no worker. `None` if the source has its share, or all are
+    /// taken.
+    pub(crate) fn reserve_for_thread(
+        &self,
+        reach: usize,
+        bytes: usize,
+        source: usize,
+    ) -> Option<Charge> {
+        let charge = self.reserve(reach, bytes, source)?;
+        self.of_threads.fetch_add(charge.load.0, Ordering::Relaxed);
+        Some(Charge {
+            is_of_threads: true,
+            ..charge
+        })
     }
 
     /// Takes places for a letter of a source. `None` if the source has its share, or all are taken.
@@ -148,6 +169,7 @@ impl Places {
         outcome.ok().map(|_| Charge {
             load: letter,
             source: None,
+            is_of_threads: false,
         })
     }
 
@@ -156,6 +178,9 @@ impl Places {
         let load = charge.load;
         if let Some(source) = charge.source {
             self.by_source[usize::from(source)].fetch_sub(load.0, Ordering::Relaxed);
+        }
+        if charge.is_of_threads {
+            self.of_threads.fetch_sub(load.0, Ordering::Relaxed);
         }
         let before = Load(self.taken.fetch_sub(load.0, Ordering::Relaxed));
         debug_assert!(
@@ -192,9 +217,23 @@ impl Places {
         self.load().is_within(self.limit, 8)
     }
 
-    /// True if more than half of the places are taken, so that senders which can be slowed should be.
+    /// True if more than half of the places are taken.
     pub(crate) fn is_congested(&self) -> bool {
         !self.load().is_within(self.limit, 2)
+    }
+
+    /// True if others than threads have taken more than half of the places that threads have left, so that they should be slowed.
+    pub(crate) fn is_crowded(&self) -> bool {
+        // Most of the time threads have little, and then this is enough.
+        if !self.is_congested() {
+            return false;
+        }
+        let (taken, of_threads) = (self.load(), Load(self.of_threads.load(Ordering::Relaxed)));
+        let is_crowded = |taken: u64, of_threads: u64, limit: u64| {
+            taken.saturating_sub(of_threads) > limit.saturating_sub(of_threads) / 2
+        };
+        is_crowded(taken.letters(), of_threads.letters(), self.limit.letters())
+            || is_crowded(taken.bytes(), of_threads.bytes(), self.limit.bytes())
     }
 
     /// Number of places that are taken now.
@@ -270,6 +309,25 @@ mod tests {
         assert_eq!((places.letters(), places.bytes()), (0, 0));
         assert!(places.has_room());
         assert_eq!(take_all(&places, 100, 5), 4);
+    }
+
+    #[test]
+    fn letters_of_threads_crowd_nobody_who_can_be_slowed() {
+        let places = Places::new(1_200, usize::MAX);
+        let of_thread: Vec<_> = std::iter::from_fn(|| places.reserve_for_thread(1, 1, 0)).collect();
+        assert_eq!(of_thread.len(), 600);
+        let mut others: Vec<_> = (0..300)
+            .map_while(|_| places.reserve_beside(1, 1, (0, 0)))
+            .collect();
+        assert!(places.is_congested() && !places.is_crowded());
+        others.extend(places.reserve_beside(1, 1, (0, 0)));
+        assert!(places.is_crowded(), "301 of the 600 that are left");
+        of_thread.into_iter().for_each(|it| places.release(it));
+        assert!(!places.is_crowded());
+        others.extend((0..300).map_while(|_| places.reserve_beside(1, 1, (0, 0))));
+        assert!(places.is_crowded(), "601 of 1,200");
+        others.into_iter().for_each(|it| places.release(it));
+        assert_eq!(places.letters(), 0);
     }
 
     #[test]

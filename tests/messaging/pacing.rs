@@ -156,6 +156,42 @@ fn a_connection_is_not_read_while_much_of_its_mail_is_on_its_way() {
     });
 }
 
+/// What a connection publishes does not wait behind the letters of a thread, which may be half of the mailboxes.
+#[test]
+fn a_publication_overtakes_the_letters_of_threads() {
+    const LETTERS: usize = 5_000;
+    let (server, _) = square(Server::builder().workers(2));
+    let worker_of = |client: &mut Client| {
+        client.send(b"where\n");
+        usize::from(client.receive(2)[0] - b'0')
+    };
+    let mut publisher = server.connect();
+    let here = worker_of(&mut publisher);
+    let mut member = server.connect();
+    while worker_of(&mut member) == here {
+        member = server.connect();
+    }
+    member.send(b"join\n");
+    assert_eq!(member.receive(7), b"joined\n");
+    let all = server.handle().connections_of::<Square>().unwrap();
+    let (hold, grip) = Hold::new();
+    all.on_worker(1 - here, move |_, _| hold.enter()).unwrap();
+    grip.wait();
+    // More than an iteration carries out.
+    let put = |count: usize| (0..count).for_each(|_| all.on_worker(1 - here, |_, _| {}).unwrap());
+    put(LETTERS);
+    let (hold, second) = Hold::new();
+    all.on_worker(1 - here, move |_, _| hold.enter()).unwrap();
+    put(LETTERS);
+    publisher.send(b"word\n");
+    // The answer comes behind the publication.
+    assert_eq!(worker_of(&mut publisher), here);
+    grip.release();
+    assert_eq!(member.receive(5), b"word\n");
+    second.wait();
+    second.release();
+}
+
 /// Puts in letters until one is refused, on a worker that is held up and has three connections. Returns their number.
 fn fill(
     put: impl Fn(&Connections<Recorder<Raw>>, &[ConnHandle<Raw>]) -> Result<(), SendError<()>>,

@@ -108,8 +108,8 @@ pub(super) struct Peer {
     pub(super) own: u32,
     pub(super) pongs: u32,
     pings: u32,
-    /// The last mail that a callback has posted, and the last that another thread has.
-    last_mail: [Option<usize>; 2],
+    /// The last mail of another thread, of a callback to everybody, and of a callback to some.
+    last_mail: [Option<usize>; 3],
     said_bye: bool,
     pub(super) heard_bye: bool,
 }
@@ -167,7 +167,7 @@ impl Peer {
             own: 0,
             pongs: 0,
             pings: 0,
-            last_mail: [None; 2],
+            last_mail: [None; 3],
             said_bye: false,
             heard_bye: false,
         };
@@ -518,7 +518,9 @@ impl Peer {
         };
         let is_everybodys = matches!(mailing.to, Address::All { .. });
         let in_program_order = mailing.is_local && !is_everybodys;
-        let last = &mut self.last_mail[usize::from(in_program_order)];
+        // What callbacks ask of everybody has a lane apart from that of other threads.
+        let order = usize::from(mailing.is_local) + usize::from(in_program_order);
+        let last = &mut self.last_mail[order];
         // A job that subscribes comes after the callback that has posted it, which may have sent later publications already.
         let has_joined_late = mailing.is_behind_jobs && !mailing.must.contains(&number);
         let is_later = last.is_none_or(|last| last < mailed) || has_joined_late;
