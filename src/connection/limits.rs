@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+/// The largest limit of input and of output, in bytes: counts of bytes have 32 bits, with some room for what a protocol says by itself.
+const MAX_LIMIT: usize = u32::MAX as usize - 1024;
+
 /// The policy for a message that would take the pending output past its limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -201,18 +204,26 @@ impl Limits {
     ///
     /// # Errors
     /// The contradiction, in words.
-    pub(crate) fn check(&self) -> Result<(), &'static str> {
-        if self.low_water > self.high_water {
-            Err("the low-water mark is above the high-water mark")
-        } else if self.high_water > self.output {
-            Err("the high-water mark is above the output limit")
-        } else if self.input == 0 || self.output == 0 {
-            Err("an input or output limit of 0 lets nothing through")
-        } else if self.input.max(self.output) > u32::MAX as usize - 1024 {
-            Err("an input or output limit of 4 GiB, or less than a KiB below, is not supported")
-        } else {
-            Ok(())
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let marks = [
+            ("low_water", self.low_water, "high_water", self.high_water),
+            ("high_water", self.high_water, "output", self.output),
+        ];
+        for (name, value, above, most) in marks {
+            if value > most {
+                return Err(format!(
+                    "`Limits::{name}` is {value}, and must not exceed `Limits::{above}`, which is {most}"
+                ));
+            }
         }
+        for (name, value) in [("input", self.input), ("output", self.output)] {
+            if !(1..=MAX_LIMIT).contains(&value) {
+                return Err(format!(
+                    "`Limits::{name}` is {value}, and must be from 1 to {MAX_LIMIT}"
+                ));
+            }
+        }
+        Ok(())
     }
 }
 

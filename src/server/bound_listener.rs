@@ -19,7 +19,7 @@ pub(super) struct BoundListener {
     /// A socket for each address.
     pub(super) sockets: Vec<(Address, ListeningSocket)>,
     pub(super) options: SocketOptions,
-    pub(super) endpoint: Box<dyn AnyEndpoint>,
+    pub(super) endpoint: Box<dyn AnyEndpoint + Send>,
     /// The stages in which connections open; `None` if there are none.
     pub(super) opening: Option<Arc<OpeningTerms>>,
 }
@@ -55,7 +55,7 @@ pub(super) struct ListenerKit {
 impl BoundListener {
     pub(super) fn bind<H: Handler>(
         mut listen: Listen<H::Protocol>,
-        handlers: Box<dyn HandlerSource<H>>,
+        handlers: Box<dyn HandlerSource<H> + Send>,
     ) -> io::Result<BoundListener> {
         let sockets = listen.bind()?;
         let mut addresses = sockets.iter().map(|(address, _)| address);

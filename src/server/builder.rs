@@ -170,7 +170,7 @@ impl ServerBuilder {
     }
 
     /// The number of places for letters that wait for one worker; a letter that finds no place is given back to its sender as
-    /// [`SendError::Full`](crate::SendError::Full). Default 65,536, at most 16,777,215. A letter takes a place for each connection that it may reach on its worker, from 1 to a 64th of all places. So the places
+    /// [`SendError::Full`](crate::SendError::Full). From 0 to 16,777,215, default 65,536. A letter takes a place for each connection that it may reach on its worker, from 1 to a 64th of all places. So the places
     /// bound the work that waits, and with it the time for which one sender's letters hold up those of another.
     ///
     /// | letter | places |
@@ -194,7 +194,7 @@ impl ServerBuilder {
     }
 
     /// The limit of bytes in the letters that wait for one worker, as [`mailbox_limit`](Self::mailbox_limit) is that of their
-    /// places. Default 64 MiB, at most 1 TiB. Each letter counts 64 bytes besides its item; an item that several letters share
+    /// places. Less than 1 TiB, default 64 MiB. Each letter counts 64 bytes besides its item; an item that several letters share
     /// counts in each. A publication counts until all subscribers on the worker have it.
     ///
     /// A connection that publishes is slowed down, but refused with [`SendError::Full`](crate::SendError::Full) if all publishers
@@ -328,7 +328,7 @@ impl ServerBuilder {
     fn bind<H: Handler>(
         mut self,
         listen: Listen<H::Protocol>,
-        handlers: Box<dyn HandlerSource<H>>,
+        handlers: Box<dyn HandlerSource<H> + Send>,
     ) -> io::Result<Self> {
         let bound = BoundListener::bind(listen, handlers)?;
         if self.local_addrs().len() + bound.sockets.len() > MAX_LISTENERS {

@@ -23,7 +23,7 @@ pub(crate) struct Endpoint<H: Handler> {
     pub(crate) tick: Option<Duration>,
     /// The address of the listener if it is a Unix socket.
     pub(crate) unix_address: Option<Address>,
-    pub(crate) handlers: Box<dyn HandlerSource<H>>,
+    pub(crate) handlers: Box<dyn HandlerSource<H> + Send>,
 }
 
 /// An [`Endpoint`] of any handler type.

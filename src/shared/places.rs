@@ -42,6 +42,15 @@ impl Load {
     }
 }
 
+/// The largest limit of bytes: that of a load, or all that a small machine can address.
+const fn most_bytes() -> usize {
+    if usize::BITS > Load::BYTE_BITS {
+        Load::MAX_BYTES as usize
+    } else {
+        usize::MAX
+    }
+}
+
 /// A letter's part of the places; it is given back when the letter is done with.
 #[derive(Debug)]
 #[must_use = "places that are not released are lost"]
@@ -91,6 +100,9 @@ pub(crate) struct Places {
 }
 
 impl Places {
+    /// The largest limits of letters and of their bytes.
+    pub(crate) const MOST: (usize, usize) = (Load::MAX_LETTERS as usize, most_bytes());
+
     pub(crate) fn new(letters: usize, bytes: usize) -> Self {
         Places {
             taken: AtomicU64::new(0),

@@ -257,15 +257,33 @@ fn by_default_the_longest_message_fits_above_the_high_water_mark_and_no_second_o
 #[test]
 fn limits_that_contradict_one_another_are_refused() {
     let contradictions = [
-        Limits::default().low_water(2).high_water(1),
-        Limits::default().low_water(1).high_water(10).output(9),
-        Limits::default().input(0),
-        Limits::default().low_water(0).high_water(0).output(0),
+        (
+            Limits::default().low_water(2).high_water(1),
+            "`Limits::low_water` is 2, and must not exceed `Limits::high_water`, which is 1",
+        ),
+        (
+            Limits::default().low_water(1).high_water(10).output(9),
+            "`Limits::high_water` is 10, and must not exceed `Limits::output`, which is 9",
+        ),
+        (
+            Limits::default().input(0),
+            "`Limits::input` is 0, and must be from 1 to 4294966271",
+        ),
+        (
+            Limits::default().low_water(0).high_water(0).output(0),
+            "`Limits::output` is 0, and must be from 1 to 4294966271",
+        ),
+        (
+            Limits::default().input(1 << 32),
+            "`Limits::input` is 4294967296, and must be from 1 to 4294966271",
+        ),
     ];
-    for limits in contradictions {
+    for (limits, text) in contradictions {
         let (echo, _events) = raw_echo();
         let refused = Server::builder().listen_with(listen(Raw).limits(limits), echo);
-        assert_eq!(refused.unwrap_err().kind(), ErrorKind::InvalidInput);
+        let refused = refused.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::InvalidInput);
+        assert_eq!(refused.to_string(), text);
     }
 }
 
@@ -274,6 +292,17 @@ fn a_server_without_a_listener_is_refused() {
     let refused = Server::builder().workers(1).build().unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::InvalidInput);
     assert_eq!(refused.to_string(), "a server needs a listener");
+}
+
+#[test]
+fn a_builder_can_move_to_another_thread() {
+    let (echo, events) = raw_echo();
+    let builder = Server::builder().listen_with(listen(Raw), echo).unwrap();
+    let server = std::thread::spawn(|| TestServer::spawn(builder))
+        .join()
+        .unwrap();
+    server.connect().ping();
+    server.finish(&events);
 }
 
 #[test]
@@ -313,6 +342,8 @@ fn a_setting_out_of_its_range_is_refused_by_name() {
             "ring_pool.initial_capacity",
             Server::builder().ring_pool(pool(usize::MAX)),
         ),
+        ("mailbox_limit", Server::builder().mailbox_limit(1 << 24)),
+        ("mailbox_bytes", Server::builder().mailbox_bytes(1 << 40)),
         ("tick", Server::builder().tick(Duration::ZERO)),
         ("tick", Server::builder().tick(Duration::MAX)),
         ("worker_memory", Server::builder().worker_memory(0)),
@@ -366,7 +397,8 @@ fn the_largest_settings_serve() {
         .ipv6_prefix(128)
         .accept_burst(usize::MAX)
         .handover_limit(usize::MAX)
-        .mailbox_limit(usize::MAX)
+        .mailbox_limit((1 << 24) - 1)
+        .mailbox_bytes((1 << 40) - 1)
         .read_budget(usize::MAX)
         .busy_poll(Duration::MAX)
         .ring_pool(PoolConfig {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::ServerBuilder;
 use crate::server::setting_error::check;
+use crate::shared::places::Places;
 use crate::shared::token::MAX_OPENINGS;
 
 /// The name of a connection has 16 bits for its worker.
@@ -25,6 +26,9 @@ impl ServerBuilder {
         check("ipv6_prefix", self.ipv6_prefix, 1..=128)?;
         check("opening_limit", self.opening_limit, 1..=MAX_OPENINGS)?;
         check("tick", self.tick, TICK)?;
+        let (letters, bytes) = self.mailbox;
+        check("mailbox_limit", letters, 0..=Places::MOST.0)?;
+        check("mailbox_bytes", bytes, 0..=Places::MOST.1)?;
         let memory = self.reactor.memory.bytes;
         check("worker_memory", memory, MIN_WORKER_MEMORY..=usize::MAX)?;
         let receive_buffer = MIN_RECEIVE_BUFFER..=MAX_BUFFER;
