@@ -120,11 +120,15 @@ impl Places {
         bytes: usize,
         source: usize,
     ) -> Option<Charge> {
-        let charge = self.reserve(reach, bytes, source)?;
-        self.of_threads.fetch_add(charge.load.0, Ordering::Relaxed);
+        let letter = self.letter(reach, bytes);
+        self.of_threads.fetch_add(letter.0, Ordering::Relaxed);
+        let charge = self.reserve(reach, bytes, source);
+        if charge.is_none() {
+            self.of_threads.fetch_sub(letter.0, Ordering::Relaxed);
+        }
         Some(Charge {
             is_of_threads: true,
-            ..charge
+            ..charge?
         })
     }
 

@@ -112,7 +112,7 @@ impl Handler for Nobody {
 fn every_letter_is_read_or_comes_back() {
     model(|| {
         let (shared, _commands, bell) = shared_loop(0, 1);
-        let (mailbox, letters) = Mailbox::<Nobody>::new(shared.clone(), 0);
+        let (mailbox, [_callbacks, letters]) = Mailbox::<Nobody>::new(shared.clone(), 0);
         let mailbox = Arc::new(mailbox);
         let threads = [(), ()].map(|()| {
             let mailbox = mailbox.clone();
