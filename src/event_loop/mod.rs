@@ -3,6 +3,7 @@
 pub(crate) mod change;
 #[cfg(all(test, loom))]
 mod loom_models;
+pub(crate) mod newcomers;
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,28 +12,26 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
 use mio::event::Event;
-use mio::{Events, Interest, Poll, Registry};
+use mio::{Events, Poll};
 
 use crate::accept::admission::Admission;
 use crate::accept::control::AcceptorControl;
 use crate::accept::listener::Take;
 use crate::accept::listeners::Listeners;
-use crate::connection::callback_budget::CallbackBudget;
-use crate::connection::id::ConnId;
 use crate::event_loop::change::LoopChange;
-use crate::io::stream::Stream;
-use crate::opening::{Opened, Openings};
+use crate::event_loop::newcomers::Newcomers;
 use crate::panics::{contain_drop, panic_text};
 use crate::reactor::{Reactor, Readiness};
 use crate::shared::LoopShared;
-use crate::shared::arrival::Arrival;
 use crate::shared::command::Command;
-use crate::shared::token::{OpeningName, Token};
+use crate::shared::token::Token;
 
 /// Events taken from the kernel at a time.
 const EVENTS: usize = 1024;
 /// Commands obeyed in one iteration; each is at most one new connection.
 const COMMAND_BUDGET: usize = 256;
+/// Connections that a worker accepts by itself in one iteration.
+const ACCEPT_BUDGET: usize = 256;
 
 /// A worker's poll, the listeners from which it accepts by itself, and its reactor.
 pub(crate) struct EventLoop {
@@ -40,13 +39,15 @@ pub(crate) struct EventLoop {
     pub(crate) reactor: Reactor,
     pub(crate) listeners: Listeners,
     /// The connections that their protocol does not see yet.
-    pub(crate) openings: Openings,
+    pub(crate) newcomers: Newcomers,
     pub(crate) shared: Arc<LoopShared>,
     pub(crate) commands: Receiver<Command>,
     pub(crate) changes: Receiver<LoopChange>,
     pub(crate) admission: Arc<Admission>,
     /// The acceptor that hands connections over; `None` if all workers accept by themselves.
     pub(crate) acceptor: Option<Arc<AcceptorControl>>,
+    /// Number of connections that were taken from the acceptor and that it does not know of, because newcomers are held off.
+    pub(crate) untold: usize,
     /// The time after an event during which the loop polls without sleeping.
     pub(crate) busy_poll: Option<Duration>,
 }
@@ -56,9 +57,10 @@ impl EventLoop {
     pub(crate) fn run(mut self) -> io::Result<()> {
         self.reactor.measure_time();
         let outcome = catch_unwind(AssertUnwindSafe(|| self.iterate()));
-        self.openings.stop();
+        self.newcomers.stop();
         self.reactor.stop();
         self.count_departed();
+        self.tell_acceptor();
         self.return_commands();
         outcome.unwrap_or_else(|panic| {
             log::error!(
@@ -77,15 +79,17 @@ impl EventLoop {
         while !is_stopped && !self.is_drained() {
             self.wait(&mut events, &mut last_event)?;
             self.dispatch(&events);
-            if self.listeners.has_ready() {
+            if self.listeners.has_ready() && !self.newcomers.are_held_off() {
                 self.accept_ready();
             }
             if self.shared.has_commands() {
                 is_stopped = self.obey_commands();
             }
-            if !self.openings.is_quiet() {
-                self.serve_openings();
+            if !self.newcomers.are_quiet() {
+                self.serve_newcomers();
+                self.tell_acceptor();
             }
+            self.newcomers.end_iteration();
             self.reactor.finish_iteration();
             if self.reactor.has_departed() {
                 self.count_departed();
@@ -96,7 +100,7 @@ impl EventLoop {
 
     /// True once a drain has ended, and no connection is opening that would have to be drained.
     fn is_drained(&self) -> bool {
-        self.reactor.is_drained() && self.openings.is_quiet()
+        self.reactor.is_drained() && self.newcomers.are_quiet()
     }
 
     /// Sleeps until an event, a wake-up or the next deadline, then tells the reactor the time.
@@ -119,7 +123,7 @@ impl EventLoop {
     /// Returns how long the loop may sleep; `None` until an event or a wake-up comes.
     fn prepare_to_sleep(&mut self, last_event: Instant) -> Option<Duration> {
         let mut next_newcomer = self.listeners.timeout();
-        if !self.openings.is_quiet() {
+        if !self.newcomers.are_quiet() {
             next_newcomer = earlier(next_newcomer, self.next_opening());
         }
         let has_work = self.shared.prepare_to_sleep() || next_newcomer == Some(Duration::ZERO);
@@ -140,7 +144,7 @@ impl EventLoop {
 
     #[cold]
     fn next_opening(&self) -> Option<Duration> {
-        self.openings.timeout(|| self.shared.clock())
+        self.newcomers.timeout(|| self.shared.clock())
     }
 
     // Out of line, so that it has the processor's registers to itself.
@@ -165,25 +169,19 @@ impl EventLoop {
             Token::Listener(index) => self.listeners.on_event(index),
             Token::Opening(name) => {
                 let now = self.shared.clock();
-                self.openings.on_event(name, readiness(event).readable, now);
+                let openings = &mut self.newcomers.openings;
+                openings.on_event(name, readiness(event).readable, now);
             }
             Token::Waker | Token::Connection(_) => {}
         }
     }
 
-    /// Lets connections go on that are opening, and gives the reactor those that are open.
+    /// Lets newcomers go on, and gives the reactor those whose turn has come.
     #[cold]
-    fn serve_openings(&mut self) {
+    fn serve_newcomers(&mut self) {
+        let registry = self.poll.registry();
         let clock = || self.shared.clock();
-        self.openings.serve(clock(), clock);
-        let opened = self.openings.take_opened();
-        if !opened.is_empty() {
-            // Handshakes may have taken long, and deadlines of new connections count from now.
-            self.reactor.catch_up(self.shared.clock());
-        }
-        for opened in opened {
-            adopt_opened(&mut self.reactor, self.poll.registry(), opened);
-        }
+        self.newcomers.serve(&mut self.reactor, registry, clock);
     }
 
     // Out of line like the others that a message does not need, so that the loop keeps its state in registers.
@@ -191,32 +189,25 @@ impl EventLoop {
     fn accept_ready(&mut self) {
         // The callbacks so far may have taken long, and deadlines of new connections count from now.
         self.reactor.catch_up(self.shared.clock());
-        let budget = self.reactor.begin_newcomers();
-        self.accept(Listeners::accept_ready, budget);
+        self.accept(Listeners::accept_ready, ACCEPT_BUDGET);
     }
 
-    /// Accepts in the given manner, and adopts what comes until the budget is spent.
-    fn accept(
-        &mut self,
-        manner: fn(&mut Listeners, &Admission, &mut Take<'_>),
-        mut budget: CallbackBudget,
-    ) {
+    /// Accepts in the given manner, at most about so many connections if the manner can stop.
+    fn accept(&mut self, manner: fn(&mut Listeners, &Admission, &mut Take<'_>), mut budget: usize) {
         let EventLoop {
             poll,
             reactor,
             listeners,
-            openings,
+            newcomers,
             shared,
             admission,
             ..
         } = self;
         manner(listeners, admission, &mut |arrival| {
             shared.count_connection();
-            match openings.has_stages(arrival.service) {
-                false => adopt(reactor, poll.registry(), arrival),
-                true => begin_opening(openings, poll.registry(), arrival, shared.clock()),
-            }
-            !budget.count()
+            newcomers.welcome(arrival, reactor, poll.registry(), shared);
+            budget = budget.saturating_sub(1);
+            budget > 0 && !newcomers.are_held_off()
         });
     }
 
@@ -226,7 +217,6 @@ impl EventLoop {
         let mut is_stopped = false;
         // The callbacks so far may have taken long, and deadlines of new connections count from now.
         self.reactor.catch_up(self.shared.clock());
-        let mut budget = self.reactor.begin_newcomers();
         for _ in 0..COMMAND_BUDGET {
             let Ok(command) = self.commands.try_recv() else {
                 break;
@@ -235,17 +225,10 @@ impl EventLoop {
             match command {
                 Command::Adopt(arrival) => {
                     let registry = self.poll.registry();
-                    match self.openings.has_stages(arrival.service) {
-                        false => adopt(&mut self.reactor, registry, arrival),
-                        true => {
-                            let now = self.shared.clock();
-                            begin_opening(&mut self.openings, registry, arrival, now);
-                        }
-                    }
-                    self.count_adopted();
-                    if budget.count() {
-                        break;
-                    }
+                    self.newcomers
+                        .welcome(arrival, &mut self.reactor, registry, &self.shared);
+                    self.untold += 1;
+                    self.tell_acceptor();
                 }
                 Command::Schedule(task) => self.reactor.schedule_task(task),
                 Command::Cancel(ticket) => self.reactor.cancel_task(&ticket),
@@ -265,7 +248,7 @@ impl EventLoop {
         match self.changes.try_recv() {
             Ok(LoopChange::Serve { make, opening }) => {
                 self.reactor.add_service(make());
-                self.openings.add_service(opening);
+                self.newcomers.openings.add_service(opening);
                 // Mail may have come for it.
                 self.shared.notify();
             }
@@ -276,7 +259,7 @@ impl EventLoop {
                     poll,
                     reactor,
                     listeners,
-                    openings,
+                    newcomers,
                     shared,
                     admission,
                     ..
@@ -284,10 +267,7 @@ impl EventLoop {
                 let registry = poll.registry();
                 listeners.change(change, registry, admission, &mut |arrival| {
                     shared.count_connection();
-                    match openings.has_stages(arrival.service) {
-                        false => adopt(reactor, registry, arrival),
-                        true => begin_opening(openings, registry, arrival, shared.clock()),
-                    }
+                    newcomers.welcome(arrival, reactor, registry, shared);
                     true
                 });
             }
@@ -298,11 +278,13 @@ impl EventLoop {
     /// Accepts the connections that wait already, closes the listeners, and begins to drain.
     fn drain(&mut self, deadline: Duration, workers: Arc<[Arc<LoopShared>]>) {
         self.listeners.deregister(self.poll.registry());
-        self.accept(Listeners::drain, CallbackBudget::ENDLESS);
+        self.newcomers
+            .adopt_all(&mut self.reactor, self.poll.registry());
+        self.accept(Listeners::drain, usize::MAX);
         // The callbacks of these connections may have taken long, and the deadline counts from now.
         let now = self.shared.clock();
         self.reactor.catch_up(now);
-        self.openings.begin_drain(deadline, now);
+        self.newcomers.openings.begin_drain(deadline, now);
         self.reactor.begin_drain(deadline, workers);
     }
 
@@ -311,7 +293,7 @@ impl EventLoop {
         while let Ok(command) = self.commands.try_recv() {
             self.shared.command_taken();
             if let Command::Adopt(late) = &command {
-                self.count_adopted();
+                self.count_taken();
                 self.shared.uncount_connection();
                 self.admission.release(late.counted);
             }
@@ -319,8 +301,17 @@ impl EventLoop {
         }
     }
 
-    /// Tells the acceptor that a connection which it has handed over waits no more.
-    fn count_adopted(&self) {
+    /// Tells the acceptor of the connections that were taken, once newcomers are held off no more: until then they count as handed over, so
+    /// that it accepts no further ones.
+    fn tell_acceptor(&mut self) {
+        while self.untold > 0 && !self.newcomers.are_held_off() {
+            self.untold -= 1;
+            self.count_taken();
+        }
+    }
+
+    /// Tells the acceptor that a connection which it has handed over was taken.
+    fn count_taken(&self) {
         if let Some(acceptor) = &self.acceptor {
             acceptor.count_adopted(self.shared.worker);
         }
@@ -361,65 +352,4 @@ fn earlier(one: Option<Duration>, other: Option<Duration>) -> Option<Duration> {
         None => one,
         Some(other) => Some(one.map_or(other, |one| one.min(other))),
     }
-}
-
-/// Asks for the events of a socket.
-fn register(registry: &Registry, stream: &mut Stream, token: Token) -> io::Result<()> {
-    match stream {
-        Stream::Tcp(socket) => registry.register(socket, token.encode(), interest()),
-        #[cfg(unix)]
-        Stream::Unix(socket) => registry.register(socket, token.encode(), interest()),
-        _ => Ok(()),
-    }
-}
-
-/// Registers a connection that opens in stages.
-#[cold]
-fn begin_opening(openings: &mut Openings, registry: &Registry, arrival: Arrival, now: Duration) {
-    openings.begin(arrival, now, |stream, name: OpeningName| {
-        register(registry, stream, Token::Opening(name))
-    });
-}
-
-/// Registers a connection whose stages are done under its name, and gives it to the reactor. The poll announces anew what has
-/// arrived.
-fn adopt_opened(reactor: &mut Reactor, registry: &Registry, opened: Opened) {
-    let reregister = |stream: &mut Stream, id: ConnId| {
-        let token = Token::Connection(id.token()).encode();
-        match stream {
-            Stream::Tcp(socket) => registry.reregister(socket, token, interest()),
-            #[cfg(unix)]
-            Stream::Unix(socket) => registry.reregister(socket, token, interest()),
-            _ => Ok(()),
-        }
-    };
-    let Opened {
-        wire,
-        peer,
-        service,
-        header,
-    } = opened;
-    reactor.adopt_with_header(service, wire, peer, header, reregister);
-}
-
-/// Registers a connection and gives it to the reactor.
-fn adopt(reactor: &mut Reactor, registry: &Registry, arrival: Arrival) {
-    let register =
-        |stream: &mut Stream, id: ConnId| register(registry, stream, Token::Connection(id.token()));
-    let Arrival {
-        socket,
-        peer,
-        service,
-        ..
-    } = arrival;
-    reactor.adopt(service, Stream::from(socket).into(), peer, register);
-}
-
-/// The events of a connection, registered once for its life. Urgent data is among them where the system reports it: a short
-/// read in front of it does not prove the socket empty.
-fn interest() -> Interest {
-    let interest = Interest::READABLE | Interest::WRITABLE;
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    let interest = interest | Interest::PRIORITY;
-    interest
 }

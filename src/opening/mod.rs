@@ -3,6 +3,7 @@
 mod failure;
 mod origins;
 mod queue;
+pub(crate) mod room;
 mod stages;
 pub(crate) mod terms;
 #[cfg(test)]

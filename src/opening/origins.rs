@@ -19,6 +19,9 @@ pub(super) enum Origin {
     /// A client that its proxy's header has not named yet, by the generation of its opening. Each is an origin of its own: the
     /// clients of a busy proxy must not give way to each other.
     Unknown(u32),
+    /// The connections that wait to be adopted, of an IP address, or of a network with IPv6, at any listener. All peers without an IP
+    /// address are one origin.
+    Network(Option<IpAddr>),
 }
 
 /// The openings of a worker by their origins. Each call takes constant time, however many there are.
@@ -151,6 +154,16 @@ impl Origins {
             self.turn_links.push_back(&mut self.turns, group);
         }
         opening
+    }
+
+    /// Number of origins that have an opening.
+    pub(super) fn len(&self) -> usize {
+        self.groups.len()
+    }
+
+    /// The largest number of openings of one origin.
+    pub(super) fn most(&self) -> usize {
+        self.most
     }
 
     /// True if a step is to be done.

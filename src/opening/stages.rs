@@ -50,6 +50,21 @@ pub(crate) struct Opened {
     pub(crate) service: u16,
     /// The header that the connection began with.
     pub(crate) header: Option<Box<ProxyHeader>>,
+    /// True if the poll knows its socket already, under the name of its opening.
+    pub(crate) is_registered: bool,
+}
+
+/// A connection whose service has no stages is open as soon as it is there.
+impl From<Arrival> for Opened {
+    fn from(arrival: Arrival) -> Self {
+        Opened {
+            wire: Wire::Plain(arrival.socket.into()),
+            peer: arrival.peer,
+            service: arrival.service,
+            header: None,
+            is_registered: false,
+        }
+    }
 }
 
 /// The outcome of a step of an opening.
@@ -369,6 +384,7 @@ impl Opening {
             peer: self.peer,
             service: self.service,
             header: self.header,
+            is_registered: true,
         })
     }
 }

@@ -20,9 +20,12 @@ use super::Reactor;
 const WAITING: usize = 1024;
 
 impl Reactor {
-    /// The budget of the newcomers in an iteration.
+    /// The budget of the newcomers in an iteration. A drain adopts all that come, to answer and close them.
     pub(crate) fn begin_newcomers(&self) -> CallbackBudget {
-        CallbackBudget::new(self.begin_callbacks(), self.newcomers)
+        match self.drain {
+            None => CallbackBudget::new(self.begin_callbacks(), self.newcomers),
+            Some(_) => CallbackBudget::ENDLESS,
+        }
     }
 
     /// Sets the number of newcomers in the next iteration. While ends wait, or many connections wait for a turn, no more come than
@@ -36,19 +39,9 @@ impl Reactor {
         };
     }
 
-    /// Takes a new connection. `register` asks for its events; a connection for which it fails is dropped.
+    /// Takes a new connection, which may have begun with a PROXY header. `register` asks for its events; a connection for which it fails
+    /// is dropped.
     pub(crate) fn adopt(
-        &mut self,
-        service: u16,
-        wire: Wire,
-        peer: Address,
-        register: impl FnOnce(&mut Stream, ConnId) -> io::Result<()>,
-    ) {
-        self.adopt_with_header(service, wire, peer, None, register);
-    }
-
-    /// Takes a new connection, as [`adopt`](Self::adopt) does, that may have begun with a PROXY header.
-    pub(crate) fn adopt_with_header(
         &mut self,
         service: u16,
         mut wire: Wire,

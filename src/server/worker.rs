@@ -13,7 +13,9 @@ use crate::accept::listener::Listener;
 use crate::accept::listeners::Listeners;
 use crate::event_loop::EventLoop;
 use crate::event_loop::change::LoopChange;
+use crate::event_loop::newcomers::Newcomers;
 use crate::opening::Openings;
+use crate::opening::room::WaitingRoom;
 use crate::opening::terms::OpeningTerms;
 use crate::reactor::{Reactor, ReactorConfig};
 use crate::server::endpoint::ServiceSeed;
@@ -151,16 +153,18 @@ impl Worker {
             shared.clone(),
             admission.clone(),
         );
+        let room = WaitingRoom::new(opening_limit, shared.clone(), admission.clone());
         let event_loop = EventLoop {
             poll,
             reactor,
             listeners,
-            openings,
+            newcomers: Newcomers::new(openings, room),
             shared,
             commands,
             changes,
             admission,
             acceptor,
+            untold: 0,
             busy_poll,
         };
         event_loop.run()

@@ -23,6 +23,7 @@ mod victim;
 
 // Peers that are slow, or do not read.
 mod laggards;
+mod newcomers;
 mod rooms;
 mod slow;
 mod slow_callbacks;

@@ -16,6 +16,7 @@ mod fairness;
 mod limits;
 mod listening;
 mod memory;
+mod newcomers;
 mod own_words;
 mod proxy_protocol;
 mod sources;

@@ -20,6 +20,8 @@ pub(super) struct Line {
     /// Bytes that have arrived.
     pub(super) arrived: VecDeque<u8>,
     pub(super) has_ended: bool,
+    /// The peer has reset the stream.
+    pub(super) has_failed: bool,
     /// Bytes that were written.
     pub(super) written: Vec<u8>,
     /// Bytes that a write still takes.
@@ -36,6 +38,7 @@ impl Peer {
         let line = Rc::new(RefCell::new(Line {
             arrived: VecDeque::new(),
             has_ended: false,
+            has_failed: false,
             written: Vec::new(),
             room: usize::MAX,
             is_shut: false,
@@ -108,7 +111,8 @@ impl ByteStream for Ours {
     }
 
     fn take_error(&mut self) -> io::Result<Option<io::Error>> {
-        Ok(None)
+        let has_failed = self.0.borrow().has_failed;
+        Ok(has_failed.then(|| io::ErrorKind::ConnectionReset.into()))
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {

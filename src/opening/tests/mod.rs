@@ -3,6 +3,7 @@ mod doubles;
 mod handshakes;
 mod headers;
 mod limits;
+mod room;
 mod served;
 mod simulation;
 

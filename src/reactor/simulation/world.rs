@@ -321,7 +321,7 @@ impl World {
         let current = CurrentWorker::enter(&self.shared);
         self.shared.count_connection();
         self.reactor
-            .adopt(service as u16, wire, peer.into(), register);
+            .adopt(service as u16, wire, peer.into(), None, register);
         drop(current);
         let id = adopted.expect("every socket is registered");
         self.book.open().records[number].id = Some(id);
