@@ -98,6 +98,7 @@
 //! | [`ServerBuilder::max_connections`] | 100,000 | the connection is closed at once |
 //! | [`ServerBuilder::max_connections_per_ip`] | none | the connection is closed at once |
 //! | [`ServerBuilder::opening_limit`], connections of a worker whose PROXY header or handshake is not done | 1,024 | of the address with the most, the one without progress for longest is reset |
+//! | [`ServerBuilder::opening_limit`], open connections that wait until their busy worker adopts them | 1,024 | an address with more than a 64th of the limit loses the one that has waited longest; if none has, or all are of one address, the others wait in the kernel's backlog |
 //! | [`Listen::opening_timeout`], for both | 10 s | a reset |
 //! | bytes before a handshake is done | 64 KiB | a reset |
 //! | [`ServerBuilder::handover_limit`], connections waiting for one worker | 256 | the others wait in the kernel's backlog |

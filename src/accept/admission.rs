@@ -85,10 +85,11 @@ pub struct ServerStats {
     pub headers_refused: u64,
     /// Connections that were closed because their handshake, such as that of TLS, has failed.
     pub handshakes_failed: u64,
-    /// Connections that have given way to others before they were open, because of
+    /// Connections that have given way to others before their handler met them, because of
     /// [`ServerBuilder::opening_limit`](crate::ServerBuilder::opening_limit).
     pub openings_displaced: u64,
-    /// Connections whose peer has gone before PROXY header and handshake were done.
+    /// Connections whose peer has gone before PROXY header and handshake were done, or has reset its connection while that waited for a
+    /// busy worker.
     pub openings_abandoned: u64,
 }
 

@@ -51,10 +51,10 @@ impl<'a> Workers<'a> {
         self.loops[worker].connections()
     }
 
-    /// True if fewer than [`handover_limit`](crate::ServerBuilder::handover_limit) connections wait to be adopted by a worker.
+    /// True if fewer than [`handover_limit`](crate::ServerBuilder::handover_limit) connections wait to be taken by a worker.
     ///
     /// At least one worker has room when a balancer is asked. If it picks one that has none, the connection is handed over all
-    /// the same, and then nothing is accepted until that worker has adopted half of what waits.
+    /// the same, and then nothing is accepted until that worker has taken half of what waits.
     ///
     /// # Panics
     /// If `worker` is not below [`len`](Self::len).

@@ -45,8 +45,8 @@ impl AcceptorControl {
         self.wake();
     }
 
-    /// Counts out a connection that was handed over: the worker has adopted it, or it was lost.
-    pub(crate) fn count_adopted(&self, worker: usize) {
+    /// Counts out a connection that was handed over: the worker has taken it, or it was lost.
+    pub(crate) fn count_taken(&self, worker: usize) {
         if self.handover.count_out(worker) {
             self.wake();
         }

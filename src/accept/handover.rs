@@ -3,7 +3,7 @@
 
 use crate::shared::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 
-/// Counts the connections that were handed over to each worker and that it has not adopted yet, against a limit. While no
+/// Counts the connections that were handed over to each worker and that it has not taken yet, against a limit. While no
 /// worker has room the acceptor accepts nothing.
 pub(crate) struct Handover {
     waiting: Box<[AtomicUsize]>,
@@ -37,7 +37,7 @@ impl Handover {
         self.waiting[worker].fetch_add(1, Ordering::Relaxed) < self.limit
     }
 
-    /// Counts out a connection that the worker has adopted or that was lost. True if the acceptor waits for it and must be
+    /// Counts out a connection that the worker has taken or that was lost. True if the acceptor waits for it and must be
     /// woken.
     pub(crate) fn count_out(&self, worker: usize) -> bool {
         self.take_out(worker);

@@ -38,7 +38,7 @@ pub(crate) struct EventLoop {
     pub(crate) poll: Poll,
     pub(crate) reactor: Reactor,
     pub(crate) listeners: Listeners,
-    /// The connections that their protocol does not see yet.
+    /// The connections that the reactor has not adopted yet.
     pub(crate) newcomers: Newcomers,
     pub(crate) shared: Arc<LoopShared>,
     pub(crate) commands: Receiver<Command>,
@@ -192,7 +192,7 @@ impl EventLoop {
         self.accept(Listeners::accept_ready, ACCEPT_BUDGET);
     }
 
-    /// Accepts in the given manner, at most about so many connections if the manner can stop.
+    /// Accepts in the given manner, which is asked to stop after so many connections, or when newcomers are held off.
     fn accept(&mut self, manner: fn(&mut Listeners, &Admission, &mut Take<'_>), mut budget: usize) {
         let EventLoop {
             poll,
@@ -313,7 +313,7 @@ impl EventLoop {
     /// Tells the acceptor that a connection which it has handed over was taken.
     fn count_taken(&self) {
         if let Some(acceptor) = &self.acceptor {
-            acceptor.count_adopted(self.shared.worker);
+            acceptor.count_taken(self.shared.worker);
         }
     }
 

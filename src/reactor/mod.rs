@@ -126,7 +126,7 @@ pub(crate) struct Reactor {
     ends: VecDeque<ConnId>,
     /// Number of those callbacks that an iteration may call, and number of turns that it may give to new connections.
     callback_limit: usize,
-    /// Number of connections that the next iteration may accept.
+    /// Number of connections that the next iteration may adopt.
     newcomers: usize,
     /// Slots to remove at the end of the iteration.
     closed: Vec<u32>,

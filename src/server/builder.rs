@@ -158,12 +158,13 @@ impl ServerBuilder {
         self
     }
 
-    /// The limit of connections that the acceptor hands over to one worker and that the worker has not adopted yet; 0 counts
+    /// The limit of connections that the acceptor hands over to one worker and that the worker has not taken yet; 0 counts
     /// as 1. Default 256.
     ///
     /// While no worker has room nothing is accepted, and peers wait in the kernel's [backlog](Listen::backlog). A balancer that
-    /// insists on a worker without room stops the acceptor until that worker has adopted half of them. Workers that accept by
-    /// themselves adopt at once.
+    /// insists on a worker without room stops the acceptor until that worker has taken half of them. A worker takes them once in
+    /// each iteration of its loop. Those that it cannot adopt then wait in a room of its own, which
+    /// [`opening_limit`](Self::opening_limit) bounds.
     pub fn handover_limit(mut self, connections: usize) -> Self {
         self.handover_limit = connections.max(1);
         self

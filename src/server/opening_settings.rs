@@ -98,6 +98,17 @@ impl ServerBuilder {
     ///
     /// Each may hold 64 KiB of received bytes, which is the limit before its handshake is done, and the state of the handshake.
     ///
+    /// **Waiting for a busy worker.** So many connections besides may be open and wait until their worker adopts them, at any
+    /// listener, also without PROXY header and TLS. They do where callbacks take so long, or so many connections wait for a turn, that
+    /// the worker adopts few at a time. Meanwhile addresses take turns, so a client does not wait for all connections of another one. A connection
+    /// whose peer resets it meanwhile is dropped without a callback, also if the peer has sent something before, and
+    /// [`ServerStats::openings_abandoned`](crate::ServerStats::openings_abandoned) counts it.
+    ///
+    /// When one more comes, the address with most of them loses the one that has waited longest, with a reset, and
+    /// [`ServerStats::openings_displaced`](crate::ServerStats::openings_displaced) counts it. An address with at most a 64th of the limit loses
+    /// none, and none is lost while all who wait are of one address, as behind a proxy without PROXY header: then newcomers wait
+    /// in front of the worker, in the end in the kernel's [backlog](Listen::backlog), until there is a place.
+    ///
     /// ```
     /// use ringwheel::Server;
     ///
