@@ -104,7 +104,6 @@ impl Acceptor {
         }
     }
 
-    /// True if nothing may be accepted until a worker has room; that worker then wakes this loop.
     /// Adds and closes listeners, as handles of the server have asked.
     fn change_listeners(&mut self) {
         for change in self.control.take_changes() {
@@ -124,6 +123,7 @@ impl Acceptor {
         }
     }
 
+    /// True if nothing may be accepted until a worker has room; that worker then wakes this loop.
     fn must_wait(&mut self) -> bool {
         let handover = &self.control.handover;
         self.overfull = self

@@ -40,13 +40,13 @@ impl Newcomers {
         }
     }
 
-    /// True if nobody opens or waits, so that [`serve`](Self::serve) has nothing to do.
+    /// True if no connection opens or waits, so that [`serve`](Self::serve) has nothing to do.
     #[inline]
     pub(super) fn are_quiet(&self) -> bool {
         self.openings.is_quiet() && self.room.is_empty()
     }
 
-    /// True if those who come next must wait in front of the worker.
+    /// True if the next connections must wait in front of the worker.
     #[inline]
     pub(super) fn are_held_off(&self) -> bool {
         self.room.is_closed()
@@ -137,7 +137,7 @@ impl Newcomers {
         }
     }
 
-    /// Adopts all who wait, and those who come in the rest of the iteration, since a drain is about to begin.
+    /// Adopts all connections that wait, and sets no limit to those that come in the rest of the iteration: a drain is about to begin.
     pub(super) fn adopt_all(&mut self, reactor: &mut Reactor, registry: &Registry) {
         self.budget = Some(CallbackBudget::ENDLESS);
         self.is_spent = false;
@@ -151,7 +151,7 @@ impl Newcomers {
         self.is_spent = false;
     }
 
-    /// Drops all that open or wait.
+    /// Drops all connections that open or wait.
     pub(super) fn stop(&mut self) {
         self.openings.stop();
         self.room.stop();

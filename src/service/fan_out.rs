@@ -117,7 +117,7 @@ impl<H: Handler> Hub<H> {
         }
         let log = link.topics.borrow();
         let mut retained = topics.iter().flat_map(|topic| log.retained(*topic));
-        !retained.any(|published| published.charge.is_of_thread())
+        !retained.any(|published| published.charge.has_share())
     }
 
     /// The connections for which publications wait, each with the topics in which they do.

@@ -72,8 +72,8 @@ impl Charge {
         self.load.bytes() as usize
     }
 
-    /// True if a thread's share was charged, and not a connection that can be held back.
-    pub(crate) fn is_of_thread(&self) -> bool {
+    /// True if the share of a thread, or of a worker as a whole, was charged: its sender is no connection that can be held back.
+    pub(crate) fn has_share(&self) -> bool {
         self.source.is_some()
     }
 }

@@ -150,7 +150,7 @@ fn connections_that_were_reset_while_they_waited_are_dropped_without_callbacks()
 }
 
 #[test]
-fn a_drain_adopts_and_answers_those_who_wait() {
+fn a_drain_adopts_and_answers_the_connections_that_wait() {
     const CROWD: usize = 30;
     for way in ways() {
         let (server, events, mut crowd) = start(way, 8, CROWD, |server| {
@@ -171,7 +171,7 @@ fn a_drain_adopts_and_answers_those_who_wait() {
 }
 
 #[test]
-fn a_stop_counts_out_those_who_wait() {
+fn a_stop_counts_out_the_connections_that_wait() {
     const CROWD: usize = 100;
     for way in ways() {
         // An acceptor that is stopped accepts nobody.
