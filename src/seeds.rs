@@ -46,6 +46,13 @@ impl Tally {
             *self.0.entry(event).or_default() += count;
         }
     }
+
+    /// Panics if one of these events has never occurred.
+    pub(crate) fn assert_all_occurred(&self, events: &[&str]) {
+        for event in events {
+            assert!(self.0.contains_key(event), "never: {event}");
+        }
+    }
 }
 
 /// Panics as a callback may, but without a report by the panic hook: a simulation panics thousands of times.

@@ -1,6 +1,7 @@
 //! Sending: a message is packed into the output at once, and the answer tells what becomes of it.
 
 use super::conn::Conn;
+use crate::connection::Connection;
 use crate::connection::burdens::Burdens;
 use crate::connection::close_reason::Cause;
 use crate::connection::completion::{Completion, SendOutcome};
@@ -15,6 +16,18 @@ use crate::protocol::{Encode, EncodeParts, ItemOf, OwnedOf, PackError, Protocol}
 const SENT_AT_ONCE: u64 = 512 * 1024;
 /// Work of encoding that counts as one such byte: 128 KiB that are compressed are as many as 512 KiB that are not.
 const WORK_OF_BYTE: u64 = 8;
+
+/// A connection whose output holds the beginning of a message. It takes the beginning back if encoding panics, so that a handler that
+/// catches the panic sends no half of a message.
+struct HalfMessage<'a>(&'a mut Connection);
+
+impl Drop for HalfMessage<'_> {
+    fn drop(&mut self) {
+        if self.0.output.abandon() == Packed::Torn {
+            self.0.abort(Cause::Panic);
+        }
+    }
+}
 
 impl<P: Protocol> Conn<'_, P> {
     /// Sends one message. It is packed at once and leaves together with everything else that this turn sends.
@@ -134,7 +147,7 @@ impl<P: Protocol> Conn<'_, P> {
     /// [`Overflow`] policy apply, it counts in [`ConnStats::messages_out`](crate::ConnStats::messages_out), and nothing is written if the connection is
     /// closing. For what a protocol sends besides its items, such as a ping.
     ///
-    /// An error takes back all that `encode` has written.
+    /// An error or a panic takes back all that `encode` has written. If a part of it has left already, the connection is reset.
     ///
     /// ```
     /// use ringwheel::protocol::Lines;
@@ -186,7 +199,10 @@ impl<P: Protocol> Conn<'_, P> {
             return SendStatus::Refused(Refusal::Closing);
         }
         connection.output.begin();
-        if let Err(reason) = encode(self.encoder, &mut connection.output) {
+        let half = HalfMessage(connection);
+        let encoded = encode(self.encoder, &mut half.0.output);
+        std::mem::forget(half);
+        if let Err(reason) = encoded {
             return self.refuse(reason);
         }
         let pending = connection.output.len();

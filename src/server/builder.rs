@@ -128,14 +128,15 @@ impl ServerBuilder {
         self
     }
 
-    /// The limit of connections open at one time; one more is closed at once. Default 100,000.
+    /// The limit of connections open at one time; one more is closed at once, with 0 every one. Default
+    /// 100,000.
     pub fn max_connections(mut self, connections: usize) -> Self {
         self.max_connections = connections;
         self
     }
 
-    /// The limit of connections open from one IP address at one time; one more is closed at once. Peers without an IP
-    /// address (Unix sockets) are not counted. IPv6 addresses of one network count as one: see
+    /// The limit of connections open from one IP address at one time; one more is closed at once, with 0 every one. Peers
+    /// without an IP address (Unix sockets) are not counted. IPv6 addresses of one network count as one: see
     /// [`ipv6_prefix`](Self::ipv6_prefix). Default: no limit.
     pub fn max_connections_per_ip(mut self, connections: usize) -> Self {
         self.max_connections_per_ip = Some(connections);

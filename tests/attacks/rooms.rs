@@ -214,9 +214,7 @@ fn a_shutdown_keeps_its_time_whatever_waits() {
     let server = TestServer::start_on(builder, listen(Lines::new()), rooms.clone());
     let clients = join(&server, &rooms, "loud", members);
     let all = server.handle().connections_of::<Rooms>().unwrap();
-    let (hold, grip) = Hold::new();
-    all.on_worker(0, move |_, _| hold.enter()).unwrap();
-    grip.wait();
+    let grip = Hold::worker(&all, 0);
     for _ in 0..publications {
         all.publish("loud", "x".repeat(100)).unwrap();
     }

@@ -1,12 +1,14 @@
 //! Panics in callbacks and protocols: each ends its own connection and nothing else.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use bytes::Bytes;
-use ringwheel::SendStatus;
+use ringwheel::protocol::Raw;
+use ringwheel::{Limits, Refusal, SendStatus};
 use support::{
     Client, DEADLINE, Event, Events, Recorder, TestServer, deliberate_panic, eventually, listen,
 };
@@ -84,6 +86,54 @@ fn a_panic_in_the_encoder_ends_only_its_connection_and_sends_nothing_of_the_item
         victim.send(b"panic in pack");
         victim.expect_eof();
     });
+}
+
+/// The handler catches the panic of its own code, so that the connection goes on.
+#[test]
+fn a_panic_that_the_handler_catches_leaves_no_half_of_a_message() {
+    let (recorder, events) = Recorder::<Raw>::new();
+    let recorder = recorder.on_message(|conn, _| {
+        let half = catch_unwind(AssertUnwindSafe(|| {
+            conn.encode_with(|_, output| {
+                output.put_slice(b"half");
+                deliberate_panic()
+            })
+        }));
+        assert!(half.is_err());
+        conn.send(b"whole");
+    });
+    let server = TestServer::start(listen(Raw), recorder);
+    let mut client = server.connect();
+    client.send(b"go");
+    assert_eq!(client.receive(5), b"whole");
+    client.finish();
+    client.expect_eof();
+    server.finish(&events);
+}
+
+/// A part has left, and the rest will never come: the peer must not take it for a whole stream.
+#[test]
+fn a_caught_panic_resets_a_connection_that_has_sent_half_of_a_message() {
+    let (recorder, events) = Recorder::<Raw>::new();
+    let recorder = recorder.on_message(|conn, _| {
+        let half = catch_unwind(AssertUnwindSafe(|| {
+            conn.encode_with(|_, output| {
+                // More than may wait, so that a part is offered to the socket.
+                (0..8).for_each(|_| output.put_slice(&[7; 100_000]));
+                deliberate_panic()
+            })
+        }));
+        assert!(half.is_err());
+        let refused = SendStatus::Refused(Refusal::Closing);
+        assert_eq!(conn.send(b"whole"), refused);
+    });
+    let limits = Limits::default().high_water(200_000).output(400_000);
+    let server = TestServer::start(listen(Raw).limits(limits), recorder);
+    let mut client = server.connect();
+    client.send(b"go");
+    client.drain().unwrap_err();
+    assert_eq!(events.close_reason(), "Panic");
+    server.finish(&events);
 }
 
 #[test]

@@ -9,7 +9,9 @@ use bytes::Bytes;
 use ringwheel::protocol::{Lines, Raw};
 use ringwheel::{Conn, current_worker};
 use ringwheel::{ConnHandle, Connections, Handler, SendError, Server, ServerBuilder};
-use support::{Client, DEADLINE, Hold, Recorder, TestServer, eventually, lending, listen, take};
+use support::{
+    Client, DEADLINE, Hold, Recorder, TestServer, eventually, lending, listen, take, worker_of,
+};
 
 /// `join` subscribes to the words, `shout` broadcasts, `post` sends a letter to the other worker, and `where` asks for the worker's
 /// index. Anything else is published as a word.
@@ -126,20 +128,11 @@ fn a_flood_of_broadcasts_does_not_shut_out_a_publisher() {
 fn a_connection_is_not_read_while_much_of_its_mail_is_on_its_way() {
     const LETTERS: usize = 5_000;
     let (server, posted) = square(Server::builder().workers(2));
-    let worker_of = |client: &mut Client| {
-        client.send(b"where\n");
-        usize::from(client.receive(2)[0] - b'0')
-    };
     let mut poster = server.connect();
     let here = worker_of(&mut poster);
-    let mut other = server.connect();
-    while worker_of(&mut other) != here {
-        other = server.connect();
-    }
+    let mut other = server.connect_to_worker(here);
     let all = server.handle().connections_of::<Square>().unwrap();
-    let (hold, grip) = Hold::new();
-    all.on_worker(1 - here, move |_, _| hold.enter()).unwrap();
-    grip.wait();
+    let grip = Hold::worker(&all, 1 - here);
     poster.send("post\n".repeat(LETTERS).as_bytes());
     eventually("the first letters are posted", || {
         posted.load(Ordering::Relaxed) > 0
@@ -161,22 +154,13 @@ fn a_connection_is_not_read_while_much_of_its_mail_is_on_its_way() {
 fn a_publication_overtakes_the_letters_of_threads() {
     const LETTERS: usize = 5_000;
     let (server, _) = square(Server::builder().workers(2));
-    let worker_of = |client: &mut Client| {
-        client.send(b"where\n");
-        usize::from(client.receive(2)[0] - b'0')
-    };
     let mut publisher = server.connect();
     let here = worker_of(&mut publisher);
-    let mut member = server.connect();
-    while worker_of(&mut member) == here {
-        member = server.connect();
-    }
+    let mut member = server.connect_to_worker(1 - here);
     member.send(b"join\n");
     assert_eq!(member.receive(7), b"joined\n");
     let all = server.handle().connections_of::<Square>().unwrap();
-    let (hold, grip) = Hold::new();
-    all.on_worker(1 - here, move |_, _| hold.enter()).unwrap();
-    grip.wait();
+    let grip = Hold::worker(&all, 1 - here);
     // More than an iteration carries out.
     let put = |count: usize| (0..count).for_each(|_| all.on_worker(1 - here, |_, _| {}).unwrap());
     put(LETTERS);

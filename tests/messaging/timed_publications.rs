@@ -6,8 +6,8 @@ use std::thread;
 use std::time::Duration;
 
 use ringwheel::protocol::Lines;
-use ringwheel::{Conn, Connections, Handler, Server, ServerBuilder, TimerId, current_worker};
-use support::{Client, Grip, Hold, TestServer, eventually, listen};
+use ringwheel::{Conn, Handler, Server, ServerBuilder, TimerId, current_worker};
+use support::{Client, Grip, Hold, TestServer, eventually, listen, worker_of};
 
 const BEAT: u64 = 1;
 const TICK: u64 = 2;
@@ -91,20 +91,11 @@ fn start_with_held_worker(
     metronome: &Metronome,
 ) -> (TestServer, [Client; 2], Grip) {
     let server = TestServer::start_on(builder.workers(2), listen(Lines::new()), metronome.clone());
-    let worker_of = |client: &mut Client| {
-        client.send(b"where\n");
-        usize::from(client.receive(2)[0] - b'0')
-    };
     let mut one = server.connect();
     let here = worker_of(&mut one);
-    let mut other = server.connect();
-    while worker_of(&mut other) != here {
-        other = server.connect();
-    }
-    let all: Connections<Metronome> = server.handle().connections_of().unwrap();
-    let (hold, grip) = Hold::new();
-    all.on_worker(1 - here, move |_, _| hold.enter()).unwrap();
-    grip.wait();
+    let other = server.connect_to_worker(here);
+    let all = server.handle().connections_of::<Metronome>().unwrap();
+    let grip = Hold::worker(&all, 1 - here);
     (server, [one, other], grip)
 }
 

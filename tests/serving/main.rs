@@ -3,6 +3,7 @@
 //! Tests that need more or fewer descriptors than a process has by default run again in a child process with its own
 //! limit (`support::Child`), so that they do not disturb other tests.
 
+mod addresses;
 #[cfg(unix)]
 mod adopted;
 mod backpressure;
@@ -13,12 +14,14 @@ mod decoder_changes;
 mod descriptors;
 mod echo;
 mod fairness;
+mod handover;
 mod limits;
 mod listening;
 mod memory;
 mod newcomers;
 mod own_words;
 mod proxy_protocol;
+mod settings;
 mod sources;
 #[cfg(unix)]
 mod unix;

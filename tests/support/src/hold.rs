@@ -3,6 +3,8 @@
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 
+use ringwheel::{Connections, Handler};
+
 use crate::{DEADLINE, take};
 
 /// The worker's side: a callback that blocks its worker until the test releases it.
@@ -32,6 +34,14 @@ impl Hold {
                 release,
             },
         )
+    }
+
+    /// Holds up the worker of this index. Returns once it is held.
+    pub fn worker<H: Handler>(all: &Connections<H>, worker: usize) -> Grip {
+        let (hold, grip) = Self::new();
+        all.on_worker(worker, move |_, _| hold.enter()).unwrap();
+        grip.wait();
+        grip
     }
 
     pub fn enter(&self) {

@@ -33,7 +33,7 @@ pub use client::Client;
 pub use example::Example;
 pub use hold::{Grip, Hold};
 pub use recorder::{Ending, Event, Events, Recorder};
-pub use server::{TestServer, behind_an_acceptor};
+pub use server::{TestServer, behind_an_acceptor, worker_of};
 #[cfg(feature = "tls")]
 pub use tls::TlsClient;
 

@@ -77,6 +77,16 @@ impl TestServer {
         Client::connect(self.addr())
     }
 
+    /// Connects clients until one is served by the worker of this index, which [`worker_of`] tells, and returns that one.
+    pub fn connect_to_worker(&self, worker: usize) -> Client {
+        loop {
+            let mut client = self.connect();
+            if worker_of(&mut client) == worker {
+                return client;
+            }
+        }
+    }
+
     /// Waits until `time` has passed on the first worker, and all earlier timers have fired.
     #[track_caller]
     pub fn let_pass(&self, time: Duration) {
@@ -120,6 +130,12 @@ impl TestServer {
         self.join();
         events.assert_lifecycles();
     }
+}
+
+/// Index of the worker that serves this client. The server answers the line `where` with the digit alone.
+pub fn worker_of(client: &mut Client) -> usize {
+    client.send(b"where\n");
+    usize::from(client.receive(2)[0] - b'0')
 }
 
 impl Drop for TestServer {
