@@ -86,7 +86,8 @@ pub struct Limits {
     pub publications: (usize, usize),
     /// The time for which a publication may wait for a subscriber with an output above [`high_water`](Self::high_water). The
     /// subscriber gets waiting publications when its output has fallen to [`low_water`](Self::low_water), as far as there is room
-    /// at each eighth of this time, and before the first message that is sent to it by other means; the others get everything at
+    /// at each eighth of this time, and all of them, whatever room there is, before a message that is sent to it by
+    /// other means: so one that is sent a message now and then, beside a flood of publications, reaches its limit. The others get everything at
     /// once. Meanwhile its publishers are slowed to its pace, by [`publications`](Self::publications).
     ///
     /// The patience with a subscriber is over if a publication has waited for this time, and up to an eighth more, or if no

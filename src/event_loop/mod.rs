@@ -144,7 +144,8 @@ impl EventLoop {
 
     #[cold]
     fn next_opening(&self) -> Option<Duration> {
-        self.newcomers.timeout(|| self.shared.clock())
+        let pause = self.reactor.newcomers_pause();
+        self.newcomers.timeout(pause, || self.shared.clock())
     }
 
     // Out of line, so that it has the processor's registers to itself.
@@ -347,7 +348,7 @@ fn readiness(event: &Event) -> Readiness {
 }
 
 /// The earlier of two times to wait, of which `None` is for ever.
-fn earlier(one: Option<Duration>, other: Option<Duration>) -> Option<Duration> {
+pub(super) fn earlier(one: Option<Duration>, other: Option<Duration>) -> Option<Duration> {
     match other {
         None => one,
         Some(other) => Some(one.map_or(other, |one| one.min(other))),

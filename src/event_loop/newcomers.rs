@@ -7,6 +7,7 @@ use mio::{Interest, Registry};
 
 use crate::connection::callback_budget::CallbackBudget;
 use crate::connection::id::ConnId;
+use crate::event_loop::earlier;
 use crate::io::stream::Stream;
 use crate::opening::room::WaitingRoom;
 use crate::opening::{Opened, Openings};
@@ -52,11 +53,20 @@ impl Newcomers {
         self.room.is_closed()
     }
 
-    /// The time until [`serve`](Self::serve) has something to do; `None` until an event comes.
-    pub(super) fn timeout(&self, now: impl FnOnce() -> Duration) -> Option<Duration> {
-        match self.room.is_empty() {
-            true => self.openings.timeout(now),
-            false => Some(Duration::ZERO),
+    /// The time until [`serve`](Self::serve) has something to do; `None` until an event comes. `pause` is the time until one that waits
+    /// in the room may be adopted.
+    pub(super) fn timeout(
+        &self,
+        pause: Duration,
+        now: impl FnOnce() -> Duration,
+    ) -> Option<Duration> {
+        let next = match self.room.is_empty() {
+            true => None,
+            false => Some(pause),
+        };
+        match next {
+            Some(Duration::ZERO) => next,
+            _ => earlier(next, self.openings.timeout(now)),
         }
     }
 
@@ -84,6 +94,8 @@ impl Newcomers {
 
     /// Adopts an open connection, or has it wait if others do or the budget is spent.
     fn pass_on(&mut self, opened: Opened, reactor: &mut Reactor, registry: &Registry) {
+        // First, so that the time of its callbacks counts.
+        self.begin(reactor);
         if self.is_spent || !self.room.is_empty() {
             self.room.enter(opened);
         } else {
@@ -91,16 +103,18 @@ impl Newcomers {
         }
     }
 
-    fn adopt(&mut self, opened: Opened, reactor: &mut Reactor, registry: &Registry) {
-        // First, so that the time of its callbacks counts.
-        let mut budget = self.budget(reactor);
-        adopt(opened, reactor, registry);
-        self.is_spent = budget.count();
-        self.budget = Some(budget);
+    /// Begins the budget of this iteration, if it is not begun.
+    fn begin(&mut self, reactor: &Reactor) {
+        if self.budget.is_none() {
+            let budget = reactor.begin_newcomers();
+            self.is_spent = budget.is_spent();
+            self.budget = Some(budget);
+        }
     }
 
-    fn budget(&mut self, reactor: &Reactor) -> CallbackBudget {
-        *self.budget.get_or_insert_with(|| reactor.begin_newcomers())
+    fn adopt(&mut self, opened: Opened, reactor: &mut Reactor, registry: &Registry) {
+        adopt(opened, reactor, registry);
+        self.is_spent = self.budget.as_mut().is_none_or(CallbackBudget::count);
     }
 
     /// Lets openings go on, and adopts connections that are open and whose turn has come.
@@ -126,13 +140,16 @@ impl Newcomers {
 
     /// Adopts connections that wait until the budget is spent. One whose peer has reset it costs no more of it than the time of the drop.
     fn adopt_waiting(&mut self, reactor: &mut Reactor, registry: &Registry) {
+        if !self.room.is_empty() {
+            self.begin(reactor);
+        }
         while !self.is_spent {
             let Some(opened) = self.room.take() else {
                 break;
             };
             match self.room.unless_abandoned(opened) {
                 Some(opened) => self.adopt(opened, reactor, registry),
-                None => self.is_spent = self.budget(reactor).is_spent(),
+                None => self.is_spent = self.budget.is_none_or(|it| it.is_spent()),
             }
         }
     }

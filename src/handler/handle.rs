@@ -17,7 +17,8 @@ use crate::shared::control::{Control, Requests};
 /// A message and a closure are a letter each in the mailbox of the connection's worker, which carries the letters of callbacks out in
 /// order, and those of all other threads.
 /// A [close](Self::close), an [abort](Self::abort) and a resumption ([of reading](Self::resume_reading),
-/// [of sources](Self::resume_sources)) are no letters: they need no room in the mailbox and overtake what waits there. After the connection has ended every call returns [`SendError::Closed`]; none
+/// [of sources](Self::resume_sources)) are no letters: they need no room in the mailbox.
+/// An abort and a resumption overtake what waits there, a close only what was not put in through handles to the connection. After the connection has ended every call returns [`SendError::Closed`]; none
 /// can reach a later connection.
 ///
 /// ```

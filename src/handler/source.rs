@@ -143,7 +143,8 @@ impl<P: Protocol> Conn<'_, P> {
         SendStatus::Refused(refusal)
     }
 
-    /// Has a source called again that has answered [`SourceStep::Wait`]; does nothing otherwise. Another thread does it by
+    /// Has a source called again that has answered [`SourceStep::Wait`]; does nothing otherwise, nor in the call of a source that is about to
+    /// answer so: there the handle's call counts, which takes effect after the answer. Another thread does it by
     /// [`ConnHandle::resume_sources`](crate::ConnHandle::resume_sources), which is also the only way behind a
     /// [`close`](Self::close): no callback reaches the connection then.
     pub fn resume_sources(&mut self) {

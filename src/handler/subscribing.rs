@@ -208,8 +208,9 @@ impl<P: Protocol> Conn<'_, P> {
     fn put_publication(&self, publication: Publication<P>) -> Result<(), SendError<()>> {
         let limits = self.link.limits.publications;
         // A connection that has not posted before gets its control after the turn.
-        let control = self.connection.extra.as_ref();
-        let publication = match control.and_then(|extra| extra.control.as_ref()) {
+        let extra = self.connection.extra.as_ref();
+        let extra = extra.filter(|_| !current::runs_posted_code());
+        let publication = match extra.and_then(|extra| extra.control.as_ref()) {
             Some(control) => publication.from(control.clone(), limits),
             None => publication.by_callback(),
         };

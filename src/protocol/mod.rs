@@ -233,11 +233,12 @@ pub trait Decode: 'static {
         true
     }
 
-    /// The time at which to call [`on_deadline`](Self::on_deadline), measured from the loop's start; `None` for never.
+    /// The time at which to call [`on_deadline`](Self::on_deadline), measured from the loop's start; `None` for never. It is a point in time that the
+    /// protocol keeps, and not `now` with something added: whenever it is asked, the deadline would be put off.
     ///
     /// Called when the connection opens, after each turn in which a message was unpacked or packed, unless
-    /// [`has_new_deadline`](Self::has_new_deadline) says no, and after each deadline. A deadline that has moved back in the meantime costs nothing: `on_deadline` is then called early, does
-    /// nothing, and the new deadline is read here. A deadline also fires after
+    /// [`has_new_deadline`](Self::has_new_deadline) says no, and after each deadline. It is also called when the time comes that it has answered: if
+    /// the deadline has moved back in the meantime, `on_deadline` is not called before the new one. A deadline also fires after
     /// [`Conn::shutdown_write`](crate::Conn::shutdown_write), of which [`Encode::end_stream`] tells, but not while the
     /// connection closes.
     fn next_deadline(&mut self, encoder: &mut Self::Encoder, now: Duration) -> Option<Duration> {

@@ -2,6 +2,8 @@
 //! those of others.
 
 use std::io;
+use std::sync::Arc;
+use std::time::Duration;
 
 use crate::connection::Connection;
 use crate::connection::callback_budget::CallbackBudget;
@@ -13,11 +15,17 @@ use crate::io::address::Address;
 use crate::io::proxy_header::ProxyHeader;
 use crate::io::stream::Stream;
 use crate::io::wire::Wire;
+use crate::shared::LoopShared;
 
 use super::Reactor;
 
 /// Most connections that may wait for a turn before newcomers are slowed to the pace at which others go.
 const WAITING: usize = 1024;
+
+/// Time between two newcomers while mailboxes are crowded.
+const CROWD_STEP: Duration = Duration::from_millis(50);
+/// Time between two looks at mailboxes that are crowded.
+const CROWD_LOOK: Duration = Duration::from_millis(1);
 
 impl Reactor {
     /// The budget of the newcomers in an iteration. A drain adopts all that come, to answer and close them.
@@ -25,6 +33,14 @@ impl Reactor {
         match self.drain {
             None => CallbackBudget::new(self.begin_callbacks(), self.newcomers),
             Some(_) => CallbackBudget::ENDLESS,
+        }
+    }
+
+    /// Time after which newcomers that wait should be looked at again.
+    pub(crate) fn newcomers_pause(&self) -> Duration {
+        match self.newcomers {
+            0 => CROWD_LOOK,
+            _ => Duration::ZERO,
         }
     }
 
@@ -37,6 +53,25 @@ impl Reactor {
             true => usize::MAX,
             false => removed.max(1),
         };
+        if self.crowded.is_some() {
+            self.pace_newcomers_in_crowd();
+        }
+    }
+
+    /// While mailboxes are crowded, adopts a newcomer now and then. A connection that stays waits for its own mail before it posts more, but
+    /// one that posts and leaves does not: a client that connects without pause would fill the mailboxes.
+    #[cold]
+    fn pace_newcomers_in_crowd(&mut self) {
+        let now = self.state.now;
+        let is_over = |it: &Arc<LoopShared>| it.has_mail_ended() || !it.is_crowded();
+        if self.crowded.as_ref().is_some_and(is_over) {
+            self.crowded = None;
+        } else if now < self.next_despite_crowd {
+            self.newcomers = 0;
+        } else {
+            self.newcomers = 1;
+            self.next_despite_crowd = now + CROWD_STEP;
+        }
     }
 
     /// Takes a new connection, which may have begun with a PROXY header. `register` asks for its events; a connection for which it fails

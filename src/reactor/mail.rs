@@ -53,6 +53,10 @@ impl Reactor {
         }
         let mail = current::take_mail();
         self.tell_of_room();
+        let is_crowded = mail.crowded.is_some();
+        if is_crowded {
+            self.crowded = mail.crowded;
+        }
         let Some(connection) = self.table.in_slot(slot) else {
             return;
         };
@@ -68,7 +72,7 @@ impl Reactor {
             batch.belong_to(control.clone(), limits);
         }
         // Where a mailbox fills up each waits for its own mail, and not for that of the others, which may never end.
-        if control.holds_poster(limits, mail.is_crowded) {
+        if control.holds_poster(limits, is_crowded) {
             connection.hold_back(Gate::POSTED);
         }
         match mail.refused_by {

@@ -128,6 +128,10 @@ pub(crate) struct Reactor {
     callback_limit: usize,
     /// Number of connections that the next iteration may adopt.
     newcomers: usize,
+    /// A worker whose mailboxes callbacks have found crowded. Newcomers wait until they are so no longer.
+    crowded: Option<Arc<LoopShared>>,
+    /// The time at which the next newcomer is adopted all the same.
+    next_despite_crowd: Duration,
     /// Slots to remove at the end of the iteration.
     closed: Vec<u32>,
     /// Removed connections, for the admission's counts.
@@ -166,6 +170,8 @@ impl Reactor {
             ends: VecDeque::new(),
             callback_limit: config.callback_limit,
             newcomers: usize::MAX,
+            crowded: None,
+            next_despite_crowd: Duration::ZERO,
             closed: Vec::new(),
             departed: Vec::new(),
             drain: None,

@@ -312,7 +312,8 @@ impl ServerBuilder {
     /// Binds the address of `listen` now, and will serve its connections on the terms of `listen` with a handler that
     /// `make` makes on each worker's thread.
     ///
-    /// Such a handler need not be `Send`. `make` learns the worker's index, and can get a handle to the server.
+    /// Such a handler need not be `Send`. `make` learns the worker's index, and can get a handle to the server. If it panics, the server ends,
+    /// and [`run`](Self::run) or [`RunningServer::join`](crate::RunningServer::join) returns an error.
     ///
     /// # Errors
     /// As [`listen_with`](Self::listen_with).

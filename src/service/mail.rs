@@ -19,7 +19,7 @@ use crate::handler::link::Published;
 use crate::panics::contain_drop;
 use crate::protocol::Protocol;
 use crate::shared::batch::Batch;
-use crate::shared::current;
+use crate::shared::current::{self, PostedCode};
 use crate::shared::lane::Lane;
 use crate::shared::places::Charge;
 
@@ -45,6 +45,12 @@ struct Sender<'a> {
     batch: &'a Option<Arc<Batch>>,
     /// The letter comes from a callback on this worker.
     is_local: bool,
+}
+
+/// Runs code that a letter has brought. `batch` counts the letter, if it comes from a callback on another worker.
+fn run_posted<R>(batch: &Option<Arc<Batch>>, is_local: bool, code: impl FnOnce() -> R) -> R {
+    let _posted = (is_local || batch.is_some()).then(|| PostedCode::begin(batch.clone()));
+    code()
 }
 
 impl<'a> Sender<'a> {
@@ -179,7 +185,9 @@ impl<H: Handler> Hub<H> {
             }
             Mail::Handler { job, .. } => {
                 state.shared.release_places(charge);
-                1 + self.run_local(service, table, state, job)
+                run_posted(&batch, lane.is_none(), || {
+                    1 + self.run_local(service, table, state, job)
+                })
             }
         };
         self.table.horizon = u64::MAX;
@@ -219,7 +227,7 @@ impl<H: Handler> Hub<H> {
                     conn.send_owned_with(&item, done);
                     sender.hold_if_there_is_no_room(conn);
                 }
-                Request::Run(job) => job(conn),
+                Request::Run(job) => run_posted(sender.batch, sender.is_local, || job(conn)),
             }
             conn.take_work()
         });
@@ -286,7 +294,7 @@ impl<H: Handler> Hub<H> {
             let before = VisitCost::begin(connection);
             let work = self.call(connection, state, |_, conn, session| {
                 let _ = conn.take_work();
-                (walk.visit.visitor)(conn, session);
+                run_posted(&walk.batch, false, || (walk.visit.visitor)(conn, session));
                 conn.take_work()
             });
             left = left.saturating_sub(before.end_letter(connection, work.unwrap_or(0)));

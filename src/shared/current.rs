@@ -14,8 +14,10 @@ thread_local! {
     static STAMP: Cell<u64> = const { Cell::new(0) };
     static POSTED: Cell<u32> = const { Cell::new(0) };
     static UNSEEN: Cell<bool> = const { Cell::new(false) };
+    static LETTER: Cell<bool> = const { Cell::new(false) };
+    static CAUSE: Cell<Option<Arc<Batch>>> = const { Cell::new(None) };
     static BATCH: Cell<Option<Arc<Batch>>> = const { Cell::new(None) };
-    static IS_CROWDED: Cell<bool> = const { Cell::new(false) };
+    static CROWDED: Cell<Option<Arc<LoopShared>>> = const { Cell::new(None) };
     static REFUSED_BY: Cell<Option<Arc<LoopShared>>> = const { Cell::new(None) };
 }
 
@@ -23,8 +25,8 @@ thread_local! {
 pub(crate) struct PostedMail {
     /// The letters that were taken, if there are any.
     pub(crate) batch: Option<Arc<Batch>>,
-    /// Some mailbox is more than half full, or has refused a letter.
-    pub(crate) is_crowded: bool,
+    /// A worker whose mailboxes [are crowded](LoopShared::is_crowded), or have refused a letter.
+    pub(crate) crowded: Option<Arc<LoopShared>>,
     /// The worker whose mailbox has refused a letter for want of room.
     pub(crate) refused_by: Option<Arc<LoopShared>>,
 }
@@ -100,7 +102,7 @@ const BYTES_OF_POST: usize = 256;
 
 /// Notes a letter to so many connections, with so many bytes, that the worker of the current thread has posted on behalf of the
 /// connection whose callback runs.
-pub(crate) fn note_post(to: &LoopShared, reach: usize, bytes: usize) {
+pub(crate) fn note_post(to: &Arc<LoopShared>, reach: usize, bytes: usize) {
     if !is_worker() {
         return;
     }
@@ -110,7 +112,7 @@ pub(crate) fn note_post(to: &LoopShared, reach: usize, bytes: usize) {
     UNSEEN.set(true);
     if to.is_crowded() {
         end_turn();
-        IS_CROWDED.set(true);
+        CROWDED.set(Some(to.clone()));
     }
 }
 
@@ -121,15 +123,46 @@ pub(crate) fn note_refusal(by: &Arc<LoopShared>) {
         return;
     }
     end_turn();
-    IS_CROWDED.set(true);
+    CROWDED.set(Some(by.clone()));
     REFUSED_BY.set(Some(by.clone()));
+}
+
+/// Code that a callback has posted in a letter, while it runs. What it posts is mail of the connection whose callback that was, and not
+/// of the connection that the code is given, which has caused nothing.
+pub(crate) struct PostedCode;
+
+impl PostedCode {
+    /// `batch` counts the letter; `None` if the worker has posted it to itself, for the connection whose mail is being carried out.
+    pub(crate) fn begin(batch: Option<Arc<Batch>>) -> Self {
+        LETTER.set(true);
+        CAUSE.set(batch);
+        PostedCode
+    }
+}
+
+impl Drop for PostedCode {
+    fn drop(&mut self) {
+        LETTER.set(false);
+        CAUSE.set(None);
+    }
+}
+
+/// True while [code of a letter](PostedCode) runs that a callback has posted.
+pub(crate) fn runs_posted_code() -> bool {
+    LETTER.get()
 }
 
 /// Counts a letter among those of the callback that runs; the letter keeps what it gets until it is carried out. `None` on a
 /// thread that runs no worker.
+///
+/// A letter that is posted by the code of another one counts with that one, which goes on to count until both are carried out.
 pub(crate) fn account(letters: usize, bytes: usize) -> Option<Arc<Batch>> {
     if !is_worker() {
         return None;
+    }
+    if let Some(cause) = CAUSE.take() {
+        CAUSE.set(Some(cause.clone()));
+        return Some(cause);
     }
     let batch = BATCH.take().unwrap_or_default();
     batch.add(letters, bytes);
@@ -175,7 +208,7 @@ pub(crate) fn take_posts() {
 pub(crate) fn take_mail() -> PostedMail {
     PostedMail {
         batch: BATCH.take(),
-        is_crowded: IS_CROWDED.take(),
+        crowded: CROWDED.take(),
         refused_by: REFUSED_BY.take(),
     }
 }

@@ -1,23 +1,24 @@
 //! Connections that make their handler post: each is paced by its own mail, and nobody waits for the mail of another.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
 use bytes::Bytes;
 use ringwheel::protocol::{Lines, Raw};
 use ringwheel::{Conn, current_worker};
-use ringwheel::{ConnHandle, Connections, Handler, SendError, Server, ServerBuilder};
+use ringwheel::{ConnHandle, ConnId, Connections, Handler, SendError, Server, ServerBuilder};
 use support::{
     Client, DEADLINE, Hold, Recorder, TestServer, eventually, lending, listen, take, worker_of,
 };
 
 /// `join` subscribes to the words, `shout` broadcasts, `post` sends a letter to the other worker, and `where` asks for the worker's
-/// index. Anything else is published as a word.
+/// index. `lend` lends the connection to all who say `borrow`: they publish a word through it. Anything else is published as a word.
 struct Square {
     all: Connections<Square>,
     posted: Arc<AtomicUsize>,
+    lent: Arc<OnceLock<ConnId>>,
 }
 
 impl Handler for Square {
@@ -40,6 +41,15 @@ impl Handler for Square {
                 self.all.on_worker(1 - here, |_, _| {}).unwrap();
             }
             "where" => _ = conn.send(&here.to_string()),
+            "lend" => self.lent.set(conn.id()).unwrap(),
+            "borrow" => {
+                let (lent, posted) = (*self.lent.get().unwrap(), self.posted.clone());
+                let publish = move |_: &mut Square, conn: &mut Conn<'_, Lines>, _: &mut ()| {
+                    posted.fetch_add(1, Ordering::Relaxed);
+                    conn.publish("words", "word").unwrap();
+                };
+                self.all.run(lent, publish).unwrap();
+            }
             word => _ = conn.publish("words", word),
         }
     }
@@ -47,11 +57,12 @@ impl Handler for Square {
 
 fn square(builder: ServerBuilder) -> (TestServer, Arc<AtomicUsize>) {
     let posted = Arc::new(AtomicUsize::new(0));
-    let counter = posted.clone();
+    let (counter, lent) = (posted.clone(), Arc::<OnceLock<ConnId>>::default());
     let builder = builder
         .listen_with_factory(listen(Lines::new()), move |start| Square {
             all: start.server().connections_of().unwrap(),
             posted: counter.clone(),
+            lent: lent.clone(),
         })
         .unwrap();
     (TestServer::spawn(builder), posted)
@@ -147,6 +158,41 @@ fn a_connection_is_not_read_while_much_of_its_mail_is_on_its_way() {
     eventually("all letters are posted", || {
         posted.load(Ordering::Relaxed) == LETTERS
     });
+}
+
+/// A publication is the mail of the connection that has posted the code which publishes, and not of the connection through which it does.
+#[test]
+fn code_that_publishes_is_paid_for_by_who_has_posted_it() {
+    const LETTERS: usize = 5_000;
+    for lent_on in [0, 1] {
+        let (server, published) = square(Server::builder().workers(3));
+        let mut poster = server.connect_to_worker(0);
+        let mut lent = server.connect_to_worker(lent_on);
+        let mut other = server.connect_to_worker(0);
+        lent.send(b"lend\nword\n");
+        assert_eq!(worker_of(&mut lent), lent_on);
+        let all = server.handle().connections_of::<Square>().unwrap();
+        let grip = Hold::worker(&all, 2);
+        poster.send("borrow\n".repeat(LETTERS).as_bytes());
+        eventually("the first words are published", || {
+            published.load(Ordering::Relaxed) > 0
+        });
+        // Each answer takes an iteration, in which the poster would have a turn.
+        for _ in 0..50 {
+            lent.send(b"word\n");
+            worker_of(&mut lent);
+            worker_of(&mut other);
+            if published.load(Ordering::Relaxed) > LETTERS / 2 {
+                break;
+            }
+        }
+        let count = published.load(Ordering::Relaxed);
+        assert!(count < LETTERS / 2, "{count} words, lent on {lent_on}");
+        grip.release();
+        eventually("all words are published", || {
+            published.load(Ordering::Relaxed) == LETTERS
+        });
+    }
 }
 
 /// What a connection publishes does not wait behind the letters of a thread, which may be half of the mailboxes.

@@ -1,13 +1,13 @@
-//! Connections that publish without being read: from timers, and much at a time.
+//! Connections that publish without being read: from timers, much at a time, and one newcomer after another.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ringwheel::protocol::Lines;
 use ringwheel::{Conn, Handler, Server, ServerBuilder, TimerId, current_worker};
-use support::{Client, Grip, Hold, TestServer, eventually, listen, worker_of};
+use support::{Client, Grip, Hold, TestServer, behind_an_acceptor, eventually, listen, worker_of};
 
 const BEAT: u64 = 1;
 const TICK: u64 = 2;
@@ -15,6 +15,7 @@ const ALARM: u64 = 3;
 
 #[derive(Default)]
 struct Counts {
+    opened: AtomicUsize,
     beats: AtomicUsize,
     ticks: AtomicUsize,
     taken: AtomicUsize,
@@ -48,7 +49,9 @@ impl Handler for Metronome {
     type Protocol = Lines;
     type Session = ();
 
-    fn on_open(&mut self, _conn: &mut Conn<'_, Lines>) {}
+    fn on_open(&mut self, _conn: &mut Conn<'_, Lines>) {
+        self.counts.opened.fetch_add(1, Ordering::Relaxed);
+    }
 
     fn on_message(&mut self, conn: &mut Conn<'_, Lines>, _: &mut (), line: &str) {
         const MILLISECOND: Duration = Duration::from_millis(1);
@@ -154,4 +157,41 @@ fn a_callback_that_publishes_much_leaves_room_for_others() {
     say(&mut calm, "a");
     assert_eq!(metronome.refused(), refused, "the word of the other");
     grip.release();
+}
+
+/// None of them has so much mail on its way that it would have to wait for it, and a client may go on for ever with new ones.
+#[test]
+fn newcomers_wait_while_the_mailboxes_are_crowded() {
+    const WORDS: usize = 60;
+    const LIMIT: usize = 6_000;
+    // Time after which a newcomer is adopted all the same.
+    const STEP: Duration = Duration::from_millis(50);
+    let metronome = Metronome::default();
+    let builder = behind_an_acceptor().mailbox_limit(LIMIT);
+    let (server, [mut calm, _other], grip) = start_with_held_worker(builder, &metronome);
+    let Counts { opened, taken, .. } = &*metronome.counts;
+    let mut clients = Vec::new();
+    while taken.load(Ordering::Relaxed) <= LIMIT / 2 {
+        let mut client = server.connect();
+        client.send("word\n".repeat(WORDS).as_bytes());
+        clients.push(client);
+        eventually("its words are on their way", || {
+            let taken = taken.load(Ordering::Relaxed);
+            taken == clients.len() * WORDS || taken > LIMIT / 2
+        });
+    }
+    let (start, before) = (Instant::now(), opened.load(Ordering::Relaxed));
+    clients.extend((0..20).map(|_| server.connect()));
+    // Each answer takes an iteration, which would adopt all who wait.
+    for _ in 0..100 {
+        worker_of(&mut calm);
+    }
+    let adopted = opened.load(Ordering::Relaxed) - before;
+    let steps = start.elapsed().div_duration_f64(STEP) as usize;
+    assert!(adopted <= steps + 2, "{adopted} in {steps} steps");
+    grip.release();
+    eventually("all are adopted", || {
+        opened.load(Ordering::Relaxed) == clients.len() + 2
+    });
+    assert_eq!(metronome.refused(), 0);
 }
