@@ -87,8 +87,8 @@ pub struct Limits {
     /// The time for which a publication may wait for a subscriber with an output above [`high_water`](Self::high_water). The
     /// subscriber gets waiting publications when its output has fallen to [`low_water`](Self::low_water), as far as there is room
     /// at each eighth of this time, and all of them, whatever room there is, before a message that is sent to it by
-    /// other means: so one that is sent a message now and then, beside a flood of publications, reaches its limit. The others get everything at
-    /// once. Meanwhile its publishers are slowed to its pace, by [`publications`](Self::publications).
+    /// other means. So such a message, beside a flood of publications, can drive a subscriber to its limit. The other subscribers get everything
+    /// at once. Meanwhile its publishers are slowed to its pace, by [`publications`](Self::publications).
     ///
     /// The patience with a subscriber is over if a publication has waited for this time, and up to an eighth more, or if no
     /// byte has left for it. Then the subscriber gets all waiting publications and all that follow at once, up to

@@ -53,20 +53,19 @@ impl Newcomers {
         self.room.is_closed()
     }
 
-    /// The time until [`serve`](Self::serve) has something to do; `None` until an event comes. `pause` is the time until one that waits
-    /// in the room may be adopted.
+    /// The time until [`serve`](Self::serve) has something to do; `None` until an event comes. `pause` is the time until a
+    /// connection in the room may be adopted.
     pub(super) fn timeout(
         &self,
         pause: Duration,
         now: impl FnOnce() -> Duration,
     ) -> Option<Duration> {
-        let next = match self.room.is_empty() {
-            true => None,
-            false => Some(pause),
-        };
-        match next {
-            Some(Duration::ZERO) => next,
-            _ => earlier(next, self.openings.timeout(now)),
+        if self.room.is_empty() {
+            return self.openings.timeout(now);
+        }
+        match pause {
+            Duration::ZERO => Some(pause),
+            _ => earlier(Some(pause), self.openings.timeout(now)),
         }
     }
 

@@ -143,10 +143,12 @@ impl<P: Protocol> Conn<'_, P> {
         SendStatus::Refused(refusal)
     }
 
-    /// Has a source called again that has answered [`SourceStep::Wait`]; does nothing otherwise, nor in the call of a source that is about to
-    /// answer so: there the handle's call counts, which takes effect after the answer. Another thread does it by
-    /// [`ConnHandle::resume_sources`](crate::ConnHandle::resume_sources), which is also the only way behind a
-    /// [`close`](Self::close): no callback reaches the connection then.
+    /// Has a source called again that has answered [`SourceStep::Wait`]; does nothing otherwise. Several resumptions before the source is
+    /// called make one call, so a source sends all that it has.
+    ///
+    /// Within the source itself this does nothing, because the source has not answered yet. Another thread resumes it by
+    /// [`ConnHandle::resume_sources`](crate::ConnHandle::resume_sources), which works within the source, too, and is the only way behind
+    /// a [`close`](Self::close): no callback reaches the connection then.
     pub fn resume_sources(&mut self) {
         if self.connection.sources() > 0 {
             self.connection.extra_or_new().sources.is_waiting = false;

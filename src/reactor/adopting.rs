@@ -36,7 +36,7 @@ impl Reactor {
         }
     }
 
-    /// Time after which newcomers that wait should be looked at again.
+    /// Time that waiting newcomers wait before the loop looks at them again.
     pub(crate) fn newcomers_pause(&self) -> Duration {
         match self.newcomers {
             0 => CROWD_LOOK,
@@ -58,8 +58,8 @@ impl Reactor {
         }
     }
 
-    /// While mailboxes are crowded, adopts a newcomer now and then. A connection that stays waits for its own mail before it posts more, but
-    /// one that posts and leaves does not: a client that connects without pause would fill the mailboxes.
+    /// Allows one newcomer each [`CROWD_STEP`] while mailboxes are crowded. A connection that stays open waits for its own mail before it posts
+    /// more, but one that posts and leaves does not: a client that connects without pause would fill the mailboxes.
     #[cold]
     fn pace_newcomers_in_crowd(&mut self) {
         let now = self.state.now;

@@ -128,7 +128,7 @@ pub(crate) struct Reactor {
     callback_limit: usize,
     /// Number of connections that the next iteration may adopt.
     newcomers: usize,
-    /// A worker whose mailboxes callbacks have found crowded. Newcomers wait until they are so no longer.
+    /// A worker whose mailboxes were crowded when a callback posted to them. Newcomers wait until they no longer are.
     crowded: Option<Arc<LoopShared>>,
     /// The time at which the next newcomer is adopted all the same.
     next_despite_crowd: Duration,

@@ -127,8 +127,8 @@ pub(crate) fn note_refusal(by: &Arc<LoopShared>) {
     REFUSED_BY.set(Some(by.clone()));
 }
 
-/// Code that a callback has posted in a letter, while it runs. What it posts is mail of the connection whose callback that was, and not
-/// of the connection that the code is given, which has caused nothing.
+/// The time in which code runs that a callback has posted in a letter. What the code posts counts as mail of the connection whose callback
+/// has posted the letter. The connection that the code is given may be another one, which has caused nothing.
 pub(crate) struct PostedCode;
 
 impl PostedCode {
@@ -155,7 +155,8 @@ pub(crate) fn runs_posted_code() -> bool {
 /// Counts a letter among those of the callback that runs; the letter keeps what it gets until it is carried out. `None` on a
 /// thread that runs no worker.
 ///
-/// A letter that is posted by the code of another one counts with that one, which goes on to count until both are carried out.
+/// The letters that [posted code](PostedCode) posts get the batch of the code's own letter, which so counts until all of them are carried
+/// out.
 pub(crate) fn account(letters: usize, bytes: usize) -> Option<Arc<Batch>> {
     if !is_worker() {
         return None;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ringwheel::protocol::Raw;
-use ringwheel::{Limits, Refusal, SendStatus};
+use ringwheel::{Conn, Limits, Refusal, SendStatus};
 use support::{
     Client, DEADLINE, Event, Events, Recorder, TestServer, deliberate_panic, eventually, listen,
 };
@@ -88,18 +88,23 @@ fn a_panic_in_the_encoder_ends_only_its_connection_and_sends_nothing_of_the_item
     });
 }
 
+/// Writes these pieces of a message, panics, and catches the panic as a handler may.
+fn send_half(conn: &mut Conn<'_, Raw>, pieces: &[&[u8]]) {
+    let half = catch_unwind(AssertUnwindSafe(|| {
+        conn.encode_with(|_, output| {
+            pieces.iter().for_each(|piece| output.put_slice(piece));
+            deliberate_panic()
+        })
+    }));
+    assert!(half.is_err());
+}
+
 /// The handler catches the panic of its own code, so that the connection goes on.
 #[test]
 fn a_panic_that_the_handler_catches_leaves_no_half_of_a_message() {
     let (recorder, events) = Recorder::<Raw>::new();
     let recorder = recorder.on_message(|conn, _| {
-        let half = catch_unwind(AssertUnwindSafe(|| {
-            conn.encode_with(|_, output| {
-                output.put_slice(b"half");
-                deliberate_panic()
-            })
-        }));
-        assert!(half.is_err());
+        send_half(conn, &[b"half"]);
         conn.send(b"whole");
     });
     let server = TestServer::start(listen(Raw), recorder);
@@ -116,14 +121,9 @@ fn a_panic_that_the_handler_catches_leaves_no_half_of_a_message() {
 fn a_caught_panic_resets_a_connection_that_has_sent_half_of_a_message() {
     let (recorder, events) = Recorder::<Raw>::new();
     let recorder = recorder.on_message(|conn, _| {
-        let half = catch_unwind(AssertUnwindSafe(|| {
-            conn.encode_with(|_, output| {
-                // More than may wait, so that a part is offered to the socket.
-                (0..8).for_each(|_| output.put_slice(&[7; 100_000]));
-                deliberate_panic()
-            })
-        }));
-        assert!(half.is_err());
+        // More than may wait, so that a part is offered to the socket.
+        let piece: &[u8] = &[7; 100_000];
+        send_half(conn, &[piece; 8]);
         let refused = SendStatus::Refused(Refusal::Closing);
         assert_eq!(conn.send(b"whole"), refused);
     });

@@ -14,7 +14,7 @@ use support::{
 };
 
 /// `join` subscribes to the words, `shout` broadcasts, `post` sends a letter to the other worker, and `where` asks for the worker's
-/// index. `lend` lends the connection to all who say `borrow`: they publish a word through it. Anything else is published as a word.
+/// index. `lend` names the connection through which each `borrow` publishes a word. Anything else is published as a word.
 struct Square {
     all: Connections<Square>,
     posted: Arc<AtomicUsize>,
@@ -160,9 +160,9 @@ fn a_connection_is_not_read_while_much_of_its_mail_is_on_its_way() {
     });
 }
 
-/// A publication is the mail of the connection that has posted the code which publishes, and not of the connection through which it does.
+/// A closure publishes through another connection. The publication counts as mail of the connection that has posted the closure.
 #[test]
-fn code_that_publishes_is_paid_for_by_who_has_posted_it() {
+fn what_posted_code_publishes_counts_with_its_poster() {
     const LETTERS: usize = 5_000;
     for lent_on in [0, 1] {
         let (server, published) = square(Server::builder().workers(3));

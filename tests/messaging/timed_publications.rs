@@ -159,7 +159,7 @@ fn a_callback_that_publishes_much_leaves_room_for_others() {
     grip.release();
 }
 
-/// None of them has so much mail on its way that it would have to wait for it, and a client may go on for ever with new ones.
+/// The mail of each connection is within its limits, so nothing else slows a client that connects again and again.
 #[test]
 fn newcomers_wait_while_the_mailboxes_are_crowded() {
     const WORDS: usize = 60;
