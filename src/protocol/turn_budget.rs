@@ -237,7 +237,13 @@ impl TurnBudget {
     /// True if this work is more than an eighth of the whole budget.
     #[inline]
     pub(crate) fn is_much(&self, work: usize) -> bool {
-        work > self.whole / 8
+        work > self.light()
+    }
+
+    /// The most work that is not [much](Self::is_much).
+    #[inline]
+    pub(crate) fn light(&self) -> usize {
+        self.whole / 8
     }
 
     /// Charges a message with a completion.

@@ -18,8 +18,6 @@ const JOIN_MAX: usize = 4 * 1024;
 const RING_READ_MIN: usize = 4 * 1024;
 /// The multiple of the bytes that have arrived up to which the announced length of a message is believed.
 const ANNOUNCED_MAX: usize = 4;
-/// The work of a read, beyond that of its bytes, up to which its turn may take the fast path, which charges nothing.
-const COSTLY_READ: usize = 8 * 1024;
 
 impl Reactor {
     /// Has long turns charged with the time that they take, from now on.
@@ -59,7 +57,7 @@ pub(super) fn fast_turn(
     let wire = connection.output.wire();
     let outcome = wire.read(buffer);
     let count = match outcome {
-        Ok(count) if count > 0 && wire.is_done_with(count, room, COSTLY_READ) => count,
+        Ok(count) if count > 0 && wire.is_done_with(count, room, state.budget.light()) => count,
         _ => {
             connection.readable = true;
             ReadTurn::new(connection, slot, state, buffer).run_after_first_read(outcome, room);
