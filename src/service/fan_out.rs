@@ -42,10 +42,9 @@ impl<H: Handler> Hub<H> {
         let time = state.begin_callbacks();
         let mut left = budget;
         while left > 0 {
-            // A publication counts whole while little room is left in the mailboxes.
-            let has_plenty = state.shared.has_plenty_of_room();
             let step = self.table.link.topics.borrow_mut().step(|published| {
-                if has_plenty {
+                // A publication counts whole while little room is left in the mailboxes.
+                if state.shared.has_plenty_of_room() {
                     published.note_delivered();
                 }
             });

@@ -23,8 +23,7 @@ pub(super) const HELD_MAX: usize = 96 * 1024;
 /// Most bytes of the seal's own answers that a peer may leave unread. All that an honest one can cause are far fewer.
 pub(super) const ANSWERS_MAX: usize = 64 * 1024;
 /// The work of opening a record, as a number of received bytes: so a peer that sends records of one byte spends its turn early.
-/// The budgets of the simulation are 1,000, as small a part of the default as 8 is of 512.
-pub(super) const RECORD_COST: usize = if cfg!(test) { 8 } else { 512 };
+pub(super) const RECORD_COST: usize = 512;
 
 thread_local! {
     /// The buffers that all sealed streams of a worker use for the length of a call.
@@ -174,7 +173,7 @@ impl Sealed {
         if opened.rest == Rest::Perhaps && !has_progressed {
             return Err(io::Error::other("the seal makes no progress"));
         }
-        self.work = opened.records * RECORD_COST;
+        self.work = opened.records * self.seal.record_cost();
         self.incoming = match opened.rest {
             Rest::Nothing => Incoming::Open,
             Rest::Perhaps => Incoming::AtHand,

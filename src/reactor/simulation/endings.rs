@@ -147,9 +147,11 @@ pub(super) fn check_lingering(
     // The kernel may hold bytes, which a reset would lose.
     let holds_nothing = pipe.to_peer.is_empty() || pipe.aborted;
     let ended_at = pipe.ended_at.or(peer.parting_since).unwrap_or(at);
+    let lacks_end_since = peer.tap.as_ref().and_then(|tap| tap.lacks_end_since);
+    let lingers_since = lacks_end_since.unwrap_or(ended_at);
     // The seal may have sent its end just now, after the time for the rest was over.
     let sent_before = pipe.sent_bytes() - pipe.sent_at(now);
-    let has_lingered = holds_nothing || now >= ended_at + linger_behind(timeouts, sent_before);
+    let has_lingered = holds_nothing || now >= lingers_since + linger_behind(timeouts, sent_before);
     let has_had_its_time = now >= since + CLOSE && is_slow && has_lingered;
     let has_ended = pipe.peer_ended || pipe.peer_closed;
     let is_whole = has_ended && !pipe.aborted;

@@ -125,7 +125,7 @@ impl World {
             }
             check_close(peer, connection, record, &pipe);
             check_wakefulness(peer, connection, &pipe, &self.reactor.state);
-            check_sealed(peer, connection, &pipe, &mut ledger.tally);
+            check_sealed(peer, connection, &pipe, now, &mut ledger.tally);
             check_deadlines(connection, record, now);
             let time = (now, self.longest_sleep);
             // One that lingers is given more time only if the loop has stood still.

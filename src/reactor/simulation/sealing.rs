@@ -1,5 +1,7 @@
 //! The checks of sealed streams: no record and no plaintext is left behind, and the ends are said.
 
+use std::time::Duration;
+
 use crate::connection::Connection;
 use crate::connection::lifecycle::Stage;
 use crate::connection::marks::Marks;
@@ -20,6 +22,7 @@ pub(super) fn check_sealed(
     peer: &mut Peer,
     connection: &mut Connection,
     pipe: &Pipe,
+    now: Duration,
     tally: &mut Tally,
 ) {
     let (Some(log), Some(tap)) = (&pipe.log, &mut peer.tap) else {
@@ -70,6 +73,9 @@ pub(super) fn check_sealed(
         tally.count("end of a sealed stream blocked");
     }
     tap.is_end_blocked = has_end_to_say || (stage == Stage::Flushing && has_unsent);
+    if stage == Stage::Flushing && pending == 0 {
+        tap.lacks_end_since.get_or_insert(now);
+    }
     assert!(
         wire.committed() <= pending,
         "{number} has lost bytes that are sealed"

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
+use std::time::Duration;
 
 use crate::io::stream::Stream;
 use crate::io::wire::Wire;
@@ -11,9 +12,9 @@ use crate::io::wire::double::{BAD, CLOSE, DATA, Double, HIDDEN, Log, Receiver, S
 use crate::io::wire::seal::{Seal, SealedPiece, Unsealed};
 use crate::io::wire::sealed::Sealed;
 
-use super::Random;
 use super::ledger::Ledger;
 use super::network::Pipe;
+use super::{BUDGET, Random};
 
 /// Decides which connections are sealed in the run of a seed, and how. It is a generator of its own, so that the runs without
 /// sealed connections do not depend on it.
@@ -40,7 +41,14 @@ pub(super) struct Tap {
     pub(super) receiver: Receiver,
     /// The server was about to say its end at the last check, and the kernel has not taken it.
     pub(super) is_end_blocked: bool,
+    /// The first check at which all output of a close had left but the seal's own end. The connection lingers from then on.
+    pub(super) lacks_end_since: Option<Duration>,
 }
+
+/// The work of a record of a connection whose turns take the fast path, unless they have much else to do.
+const LIGHT_RECORD: usize = BUDGET / 128;
+/// The work of a record of a connection whose turns are heavy.
+const HEAVY_RECORD: usize = BUDGET / 2;
 
 /// The way in which the peer ends its stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +74,7 @@ impl Tap {
             end: End::Undecided,
             receiver: Receiver::default(),
             is_end_blocked: false,
+            lacks_end_since: None,
         }
     }
 
@@ -88,9 +97,14 @@ impl Tap {
             self.arrived = count as u64;
             self.note_arrived();
         }
+        let record_cost = match self.random.one_in(2) {
+            true => LIGHT_RECORD,
+            false => HEAVY_RECORD,
+        };
         let seal = PipeSeal {
             double,
             pipe: pipe.clone(),
+            record_cost,
         };
         Wire::Sealed(Box::new(Sealed::new(
             stream,
@@ -237,6 +251,7 @@ impl Tap {
 struct PipeSeal {
     double: Double,
     pipe: Rc<RefCell<Pipe>>,
+    record_cost: usize,
 }
 
 impl Seal for PipeSeal {
@@ -259,5 +274,9 @@ impl Seal for PipeSeal {
 
     fn end(&mut self, answers: &mut Vec<u8>) {
         self.double.end(answers);
+    }
+
+    fn record_cost(&self) -> usize {
+        self.record_cost
     }
 }
