@@ -39,7 +39,8 @@ pub enum CloseReason<E> {
     Aborted,
     /// The peer's bytes were refused by the protocol.
     Protocol(E),
-    /// The socket failed: reset by the peer, broken pipe, unreachable.
+    /// The socket failed: reset by the peer, broken pipe, unreachable. Or, with the kind
+    /// [`InvalidData`](io::ErrorKind::InvalidData), the peer has broken the rules of TLS.
     Io(io::Error),
     /// A deadline passed.
     Timeout(Timeout),
@@ -159,10 +160,15 @@ impl<E: fmt::Display> fmt::Display for CloseReason<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             CloseReason::Peer => f.write_str("closed by the peer"),
-            CloseReason::Truncated => f.write_str("closed by the peer in the middle of a message"),
+            CloseReason::Truncated => {
+                f.write_str("closed by the peer in the middle of a message, or of a TLS stream")
+            }
             CloseReason::Local => f.write_str("closed here"),
             CloseReason::Aborted => f.write_str("aborted here"),
             CloseReason::Protocol(error) => write!(f, "protocol error: {error}"),
+            CloseReason::Io(error) if error.kind() == io::ErrorKind::InvalidData => {
+                write!(f, "TLS error: {error}")
+            }
             CloseReason::Io(error) => write!(f, "socket error: {error}"),
             CloseReason::Timeout(timeout) => write!(f, "timed out: {timeout}"),
             CloseReason::InputLimit => f.write_str("a message was larger than the input limit"),
@@ -183,5 +189,19 @@ impl<E: Error + 'static> Error for CloseReason<E> {
             CloseReason::Io(error) => Some(error),
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_says_if_the_socket_failed_or_tls() {
+        let said = |error| CloseReason::<fmt::Error>::Io(error).to_string();
+        let refused = io::Error::new(io::ErrorKind::InvalidData, "bad record");
+        assert_eq!(said(refused), "TLS error: bad record");
+        let reset = io::Error::new(io::ErrorKind::ConnectionReset, "reset");
+        assert_eq!(said(reset), "socket error: reset");
     }
 }
