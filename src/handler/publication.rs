@@ -154,10 +154,12 @@ impl<P: Protocol> Publication<P> {
         self.unreached_workers.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Counts subscribers of one worker.
+    /// Counts subscribers of one worker, if the counts are wanted: each costs an access to memory that the workers share.
     pub(crate) fn count(&self, delivered: u64, dropped: u64) {
-        self.delivered.fetch_add(delivered, Ordering::Relaxed);
-        self.dropped.fetch_add(dropped, Ordering::Relaxed);
+        if self.calls_back {
+            self.delivered.fetch_add(delivered, Ordering::Relaxed);
+            self.dropped.fetch_add(dropped, Ordering::Relaxed);
+        }
     }
 }
 
