@@ -10,6 +10,8 @@ pub(super) struct Log<T> {
     entries: VecDeque<Entry<T>>,
     /// Number of entries that the rounds so far have delivered, from the first on: they wait for subscribers that lag.
     walked: usize,
+    /// Bytes of these entries.
+    waiting: usize,
     round: Option<Round>,
     /// True while the topic is among those that have turns.
     pub(super) is_active: bool,
@@ -31,6 +33,8 @@ pub(super) struct Entry<T> {
     pub(super) lagging: usize,
     /// Number of subscribers when it was published.
     pub(super) reach: usize,
+    /// Its bytes, from the round that has delivered it on.
+    size: usize,
     pub(super) value: T,
 }
 
@@ -39,6 +43,7 @@ impl<T> Log<T> {
         Log {
             entries: VecDeque::new(),
             walked: 0,
+            waiting: 0,
             round: None,
             is_active: false,
         }
@@ -65,6 +70,7 @@ impl<T> Log<T> {
             stamp,
             lagging: 0,
             reach,
+            size: 0,
             value,
         });
         stamp
@@ -104,11 +110,28 @@ impl<T> Log<T> {
         (self.walked - before, reach)
     }
 
-    /// The entries that wait for subscribers that lag, of the last `count` that rounds have delivered.
-    pub(super) fn last_delivered(&self, count: usize) -> impl Iterator<Item = &T> {
+    /// Notes the sizes of the entries that wait for subscribers that lag, of the last `count` that rounds have delivered. Calls
+    /// `delivered` with each, and with true if more than `most` bytes wait then.
+    pub(super) fn note_last_delivered(
+        &mut self,
+        count: usize,
+        most: usize,
+        size: impl Fn(&T) -> usize,
+        mut delivered: impl FnMut(&T, bool),
+    ) {
         let first = self.walked.saturating_sub(count);
+        for entry in self.entries.range_mut(first..self.walked) {
+            entry.size = size(&entry.value);
+            self.waiting += entry.size;
+        }
+        let is_crowded = self.waiting > most;
         let entries = self.entries.range(first..self.walked);
-        entries.map(|entry| &entry.value)
+        entries.for_each(|entry| delivered(&entry.value, is_crowded));
+    }
+
+    /// Bytes of the entries that wait for nothing but subscribers that lag.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting
     }
 
     /// The entries that the rounds so far have delivered.
@@ -164,7 +187,11 @@ impl<T> Log<T> {
     pub(super) fn take_done(&mut self) -> Vec<T> {
         let walked = self.entries.iter().take(self.walked);
         let count = walked.take_while(|entry| entry.lagging == 0).count();
-        let done = self.entries.drain(..count).map(|entry| entry.value);
+        let waiting = &mut self.waiting;
+        let done = self.entries.drain(..count).map(|entry| {
+            *waiting -= entry.size;
+            entry.value
+        });
         let done = done.collect();
         self.walked -= count;
         self.entries.shrink_to(2 * self.entries.len());

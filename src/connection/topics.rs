@@ -314,8 +314,14 @@ impl<T, S: BuildHasher> Topics<T, S> {
     /// The next step of delivering what was published; `None` if nothing is left but what waits for subscribers that lag.
     ///
     /// Each step of a topic's round is one subscriber. A connection that does not read in its step is passed over. At the end of
-    /// a round, `delivered` is called with the entries that wait for nothing but subscribers that lag from then on.
-    pub(crate) fn step(&mut self, delivered: impl FnMut(&T)) -> Option<Step<T>> {
+    /// a round, `delivered` is called with the entries that wait for nothing but subscribers that lag from then on, and with true if
+    /// more than `most` bytes wait so in the topic. `size` is that of an entry.
+    pub(crate) fn step(
+        &mut self,
+        most: usize,
+        size: impl Fn(&T) -> usize,
+        delivered: impl FnMut(&T, bool),
+    ) -> Option<Step<T>> {
         let key = *self.active.front()?;
         let topic = &mut self.topics[key];
         let log = topic.log.as_mut()?;
@@ -333,7 +339,7 @@ impl<T, S: BuildHasher> Topics<T, S> {
         let (count, reach) = log.end_round(topic.first);
         self.lateness.remove(count, reach, &self.backlog);
         let done = log.take_done();
-        log.last_delivered(count).for_each(delivered);
+        log.note_last_delivered(count, most, size, delivered);
         topic.first += done.len() as u64;
         if log.has_new() {
             self.end_turn();
@@ -367,6 +373,13 @@ impl<T, S: BuildHasher> Topics<T, S> {
     pub(crate) fn retained(&self, topic: u32) -> impl Iterator<Item = &T> {
         let log = self.topics[topic].log.as_ref();
         log.into_iter().flat_map(|log| log.delivered())
+    }
+
+    /// True if more than `most` bytes wait in a topic for nothing but subscribers that lag.
+    pub(crate) fn has_waiting(&self, name: &str, most: usize) -> bool {
+        let topic = self.find(name).filter(|_| self.lagging > 0);
+        let log = topic.and_then(|topic| self.topics[topic].log.as_ref());
+        log.is_some_and(|log| log.waiting() > most)
     }
 
     /// Number of subscriptions that lag.
@@ -447,6 +460,13 @@ mod tests {
     impl<T, S: Default> Default for Topics<T, S> {
         fn default() -> Self {
             Topics::new(Arc::new(Backlog::new()))
+        }
+    }
+
+    impl<S: BuildHasher> Topics<u32, S> {
+        /// The next step where any number of bytes may wait.
+        fn next_step(&mut self) -> Option<Step<u32>> {
+            self.step(usize::MAX, |_| 0, |_, _| ())
         }
     }
 
@@ -540,16 +560,16 @@ mod tests {
         let joined = [1, 2, 3].map(|slot| topics.join("a", ConnId::in_slot(slot)));
         topics.append("a", 1, 1).unwrap();
         assert!(
-            matches!(topics.step(|_| ()), Some(Step::Visit(to, ..)) if to == ConnId::in_slot(1))
+            matches!(topics.next_step(), Some(Step::Visit(to, ..)) if to == ConnId::in_slot(1))
         );
         topics.leave(joined[0]);
         topics.leave(joined[1]);
         // Its place is taken by a subscriber of another topic.
         topics.join("b", ConnId::in_slot(4));
         assert!(
-            matches!(topics.step(|_| ()), Some(Step::Visit(to, ..)) if to == ConnId::in_slot(3))
+            matches!(topics.next_step(), Some(Step::Visit(to, ..)) if to == ConnId::in_slot(3))
         );
-        assert!(matches!(topics.step(|_| ()), Some(Step::Done(_))));
+        assert!(matches!(topics.next_step(), Some(Step::Done(_))));
     }
 
     #[test]
@@ -619,7 +639,7 @@ mod tests {
         topics.append("small", 3, 3).unwrap();
         let mut visited = Vec::new();
         let mut done = Vec::new();
-        while let Some(step) = topics.step(|_| ()) {
+        while let Some(step) = topics.next_step() {
             match step {
                 Step::Visit(id, horizon, _) => {
                     visited.push(id.slot);
@@ -652,8 +672,8 @@ mod tests {
         topics.append("a", 7, 70).unwrap();
         assert!(topics.has_entries_before(8) && !topics.has_entries_before(7));
         topics.leave(only);
-        assert!(matches!(topics.step(|_| ()), Some(Step::Done(done)) if done == [70]));
-        assert!(topics.step(|_| ()).is_none() && topics.find("a").is_none());
+        assert!(matches!(topics.next_step(), Some(Step::Done(done)) if done == [70]));
+        assert!(topics.next_step().is_none() && topics.find("a").is_none());
     }
 
     #[test]
@@ -661,15 +681,15 @@ mod tests {
         let mut topics = Topics::<u32>::default();
         topics.join("a", ConnId::in_slot(1));
         topics.append("a", 1, 1).unwrap();
-        assert!(matches!(topics.step(|_| ()), Some(Step::Visit(..))));
-        assert!(matches!(topics.step(|_| ()), Some(Step::Done(done)) if done == [1]));
-        assert!(topics.step(|_| ()).is_none());
+        assert!(matches!(topics.next_step(), Some(Step::Visit(..))));
+        assert!(matches!(topics.next_step(), Some(Step::Done(done)) if done == [1]));
+        assert!(topics.next_step().is_none());
     }
 
     /// Delivers to all subscribers that do not lag, and returns the entries that are done.
     fn deliver(topics: &mut Topics<u32>, subscriptions: &[Subscription]) -> Vec<u32> {
         let mut done = Vec::new();
-        while let Some(step) = topics.step(|_| ()) {
+        while let Some(step) = topics.next_step() {
             match step {
                 Step::Visit(id, ..) => drop(read_all(topics, &[subscriptions[id.slot as usize]])),
                 Step::Done(values) => done.extend(values),
@@ -703,6 +723,39 @@ mod tests {
         assert!(!topics.is_lagging(&both[..1]));
         assert_eq!(deliver(&mut topics, &both), [2]);
         assert_eq!((resting(&topics), topics.has_entries()), (0, false));
+    }
+
+    /// Each entry has its value's number of bytes, and 10 bytes may wait.
+    #[test]
+    fn a_topic_is_crowded_while_many_bytes_wait() {
+        let mut topics = Topics::<u32>::default();
+        let both = [0, 1].map(|slot| topics.join("a", ConnId::in_slot(slot)));
+        let mut publish = |stamp, bytes| {
+            topics.append("a", stamp, bytes).unwrap();
+            topics.lag(&both[..1]);
+            let mut told = Vec::new();
+            let size = |bytes: &u32| *bytes as usize;
+            while let Some(step) = topics.step(10, size, |value, is_crowded| {
+                told.push((*value, is_crowded))
+            }) {
+                if let Step::Visit(id, ..) = step {
+                    read_all(&mut topics, &both[id.slot as usize..][..1]);
+                }
+            }
+            told
+        };
+        assert_eq!(publish(1, 6), [(6, false)]);
+        assert_eq!(publish(2, 4), [(4, false)]);
+        assert_eq!(publish(3, 1), [(1, true)], "11 bytes wait");
+        read(&mut topics, &both[..1], 1);
+        assert_eq!(deliver(&mut topics, &both), [6]);
+        let mut told = Vec::new();
+        topics.append("a", 4, 5).unwrap();
+        while topics
+            .step(10, |it| *it as usize, |_, it| told.push(it))
+            .is_some()
+        {}
+        assert_eq!(told, [false], "10 bytes wait");
     }
 
     #[test]
@@ -751,12 +804,12 @@ mod tests {
         for stamp in 0..100 {
             topics.append("a", stamp, stamp as u32).unwrap();
         }
-        let Some(Step::Visit(_, horizon, _)) = topics.step(|_| ()) else {
+        let Some(Step::Visit(_, horizon, _)) = topics.next_step() else {
             panic!("a subscriber is behind");
         };
         assert_eq!(horizon, ROUND as u64 - 1);
         while read(&mut topics, &[only], horizon).is_some() {}
-        assert!(matches!(topics.step(|_| ()), Some(Step::Done(done)) if done.len() == 64));
+        assert!(matches!(topics.next_step(), Some(Step::Done(done)) if done.len() == 64));
         assert_eq!(topics.clear_logs().len(), 36);
     }
 }

@@ -104,6 +104,9 @@ impl<P: Protocol> Link<P> {
         match topics.append(&publication.topic, stamp, published) {
             Ok(stamp) => {
                 self.has_news.set(true);
+                if topics.has_waiting(&publication.topic, self.limits.crowd()) {
+                    publication.hold_publisher();
+                }
                 stamp
             }
             Err(published) => {

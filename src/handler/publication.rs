@@ -1,6 +1,6 @@
 //! A published message on its way to the workers.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::connection::id::ConnId;
@@ -52,9 +52,15 @@ pub(crate) struct Publication<P: Protocol> {
     unreached_workers: AtomicU64,
     /// Number of workers on which some subscribers that do not lag have not got it.
     undelivered: AtomicUsize,
+    /// True once it [holds its publisher](Self::hold_publisher).
+    holds_publisher: AtomicBool,
     calls_back: bool,
     done: Mutex<Option<Box<PublishedCallback>>>,
 }
+
+/// The part of the bytes that a connection may have on their way, as a divisor, up to which it is not to blame that much waits in a
+/// topic.
+const MODEST: usize = 16;
 
 /// The connection that has published a message.
 struct Publisher {
@@ -80,6 +86,7 @@ impl<P: Protocol> Publication<P> {
             dropped: AtomicU64::new(0),
             unreached_workers: AtomicU64::new(0),
             undelivered: AtomicUsize::new(0),
+            holds_publisher: AtomicBool::new(false),
             calls_back: done.is_some(),
             done: Mutex::new(done),
         }
@@ -149,6 +156,26 @@ impl<P: Protocol> Publication<P> {
         }
     }
 
+    /// Has its publisher wait for all of its mail, as long as this publication lives, if the publisher has [much](MODEST) on its way:
+    /// too much waits in the topic for slow subscribers.
+    pub(crate) fn hold_publisher(&self) {
+        let Some((control, limits)) = self.poster() else {
+            return;
+        };
+        let has_much = control.exceeds((usize::MAX, limits.1 / MODEST));
+        if has_much && !self.holds_publisher.swap(true, Ordering::AcqRel) {
+            control.count_holding();
+        }
+    }
+
+    /// The connection that has published it, if that is known, and the limits of its mail.
+    fn poster(&self) -> Option<(&Control, (usize, usize))> {
+        match (&self.publisher, &self.batch) {
+            (Some(publisher), _) => Some((&publisher.control, publisher.limits)),
+            (None, batch) => batch.as_ref()?.poster(),
+        }
+    }
+
     /// Counts a worker that was not reached.
     pub(crate) fn miss(&self) {
         self.unreached_workers.fetch_add(1, Ordering::Relaxed);
@@ -165,6 +192,11 @@ impl<P: Protocol> Publication<P> {
 
 impl<P: Protocol> Drop for Publication<P> {
     fn drop(&mut self) {
+        if *self.holds_publisher.get_mut() {
+            if let Some((control, _)) = self.poster() {
+                control.uncount_holding();
+            }
+        }
         if let Some(Publisher { control, limits }) = self.publisher.take() {
             match *self.undelivered.get_mut() {
                 0 => control.uncount_rest(self.size, limits),

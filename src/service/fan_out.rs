@@ -42,12 +42,7 @@ impl<H: Handler> Hub<H> {
         let time = state.begin_callbacks();
         let mut left = budget;
         while left > 0 {
-            let step = self.table.link.topics.borrow_mut().step(|published| {
-                // A publication counts whole while little room is left in the mailboxes.
-                if state.shared.has_plenty_of_room() {
-                    published.note_delivered();
-                }
-            });
+            let step = self.step(state);
             match step {
                 Some(Step::Visit(id, horizon, only)) => {
                     let delivery = Delivery::up_to(horizon).of(only).and_ahead();
@@ -67,6 +62,24 @@ impl<H: Handler> Hub<H> {
         self.table.link.has_news.set(has_news);
         self.drop_done(state, state.begin_callbacks());
         left
+    }
+
+    /// The next step of delivering what was published.
+    fn step(&self, state: &LoopState) -> Option<Step<Published<H::Protocol>>> {
+        let link = &self.table.link;
+        let most = link.limits.crowd();
+        let size = |published: &Published<H::Protocol>| published.publication.size;
+        link.topics
+            .borrow_mut()
+            .step(most, size, |published, is_crowded| {
+                // A publication counts whole while little room is left in the mailboxes.
+                if state.shared.has_plenty_of_room() {
+                    published.note_delivered();
+                }
+                if is_crowded {
+                    published.publication.hold_publisher();
+                }
+            })
     }
 
     /// Ends the patience with some subscribers if publications that wait fill the mailboxes, so that other publishers are not shut

@@ -55,6 +55,12 @@ impl Batch {
     pub(crate) fn has_poster(&self) -> bool {
         self.poster.get().is_some()
     }
+
+    /// The connection whose callbacks have posted the letters, once it was told, and the limits of its mail.
+    pub(crate) fn poster(&self) -> Option<(&Control, (usize, usize))> {
+        let poster = self.poster.get();
+        poster.map(|poster| (&*poster.control, poster.limits))
+    }
 }
 
 impl Drop for Batch {
@@ -164,6 +170,22 @@ mod tests {
         assert!(!is_let_go(&shared, &control), "1 is left");
         drop(second);
         assert!(is_let_go(&shared, &control));
+    }
+
+    #[test]
+    fn a_poster_waits_for_all_of_its_mail_while_some_of_it_holds_it() {
+        let (shared, control) = control();
+        let [first, second] = [1, 1].map(|letters| batch(&control, letters));
+        assert!(!control.holds_poster(LIMITS, false));
+        control.count_holding();
+        assert!(control.holds_poster(LIMITS, false));
+        control.uncount_holding();
+        drop(first);
+        assert!(!is_let_go(&shared, &control), "1 is left");
+        drop(second);
+        assert!(is_let_go(&shared, &control));
+        let _third = batch(&control, 1);
+        assert!(!control.holds_poster(LIMITS, false));
     }
 
     #[test]

@@ -21,6 +21,8 @@ pub(crate) struct Control {
     mail: AtomicUsize,
     /// Bytes of that mail.
     mail_bytes: AtomicUsize,
+    /// Number of its publications in topics in which too much waits for slow subscribers.
+    holding: AtomicUsize,
 }
 
 /// The parts of a letter in which mail is counted. A publication that waits for nothing but slow subscribers counts one of them.
@@ -69,6 +71,7 @@ impl Control {
             letters: AtomicUsize::new(0),
             mail: AtomicUsize::new(0),
             mail_bytes: AtomicUsize::new(0),
+            holding: AtomicUsize::new(0),
         }
     }
 
@@ -169,9 +172,25 @@ impl Control {
         }
     }
 
+    /// Counts in a publication that waits in a topic in which too much waits for slow subscribers.
+    pub(crate) fn count_holding(&self) {
+        self.holding.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts such a publication out.
+    pub(crate) fn uncount_holding(&self) {
+        self.holding.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// True if publications hold the connection that wait in topics in which too much waits for slow subscribers.
+    pub(crate) fn is_holding(&self) -> bool {
+        self.holding.load(Ordering::Relaxed) > 0
+    }
+
     /// True if a poster must be held back until [`Requests::POSTED`] comes: more of its mail is on its way than these limits
-    /// allow, or any at all if it `must_wait_for_all`, because a mailbox is filling up.
+    /// allow, or any at all if it `must_wait_for_all`, because a mailbox is filling up, or if a topic in which it has published is.
     pub(crate) fn holds_poster(&self, limits: (usize, usize), must_wait_for_all: bool) -> bool {
+        let must_wait_for_all = must_wait_for_all || self.is_holding();
         let (allowed, marks) = match must_wait_for_all {
             true => ((0, 0), MARKS),
             false => (limits, HELD),

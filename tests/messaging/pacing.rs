@@ -9,12 +9,14 @@ use bytes::Bytes;
 use ringwheel::protocol::{Lines, Raw};
 use ringwheel::{Conn, current_worker};
 use ringwheel::{ConnHandle, ConnId, Connections, Handler, SendError, Server, ServerBuilder};
+use ringwheel::{Limits, Listen};
 use support::{
     Client, DEADLINE, Hold, Recorder, TestServer, eventually, lending, listen, take, worker_of,
 };
 
 /// `join` subscribes to the words, `shout` broadcasts, `post` sends a letter to the other worker, and `where` asks for the worker's
-/// index. `lend` names the connection through which each `borrow` publishes a word. Anything else is published as a word.
+/// index. `lend` names the connection through which each `borrow` publishes a word. Anything else is published as a word, and one
+/// that begins with `count` is counted.
 struct Square {
     all: Connections<Square>,
     posted: Arc<AtomicUsize>,
@@ -50,16 +52,25 @@ impl Handler for Square {
                 };
                 self.all.run(lent, publish).unwrap();
             }
-            word => _ = conn.publish("words", word),
+            word => {
+                if word.starts_with("count ") {
+                    self.posted.fetch_add(1, Ordering::Relaxed);
+                }
+                let _ = conn.publish("words", word);
+            }
         }
     }
 }
 
 fn square(builder: ServerBuilder) -> (TestServer, Arc<AtomicUsize>) {
+    square_on(builder, listen(Lines::new()))
+}
+
+fn square_on(builder: ServerBuilder, listen: Listen<Lines>) -> (TestServer, Arc<AtomicUsize>) {
     let posted = Arc::new(AtomicUsize::new(0));
     let (counter, lent) = (posted.clone(), Arc::<OnceLock<ConnId>>::default());
     let builder = builder
-        .listen_with_factory(listen(Lines::new()), move |start| Square {
+        .listen_with_factory(listen, move |start| Square {
             all: start.server().connections_of().unwrap(),
             posted: counter.clone(),
             lent: lent.clone(),
@@ -158,6 +169,54 @@ fn a_connection_is_not_read_while_much_of_its_mail_is_on_its_way() {
     eventually("all letters are posted", || {
         posted.load(Ordering::Relaxed) == LETTERS
     });
+}
+
+/// Each publisher has far less on its way than it may, so that a subscriber which reads at a few hundred kilobytes per second would have to be
+/// given up, if they were many.
+#[test]
+fn publishers_wait_together_while_much_waits_for_a_slow_subscriber() {
+    const PUBLISHERS: usize = 8;
+    const WORDS: usize = 30;
+    const LENGTH: usize = 20_000;
+    let limits = Limits::default().patience(DEADLINE);
+    let listen = listen(Lines::new())
+        .limits(limits)
+        .send_buffer_size(16 * 1024);
+    let (server, posted) = square_on(Server::builder().workers(1), listen);
+    let mut slow = Client::connect_narrow(server.addr());
+    slow.send(b"join\n");
+    assert_eq!(slow.receive(7), b"joined\n");
+    let word =
+        |publisher, number| format!("count {publisher} {number:0width$}\n", width = LENGTH - 9);
+    let publishers: Vec<_> = (0..PUBLISHERS)
+        .map(|publisher| {
+            let mut client = server.connect();
+            let words: String = (0..WORDS).map(|number| word(publisher, number)).collect();
+            thread::spawn(move || {
+                client.send(words.as_bytes());
+                client
+            })
+        })
+        .collect();
+    // The high-water mark, what the kernel takes, and what may wait.
+    let few = || posted.load(Ordering::Relaxed) >= 12;
+    eventually("words wait", few);
+    // Each answer takes an iteration, in which the publishers would have turns.
+    let mut other = server.connect();
+    (0..200).for_each(|_| _ = worker_of(&mut other));
+    let count = posted.load(Ordering::Relaxed);
+    assert!(count < 60, "{count} words are published");
+    let mut heard = [0; PUBLISHERS];
+    for _ in 0..PUBLISHERS * WORDS {
+        let line = slow.receive(LENGTH);
+        let publisher = usize::from(line[6] - b'0');
+        assert!(line == word(publisher, heard[publisher]).as_bytes());
+        heard[publisher] += 1;
+    }
+    assert_eq!(heard, [WORDS; PUBLISHERS]);
+    publishers
+        .into_iter()
+        .for_each(|it| drop(it.join().unwrap()));
 }
 
 /// A closure publishes through another connection. The publication counts as mail of the connection that has posted the closure.
