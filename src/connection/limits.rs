@@ -73,7 +73,7 @@ pub struct Limits {
     ///
     /// Where little room is left, any mail is too much, and the connection waits until none of it is on its way: if callbacks have more
     /// than half of the places or bytes of a mailbox that threads leave, or if a worker has more than 64 publications with more than
-    /// 32,768 deliveries before it. The same holds for the publishers of a topic in which more than a quarter of these bytes waits for slow
+    /// 32,768 deliveries before it. The same holds for the publishers of a topic in which more than these bytes wait, of all of them together, for slow
     /// subscribers, except for those who have no more than a sixteenth of these bytes on their way.
     ///
     /// This counts each publication until it has reached all subscribers; one that waits for nothing but slow ones
@@ -98,9 +98,9 @@ pub struct Limits {
     /// topics that have most of them, if one has waited for an eighth of this time, if a thread has published to the topic, or if
     /// the mailboxes are more than half full. With all subscribers that lag it is over when a drain begins.
     ///
-    /// So one subscriber can slow its publishers to what may wait for it in this time. In each of its topics that is a quarter of the bytes
-    /// of [`publications`](Self::publications), which the publishers have together, and of each publisher 512 publications, a
-    /// sixteenth of these bytes, and a message. A subscriber that reads all of that within this time is waited for.
+    /// So one subscriber can slow its publishers to what may wait for it in this time. In each of its topics these are the bytes of
+    /// [`publications`](Self::publications), which the publishers have together, and of each publisher a sixteenth of them and a message,
+    /// but no more than 512 publications of each. A subscriber that reads all of that within this time is waited for.
     /// Zero: publications never wait, and a connection that publishes fast drives subscribers that read more slowly to their
     /// limit. Default 1 s.
     pub patience: Duration,
@@ -125,9 +125,10 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// Bytes that may wait in a topic for slow subscribers before its publishers wait for their own.
+    /// Bytes that may wait in a topic for slow subscribers before its publishers wait for their own: as many as one publisher alone may
+    /// have on their way.
     pub(crate) fn crowd(&self) -> usize {
-        self.publications.1 / 4
+        self.publications.1
     }
 
     /// Sets [`input`](Self::input).

@@ -84,7 +84,9 @@ fn publishers_that_leave_shut_nobody_out() {
         .high_water(32 * KIB)
         .patience(Duration::from_secs(60));
     let builder = Server::builder().workers(1).mailbox_limit(1_000);
-    let listen = listen(Lines::new()).limits(limits);
+    let listen = listen(Lines::new())
+        .limits(limits)
+        .send_buffer_size(16 * KIB);
     let server = TestServer::start_on(builder, listen, rooms.clone());
     let join = |room: &str| {
         let mut client = Client::connect_narrow(server.addr());
@@ -95,8 +97,9 @@ fn publishers_that_leave_shut_nobody_out() {
     };
     let sleeper = join("crowded");
     let mut honest = join("quiet");
-    let line = ["z".repeat(8 * KIB - 1), "\n".into()].concat();
-    for visit in 0..sized(60, 600) {
+    // So little on its way holds no visitor back.
+    let line = ["z".repeat(699), "\n".into()].concat();
+    for visit in 0..sized(100, 600) {
         let published = rooms.published();
         let mut visitor = join("crowded");
         visitor.send(line.repeat(LINES).as_bytes());
