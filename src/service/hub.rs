@@ -82,6 +82,7 @@ impl<H: Handler> Hub<H> {
         callback: impl FnOnce(&mut H, &mut Conn<'_, H::Protocol>, &mut H::Session) -> R,
     ) -> Option<R> {
         if connection.is_finishing() {
+            contain_drop(callback);
             return None;
         }
         let Hub { handler, table, .. } = self;

@@ -87,12 +87,16 @@ impl<H: Handler> TypedTable<H> {
             link,
             horizon,
         } = self;
-        let Typed {
+        let Some(Typed {
             decoder,
             encoder,
             session,
             error,
-        } = typed.get_mut(connection.key as usize)?;
+        }) = typed.get_mut(connection.key as usize)
+        else {
+            contain_drop(code);
+            return None;
+        };
         connection
             .output
             .borrow_ring(&mut state.pool, link.limits.output);

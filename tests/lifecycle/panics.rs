@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ringwheel::protocol::Raw;
-use ringwheel::{Conn, Limits, Refusal, SendStatus};
+use ringwheel::{Conn, Limits, Refusal, SendStatus, SourceStep};
 use support::{
     Client, DEADLINE, Event, Events, Recorder, TestServer, deliberate_panic, eventually, listen,
+    take,
 };
 
 use crate::fragile::{Fragile, lending, obedient};
@@ -133,6 +134,45 @@ fn a_caught_panic_resets_a_connection_that_has_sent_half_of_a_message() {
     client.send(b"go");
     client.drain().unwrap_err();
     assert_eq!(events.close_reason(), "Panic");
+    server.finish(&events);
+}
+
+/// Panics when it is dropped.
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        deliberate_panic()
+    }
+}
+
+/// A closure that is not called, because the connection is closed and waits for a source, ended the whole worker.
+#[test]
+fn a_panic_in_the_drop_of_a_closure_that_comes_too_late_ends_nothing() {
+    let (handles, closed) = channel();
+    let (recorder, events) = Recorder::<Raw>::new();
+    let recorder = recorder.on_message(move |conn, bytes| match bytes {
+        b"close" => {
+            conn.send_from(|_| SourceStep::Wait);
+            conn.close();
+            handles.send(conn.handle()).unwrap();
+        }
+        bytes => _ = conn.send(bytes),
+    });
+    let server = TestServer::start(listen(Raw), recorder);
+    let mut neighbour = server.connect();
+    neighbour.ping();
+    let mut client = server.connect();
+    client.send(b"close");
+    let handle = take(&closed);
+    let bomb = Bomb;
+    handle.run(move |_| drop(bomb)).unwrap();
+    neighbour.ping();
+    handle.abort().unwrap();
+    client.expect_ended();
+    drop(client);
+    neighbour.ping();
+    drop(neighbour);
     server.finish(&events);
 }
 
