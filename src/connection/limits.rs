@@ -73,8 +73,8 @@ pub struct Limits {
     ///
     /// Where little room is left, any mail is too much, and the connection waits until none of it is on its way: if callbacks have more
     /// than half of the places or bytes of a mailbox that threads leave, or if a worker has more than 64 publications with more than
-    /// 32,768 deliveries before it. The same holds for the publishers of a topic in which more than these bytes wait, of all of them together, for slow
-    /// subscribers, except for those who have no more than a sixteenth of these bytes on their way.
+    /// 32,768 deliveries before it. The same holds for the publishers of a topic in which more than these bytes, of all publishers
+    /// together, wait for slow subscribers. A publisher that has no more than a sixteenth of these bytes on its way does not wait there.
     ///
     /// This counts each publication until it has reached all subscribers; one that waits for nothing but slow ones
     /// ([`patience`](Self::patience) says how long) counts an eighth of a number, and its bytes, while no more than an eighth of

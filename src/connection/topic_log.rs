@@ -10,7 +10,7 @@ pub(super) struct Log<T> {
     entries: VecDeque<Entry<T>>,
     /// Number of entries that the rounds so far have delivered, from the first on: they wait for subscribers that lag.
     walked: usize,
-    /// Bytes of these entries.
+    /// Number of bytes of these entries, together.
     waiting: usize,
     round: Option<Round>,
     /// True while the topic is among those that have turns.
@@ -33,7 +33,7 @@ pub(super) struct Entry<T> {
     pub(super) lagging: usize,
     /// Number of subscribers when it was published.
     pub(super) reach: usize,
-    /// Its bytes, from the round that has delivered it on.
+    /// Its number of bytes; 0 until a round has delivered it.
     size: usize,
     pub(super) value: T,
 }

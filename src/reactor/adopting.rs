@@ -36,7 +36,7 @@ impl Reactor {
         }
     }
 
-    /// Time that waiting newcomers wait before the loop looks at them again.
+    /// Time until the loop looks at waiting newcomers again.
     pub(crate) fn newcomers_pause(&self) -> Duration {
         match self.newcomers {
             0 => CROWD_LOOK,

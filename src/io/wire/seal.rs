@@ -36,7 +36,8 @@ pub(crate) trait Seal {
     /// Appends the end of our stream, behind all that was sealed.
     fn end(&mut self, answers: &mut Vec<u8>);
 
-    /// The work of opening a record, as a number of received bytes. The seals of the simulation, where budgets are small, differ.
+    /// The work of opening a record, as a number of received bytes. The seals of the simulation, where
+    /// budgets are small, have costs of their own.
     fn record_cost(&self) -> usize {
         RECORD_COST
     }
