@@ -36,12 +36,13 @@ impl Ledger {
     }
 
     /// Checks the mail that was on its way where connections were told of messages. A publication that waits for nothing but slow
-    /// subscribers, or is only to be dropped, counts an eighth.
+    /// subscribers, or is only to be dropped because all others have ended, counts an eighth.
     pub(super) fn check_doubts(&mut self) {
         for (number, on_its_way) in std::mem::take(&mut self.doubts) {
             let may_wait = |mailing: &&usize| {
                 let may = &self.mail[**mailing].may;
-                may.is_empty() || may.iter().any(|number| self.records[*number].has_lagged)
+                let records = || may.iter().map(|number| &self.records[*number]);
+                records().all(|it| it.closed.is_some()) || records().any(|it| it.has_lagged)
             };
             let waiting = on_its_way.iter().filter(may_wait).count();
             let parts = 8 * (on_its_way.len() - waiting) + waiting;
