@@ -122,10 +122,12 @@ impl ServerHandle {
     /// [duplicates](crate::Server::duplicate_listeners) of its listeners. Only on Unix.
     ///
     /// Connections that wait in the backlog are left to the successor, where `shutdown` accepts and soon closes them, and so are
-    /// the files of Unix sockets, which `shutdown` removes. So clients notice nothing: neither is one refused, nor is one that
-    /// has just come told of an end. Connections that this server has accepted already are drained as by `shutdown`. A client may
-    /// be about to ask something on them: a handler that must lose no answer says a last word in
-    /// [`on_shutdown`](crate::Handler::on_shutdown), and lets the client close.
+    /// the files of Unix sockets, which `shutdown` removes. So nobody who connects is refused. Connections that this server has
+    /// accepted already are drained as by `shutdown`. A client may be about to ask something on them: a handler that must lose no
+    /// answer says a last word in [`on_shutdown`](crate::Handler::on_shutdown), and lets the client close.
+    ///
+    /// A connection that is accepted and still opening is closed, so that its client must connect again: at once if its peer has sent
+    /// nothing before TLS or a PROXY header, or is within the opening handshake of the protocol, and otherwise at the deadline.
     ///
     /// If nobody else holds the listeners, clients that wait are reset, and files stay on which nobody listens.
     ///

@@ -1,4 +1,4 @@
-//! Echoes lines, and lets a new version of itself take its place: no client is refused, and no answer is lost.
+//! Echoes lines, and lets a new version of itself take its place: nobody who connects is refused, and no answer is lost.
 //!
 //! At SIGHUP or SIGUSR2 the server starts its successor and passes it the listening sockets. Once the successor is ready, the
 //! old server stops accepting, tells its clients to connect again, and ends when they have gone or its deadline has passed.
